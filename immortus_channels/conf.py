@@ -1,0 +1,53 @@
+"""The settings, one annotated line each; every access reads Django's settings anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core import mail
+
+from immortus_channels.lifecycle import SECOND, Leases
+
+DAY = 86_400.0
+
+
+class Settings:
+    """`settings.X` is Django's `IMMORTUS_X`, or the default below. Times are seconds."""
+
+    STORE: Mapping[str, Any] = {"BACKEND": "database", "OPTIONS": {}}
+    TRACKING_STRATEGY: str | type | None = None
+    ACCESS: str = "owner"
+    CHANNEL_LAYER: str = "default"
+    WEBSOCKET: bool = True
+    ALLOWED_ORIGINS: tuple[str, ...] = ()
+    FLUSH_INTERVAL: float = 0.2
+    RECHECK_INTERVAL: float = 5.0
+    STALLED_AFTER: float = 15.0
+    LOST_AFTER: float = 60.0
+    RETENTION: float = 7 * DAY
+    REDIRECT_HOSTS: tuple[str, ...] = ()
+
+    def __getattribute__(self, name: str) -> Any:  # noqa: ANN401 - each setting has its own type above
+        default = super().__getattribute__(name)
+        return getattr(django_settings, f"IMMORTUS_{name}", default) if name.isupper() else default
+
+
+settings = Settings()
+
+
+def leases() -> Leases:
+    """How long silence is tolerated, by the present settings."""
+    return Leases(
+        running=int(settings.STALLED_AFTER * SECOND),
+        stalled=int((settings.LOST_AFTER - settings.STALLED_AFTER) * SECOND),
+    )
+
+
+def is_strict() -> bool:
+    """Whether a mistake in a task is raised rather than logged: in DEBUG, and under a test runner.
+
+    Django's test runners (pytest-django's too) add `mail.outbox` for as long as they run.
+    """
+    return django_settings.DEBUG or hasattr(mail, "outbox")

@@ -1,0 +1,153 @@
+"""Facts about a job, one class each.
+
+Queue adapters, running jobs and the outside world say what happened; `lifecycle.apply` decides what
+it means. An event may arrive late, twice or out of order. Every event of a run carries the run's
+id, so that a fact about an older run cannot touch a newer one, and everything its sender knows of the
+job's origin, so that it can create the record when it is the first to arrive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from immortus_channels.jobs import JSON, Number
+
+CancelPolicy = Literal["ask", "terminate", "never"]
+"""What cancelling a running job may do: ask it, end its process, or nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What the sender of a job knows, travelling with the job's message.
+
+    `send_id` names one sending of the job: the same one seen again is a duplicate, another one
+    a deliberate new life. `eta` is the earliest start in microseconds since 1970.
+    """
+
+    send_id: str = ""
+    owner: str | None = None
+    queue: str = ""
+    handler: str = ""
+    cancel: CancelPolicy = "ask"
+    eta: int | None = None
+    params: Mapping[str, JSON] | None = None
+    data: Mapping[str, JSON] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Everything a run has said so far: whole, so that losing an earlier one loses nothing.
+
+    `step` counts the steps the run has begun; progress never moves back within one.
+    """
+
+    step: int = 0
+    current: Number = 0
+    total: Number | None = None
+    percentage: float | None = None
+    message: str = ""
+    meta: Mapping[str, JSON] = field(default_factory=dict)
+    strategy_meta: Mapping[str, JSON] | None = None
+    data: Mapping[str, JSON] = field(default_factory=dict)
+    result: JSON = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A fact about the job `job_id`; `run_id` is empty when it is not about one run of it."""
+
+    job_id: str
+    job_class: str = ""
+    run_id: str = ""
+    origin: Origin | None = None
+    report: Report | None = None
+
+
+class Created(Event):
+    """Somebody made a record for a job that no queue has announced; it holds no lease."""
+
+
+class Planned(Event):
+    """The job is a later member of a chain or chord that was sent; its own sending will follow."""
+
+
+class Enqueued(Event):
+    """The job is about to be handed to its queue."""
+
+
+class Started(Event):
+    """A worker has begun a run of the job."""
+
+
+class Reported(Event):
+    """A living run told where it is."""
+
+
+class Requeued(Event):
+    """The run gave the job back to the queue."""
+
+
+class CancelRequested(Event):
+    """Somebody who may do so asked for the job to stop."""
+
+
+class Overdue(Event):
+    """Somebody found the job's lease expired; the lease decides again when this is applied."""
+
+
+class Touched(Event):
+    """Nothing happened, but the record must become newer than what browsers hold."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished(Event):
+    """The run returned; `completed` is false when the strategy says that the job goes on without it."""
+
+    completed: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrying(Event):
+    """The run ended and the job will run again, not before `eta` (microseconds since 1970)."""
+
+    eta: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed(Event):
+    """The job ended badly; code and message are safe for end users."""
+
+    code: str = "error"
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancelled(Event):
+    """The job ended because somebody, or something before it, did not want it to go on."""
+
+    code: str = "cancelled"
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refreshed(Event):
+    """A strategy was asked again: its meta, and whether it calls the job completed (None: it has no say)."""
+
+    meta: Mapping[str, JSON] | None = None
+    completed: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Updated(Event):
+    """Somebody outside the run set progress, meta, data or the result; None leaves a field alone."""
+
+    current: Number | None = None
+    advance: Number | None = None
+    total: Number | None = None
+    percentage: float | None = None
+    message: str | None = None
+    meta: Mapping[str, JSON] = field(default_factory=dict)
+    data: Mapping[str, JSON] = field(default_factory=dict)
+    result: JSON = None

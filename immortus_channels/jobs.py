@@ -1,0 +1,208 @@
+"""A job as the store keeps it, and the document that browsers see of it.
+
+Standard library only, and no clock of its own: times are integers, microseconds since 1970 in UTC, and
+come from the store.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self, TypeAlias
+
+JSON: TypeAlias = "None | bool | int | float | str | Sequence[JSON] | Mapping[str, JSON]"
+Number: TypeAlias = "int | float"
+
+MAX_DOCUMENT_BYTES = 32 * 1024
+PROGRESS_KEYS = frozenset({"current", "total", "percentage", "message"})
+"""The document's own keys that meta may give as well."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class State(enum.StrEnum):
+    """A job is in one of these seven states; the last four are over."""
+
+    ENQUEUED = "enqueued"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    FINISHED = "finished"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether a job in this state has ended."""
+        return self in _OVER
+
+
+_OVER = frozenset({State.FINISHED, State.FAILED, State.CANCELLED, State.LOST})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Error:
+    """Why a job is over without being finished, in words that are safe for end users."""
+
+    code: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """All that is known of a job at one version.
+
+    `lease_until` is when somebody may call the job overdue (None: never), `lease_holder` who may
+    renew it. `seen` are the ids of earlier runs and sendings, whose events are refused.
+    """
+
+    job_id: str
+    job_class: str = ""
+    state: State = State.ENQUEUED
+    version: int = 0
+    attempt: int = 1
+    event: str = "job_enqueued"
+
+    current: Number = 0
+    total: Number | None = None
+    given_percentage: float | None = None
+    message: str = ""
+    step: int = 0
+    run_step: int = 0
+
+    error: Error | None = None
+    result: JSON = None
+    meta: Mapping[str, JSON] = field(default_factory=dict)
+    strategy_meta: Mapping[str, JSON] = field(default_factory=dict)
+    data: Mapping[str, JSON] = field(default_factory=dict)
+    params: Mapping[str, JSON] = field(default_factory=dict)
+
+    owner: str | None = None
+    staff_only: bool = False
+    queue: str = ""
+    handler: str = ""
+    cancel: str = "ask"
+    created_by_hand: bool = False
+
+    run_id: str = ""
+    send_id: str = ""
+    seen: tuple[str, ...] = ()
+    lease_until: int | None = None
+    lease_holder: str = ""
+    cancel_requested: bool = False
+    stalled: bool = False
+
+    enqueued_at: int | None = None
+    started_at: int | None = None
+    finished_at: int | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the job has ended."""
+        return self.state.is_over
+
+    @property
+    def document(self) -> dict[str, JSON]:
+        """The job as both transports show it, flat, keys in the protocol's order."""
+        extra = {**self.meta, **self.strategy_meta}
+        progress = self._progress(extra)
+        return {
+            "job_id": self.job_id,
+            "job_class": self.job_class,
+            "state": self.state.value,
+            "completed": self.state is State.FINISHED,
+            "version": self.version,
+            "attempt": self.attempt,
+            **progress,
+            "error": None if self.error is None else asdict(self.error),
+            "result": self.result,
+            "cancel_requested": self.cancel_requested,
+            "stalled": self.stalled,
+            "enqueued_at": _isoformat(self.enqueued_at),
+            "started_at": _isoformat(self.started_at),
+            "finished_at": _isoformat(self.finished_at),
+            **{key: extra[key] for key in sorted(extra) if key not in DOCUMENT_KEYS},
+        }
+
+    @property
+    def text(self) -> str:
+        """The document as strict JSON: the same version is the same text on every path."""
+        return dump(self.document)
+
+    def _progress(self, extra: Mapping[str, JSON]) -> dict[str, JSON]:
+        current = _number(extra.get("current"), self.current)
+        total = _number(extra.get("total"), self.total)
+        given = _number(extra.get("percentage"), self.given_percentage)
+        message = extra.get("message")
+        return {
+            "current": current,
+            "total": total,
+            "percentage": 100.0
+            if self.state is State.FINISHED
+            else percentage(current or 0, total, given),
+            "message": message if isinstance(message, str) else self.message,
+        }
+
+    def to_record(self) -> str:
+        """The whole job as JSON text for a store; what equals its default is left out."""
+        record = {
+            f.name: value
+            for f in fields(self)
+            if (value := getattr(self, f.name)) or f.name not in _FALSY_DEFAULT
+        }
+        if self.error is not None:
+            record["error"] = asdict(self.error)
+        return dump(record)
+
+    @classmethod
+    def from_record(cls, text: str | bytes) -> Self:
+        """The job that `to_record` wrote; unknown keys of a newer release are ignored."""
+        record: dict[str, Any] = {k: v for k, v in json.loads(text).items() if k in _NAMES}
+        if record.get("error") is not None:
+            record["error"] = Error(**record["error"])
+        record["state"] = State(record.get("state", State.ENQUEUED))
+        record["seen"] = tuple(record.get("seen", ()))
+        return cls(**record)
+
+
+_NAMES = frozenset(f.name for f in fields(Job))
+_FALSY_DEFAULT = _NAMES - {"attempt", "event", "state", "cancel", "result", "job_id"}
+def dump(value: object) -> str:
+    """Strict, compact JSON text."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def percentage(current: Number, total: Number | None, given: Number | None = None) -> float | None:
+    """How far a job that is not over has come, 0 to 100 with one decimal, or None when unknown.
+
+    A given percentage wins. 100 only when `current == total`, never by rounding: 999 of 1000 is 99.9.
+    A count that ran past its total tells nothing.
+    """
+    done = total is not None and total > 0 and current == total
+    if given is None:
+        if total is None or total <= 0 or current > total:
+            return None
+        given = 100 * current / total
+    return 100.0 if done else min(max(math.floor(given * 10 + 1e-9) / 10, 0.0), 99.9)
+
+
+def _number(value: object, default: Number | None) -> Number | None:
+    """`value` when meta gave a number, else what the job itself says."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return default
+    return value
+
+
+def _isoformat(at: int | None) -> str | None:
+    if at is None:
+        return None
+    moment = _EPOCH + timedelta(microseconds=at)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+DOCUMENT_KEYS = frozenset(Job(job_id="x").document)
+"""Every key that meta may not name (the `PROGRESS_KEYS` excepted)."""

@@ -1,0 +1,382 @@
+"""What an event means for a job: every legal transition, in one pure function.
+
+`apply` runs inside each store's compare-and-set, as often as that is repeated. It returns the very same job
+when the event changes nothing, which is what duplicates, stragglers and refused events look like.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from immortus_channels.events import (
+    Cancelled,
+    CancelRequested,
+    Created,
+    Enqueued,
+    Event,
+    Failed,
+    Finished,
+    Origin,
+    Overdue,
+    Planned,
+    Refreshed,
+    Report,
+    Reported,
+    Requeued,
+    Retrying,
+    Touched,
+    Updated,
+)
+from immortus_channels.jobs import Error, Job, State
+
+SECOND = 1_000_000
+_REMEMBERED = 16
+"""Earlier runs and sendings kept for refusing their stragglers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leases:
+    """How long silence is tolerated before a job is called overdue, in microseconds.
+
+    `sending`: from the record until the queue took the message. `waiting`: from the time a job is due
+    until it starts. `running`: between two signs of life. `stalled`: from then until it is lost.
+    """
+
+    sending: int = 60 * SECOND
+    waiting: int = 86_400 * SECOND
+    running: int = 15 * SECOND
+    stalled: int = 45 * SECOND
+
+
+DEFAULT_LEASES = Leases()
+
+
+def apply(job: Job | None, event: Event, *, now: int, leases: Leases = DEFAULT_LEASES) -> Job | None:
+    """The job after `event`, at `now` microseconds since 1970 by the store's clock.
+
+    `job` is None when the store has no record of it: an event that proves the job's existence makes one.
+    """
+    if job is None:
+        if isinstance(event, _PROVES_NOTHING):
+            return None
+        job = _new(event)
+    after = _changed(job, event, now, leases)
+    if after == job and job.version and not isinstance(event, Touched):
+        return job
+    return replace(after, version=max(job.version + 1, now))
+
+
+_PROVES_NOTHING = (CancelRequested, Overdue, Refreshed, Touched, Updated)
+
+
+def _new(event: Event) -> Job:
+    return Job(job_id=event.job_id, job_class=event.job_class, staff_only=event.origin is None)
+
+
+def _changed(job: Job, event: Event, now: int, leases: Leases) -> Job:
+    """The job after `event`, its version aside."""
+    known = _identified(job, event)
+    current = _in_run(known, event, now, leases) if event.run_id else known
+    if current is None:
+        return job
+    if event.run_id and not _accepts_run(current):
+        return job
+    match event:
+        case Enqueued():
+            return _enqueued(current, event, now, leases)
+        case Planned():
+            return _planned(current, now)
+        case Created():
+            return _created(current, event)
+        case Reported():
+            return _reported(current, event, now, leases)
+        case Finished():
+            return _finished(current, event, now)
+        case Retrying() | Requeued():
+            return _suspended(current, event, now, leases)
+        case Failed():
+            return _ended(current, event, now, State.FAILED, Error(code=event.code, message=event.message))
+        case Cancelled():
+            return _ended(current, event, now, State.CANCELLED, Error(code=event.code, message=event.message))
+        case CancelRequested():
+            return _cancel_requested(current, now)
+        case Overdue():
+            return _overdue(current, now, leases)
+        case Refreshed():
+            return _refreshed(current, event, now)
+        case Updated():
+            return _updated(current, event)
+    return current
+
+
+def _identified(job: Job, event: Event) -> Job:
+    """The job with its class and, when its record was made without one, its origin."""
+    if not job.job_class and event.job_class:
+        job = replace(job, job_class=event.job_class)
+    unknown = job.staff_only or (job.version == 0 and not job.send_id)
+    return _adopted(job, event.origin) if event.origin is not None and unknown else job
+
+
+def _adopted(job: Job, origin: Origin) -> Job:
+    """The job with what its sender knows; what is already on record wins."""
+    return replace(
+        job,
+        owner=origin.owner,
+        staff_only=False,
+        send_id=origin.send_id,
+        queue=origin.queue,
+        cancel=origin.cancel,
+        handler=job.handler or origin.handler,
+        params={**(origin.params or {}), **job.params},
+        data={**(origin.data or {}), **job.data},
+    )
+
+
+# Runs
+
+
+def _in_run(job: Job, event: Event, now: int, leases: Leases) -> Job | None:
+    """The job in the run the event is about, begun here if it is new; None when the run is refused.
+
+    Any event of a run never heard of begins it, so a lost `Started` costs nothing. `Started` alone is refused for a
+    job that was cancelled while it waited: the worker is then told not to run it.
+    """
+    if event.run_id == job.run_id:
+        return job
+    cancelled = job.state is State.CANCELLED and not isinstance(event, _PROVES_A_RUN)
+    if event.run_id in job.seen or cancelled:
+        return None
+    return replace(
+        _fresh(job),
+        attempt=job.attempt + 1 if job.run_id or job.is_over else job.attempt,
+        state=State.RUNNING,
+        event="job_started",
+        run_id=event.run_id,
+        started_at=now,
+        lease_until=now + leases.running,
+        lease_holder=event.run_id,
+    )
+
+
+_PROVES_A_RUN = (Reported, Finished, Failed, Retrying, Requeued)
+
+
+def _fresh(job: Job) -> Job:
+    """The job with nothing left of an earlier run's progress and end."""
+    return replace(
+        job,
+        current=0,
+        total=None,
+        given_percentage=None,
+        message="",
+        step=0,
+        run_step=0,
+        error=None,
+        result=None,
+        stalled=False,
+        started_at=None,
+        finished_at=None,
+        seen=_remember(job, job.run_id),
+    )
+
+
+def _remember(job: Job, *ids: str) -> tuple[str, ...]:
+    return (*job.seen, *(i for i in ids if i and i not in job.seen))[-_REMEMBERED:]
+
+
+def _accepts_run(job: Job) -> bool:
+    """Whether the job's newest run may still say something: it runs, or was only believed lost."""
+    return job.state in (State.RUNNING, State.LOST)
+
+
+def _told(job: Job, report: Report | None) -> Job:
+    """The job with everything its run has said."""
+    if report is None:
+        return job
+    job = replace(
+        job,
+        meta={**job.meta, **report.meta},
+        data={**job.data, **report.data},
+        result=report.result,
+        strategy_meta=job.strategy_meta if report.strategy_meta is None else report.strategy_meta,
+    )
+    if report.step < job.run_step:
+        return job
+    same_step = report.step == job.run_step
+    return replace(
+        job,
+        step=job.step if same_step else job.step + 1,
+        run_step=report.step,
+        current=max(job.current, report.current) if same_step else report.current,
+        total=report.total if report.step else job.total,
+        given_percentage=job.given_percentage if report.percentage is None and same_step else report.percentage,
+        message=report.message or (job.message if same_step else ""),
+    )
+
+
+def _reported(job: Job, event: Event, now: int, leases: Leases) -> Job:
+    revived = job.state is State.LOST
+    told = _told(job, event.report)
+    changed = told != job or job.stalled
+    if revived:
+        told = replace(told, state=State.RUNNING, error=None, finished_at=None, lease_holder=event.run_id)
+    elif changed:
+        told = replace(told, event="meta")
+    if revived or (changed and told.lease_holder):
+        told = replace(told, stalled=False, lease_until=now + leases.running)
+    return replace(told, event="job_started") if revived else told
+
+
+def _suspended(job: Job, event: Retrying | Requeued, now: int, leases: Leases) -> Job:
+    """The run is over, the job is not: it will be run again."""
+    told = _told(job, event.report)
+    if job.cancel_requested:
+        return _over(told, now, State.CANCELLED, Error(code="cancelled"))
+    retrying = isinstance(event, Retrying)
+    due = max(now, event.eta or now) if isinstance(event, Retrying) else now
+    return replace(
+        told,
+        state=State.RETRYING if retrying else State.ENQUEUED,
+        event="job_retrying" if retrying else "job_enqueued",
+        error=None,
+        finished_at=None,
+        stalled=False,
+        lease_until=due + leases.waiting,
+        lease_holder="",
+    )
+
+
+# Before a run
+
+
+def _created(job: Job, event: Created) -> Job:
+    """The record, made by hand, whatever the queue has told of the job already."""
+    origin = event.origin or Origin()
+    return replace(
+        job,
+        created_by_hand=True,
+        handler=origin.handler or job.handler,
+        data={**job.data, **(origin.data or {})},
+    )
+
+
+def _enqueued(job: Job, event: Enqueued, now: int, leases: Leases) -> Job:
+    """A first sending makes the job wait; a second one of a job that is over starts a new life."""
+    origin = event.origin or Origin()
+    if job.version and origin.send_id in (job.send_id, *job.seen):
+        return job
+    if job.is_over:
+        job = replace(
+            _adopted(replace(_fresh(job), handler="", data={}, params={}), origin),
+            seen=_remember(job, job.run_id, job.send_id),
+            attempt=job.attempt + 1,
+            run_id="",
+            meta={},
+            strategy_meta={},
+            cancel_requested=False,
+        )
+    elif job.version:
+        if job.send_id or job.run_id:
+            return job
+        job = _adopted(job, origin)
+    return replace(
+        job,
+        state=State.ENQUEUED,
+        event="job_enqueued",
+        enqueued_at=now,
+        lease_until=now + leases.sending,
+        lease_holder=origin.send_id,
+    )
+
+
+def _planned(job: Job, now: int) -> Job:
+    return job if job.version else replace(job, send_id="", enqueued_at=now)
+
+
+# Ends
+
+
+def _over(job: Job, now: int, state: State, error: Error | None) -> Job:
+    return replace(
+        job,
+        state=state,
+        event=f"job_{state}",
+        error=error,
+        finished_at=now,
+        stalled=False,
+        lease_until=None,
+        lease_holder="",
+    )
+
+
+def _ended(job: Job, event: Failed | Cancelled, now: int, state: State, error: Error) -> Job:
+    if job.is_over and job.state is not State.LOST:
+        return job
+    return _over(_told(job, event.report), now, state, error)
+
+
+def _finished(job: Job, event: Finished, now: int) -> Job:
+    if job.is_over and job.state is not State.LOST:
+        return job
+    told = _told(job, event.report)
+    if event.completed:
+        return _over(told, now, State.FINISHED, None)
+    running = replace(told, state=State.RUNNING, error=None, finished_at=None, stalled=False)
+    return replace(running, event="meta", lease_until=None, lease_holder="")
+
+
+def _cancel_requested(job: Job, now: int) -> Job:
+    """A job that waits is cancelled on the spot; a running one is asked."""
+    if job.is_over or job.cancel_requested:
+        return job
+    asked = replace(job, cancel_requested=True, event="cancel_requested")
+    if job.state is State.RUNNING:
+        return asked
+    return _over(asked, now, State.CANCELLED, Error(code="cancelled"))
+
+
+def _overdue(job: Job, now: int, leases: Leases) -> Job:
+    """What silence means depends on what the job was doing."""
+    if job.is_over or job.lease_until is None or now < job.lease_until:
+        return job
+    if job.state is State.RUNNING and not job.stalled:
+        return replace(job, stalled=True, event="stalled", lease_until=now + leases.stalled)
+    never_sent = job.state is State.ENQUEUED and job.lease_until <= (job.enqueued_at or 0) + leases.sending
+    if never_sent and job.lease_holder:
+        return _over(job, now, State.FAILED, Error(code="not_sent"))
+    return _over(job, now, State.LOST, Error(code="lost"))
+
+
+# From outside the run
+
+
+def _refreshed(job: Job, event: Refreshed, now: int) -> Job:
+    if event.meta is not None and event.meta != job.strategy_meta:
+        job = replace(job, strategy_meta=event.meta, event="meta")
+    if event.completed and (not job.is_over or job.state is State.LOST):
+        return _over(job, now, State.FINISHED, None)
+    return job
+
+
+def _updated(job: Job, event: Updated) -> Job:
+    job = replace(job, data={**job.data, **event.data})
+    if job.is_over:
+        return job
+    new_step = event.total is not None
+    current = job.current if event.current is None else event.current
+    current = (event.current or 0) if new_step else max(job.current, current)
+    changes: dict[str, Any] = {
+        "current": current + (event.advance or 0),
+        "meta": {**job.meta, **event.meta},
+    }
+    if new_step:
+        changes.update(step=job.step + 1, total=event.total, given_percentage=None)
+    if event.percentage is not None:
+        changes["given_percentage"] = event.percentage
+    if event.message is not None:
+        changes["message"] = event.message
+    if event.result is not None:
+        changes["result"] = event.result
+    after = replace(job, **changes)
+    return replace(after, event="meta") if after != job else job

@@ -1,0 +1,50 @@
+"""Where jobs live: `get_store()` is the one that `IMMORTUS_STORE` names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
+
+from immortus_channels.conf import settings
+from immortus_channels.exceptions import StoreNotFound
+from immortus_channels.stores.base import Store
+
+BACKENDS = {
+    "database": "immortus_channels.stores.database.DatabaseStore",
+    "redis": "immortus_channels.stores.redis.RedisStore",
+    "memory": "immortus_channels.stores.memory.MemoryStore",
+}
+
+
+@lru_cache(maxsize=1)
+def get_store() -> Store:
+    """The store of this process.
+
+    Raises `StoreNotFound` when the setting names nothing that can be loaded.
+    """
+    return load_store(settings.STORE)
+
+
+def load_store(config: Mapping[str, Any]) -> Store:
+    """A new store, as `{"BACKEND": short name or dotted path, "OPTIONS": {…}}` describes it."""
+    backend = config.get("BACKEND", "database")
+    try:
+        factory = import_string(BACKENDS.get(backend, backend))
+        store: Store = factory(**config.get("OPTIONS", {}))
+    except (ImportError, TypeError, ValueError) as error:
+        allowed = ", ".join(map(repr, BACKENDS))
+        msg = f"IMMORTUS_STORE names the backend {backend!r}, which cannot be used ({error}); give {allowed} or the dotted path of a Store."
+        raise StoreNotFound(msg) from error
+    return store
+
+
+def _forget(*, setting: str, **_: object) -> None:
+    if setting == "IMMORTUS_STORE":
+        get_store.cache_clear()
+
+
+setting_changed.connect(_forget)

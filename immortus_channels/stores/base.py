@@ -1,0 +1,97 @@
+"""The port to where jobs live: what every store must do."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+
+from immortus_channels.jobs import Job, State
+
+Change = Callable[[Job | None, int], Job | None]
+"""Takes the job on record (None: unknown) and the store's time; returns the job to keep, or the same one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What one read found; `now` is the store's time, microseconds since 1970. Unknown ids are absent."""
+
+    now: int
+    jobs: Mapping[str, Job] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """Where a job stands: enough to tell whether it changed and whether it is overdue."""
+
+    version: int
+    lease_until: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Positions:
+    """The positions of many jobs, with the store's time. Unknown ids are absent."""
+
+    now: int
+    of: Mapping[str, Position] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which jobs a listing wants; None means any. `job_class` is exact."""
+
+    owner: str | None = None
+    job_class: str | None = None
+    states: Collection[State] | None = None
+    overdue: bool = False
+
+
+class Store(ABC):
+    """Keeps jobs by id. Safe to call from any thread.
+
+    Whatever goes wrong between here and the store is raised as `StoreUnavailable`. Nothing is raised for an
+    unknown id. Times are the store's own clock, so that hosts need not agree on theirs.
+    """
+
+    is_shared: bool = True
+    """Whether other processes see the same jobs."""
+
+    @abstractmethod
+    def get_many(self, job_ids: Collection[str]) -> Reading:
+        """The jobs of these ids, in one round trip."""
+
+    @abstractmethod
+    def positions(self, job_ids: Collection[str]) -> Positions:
+        """The positions of up to 1,000 ids in one round trip, without reading the jobs."""
+
+    @abstractmethod
+    def update(self, job_id: str, change: Change) -> tuple[Job | None, Job | None]:
+        """Apply `change` by compare-and-set on the version, again on conflict; the job before and after.
+
+        `change` may be called several times and must be pure. When it returns the job it was given,
+        nothing is written.
+        """
+
+    @abstractmethod
+    def renew(self, holders: Mapping[str, str], seconds: float) -> None:
+        """Move the lease of each job to `seconds` from now, if the holder given (a run or sending id) still holds it.
+
+        The job's version does not change: a lease is not part of its document.
+        """
+
+    @abstractmethod
+    def list(self, wanted: Filter, *, limit: int = 100, before: int | None = None) -> list[Job]:
+        """The newest jobs that `wanted` lets through, by version downwards, below version `before`."""
+
+    @abstractmethod
+    def prune(self, older_than: float, *, limit: int | None = None) -> int:
+        """Delete jobs that were over more than `older_than` seconds ago, `limit` at most; how many were."""
+
+    def claim_thread(self) -> None:  # noqa: B027 - a store without connections per thread needs nothing
+        """Prepare the calling thread, which belongs to this package: a connection of its own, with short timeouts."""
+
+    def release_thread(self) -> None:  # noqa: B027
+        """Close what `claim_thread` opened in the calling thread."""
+
+    def close(self) -> None:  # noqa: B027
+        """Forget every connection; the next call opens new ones. Called in a child after fork."""
