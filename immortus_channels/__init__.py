@@ -1,0 +1,58 @@
+"""Live background jobs for Django: what a task queue runs, told to the browser as it happens.
+
+Everything is loaded on first use: this package stands in INSTALLED_APPS, so importing it must not import models.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from immortus_channels.exceptions import JobCancelled, JobFailed
+    from immortus_channels.marking import tracked
+    from immortus_channels.owners import started_by
+    from immortus_channels.repository import aget_job, current_job, get_job
+    from immortus_channels.shortcuts import job_info, render_immortus
+    from immortus_channels.strategies import TrackingStrategy, get_strategy
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "JobCancelled",
+    "JobFailed",
+    "TrackingStrategy",
+    "aget_job",
+    "current_job",
+    "get_job",
+    "get_strategy",
+    "job_info",
+    "render_immortus",
+    "started_by",
+    "tracked",
+]
+
+_HOMES = {
+    "JobCancelled": "exceptions",
+    "JobFailed": "exceptions",
+    "TrackingStrategy": "strategies",
+    "aget_job": "repository",
+    "current_job": "repository",
+    "get_job": "repository",
+    "get_strategy": "strategies",
+    "job_info": "shortcuts",
+    "render_immortus": "shortcuts",
+    "started_by": "owners",
+    "tracked": "marking",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

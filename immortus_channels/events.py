@@ -49,20 +49,23 @@ class Report:
     percentage: float | None = None
     message: str = ""
     meta: Mapping[str, JSON] = field(default_factory=dict)
-    strategy_meta: Mapping[str, JSON] | None = None
     data: Mapping[str, JSON] = field(default_factory=dict)
     result: JSON = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """A fact about the job `job_id`; `run_id` is empty when it is not about one run of it."""
+    """A fact about the job `job_id`; `run_id` is empty when it is not about one run of it.
+
+    `strategy_meta` is what the job's strategy says of it now (None: it was not asked).
+    """
 
     job_id: str
     job_class: str = ""
     run_id: str = ""
     origin: Origin | None = None
     report: Report | None = None
+    strategy_meta: Mapping[str, JSON] | None = None
 
 
 class Created(Event):
@@ -133,9 +136,8 @@ class Cancelled(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refreshed(Event):
-    """A strategy was asked again: its meta, and whether it calls the job completed (None: it has no say)."""
+    """The strategy was asked again; `completed` is its answer (None: it has no say)."""
 
-    meta: Mapping[str, JSON] | None = None
     completed: bool | None = None
 
 

@@ -51,6 +51,26 @@ class Error:
     code: str
     message: str = ""
 
+    def __post_init__(self) -> None:
+        """A code without a sentence gets its general one."""
+        if not self.message:
+            object.__setattr__(self, "message", SENTENCES.get(self.code, SENTENCES["error"]))
+
+
+SENTENCES: Mapping[str, str] = {
+    "error": "Something went wrong.",
+    "time_limit": "This took too long and was stopped.",
+    "worker_lost": "The process that did this work ended unexpectedly.",
+    "rejected": "This work was refused.",
+    "unknown_task": "Nobody here knows how to do this work.",
+    "not_sent": "This work could not be handed over.",
+    "cancelled": "This was cancelled.",
+    "expired": "This was not started in time.",
+    "upstream": "Something that had to come first did not succeed.",
+    "lost": "Nothing has been heard of this work for too long.",
+}
+"""What an error code says to end users; pages translate by code."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:

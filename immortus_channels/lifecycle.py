@@ -82,6 +82,13 @@ def _changed(job: Job, event: Event, now: int, leases: Leases) -> Job:
         return job
     if event.run_id and not _accepts_run(current):
         return job
+    if event.strategy_meta is not None and event.strategy_meta != current.strategy_meta:
+        current = replace(current, strategy_meta=event.strategy_meta, event="meta")
+    return _moved(current, event, now, leases)
+
+
+def _moved(current: Job, event: Event, now: int, leases: Leases) -> Job:
+    """The job after an event that is neither refused nor anonymous any more."""
     match event:
         case Enqueued():
             return _enqueued(current, event, now, leases)
@@ -199,7 +206,6 @@ def _told(job: Job, report: Report | None) -> Job:
         meta={**job.meta, **report.meta},
         data={**job.data, **report.data},
         result=report.result,
-        strategy_meta=job.strategy_meta if report.strategy_meta is None else report.strategy_meta,
     )
     if report.step < job.run_step:
         return job
@@ -352,8 +358,6 @@ def _overdue(job: Job, now: int, leases: Leases) -> Job:
 
 
 def _refreshed(job: Job, event: Refreshed, now: int) -> Job:
-    if event.meta is not None and event.meta != job.strategy_meta:
-        job = replace(job, strategy_meta=event.meta, event="meta")
     if event.completed and (not job.is_over or job.state is State.LOST):
         return _over(job, now, State.FINISHED, None)
     return job

@@ -29,6 +29,12 @@ def get_store() -> Store:
     return load_store(settings.STORE)
 
 
+def forget_connections() -> None:
+    """In a child after fork: the store, if there is one, must not use its parent's connections."""
+    if get_store.cache_info().currsize:
+        get_store().close()
+
+
 def load_store(config: Mapping[str, Any]) -> Store:
     """A new store, as `{"BACKEND": short name or dotted path, "OPTIONS": {…}}` describes it."""
     backend = config.get("BACKEND", "database")

@@ -45,6 +45,15 @@ class Filter:
     states: Collection[State] | None = None
     overdue: bool = False
 
+    def admits(self, job: Job, now: int) -> bool:
+        """Whether the job passes, at the store's time `now`."""
+        return (
+            self.owner in (None, job.owner)
+            and self.job_class in (None, job.job_class)
+            and (self.states is None or job.state in self.states)
+            and not (self.overdue and (job.lease_until is None or now < job.lease_until))
+        )
+
 
 class Store(ABC):
     """Keeps jobs by id. Safe to call from any thread.
@@ -86,6 +95,10 @@ class Store(ABC):
     @abstractmethod
     def prune(self, older_than: float, *, limit: int | None = None) -> int:
         """Delete jobs that were over more than `older_than` seconds ago, `limit` at most; how many were."""
+
+    def waits_for_caller(self) -> bool:
+        """Whether a write by another thread would have to wait for the calling thread's open transaction."""
+        return False
 
     def claim_thread(self) -> None:  # noqa: B027 - a store without connections per thread needs nothing
         """Prepare the calling thread, which belongs to this package: a connection of its own, with short timeouts."""

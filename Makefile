@@ -1,0 +1,67 @@
+# make demo                       the example on http://127.0.0.1:8000/; needs nothing but Python
+# make demo PORT=8123             on another port
+# REDIS_URL=redis://127.0.0.1:6379/0 make demo    with Redis as broker, store and channel layer
+# make test                       everything: Python, the browser, and JavaScript where Node is installed
+# make test ARGS="-k retry"       some of the Python tests, without measuring coverage
+# make lint types bench docs js clean
+#
+# PYTHON is the interpreter (default: the newest on the PATH, 3.11 at least), VENV the folder of the virtual
+# environment (default .venv; made anew when PYTHON is of another version), DJANGO a release to stay on, such as 5.2.
+
+VENV ?= .venv
+PORT ?= 8000
+ifndef PYTHON
+PYTHON := $(shell for name in python3.14 python3.13 python3.12 python3.11 python3; do \
+	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
+endif
+
+bin := $(VENV)/bin
+comma := ,
+version := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+made := $(VENV)/.made-with-$(version)
+# What is installed is remembered by files such as .venv/.has-celery-daphne-example.
+has = $(VENV)/.has$(DJANGO)-$(1)
+pip = $(bin)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test lint types bench docs js clean
+
+demo: $(call has,celery-daphne-example$(if $(REDIS_URL),-redis))
+	@PORT=$(PORT) exec $(bin)/python example/serve.py
+
+test: $(call has,test) js
+	$(bin)/python -m pytest $(or $(ARGS),--cov --cov-report=term)
+
+lint: $(call has,dev)
+	$(bin)/ruff check
+	$(bin)/ruff format --check
+
+types: $(call has,dev)
+	$(bin)/mypy
+
+bench: $(call has,test)
+	@for script in benchmarks/[a-z]*.py; do $(bin)/python $$script || exit; done
+
+# Films the demo for the README.
+docs: $(call has,test)
+	$(bin)/python docs/film.py docs/demo.gif
+
+js:
+	@if command -v node >/dev/null; then node --test $$(find tests -name '*.test.js' -o -name '*.test.mjs'); \
+	else echo "Node is not installed: the JavaScript tests are left out."; fi
+
+clean:
+	rm -rf $(VENV) build dist htmlcov .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache example/var
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(made):
+	@test -n "$(version)" || { echo "Python 3.11 or later is needed: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@test "$$($(bin)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" = "$(version)" \
+		|| $(PYTHON) -m venv --clear $(VENV) \
+		|| { echo "That Python cannot make virtual environments; on Debian: apt install python3-venv" >&2; exit 1; }
+	@rm -f $(VENV)/.has*
+	@touch $@
+
+$(VENV)/.has$(DJANGO)-%: pyproject.toml $(made)
+	@echo "Installing into $(VENV): once, and again when pyproject.toml changes."
+	@$(pip) --editable '.[$(subst -,$(comma),$*)]' $(if $(DJANGO),'Django==$(DJANGO).*')
+	@touch $@

@@ -1,0 +1,83 @@
+"""What can happen to a job: each a button on the page and a task that makes it happen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from celery import Task
+
+from photos import tasks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """One button: its words, how the job is expected to end, and the task behind it."""
+
+    slug: str
+    title: str
+    text: str
+    ending: str
+    task: Task
+
+
+SCENES = {
+    scene.slug: scene
+    for scene in (
+        Scene(
+            slug="fails",
+            title="It fails",
+            text="The task gives up and says why, in words meant for you.",
+            ending="failed",
+            task=tasks.fails,
+        ),
+        Scene(
+            slug="crashes",
+            title="It crashes",
+            text="An unexpected error. You read one general sentence; the log has the rest.",
+            ending="failed",
+            task=tasks.crashes,
+        ),
+        Scene(
+            slug="retries",
+            title="It retries",
+            text="Fails twice, waits, begins again and succeeds: one job, three attempts.",
+            ending="finished",
+            task=tasks.retries,
+        ),
+        Scene(
+            slug="slow",
+            title="You cancel it",
+            text="A job of one minute. Press Cancel on its card and it stops.",
+            ending="cancelled",
+            task=tasks.slow,
+        ),
+        Scene(
+            slug="time-limit",
+            title="It takes too long",
+            text="Celery's hard time limit ends it after four seconds.",
+            ending="failed",
+            task=tasks.time_limit,
+        ),
+        Scene(
+            slug="child-killed",
+            title="Its process dies",
+            text="The process that runs it is killed, as when memory runs out.",
+            ending="failed",
+            task=tasks.child_killed,
+        ),
+        Scene(
+            slug="worker-killed",
+            title="The whole worker dies",
+            text="Nobody is left to report. Stalled after 15 seconds, lost after a minute.",
+            ending="lost",
+            task=tasks.worker_killed,
+        ),
+        Scene(
+            slug="table",
+            title="Its own table",
+            text="Tracked by a strategy of this project, in a table of this project.",
+            ending="finished",
+            task=tasks.process_image_with_table,
+        ),
+    )
+}

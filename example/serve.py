@@ -1,0 +1,179 @@
+"""The whole demo in one command: a web server and a worker, started, watched and stopped together.
+
+`python example/serve.py` prepares the database, starts Daphne and a Celery worker, says when the page can be
+opened, starts the worker again whenever it dies (one of the page's buttons kills it), and ends both when it is
+asked to end, however it is asked.
+
+Environment: PORT (8000), HOST (127.0.0.1), REDIS_URL (none), DEMO_VAR (example/var), DEMO_PACE (6 seconds).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+
+HERE = Path(__file__).resolve().parent
+VAR = Path(os.environ.get("DEMO_VAR", HERE / "var")).resolve()
+HOST = os.environ.get("HOST", "127.0.0.1")
+PORT = int(os.environ.get("PORT", "8000"))
+ENVIRONMENT = {**os.environ, "DEMO_VAR": str(VAR), "PYTHONUNBUFFERED": "1"}
+
+MANAGE = (sys.executable, "manage.py")
+WORKER = (
+    *(sys.executable, "-m", "celery", "--app", "config", "worker"),
+    *("--concurrency", "2", "--loglevel", "WARNING", "--without-gossip", "--without-mingle"),
+)
+WEB = (
+    *(sys.executable, "-m", "daphne", "--bind", HOST, "--port", str(PORT), "--verbosity", "0"),
+    "config.asgi:application",
+)
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+RESTART_AFTER = 3.0
+"""Seconds between the worker's death and its successor: long enough to see that it is gone."""
+GRACE = 5.0
+"""Seconds a process has to end by itself."""
+
+
+class Stopped(BaseException):
+    """Somebody asked the demo to end."""
+
+
+class Parent:
+    """Whoever started the demo, `make` for instance; when it goes, so does the demo.
+
+    GNU make hands SIGTERM on to its children, but not SIGINT, which a terminal sends to all of them: make then drops
+    its signal handlers and waits. So a parent that no longer catches SIGINT (seen in /proc, on Linux) is going.
+    """
+
+    def __init__(self) -> None:
+        self.pid = os.getppid()
+        self.caught = self._catches_interrupts()
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it has ended, or is about to."""
+        return os.getppid() != self.pid or (self.caught and not self._catches_interrupts())
+
+    def _catches_interrupts(self) -> bool:
+        with suppress(OSError, ValueError):
+            for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+                if line.startswith("SigCgt:"):
+                    return bool(int(line.split()[1], 16) & (1 << (signal.SIGINT - 1)))
+        return False
+
+
+PARENT = Parent()
+
+
+def main() -> int:
+    """Run the demo until it is stopped; return the exit status."""
+    for wanted in SIGNALS:
+        signal.signal(wanted, _stop)
+    children: dict[str, subprocess.Popen[bytes]] = {}
+    try:
+        prepare()
+        children["worker"] = start(WORKER)
+        children["web"] = start(WEB)
+        wait_until_ready(children["web"])
+        print(f"Ready: http://{HOST}:{PORT}/   (Ctrl-C stops everything)", flush=True)
+        watch(children)
+    except Stopped:
+        return 0
+    except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
+        print(f"The demo cannot run: {error}", file=sys.stderr)
+    finally:
+        stop(children.values())
+    return 1
+
+
+def prepare() -> None:
+    """Make the folders, the database and the demo's two users."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, PORT))
+        except OSError as error:
+            raise RuntimeError(f"port {PORT} is taken ({error.strerror}); try: make demo PORT={PORT + 1}") from error
+    for folder in ("broker/control", "media"):
+        (VAR / folder).mkdir(parents=True, exist_ok=True)
+    for command in (("migrate", "--verbosity", "0"), ("demo_users",)):
+        subprocess.run((*MANAGE, *command), cwd=HERE, env=ENVIRONMENT, check=True)
+
+
+def start(command: tuple[str, ...]) -> subprocess.Popen[bytes]:
+    """Start a child that leads a process group of its own, so that its children can be reached too."""
+    return subprocess.Popen(command, cwd=HERE, env=ENVIRONMENT, start_new_session=True)
+
+
+def wait_until_ready(web: subprocess.Popen[bytes]) -> None:
+    """Return once the page is served."""
+    for _ in range(600):
+        if web.poll() is not None:
+            raise RuntimeError(f"the web server ended with status {web.returncode}")
+        with suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+            urllib.request.urlopen(f"http://{HOST}:{PORT}/", timeout=5)
+            return
+        pause()
+    raise RuntimeError("the web server does not answer")
+
+
+def watch(children: dict[str, subprocess.Popen[bytes]]) -> None:
+    """Keep the worker alive until the web server ends or somebody stops the demo."""
+    while children["web"].poll() is None:
+        if (status := children["worker"].poll()) is not None:
+            print(f"The worker died (status {status}); the next one starts in {RESTART_AFTER:.0f} s.", flush=True)
+            reap(children["worker"])
+            pause(RESTART_AFTER)
+            children["worker"] = start(WORKER)
+        pause()
+    raise RuntimeError(f"the web server ended with status {children['web'].returncode}")
+
+
+def pause(seconds: float = 0.1) -> None:
+    """Sleep; notice if whoever started the demo is gone or about to go."""
+    until = time.monotonic() + seconds
+    while not PARENT.is_gone:
+        if (left := until - time.monotonic()) <= 0:
+            return
+        time.sleep(min(left, 0.1))
+    raise Stopped
+
+
+def stop(children: Collection[subprocess.Popen[bytes]]) -> None:
+    """End all children: first by asking, then for certain, with all that they have started."""
+    for child in children:
+        child.terminate()
+    with suppress(Stopped, subprocess.TimeoutExpired):
+        until = time.monotonic() + GRACE
+        for child in children:
+            child.wait(max(0.0, until - time.monotonic()))
+    for unwanted in SIGNALS:
+        signal.signal(unwanted, signal.SIG_IGN)
+    for child in children:
+        reap(child)
+
+
+def reap(child: subprocess.Popen[bytes]) -> None:
+    """Kill what is left of a child's process group."""
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> None:
+    raise Stopped
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,29 @@
+"""Wiring: the only place that connects anything."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class ImmortusChannelsConfig(AppConfig):
+    """Connects the task queues in use to the tracker."""
+
+    name = "immortus_channels"
+    verbose_name = _("Jobs")
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Connect the queues; Celery's when it is installed."""
+        from immortus_channels import queues, tracking  # noqa: PLC0415 - they need the app registry
+
+        if queues.connected:
+            return
+        if find_spec("celery") is not None:
+            from immortus_channels.queues.celery import CeleryQueue  # noqa: PLC0415
+
+            queue = CeleryQueue()
+            queue.connect(tracking)
+            queues.connected.append(queue)

@@ -1,0 +1,250 @@
+"""Pushes a job's newest document to whoever watches it: to hubs of this process directly, to all others
+through the channel layer.
+
+A push is a hint that may be lost; the store is the truth. Other consumers may join a job's group too: the
+group is `group_name(job_id)`, the message what `Push.to_message` returns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+from channels.layers import InMemoryChannelLayer, get_channel_layer
+from django.utils.crypto import salted_hmac
+
+from immortus_channels.conf import settings
+from immortus_channels.ids import is_job_id
+from immortus_channels.jobs import Job, State
+from immortus_channels.trouble import Trouble
+
+MESSAGE_TYPE = "immortus.job"
+MAX_TEXT = 64 * 1024
+"""Characters; twice a document's limit. A longer text did not come from this package."""
+
+
+def group_name(job_id: str) -> str:
+    """The channel layer group of a job: a keyed hash, so that any id makes a valid name that tells nothing."""
+    return f"immortus.job.{salted_hmac('immortus.job', job_id, algorithm='sha256').hexdigest()}"
+
+
+def shared_layer() -> Any:  # noqa: ANN401 - Channels has no types
+    """The channel layer that reaches other processes; None when there is none."""
+    layer = get_channel_layer(settings.CHANNEL_LAYER)
+    return None if isinstance(layer, InMemoryChannelLayer) else layer
+
+
+def has_shared_layer() -> bool:
+    """Whether pushes reach other processes."""
+    return shared_layer() is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Push:
+    """One version of a job on its way to those who watch it; `text` is its document."""
+
+    job_id: str
+    version: int
+    event: str
+    state: State
+    text: str
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the job has ended."""
+        return self.state.is_over
+
+    @property
+    def is_last(self) -> bool:
+        """Whether nothing can follow: a lost job is over but may be revived."""
+        return self.is_over and self.state is not State.LOST
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        """The push of a job as it stands."""
+        return cls(job_id=job.job_id, version=job.version, event=job.event, state=job.state, text=job.text)
+
+    def to_message(self) -> dict[str, object]:
+        """The channel layer message."""
+        return {
+            "type": MESSAGE_TYPE,
+            "job_id": self.job_id,
+            "version": self.version,
+            "event": self.event,
+            "over": self.is_over,
+            "text": self.text,
+        }
+
+    @classmethod
+    def from_message(cls, message: object) -> Self | None:
+        """The push in a channel layer message; None when it is not one of ours.
+
+        Whoever can write to the layer can write anything, and the text goes to browsers as it is: so the text
+        must be the document that the message says it is.
+        """
+        match message:
+            case {"type": "immortus.job", "job_id": str(job_id), "version": int(version), "event": str(event), "text": str(text)}:
+                document = _document(text)
+            case _:
+                return None
+        told = document.get("job_id"), document.get("version")
+        if told != (job_id, version) or isinstance(version, bool) or not is_job_id(job_id) or not event.isascii():
+            return None
+        try:
+            return cls(job_id=job_id, version=version, event=event, state=State(document["state"]), text=text)
+        except (KeyError, ValueError):
+            return None
+
+
+def _document(text: str) -> Mapping[str, object]:
+    try:
+        document = json.loads(text.encode(), parse_constant=_refuse) if len(text) <= MAX_TEXT else None
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _refuse(constant: str) -> None:
+    msg = f"{constant} is not JSON"
+    raise ValueError(msg)
+
+
+class Receiver(Protocol):
+    """Takes pushes within this process, from any thread, without blocking and without raising."""
+
+    def receive(self, push: Push) -> None:
+        """Take a push for a job that may be watched here."""
+        ...
+
+
+_receivers: tuple[Receiver, ...] = ()
+
+
+def enter(receiver: Receiver) -> None:
+    """Hand every push of this process to `receiver` from now on."""
+    global _receivers  # noqa: PLW0603 - replaced, never changed, so that the writer may iterate without a lock
+    _receivers = (*_receivers, receiver)
+
+
+def leave(receiver: Receiver) -> None:
+    """Stop handing pushes to `receiver`."""
+    global _receivers  # noqa: PLW0603
+    _receivers = tuple(other for other in _receivers if other is not receiver)
+
+
+class Breaker:
+    """Keeps a layer that fails or hangs from delaying every send.
+
+    Closed until a timeout or the third failure in a row; then open for `REST` seconds, after which one send is tried.
+    """
+
+    FAILURES = 3
+    REST = 2.0
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._open_until = 0.0
+
+    def allows(self, now: float) -> bool:
+        """Whether to try at `now` (seconds, monotonic)."""
+        return now >= self._open_until
+
+    def failed(self, now: float, *, slowly: bool) -> None:
+        """A try failed; one that took all its time opens the circuit by itself."""
+        self._failures = self.FAILURES if slowly else self._failures + 1
+        if self._failures >= self.FAILURES:
+            self._open_until = now + self.REST
+
+    def succeeded(self) -> None:
+        """A try succeeded."""
+        self._failures = 0
+
+
+class Broadcaster:
+    """Sends pushes, in one thread, and never raises.
+
+    Channel layers bind their connections to an event loop, and a new one per send costs 5 ms and a Redis connection
+    each: so one loop stays open until `close`, and runs while something is being sent.
+    """
+
+    TIMEOUT = 0.5
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._breaker = Breaker()
+        self._trouble = Trouble(
+            "Sending through the channel layer",
+            "Pages learn of changes by re-checks and polling until it works again.",
+        )
+
+    def send(self, job: Job) -> None:
+        """Push the job to all who watch it; takes at most `TIMEOUT` seconds."""
+        push = Push.of(job)
+        for receiver in _receivers:
+            receiver.receive(push)
+        now = time.monotonic()
+        if not self._breaker.allows(now):
+            return
+        try:
+            self._send(push)
+        except Exception as error:  # noqa: BLE001 - a layer may raise anything, and a push is only a hint
+            self._trouble.begin(error)
+            self._breaker.failed(time.monotonic(), slowly=isinstance(error, TimeoutError))
+        else:
+            self._breaker.succeeded()
+
+    def _send(self, push: Push) -> None:
+        layer = shared_layer()
+        if layer is None or _is_in_event_loop():
+            return
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+        self._loop.run_until_complete(_within(self.TIMEOUT, layer.group_send(group_name(push.job_id), push.to_message())))
+        self._trouble.end()
+
+    def close(self) -> None:
+        """Close the loop, and with it the layer's connections; the next send opens a new one."""
+        loop, self._loop = self._loop, None
+        if loop is None:
+            return
+        try:
+            loop.run_until_complete(_cancelled(asyncio.all_tasks(loop)))
+            # channels_redis closes the loop's connections here: it wraps `close`.
+            loop.close()
+        except Exception as error:  # noqa: BLE001 - nothing more can be done about a connection that will not close
+            self._trouble.begin(error)
+
+
+def _is_in_event_loop() -> bool:
+    """Writes made inline may come from an event loop's thread, where no other loop can run."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+async def _within(seconds: float, sending: Any) -> None:  # noqa: ANN401
+    """Wait for `sending` at most so long.
+
+    `wait_for` would also wait for the cancelled send to clean up, which a hung layer may never do.
+    """
+    task = asyncio.ensure_future(sending)
+    done, _ = await asyncio.wait({task}, timeout=seconds)
+    if not done:
+        task.cancel()
+        await asyncio.sleep(0)
+        msg = f"not sent within {seconds} s"
+        raise TimeoutError(msg)
+    task.result()
+
+
+async def _cancelled(tasks: set[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=Broadcaster.TIMEOUT)

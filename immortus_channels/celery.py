@@ -1,0 +1,53 @@
+"""For Celery's class-based style: a base class whose tasks are tracked."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from celery import Task, uuid
+from celery.result import AsyncResult
+from django.db import transaction
+
+from immortus_channels import queues, strategies
+from immortus_channels.marking import MARK, Named, Tracking
+from immortus_channels.progress import current_run
+
+
+class TrackedTask(Task):  # type: ignore[misc]
+    """A task whose jobs are tracked: `@shared_task(base=TrackedTask, bind=True)`, or subclass it.
+
+    `tracking_strategy` (a class, dotted path or short name) is the inline choice; subclasses inherit it.
+    """
+
+    abstract = True
+    tracking_strategy: Named = None
+
+    @property
+    def job_id(self) -> str | None:
+        """The id of the job this task runs now; None outside one."""
+        return self.request.id
+
+    @property
+    def strategy(self) -> Any:
+        """The task's strategy. In a running job, its meta is published after every method called through it."""
+        run = current_run.get()
+        if run is not None and run.job_id == self.request.id:
+            return run.strategy
+        return strategies.get_strategy(self)
+
+    def delay_on_commit(self, *args: Any, **kwargs: Any) -> AsyncResult:
+        """`delay` once the transaction commits; the result has its id already."""
+        return self.apply_async_on_commit(args, kwargs)
+
+    def apply_async_on_commit(self, *args: Any, using: str | None = None, **options: Any) -> AsyncResult:
+        """`apply_async` once the transaction (on the database `using`) commits; the result has its id already."""
+        task_id = options.setdefault("task_id", uuid())
+        transaction.on_commit(partial(self.apply_async, *args, **options), using=using)
+        queue = queues.by_name("celery")
+        if queue is not None:
+            queue.remember(task_id, self.name)
+        return self.AsyncResult(task_id)
+
+
+setattr(TrackedTask, MARK, Tracking())

@@ -1,0 +1,136 @@
+"""The text frames of the WebSocket protocol `immortus.v1`: what a client may say, and what it is told."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Never
+
+from immortus_channels.broadcast import Push
+from immortus_channels.ids import is_job_id
+from immortus_channels.jobs import dump
+
+SUBPROTOCOL = "immortus.v1"
+MAX_FRAME = 16 * 1024
+"""Bytes of a frame from the client."""
+MAX_JOBS = 100
+"""Jobs one socket may watch."""
+MAX_VERSION = 2**53
+
+# From the client
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Tell me of this job; `version` is what I have of it."""
+
+    job_id: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unwatch:
+    """Tell me no more of this job."""
+
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """I have read everything up to your ping."""
+
+
+Command = Watch | Unwatch | Pong
+
+
+def decode(text: object) -> Command | None:
+    """The command in a frame; None when the frame is not one of the protocol. Never raises."""
+    if not isinstance(text, str) or size(text) > MAX_FRAME:
+        return None
+    try:
+        # Depth ends in RecursionError; an integer of more than 4,300 digits, NaN and Infinity in ValueError.
+        message = json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return None
+    match message:
+        case {"type": "pong"}:
+            return Pong()
+        case {"type": "watch", "job_id": job_id} if is_job_id(job_id):
+            version = message.get("version", 0)
+            return Watch(job_id, version) if _is_version(version) else None
+        case {"type": "unwatch", "job_id": job_id} if is_job_id(job_id):
+            return Unwatch(job_id)
+    return None
+
+
+def size(text: str) -> int:
+    """Bytes of the text in UTF-8; lone surrogates count too."""
+    return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
+
+
+def _is_version(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MAX_VERSION
+
+
+def _refuse(constant: str) -> Never:
+    msg = f"{constant} is not JSON"
+    raise ValueError(msg)
+
+
+# To the client
+
+
+class Document:
+    """One version of a job, encoded once for all sockets."""
+
+    def __init__(self, push: Push) -> None:
+        self.version = push.version
+        self.is_last = push.is_last
+        self._push = push
+
+    @cached_property
+    def frame(self) -> str:
+        """The frame that says what happened."""
+        return self._encode(self._push.event)
+
+    @cached_property
+    def snapshot(self) -> str:
+        """The frame that answers a watch."""
+        return self._encode("snapshot")
+
+    def _encode(self, event: str) -> str:
+        return f'{{"type":"job","event":{dump(event)},"job":{self._push.text}}}'
+
+
+PING = dump({"type": "ping"})
+BAD_MESSAGE = dump({"type": "error", "code": "bad_message", "message": "This is not a message of immortus.v1."})
+
+
+def hello(ping: float) -> str:
+    """The first frame; the server pings every `ping` seconds."""
+    return dump({"type": "hello", "ping_ms": round(ping * 1000), "max_jobs": MAX_JOBS})
+
+
+def current(job_id: str, version: int) -> str:
+    """The client has the newest version already."""
+    return dump({"type": "current", "job_id": job_id, "version": version})
+
+
+def unknown_job(job_id: str, *, authenticated: bool) -> str:
+    """There is no such job, or it is not for this user: nobody can tell which."""
+    return _error("unknown_job", "There is no such job, or it is not yours to see.", job_id, authenticated=authenticated)
+
+
+def too_many_jobs(job_id: str, *, authenticated: bool) -> str:
+    """This socket watches as many jobs as it may."""
+    return _error("too_many_jobs", f"One socket watches {MAX_JOBS} jobs at most.", job_id, authenticated=authenticated)
+
+
+def bye(code: int, after: float) -> str:
+    """The server is about to close with `code`; come back after so many seconds."""
+    return dump({"type": "bye", "code": code, "after_ms": round(after * 1000)})
+
+
+def _error(code: str, message: str, job_id: str, *, authenticated: bool) -> str:
+    return dump({"type": "error", "code": code, "message": message, "job_id": job_id, "authenticated": authenticated})

@@ -1,0 +1,101 @@
+"""`@tracked`: the mark on a task that asks for its jobs to be followed."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar, overload
+
+from immortus_channels.events import CancelPolicy
+from immortus_channels.exceptions import ConfigurationError
+
+MARK = "__immortus__"
+MASK = "********"
+
+Task = TypeVar("Task")
+Named = str | type | None
+"""A class, the dotted path of one, or its short name; None is the default."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tracking:
+    """How the jobs of one task are tracked."""
+
+    strategy: Named = None
+    handler: Named = None
+    params: bool | Collection[str] = False
+    mask: Collection[str] = ()
+    cancel: CancelPolicy = "ask"
+    publish_result: bool = False
+
+    def params_of(
+        self, signature: inspect.Signature | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> dict[str, Any] | None:
+        """The arguments that are to be recorded, by name, the masked ones unreadable; None when none are."""
+        if not self.params:
+            return None
+        named = _bind(signature, args, kwargs)
+        wanted = named if self.params is True else {k: v for k, v in named.items() if k in self.params}
+        return {name: MASK if name in self.mask else value for name, value in wanted.items()}
+
+
+def _bind(signature: inspect.Signature | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    if signature is None:
+        return dict(kwargs)
+    try:
+        bound = signature.bind_partial(*args, **kwargs)
+    except TypeError:
+        return dict(kwargs)
+    bound.apply_defaults()
+    return dict(bound.arguments)
+
+
+def tracking_of(task: object) -> Tracking | None:
+    """The mark on a task, or on the function under a queue's decorator; None when it is not tracked."""
+    mark = getattr(task, MARK, None)
+    return mark if isinstance(mark, Tracking) else None
+
+
+@overload
+def tracked(task: Task, /, **options: Any) -> Task: ...
+@overload
+def tracked(
+    *,
+    strategy: Named = None,
+    handler: Named = None,
+    params: bool | Collection[str] = False,
+    mask: Collection[str] = (),
+    cancel: CancelPolicy | bool = "ask",
+    publish_result: bool = False,
+) -> Callable[[Task], Task]: ...
+def tracked(task: Any = None, /, **options: Any) -> Any:
+    """Mark a task: its jobs are tracked from now on.
+
+    Goes under the queue's own decorator, bare or with options; `tracked(task, …)` marks a task that
+    exists already. The function is returned as it was given.
+
+    Raises TypeError above a queue's decorator and for an unknown option.
+    """
+    if task is None:
+        return lambda function: _mark(function, options, is_decorator=True)
+    return _mark(task, options, is_decorator=not options and inspect.isfunction(task))
+
+
+def _mark(task: Any, options: Mapping[str, Any], *, is_decorator: bool) -> Any:
+    if is_decorator and not inspect.isroutine(task) and not isinstance(task, type):
+        msg = (
+            f"@tracked stands above the task queue's decorator of {task!r}; it goes under it:\n"
+            "    @shared_task\n    @tracked"
+        )
+        raise TypeError(msg)
+    setattr(task, MARK, _tracking(options))
+    return task
+
+
+def _tracking(options: Mapping[str, Any]) -> Tracking:
+    cancel = {True: "ask", False: "never"}.get(options.get("cancel", "ask"), options.get("cancel", "ask"))
+    if cancel not in ("ask", "terminate", "never"):
+        msg = f"@tracked(cancel={cancel!r}): allowed are 'ask', 'terminate' and False."
+        raise ConfigurationError(msg)
+    return Tracking(**{**options, "cancel": cancel})

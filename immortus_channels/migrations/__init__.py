@@ -1,0 +1,1 @@
+"""How the table of the database store came to be."""

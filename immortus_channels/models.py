@@ -1,0 +1,74 @@
+"""The table of the database store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+    TextColumn = models.CharField[Any, Any]
+else:
+    TextColumn = models.CharField
+
+_STATES = {
+    "enqueued": _("enqueued"),
+    "running": _("running"),
+    "retrying": _("retrying"),
+    "finished": _("finished"),
+    "failed": _("failed"),
+    "cancelled": _("cancelled"),
+    "lost": _("lost"),
+}
+
+
+class ExactCharField(TextColumn):
+    """Text that is compared byte for byte on every database.
+
+    The usual collations of MySQL and MariaDB take `a` and `A` for one job.
+    """
+
+    def db_parameters(self, connection: BaseDatabaseWrapper) -> Any:
+        """Name the binary collation where the database needs to be told."""
+        parameters: Any = super().db_parameters(connection)
+        if connection.vendor == "mysql":
+            parameters["collation"] = "utf8mb4_bin"
+        return parameters
+
+
+class JobRecord(models.Model):
+    """A job as the database store keeps it; written by the store alone.
+
+    `record` is the whole job, `Job.from_record` reads it. The other columns are for finding it, except for the two
+    of the lease, which are newer than what the record says of it. Times are microseconds since 1970 in UTC.
+    """
+
+    job_id = ExactCharField(_("job id"), primary_key=True, max_length=255)
+    job_class = ExactCharField(_("job class"), max_length=255)
+    state = models.CharField(_("state"), max_length=16, choices=_STATES)
+    owner = ExactCharField(_("owner"), max_length=255, null=True, blank=True)
+    version = models.BigIntegerField(_("version"))
+    lease_until = models.BigIntegerField(_("lease until"), null=True, blank=True, db_index=True)
+    lease_holder = ExactCharField(_("lease holder"), max_length=255, blank=True)
+    finished_at = models.BigIntegerField(_("finished at"), null=True, blank=True, db_index=True)
+    record = models.TextField(_("record"))
+
+    class Meta:
+        """One index for each way of listing, newest first."""
+
+        verbose_name = _("job")
+        verbose_name_plural = _("jobs")
+        ordering = ("-version",)
+        indexes = (
+            models.Index(fields=["version"], name="immortus_newest"),
+            models.Index(fields=["owner", "version"], name="immortus_owner"),
+            models.Index(fields=["job_class", "version"], name="immortus_class"),
+            models.Index(fields=["state", "version"], name="immortus_state"),
+        )
+
+    def __str__(self) -> str:
+        """Read like a log line."""
+        return f"{self.job_class} {self.job_id}"

@@ -1,0 +1,230 @@
+"""What a run says of itself, gathered in memory: in a hot loop only a counter moves."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
+from threading import Lock
+from typing import Any, TypeVar
+
+from immortus_channels.events import Origin, Report
+from immortus_channels.exceptions import ImmortusError, JobCancelled
+from immortus_channels.jobs import JSON, Job, Number
+from immortus_channels.values import clean, clean_meta, clean_text, fits, refuse, refuse_too_large
+
+Item = TypeVar("Item")
+
+
+class InvalidProgress(ImmortusError, ValueError):
+    """A progress value was not a number that can be shown."""
+
+
+class Run:
+    """One run of a job in this process.
+
+    The task writes here, from any of its threads; the writer thread reads reports from here. `cancel_requested` is
+    set by the writer when the store says so.
+    """
+
+    __slots__ = (
+        "_current", "_data", "_depth", "_dirty", "_lock", "_message", "_meta", "_notify", "_percentage", "_reported",
+        "_result", "_step", "_strategy_meta", "_total", "attempt", "cancel_requested", "data", "flushed_at", "job_class",
+        "job_id", "origin", "params", "refused", "run_id", "strategy",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        job_id: str,
+        job_class: str,
+        run_id: str,
+        origin: Origin | None = None,
+        strategy: object = None,
+        notify: Callable[[Run], None] = lambda _: None,
+    ) -> None:
+        self.job_id, self.job_class, self.run_id, self.origin = job_id, job_class, run_id, origin
+        self.strategy = strategy
+        self.attempt = 1
+        self.params: Mapping[str, JSON] = (origin.params if origin else None) or {}
+        self.data: Mapping[str, JSON] = (origin.data if origin else None) or {}
+        self.refused = False
+        self.cancel_requested = False
+        self.flushed_at = -math.inf
+        self._notify = notify
+        self._lock = Lock()
+        self._dirty = False
+        self._depth = 0
+        self._step = 0
+        self._current: Number = 0
+        self._reported: Number = 0
+        self._total: Number | None = None
+        self._percentage: float | None = None
+        self._message = ""
+        self._meta: dict[str, JSON] = {}
+        self._strategy_meta: Mapping[str, JSON] | None = None
+        self._data: dict[str, JSON] = {}
+        self._result: JSON = None
+
+    def started(self, job: Job | None) -> None:
+        """Take over what the store said to the start of this run (None: it did not answer in time)."""
+        if job is None:
+            return
+        self.refused = job.is_over or (bool(job.run_id) and job.run_id != self.run_id)
+        if not self.refused:
+            self.attempt, self.params, self.data = job.attempt, job.params, job.data
+            self.cancel_requested = job.cancel_requested
+
+    # For the task
+
+    def track(self, iterable: Iterable[Item], total: Number | None = None, message: str = "") -> Iterator[Item]:
+        """Yield the items, counting each one when the next is asked for.
+
+        Raises JobCancelled before the next item once cancellation was asked for.
+        """
+        if total is None:
+            total = len(iterable) if hasattr(iterable, "__len__") else None
+        self._depth += 1
+        outermost = self._depth == 1
+        try:
+            if not outermost:
+                for item in iterable:
+                    self.checkpoint()
+                    yield item
+                return
+            self.begin_step(total=total, message=message)
+            for item in iterable:
+                if self.cancel_requested:
+                    raise JobCancelled(self.job_id)
+                yield item
+                self._current += 1
+        finally:
+            self._depth -= 1
+
+    def begin_step(self, *, total: Number | None, message: str | None = None, current: Number = 0) -> None:
+        """Progress starts again from `current`, towards `total` (None: unknown)."""
+        with self._lock:
+            self._step += 1
+            self._current, self._total, self._percentage = current, total, None
+            if message:
+                self._message = clean_text(message)
+        self._touch()
+
+    def update(
+        self,
+        current: Number | None = None,
+        total: Number | None = None,
+        advance: Number | None = None,
+        percentage: float | None = None,
+        message: object | None = None,
+    ) -> None:
+        """Set what is given; a `total` begins a new step, and within one `current` does not move back."""
+        if total is not None:
+            self.begin_step(total=total, current=0 if current is None else current)
+        elif current is not None and current > self._current:
+            self._current = current
+        if advance is not None:
+            with self._lock:
+                self._current += advance
+        if percentage is not None:
+            self._percentage = percentage
+        if message is not None:
+            self._message = clean_text(message)
+        if not self._dirty:
+            self._touch()
+
+    def set_meta(self, fields: Mapping[str, object]) -> None:
+        """Add fields to the top level of the document; a field set before is replaced."""
+        fit = clean_meta(fields, self.job_id)
+        with self._lock:
+            if not fits({**self._meta, **fit}, self._result, self._message):
+                refuse_too_large(f"Meta {', '.join(map(repr, fit))}", self.job_id)
+                return
+            self._meta.update(fit)
+        self._touch()
+
+    def set_strategy_meta(self, meta: Mapping[str, JSON]) -> None:
+        """Replace what the strategy says of the job."""
+        if meta != self._strategy_meta:
+            self._strategy_meta = meta
+            self._touch()
+
+    def set_data(self, key: str, value: object) -> None:
+        """Keep a JSON value on the server."""
+        with self._lock:
+            self._data[str(key)] = clean(value, self.job_id)
+        self.data = {**self.data, **self._data}
+        self._touch()
+
+    def set_result(self, value: object) -> None:
+        """Publish a small JSON value as the job's result."""
+        result = clean(value, self.job_id)
+        if not fits(self._meta, result, self._message):
+            refuse_too_large("The result", self.job_id)
+            return
+        self._result = result
+        self._touch()
+
+    def checkpoint(self) -> None:
+        """Raise JobCancelled once cancellation was asked for."""
+        if self.cancel_requested:
+            raise JobCancelled(self.job_id)
+
+    def _touch(self) -> None:
+        self._dirty = True
+        self._notify(self)
+
+    # For the writer
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether something was said since the last report was taken."""
+        return self._dirty or self._current != self._reported
+
+    @property
+    def is_counting(self) -> bool:
+        """Whether a loop counts without telling anybody."""
+        return self._depth > 0
+
+    def take(self) -> tuple[Report, Mapping[str, JSON] | None]:
+        """Everything said so far, and what the strategy says; both count as told from now on."""
+        with self._lock:
+            self._dirty = False
+            self.flushed_at = time.monotonic()
+            self._reported = self._current
+            report = Report(
+                step=self._step,
+                current=self._current,
+                total=self._total,
+                percentage=self._percentage,
+                message=self._message,
+                meta=dict(self._meta),
+                data=dict(self._data),
+                result=self._result,
+            )
+            return report, self._strategy_meta
+
+    def renew_lock(self) -> None:
+        """After a fork: another thread of the parent may have held it."""
+        self._lock = Lock()
+
+    def untake(self) -> None:
+        """The report taken last was not written."""
+        self._dirty = True
+
+
+current_run: ContextVar[Run | None] = ContextVar("immortus_run", default=None)
+
+
+def check_numbers(job_id: str, **numbers: object) -> dict[str, Any]:
+    """The numbers that can be shown; the others are refused: NaN, infinities, negatives, no numbers."""
+    fit = {}
+    for name, value in numbers.items():
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+            refuse(InvalidProgress(f"{name}={value!r}: give a finite number, 0 or more."), job_id)
+            continue
+        fit[name] = value
+    return fit

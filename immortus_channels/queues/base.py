@@ -1,0 +1,73 @@
+"""The port to task queues: an adapter translates what one queue tells into events."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Protocol
+
+from immortus_channels.events import Event, Origin
+from immortus_channels.jobs import Job
+from immortus_channels.marking import Named, Tracking
+from immortus_channels.progress import Run
+
+
+class Tracker(Protocol):
+    """What an adapter reports to: the module `tracking`. Nothing of it raises."""
+
+    def publish(self, event: Event, *, wait: float = ...) -> Job | None:
+        """Take an event in, waiting at most `wait` seconds; the job after it, None when that is not known yet."""
+        ...
+
+    def renew(self, job_id: str, holder: str, seconds: float) -> None:
+        """Move the lease that `holder` (a run or a sending) has on a job."""
+        ...
+
+    def make_run(self, *, job_id: str, job_class: str, run_id: str, origin: Origin | None) -> Run:
+        """A run in this process, not begun yet."""
+        ...
+
+    def begin(self, run: Run) -> None:
+        """Tell that a run starts; afterwards `run.refused` says whether it must not."""
+        ...
+
+    def end(self, run: Run, kind: type[Event], **fields: object) -> Job | None:
+        """Tell how a run ended, with everything it has said."""
+        ...
+
+    def drain(self) -> None:
+        """Write what is left: the process is about to end or to fork."""
+        ...
+
+
+class Queue(ABC):
+    """Translates what one task queue tells into events."""
+
+    name: str
+    strategy: Named = "immortus_channels.strategies.TrackingStrategy"
+    """The strategy inferred for this queue's tasks when nobody named one."""
+
+    @abstractmethod
+    def connect(self, tracker: Tracker) -> None:
+        """Tell `tracker` of every tracked job from now on."""
+
+    @abstractmethod
+    def tracking(self, job_class: str) -> Tracking | None:
+        """How the task of this registered name is tracked; None when it is unknown here or not tracked."""
+
+    @abstractmethod
+    def tracked_names(self) -> set[str]:
+        """The registered names of the tracked tasks."""
+
+    @abstractmethod
+    def name_of(self, task: object) -> str | None:
+        """The registered name of a task of this queue; None for anything else."""
+
+    @abstractmethod
+    def job_of(self, result: object) -> tuple[str, str] | None:
+        """The id and, when it is known, the class of the job that the queue's own result stands for.
+
+        None when it is not a result of this queue. Raises ConfigurationError when it cannot be followed.
+        """
+
+    def cancel(self, job: Job, *, terminate: bool) -> None:  # noqa: B027 - not every queue can
+        """Ask the queue to drop the job or, with `terminate`, to end the process that runs it."""

@@ -1,0 +1,78 @@
+"""Reads for sockets, off the event loop: a few threads of their own, so that a slow database freezes nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from queue import SimpleQueue
+from typing import Any, ParamSpec, TypeVar
+
+from django.db import close_old_connections, connections
+
+from immortus_channels.stores import get_store
+
+logger = logging.getLogger("immortus_channels")
+
+Arguments = ParamSpec("Arguments")
+Found = TypeVar("Found")
+
+
+class Readers:
+    """A small pool of threads that the store knows as this package's own.
+
+    Channels' way to a thread is one thread for all sockets of the process (measured: one slow query, 2.7 s of silence for
+    everybody). `concurrent.futures` would do, but its threads cannot give back what they claimed when they end.
+    """
+
+    THREADS = 4
+    TIMEOUT = 2.0
+
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+
+    async def run(self, function: Callable[Arguments, Found], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Found:
+        """What the function returns, or raises. Raises TimeoutError after `TIMEOUT` seconds; its thread may work on."""
+        future: Future[Found] = Future()
+        self._calls.put((future, partial(function, *args, **kwargs)))
+        if len(self._threads) < self.THREADS:
+            self._threads.append(threading.Thread(target=self._work, name="immortus-reader", daemon=True))
+            self._threads[-1].start()
+        async with asyncio.timeout(self.TIMEOUT):
+            return await asyncio.wrap_future(future)
+
+    def close(self, wait: float = 0) -> None:
+        """Let the threads end once they have done what was asked, and wait so many seconds for each."""
+        for _ in self._threads:
+            self._calls.put(None)
+        for thread in self._threads if wait else ():
+            thread.join(wait)
+
+    def _work(self) -> None:
+        store = get_store()
+        store.claim_thread()
+        try:
+            while (call := self._calls.get()) is not None:
+                _answer(*call)
+        finally:
+            store.release_thread()
+            connections.close_all()
+
+
+def _answer(future: Future[Found], function: Callable[[], Found]) -> None:
+    """Call the function as Django would in a request: with no connection that has died or expired meanwhile."""
+    if not future.set_running_or_notify_cancel():
+        return
+    close_old_connections()
+    try:
+        found = function()
+    except BaseException as error:  # noqa: BLE001 - it is raised where it was asked for
+        future.set_exception(error)
+    else:
+        future.set_result(found)
+    finally:
+        close_old_connections()

@@ -1,0 +1,135 @@
+"""Compares what is watched with the store, again and again: this heals every lost push."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
+
+from immortus_channels import tracking
+from immortus_channels.broadcast import Push
+from immortus_channels.conf import settings
+from immortus_channels.reading import Readers
+from immortus_channels.trouble import Trouble
+from immortus_channels.watching import Watched
+
+logger = logging.getLogger("immortus_channels")
+
+
+class Watch(Protocol):
+    """What the re-check needs of the hub."""
+
+    @property
+    def jobs(self) -> Mapping[str, Watched]:
+        """The watched jobs by id."""
+        ...
+
+    def joined_at(self, job_id: str) -> float | None:
+        """When the job's group was joined, by the loop's clock; None while pushes for it cannot be heard."""
+        ...
+
+    def take(self, push: Push) -> None:
+        """Hand a document to all who watch the job, if it is the newest."""
+        ...
+
+    def give_up(self, job_id: str) -> None:
+        """Tell all who watch the job that it is unknown."""
+        ...
+
+
+class Recheck:
+    """Reads the versions of watched jobs: every `RECHECK_INTERVAL`, or every `SHORT` seconds where no push can be heard."""
+
+    SHORT = 0.25
+    PAUSE = 1.0
+    """Seconds to leave a store alone that could not answer."""
+    MISSING = 30.0
+    BATCH = 1000
+
+    def __init__(self, hub: Watch, readers: Readers) -> None:
+        self.healed = 0
+        """Changes found here although their push should have been heard."""
+        self.rollbacks = 0
+        """Times the store was found older than what had been sent."""
+        self._hub = hub
+        self._readers = readers
+        self._all_due_at = 0.0
+        self._trouble = Trouble("Re-checking watched jobs", "Their pages show the last known state until then.")
+
+    async def run(self) -> None:
+        """Re-check until cancelled."""
+        while True:
+            await asyncio.sleep(self.SHORT)
+            try:
+                await self._check(self._due())
+            except Exception as error:  # noqa: BLE001 - whatever stores and strategies raise, checking goes on
+                self._trouble.begin(error)
+                await asyncio.sleep(self.PAUSE)
+            else:
+                self._trouble.end()
+
+    def _due(self) -> Sequence[Watched]:
+        now = _time()
+        jobs = [job for job in self._hub.jobs.values() if job.is_answered()]
+        if now < self._all_due_at:
+            return [job for job in jobs if self._is_doubtful(job)]
+        self._all_due_at = now + settings.RECHECK_INTERVAL * random.uniform(0.85, 1.15)  # noqa: S311 - spreads load
+        return jobs
+
+    def _is_doubtful(self, job: Watched) -> bool:
+        """Whether a push may have been missed since the last check.
+
+        The pubsub layer does not wait until Redis has confirmed a subscription, so a check counts only when it began
+        a moment after the join.
+        """
+        joined_at = self._hub.joined_at(job.job_id)
+        return joined_at is None or job.checked_at < joined_at + self.SHORT
+
+    async def _check(self, jobs: Sequence[Watched]) -> None:
+        for start in range(0, len(jobs), self.BATCH):
+            await self._check_batch(jobs[start : start + self.BATCH])
+
+    async def _check_batch(self, jobs: Collection[Watched]) -> None:
+        began = _time()
+        known = {job.job_id: job.version for job in jobs}
+        versions = await self._readers.run(tracking.recheck, {job.job_id: job.job_class for job in jobs})
+        for job in jobs:
+            self._note_presence(job, is_known=job.job_id in versions, now=_time())
+        behind = {job_id for job_id, version in versions.items() if version < known[job_id]}
+        ahead = {job.job_id for job in jobs if versions.get(job.job_id, 0) > job.version}
+        await self._heal(ahead, known, {job_id: known[job_id] for job_id in behind})
+        for job in jobs:
+            job.checked_at = began
+
+    def _note_presence(self, job: Watched, *, is_known: bool, now: float) -> None:
+        if is_known:
+            job.missing_since = None
+        elif job.missing_since is None:
+            job.missing_since = now
+        elif now - job.missing_since >= self.MISSING:
+            self._hub.give_up(job.job_id)
+
+    async def _heal(self, ahead: set[str], known: Mapping[str, int], behind: Mapping[str, int]) -> None:
+        """Read what differs; what is still older than what was sent is lifted above it."""
+        if not ahead and not behind:
+            return
+        self.healed += sum(1 for job_id in ahead if self._hub.joined_at(job_id) is not None)
+        found = await self._readers.run(tracking.read, [*ahead, *behind])
+        for job in found.values():
+            self._hub.take(Push.of(job))
+        for job_id, sent in behind.items():
+            job = found.get(job_id)
+            if job is not None and job.version < sent:
+                await self.lift(job_id, sent)
+
+    async def lift(self, job_id: str, sent: int) -> None:
+        """The store went back in time (failover, restored backup): make the job newer than what browsers hold."""
+        self.rollbacks += 1
+        logger.warning("The store is older than what was sent of %r (version %d); lifting it", job_id, sent)
+        await self._readers.run(tracking.touch, job_id)
+
+
+def _time() -> float:
+    return asyncio.get_running_loop().time()

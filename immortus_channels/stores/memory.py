@@ -1,0 +1,82 @@
+"""Jobs in this process's memory: for tests and for trying things out."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
+
+from immortus_channels.jobs import Job
+from immortus_channels.lifecycle import SECOND
+from immortus_channels.stores.base import Change, Filter, Position, Positions, Reading, Store
+
+
+class MemoryStore(Store):
+    """Keeps jobs as text in a dict, so that they come back as they would from any other store."""
+
+    is_shared = False
+
+    def __init__(self) -> None:
+        """Begin with no jobs."""
+        self._records: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def get_many(self, job_ids: Collection[str]) -> Reading:
+        """The jobs of these ids."""
+        with self._lock:
+            jobs = {i: Job.from_record(self._records[i]) for i in job_ids if i in self._records}
+            return Reading(now=_now(), jobs=jobs)
+
+    def positions(self, job_ids: Collection[str]) -> Positions:
+        """The positions of these ids."""
+        reading = self.get_many(job_ids)
+        of = {i: Position(version=job.version, lease_until=job.lease_until) for i, job in reading.jobs.items()}
+        return Positions(now=reading.now, of=of)
+
+    def update(self, job_id: str, change: Change) -> tuple[Job | None, Job | None]:
+        """Apply `change` while no other thread can; the job before and after."""
+        with self._lock:
+            record = self._records.get(job_id)
+            before = Job.from_record(record) if record else None
+            after = change(before, _now())
+            if after is None or after is before:
+                return before, before
+            self._records[job_id] = after.to_record()
+            return before, after
+
+    def renew(self, holders: Mapping[str, str], seconds: float) -> None:
+        """Move the lease of each job whose holder is given."""
+        with self._lock:
+            until = _now() + int(seconds * SECOND)
+            for job in self._jobs():
+                if job.lease_until is not None and holders.get(job.job_id) == job.lease_holder:
+                    self._records[job.job_id] = replace(job, lease_until=until).to_record()
+
+    def list(self, wanted: Filter, *, limit: int = 100, before: int | None = None) -> list[Job]:
+        """The newest jobs that `wanted` lets through."""
+        with self._lock:
+            now = _now()
+            found = [j for j in self._jobs() if wanted.admits(j, now) and (before is None or j.version < before)]
+        return sorted(found, key=lambda job: job.version, reverse=True)[:limit]
+
+    def prune(self, older_than: float, *, limit: int | None = None) -> int:
+        """Delete jobs that were over long enough ago, the oldest first."""
+        with self._lock:
+            latest = _now() - int(older_than * SECOND)
+            ended = sorted((job.finished_at, job.job_id) for job in self._jobs() if job.finished_at is not None)
+            old = [job_id for at, job_id in ended if at < latest][:limit]
+            for job_id in old:
+                del self._records[job_id]
+        return len(old)
+
+    def close(self) -> None:
+        """In a child after fork, another thread of the parent may have held the lock."""
+        self._lock = threading.Lock()
+
+    def _jobs(self) -> Iterator[Job]:
+        return (Job.from_record(record) for record in tuple(self._records.values()))
+
+
+def _now() -> int:
+    return time.time_ns() // 1000

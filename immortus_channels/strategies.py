@@ -1,0 +1,204 @@
+"""Tracking strategies: how the jobs of a task are followed, and which strategy serves which task.
+
+Resolution: inline (`@tracked(strategy=…)`) → `IMMORTUS_TRACKING_STRATEGY` → the one the task's queue names.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import lru_cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from django.apps import apps
+from django.core.signals import setting_changed
+from django.utils.module_loading import import_string, module_has_submodule
+
+from immortus_channels import access, queues
+from immortus_channels.conf import settings
+from immortus_channels.exceptions import StrategyNotFound
+from immortus_channels.jobs import Error, Job
+from immortus_channels.marking import Named
+
+if TYPE_CHECKING:
+    from django.contrib.auth.base_user import AbstractBaseUser
+    from django.contrib.auth.models import AnonymousUser
+
+logger = logging.getLogger("immortus_channels")
+
+MODULE = "tracking_strategies"
+"""The module of an installed app in which short names are looked up."""
+
+
+class TrackingStrategy:
+    """Follows the jobs of a task. Every method is optional; this class follows without saying anything.
+
+    The hooks are called once for each change, in the process that saw it, before the change is stored. A hook that
+    raises is logged and changes nothing else. Strategies are shared between jobs: keep no state on `self`.
+
+    Three more methods are looked for and may be defined:
+    `meta(job_id) -> dict`: fields for the top level of the job document, asked after every hook and method call;
+    `completed(job_id) -> bool`: whether the job is done, asked when its queue says so and at every verify;
+    `status(job_id) -> str`: "created", "started", "finished" or "failed", asked for a job the store does not know.
+    """
+
+    def job_enqueued(self, job_id: str) -> None:
+        """The job is about to be handed to its queue."""
+
+    def job_started(self, job_id: str) -> None:
+        """A worker begins a run of the job."""
+
+    def job_finished(self, job_id: str) -> None:
+        """The run returned."""
+
+    def job_failed(self, job_id: str, error: Error) -> None:
+        """The job ended badly; `error.code` and `error.message` are what the viewer will see."""
+
+    def job_retrying(self, job_id: str) -> None:
+        """The run failed, and the queue will run the job again."""
+
+    def job_cancelled(self, job_id: str) -> None:
+        """The job ended because it was no longer wanted."""
+
+    def job_lost(self, job_id: str) -> None:
+        """Nothing was heard of the job for too long; it may yet be revived."""
+
+    def allows(self, user: AbstractBaseUser | AnonymousUser, job: Job) -> bool:
+        """Whether `user` may see `job`; by default what `IMMORTUS_ACCESS` says."""
+        return access.by_setting(user, job)
+
+    def allows_cancel(self, user: AbstractBaseUser | AnonymousUser, job: Job) -> bool:
+        """Whether `user`, who may see `job`, may also cancel it."""
+        return True
+
+    def job(self, job_id: str) -> Any:
+        """The job itself, as `get_job` returns it: its parameters, owner, class and state."""
+        from immortus_channels.repository import get_job  # noqa: PLC0415 - the repository imports strategies
+
+        return get_job(job_id)
+
+    def publish_meta(self, job_id: str) -> None:
+        """Ask `meta` and `completed` again now: for changes made outside the strategy's own methods."""
+        from immortus_channels.tracking import publish_meta  # noqa: PLC0415 - tracking imports strategies
+
+        publish_meta(self, job_id)
+
+
+HOOKS = ("job_enqueued", "job_started", "job_finished", "job_failed", "job_retrying", "job_cancelled", "job_lost")
+_ASKED = ("meta", "completed", "status")
+
+
+def defines(strategy: object, *names: str) -> bool:
+    """Whether the strategy itself defines one of these methods, rather than inheriting the silent ones."""
+    return any(
+        callable(getattr(strategy, name, None)) and getattr(type(strategy), name, None) is not getattr(TrackingStrategy, name, None)
+        for name in names
+    )
+
+
+# Resolution
+
+
+def strategy_for(job_class: str) -> Any:
+    """The strategy that serves a task, by the name its queue registered it under.
+
+    Raises `StrategyNotFound` when it is named but does not exist.
+    """
+    queue, tracking = queues.find(job_class)
+    inline = tracking.strategy if tracking is not None else None
+    return load(inline or settings.TRACKING_STRATEGY or (queue.strategy if queue else TrackingStrategy))
+
+
+def strategy_of(job: Job) -> Any:
+    """The strategy that serves a job; one that cannot be found is logged and the silent one serves."""
+    try:
+        return strategy_for(job.job_class)
+    except StrategyNotFound:
+        logger.exception("No strategy for jobs of %r", job.job_class, extra={"job_id": job.job_id})
+        return load(TrackingStrategy)
+
+
+def get_strategy(task: object) -> Any:
+    """The strategy of a task, given as the task itself, its registered name, or a job's class.
+
+    For views that have no job at hand: `get_strategy(process_image).completed(job_id)`.
+    """
+    return strategy_for(task if isinstance(task, str) else queues.name_of(task))
+
+
+def registered_classes() -> frozenset[str]:
+    """The registered names of every tracked task known to this process."""
+    return queues.tracked_names()
+
+
+@lru_cache(maxsize=256)
+def load(named: Named) -> Any:
+    """The strategy a class, a dotted path or a short name stands for; one object per name and process."""
+    if isinstance(named, type):
+        return named()
+    tried: list[str] = []
+    for find in (_by_path, _by_short_name):
+        found = find(str(named), tried)
+        if found is not None:
+            return found()
+    msg = f"No tracking strategy {named!r}. Tried: {', '.join(tried)}."
+    raise StrategyNotFound(msg)
+
+
+def _by_path(name: str, tried: list[str]) -> Callable[[], Any] | None:
+    if "." not in name:
+        return None
+    tried.append(name)
+    try:
+        found: Callable[[], Any] = import_string(name)
+    except ImportError as error:
+        tried[-1] += f" ({error})"
+        return None
+    return found
+
+
+def _by_short_name(name: str, tried: list[str]) -> Callable[[], Any] | None:
+    """`process_image_strategy` is `ProcessImageStrategy` in the `tracking_strategies` module of an installed app."""
+    if "." in name:
+        return None
+    class_name = name if name != name.lower() else "".join(part.title() for part in name.split("_"))
+    for app in apps.get_app_configs():
+        module = f"{app.name}.{MODULE}"
+        tried.append(f"{module}.{class_name}")
+        if app.module is None or not module_has_submodule(app.module, MODULE):
+            continue
+        found: Callable[[], Any] | None = getattr(import_module(module), class_name, None)
+        if found is not None:
+            return found
+    return None
+
+
+def _forget(*, setting: str, **_: object) -> None:
+    if setting in ("INSTALLED_APPS", "IMMORTUS_TRACKING_STRATEGY"):
+        load.cache_clear()
+
+
+setting_changed.connect(_forget)
+
+
+class Calling:
+    """A strategy as a running task uses it: after every method called through it, its meta is published."""
+
+    def __init__(self, strategy: object, after: Callable[[], None]) -> None:
+        self._strategy = strategy
+        self._after = after
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._strategy, name)
+        if not callable(attribute) or name in _ASKED or name == "publish_meta":
+            return attribute
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            result = attribute(*args, **kwargs)
+            self._after()
+            return result
+
+        return call
+
+

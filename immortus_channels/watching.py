@@ -1,0 +1,81 @@
+"""One watched job: its newest document, and which version each watcher was sent of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol
+
+from immortus_channels.broadcast import Push
+from immortus_channels.frames import Document
+from immortus_channels.jobs import Job
+
+if TYPE_CHECKING:
+    from django.contrib.auth.base_user import AbstractBaseUser
+    from django.contrib.auth.models import AnonymousUser
+
+
+class Watcher(Protocol):
+    """A socket as the hub sees it. All but `still_logged_in` are called on the event loop and must not block or raise."""
+
+    @property
+    def user(self) -> AbstractBaseUser | AnonymousUser:
+        """Who is looking."""
+        ...
+
+    def tell(self, job_id: str, frame: str) -> None:
+        """Send this frame about the job, in place of any other about it that was not sent yet."""
+        ...
+
+    def ended(self, job_id: str) -> None:
+        """The watch is over; nothing more will be told of the job."""
+        ...
+
+    def still_logged_in(self) -> bool:
+        """Whether the login the socket was opened with holds; reads it again, so it is called in a thread."""
+        ...
+
+    def close(self, code: int) -> None:
+        """Close the socket with this code."""
+        ...
+
+
+class Watched:
+    """A job while somebody watches it."""
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        self.job_class = ""
+        self.newest: Document | None = None
+        self.sent: dict[Watcher, int | None] = {}
+        """The version last handed to each watcher; None until its watch is answered, which also authorizes it."""
+        self.reading = asyncio.Lock()
+        """One read of a job at a time."""
+        self.found: Job | None = None
+        self.found_at = 0
+        """What the last read found, and the hub's tick at which that read began."""
+        self.checked_at = float("-inf")
+        """The loop's time at which the last successful re-check of this job began."""
+        self.missing_since: float | None = None
+
+    @property
+    def version(self) -> int:
+        """The newest version known here; 0 for none."""
+        return 0 if self.newest is None else self.newest.version
+
+    def is_answered(self) -> bool:
+        """Whether anybody was told anything of the job yet."""
+        return any(sent is not None for sent in self.sent.values())
+
+    def take(self, push: Push) -> bool:
+        """Keep the document if it is the newest; whether it is."""
+        if push.version <= self.version:
+            return False
+        self.newest = Document(push)
+        return True
+
+    def behind(self) -> Iterator[Watcher]:
+        """The watchers who were answered, but not with the newest document."""
+        for watcher, sent in tuple(self.sent.items()):
+            if sent is not None and sent < self.version:
+                yield watcher

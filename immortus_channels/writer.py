@@ -1,0 +1,391 @@
+"""The one thread per process that writes to the store and sends to the channel layer, in order.
+
+It starts with the first write, again after a fork, and stops when idle. Callers hand their event over and go on; a
+lifecycle event waits a moment for its write, so that it is on record before the job goes on. What could not be written is
+kept, in order, and tried again until it is.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import time
+from collections import deque
+from functools import partial
+
+from django.core import mail
+
+from immortus_channels.broadcast import Broadcaster
+from immortus_channels.conf import leases, settings
+from immortus_channels.events import Event, Reported
+from immortus_channels.exceptions import StoreUnavailable
+from immortus_channels.jobs import Job
+from immortus_channels.lifecycle import apply
+from immortus_channels.progress import Run, current_run
+from immortus_channels.stores import forget_connections, get_store
+
+logger = logging.getLogger("immortus_channels")
+
+WAIT = 0.5
+"""Seconds a lifecycle event waits for its write."""
+_PENDING = 10_000
+_IDLE = 30.0
+_DRAIN = 5.0
+_BACKOFF = (0.1, 2.0)
+
+
+class Write:
+    """An event on its way into the store, and where its outcome will be found."""
+
+    __slots__ = ("after", "before", "done", "event", "failed", "is_dry")
+
+    def __init__(self, event: Event, *, is_dry: bool = False) -> None:
+        self.event = event
+        self.is_dry = is_dry
+        self.done = threading.Event()
+        self.failed = False
+        self.before: Job | None = None
+        self.after: Job | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the store has answered."""
+        return self.done.is_set() and not self.failed
+
+    @property
+    def changed(self) -> bool:
+        """Whether the event meant anything for the job."""
+        return self.after is not None and self.after is not self.before
+
+
+def perform(write: Write) -> None:
+    """Make one write; a dry one only finds out what it would change. Raises StoreUnavailable."""
+    store = get_store()
+    if write.is_dry:
+        reading = store.get_many([write.event.job_id])
+        write.before = reading.jobs.get(write.event.job_id)
+        write.after = apply(write.before, write.event, now=reading.now, leases=leases())
+    else:
+        change = partial(_change, event=write.event)
+        write.before, write.after = store.update(write.event.job_id, change)
+
+
+def _change(job: Job | None, now: int, *, event: Event) -> Job | None:
+    return apply(job, event, now=now, leases=leases())
+
+
+class Writer:
+    """Writes events and the reports of running jobs, renews their leases, and pushes what changed."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._writes: deque[Write] = deque()
+        self._renewals: dict[str, tuple[str, float]] = {}
+        self._runs: dict[str, Run] = {}
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+        self._retry_at = 0.0
+        self._failures = 0
+        self._renewed_at = 0.0
+
+    # For callers
+
+    def submit(self, event: Event, *, wait: float = WAIT, is_dry: bool = False) -> Write:
+        """Hand an event over and wait at most `wait` seconds; `done` tells whether it was written by then."""
+        write = Write(event, is_dry=is_dry)
+        with self._condition:
+            if len(self._writes) >= _PENDING:
+                lost = self._writes.popleft()
+                logger.error("Too many writes wait for the store; %r is lost", lost.event)
+            self._writes.append(write)
+            self._wake()
+            is_down = self._failures > 0
+        if wait and not is_down:
+            write.done.wait(wait)
+        return write
+
+    def renew(self, job_id: str, holder: str, seconds: float) -> None:
+        """Move a lease, soon, without waiting."""
+        with self._condition:
+            self._renewals[job_id] = (holder, seconds)
+            self._wake()
+
+    def attach(self, run: Run) -> None:
+        """Report what this run says and renew its lease until it is detached."""
+        with self._condition:
+            self._runs[run.run_id] = run
+            self._wake()
+
+    def detach(self, run: Run) -> None:
+        """Stop reporting this run."""
+        with self._condition:
+            self._runs.pop(run.run_id, None)
+
+    def notify(self, run: Run) -> None:
+        """A run has said something: report it at once if the last report is old enough."""
+        with self._condition:
+            if self._runs:
+                self._wake()
+
+    def stop(self, timeout: float = _DRAIN) -> None:
+        """Write what is left, for at most `timeout` seconds, and end the thread; the next event starts it again."""
+        with self._condition:
+            thread, self._stopping = self._thread, True
+            self._condition.notify_all()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
+
+    def _wake(self) -> None:
+        self._stopping = False
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._work, name="immortus-writer", daemon=True)
+            self._thread.start()
+        self._condition.notify_all()
+
+    # In the thread
+
+    def _work(self) -> None:
+        broadcaster = Broadcaster()
+        store = get_store()
+        store.claim_thread()
+        idle_since = time.monotonic()
+        try:
+            while True:
+                with self._condition:
+                    self._condition.wait_for(self._has_work, timeout=self._pause())
+                    now = time.monotonic()
+                    if self._is_busy():
+                        idle_since = now
+                    if self._may_end(now - idle_since):
+                        self._thread = None
+                        return
+                self._cycle(broadcaster)
+        finally:
+            broadcaster.close()
+            store.release_thread()
+
+    def _is_busy(self) -> bool:
+        return bool(self._writes or self._runs or self._renewals)
+
+    def _may_end(self, idle: float) -> bool:
+        if self._stopping:
+            return not self._writes and not self._renewals
+        return idle > _IDLE and not self._is_busy()
+
+    def _has_work(self) -> bool:
+        now = time.monotonic()
+        if self._stopping:
+            return True
+        if now < self._retry_at:
+            return False
+        return bool(self._writes or self._renewals or self._due_runs(now) or self._renewal_due(now))
+
+    def _pause(self) -> float:
+        """Seconds until there may be something to do that nobody will tell of."""
+        now = time.monotonic()
+        if now < self._retry_at:
+            return self._retry_at - now
+        if not self._runs:
+            return _IDLE
+        waits = [settings.FLUSH_INTERVAL - (now - run.flushed_at) for run in self._runs.values() if run.is_dirty]
+        if any(run.is_counting for run in self._runs.values()):
+            waits.append(settings.FLUSH_INTERVAL)
+        waits.append(self._renewed_at + self._renewal_interval() - now)
+        return max(min(waits), 0.0)
+
+    def _due_runs(self, now: float) -> list[Run]:
+        interval = settings.FLUSH_INTERVAL
+        return [run for run in self._runs.values() if run.is_dirty and now - run.flushed_at >= interval]
+
+    def _renewal_interval(self) -> float:
+        return float(settings.STALLED_AFTER) / 3
+
+    def _renewal_due(self, now: float) -> bool:
+        return bool(self._runs) and now - self._renewed_at >= self._renewal_interval()
+
+    def _cycle(self, broadcaster: Broadcaster) -> None:
+        """One round: events first, then reports, then leases. A store that is down ends the round."""
+        try:
+            self._write_events(broadcaster)
+            self._write_reports(broadcaster)
+            self._move_leases()
+            self._renew_runs()
+        except StoreUnavailable as error:
+            self._back_off(error)
+        except Exception:
+            logger.exception("The writer met an error it does not know; it goes on")
+            self._back_off(None)
+        else:
+            if self._failures:
+                logger.warning("The store answers again; what was kept has been written")
+            self._failures = 0
+
+    def _back_off(self, error: StoreUnavailable | None) -> None:
+        if not self._failures and error is not None:
+            logger.warning("The store cannot be reached (%s); changes are kept and written later", error)
+        first, last = _BACKOFF
+        self._retry_at = time.monotonic() + min(first * 2**self._failures, last)
+        self._failures += 1
+
+    def _write_events(self, broadcaster: Broadcaster) -> None:
+        while self._writes:
+            write = self._writes[0]
+            try:
+                perform(write)
+            except StoreUnavailable:
+                if write.is_dry:
+                    write.failed = True
+                    self._finish(write)
+                raise
+            except Exception:
+                write.failed = True
+                logger.exception("%r could not be applied and is dropped", write.event)
+            self._finish(write)
+            self._push(broadcaster, write)
+
+    def _finish(self, write: Write) -> None:
+        with self._condition:
+            if self._writes and self._writes[0] is write:
+                self._writes.popleft()
+        write.done.set()
+
+    def _push(self, broadcaster: Broadcaster, write: Write) -> None:
+        if write.changed and not write.is_dry and write.after is not None:
+            broadcaster.send(write.after)
+
+    def _write_reports(self, broadcaster: Broadcaster) -> None:
+        for run in self._due_runs(time.monotonic()):
+            write = Write(report_of(run))
+            try:
+                perform(write)
+            except StoreUnavailable:
+                run.untake()
+                raise
+            self._push(broadcaster, write)
+            self._learn(run, write.after)
+
+    def _learn(self, run: Run, job: Job | None) -> None:
+        """What the store answered: whether cancellation was asked for."""
+        if job is not None and job.run_id == run.run_id and job.cancel_requested:
+            run.cancel_requested = True
+
+    def _move_leases(self) -> None:
+        with self._condition:
+            renewals, self._renewals = self._renewals, {}
+        by_time: dict[float, dict[str, str]] = {}
+        for job_id, (holder, seconds) in renewals.items():
+            by_time.setdefault(seconds, {})[job_id] = holder
+        try:
+            for seconds, holders in by_time.items():
+                get_store().renew(holders, seconds)
+        except StoreUnavailable:
+            with self._condition:
+                self._renewals = {**renewals, **self._renewals}
+            raise
+
+    def _renew_runs(self) -> None:
+        """Show that the runs of this process live, and hear what was asked of them meanwhile."""
+        now = time.monotonic()
+        runs = {run.job_id: run for run in self._runs.values()}
+        if not runs or not self._renewal_due(now):
+            return
+        store = get_store()
+        store.renew({job_id: run.run_id for job_id, run in runs.items()}, settings.STALLED_AFTER)
+        jobs = store.get_many(list(runs)).jobs
+        for job_id, run in runs.items():
+            job = jobs.get(job_id)
+            self._learn(run, job)
+            if job is None or job.stalled or job.is_over:
+                self._writes.append(Write(report_of(run)))
+        self._renewed_at = now
+
+
+def report_of(run: Run, kind: type[Event] = Reported, **fields: object) -> Event:
+    """An event of this run that carries everything the run has said."""
+    report, strategy_meta = run.take()
+    return kind(
+        job_id=run.job_id,
+        job_class=run.job_class,
+        run_id=run.run_id,
+        origin=run.origin,
+        report=report,
+        strategy_meta=strategy_meta,
+        **fields,  # type: ignore[arg-type]
+    )
+
+
+class InlineWriter(Writer):
+    """Writes in the caller's thread, inside the caller's transaction: for test runners."""
+
+    def submit(self, event: Event, *, wait: float = WAIT, is_dry: bool = False) -> Write:
+        """Write now."""
+        write = Write(event, is_dry=is_dry)
+        try:
+            perform(write)
+        except StoreUnavailable:
+            write.failed = True
+            logger.exception("%r could not be written", event)
+        write.done.set()
+        self._push_now(write)
+        return write
+
+    def renew(self, job_id: str, holder: str, seconds: float) -> None:
+        """Move the lease now."""
+        get_store().renew({job_id: holder}, seconds)
+
+    def attach(self, run: Run) -> None:
+        """Write the run's reports as it makes them."""
+        self._runs[run.run_id] = run
+
+    def notify(self, run: Run) -> None:
+        """Write the run's report if the last one is old enough."""
+        if run.run_id in self._runs and time.monotonic() - run.flushed_at >= settings.FLUSH_INTERVAL:
+            self._learn(run, self.submit(report_of(run)).after)
+
+    def _push_now(self, write: Write) -> None:
+        broadcaster = Broadcaster()
+        try:
+            self._push(broadcaster, write)
+        finally:
+            broadcaster.close()
+
+
+_writer: Writer | None = None
+_lock = threading.Lock()
+
+
+def get_writer() -> Writer:
+    """The writer of this process."""
+    global _writer  # noqa: PLW0603 - one per process, made anew after a fork
+    kind = InlineWriter if is_inline() else Writer
+    with _lock:
+        if type(_writer) is not kind:
+            _writer = kind()
+        return _writer
+
+
+def is_inline() -> bool:
+    """Whether writes happen in the caller's thread: under a test runner, whose transactions no other thread sees."""
+    return hasattr(mail, "outbox")
+
+
+def _after_fork() -> None:
+    """The child has neither the thread nor a right to the parent's connections and locks."""
+    global _writer, _lock  # noqa: PLW0603
+    _writer, _lock = None, threading.Lock()
+    run = current_run.get()
+    if run is not None:
+        run.renew_lock()
+    forget_connections()
+
+
+def drain() -> None:
+    """Write what is left before the process ends or forks, for a few seconds at most."""
+    if _writer is not None:
+        _writer.stop()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+atexit.register(drain)

@@ -1,0 +1,198 @@
+"""One task for each thing that can happen to a job."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+
+from celery import shared_task
+from celery.exceptions import Ignore, Reject
+
+from immortus_channels import JobFailed, current_job, tracked
+from immortus_channels.celery import TrackedTask
+
+
+@shared_task
+@tracked
+def quick(pause=0.0, value=None):
+    time.sleep(pause)
+    current_job().set_meta(last=value)
+
+
+@shared_task
+@tracked
+def steps(count=5, pause=0.2):
+    for _ in current_job().track(range(count), message="Counting"):
+        time.sleep(pause)
+
+
+@shared_task
+@tracked
+def sleeper(seconds=30.0):
+    time.sleep(seconds)
+
+
+@shared_task
+@tracked
+def fails():
+    raise JobFailed("not_an_image", "This file is not an image.")
+
+
+@shared_task
+@tracked
+def crashes():
+    msg = "a secret nobody may see"
+    raise RuntimeError(msg)
+
+
+@shared_task(bind=True, max_retries=5)
+@tracked
+def retries(self, times=2, countdown=0.3):
+    current_job().update(current=5, total=10)
+    if self.request.retries < times:
+        raise self.retry(countdown=countdown, exc=RuntimeError("again"))
+
+
+@shared_task(bind=True, max_retries=1)
+@tracked
+def exhausts(self):
+    raise self.retry(countdown=0.1, exc=RuntimeError("again"))
+
+
+@shared_task(autoretry_for=(Exception,), retry_kwargs={"max_retries": 3, "countdown": 0.2})
+@tracked
+def auto_retries():
+    if current_job().attempt < 3:
+        msg = "not yet"
+        raise RuntimeError(msg)
+
+
+@shared_task
+@tracked
+def ignores():
+    raise Ignore
+
+
+@shared_task(acks_late=True)
+@tracked
+def rejects():
+    raise Reject("no", requeue=False)
+
+
+@shared_task(acks_late=True)
+@tracked
+def requeues_once():
+    if current_job().attempt == 1:
+        raise Reject("later", requeue=True)
+
+
+@shared_task(time_limit=2)
+@tracked
+def hard_limit():
+    current_job().update(current=1, total=4)
+    time.sleep(30)
+
+
+@shared_task(soft_time_limit=1)
+@tracked
+def soft_limit():
+    time.sleep(30)
+
+
+@shared_task
+@tracked
+def kills_itself():
+    current_job().update(current=1, total=2)
+    time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(30)
+
+
+@shared_task
+@tracked
+def exits():
+    sys.exit(3)
+
+
+@shared_task
+@tracked(cancel="terminate")
+def terminable():
+    time.sleep(60)
+
+
+@shared_task
+@tracked(cancel=False)
+def stubborn():
+    time.sleep(2)
+
+
+@shared_task
+@tracked
+def catches_its_own():
+    try:
+        raise ValueError
+    except ValueError:
+        return
+
+
+@shared_task
+@tracked
+def from_threads():
+    job = current_job()
+
+    def work():
+        for _ in range(1000):
+            job.update(advance=1)
+
+    job.update(total=4000)
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+class OwnTable(TrackedTask):
+    abstract = True
+    tracking_strategy = "process_image_strategy"
+
+
+@shared_task(bind=True, base=OwnTable)
+def own_table(self, pause=0.1):
+    for n in range(0, 100, 20):
+        self.strategy.update_percentage(self.job_id, n)
+        time.sleep(pause)
+
+
+
+
+@shared_task
+@tracked
+def link(value=0, add=1):
+    return value + add
+
+
+@shared_task
+@tracked
+def broken_link(value=0):
+    raise RuntimeError
+
+
+@shared_task
+@tracked
+def gather(values):
+    return sum(values)
+
+
+@shared_task
+@tracked
+def starts_another():
+    return quick.delay().id
+
+
+@shared_task
+def untracked():
+    return current_job().job_id

@@ -1,0 +1,20 @@
+"""The project's addresses."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import path
+
+from immortus_channels.urls import immortus_jobs
+from tests.project import views
+
+urlpatterns = [
+    *immortus_jobs(path("start/<name>", views.start)),
+    path("start-in-transaction/<name>", views.start_in_transaction),
+    path("start-async/<name>", views.start_async),
+    path("start-on-commit", views.start_on_commit),
+    path("canvas/<name>", views.canvas),
+    path("log-in/<name>", views.log_in),
+    path("page", views.page),
+    path("admin/", admin.site.urls),
+]

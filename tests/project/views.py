@@ -1,0 +1,76 @@
+"""Start any task, in every way a view may."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from celery import chain, chord
+from django.contrib.auth import get_user_model, login
+from django.db import transaction
+from django.http import HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.views.decorators.csrf import csrf_exempt
+
+from immortus_channels import render_immortus
+from tests.project.shop import tasks
+
+
+@csrf_exempt
+def start(request, name):
+    options = json.loads(request.body or b"{}")
+    result = getattr(tasks, name).apply_async(kwargs=options.pop("kwargs", {}), **options)
+    return render_immortus(request, result)
+
+
+@csrf_exempt
+def start_in_transaction(request, name):
+    seconds, rolled_back = float(request.GET.get("seconds", 1)), "rollback" in request.GET
+    with transaction.atomic():
+        result = getattr(tasks, name).delay()
+        time.sleep(seconds)
+        if rolled_back:
+            transaction.set_rollback(True)
+    return render_immortus(request, result)
+
+
+@csrf_exempt
+async def start_async(request, name):
+    return render_immortus(request, getattr(tasks, name).delay())
+
+
+@csrf_exempt
+def start_on_commit(request):
+    with transaction.atomic():
+        result = tasks.own_table.delay_on_commit()
+        response = render_immortus(request, result)
+    return response
+
+
+@csrf_exempt
+def canvas(request, name):
+    result = CANVASES[name]().apply_async()
+    response = render_immortus(request, result)
+    members = []
+    while result is not None:
+        members.append(result.id)
+        result = result.parent
+    return JsonResponse({**json.loads(response.content), "members": members[::-1]})
+
+
+CANVASES = {
+    "chain": lambda: chain(tasks.link.si(1), tasks.link.s(), tasks.link.s()),
+    "broken_chain": lambda: chain(tasks.link.si(1), tasks.broken_link.s(), tasks.link.s(), tasks.link.s()),
+    "chord": lambda: chord([tasks.link.si(1), tasks.link.si(2)], tasks.gather.s()),
+    "broken_chord": lambda: chord([tasks.link.si(1), tasks.broken_link.si()], tasks.gather.s()),
+}
+
+
+def log_in(request, name):
+    user, _ = get_user_model().objects.get_or_create(username=name, is_staff=name == "boss")
+    login(request, user, backend="django.contrib.auth.backends.ModelBackend")
+    return HttpResponse(name)
+
+
+def page(request):
+    return render(request, "shop/page.html", {"jobs": request.GET.getlist("job")})

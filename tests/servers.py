@@ -1,0 +1,203 @@
+"""Servers of our own for tests: a Redis and a PostgreSQL that may be killed, frozen and started again.
+
+They listen on free ports, keep their data in a temporary directory and take it with them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+from django.db import connections
+
+PATIENCE = 20.0
+"""Seconds until a server that does not come up is given up."""
+
+
+def need(binary: str | None, name: str, remedy: str) -> str:
+    """The path of a program; without it the test is skipped, and in CI it fails."""
+    if binary is not None:
+        return binary
+    message = f"{name} is not installed; {remedy}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+def free_port() -> int:
+    """A TCP port that nobody listened on a moment ago."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+    return port
+
+
+def wait_until(is_ready: Callable[[], bool]) -> None:
+    """Wait for a server to come up or a fact to become true."""
+    deadline = time.monotonic() + PATIENCE
+    while not is_ready():
+        if time.monotonic() > deadline:
+            message = f"{is_ready} was not true within {PATIENCE:g} s"
+            raise TimeoutError(message)
+        time.sleep(0.02)
+
+
+class Server:
+    """A process that is started, harmed and stopped by tests; a context manager."""
+
+    def __init__(self) -> None:
+        """Take a directory and a port; nothing is started yet."""
+        self.directory = Path(tempfile.mkdtemp(prefix="immortus-server-"))
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the server, with the data it had, and wait until it answers."""
+        self._process = self._spawn()
+        wait_until(self._answers)
+
+    def freeze(self) -> None:
+        """Let it keep its connections and say nothing (SIGSTOP)."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on (SIGCONT)."""
+        self._signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it at once, without a word (SIGKILL)."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End it for good, with its data."""
+        if self._process is not None:
+            self.thaw()
+            self._end(signal.SIGTERM)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        """Start it."""
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop it."""
+        self.stop()
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        raise NotImplementedError
+
+    def _answers(self) -> bool:
+        raise NotImplementedError
+
+    def _popen(self, *command: str, **options: Any) -> subprocess.Popen[bytes]:
+        with (self.directory / "log").open("ab") as log:
+            return subprocess.Popen(command, stdout=log, stderr=log, **options)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def _end(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+        try:
+            self._process.wait(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+
+class RedisServer(Server):
+    """A redis-server; with `keeps_data` what was written survives `kill()`."""
+
+    def __init__(self, *, keeps_data: bool = False) -> None:
+        """Find the program."""
+        found = shutil.which("redis-server") or shutil.which("valkey-server")
+        self._binary = need(found, "redis-server", "install Redis or Valkey (Debian: apt install redis-server)")
+        self._keeps_data = keeps_data
+        super().__init__()
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        aof = ("--appendonly", "yes", "--appendfsync", "always") if self._keeps_data else ()
+        where = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory))
+        return self._popen(self._binary, *where, "--save", "", *aof)
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+                connection.sendall(b"PING\r\n")
+                return connection.recv(100).startswith(b"+PONG")
+        except OSError:
+            return False
+
+
+class PostgresServer(Server):
+    """A PostgreSQL cluster that asks for no password."""
+
+    def __init__(self) -> None:
+        """Find the programs and make the cluster, as another user if this one is root."""
+        root = Path("/usr/lib/postgresql")
+        newest = max(root.glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]), default=None)
+        found = str(newest) if newest else shutil.which("initdb")
+        remedy = "install PostgreSQL (Debian: apt install postgresql)"
+        self._programs = Path(need(found, "PostgreSQL's initdb", remedy)).parent
+        super().__init__()
+        self._as_user: dict[str, Any] = {"cwd": "/"}
+        if os.geteuid() == 0:
+            self._as_user |= {"user": "postgres", "group": "postgres", "extra_groups": []}
+            shutil.chown(self.directory, "postgres", "postgres")
+        options = ("--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-sync", "--no-instructions")
+        command = (str(self._programs / "initdb"), "-D", str(self.directory / "data"), *options)
+        subprocess.run(command, check=True, capture_output=True, **self._as_user)
+
+    @property
+    def database(self) -> dict[str, Any]:
+        """What goes into Django's `DATABASES`."""
+        return {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": "postgres",
+            "USER": "postgres",
+            "HOST": str(self.directory),
+            "PORT": str(self.port),
+        }
+
+    def kill(self) -> None:
+        """End all its processes at once, without saving anything ("immediate shutdown")."""
+        self._end(signal.SIGQUIT)
+
+    def stop(self) -> None:
+        """End it for good without waiting for clients."""
+        if self._process is not None:
+            self.kill()
+        super().stop()
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        places = ("-D", str(self.directory / "data"), "-k", str(self.directory), "-p", str(self.port))
+        options = ("-c", "listen_addresses=", "-c", "fsync=off")
+        return self._popen(str(self._programs / "postgres"), *places, *options, **self._as_user)
+
+    def _answers(self) -> bool:
+        command = (str(self._programs / "pg_isready"), "-q", "-h", str(self.directory), "-p", str(self.port))
+        return subprocess.run(command, check=False).returncode == 0
+
+
+def add_database(alias: str, database: dict[str, Any]) -> None:
+    """Let Django know one more database, in this process, as if it were in `DATABASES`."""
+    handler = type(connections)({"default": {}, alias: database})
+    connections.settings[alias] = handler.settings[alias]

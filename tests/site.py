@@ -1,0 +1,201 @@
+"""A whole site of its own for a test: web server and Celery worker as processes that can be killed and frozen."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+ROOT = Path(__file__).parent.parent
+
+
+def free_port() -> int:
+    """A port of the loopback address that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Process:
+    """A process in a group of its own, with its output in a file."""
+
+    def __init__(self, command: list[str], env: dict[str, str], log: Path) -> None:
+        self.log = log
+        with log.open("ab") as output:
+            self._popen = subprocess.Popen(  # noqa: S603 - our own command
+                command, env=env, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    @property
+    def pid(self) -> int:
+        """The process id, which is its group's as well."""
+        return self._popen.pid
+
+    def signal_all(self, signum: signal.Signals) -> None:
+        """Send a signal to the whole group."""
+        os.killpg(self.pid, signum)
+
+    def kill(self) -> None:
+        """SIGKILL to the whole group, as a machine that loses power."""
+        if self._popen.poll() is None:
+            self.signal_all(signal.SIGKILL)
+        self._popen.wait(10)
+
+    def stop(self) -> None:
+        """SIGTERM, and SIGKILL for what does not listen."""
+        if self._popen.poll() is None:
+            self._popen.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._popen.wait(10)
+        with contextlib.suppress(ProcessLookupError):
+            self.signal_all(signal.SIGKILL)
+        self._popen.wait(10)
+
+    @property
+    def output(self) -> str:
+        """Everything it has printed."""
+        return self.log.read_text(errors="replace")
+
+
+class Site:
+    """The project of `tests.project`, run for real in `var`."""
+
+    def __init__(self, var: Path, *, server: str = "uvicorn", **environ: str) -> None:
+        self.var = var
+        self.server = server
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.websocket_url = f"ws://127.0.0.1:{self.port}/ws/immortus/"
+        self.env = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",
+            "DJANGO_SETTINGS_MODULE": "tests.project.settings",
+            "PROJECT_VAR": str(var),
+            **environ,
+        }
+        self.http = httpx.Client(base_url=self.url, timeout=20)
+        self.processes: list[Process] = []
+        for folder in ("broker", "control"):
+            (var / folder).mkdir(exist_ok=True)
+
+    def manage(self, *arguments: str) -> str:
+        """Run a management command; its output."""
+        return subprocess.run(  # noqa: S603
+            [sys.executable, "-m", "django", *arguments],
+            env=self.env, cwd=ROOT, check=True, capture_output=True, text=True,
+        ).stdout  # fmt: skip
+
+    def spawn(self, name: str, *command: str) -> Process:
+        """Start a process of the site."""
+        process = Process([sys.executable, "-m", *command], self.env, self.var / f"{name}.log")
+        self.processes.append(process)
+        return process
+
+    def start_web(self) -> Process:
+        """Start the web server and wait until it answers."""
+        commands = {
+            "uvicorn": ("uvicorn", "--port", str(self.port), "--no-access-log", "tests.project.asgi:application"),
+            "daphne": ("daphne", "-p", str(self.port), "-b", "127.0.0.1", "tests.project.asgi:application"),
+            "gunicorn": ("gunicorn", "-b", f"127.0.0.1:{self.port}", "--threads", "4", "tests.project.wsgi"),
+        }
+        web = self.spawn("web", *commands[self.server])
+        eventually(lambda: self.http.get("/immortus/verify").status_code, within=30)
+        return web
+
+    def start_worker(self, *options: str, concurrency: int = 2) -> Process:
+        """Start a Celery worker and wait until it is ready."""
+        log = self.var / "worker.log"
+        seen = log.read_text(errors="replace").count(" ready.") if log.exists() else 0
+        worker = self.spawn(
+            "worker", "celery", "-A", "tests.project", "worker", "-c", str(concurrency),
+            "-l", "INFO", "-n", f"w{seen}@%h", "--without-gossip", "--without-mingle", *options,
+        )  # fmt: skip
+        eventually(lambda: worker.output.count(" ready.") > seen, within=30)
+        return worker
+
+    def close(self) -> None:
+        """Stop everything."""
+        for process in self.processes[::-1]:
+            process.stop()
+        self.http.close()
+
+    # As a visitor
+
+    def start(self, task: str, **options: Any) -> str:
+        """Start a job; its id."""
+        answer = self.http.post(f"/start/{task}", json=options)
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["job_id"])
+
+    def verify(self, job_id: str) -> dict[str, Any]:
+        """The job's document, or the error body."""
+        document: dict[str, Any] = self.http.get(f"/immortus/verify/{job_id}").json()
+        return document
+
+    def wait_for(self, job_id: str, *states: str, within: float = 15) -> dict[str, Any]:
+        """The job's document once it is in one of these states."""
+
+        def reached() -> dict[str, Any] | None:
+            document = self.verify(job_id)
+            return document if document.get("state") in states else None
+
+        try:
+            return eventually(reached, within=within)
+        except TimeoutError:
+            msg = f"{job_id} is {self.verify(job_id)}, not {states}"
+            raise TimeoutError(msg) from None
+
+    def wait_until_over(self, job_id: str, within: float = 15) -> dict[str, Any]:
+        """The job's document once it is over."""
+        return self.wait_for(job_id, "finished", "failed", "cancelled", "lost", within=within)
+
+
+def eventually(ask: Callable[[], Any], *, within: float, every: float = 0.05) -> Any:
+    """The first true answer of `ask` within so many seconds; a refused connection counts as false."""
+    end = time.monotonic() + within
+    while time.monotonic() < end:
+        try:
+            answer = ask()
+        except httpx.TransportError:
+            answer = None
+        if answer:
+            return answer
+        time.sleep(every)
+    msg = f"not within {within} s: {ask}"
+    raise TimeoutError(msg)
+
+
+@contextmanager
+def running_site(var: Path, **options: Any) -> Iterator[Site]:
+    """A migrated site with its web server running; workers are the test's to start."""
+    site = Site(var, **options)
+    try:
+        site.manage("migrate", "--run-syncdb", "-v", "0")
+        site.start_web()
+        yield site
+    finally:
+        site.close()
+
+
+def redis_options(url: str, *, store: bool = False) -> dict[str, str]:
+    """The environment of a site that uses this Redis as broker and layer, and as store if wanted."""
+    layer = {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [{"address": url, "socket_connect_timeout": 1, "socket_timeout": 1}]},
+    }
+    options = {"BROKER_URL": url, "LAYER": json.dumps(layer)}
+    if store:
+        options["STORE"] = json.dumps({"BACKEND": "redis", "OPTIONS": {"url": url}})
+    return options
