@@ -26,11 +26,11 @@ HERE = Path(__file__).resolve().parent
 VAR = Path(os.environ.get("DEMO_VAR", HERE / "var")).resolve()
 HOST = os.environ.get("HOST", "127.0.0.1")
 PORT = int(os.environ.get("PORT", "8000"))
-ENVIRONMENT = {**os.environ, "DEMO_VAR": str(VAR), "PYTHONUNBUFFERED": "1"}
+ENVIRONMENT = {**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings", "DEMO_VAR": str(VAR)}
 
 MANAGE = (sys.executable, "manage.py")
 WORKER = (
-    *(sys.executable, "-m", "celery", "--app", "config", "worker"),
+    *(sys.executable, "-m", "celery", "--quiet", "--app", "config", "worker"),
     *("--concurrency", "2", "--loglevel", "WARNING", "--without-gossip", "--without-mingle"),
 )
 WEB = (
@@ -49,20 +49,22 @@ class Stopped(BaseException):
     """Somebody asked the demo to end."""
 
 
-class Parent:
-    """Whoever started the demo, `make` for instance; when it goes, so does the demo.
+class Make:
+    """The `make` that started the demo, if one did; when it goes, so does the demo.
 
     GNU make hands SIGTERM on to its children, but not SIGINT, which a terminal sends to all of them: make then drops
-    its signal handlers and waits. So a parent that no longer catches SIGINT (seen in /proc, on Linux) is going.
+    its signal handlers and waits. So one that no longer catches SIGINT (seen in /proc, on Linux) is going.
     """
 
     def __init__(self) -> None:
-        self.pid = os.getppid()
+        self.pid = os.getppid() if "MAKELEVEL" in os.environ else None
         self.caught = self._catches_interrupts()
 
     @property
     def is_gone(self) -> bool:
         """Whether it has ended, or is about to."""
+        if self.pid is None:
+            return False
         return os.getppid() != self.pid or (self.caught and not self._catches_interrupts())
 
     def _catches_interrupts(self) -> bool:
@@ -73,7 +75,7 @@ class Parent:
         return False
 
 
-PARENT = Parent()
+MAKE = Make()
 
 
 def main() -> int:
@@ -141,9 +143,9 @@ def watch(children: dict[str, subprocess.Popen[bytes]]) -> None:
 
 
 def pause(seconds: float = 0.1) -> None:
-    """Sleep; notice if whoever started the demo is gone or about to go."""
+    """Sleep; stop if the demo's `make` goes."""
     until = time.monotonic() + seconds
-    while not PARENT.is_gone:
+    while not MAKE.is_gone:
         if (left := until - time.monotonic()) <= 0:
             return
         time.sleep(min(left, 0.1))

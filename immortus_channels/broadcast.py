@@ -1,5 +1,4 @@
-"""Pushes a job's newest document to whoever watches it: to hubs of this process directly, to all others
-through the channel layer.
+"""Pushes a job's newest document: to hubs of this process directly, to all others through the channel layer.
 
 A push is a hint that may be lost; the store is the truth. Other consumers may join a job's group too: the
 group is `group_name(job_id)`, the message what `Push.to_message` returns.
@@ -14,13 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
-from channels.layers import InMemoryChannelLayer, get_channel_layer
+from channels.layers import InMemoryChannelLayer, get_channel_layer  # type: ignore[import-untyped]
 from django.utils.crypto import salted_hmac
 
 from immortus_channels.conf import settings
 from immortus_channels.ids import is_job_id
 from immortus_channels.jobs import Job, State
-from immortus_channels.trouble import Trouble
+from immortus_channels.trouble import Breaker, Trouble
 
 MESSAGE_TYPE = "immortus.job"
 MAX_TEXT = 64 * 1024
@@ -32,7 +31,7 @@ def group_name(job_id: str) -> str:
     return f"immortus.job.{salted_hmac('immortus.job', job_id, algorithm='sha256').hexdigest()}"
 
 
-def shared_layer() -> Any:  # noqa: ANN401 - Channels has no types
+def shared_layer() -> Any:
     """The channel layer that reaches other processes; None when there is none."""
     layer = get_channel_layer(settings.CHANNEL_LAYER)
     return None if isinstance(layer, InMemoryChannelLayer) else layer
@@ -87,22 +86,28 @@ class Push:
         must be the document that the message says it is.
         """
         match message:
-            case {"type": "immortus.job", "job_id": str(job_id), "version": int(version), "event": str(event), "text": str(text)}:
-                document = _document(text)
+            case {"type": "immortus.job", "job_id": str(job_id), "version": int(version), "event": str(event), **rest}:
+                text = rest.get("text")
             case _:
                 return None
+        document = _document(text)
         told = document.get("job_id"), document.get("version")
+        state = document.get("state")
         if told != (job_id, version) or isinstance(version, bool) or not is_job_id(job_id) or not event.isascii():
             return None
-        try:
-            return cls(job_id=job_id, version=version, event=event, state=State(document["state"]), text=text)
-        except (KeyError, ValueError):
+        if not isinstance(text, str) or state not in _STATES:
             return None
+        return cls(job_id=job_id, version=version, event=event, state=_STATES[state], text=text)
 
 
-def _document(text: str) -> Mapping[str, object]:
+_STATES: Mapping[object, State] = {state.value: state for state in State}
+
+
+def _document(text: object) -> Mapping[str, object]:
+    if not isinstance(text, str) or len(text) > MAX_TEXT:
+        return {}
     try:
-        document = json.loads(text.encode(), parse_constant=_refuse) if len(text) <= MAX_TEXT else None
+        document = json.loads(text.encode(), parse_constant=_refuse)
     except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
@@ -134,34 +139,6 @@ def leave(receiver: Receiver) -> None:
     """Stop handing pushes to `receiver`."""
     global _receivers  # noqa: PLW0603
     _receivers = tuple(other for other in _receivers if other is not receiver)
-
-
-class Breaker:
-    """Keeps a layer that fails or hangs from delaying every send.
-
-    Closed until a timeout or the third failure in a row; then open for `REST` seconds, after which one send is tried.
-    """
-
-    FAILURES = 3
-    REST = 2.0
-
-    def __init__(self) -> None:
-        self._failures = 0
-        self._open_until = 0.0
-
-    def allows(self, now: float) -> bool:
-        """Whether to try at `now` (seconds, monotonic)."""
-        return now >= self._open_until
-
-    def failed(self, now: float, *, slowly: bool) -> None:
-        """A try failed; one that took all its time opens the circuit by itself."""
-        self._failures = self.FAILURES if slowly else self._failures + 1
-        if self._failures >= self.FAILURES:
-            self._open_until = now + self.REST
-
-    def succeeded(self) -> None:
-        """A try succeeded."""
-        self._failures = 0
 
 
 class Broadcaster:
@@ -203,7 +180,8 @@ class Broadcaster:
             return
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
-        self._loop.run_until_complete(_within(self.TIMEOUT, layer.group_send(group_name(push.job_id), push.to_message())))
+        sending = layer.group_send(group_name(push.job_id), push.to_message())
+        self._loop.run_until_complete(_within(self.TIMEOUT, sending))
         self._trouble.end()
 
     def close(self) -> None:
@@ -228,7 +206,7 @@ def _is_in_event_loop() -> bool:
     return True
 
 
-async def _within(seconds: float, sending: Any) -> None:  # noqa: ANN401
+async def _within(seconds: float, sending: Any) -> None:
     """Wait for `sending` at most so long.
 
     `wait_for` would also wait for the cancelled send to clean up, which a hung layer may never do.

@@ -26,7 +26,7 @@ class TrackedTask(Task):  # type: ignore[misc]
     @property
     def job_id(self) -> str | None:
         """The id of the job this task runs now; None outside one."""
-        return self.request.id
+        return None if self.request.id is None else str(self.request.id)
 
     @property
     def strategy(self) -> Any:
@@ -44,9 +44,7 @@ class TrackedTask(Task):  # type: ignore[misc]
         """`apply_async` once the transaction (on the database `using`) commits; the result has its id already."""
         task_id = options.setdefault("task_id", uuid())
         transaction.on_commit(partial(self.apply_async, *args, **options), using=using)
-        queue = queues.by_name("celery")
-        if queue is not None:
-            queue.remember(task_id, self.name)
+        queues.remember(task_id, self.name)
         return self.AsyncResult(task_id)
 
 

@@ -104,6 +104,7 @@ class Document:
 
 
 PING = dump({"type": "ping"})
+UNKNOWN = "There is no such job, or it is not yours to see."
 BAD_MESSAGE = dump({"type": "error", "code": "bad_message", "message": "This is not a message of immortus.v1."})
 
 
@@ -119,7 +120,12 @@ def current(job_id: str, version: int) -> str:
 
 def unknown_job(job_id: str, *, authenticated: bool) -> str:
     """There is no such job, or it is not for this user: nobody can tell which."""
-    return _error("unknown_job", "There is no such job, or it is not yours to see.", job_id, authenticated=authenticated)
+    return _error("unknown_job", UNKNOWN, job_id, authenticated=authenticated)
+
+
+def strategy_error(job_id: str, *, authenticated: bool) -> str:
+    """The job's state cannot be told, by a mistake on the server."""
+    return _error("strategy_error", "The state of this job cannot be told.", job_id, authenticated=authenticated)
 
 
 def too_many_jobs(job_id: str, *, authenticated: bool) -> str:

@@ -10,7 +10,7 @@ import enum
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self, TypeAlias
 
@@ -172,7 +172,7 @@ class Job:
         record = {
             f.name: value
             for f in fields(self)
-            if (value := getattr(self, f.name)) or f.name not in _FALSY_DEFAULT
+            if not _is_same(value := getattr(self, f.name), _DEFAULTS[f.name])
         }
         if self.error is not None:
             record["error"] = asdict(self.error)
@@ -190,7 +190,16 @@ class Job:
 
 
 _NAMES = frozenset(f.name for f in fields(Job))
-_FALSY_DEFAULT = _NAMES - {"attempt", "event", "state", "cancel", "result", "job_id"}
+_DEFAULTS: Mapping[str, object] = {
+    f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in fields(Job)
+}
+
+
+def _is_same(value: object, default: object) -> bool:
+    """Whether both are the same JSON text: 0.0 equals 0, and would be read back as another document."""
+    return type(value) is type(default) and value == default
+
+
 def dump(value: object) -> str:
     """Strict, compact JSON text."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

@@ -13,8 +13,8 @@ from immortus_channels.trouble import Trouble
 class Membership:
     """Keeps one layer channel in the groups of all wanted jobs, and hands on what arrives there.
 
-    One task compares what is wanted with what is joined, so that leaving and joining the same group cannot overtake one
-    another. A layer that fails costs nothing but speed: jobs not joined are re-checked often.
+    One task compares what is wanted with what is joined, so that leaving and joining one group cannot overtake each
+    other. A layer that fails costs nothing but speed: jobs not joined are re-checked often.
     """
 
     TIMEOUT = 1.0
@@ -29,7 +29,7 @@ class Membership:
         self._joined: dict[str, float] = {}
         self._changed = asyncio.Event()
         self._healthy = False
-        self._trouble = Trouble("Listening to the channel layer", "Pages learn of changes by frequent re-checks until then.")
+        self._trouble = Trouble("Listening to the channel layer", "Until it works, jobs are re-checked often.")
 
     def changed(self) -> None:
         """What is wanted has changed."""
@@ -72,7 +72,7 @@ class Membership:
             keeping.cancel()
             await self._leave(layer, channel)
 
-    async def _keep(self, layer: Any, channel: str) -> None:  # noqa: ANN401 - Channels has no types
+    async def _keep(self, layer: Any, channel: str) -> None:
         """Join and leave groups as jobs come and go; try again what failed."""
         while True:
             self._changed.clear()
@@ -89,7 +89,7 @@ class Membership:
             except TimeoutError:
                 continue
 
-    async def _reconcile(self, layer: Any, channel: str) -> None:  # noqa: ANN401
+    async def _reconcile(self, layer: Any, channel: str) -> None:
         wanted = frozenset(self._wanted())
         now = asyncio.get_running_loop().time
         for job_id in self._joined.keys() - wanted:
@@ -103,7 +103,7 @@ class Membership:
                     await layer.group_add(group_name(job_id), channel)
                 self._joined[job_id] = now()
 
-    async def _leave(self, layer: Any, channel: str) -> None:  # noqa: ANN401
+    async def _leave(self, layer: Any, channel: str) -> None:
         """Leave every group, so that no dead member stays behind; as far as the layer lets us."""
         try:
             async with asyncio.timeout(self.TIMEOUT):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextvars import ContextVar
 from threading import Lock
 from typing import Any, TypeVar
@@ -83,8 +83,8 @@ class Run:
 
         Raises JobCancelled before the next item once cancellation was asked for.
         """
-        if total is None:
-            total = len(iterable) if hasattr(iterable, "__len__") else None
+        if total is None and isinstance(iterable, Sized):
+            total = len(iterable)
         self._depth += 1
         outermost = self._depth == 1
         try:

@@ -24,8 +24,8 @@ Found = TypeVar("Found")
 class Readers:
     """A small pool of threads that the store knows as this package's own.
 
-    Channels' way to a thread is one thread for all sockets of the process (measured: one slow query, 2.7 s of silence for
-    everybody). `concurrent.futures` would do, but its threads cannot give back what they claimed when they end.
+    Channels' way to a thread is one thread for all sockets of the process (measured: one slow query, 2.7 s of silence
+    for everybody). `concurrent.futures` would do, but its threads cannot give back what they claimed when they end.
     """
 
     THREADS = 4
@@ -35,8 +35,10 @@ class Readers:
         self._calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
 
-    async def run(self, function: Callable[Arguments, Found], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Found:
-        """What the function returns, or raises. Raises TimeoutError after `TIMEOUT` seconds; its thread may work on."""
+    async def run(
+        self, function: Callable[Arguments, Found], *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> Found:
+        """What the function returns, or raises. TimeoutError after `TIMEOUT` seconds; its thread may work on."""
         future: Future[Found] = Future()
         self._calls.put((future, partial(function, *args, **kwargs)))
         if len(self._threads) < self.THREADS:

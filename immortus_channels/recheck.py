@@ -40,7 +40,7 @@ class Watch(Protocol):
 
 
 class Recheck:
-    """Reads the versions of watched jobs: every `RECHECK_INTERVAL`, or every `SHORT` seconds where no push can be heard."""
+    """Reads the versions of watched jobs every `RECHECK_INTERVAL`, or every `SHORT` seconds where no push is heard."""
 
     SHORT = 0.25
     PAUSE = 1.0
@@ -120,8 +120,7 @@ class Recheck:
         for job in found.values():
             self._hub.take(Push.of(job))
         for job_id, sent in behind.items():
-            job = found.get(job_id)
-            if job is not None and job.version < sent:
+            if job_id in found and found[job_id].version < sent:
                 await self.lift(job_id, sent)
 
     async def lift(self, job_id: str, sent: int) -> None:

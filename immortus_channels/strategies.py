@@ -15,7 +15,7 @@ from django.apps import apps
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string, module_has_submodule
 
-from immortus_channels import access, queues
+from immortus_channels import queues
 from immortus_channels.conf import settings
 from immortus_channels.exceptions import StrategyNotFound
 from immortus_channels.jobs import Error, Job
@@ -66,7 +66,9 @@ class TrackingStrategy:
 
     def allows(self, user: AbstractBaseUser | AnonymousUser, job: Job) -> bool:
         """Whether `user` may see `job`; by default what `IMMORTUS_ACCESS` says."""
-        return access.by_setting(user, job)
+        from immortus_channels.access import by_setting  # noqa: PLC0415 - access asks strategies
+
+        return by_setting(user, job)
 
     def allows_cancel(self, user: AbstractBaseUser | AnonymousUser, job: Job) -> bool:
         """Whether `user`, who may see `job`, may also cancel it."""

@@ -24,6 +24,7 @@ from immortus_channels.events import Cancelled, CancelRequested, Event, Failed, 
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs import JSON, Error, Job, State
 from immortus_channels.progress import Run, current_run
+from immortus_channels.queues.base import Queue
 from immortus_channels.stores import get_store
 from immortus_channels.values import clean_meta, fits, refuse_too_large
 from immortus_channels.writer import WAIT, Write, drain, get_writer, report_of
@@ -321,7 +322,7 @@ def _tell_queue(job: Job) -> None:
     threading.Thread(target=_cancel_in_queue, args=(queue, job, terminate), daemon=True).start()
 
 
-def _cancel_in_queue(queue: queues.Queue, job: Job, terminate: bool) -> None:  # noqa: FBT001 - a thread's target
+def _cancel_in_queue(queue: Queue, job: Job, terminate: bool) -> None:  # noqa: FBT001 - a thread's target
     try:
         queue.cancel(job, terminate=terminate)
     except Exception:

@@ -1,4 +1,4 @@
-"""One log line when something begins to fail and one when it works again, however often it is tried."""
+"""For what may fail again and again: one log line when it begins and one when it ends, and a circuit breaker."""
 
 from __future__ import annotations
 
@@ -27,3 +27,31 @@ class Trouble:
         if self.is_on:
             logger.warning("%s works again.", self._what)
         self.is_on = False
+
+
+class Breaker:
+    """Keeps what fails or hangs from being tried every time.
+
+    Closed until a timeout or the third failure in a row; then open for `REST` seconds, after which one send is tried.
+    """
+
+    FAILURES = 3
+    REST = 2.0
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._open_until = 0.0
+
+    def allows(self, now: float) -> bool:
+        """Whether to try at `now` (seconds, monotonic)."""
+        return now >= self._open_until
+
+    def failed(self, now: float, *, slowly: bool) -> None:
+        """A try failed; one that took all its time opens the circuit by itself."""
+        self._failures = self.FAILURES if slowly else self._failures + 1
+        if self._failures >= self.FAILURES:
+            self._open_until = now + self.REST
+
+    def succeeded(self) -> None:
+        """A try succeeded."""
+        self._failures = 0

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Watcher(Protocol):
-    """A socket as the hub sees it. All but `still_logged_in` are called on the event loop and must not block or raise."""
+    """A socket as the hub sees it. All but `still_logged_in` is called on the event loop and must not block or raise."""
 
     @property
     def user(self) -> AbstractBaseUser | AnonymousUser:
@@ -57,6 +57,8 @@ class Watched:
         self.checked_at = float("-inf")
         """The loop's time at which the last successful re-check of this job began."""
         self.missing_since: float | None = None
+        self.lifted = False
+        """Whether a client's claim to have a newer version than the store was looked into."""
 
     @property
     def version(self) -> int:

@@ -312,7 +312,7 @@ def report_of(run: Run, kind: type[Event] = Reported, **fields: object) -> Event
         origin=run.origin,
         report=report,
         strategy_meta=strategy_meta,
-        **fields,  # type: ignore[arg-type]
+        **fields,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 POLICY = (
@@ -19,7 +20,9 @@ def content_security_policy(
 
     def middleware(request: HttpRequest) -> HttpResponse:
         response = get_response(request)
-        response.headers.setdefault("Content-Security-Policy", POLICY)
+        # Django's error pages for developers are one inline script.
+        if not (settings.DEBUG and response.status_code >= 400):  # noqa: PLR2004 - all errors
+            response.headers.setdefault("Content-Security-Policy", POLICY)
         return response
 
     return middleware

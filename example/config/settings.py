@@ -72,6 +72,7 @@ DATABASES = {
         },
     },
 }
+TIME_ZONE = "UTC"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "index"
@@ -84,7 +85,7 @@ MEDIA_ROOT = VAR / "media"
 DATA_UPLOAD_MAX_NUMBER_FILES = 1
 
 # Celery: a folder as the broker, or Redis.
-CELERY_BROKER_URL = REDIS_URL or "filesystem://"
+CELERY_BROKER_URL = REDIS_URL or "filesystem://localhost/"
 CELERY_BROKER_TRANSPORT_OPTIONS = (
     {}
     if REDIS_URL

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import signal
 
@@ -95,9 +94,9 @@ def paint(photo: str, *, until: float = 1, slower: float = 1) -> None:
     job = current_job()
     painting = Painting(photo)
     tiles = painting.tiles
-    stop = round(len(tiles) * until)
     steps = job.track(paced(tiles, slower=slower), total=len(tiles), message="Painting")
-    for tile in itertools.islice(steps, stop):
+    for painted, tile in enumerate(steps):
+        if painted >= len(tiles) * until:
+            return
         job.set_meta(preview=painting.paint(tile))
-    if stop == len(tiles):
-        job.set_result(painting.finish())
+    job.set_result(painting.finish())

@@ -68,7 +68,7 @@ class Migration(migrations.Migration):
                 "indexes": [
                     models.Index(fields=["version"], name="immortus_newest"),
                     models.Index(fields=["owner", "version"], name="immortus_owner"),
-                    models.Index(fields=["job_class", "version"], name="immortus_class"),
+                    models.Index(fields=["job_class", "state", "version"], name="immortus_class"),
                     models.Index(fields=["state", "version"], name="immortus_state"),
                 ],
             },

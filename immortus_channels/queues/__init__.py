@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.marking import Tracking
 from immortus_channels.queues.base import Queue
 
 connected: list[Queue] = []
 """The adapters of this process."""
+
+_sent: OrderedDict[str, str] = OrderedDict()
+_REMEMBERED = 10_000
 
 
 def find(job_class: str) -> tuple[Queue | None, Tracking | None]:
@@ -22,6 +27,18 @@ def find(job_class: str) -> tuple[Queue | None, Tracking | None]:
 def by_name(name: str) -> Queue | None:
     """The adapter called `name`, if it is connected."""
     return next((queue for queue in connected if queue.name == name), None)
+
+
+def remember(job_id: str, job_class: str) -> None:
+    """A queue's result knows its id alone; what this process has sent lately is remembered here."""
+    _sent[job_id] = job_class
+    if len(_sent) > _REMEMBERED:
+        _sent.popitem(last=False)
+
+
+def class_of(job_id: str) -> str | None:
+    """The registered name of the task a job of this id was sent for by this process, lately."""
+    return _sent.get(job_id)
 
 
 def tracked_names() -> frozenset[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextvars import Token
 from dataclasses import replace
@@ -23,6 +22,7 @@ from celery.canvas import maybe_signature
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded, TimeLimitExceeded
 from celery.result import AsyncResult, GroupResult
 
+from immortus_channels import queues
 from immortus_channels.events import (
     Cancelled,
     Enqueued,
@@ -49,7 +49,6 @@ logger = logging.getLogger("immortus_channels")
 HEADER = "immortus"
 RUN = "immortus_run"
 _WAITING = 86_400.0
-_REMEMBERED = 10_000
 
 
 class CeleryQueue(Queue):
@@ -62,7 +61,6 @@ class CeleryQueue(Queue):
         self._tracked: dict[str, Tracking] = {}
         self._requests: WeakValueDictionary[str, Any] = WeakValueDictionary()
         self._tokens: dict[str, Token[Run | None]] = {}
-        self._sent: OrderedDict[str, str] = OrderedDict()
 
     # The port
 
@@ -107,7 +105,7 @@ class CeleryQueue(Queue):
             raise ConfigurationError(msg)
         if not isinstance(result, AsyncResult):
             return None
-        job_class = self._sent.get(result.id, "")
+        job_class = queues.class_of(result.id) or ""
         if job_class and self.tracking(job_class) is None:
             msg = f"The task {job_class!r} is not tracked; write @tracked under its decorator."
             raise ConfigurationError(msg)
@@ -116,12 +114,6 @@ class CeleryQueue(Queue):
     def cancel(self, job: Job, *, terminate: bool) -> None:
         """Revoke: a shortcut for a job that waits, the only way to end the process of one that runs."""
         current_app.control.revoke(job.job_id, terminate=terminate)
-
-    def remember(self, job_id: str, job_class: str) -> None:
-        """A result knows its id alone; its class is remembered here for a while."""
-        self._sent[job_id] = job_class
-        if len(self._sent) > _REMEMBERED:
-            self._sent.popitem(last=False)
 
     def _drain(self, **_: object) -> None:
         """A fork must not copy a thread at work; a child that ends must not take what it has not written along."""
@@ -164,7 +156,7 @@ class CeleryQueue(Queue):
         job_id = headers.get("id")
         if job_id is None or headers.get("retries"):
             return
-        self.remember(job_id, sender)
+        queues.remember(job_id, sender)
         if tracking is None and sender in current_app.tasks:
             return
         if HEADER not in headers:
@@ -185,9 +177,8 @@ class CeleryQueue(Queue):
         self._tracker.renew(headers["id"], origin.send_id, delay + _WAITING)
 
     def _plan_followers(self, embed: Mapping[str, Any], origin: Origin) -> None:
-        for follower in _followers(embed.get("chain"), embed.get("chord")):
-            name, job_id = follower.get("task"), follower.get("options", {}).get("task_id")
-            if job_id and self.tracking(name) is not None:
+        for name, job_id in _followers(embed.get("chain"), embed.get("chord")):
+            if self.tracking(name) is not None:
                 planned = Origin(owner=origin.owner, queue=self.name)
                 self._tracker.publish(Planned(job_id=job_id, job_class=name, origin=planned), wait=0)
 
@@ -254,9 +245,8 @@ class CeleryQueue(Queue):
 
     def _cancel_followers(self, chain: Any, chord: Any) -> None:
         """What was to come after a failed job can no longer run."""
-        for follower in _followers(chain, chord):
-            name, job_id = follower.get("task"), follower.get("options", {}).get("task_id")
-            if job_id and self.tracking(name) is not None:
+        for name, job_id in _followers(chain, chord):
+            if self.tracking(name) is not None:
                 self._tracker.publish(Cancelled(job_id=job_id, job_class=name, code="upstream"), wait=0)
 
     def _retry(self, sender: Task, request: Any, reason: Any = None, **_: object) -> None:
@@ -265,10 +255,8 @@ class CeleryQueue(Queue):
             return
         run = _run_of(request.id)
         if run is None:
-            again = Requeued if sender.acks_late else Failed
-            code = {} if sender.acks_late else {"code": "worker_lost"}
-            run_id = getattr(request, RUN, None) or ""
-            self._tracker.publish(again(job_id=request.id, job_class=sender.name, run_id=run_id, **code), wait=0)
+            about = {"job_id": request.id, "job_class": sender.name, "run_id": getattr(request, RUN, None) or ""}
+            self._tracker.publish(Requeued(**about) if sender.acks_late else Failed(**about, code="worker_lost"), wait=0)
         elif isinstance(reason.exc, JobCancelled | JobFailed):
             self._end_badly(run, reason.exc)
         else:
@@ -363,22 +351,23 @@ def _from_header(header: Mapping[str, Any], queue: str) -> Origin:
     return Origin(**{**known, "queue": queue})
 
 
-def _followers(chain: Any, chord: Any) -> Iterator[Mapping[str, Any]]:
-    """The signatures that run only if this task succeeds: the rest of its chain, its chord's body, and theirs."""
+def _followers(chain: Any, chord: Any) -> Iterator[tuple[str, str]]:
+    """Name and id of what runs only if this task succeeds: the rest of its chain, its chord's body, and theirs."""
     for follower in [*(chain or ()), *([chord] if chord else ())]:
         link = maybe_signature(follower)
         if isinstance(link, CanvasSignature):
             yield from _members(link)
 
 
-def _members(link: Any) -> Iterator[Mapping[str, Any]]:
+def _members(link: Any) -> Iterator[tuple[str, str]]:
     for nested in getattr(link, "tasks", None) or ():
         yield from _members(maybe_signature(nested))
     body = link.get("kwargs", {}).get("body") if link.get("subtask_type") == "chord" else None
     if body is not None:
         yield from _members(maybe_signature(body))
-    if not link.get("subtask_type"):
-        yield link
+    job_id = link.get("options", {}).get("task_id")
+    if job_id and not link.get("subtask_type"):
+        yield str(link.get("task")), job_id
 
 
 # Outcomes

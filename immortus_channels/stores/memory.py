@@ -35,15 +35,17 @@ class MemoryStore(Store):
         return Positions(now=reading.now, of=of)
 
     def update(self, job_id: str, change: Change) -> tuple[Job | None, Job | None]:
-        """Apply `change` while no other thread can; the job before and after."""
-        with self._lock:
+        """Apply `change` by compare-and-set, again on conflict; the job before and after."""
+        while True:
             record = self._records.get(job_id)
             before = Job.from_record(record) if record else None
             after = change(before, _now())
             if after is None or after is before:
                 return before, before
-            self._records[job_id] = after.to_record()
-            return before, after
+            with self._lock:
+                if self._records.get(job_id) == record:
+                    self._records[job_id] = after.to_record()
+                    return before, after
 
     def renew(self, holders: Mapping[str, str], seconds: float) -> None:
         """Move the lease of each job whose holder is given."""

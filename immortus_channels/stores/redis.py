@@ -225,12 +225,14 @@ class RedisStore(Store):
         fields = {"version": str(job.version), "job": job.to_record(), "ended": "" if ended is None else str(ended)}
         if moves_lease:
             fields |= _lease(job)
+        # First of all, because a Redis that is full refuses a script's first write, and none that follow.
+        yield ["HSET", key, *(text for field in fields.items() for text in field)]
+        if moves_lease:
             leases = self._key("leases")
             if job.lease_until is None:
                 yield ["ZREM", leases, job.job_id]
             else:
                 yield ["ZADD", leases, str(job.lease_until), job.job_id]
-        yield ["HSET", key, *(text for field in fields.items() for text in field)]
         if ended is None:
             yield ["PERSIST", key]
         else:

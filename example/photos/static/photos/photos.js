@@ -47,6 +47,7 @@ class Card {
   #updates = 0;
   #state = null;
   #preview = null;
+  #hung = false;
 
   constructor(title) {
     this.#title = title;
@@ -97,11 +98,9 @@ class Card {
     else if (job.preview) this.#picture(job.preview);
   }
 
-  #facts({ attempt, current, total }) {
-    const tiles = total ? [`tile ${current} of ${total}`] : [];
-    const attempts = attempt > 1 ? [`attempt ${attempt}`] : [];
+  #facts({ attempt }) {
     const updates = `${this.#updates} update${this.#updates === 1 ? "" : "s"}`;
-    return [...attempts, ...tiles, updates].join(" · ");
+    return attempt > 1 ? `attempt ${attempt} · ${updates}` : updates;
   }
 
   #advance(percentage, over) {
@@ -129,8 +128,9 @@ class Card {
   }
 
   #finish({ thumbnail, painting }) {
-    if (this.#preview === thumbnail) return;
     this.#picture(thumbnail);
+    if (this.#hung) return;
+    this.#hung = true;
     const item = document.createElement("li");
     const link = document.createElement("a");
     const image = document.createElement("img");
@@ -153,11 +153,11 @@ class Card {
   }
 }
 
-function sentence({ state, stalled, message, error, cancel_requested: asked }) {
+function sentence({ state, stalled, message, current, total, error, cancel_requested: asked }) {
   if (error) return error.message || ERRORS[error.code] || ERRORS.error;
   if (stalled) return "Nothing heard from the worker for a while";
   if (asked && state === "running") return "Asked to stop";
-  if (state === "running") return message || MESSAGES.running;
+  if (state === "running") return total ? `${message} · tile ${current} of ${total}` : message || MESSAGES.running;
   return MESSAGES[state];
 }
 

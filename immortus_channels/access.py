@@ -1,0 +1,87 @@
+"""Who may see a job and who may cancel it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+from django.utils.module_loading import import_string
+
+from immortus_channels import strategies
+from immortus_channels.conf import settings
+from immortus_channels.exceptions import ConfigurationError
+from immortus_channels.jobs import Job
+
+if TYPE_CHECKING:
+    from django.contrib.auth.base_user import AbstractBaseUser
+    from django.contrib.auth.models import AnonymousUser
+
+    User: TypeAlias = AbstractBaseUser | AnonymousUser
+
+logger = logging.getLogger("immortus_channels")
+
+VIEW_ALL = "immortus_channels.view_jobrecord"
+
+
+def user_of(source: object) -> User:
+    """The user of a request, or of anything else that may have one; an anonymous one where nobody looked."""
+    from django.contrib.auth.models import AnonymousUser  # noqa: PLC0415 - a project may do without logins
+
+    return getattr(source, "user", None) or AnonymousUser()
+
+
+def may_see(user: User, job: Job) -> bool:
+    """Whether `user` may see `job`, as the job's strategy says; a strategy that cannot tell means no."""
+    try:
+        return bool(strategies.strategy_of(job).allows(user, job))
+    except Exception:
+        logger.exception("Who may see %r cannot be told: refused", job.job_id, extra={"job_id": job.job_id})
+        return False
+
+
+def may_cancel(user: User, job: Job) -> bool:
+    """Whether `user`, who may see `job`, may cancel it, as the job's strategy says."""
+    try:
+        return bool(strategies.strategy_of(job).allows_cancel(user, job))
+    except Exception:
+        logger.exception("Who may cancel %r cannot be told: refused", job.job_id, extra={"job_id": job.job_id})
+        return False
+
+
+def by_setting(user: User, job: Job) -> bool:
+    """What `IMMORTUS_ACCESS` says.
+
+    Raises ConfigurationError when it names nothing that can be called.
+    """
+    match settings.ACCESS:
+        case "owner":
+            return _as_owner(user, job)
+        case "login":
+            return user.is_authenticated
+        case path:
+            return _by_rule(path, user, job)
+
+
+def _as_owner(user: User, job: Job) -> bool:
+    """A job with an owner is theirs, one without is for whoever knows its id; staff may see every job."""
+    if job.owner is None and not job.staff_only:
+        return True
+    if job.owner is not None and user.is_authenticated and str(user.pk) == job.owner:
+        return True
+    return _is_staff(user)
+
+
+def _is_staff(user: User) -> bool:
+    may = getattr(user, "has_perm", None)
+    return user.is_active and getattr(user, "is_staff", False) and may is not None and bool(may(VIEW_ALL))
+
+
+def _by_rule(path: str, user: User, job: Job) -> bool:
+    try:
+        rule: Callable[[User, Job], object] = import_string(path)
+    except ImportError as error:
+        allowed = '"owner", "login" or the dotted path of a function (user, job) -> bool'
+        msg = f"IMMORTUS_ACCESS is {path!r}, which cannot be imported ({error}); give {allowed}."
+        raise ConfigurationError(msg) from error
+    return bool(rule(user, job))

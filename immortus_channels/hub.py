@@ -1,0 +1,231 @@
+"""The hub: hears of every watched job once per server process, and tells all its watchers.
+
+One hub serves all sockets of an event loop. It owns the one channel in the channel layer (`membership`), re-checks
+the store (`recheck`) and keeps, per job, the newest document and what each watcher was sent (`watching`).
+
+How a watch is answered: the watcher is registered, then the job is read, then the user is authorized, then the newer of
+what was read and what was pushed meanwhile is sent; from then on only newer versions are. The group is joined beside
+that, and a change that falls between the read and the join is found by the re-check that follows every join: so neither
+a slow layer nor the id of a stranger's job costs more than the read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import random
+import time
+from collections.abc import Collection
+from weakref import WeakKeyDictionary
+
+from immortus_channels import access, broadcast, frames, tracking
+from immortus_channels.authorization import Authorization
+from immortus_channels.broadcast import Push
+from immortus_channels.exceptions import StoreUnavailable
+from immortus_channels.jobs import Job
+from immortus_channels.membership import Membership
+from immortus_channels.reading import Readers
+from immortus_channels.recheck import Recheck
+from immortus_channels.trouble import Trouble
+from immortus_channels.watching import Watched, Watcher
+
+logger = logging.getLogger("immortus_channels")
+
+_hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
+
+
+def get_hub() -> Hub:
+    """The hub of the running event loop, started if need be.
+
+    Starting awaits nothing, so two sockets that connect at once get the same one.
+    """
+    loop = asyncio.get_running_loop()
+    hub = _hubs.get(loop)
+    if hub is None:
+        hub = _hubs[loop] = Hub(loop)
+    return hub
+
+
+class Hub:
+    """Who watches what on one event loop. Everything but `receive` is called on that loop."""
+
+    IDLE = 30.0
+    """Seconds without a watch after which the hub stops."""
+    BACKOFF = (0.25, 4.0)
+    """Seconds between tries to answer a watch while the store is silent."""
+    SKEW = 60_000_000
+    """Microseconds a client's version may be ahead of this host's clock and still be believed."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.jobs: dict[str, Watched] = {}
+        self._loop = loop
+        self._ticks = itertools.count(1)
+        self._readers = Readers()
+        self._membership = Membership(self._wanted, self.take)
+        self.recheck = Recheck(self, self._readers)
+        self.authorization = Authorization(self, self._readers)
+        self._trouble = Trouble("Answering watches", "They are answered as soon as the store answers.")
+        self._idle: asyncio.TimerHandle | None = None
+        self._tasks = [
+            loop.create_task(self._membership.run()),
+            loop.create_task(self.recheck.run()),
+            loop.create_task(self.authorization.run()),
+        ]
+        broadcast.enter(self)
+        self._rest_if_idle()
+
+    # Watching
+
+    async def watch(self, watcher: Watcher, job_id: str, have: int = 0) -> None:
+        """Answer the watcher, who has version `have` of the job, and tell it of every newer one from then on."""
+        watched = self._register(watcher, job_id)
+        try:
+            job = await self._allowed(watcher, watched)
+        except Exception:
+            logger.exception("The state of %r cannot be told", job_id, extra={"job_id": job_id})
+            self._dismiss(watcher, watched, frames.strategy_error(job_id, authenticated=watcher.user.is_authenticated))
+            return
+        if job is None:
+            self.refuse(watcher, watched)
+            return
+        watched.job_class = job.job_class
+        self.take(Push.of(job))
+        self._answer(watcher, watched, have)
+        if have > watched.version:
+            await self._believe(watched, have)
+
+    def unwatch(self, watcher: Watcher, job_id: str) -> None:
+        """Tell the watcher no more of the job."""
+        watched = self.jobs.get(job_id)
+        if watched is None:
+            return
+        watched.sent.pop(watcher, None)
+        if not watched.sent:
+            del self.jobs[job_id]
+            self._rest_if_idle()
+        self._membership.changed()
+
+    def _register(self, watcher: Watcher, job_id: str) -> Watched:
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+        watched = self.jobs.setdefault(job_id, Watched(job_id))
+        watched.sent.setdefault(watcher, None)
+        return watched
+
+    async def _allowed(self, watcher: Watcher, watched: Watched) -> Job | None:
+        """The job from a read that begins after this call, if the watcher may see it; waits for a silent store."""
+        since = next(self._ticks)
+        delay, longest = self.BACKOFF
+        while True:
+            try:
+                job = await self._read(watched, since)
+                allowed = job is not None and await self._readers.run(access.may_see, watcher.user, job)
+            except (StoreUnavailable, TimeoutError) as error:
+                self._trouble.begin(error)
+                await asyncio.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load
+                delay = min(delay * 2, longest)
+            else:
+                self._trouble.end()
+                return job if allowed else None
+
+    async def _read(self, watched: Watched, since: int) -> Job | None:
+        """The job as one read found it that began after tick `since`; all who wait meanwhile share the next read."""
+        async with watched.reading:
+            if watched.found_at < since:
+                began = next(self._ticks)
+                found = await self._readers.run(tracking.read, [watched.job_id])
+                watched.found, watched.found_at = found.get(watched.job_id), began
+            return watched.found
+
+    def _answer(self, watcher: Watcher, watched: Watched, have: int) -> None:
+        document = watched.newest
+        assert document is not None  # noqa: S101 - what was read was taken just before
+        watched.sent[watcher] = document.version
+        answer = frames.current(watched.job_id, have) if have == document.version else document.snapshot
+        watcher.tell(watched.job_id, answer)
+        if document.is_last:
+            self._end(watcher, watched)
+        self._membership.changed()
+
+    def refuse(self, watcher: Watcher, watched: Watched) -> None:
+        """Tell the watcher that the job is unknown, which also means that it may not see it."""
+        self._dismiss(watcher, watched, frames.unknown_job(watched.job_id, authenticated=watcher.user.is_authenticated))
+
+    def _dismiss(self, watcher: Watcher, watched: Watched, frame: str) -> None:
+        watcher.tell(watched.job_id, frame)
+        self._end(watcher, watched)
+
+    def _end(self, watcher: Watcher, watched: Watched) -> None:
+        self.unwatch(watcher, watched.job_id)
+        watcher.ended(watched.job_id)
+
+    async def _believe(self, watched: Watched, have: int) -> None:
+        """The client has a newer version than the store, which may have gone back in time. Once: it costs a write."""
+        if watched.lifted or have > time.time_ns() // 1000 + self.SKEW:
+            return
+        watched.lifted = True
+        try:
+            job = await self._read(watched, next(self._ticks))
+            if job is not None and job.version < have:
+                await self.recheck.lift(watched.job_id, have)
+        except (StoreUnavailable, TimeoutError) as error:
+            watched.lifted = False
+            self._trouble.begin(error)
+
+    # Telling
+
+    def receive(self, push: Push) -> None:
+        """Take a push from any thread of this process."""
+        if push.job_id in self.jobs and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.take, push)
+
+    def take(self, push: Push) -> None:
+        """Hand a document to all who watch the job, if it is the newest."""
+        watched = self.jobs.get(push.job_id)
+        if watched is None or not watched.take(push):
+            return
+        document = watched.newest
+        assert document is not None  # noqa: S101 - it was just taken
+        for watcher in watched.behind():
+            watched.sent[watcher] = document.version
+            watcher.tell(watched.job_id, document.frame)
+            if document.is_last:
+                self._end(watcher, watched)
+
+    def give_up(self, job_id: str) -> None:
+        """Tell all who watch the job that it is unknown: its record has gone."""
+        watched = self.jobs.get(job_id)
+        for watcher in tuple(watched.sent) if watched is not None else ():
+            self.refuse(watcher, self.jobs[job_id])
+
+    def joined_at(self, job_id: str) -> float | None:
+        """When the job's group was joined, by the loop's clock; None while pushes for it cannot be heard."""
+        return self._membership.joined_at(job_id)
+
+    def _wanted(self) -> Collection[str]:
+        """Jobs that somebody may see: the layer never hears of an id that was only guessed."""
+        return [job_id for job_id, watched in self.jobs.items() if watched.is_answered()]
+
+    # Life
+
+    def _rest_if_idle(self) -> None:
+        if not self.jobs and self._idle is None:
+            self._idle = self._loop.call_later(self.IDLE, self.stop)
+
+    def stop(self) -> None:
+        """End everything at once; the next watch starts a new hub."""
+        broadcast.leave(self)
+        if _hubs.get(self._loop) is self:
+            del _hubs[self._loop]
+        if self._idle is not None:
+            self._idle.cancel()
+        for task in self._tasks:
+            task.cancel()
+        self._readers.close()
+
+    async def stopped(self) -> None:
+        """Stop, and wait until everything has ended, for two seconds at most."""
+        self.stop()
+        await asyncio.wait(self._tasks, timeout=2)

@@ -1,0 +1,69 @@
+"""Who has opened a socket, and whether their login still holds."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from functools import lru_cache
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import auth
+
+from immortus_channels import access
+
+if TYPE_CHECKING:
+    from immortus_channels.access import User
+
+logger = logging.getLogger("immortus_channels")
+
+
+class Login:
+    """The login a socket was opened with: a session, or a user that some middleware found another way."""
+
+    def __init__(self, scope: Mapping[str, Any]) -> None:
+        if scope.get("user") is None:
+            _warn()
+        self.user: User = access.user_of(SimpleNamespace(user=scope.get("user")))
+        self._session = scope.get("session")
+
+    def read_again(self) -> User | None:
+        """The same user as they are now; None when they have logged out, were disabled or are somebody else."""
+        if not self.user.is_authenticated:
+            return self.user
+        now = self._from_session() if self._is_by_session() else self._from_database()
+        return now if now is not None and now.pk == self.user.pk else None
+
+    def _is_by_session(self) -> bool:
+        return self._session is not None and auth.SESSION_KEY in self._session
+
+    def _from_session(self) -> User:
+        """What Django makes of the session as it is stored now, on a copy: from here it must not be changed."""
+        assert self._session is not None  # noqa: S101 - asked just before
+        stored = self._session.__class__(self._session.session_key).load()
+        return auth.get_user(SimpleNamespace(session=_Copy(stored)))  # type: ignore[arg-type] # it asks for the session alone
+
+    def _from_database(self) -> User | None:
+        # Not `type()`: Channels hands out a lazy object.
+        users = getattr(self.user.__class__, "_default_manager", None)
+        user = self.user if users is None else users.filter(pk=self.user.pk).first()
+        return user if user is not None and user.is_active else None
+
+
+@lru_cache(maxsize=1)
+def _warn() -> None:
+    logger.warning(
+        "Sockets come without a user, so everybody is anonymous. Serve immortus_channels.routing.websocket_application, "
+        "or wrap your URLRouter in channels.auth.AuthMiddlewareStack."
+    )
+
+
+class _Copy(dict[str, Any]):
+    """A session's content without a store behind it."""
+
+    def flush(self) -> None:
+        """Nothing to delete."""
+        self.clear()
+
+    def cycle_key(self) -> None:
+        """No key to change."""

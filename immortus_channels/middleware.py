@@ -1,0 +1,122 @@
+"""The middleware that knows whose jobs a request starts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import cast
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.db import connections
+from django.http import HttpRequest, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+
+from immortus_channels.owners import Starter, starting_as
+
+GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
+
+
+class JobOwnerMiddleware:
+    """Jobs sent while a request is answered belong to its user.
+
+    The user is looked up when a job is sent, not before: a request that sends none touches no session, and a view
+    that logs somebody in before it starts a job starts it for them.
+    """
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: GetResponse) -> None:
+        """Be what `get_response` is, synchronous or not."""
+        self._get_response = get_response
+        self._is_async = iscoroutinefunction(get_response)
+        if self._is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        """The response; a streamed one is produced in the name of the same user."""
+        if self._is_async:
+            return self._answer(request)
+        starter = _starter(request)
+        with starting_as(starter):
+            return _streaming_as(starter, cast("HttpResponseBase", self._get_response(request)))
+
+    async def _answer(self, request: HttpRequest) -> HttpResponseBase:
+        starter = _starter(request)
+        with starting_as(starter):
+            return _streaming_as(starter, await cast("Awaitable[HttpResponseBase]", self._get_response(request)))
+
+
+def _starter(request: HttpRequest) -> Starter:
+    return lambda: owner_of(request)
+
+
+def owner_of(request: HttpRequest) -> str | None:
+    """The primary key of whoever is logged in now, as text; None for nobody."""
+    user = getattr(request, "_acached_user", None)  # an async view has awaited `request.auser()`
+    if user is None and hasattr(request, "user"):
+        if _is_in_event_loop():
+            return _read_in_thread(request)
+        user = request.user
+    return _key(user)
+
+
+def _key(user: object) -> str | None:
+    key = getattr(user, "pk", None)
+    return None if key is None else str(key)
+
+
+def _is_in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _read_in_thread(request: HttpRequest) -> str | None:
+    """An async view sends a job without having looked who is logged in.
+
+    The ORM does not work in its thread, and a job without its owner would be everybody's; so the loop waits for a
+    query, as it is about to wait for the broker.
+    """
+
+    def read() -> str | None:
+        try:
+            return _key(request.user)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(read).result()
+
+
+def _streaming_as(starter: Starter, response: HttpResponseBase) -> HttpResponseBase:
+    """A streamed response is produced after the middleware has returned."""
+    if isinstance(response, StreamingHttpResponse):
+        if response.is_async:
+            response.streaming_content = _async_parts(starter, cast("AsyncIterable[bytes]", response.streaming_content))
+        else:
+            response.streaming_content = _parts(starter, cast("Iterable[bytes]", response.streaming_content))
+    return response
+
+
+def _parts(starter: Starter, content: Iterable[bytes]) -> Iterator[bytes]:
+    iterator = iter(content)
+    while True:
+        with starting_as(starter):
+            part = next(iterator, None)
+        if part is None:
+            return
+        yield part
+
+
+async def _async_parts(starter: Starter, content: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    iterator = aiter(content)
+    while True:
+        with starting_as(starter):
+            part = await anext(iterator, None)
+        if part is None:
+            return
+        yield part

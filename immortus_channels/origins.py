@@ -1,0 +1,101 @@
+"""Which pages may open a socket: browsers send cookies with every handshake, so only the page's origin tells."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings as django_settings
+from django.core.exceptions import DisallowedHost
+from django.http import HttpRequest, parse_cookie
+
+from immortus_channels.conf import settings
+
+logger = logging.getLogger("immortus_channels")
+
+Origin = tuple[str, str, int]
+"""Scheme, host and port, in lower case, the port always given."""
+
+_PORTS = {"http": 80, "https": 443}
+
+
+def is_allowed(scope: Mapping[str, Any]) -> bool:
+    """Whether this handshake may go on.
+
+    The Origin must be the server's own, or one of `IMMORTUS_ALLOWED_ORIGINS`: scheme, host and port. Only a
+    client that carries no session cookie may leave it out; that is no browser.
+    """
+    request = Handshake(scope)
+    sent = [value for name, value in scope.get("headers", ()) if name == b"origin"]
+    if not sent:
+        return django_settings.SESSION_COOKIE_NAME not in parse_cookie(request.META.get("HTTP_COOKIE", ""))
+    origin = parse(sent[0].decode("latin-1")) if len(sent) == 1 else None
+    return origin is not None and (origin == request.origin() or origin in map(parse, settings.ALLOWED_ORIGINS))
+
+
+def log_refusal(scope: Mapping[str, Any]) -> None:
+    """Say once per origin why its sockets are refused, and what to do if they should not be."""
+    request = Handshake(scope)
+    sent = request.META.get("HTTP_ORIGIN", "no Origin, but a session cookie")[:200]
+    if sent in _logged or len(_logged) >= _LOGGED_AT_MOST:
+        return
+    _logged.add(sent)
+    logger.warning(
+        "A socket from %r to %s://%s was refused. If the page is yours, add it to IMMORTUS_ALLOWED_ORIGINS; "
+        "behind a proxy, see SECURE_PROXY_SSL_HEADER and USE_X_FORWARDED_HOST.",
+        sent,
+        request.scheme,
+        request.META.get("HTTP_HOST", "?"),
+    )
+
+
+_logged: set[str] = set()
+_LOGGED_AT_MOST = 100
+
+
+def parse(text: str) -> Origin | None:
+    """The origin that `text` is; None when it is anything else: `null`, a URL with a path, a pattern."""
+    try:
+        url = urlsplit(text)
+        port = url.port
+    except ValueError:
+        return None
+    if url.scheme not in _PORTS or not url.hostname or "@" in url.netloc:
+        return None
+    if text.lower() != f"{url.scheme}://{url.netloc.lower()}":
+        return None
+    return url.scheme, url.hostname, port or _PORTS[url.scheme]
+
+
+class Handshake(HttpRequest):
+    """A WebSocket handshake as the request it is, so that Django's own rules say which host and scheme it came to.
+
+    These are `ALLOWED_HOSTS`, `SECURE_PROXY_SSL_HEADER`, `USE_X_FORWARDED_HOST` and `USE_X_FORWARDED_PORT`.
+    """
+
+    def __init__(self, scope: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._scope = scope
+        host, port = scope.get("server") or ("", None)
+        self.META.update({"SERVER_NAME": host or "", "SERVER_PORT": str(port or _PORTS[self._get_scheme()])})
+        for name, value in scope.get("headers", ()):
+            self._add(name.decode("latin-1"), value.decode("latin-1"))
+
+    def origin(self) -> Origin | None:
+        """The origin of pages served from here; None when the host is none of ours."""
+        try:
+            return parse(f"{self.scheme}://{self.get_host()}")
+        except DisallowedHost:
+            return None
+
+    def _add(self, name: str, value: str) -> None:
+        if "_" in name:  # as Django does: a client's `x_forwarded_host` must not pass for a proxy's header
+            return
+        key = f"HTTP_{name.upper().replace('-', '_')}"
+        between = "; " if name == "cookie" else ","
+        self.META[key] = f"{self.META[key]}{between}{value}" if key in self.META else value
+
+    def _get_scheme(self) -> str:
+        return "https" if self._scope.get("scheme") in ("wss", "https") else "http"

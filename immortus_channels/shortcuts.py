@@ -1,0 +1,105 @@
+"""What a view that starts a job answers."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from django.http import HttpRequest, JsonResponse
+from django.urls import NoReverseMatch, get_script_prefix, reverse
+
+from immortus_channels import strategies
+from immortus_channels.conf import settings
+from immortus_channels.exceptions import ConfigurationError
+from immortus_channels.ids import fits_path, is_job_id
+
+JobInfo = dict[str, str | None]
+
+HEADERS = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
+"""Of every JSON answer of this package."""
+
+
+def render_immortus(request: HttpRequest, job: object) -> JsonResponse:
+    """The answer that lets the browser follow `job`: 202 with `job_info`, or 500 when there is no job (None).
+
+    `job` is what the queue returned for it (of a chain the last link, of a chord its body), a job, or its id. Nothing
+    is read or written, so async views may call it.
+
+    Raises ConfigurationError for a task that is not tracked, and TypeError for a group or what else is no one job.
+    """
+    if job is None:
+        error = {"code": "not_started", "message": "The job was not started."}
+        return JsonResponse({"job_id": None, "error": error}, status=500, headers=HEADERS)
+    info = job_info(request, job)
+    return JsonResponse(info, status=202, headers={**HEADERS, "Location": str(info["verify_url"])})
+
+
+def job_info(request: HttpRequest, job: object) -> JobInfo:  # noqa: ARG001 - the address may come to depend on it
+    """What `render_immortus` answers, as a dict: for REST frameworks that answer by themselves. Raises the same."""
+    job_id = id_of(job)
+    return {
+        "job_id": job_id,
+        "job_class": _tracked_class(job),
+        "verify_url": verify_url(job_id),
+        "page_url": page_url(job_id),
+        "websocket_url": websocket_url(job_id),
+    }
+
+
+def id_of(job: object) -> str:
+    """The id of a job given as itself, as its queue's result, or as the id. Raises TypeError for what is no one job."""
+    if isinstance(job, str):
+        job_id: object = job
+    elif hasattr(job, "results"):  # Celery's GroupResult
+        msg = f"{job!r} is a group, which is many jobs: render each of them, or make it a chord and render its body."
+        raise TypeError(msg)
+    else:
+        job_id = getattr(job, "job_id", None) or getattr(job, "id", None)
+    if not is_job_id(job_id):
+        msg = f"{job!r} is no job: give what delay() returned, a job, or its id as text of 1 to 255 characters."
+        raise TypeError(msg)
+    return job_id
+
+
+def verify_url(job_id: str) -> str:
+    """Where the job's document is; ids that do not go in paths go by query."""
+    if fits_path(job_id):
+        return reverse("immortus:verify", kwargs={"job_id": job_id})
+    return f"{reverse('immortus:verify')}?{urlencode({'job_id': job_id})}"
+
+
+def page_url(job_id: str) -> str | None:
+    """Where the job's page is; None when it has none."""
+    try:
+        return reverse("immortus:job", kwargs={"job_id": job_id})
+    except NoReverseMatch:
+        return None
+
+
+def websocket_url(job_id: str = "") -> str | None:
+    """The path of the socket, of one job or of any; None when sockets are switched off."""
+    if not settings.WEBSOCKET:
+        return None
+    path = f"{get_script_prefix()}ws/immortus/"
+    return f"{path}{job_id}/" if job_id and fits_path(job_id) else path
+
+
+def class_of(job: object) -> str | None:
+    """The registered name of the job's task, as far as `job` itself tells."""
+    for name in ("job_class", "task_name", "_name"):  # ours, Celery's, and Celery's when eager
+        found = getattr(job, name, None)
+        if isinstance(found, str) and found:
+            return found
+    return None
+
+
+def _tracked_class(job: object) -> str | None:
+    """The job's class. Raises ConfigurationError when this process knows its tasks and the job's is not tracked."""
+    job_class = class_of(job)
+    known = strategies.registered_classes()
+    if job_class is not None and not hasattr(job, "document") and known and job_class not in known:
+        msg = (
+            f"The task {job_class!r} is not tracked, so nobody would ever hear of its jobs: put @tracked under its "
+            "queue's decorator, or call tracked(task) in an AppConfig.ready()."
+        )
+        raise ConfigurationError(msg)
+    return job_class

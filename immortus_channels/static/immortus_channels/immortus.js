@@ -1,0 +1,850 @@
+/**
+ * Immortus: the live state of background jobs in the browser, pushed over a WebSocket, polled where none gets through.
+ *
+ *     Immortus.create("/process_image", { picture: file })
+ *       .then((job) => job, createFailed)
+ *       .then((job) => Immortus.verify(job).then(done, failed, progress));
+ *
+ * Both transports carry the same versioned documents, so there is one rule: a document counts when its version is higher
+ * than the one held. Whatever repeats, overlaps or comes late is thereby harmless, and nothing below has to prevent it.
+ *
+ * A classic script and an ES module alike; its one export is the global `Immortus`. Types: `immortus.d.ts`.
+ */
+(() => {
+  "use strict";
+
+  // A page assembled from fragments may load the file twice; its jobs stay with the first.
+  if (globalThis.Immortus) return;
+
+  /** @typedef {Immortus.JobDocument} JobDocument */
+  /** @typedef {JobDocument | JobError | null} Answer  null: nothing new */
+  /** @typedef {(value: any) => any} Handler */
+  /**
+   * @typedef {object} Subscriber  one verify, watch or element
+   * @property {string | undefined} jobClass
+   * @property {"auto" | "websocket" | "polling"} transport
+   * @property {number} interval
+   * @property {(document: JobDocument) => void} take
+   * @property {(error: Error) => void} fail
+   */
+
+  // ---- Settings (all times in milliseconds)
+
+  const DEFAULT_INTERVAL = 500;
+  const HIDDEN_INTERVAL = 5_000;
+  const REQUEST_TIMEOUT = 30_000;
+  const IDS_PER_REQUEST = 100;
+  const QUERY_LENGTH = 3_500; // gunicorn refuses request lines over 4094 bytes
+  const UNKNOWN_GRACE = { neverSeen: 5_000, seen: 30_000 };
+
+  const PATIENCE = 2_500; // how long a job waits for the socket before it is polled
+  const ATTEMPT_TIMEOUT = 10_000;
+  const STRIKES = 2;
+  const SETTLED_AFTER = 10_000;
+  const PROBE = { first: 60_000, longest: 15 * 60_000 };
+  const PING_GRACE = 10_000;
+  const WAKE_TIMEOUT = 2_000;
+  const LINGER = 1_000;
+
+  const settings = {
+    prefix: "/immortus/",
+    /** @type {string | false | null} */
+    websocket: "/ws/immortus/",
+    csrfToken: "",
+  };
+
+  /** Tells the client where the server is; `{% immortus_script %}` does it for you. @type {Immortus.Client["configure"]} */
+  function configure({ prefix, websocket, csrfToken }) {
+    if (prefix !== undefined) settings.prefix = prefix.replace(/\/*$/, "/");
+    if (websocket !== undefined) settings.websocket = websocket;
+    if (csrfToken !== undefined) settings.csrfToken = csrfToken;
+    page.reconfigure();
+  }
+
+  /** Takes the settings from the data attributes of the script's own tag, so that no inline script is needed. */
+  function configureFromTag() {
+    const { prefix, websocket, csrfToken } = /** @type {HTMLElement | null} */ (globalThis.document?.currentScript)?.dataset ?? {};
+    if (prefix !== undefined) configure({ prefix, websocket: websocket || false, csrfToken });
+  }
+
+  // ---- Public functions
+
+  /**
+   * Starts a job with a POST to `url` and resolves with the server's `{job_id, job_class, …}`.
+   * A failure handler in `.then(created, createFailed)` does not turn the failure into a success: later steps are skipped.
+   * @type {Immortus.Client["create"]}
+   */
+  function create(url, data) {
+    return new Creation(postJob(url, data));
+  }
+
+  /**
+   * Follows a job to its end: `.then(done, failed, progress)`, `.stop()`.
+   * @type {Immortus.Client["verify"]}
+   */
+  function verify(jobInfo, options = {}) {
+    const tracking = new Tracking(jobInfo, options);
+    return new Verification(tracking.ended, tracking);
+  }
+
+  /**
+   * The documents of a job as they come, until it is over; a reader that is slower than the job gets the newest only.
+   * It goes on after `lost`, which may be revived, and ends quietly when `options.signal` aborts.
+   * @type {Immortus.Client["watch"]}
+   */
+  function watch(jobInfo, options = {}) {
+    /** @type {Mailbox<JobDocument>} */
+    const documents = new Mailbox({ capacity: 1, onClose: () => unsubscribe() });
+    const unsubscribe = page.subscribe(jobInfo, options, {
+      take(document) {
+        documents.post(document);
+        if (isOver(document) && document.state !== "lost") documents.close();
+      },
+      fail: (error) => documents.close(error),
+    });
+    onAbort(options.signal, () => documents.close());
+    return documents;
+  }
+
+  /**
+   * Asks the server to cancel a job; resolves with its document, rejects when it is over or cannot be cancelled.
+   * @type {Immortus.Client["cancel"]}
+   */
+  async function cancel(jobInfo) {
+    const { id } = identify(jobInfo);
+    const path = isPathSafe(id) ? `cancel/${encodeURIComponent(id)}` : `cancel?${query([id])}`;
+    const response = await post(settings.prefix + path);
+    const body = await readBody(response);
+    if (!response.ok || !isDocument(body)) throw refusal(id, response, body);
+    page.receiveFor(id, body);
+    return body;
+  }
+
+  // ---- Documents and errors
+
+  /** @param {JobDocument} document */
+  function isOver(document) {
+    return document.completed === true || ["finished", "failed", "cancelled", "lost"].includes(document.state);
+  }
+
+  /** @param {any} body @returns {body is JobDocument} */
+  function isDocument(body) {
+    return typeof body?.state === "string" && Number.isInteger(body.version);
+  }
+
+  /** A job that did not finish, or that the server will not tell about. Carries the document's keys, and it whole as `document`. */
+  class JobError extends Error {
+    /** @param {Record<string, any>} document @param {ErrorOptions} [options] */
+    constructor(document, options) {
+      super(document.error?.message || `The job ${document.job_id} is ${document.state ?? "not available"}.`, options);
+      this.name = "JobError";
+      this.document = document;
+      /** @type {string | null} */
+      this.job_id = document.job_id ?? null;
+      /** @type {{code: string, message: string}} */
+      this.error = document.error ?? { code: document.state ?? "error", message: this.message };
+      // The keys of Error itself (and __proto__) stay Error's: meta is free to use them.
+      for (const [key, value] of Object.entries(document)) if (!(key in this)) Object.assign(this, { [key]: value });
+    }
+
+    /** @param {string | null} jobId @param {string} code @param {string} message @param {ErrorOptions} [options] */
+    static of(jobId, code, message, options) {
+      return new JobError({ job_id: jobId, error: { code, message } }, options);
+    }
+  }
+
+  /** The server did not start a job: `status` and `body` of its answer; status 0 when there was none. */
+  class CreateError extends Error {
+    /** @param {number} status @param {unknown} body @param {ErrorOptions} [options] */
+    constructor(status, body, options) {
+      super(status ? `The server answered ${status} and started no job.` : "The server could not be reached.", options);
+      this.name = "CreateError";
+      this.status = status;
+      this.body = body;
+    }
+  }
+
+  /** The network or a busy server: the one failure of a request that is asked again. */
+  class TryLater extends Error {
+    /** @param {number} [after] what the server asks for */
+    constructor(after = 0) {
+      super("Asked again later.");
+      this.after = after;
+    }
+  }
+
+  /** The end of a socket. Its close code decides, never the reason text. */
+  class Disconnected extends Error {
+    /** @param {number} code @param {number} [after] of a planned close: when to come back */
+    constructor(code, after) {
+      super(`The socket was closed with ${code}.`);
+      this.after = after;
+      this.comeBack = !(code >= 4500 && code <= 4999);
+    }
+  }
+
+  // ---- Waiting
+
+  const now = () => performance.now();
+
+  /** @param {number} ms */
+  const timerSafe = (ms) => Math.min(ms, 2 ** 31 - 1); // beyond, setTimeout fires at once
+
+  /** Full jitter, so that a server that comes back is not met by everybody at once. @param {number} attempt */
+  function backoff(attempt) {
+    return Math.min(20_000, 500 + Math.random() * Math.min(20_000, 500 * 2 ** attempt));
+  }
+
+  /** @param {AbortSignal | undefined} signal @param {() => void} listener */
+  function onAbort(signal, listener) {
+    if (signal?.aborted) listener();
+    else signal?.addEventListener("abort", listener, { once: true });
+  }
+
+  /** Resolves after `ms`, or at once when `signal` aborts. @param {number} ms @param {AbortSignal} signal */
+  function sleep(ms, signal) {
+    return /** @type {Promise<void>} */ (
+      new Promise((resolve) => {
+        const timer = setTimeout(resolve, timerSafe(ms));
+        onAbort(signal, () => (clearTimeout(timer), resolve()));
+      })
+    );
+  }
+
+  /** @param {unknown} error */
+  function report(error) {
+    if (globalThis.reportError) globalThis.reportError(error);
+    else console.error(error);
+  }
+
+  /**
+   * Turns callbacks into `for await`: what is posted is read in order, the oldest is dropped beyond the capacity.
+   * Not a generator, whose `return()` waits for a pending `next()`.
+   * @template T
+   * @implements {AsyncIterableIterator<T>}
+   */
+  class Mailbox {
+    /** @type {T[]} */ #letters = [];
+    /** @type {Array<() => void>} */ #readers = [];
+    /** @type {Error | undefined} */ #error;
+    #closed = false;
+    #capacity;
+    #onClose;
+
+    constructor({ capacity = Infinity, onClose = () => {} } = {}) {
+      this.#capacity = capacity;
+      this.#onClose = onClose;
+    }
+
+    /** @param {T} letter */
+    post(letter) {
+      if (this.#closed) return;
+      if (this.#letters.length === this.#capacity) this.#letters.shift();
+      this.#letters.push(letter);
+      this.#readers.shift()?.();
+    }
+
+    /** What was posted is still read; then the reading ends, or throws `error`. @param {Error} [error] */
+    close(error) {
+      if (this.#closed) return;
+      this.#closed = true;
+      this.#error = error;
+      for (const wake of this.#readers.splice(0)) wake();
+      queueMicrotask(this.#onClose);
+    }
+
+    /** @returns {Promise<IteratorResult<T>>} */
+    async next() {
+      while (!this.#letters.length && !this.#closed) {
+        await /** @type {Promise<void>} */ (new Promise((resolve) => this.#readers.push(resolve)));
+      }
+      if (this.#letters.length) return { done: false, value: /** @type {T} */ (this.#letters.shift()) };
+      const error = this.#error;
+      this.#error = undefined;
+      if (error) throw error;
+      return { done: true, value: undefined };
+    }
+
+    /** @returns {Promise<IteratorResult<T>>} */
+    async return() {
+      this.#letters.length = 0;
+      this.close();
+      return { done: true, value: undefined };
+    }
+
+    [Symbol.asyncIterator]() {
+      return this;
+    }
+  }
+
+  // ---- One job
+
+  /** @param {Immortus.JobInfo | string | null | undefined} jobInfo */
+  function identify(jobInfo) {
+    const info = typeof jobInfo === "string" ? { job_id: jobInfo } : jobInfo;
+    const id = String(info?.job_id ?? "");
+    if (!id && !info?.verify_job_url) {
+      throw JobError.of(null, "no_job_id", "There is no job to follow: give an object with job_id or verify_job_url, or an id.");
+    }
+    return { id, jobClass: info?.job_class || undefined, url: info?.verify_job_url || undefined };
+  }
+
+  /** Whether servers and proxies leave the text alone in a path: no slash, nothing that reads as "." or "..". @param {string} text */
+  function isPathSafe(text) {
+    return /^[\w.~:@-]+$/.test(text) && !text.startsWith(".") && !text.endsWith(".");
+  }
+
+  /** What the page knows of one job, and who wants to know it. */
+  class Job {
+    /** @type {JobDocument | null} */ held = null;
+    /** @type {Set<Subscriber>} */ subscribers = new Set();
+
+    /** The socket has told of this job and will tell what changes. */
+    pushed = false;
+    /** Until when the socket is waited for. */
+    patience = 0;
+    /** When it may be asked next, and what the server's Retry-After demands. */
+    due = 0;
+    notBefore = 0;
+    failures = 0;
+    asked = false;
+    asking = false;
+    /** @type {number | undefined} */ unknownSince;
+
+    /** @param {string} id @param {string | undefined} url of a custom verify */
+    constructor(id, url) {
+      this.id = id;
+      this.url = url;
+    }
+
+    /** The class to send along: only one that all subscribers name, or the wrong one of them would fail the others. */
+    get jobClass() {
+      const classes = new Set([...this.subscribers].map((subscriber) => subscriber.jobClass));
+      return classes.size === 1 ? [...classes][0] : undefined;
+    }
+
+    get interval() {
+      const wanted = Math.min(...[...this.subscribers].map((subscriber) => subscriber.interval));
+      return globalThis.document?.hidden ? Math.max(wanted, HIDDEN_INTERVAL) : wanted;
+    }
+
+    get mayPoll() {
+      return this.url !== undefined || [...this.subscribers].some(({ transport }) => transport !== "websocket");
+    }
+
+    get maySocket() {
+      return this.url === undefined && [...this.subscribers].some(({ transport }) => transport !== "polling");
+    }
+
+    /** Whether polling is what keeps it right. */
+    get polled() {
+      return this.mayPoll && !this.pushed && this.patience <= now();
+    }
+
+    /** When to ask for it over HTTP: the first time at once, beside the socket. */
+    get readyAt() {
+      if (this.pushed ? this.asked : this.asking) return Infinity;
+      if (this.asking || !this.mayPoll) return Infinity;
+      return Math.max(this.due, this.notBefore, this.asked ? this.patience : 0);
+    }
+
+    /** Nothing heard yet, by whatever transport. @param {number} patience */
+    restart(patience) {
+      this.pushed = this.asked = false;
+      this.due = this.failures = 0;
+      this.patience = patience;
+    }
+
+    /** @param {Answer} answer */
+    receive(answer) {
+      if (answer instanceof JobError && answer.error.code === "unknown_job" && this.#mayAppear()) return;
+      if (answer instanceof Error) return this.#fail(answer);
+      this.unknownSince = undefined;
+      if (answer && this.#isNews(answer)) this.#tell((this.held = answer));
+    }
+
+    /** @param {Error} error */
+    #fail(error) {
+      for (const subscriber of this.subscribers) subscriber.fail(error);
+    }
+
+    /** An answer of a custom verify has no version: each is news. @param {JobDocument} document */
+    #isNews(document) {
+      return this.url !== undefined || !this.held || document.version > this.held.version;
+    }
+
+    /** @param {JobDocument} document */
+    #tell(document) {
+      for (const subscriber of [...this.subscribers]) if (this.subscribers.has(subscriber)) tell(subscriber, document);
+    }
+
+    /** The web process may be ahead of the store, and a store may fail over: an unknown job is given time to appear. */
+    #mayAppear() {
+      this.unknownSince ??= now();
+      this.patience = 0;
+      return now() - this.unknownSince < (this.held ? UNKNOWN_GRACE.seen : UNKNOWN_GRACE.neverSeen);
+    }
+  }
+
+  /** @param {Subscriber} subscriber @param {JobDocument} document */
+  function tell(subscriber, document) {
+    if (!subscriber.jobClass || !document.job_class || document.job_class === subscriber.jobClass) return subscriber.take(document);
+    const message = `The job ${document.job_id} is a ${document.job_class}, not a ${subscriber.jobClass}.`;
+    subscriber.fail(JobError.of(document.job_id, "wrong_job_class", message));
+  }
+
+  // ---- HTTP
+
+  /** @param {string} url */
+  function isSameOrigin(url) {
+    const base = globalThis.document?.baseURI ?? globalThis.location?.href;
+    return base !== undefined && new URL(url, base).origin === globalThis.location?.origin;
+  }
+
+  function csrfToken() {
+    const { document } = globalThis;
+    return (
+      settings.csrfToken ||
+      document?.cookie.match(/(?:^|;\s*)csrftoken=([^;]+)/)?.[1] ||
+      /** @type {HTMLMetaElement | null | undefined} */ (document?.querySelector('meta[name="csrf-token"]'))?.content ||
+      /** @type {HTMLInputElement | null | undefined} */ (document?.querySelector("[name=csrfmiddlewaretoken]"))?.value ||
+      ""
+    );
+  }
+
+  /** @param {string} url @param {BodyInit} [body] */
+  function post(url, body) {
+    const own = isSameOrigin(url);
+    const token = own && csrfToken();
+    /** @type {Record<string, string>} */
+    const headers = { Accept: "application/json", ...(token && { "X-CSRFToken": token }) };
+    // "same-origin" keeps a redirect from carrying the token to another site.
+    return fetch(url, { method: "POST", headers, body, credentials: "same-origin", mode: own ? "same-origin" : "cors" });
+  }
+
+  /** @param {string} url @param {Immortus.FormSource} [data] */
+  async function postJob(url, data) {
+    let response, body;
+    try {
+      response = await post(url, formBody(data, isSameOrigin(url)));
+      body = await readBody(response);
+    } catch (error) {
+      throw new CreateError(response?.status ?? 0, null, { cause: error });
+    }
+    if (!response.ok || !body?.job_id) throw new CreateError(response.status, body);
+    return body;
+  }
+
+  /** A copy of the caller's data to send; a form's own CSRF field stays on its site. @param {Immortus.FormSource} data @param {boolean} own */
+  function formBody(data, own) {
+    if (!data) return undefined;
+    const fields = formFields(data).filter(([name]) => own || name !== "csrfmiddlewaretoken");
+    const multipart = isForm(data) || fields.some(([, value]) => value instanceof Blob);
+    /** @type {any} the two are alike for our purpose, and not related for the type checker */
+    const body = multipart ? new FormData() : new URLSearchParams();
+    for (const [name, value] of fields) body.append(name, value instanceof Blob ? value : formText(value));
+    return /** @type {FormData | URLSearchParams} */ (body);
+  }
+
+  /** @param {unknown} data @returns {data is HTMLFormElement | FormData} */
+  function isForm(data) {
+    return data instanceof FormData || (globalThis.HTMLFormElement !== undefined && data instanceof HTMLFormElement);
+  }
+
+  /** @param {NonNullable<Immortus.FormSource>} data @returns {Array<[string, unknown]>} */
+  function formFields(data) {
+    if (data instanceof FormData || data instanceof URLSearchParams) return [...data];
+    if (isForm(data)) return [...new FormData(data)];
+    const all = (/** @type {unknown} */ value) => (Array.isArray(value) ? value : [value]);
+    return Object.entries(data).flatMap(([name, value]) => all(value).filter((one) => one != null).map((one) => /** @type {[string, unknown]} */ ([name, one])));
+  }
+
+  /** @param {any} value */
+  function formText(value) {
+    const plain = value.toJSON?.() ?? value;
+    return typeof plain === "object" ? JSON.stringify(plain) : String(plain);
+  }
+
+  /** The JSON of an answer, or its text when it is none. @param {Response} response @returns {Promise<any>} */
+  async function readBody(response) {
+    const text = await response.text();
+    try {
+      return JSON.parse(text);
+    } catch {
+      return text;
+    }
+  }
+
+  /**
+   * The answer to a GET; throws TryLater when there is none worth having.
+   * @param {string} url @param {Record<string, string>} headers @param {RequestRedirect} redirect @param {AbortSignal} signal
+   */
+  async function get(url, headers, redirect, signal) {
+    const request = new AbortController();
+    const timer = setTimeout(() => request.abort(), REQUEST_TIMEOUT);
+    signal.addEventListener("abort", () => request.abort(), { signal: request.signal });
+    try {
+      const response = await fetch(url, { headers, redirect, credentials: "same-origin", signal: request.signal });
+      const body = await readBody(response);
+      const truncated = typeof body === "string" && /json/.test(response.headers.get("Content-Type") ?? "") && response.ok;
+      if (truncated || [429, 502, 503, 504].includes(response.status)) throw new TryLater(retryAfter(response));
+      return { response, body };
+    } catch (error) {
+      throw error instanceof TryLater ? error : new TryLater();
+    } finally {
+      clearTimeout(timer);
+      request.abort();
+    }
+  }
+
+  /** In seconds or as a date (RFC 9110, 10.2.3). @param {Response} response */
+  function retryAfter(response) {
+    const value = response.headers.get("Retry-After") ?? "";
+    const ms = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - Date.now();
+    return Math.max(0, ms || 0);
+  }
+
+  /** @param {string[]} ids */
+  function query(ids) {
+    return new URLSearchParams(ids.map((id) => ["job_id", id])).toString();
+  }
+
+  /** Whether the job has an address and an ETag of its own; others go by query. @param {Job[]} batch */
+  function asksForOne(batch) {
+    return batch.length === 1 && batch[0].url === undefined && isPathSafe(batch[0].id);
+  }
+
+  /** @param {Job[]} batch */
+  function verifyUrl(batch) {
+    const [{ url, id, jobClass }] = batch;
+    if (url !== undefined) return url;
+    if (!asksForOne(batch)) return `${settings.prefix}verify?${query(batch.map((job) => job.id))}`;
+    const path = jobClass && isPathSafe(jobClass) ? [id, jobClass] : [id];
+    return `${settings.prefix}verify/${path.map(encodeURIComponent).join("/")}`;
+  }
+
+  /** What the server says of each job of the batch. @param {Job[]} batch @param {AbortSignal} signal @returns {Promise<Array<[Job, Answer]>>} */
+  async function ask(batch, signal) {
+    /** @type {Record<string, string>} */
+    const headers = { Accept: "application/json" };
+    const [{ url: custom, held }] = batch;
+    if (asksForOne(batch) && held) headers["If-None-Match"] = `"${held.version}"`;
+    // Our own addresses never redirect: where one does, it is to a login page, perhaps on a site that fetch may not read.
+    const { response, body } = await get(verifyUrl(batch), headers, custom === undefined ? "manual" : "follow", signal);
+    if (response.status === 304) return batch.map((job) => [job, null]);
+    if (!response.ok || typeof body !== "object") return batch.map((job) => [job, refusal(job.id, response, body)]);
+    const answers = custom === undefined && Array.isArray(body?.jobs) ? body.jobs : [body];
+    return batch.map((job) => [job, answerFor(job, answers)]);
+  }
+
+  /** @param {Job} job @param {any[]} answers @returns {Answer} */
+  function answerFor(job, answers) {
+    const custom = job.url !== undefined;
+    const answer = custom ? answers[0] : answers.find((one) => one?.job_id === job.id);
+    if (custom ? [true, false, null].includes(answer?.completed) : isDocument(answer)) return answer;
+    if (answer?.error?.code) return new JobError(answer);
+    return JobError.of(job.id, "bad_answer", "The answer is no job document; it must be a JSON object, with `completed` true or false.");
+  }
+
+  /** An answer that is not what was asked for, as an error. @param {string} id @param {Response} response @param {any} body */
+  function refusal(id, response, body) {
+    if (isDocument(body)) return new JobError({ error: { code: "not_cancellable" } , ...body });
+    if (body?.error?.code) return new JobError({ job_id: id, ...body });
+    const { status } = response;
+    const html = typeof body === "string" && (/html/.test(response.headers.get("Content-Type") ?? "") || /^\s*</.test(body));
+    const code =
+      response.type === "opaqueredirect" || status === 401 || (html && (response.ok || status === 403))
+        ? "login_required"
+        : ({ 404: "unknown_job", 409: "wrong_job_class" }[status] ?? (response.ok ? "bad_answer" : `http_${status}`));
+    return JobError.of(id, code, `The server's answer (${status}) tells nothing about the job ${id}: ${code}.`);
+  }
+
+  // ---- Transports: async generators of [job, answer] that end when their signal aborts
+
+  /** Asks for each job when it is ready; those that are ready together share a request. @param {Page} page @param {AbortSignal} signal */
+  async function* polling(page, signal) {
+    /** @type {Mailbox<[Job, Answer]>} */
+    const answers = new Mailbox();
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    let timer;
+
+    const schedule = () => {
+      clearTimeout(timer);
+      const wait = nextRequest(page.jobs) - now();
+      if (wait <= 0) askReady();
+      else if (wait < Infinity) timer = setTimeout(askReady, timerSafe(wait));
+    };
+    const askReady = () => {
+      for (const batch of batches(page.jobs.filter((job) => job.readyAt <= now()))) inquire(batch);
+      page.bell.dispatchEvent(new Event("asked"));
+      schedule();
+    };
+    // Not awaited where it is called: a slow answer holds up no other job.
+    const inquire = async (/** @type {Job[]} */ batch) => {
+      for (const job of batch) job.asked = job.asking = true;
+      const pause = await ask(batch, signal).then(
+        (all) => void all.forEach((one) => answers.post(one)),
+        (/** @type {TryLater} */ error) => error,
+      );
+      for (const job of batch) job.rest(pause);
+      schedule();
+    };
+
+    page.bell.addEventListener("change", schedule, { signal });
+    page.bell.addEventListener("wake", schedule, { signal });
+    onAbort(signal, () => (clearTimeout(timer), answers.close()));
+    schedule();
+    yield* answers;
+  }
+
+  /** The time of the next request: that of the first job, and a little later when others can then share it. @param {Job[]} jobs */
+  function nextRequest(jobs) {
+    const times = jobs.map((job) => job.readyAt);
+    const first = Math.min(...times);
+    if (first <= now()) return first;
+    const slack = Math.min(...jobs.map((job) => job.interval)) / 2;
+    return Math.max(...times.filter((time) => time <= first + slack));
+  }
+
+  /** The requests that a set of jobs needs: each custom verify its own, the others as many together as fit. @param {Job[]} jobs */
+  function batches(jobs) {
+    /** @type {Job[][]} */
+    const all = [];
+    let room = { ids: 0, length: 0 };
+    for (const job of jobs) {
+      const length = query([job.id]).length + 1;
+      if (job.url !== undefined) all.unshift([job]);
+      else if (room.ids >= 1 && room.length >= length) all[all.length - 1].push(job);
+      else (room = { ids: IDS_PER_REQUEST, length: QUERY_LENGTH }), all.push([job]);
+      if (job.url === undefined) room = { ids: room.ids - 1, length: room.length - length };
+    }
+    return all;
+  }
+
+  /** The address of the socket, or null where there can be none. */
+  function socketAddress() {
+    if (!settings.websocket || !globalThis.WebSocket) return null;
+    const url = new URL(settings.websocket, globalThis.document?.baseURI ?? globalThis.location?.href);
+    url.protocol = url.protocol.replace("http", "ws");
+    return url.href;
+  }
+
+  /** @param {string} address */
+  function openSocket(address) {
+    try {
+      return new WebSocket(address, ["immortus.v1"]);
+    } catch {
+      throw new Disconnected(4500); // an address or a page for which the browser allows none
+    }
+  }
+
+  /** @param {unknown} data @returns {any} */
+  function parseFrame(data) {
+    try {
+      return JSON.parse(String(data));
+    } catch {
+      return null;
+    }
+  }
+
+  /** One life of the page's one socket. */
+  class Connection {
+    /** @type {Mailbox<any>} */ #frames = new Mailbox();
+    /** @type {Set<Job>} */ #watched = new Set();
+    /** @type {ReturnType<typeof setTimeout> | undefined} */ #wakeTimer;
+    #limit = 0;
+    #silence = ATTEMPT_TIMEOUT;
+    #proveBy = now() + ATTEMPT_TIMEOUT;
+    #heard = now();
+    #ticked = Date.now();
+    #page;
+    #socket;
+
+    /** @param {string} address @param {Page} page */
+    constructor(address, page) {
+      this.#page = page;
+      this.#socket = openSocket(address);
+      this.#socket.onmessage = ({ data }) => {
+        this.#heard = now();
+        this.#frames.post(parseFrame(data));
+      };
+      this.#socket.onclose = ({ code }) => this.#frames.close(new Disconnected(code));
+    }
+
+    /** What the server tells about jobs; throws Disconnected at the socket's end. @param {AbortSignal} signal */
+    async *answers(signal) {
+      const life = new AbortController();
+      const ticking = setInterval(() => this.#tick(), 1_000);
+      this.#page.bell.addEventListener("change", () => this.#sync(), { signal: life.signal });
+      this.#page.bell.addEventListener("wake", () => this.#recheck(), { signal: life.signal });
+      onAbort(signal, () => this.#frames.close());
+      try {
+        for await (const frame of this.#frames) yield* this.#read(frame);
+      } finally {
+        life.abort();
+        clearInterval(ticking);
+        clearTimeout(this.#wakeTimer);
+        this.#socket.onmessage = this.#socket.onclose = null;
+        this.#socket.close();
+      }
+    }
+
+    /** @param {any} frame @returns {Generator<[Job, Answer]>} */
+    *#read(frame) {
+      const job = this.#find(frame?.job_id ?? frame?.job?.job_id);
+      switch (frame?.type) {
+        case "hello":
+          this.#limit = frame.max_jobs ?? IDS_PER_REQUEST;
+          this.#silence = (frame.ping_ms ?? 20_000) + PING_GRACE;
+          return this.#sync();
+        case "ping":
+          return this.#send({ type: "pong" });
+        case "bye":
+          throw new Disconnected(frame.code, frame.after_ms ?? 0);
+        case "current":
+          if (job) yield this.#useful(job, null);
+          return;
+        case "job":
+          if (job && isDocument(frame.job)) yield this.#useful(job, frame.job);
+          return;
+        case "error":
+          if (job) yield* this.#refused(job, frame);
+      }
+    }
+
+    /** @param {Job} job @param {JobDocument | null} answer @returns {[Job, Answer]} */
+    #useful(job, answer) {
+      this.#proveBy = Infinity;
+      job.pushed = true;
+      // The server forgets a watch after this; a lost job may be revived.
+      if (answer && isOver(answer) && answer.state !== "lost") this.#watched.delete(job);
+      return [job, answer];
+    }
+
+    /** What the socket does not serve is polled; a job it does not know is also watched again at the next tick. @param {Job} job @param {any} frame */
+    *#refused(job, { code, message, authenticated }) {
+      job.poll();
+      this.#page.changed();
+      if (code === "unknown_job" || code === "too_many_jobs") this.#watched.delete(job);
+      if (code === "too_many_jobs") this.#limit = this.#watched.size;
+      if (code === "unknown_job") yield /** @type {[Job, Answer]} */ ([job, new JobError({ job_id: job.id, error: { code, message }, authenticated })]);
+    }
+
+    /** @param {string | undefined} id */
+    #find(id) {
+      return [...this.#watched].find((job) => job.id === id);
+    }
+
+    /** Watches what the page follows, as far as there is room. */
+    #sync() {
+      const wanted = this.#page.jobs.filter((job) => job.maySocket);
+      for (const job of this.#watched) {
+        if (!wanted.includes(job) && this.#watched.delete(job)) this.#send({ type: "unwatch", job_id: job.id });
+      }
+      for (const job of wanted) {
+        if (this.#watched.has(job) || this.#watched.size >= this.#limit) continue;
+        this.#watched.add(job);
+        this.#watch(job);
+      }
+    }
+
+    /** @param {Job} job */
+    #watch(job) {
+      this.#send({ type: "watch", job_id: job.id, version: job.held?.version ?? 0 });
+    }
+
+    /** @param {object} frame */
+    #send(frame) {
+      if (this.#socket.readyState === 1) this.#socket.send(JSON.stringify(frame));
+    }
+
+    /** After a sleep a socket may be dead without knowing it: whoever is alive answers a watch. */
+    #recheck() {
+      if (this.#watched.size === 0) return;
+      const asked = now();
+      for (const job of this.#watched) this.#watch(job);
+      clearTimeout(this.#wakeTimer);
+      this.#wakeTimer = setTimeout(() => this.#heard < asked && this.#die(), WAKE_TIMEOUT);
+    }
+
+    #tick() {
+      const slept = Date.now() - this.#ticked > SLEEP && !globalThis.document?.hidden; // hidden pages tick once a minute
+      this.#ticked = Date.now();
+      if (slept) this.#page.wake();
+      else if (now() - this.#heard > this.#silence || now() > this.#proveBy) this.#die();
+      else this.#sync();
+    }
+
+    #die() {
+      this.#frames.close(new Disconnected(1006));
+    }
+  }
+
+  // ---- The page: its jobs, and the ladder of transports that feeds them
+
+  /** When to come back to a socket that fell. */
+  class Ladder {
+    #strikes = 0;
+    #attempts = 0;
+    #probes = 0;
+
+    /** Whether a socket is still worth waiting for. */
+    get hopeful() {
+      return this.#strikes < STRIKES;
+    }
+
+    /** The wait before the next socket. @param {Disconnected} end @param {number | undefined} goodFor how long it was good, if ever */
+    fell(end, goodFor) {
+      if (goodFor === undefined) this.#strikes += 1;
+      else if (goodFor >= SETTLED_AFTER) this.#strikes = this.#attempts = this.#probes = 0;
+      if (!this.hopeful) return Math.min(PROBE.longest, PROBE.first * 2 ** this.#probes++) * (0.5 + Math.random());
+      if (end.after !== undefined && goodFor !== undefined) return end.after;
+      return Math.max(end.after ?? 0, backoff(this.#attempts++));
+    }
+  }
+
+  /** Something that runs while it is wanted, and `linger` longer: what stops and starts in one go keeps running. */
+  class Engine {
+    /** @type {AbortController | undefined} */ #running;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */ #stopping;
+    #run;
+    #linger;
+
+    /** @param {(signal: AbortSignal) => Promise<void>} run @param {number} linger */
+    constructor(run, linger) {
+      this.#run = run;
+      this.#linger = linger;
+    }
+
+    /** @param {boolean} wanted */
+    want(wanted) {
+      clearTimeout(this.#stopping);
+      if (wanted && !this.#running) {
+        this.#running = new AbortController();
+        this.#run(this.#running.signal).catch(report);
+      } else if (!wanted && this.#running) {
+        this.#stopping = setTimeout(() => this.stop(), this.#linger);
+      }
+    }
+
+    stop() {
+      clearTimeout(this.#stopping);
+      this.#running?.abort();
+      this.#running = undefined;
+    }
+  }
+
+  /** All jobs of the page, fed by at most one socket and as few requests as can be. */
+  class Page {
+    /** Tells the transports: "change" of what is followed, "wake" when they shall look at once; and they tell "asked". */
+    bell = new EventTarget();
+    /** @type {Map<string, Job>} */ #jobs = new Map();
+    #ladder = new Ladder();
+    #polling = new Engine((signal) => this.#poll(signal), 0);
+    #pushing = new Engine((signal) => this.#push(signal), LINGER);
+    /** @type {number | undefined} */ #goodSince;
+    #hopeful = true; 
+    #refused = false;
+    #away = false;
+    #changing = false;
+    #transport = "idle";

@@ -1,0 +1,60 @@
+"""`{% immortus_script %}` and `{% immortus_job %}`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import template
+from django.middleware.csrf import get_token
+from django.template import Context
+from django.urls import NoReverseMatch, reverse
+
+from immortus_channels import shortcuts
+from immortus_channels.exceptions import ConfigurationError
+
+register = template.Library()
+
+
+@register.inclusion_tag("immortus_channels/script.html", takes_context=True)
+def immortus_script(context: Context) -> dict[str, object]:
+    """The client, once per page: its addresses, the CSRF token and the CSP nonce."""
+    request = context.get("request")
+    return {
+        "prefix": _prefix(),
+        "websocket": shortcuts.websocket_url(),
+        "csrf_token": get_token(request) if request is not None else None,
+        "nonce": _nonce(context),
+    }
+
+
+@register.inclusion_tag("immortus_channels/job.html")
+def immortus_job(job: Any) -> dict[str, object]:
+    """A live bar for a job: the job itself, what its queue returned, or its id.
+
+    A job shows its state before any script runs; of a bare id nothing is known, and nothing is read.
+    """
+    return {
+        "job_id": shortcuts.id_of(job),
+        "job_class": shortcuts.class_of(job),
+        "document": getattr(job, "document", None),
+    }
+
+
+def _prefix() -> str:
+    """Where the package's addresses are mounted, below any prefix and SCRIPT_NAME."""
+    try:
+        return reverse("immortus:verify").removesuffix("verify")
+    except NoReverseMatch as error:
+        msg = (
+            "The addresses of immortus_channels are not in urlpatterns; add *immortus_jobs() of immortus_channels.urls."
+        )
+        raise ConfigurationError(msg) from error
+
+
+def _nonce(context: Context) -> str | None:
+    """The page's nonce, from Django 6 or django-csp. Asking is what makes it: an unasked one is false, but not None."""
+    request = context.get("request")
+    for nonce in (context.get("csp_nonce"), getattr(request, "csp_nonce", None), getattr(request, "_csp_nonce", None)):
+        if nonce is not None:
+            return str(nonce)
+    return None

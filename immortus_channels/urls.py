@@ -1,0 +1,41 @@
+"""The package's addresses. `*immortus_jobs(…)` puts them, and those of your own views, into `urlpatterns`."""
+
+from __future__ import annotations
+
+from django.urls import URLPattern, URLResolver, include, path, register_converter
+
+from immortus_channels import ids, views
+
+app_name = "immortus"
+
+
+class JobIdConverter:
+    """An id that needs no escaping; every other one goes by query."""
+
+    regex = ids.IN_PATH
+
+    def to_python(self, value: str) -> str:
+        """The id as it stands in the path."""
+        return value
+
+    def to_url(self, value: str) -> str:
+        """The id, which makes no URL when it does not fit."""
+        if not ids.fits_path(value):
+            raise ValueError(value)
+        return value
+
+
+register_converter(JobIdConverter, "immortus_job_id")
+
+urlpatterns = [
+    path("verify", views.verify, name="verify"),
+    path("verify/<immortus_job_id:job_id>", views.verify, name="verify"),
+    path("verify/<immortus_job_id:job_id>/<str:job_class>", views.verify, name="verify"),
+    path("cancel", views.cancel, name="cancel"),
+    path("cancel/<immortus_job_id:job_id>", views.cancel, name="cancel"),
+]
+
+
+def immortus_jobs(*patterns: URLPattern | URLResolver) -> list[URLPattern | URLResolver]:
+    """The package's addresses under `immortus/`, and the given ones as they are."""
+    return [path("immortus/", include("immortus_channels.urls")), *patterns]

@@ -1,0 +1,254 @@
+"""Every outcome a Celery job can have, with a real worker, as a viewer sees it."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.servers import RedisServer
+from tests.site import Site, eventually, redis_options, running_site
+from tests.watcher import SocketWatcher
+
+pytestmark = pytest.mark.redis
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) -> Iterator[Site]:
+    with running_site(tmp_path_factory.mktemp("site"), **redis_options(redis_server.url)) as site:
+        site.start_worker()
+        yield site
+
+
+OUTCOMES = [
+    # task, state, error code, attempt
+    ("quick", "finished", None, 1),
+    ("steps", "finished", None, 1),
+    ("ignores", "finished", None, 1),
+    ("catches_its_own", "finished", None, 1),
+    ("fails", "failed", "not_an_image", 1),
+    ("crashes", "failed", "error", 1),
+    ("retries", "finished", None, 3),
+    ("auto_retries", "finished", None, 3),
+    ("exhausts", "failed", "error", 2),
+    ("rejects", "failed", "rejected", 1),
+    ("requeues_once", "finished", None, 2),
+    ("soft_limit", "failed", "time_limit", 1),
+    ("hard_limit", "failed", "time_limit", 1),
+    ("kills_itself", "failed", "worker_lost", 1),
+    ("exits", "failed", "worker_lost", 1),
+]
+
+
+@pytest.mark.parametrize(("task", "state", "code", "attempt"), OUTCOMES)
+def test_each_outcome_ends_in_the_state_the_protocol_names(
+    site: Site, task: str, state: str, code: str | None, attempt: int
+) -> None:
+    job_id = site.start(task)
+    with SocketWatcher(site.websocket_url, job_id) as watcher:
+        watcher.until_over(job_id)
+    document = watcher.documents[job_id][-1]
+    assert (document["state"], document["attempt"]) == (state, attempt)
+    assert (document["error"] or {}).get("code") == code
+    assert document == site.verify(job_id)
+    versions = [seen["version"] for seen in watcher.documents[job_id]]
+    assert versions == sorted(set(versions))
+
+
+def test_an_exception_s_text_never_reaches_a_viewer(site: Site) -> None:
+    job_id = site.start("crashes")
+    assert site.wait_until_over(job_id)["error"]["message"] == "Something went wrong."
+    assert "secret" not in site.http.get(f"/immortus/verify/{job_id}").text
+
+
+def test_a_failure_keeps_its_last_progress(site: Site) -> None:
+    document = site.wait_until_over(site.start("hard_limit"))
+    assert (document["current"], document["percentage"]) == (1, 25.0)
+
+
+def test_a_retry_is_shown_and_starts_its_progress_again(site: Site) -> None:
+    job_id = site.start("retries")
+    with SocketWatcher(site.websocket_url, job_id) as watcher:
+        watcher.until_over(job_id)
+    assert "retrying" in watcher.states(job_id)
+    assert any(d["attempt"] == 2 and d["state"] == "running" for d in watcher.documents[job_id])
+
+
+def test_progress_is_pushed_while_the_job_runs(site: Site) -> None:
+    job_id = site.start("steps", kwargs={"count": 10, "pause": 0.25})
+    with SocketWatcher(site.websocket_url, job_id) as watcher:
+        watcher.until_over(job_id)
+    shown = [document["percentage"] for document in watcher.documents[job_id] if document["total"]]
+    assert len(set(shown)) >= 8
+    assert shown == sorted(shown)
+    assert watcher.documents[job_id][-2]["message"] == "Counting"
+
+
+def test_threads_of_a_task_advance_exactly(site: Site) -> None:
+    document = site.wait_until_over(site.start("from_threads"))
+    assert (document["current"], document["total"]) == (4000, 4000)
+
+
+def test_the_strategy_of_the_first_requirement_works_as_written(site: Site) -> None:
+    job_id = site.start("own_table", kwargs={"pause": 0.3})
+    with SocketWatcher(site.websocket_url, job_id) as watcher:
+        watcher.until_over(job_id)
+    shown = [document["percentage"] for document in watcher.documents[job_id]]
+    assert {20, 40, 60, 80, 100} <= set(shown)
+
+
+def test_an_untracked_task_leaves_no_trace(site: Site) -> None:
+    answer = site.http.post("/start/untracked", json={"task_id": "left-alone"})
+    assert answer.status_code == 500
+    time.sleep(0.5)
+    assert site.http.get("/immortus/verify/left-alone").status_code == 404
+
+
+def test_an_id_given_by_hand_is_the_job_s(site: Site) -> None:
+    assert site.start("quick", task_id="by:hand@1") == "by:hand@1"
+    assert site.wait_until_over("by:hand@1")["state"] == "finished"
+
+
+def test_a_job_that_waits_for_its_eta_is_enqueued_until_then(site: Site) -> None:
+    job_id = site.start("quick", countdown=1.5)
+    time.sleep(0.7)
+    assert site.verify(job_id)["state"] == "enqueued"
+    assert site.wait_until_over(job_id)["state"] == "finished"
+
+
+def test_a_job_that_expires_is_cancelled(site: Site) -> None:
+    blockers = [site.start("sleeper", kwargs={"seconds": 2}) for _ in range(2)]
+    job_id = site.start("quick", expires=0.5)
+    document = site.wait_until_over(job_id)
+    assert (document["state"], document["error"]["code"]) == ("cancelled", "expired")
+    for blocker in blockers:
+        site.wait_until_over(blocker)
+
+
+def test_a_result_is_usable_before_the_transaction_commits(site: Site) -> None:
+    job_id = site.http.post("/start-on-commit").json()["job_id"]
+    assert site.wait_until_over(job_id)["state"] == "finished"
+
+
+def test_delay_works_in_an_async_view(site: Site) -> None:
+    for task in ("quick", "own_table"):
+        job_id = site.http.post(f"/start-async/{task}").json()["job_id"]
+        assert site.wait_until_over(job_id)["state"] == "finished"
+
+
+# Cancelling
+
+
+def cancel(site: Site, job_id: str) -> int:
+    page = site.http.get("/page")
+    token = page.text.split('data-csrf-token="')[1].split('"')[0]
+    return site.http.post(f"/immortus/cancel/{job_id}", headers={"X-CSRFToken": token}).status_code
+
+
+def test_a_running_job_ends_at_its_next_checkpoint_once_cancelled(site: Site) -> None:
+    job_id = site.start("steps", kwargs={"count": 100, "pause": 0.1})
+    eventually(lambda: site.verify(job_id)["current"] > 2, within=5)
+    assert cancel(site, job_id) == 202
+    document = site.wait_until_over(job_id, within=7)
+    assert (document["state"], document["cancel_requested"]) == ("cancelled", True)
+    assert document["current"] < 99
+
+
+def test_a_waiting_job_that_is_cancelled_never_runs(site: Site) -> None:
+    job_id = site.start("own_table", countdown=2)
+    assert cancel(site, job_id) == 202
+    assert site.verify(job_id)["state"] == "cancelled"
+    time.sleep(3)
+    document = site.verify(job_id)
+    assert (document["state"], document["started_at"], document["percentage"]) == ("cancelled", None, 0.0)
+
+
+def test_a_job_cancelled_while_no_worker_is_up_never_runs(
+    tmp_path: pytest.TempPathFactory, redis_server: RedisServer
+) -> None:
+    options = redis_options(redis_server.url) | {"BROKER_URL": f"{redis_server.url[:-1]}5"}
+    with running_site(tmp_path, **options) as site:
+        job_id = site.start("own_table")
+        assert cancel(site, job_id) == 202
+        site.start_worker()
+        marker = site.start("quick")
+        assert site.wait_until_over(marker)["state"] == "finished"
+        time.sleep(1)
+        document = site.verify(job_id)
+        assert (document["state"], document["started_at"]) == ("cancelled", None)
+
+
+def test_a_task_may_allow_its_process_to_be_ended(site: Site) -> None:
+    job_id = site.start("terminable")
+    site.wait_for(job_id, "running")
+    assert cancel(site, job_id) == 202
+    document = site.wait_until_over(job_id)
+    assert (document["state"], document["error"]["code"]) == ("cancelled", "cancelled")
+
+
+def test_a_task_may_refuse_to_be_cancelled(site: Site) -> None:
+    job_id = site.start("stubborn")
+    assert cancel(site, job_id) == 409
+    assert site.wait_until_over(job_id)["state"] == "finished"
+
+
+# Canvas
+
+
+def test_every_member_of_a_chain_is_a_job_recorded_when_it_is_sent(site: Site) -> None:
+    answer = site.http.post("/canvas/chain").json()
+    assert len(answer["members"]) == 3
+    assert all("state" in site.verify(member) for member in answer["members"])
+    for member in answer["members"]:
+        assert site.wait_until_over(member)["state"] == "finished"
+
+
+def test_what_follows_a_failed_link_is_cancelled_as_upstream(site: Site) -> None:
+    first, broken, *rest = site.http.post("/canvas/broken_chain").json()["members"]
+    assert site.wait_until_over(first)["state"] == "finished"
+    assert site.wait_until_over(broken)["state"] == "failed"
+    for member in rest:
+        document = site.wait_until_over(member)
+        assert (document["state"], document["error"]["code"]) == ("cancelled", "upstream")
+
+
+# Death
+
+
+def test_a_whole_worker_that_is_killed_is_told_as_stalled_then_lost(
+    tmp_path: pytest.TempPathFactory, redis_server: RedisServer
+) -> None:
+    options = redis_options(redis_server.url) | {
+        "BROKER_URL": f"{redis_server.url[:-1]}6",
+        "SETTINGS": '{"IMMORTUS_STALLED_AFTER": 3, "IMMORTUS_LOST_AFTER": 8, "IMMORTUS_RECHECK_INTERVAL": 1}',
+    }
+    with running_site(tmp_path, **options) as site:
+        worker = site.start_worker()
+        job_id = site.start("sleeper")
+        with SocketWatcher(site.websocket_url, job_id) as watcher:
+            site.wait_for(job_id, "running")
+            worker.kill()
+            watcher.until_over(job_id, within=20)
+        assert watcher.documents[job_id][-1]["error"]["code"] == "lost"
+        assert any(document["stalled"] for document in watcher.documents[job_id])
+
+
+def test_a_frozen_worker_revives_its_lost_job_when_it_thaws(
+    tmp_path: pytest.TempPathFactory, redis_server: RedisServer
+) -> None:
+    options = redis_options(redis_server.url) | {
+        "BROKER_URL": f"{redis_server.url[:-1]}7",
+        "SETTINGS": '{"IMMORTUS_STALLED_AFTER": 2, "IMMORTUS_LOST_AFTER": 4, "IMMORTUS_RECHECK_INTERVAL": 1}',
+    }
+    with running_site(tmp_path, **options) as site:
+        worker = site.start_worker()
+        job_id = site.start("steps", kwargs={"count": 40, "pause": 0.1})
+        site.wait_for(job_id, "running")
+        worker.signal_all(signal.SIGSTOP)
+        try:
+            site.wait_for(job_id, "lost", within=15)
+        finally:
+            worker.signal_all(signal.SIGCONT)
+        assert site.wait_for(job_id, "finished", within=15)["percentage"] == 100.0

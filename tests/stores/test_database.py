@@ -1,0 +1,378 @@
+"""What is peculiar to the database store."""
+
+from __future__ import annotations
+
+import copy
+import multiprocessing
+import threading
+import time
+
+import pytest
+from django.core.management import call_command
+from django.db import Error, connections, transaction
+from django.test.utils import CaptureQueriesContext
+
+from immortus_channels.exceptions import StoreUnavailable
+from immortus_channels.jobs import Job, State
+from immortus_channels.models import JobRecord
+from immortus_channels.stores import database
+from immortus_channels.stores.base import Filter
+from immortus_channels.stores.database import DatabaseStore
+from tests.servers import PostgresServer, add_database
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request, opened):
+    return opened(request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+def on_sqlite(sqlite, opened):
+    return opened(sqlite)
+
+
+@pytest.fixture
+def on_postgres(postgresql, opened):
+    return opened(postgresql)
+
+
+@pytest.fixture
+def claimed(request):
+    """Claims the test's own thread for a store."""
+
+    def claim(store):
+        store.claim_thread()
+        request.addfinalizer(store.release_thread)
+        return store
+
+    return claim
+
+
+def queries(store) -> CaptureQueriesContext:
+    return CaptureQueriesContext(connections[store.using])
+
+
+def own_connection(store):
+    with store._connected() as connection:
+        return connection
+
+
+def elsewhere(call) -> None:
+    """Do something in another thread, with another connection, and wait for it."""
+
+    def run():
+        call()
+        connections.close_all()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+
+
+# Statements
+
+
+def test_a_thousand_jobs_are_read_by_one_query(store, put):
+    put(store, "job-1")
+    ids = [f"job-{i}" for i in range(1000)]
+    with queries(store) as seen:
+        store.positions(ids)
+        store.get_many(ids)
+    assert len(seen) == 2
+
+
+def test_an_update_is_one_read_and_one_write_and_no_transaction(store, put):
+    put(store)
+    with queries(store) as seen:
+        put(store, message="new")
+    assert [query["sql"].split()[0] for query in seen] == ["SELECT", "UPDATE"]
+
+
+def test_a_renewal_of_many_is_one_statement(store):
+    with queries(store) as seen:
+        store.renew({str(i): "run" for i in range(200)}, 10)
+    assert len(seen) == 1
+
+
+def test_nothing_leaves_a_transaction_open(on_postgres, put):
+    put(on_postgres)
+    on_postgres.list(Filter())
+    on_postgres.prune(0)
+    assert connections["postgres"].connection.info.transaction_status.name == "IDLE"
+
+
+def test_the_model_has_no_change_without_a_migration(unblocked):
+    call_command("makemigrations", "immortus_channels", check=True, dry_run=True, verbosity=0)
+
+
+def test_every_state_has_a_name_and_a_job_reads_like_a_log_line():
+    assert [value for value, _ in JobRecord._meta.get_field("state").choices] == list(State)
+    assert str(JobRecord(job_id="1", job_class="shop.resize")) == "shop.resize 1"
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Filter(),
+        Filter(owner="ann"),
+        Filter(job_class="rare"),
+        Filter(states=[State.RUNNING]),
+        Filter(states=[State.RUNNING, State.RETRYING, State.ENQUEUED]),
+        Filter(overdue=True),
+        Filter(overdue=True, owner="bob"),
+        Filter(owner="ann", states=[State.FINISHED, State.FAILED]),
+        Filter(owner="ann", job_class="usual"),
+        Filter(job_class="rare", states=[State.FINISHED]),
+        Filter(job_class="usual", states=[State.RUNNING]),
+    ],
+    ids=str,
+)
+def test_a_listing_does_not_read_the_whole_table(on_sqlite, put, wanted):
+    usual = {"job_class": "usual", "state": "finished", "owner": "bob", "lease_holder": "", "finished_at": 1}
+    rows = [
+        JobRecord(job_id=str(i), version=i, record=Job(job_id=str(i), version=i).to_record(), **usual)
+        for i in range(4_000)
+    ]
+    JobRecord.objects.using("sqlite").bulk_create(rows)
+    put(on_sqlite, "one", owner="ann", job_class="rare", state=State.RUNNING, version=1, lease_until=-1)
+    steps = []
+    raw = connections["sqlite"].connection
+    raw.set_progress_handler(lambda: steps.append(1), 100)
+    try:
+        on_sqlite.list(wanted, limit=20)
+        on_sqlite.list(wanted, limit=20, before=2_000)
+    finally:
+        raw.set_progress_handler(None, 0)
+    assert len(steps) < 100
+
+
+# The caller's transaction
+
+
+@pytest.fixture
+def broken() -> Job:
+    """A job that no PostgreSQL row can hold."""
+    return Job(job_id="a", version=1, job_class="x" * 300)
+
+
+def test_a_failed_write_does_not_poison_the_callers_transaction(on_postgres, put, broken):
+    with transaction.atomic(using="postgres"):
+        put(on_postgres, "mine")
+        with pytest.raises(StoreUnavailable):
+            on_postgres.update("a", lambda _job, _now: broken)
+        assert on_postgres.get_many(["mine"]).jobs
+    assert on_postgres.get_many(["mine"]).jobs
+
+
+def test_a_write_inside_the_callers_transaction_goes_with_it(store, put):
+    with pytest.raises(LookupError), transaction.atomic(using=store.using):
+        put(store)
+        raise LookupError
+    assert store.get_many(["a"]).jobs == {}
+
+
+def test_a_job_that_another_creates_meanwhile_does_not_poison_the_callers_transaction(on_postgres, put):
+    calls = []
+
+    def change(job, now):
+        calls.append(job)
+        if job is None:
+            elsewhere(lambda: put(on_postgres, message="other"))
+        return job or Job(job_id="a", version=now)
+
+    with transaction.atomic(using="postgres"):
+        on_postgres.update("a", change)
+        assert on_postgres.get_many(["a"]).jobs["a"].message == "other"
+    assert len(calls) == 2
+
+
+def test_only_on_sqlite_a_write_elsewhere_waits_for_the_callers_transaction(on_sqlite, on_postgres):
+    assert not on_sqlite.waits_for_caller()
+    with transaction.atomic(using="sqlite"), transaction.atomic(using="postgres"):
+        assert on_sqlite.waits_for_caller()
+        assert not on_postgres.waits_for_caller()
+
+
+# The claimed thread
+
+
+def test_a_claimed_thread_has_a_connection_of_its_own(store, claimed, put):
+    ordinary = own_connection(store)
+    assert ordinary is connections[store.using]
+    theirs = copy.deepcopy(ordinary.settings_dict)
+    own = own_connection(claimed(store))
+    put(store)
+    assert own is not connections[store.using]
+    assert connections[store.using] is ordinary
+    assert ordinary.settings_dict == theirs
+    store.release_thread()
+    assert own.connection is None
+    assert own_connection(store) is ordinary
+
+
+def test_a_claimed_thread_writes_outside_the_transactions_of_others(on_postgres, claimed, put):
+    claimed(on_postgres)
+    with pytest.raises(LookupError), transaction.atomic(using="postgres"):
+        put(on_postgres)
+        raise LookupError
+    assert on_postgres.get_many(["a"]).jobs
+
+
+def test_one_threads_claim_is_not_anothers(store, claimed):
+    claimed(store)
+    seen = []
+
+    elsewhere(lambda: seen.append(own_connection(store) is connections[store.using]))
+    assert seen == [True]
+
+
+def test_a_claimed_connection_on_postgres_gives_up_in_time_and_keeps_what_the_user_asked_for(
+    unblocked, postgres: PostgresServer, request
+):
+    options = {"options": "-c application_name=mine", "pool": True}
+    add_database("asked", {**postgres.database, "OPTIONS": options})
+    store = DatabaseStore("asked")
+    store.claim_thread()
+    request.addfinalizer(store.release_thread)
+    with store._connected() as connection, connection.cursor() as cursor:
+        shown = {}
+        for name in ("statement_timeout", "lock_timeout", "application_name"):
+            cursor.execute(f"SHOW {name}")
+            shown[name] = cursor.fetchone()[0]
+    assert shown == {"statement_timeout": "2s", "lock_timeout": "2s", "application_name": "mine"}
+    assert options == {"options": "-c application_name=mine", "pool": True}
+
+
+def test_mysql_is_told_to_give_up_in_time():
+    told = database._timeouts("mysql", {})
+    assert told == {"connect_timeout": 2, "read_timeout": 2, "write_timeout": 2}
+    assert database._timeouts("oracle", {}) == {}
+
+
+@pytest.mark.parametrize("alias", ["sqlite", "postgresql"])
+def test_a_lock_is_not_waited_for_longer_than_the_timeout(request, opened, claimed, put, monkeypatch, alias):
+    monkeypatch.setattr(database, "TIMEOUT", 1)
+    store = opened(request.getfixturevalue(alias))
+    put(store)
+    claimed(store)
+    with transaction.atomic(using=store.using):
+        JobRecord.objects.using(store.using).update(lease_holder="other")
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            put(store, message="new")
+        assert 0.5 < time.monotonic() - began < 1.8
+    put(store, message="new")
+
+
+# Trouble
+
+
+def test_a_missing_table_is_told_with_its_cure(unblocked, tmp_path):
+    add_database("bare", {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "bare.sqlite3")})
+    store = DatabaseStore("bare")
+    with pytest.raises(StoreUnavailable, match="manage.py migrate immortus_channels --database=bare") as caught:
+        store.get_many(["a"])
+    assert isinstance(caught.value.__cause__, Error)
+    connections["bare"].close()
+
+
+def test_a_database_that_is_not_there_is_store_unavailable(unblocked, tmp_path):
+    add_database("nowhere", {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "no" / "x.sqlite3")})
+    store = DatabaseStore("nowhere")
+    for call in (lambda: store.positions([]), lambda: store.list(Filter()), lambda: store.renew({"a": "b"}, 1)):
+        with pytest.raises(StoreUnavailable) as caught:
+            call()
+        assert isinstance(caught.value.__cause__, Error)
+
+
+@pytest.mark.parametrize("is_claimed", [True, False])
+def test_after_a_restart_of_the_database_one_call_fails_at_most(
+    on_postgres, postgres, claimed, put, is_claimed, request
+):
+    request.addfinalizer(connections["postgres"].close)
+    if is_claimed:
+        claimed(on_postgres)
+    put(on_postgres)
+    postgres.kill()
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            on_postgres.get_many(["a"])
+    postgres.start()
+    assert on_postgres.get_many(["a"]).jobs
+    postgres.kill()
+    postgres.start()
+    with pytest.raises(StoreUnavailable):
+        on_postgres.get_many(["a"])
+    assert on_postgres.get_many(["a"]).jobs
+
+
+def test_a_job_that_never_holds_still_is_given_up(store, put):
+    put(store)
+
+    def change(job, _now):
+        changed = put(store, message=job.message + ".")
+        return Job(job_id="a", version=changed.version + 1)
+
+    with pytest.raises(StoreUnavailable, match="100 times"):
+        store.update("a", change)
+
+
+def in_child(store, answers):
+    store.close()
+    store.claim_thread()
+    answers.put(store.get_many(["a"]).jobs["a"].message)
+    store.release_thread()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_fork_does_not_share_the_claimed_connection(on_postgres, claimed, put):
+    claimed(on_postgres)
+    put(on_postgres, message="parent's")
+    backend = own_connection(on_postgres).connection.info.backend_pid
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    child = context.Process(target=in_child, args=(on_postgres, answers))
+    child.start()
+    assert answers.get(timeout=10) == "parent's"
+    child.join()
+    assert on_postgres.get_many(["a"]).jobs
+    assert own_connection(on_postgres).connection.info.backend_pid == backend
+    answers.close()
+
+
+# Pruning on writes
+
+
+@pytest.fixture
+def old(put):
+    """Puts two jobs into a store that ended eight days ago, and tells which are left."""
+
+    def put_old(store):
+        for job_id in ("1", "2"):
+            put(store, job_id, state=State.FINISHED, version=1, finished_at=-8 * 86_400)
+        return lambda: len(store.get_many(["1", "2"]).jobs)
+
+    return put_old
+
+
+def test_about_every_hundredth_end_of_a_job_prunes_a_little(store, put, old):
+    left = old(store)
+    put(store, "x", state=State.FINISHED, version=199, finished_at=0)
+    put(store, "y", state=State.RUNNING, version=200)
+    assert left() == 2
+    put(store, "z", state=State.FINISHED, version=200, finished_at=0)
+    assert left() == 0
+
+
+def test_pruning_leaves_the_callers_transaction_alone(store, put, old):
+    left = old(store)
+    with transaction.atomic(using=store.using):
+        put(store, "z", state=State.FINISHED, version=200, finished_at=0)
+    assert left() == 2
+
+
+def test_pruning_that_fails_does_not_fail_the_write(store, put, monkeypatch, caplog):
+    monkeypatch.setattr(database, "_delete_oldest", lambda *_: database._execute(own_connection(store), "nonsense", []))
+    put(store, "z", state=State.FINISHED, version=200, finished_at=0)
+    assert store.get_many(["z"]).jobs
+    assert "could not be pruned" in caplog.text

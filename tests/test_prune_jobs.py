@@ -1,0 +1,62 @@
+"""`manage.py prune_jobs`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from immortus_channels.jobs import Job, State
+from immortus_channels.lifecycle import SECOND
+from immortus_channels.management.commands import prune_jobs
+from immortus_channels.stores import get_store
+
+
+@pytest.fixture(autouse=True)
+def jobs(settings):
+    """Three jobs that ended 10, 100 and 1,000 seconds ago."""
+    settings.IMMORTUS_STORE = {"BACKEND": "memory"}
+    for age in (10, 100, 1000):
+        get_store().update(
+            str(age),
+            lambda _job, now, age=age: replace(
+                Job(job_id=str(age)), state=State.FINISHED, version=now, finished_at=now - age * SECOND
+            ),
+        )
+
+
+def pruned(**options) -> str:
+    out = StringIO()
+    call_command("prune_jobs", stdout=out, **options)
+    return out.getvalue()
+
+
+def left() -> set[str]:
+    return set(get_store().get_many(["10", "100", "1000"]).jobs)
+
+
+def test_jobs_older_than_the_retention_go(settings):
+    settings.IMMORTUS_RETENTION = 500
+    assert pruned() == "1 jobs pruned.\n"
+    assert left() == {"10", "100"}
+
+
+def test_another_age_may_be_given_and_batches_go_on_until_nothing_is_left(monkeypatch):
+    monkeypatch.setattr(prune_jobs, "BATCH", 1)
+    assert pruned(older_than=50) == "2 jobs pruned.\n"
+    assert left() == {"10"}
+
+
+@pytest.mark.parametrize("age", [-1, float("nan")])
+def test_an_age_that_is_none_is_refused(age):
+    with pytest.raises(CommandError, match="not negative"):
+        pruned(older_than=age)
+    assert len(left()) == 3
+
+
+def test_a_store_that_does_not_answer_is_told_in_one_line(settings):
+    settings.IMMORTUS_STORE = {"BACKEND": "redis", "OPTIONS": {"url": "redis://127.0.0.1:1/0"}}
+    with pytest.raises(CommandError, match="Redis"):
+        pruned()
