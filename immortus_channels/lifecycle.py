@@ -80,7 +80,7 @@ def _changed(job: Job, event: Event, now: int, leases: Leases) -> Job:
     current = _in_run(known, event, now, leases) if event.run_id else known
     if current is None:
         return job
-    if event.run_id and not _accepts_run(current):
+    if _is_refused(current, event):
         return job
     if event.strategy_meta is not None and event.strategy_meta != current.strategy_meta:
         current = replace(current, strategy_meta=event.strategy_meta, event="meta")
@@ -177,7 +177,7 @@ def _fresh(job: Job) -> Job:
         total=None,
         given_percentage=None,
         message="",
-        step=0,
+        step=job.step + 1,
         run_step=0,
         error=None,
         result=None,
@@ -192,9 +192,11 @@ def _remember(job: Job, *ids: str) -> tuple[str, ...]:
     return (*job.seen, *(i for i in ids if i and i not in job.seen))[-_REMEMBERED:]
 
 
-def _accepts_run(job: Job) -> bool:
-    """Whether the job's newest run may still say something: it runs, or was only believed lost."""
-    return job.state in (State.RUNNING, State.LOST)
+def _is_refused(job: Job, event: Event) -> bool:
+    """Whether the job's newest run may say nothing any more: only one that runs, or was believed lost, may."""
+    if event.run_id:
+        return job.state not in (State.RUNNING, State.LOST)
+    return isinstance(event, _PROVES_A_RUN) and job.is_over and job.state is not State.LOST
 
 
 def _told(job: Job, report: Report | None) -> Job:
@@ -371,7 +373,7 @@ def _updated(job: Job, event: Updated) -> Job:
     current = job.current if event.current is None else event.current
     current = (event.current or 0) if new_step else max(job.current, current)
     changes: dict[str, Any] = {
-        "current": current + (event.advance or 0),
+        "current": current + max(event.advance or 0, 0),
         "meta": {**job.meta, **event.meta},
     }
     if new_step:

@@ -66,7 +66,7 @@ def _publish(event: Event, wait: float) -> Write:
     with _outside_event_loop() as call:
         call(lambda: _call_hook(strategy, event, expected))
         event = call(lambda: _asked(strategy, event))
-    return writer.submit(event, wait=wait)
+    return writer.submit(event, wait=wait if expected.is_known else 0)
 
 
 def _call_hook(strategy: Any, event: Event, expected: Write) -> None:

@@ -28,8 +28,8 @@ from immortus_channels.stores import forget_connections, get_store
 
 logger = logging.getLogger("immortus_channels")
 
-WAIT = 0.5
-"""Seconds a lifecycle event waits for its write."""
+WAIT = 0.4
+"""Seconds a lifecycle event waits for its write, so that no call of a task takes half a second."""
 _PENDING = 10_000
 _IDLE = 30.0
 _DRAIN = 5.0

@@ -61,7 +61,7 @@ SCENES = {
         Scene(
             slug="child-killed",
             title="Its process dies",
-            text="The process that runs it is killed, as when memory runs out.",
+            text="The process that runs it is killed, as when memory runs out. Celery tells after ten seconds.",
             ending="failed",
             task=tasks.child_killed,
         ),

@@ -221,7 +221,7 @@ class RedisStore(Store):
 
     def _writing(self, job: Job, *, moves_lease: bool) -> Iterator[Texts]:
         key = self._job_key(job.job_id)
-        ended = job.finished_at if job.is_over else None
+        ended = _ended(job)
         fields = {"version": str(job.version), "job": job.to_record(), "ended": "" if ended is None else str(ended)}
         if moves_lease:
             fields |= _lease(job)
@@ -246,10 +246,10 @@ class RedisStore(Store):
         for index in new:
             yield ["ZADD", index, str(after.version), after.job_id]
         over = self._key("over")
-        if before and before.is_over:
+        if before and _ended(before) is not None:
             yield ["ZREM", over, self._traces(before)]
-        if after.is_over:
-            yield ["ZADD", over, str(after.finished_at), self._traces(after)]
+        if (ended := _ended(after)) is not None:
+            yield ["ZADD", over, str(ended), self._traces(after)]
 
     def _indexes_of(self, job: Job) -> Texts:
         owned = [] if job.owner is None else [self._key("owner", job.owner)]
@@ -326,6 +326,10 @@ class RedisStore(Store):
 
 def _lease(job: Job) -> dict[str, str]:
     return {"lease": "" if job.lease_until is None else str(job.lease_until), "holder": job.lease_holder}
+
+
+def _ended(job: Job) -> int | None:
+    return job.finished_at if job.is_over else None
 
 
 def _texts(values: Values) -> Texts:

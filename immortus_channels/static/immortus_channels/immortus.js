@@ -843,8 +843,357 @@
     #polling = new Engine((signal) => this.#poll(signal), 0);
     #pushing = new Engine((signal) => this.#push(signal), LINGER);
     /** @type {number | undefined} */ #goodSince;
-    #hopeful = true; 
+    #comeBackAt = 0;
+    #hopeful = true;
     #refused = false;
     #away = false;
     #changing = false;
     #transport = "idle";
+
+    get jobs() {
+      return [...this.#jobs.values()];
+    }
+
+    /**
+     * Follows a job until the returned function is called; the listener is never called before this returns.
+     * @param {Immortus.JobInfo | string | null | undefined} jobInfo @param {Immortus.Options} options
+     * @param {Pick<Subscriber, "take" | "fail">} listener
+     */
+    subscribe(jobInfo, { polling, transport = "auto" }, listener) {
+      let info;
+      try {
+        info = identify(jobInfo);
+      } catch (error) {
+        queueMicrotask(() => listener.fail(/** @type {JobError} */ (error)));
+        return () => {};
+      }
+      const wait = Number(polling?.interval);
+      const subscriber = { ...listener, transport, jobClass: info.jobClass, interval: wait > 0 ? wait : DEFAULT_INTERVAL };
+      const job = this.#join(info, subscriber);
+      const { held } = job;
+      if (held) queueMicrotask(() => job.held === held && job.subscribers.has(subscriber) && job.tell(subscriber, held));
+      this.changed();
+      return () => this.#leave(job, subscriber);
+    }
+
+    /** @param {ReturnType<typeof identify>} info @param {Subscriber} subscriber */
+    #join({ id, url }, subscriber) {
+      const key = keyOf(id, url);
+      const known = this.#jobs.get(key);
+      const job = known ?? new Job(id, url);
+      job.subscribers.add(subscriber);
+      if (!known) job.restart(this.#patienceFor(job));
+      this.#jobs.set(key, job);
+      return job;
+    }
+
+    /** @param {Job} job @param {Subscriber} subscriber */
+    #leave(job, subscriber) {
+      job.subscribers.delete(subscriber);
+      const key = keyOf(job.id, job.url);
+      if (!job.subscribers.size && this.#jobs.get(key) === job) this.#jobs.delete(key);
+      this.changed();
+    }
+
+    /** A document that came by another way, such as the answer to a cancel. @param {string} id @param {JobDocument} document */
+    receive(id, document) {
+      this.#jobs.get(keyOf(id))?.receive(document);
+    }
+
+    /** @param {Job} job */
+    #patienceFor(job) {
+      return job.maySocket && this.#hopeful && socketAddress() ? now() + PATIENCE : 0;
+    }
+
+    /** What many calls in one go change is looked at once. */
+    changed() {
+      if (this.#changing) return;
+      this.#changing = true;
+      queueMicrotask(() => {
+        this.#changing = false;
+        this.#update();
+      });
+    }
+
+    #update() {
+      const address = this.#refused ? null : socketAddress();
+      const jobs = this.jobs;
+      if (!address) for (const job of jobs) if (!job.mayPoll) job.receive(noWebSocket(job.id));
+      this.#polling.want(!this.#away && jobs.some((job) => job.mayPoll));
+      this.#pushing.want(!this.#away && address !== null && jobs.some((job) => job.maySocket));
+      this.bell.dispatchEvent(new Event("change"));
+      this.announce();
+    }
+
+    /** Other addresses: what was learned of the old ones is forgotten. */
+    reconfigure() {
+      this.#ladder = new Ladder();
+      this.#comeBackAt = 0;
+      this.#hopeful = true;
+      this.#refused = false;
+      this.#pushing.stop();
+      this.changed();
+    }
+
+    /** The network or the user is back: look at once. */
+    wake() {
+      if (this.#ladder.hopeful) this.#comeBackAt = 0;
+      for (const job of this.jobs) job.due = job.failures = 0;
+      this.bell.dispatchEvent(new Event("wake"));
+    }
+
+    /** A page in the back/forward cache may hold neither socket nor request. */
+    hide() {
+      this.#away = true;
+      this.#polling.stop();
+      this.#pushing.stop();
+    }
+
+    show() {
+      this.#away = false;
+      for (const job of this.jobs) job.restart(this.#patienceFor(job));
+      this.wake();
+      this.changed();
+    }
+
+    /** @param {AbortSignal} signal */
+    async #poll(signal) {
+      for await (const [job, answer] of polling(this, signal)) job.receive(answer);
+    }
+
+    /** Socket after socket, while polling fills the gaps. @param {AbortSignal} signal */
+    async #push(signal) {
+      while (!signal.aborted) {
+        await sleep(this.#comeBackAt - now(), signal, this.#ladder.hopeful ? this.bell : undefined);
+        const address = socketAddress();
+        if (signal.aborted || !address) return;
+        try {
+          for await (const [job, answer] of webSocket(address, this, signal)) {
+            if (!(answer instanceof Error)) this.#proved();
+            job.receive(answer);
+          }
+        } catch (end) {
+          if (!(end instanceof Disconnected)) throw end;
+          this.#fell(end);
+          if (this.#refused) return;
+        } finally {
+          this.#goodSince = undefined;
+        }
+      }
+    }
+
+    #proved() {
+      this.#goodSince ??= now();
+      this.#hopeful = true;
+      this.announce();
+    }
+
+    /** @param {Disconnected} end */
+    #fell(end) {
+      const goodFor = this.#goodSince === undefined ? undefined : now() - this.#goodSince;
+      this.#goodSince = undefined;
+      this.#comeBackAt = now() + this.#ladder.fell(end, goodFor);
+      this.#refused = !end.comeBack;
+      this.#hopeful = goodFor === undefined && this.#ladder.hopeful && end.comeBack;
+      if (!this.#hopeful) for (const job of this.jobs) job.poll();
+      this.changed();
+    }
+
+    /** Tells the page which transport feeds it, when that changes. */
+    announce() {
+      const transport = this.#feeding();
+      if (transport === this.#transport) return;
+      this.#transport = transport;
+      globalThis.window?.dispatchEvent(new CustomEvent("immortus:transport", { detail: { transport } }));
+    }
+
+    #feeding() {
+      if (!this.#jobs.size) return "idle";
+      if (this.#goodSince !== undefined) return "websocket";
+      return this.jobs.some((job) => job.polled) ? "polling" : "connecting";
+    }
+  }
+
+  // ---- What verify and create return
+
+  /** Errors that nobody has to handle: asked for, or already told to a handler. */
+  const quiet = new WeakSet();
+
+  /** `promise`, but without an unhandledrejection event for quiet errors. @template T @param {Promise<T>} promise @returns {Promise<T>} */
+  function hushed(promise) {
+    const result = new Promise((resolve, reject) => {
+      promise.then(resolve, (error) => {
+        if (quiet.has(error)) result.catch(() => {});
+        reject(error);
+      });
+    });
+    return result;
+  }
+
+  /**
+   * Whether a handler is a promise's own resolve or reject, the language's only anonymous built-ins: then somebody awaits,
+   * and must not wait for ever after a stop.
+   * @param {Handler} handler
+   */
+  function isAwait(handler) {
+    return handler.name === "" && Function.prototype.toString.call(handler).endsWith("{ [native code] }");
+  }
+
+  /** One verify: its progress handlers, its end, its stop. */
+  class Tracking {
+    /** @type {Set<{ progress: Handler }>} */ #listeners = new Set();
+    /** @type {JobDocument | null} */ #latest = null;
+    /** @type {unknown} */ #stopped;
+    #told = false;
+    #leave = () => {};
+    /** @type {Handler} */ #resolve = () => {};
+    /** @type {Handler} */ #reject = () => {};
+
+    /** @param {Immortus.JobInfo | string | null | undefined} jobInfo @param {Immortus.Options} options */
+    constructor(jobInfo, options) {
+      /** @type {Promise<JobDocument>} */
+      this.ended = new Promise((resolve, reject) => {
+        this.#resolve = resolve;
+        this.#reject = reject;
+      });
+      const leave = page.subscribe(jobInfo, options, {
+        take: (document) => this.#take(document),
+        fail: (error) => this.#end(() => this.#reject(error)),
+      });
+      const forget = onAbort(options.signal, () => this.stop(options.signal?.reason));
+      this.#leave = () => (leave(), forget());
+      if (this.#stopped) this.#leave();
+    }
+
+    /** Calls `progress` with each document before the end, the latest one included. @param {Handler} progress */
+    listen(progress) {
+      const listener = { progress };
+      this.#listeners.add(listener);
+      const latest = this.#latest;
+      if (latest) queueMicrotask(() => this.#latest === latest && this.#call(listener, latest));
+    }
+
+    /** `handler`, which after a stop is not called; the promise rejects instead. @param {Handler | null | undefined} handler */
+    unlessStopped(handler) {
+      if (!handler) return handler;
+      return (/** @type {any} */ value) => {
+        if (this.#stopped && !isAwait(handler)) throw this.#stopped;
+        this.#told = true;
+        return handler(value);
+      };
+    }
+
+    /** @param {unknown} [reason] */
+    stop(reason = new DOMException("The job is no longer followed.", "AbortError")) {
+      if (this.#told || this.#stopped) return;
+      this.#stopped = reason;
+      if (reason instanceof Object) quiet.add(reason);
+      this.#end(() => this.#reject(reason));
+    }
+
+    /** @param {JobDocument} document */
+    #take(document) {
+      if (document.completed === true || document.state === "finished") return this.#end(() => this.#resolve(document));
+      if (isOver(document)) return this.#end(() => this.#reject(new JobError(document)));
+      this.#latest = document;
+      for (const listener of this.#listeners) this.#call(listener, document);
+    }
+
+    /** A handler that throws must not keep the others from being told. @param {{ progress: Handler }} listener @param {JobDocument} document */
+    #call(listener, document) {
+      try {
+        if (this.#listeners.has(listener)) listener.progress(document);
+      } catch (error) {
+        report(error);
+      }
+    }
+
+    /** @param {() => void} settle */
+    #end(settle) {
+      this.#listeners.clear();
+      this.#leave();
+      settle();
+    }
+  }
+
+  /** The end of a job as a promise that also tells progress and can be stopped. @implements {Immortus.Verification<any>} */
+  class Verification {
+    #promise;
+    #tracking;
+
+    /** @param {Promise<any>} promise @param {Tracking} tracking */
+    constructor(promise, tracking) {
+      this.#promise = hushed(promise);
+      this.#tracking = tracking;
+    }
+
+    /** @param {Handler | null} [done] @param {Handler | null} [failed] @param {Handler | null} [progress] @returns {any} */
+    then(done, failed, progress) {
+      if (progress) this.#tracking.listen(progress);
+      const settled = this.#promise.then(this.#tracking.unlessStopped(done), this.#tracking.unlessStopped(failed));
+      return new Verification(settled, this.#tracking);
+    }
+
+    /** @param {Handler | null} [failed] @returns {any} */
+    catch(failed) {
+      return new Verification(this.#promise.catch(failed), this.#tracking);
+    }
+
+    /** @param {(() => void) | null} [settled] @returns {any} */
+    finally(settled) {
+      return new Verification(this.#promise.finally(settled), this.#tracking);
+    }
+
+    stop() {
+      this.#tracking.stop();
+    }
+  }
+
+  /**
+   * The start of a job as a promise whose failure stays a failure once a handler of `.then(created, failed)` was told of it:
+   * the next step of a chain wants a job. `.catch()` recovers, as everywhere.
+   * @implements {Immortus.Creation<any>}
+   */
+  class Creation {
+    #promise;
+
+    /** @param {Promise<any>} promise */
+    constructor(promise) {
+      this.#promise = hushed(promise);
+    }
+
+    /** @param {Handler | null} [created] @param {Handler | null} [failed] @returns {any} */
+    then(created, failed) {
+      const told = (/** @type {unknown} */ error) => {
+        const value = failed?.(error);
+        if (failed && !(error instanceof CreateError)) return value;
+        if (failed) quiet.add(/** @type {CreateError} */ (error));
+        throw error;
+      };
+      return new Creation(this.#promise.then(created, told));
+    }
+
+    /** @param {Handler | null} [failed] @returns {any} */
+    catch(failed) {
+      return new Creation(this.#promise.catch(failed));
+    }
+
+    /** @param {(() => void) | null} [settled] @returns {any} */
+    finally(settled) {
+      return new Creation(this.#promise.finally(settled));
+    }
+  }
+
+  // ---- <immortus-job job-id="…" job-class="…">
+
+  /**
+   * Keeps what the server rendered inside it up to date: `<progress>` and the texts of `[data-immortus="message"]`,
+   * `"percentage"` and `"state"` (an attribute such as `data-running="…"` beside it translates). A `<script
+   * type="application/json">` inside may hold the document the page was rendered with.
+   */
+  class JobElement extends (globalThis.HTMLElement ?? class {}) {
+    static observedAttributes = ["job-id", "job-class"];
+
+    /** @type {(() => void) | null} */ #leave = null;
+    /** @type {Immortus.Mailbox}*/ 
+  }

@@ -31,6 +31,27 @@ def steps(count=5, pause=0.2):
 
 @shared_task
 @tracked
+def timed_steps(count=5, pause=0.2):
+    """Publishes how long the longest call of its job took."""
+    job, longest = current_job(), 0.0
+
+    def timed(call, *args, **kwargs):
+        nonlocal longest
+        began = time.monotonic()
+        result = call(*args, **kwargs)
+        longest = max(longest, time.monotonic() - began)
+        return result
+
+    timed(job.update, total=count)
+    for n in range(count):
+        timed(job.update, current=n + 1, message=f"Step {n}")
+        timed(job.set_meta, step=n)
+        time.sleep(pause)
+    job.set_meta(longest_call=longest)
+
+
+@shared_task
+@tracked
 def sleeper(seconds=30.0):
     time.sleep(seconds)
 

@@ -203,7 +203,7 @@ function start(url, data, title) {
   complain("");
   Immortus.create(url, data)
     .then(jobCreated, jobFailedToCreate)
-    .then((info) => info && follow(info, card));
+    .then((info) => follow(info, card));
 }
 
 function refollow() {

@@ -1,0 +1,420 @@
+"""What an event means for a job: the outcome table of the protocol, and what no order of events may break."""
+
+from __future__ import annotations
+
+from functools import reduce
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from immortus_channels.events import (
+    Cancelled,
+    CancelRequested,
+    Created,
+    Enqueued,
+    Event,
+    Failed,
+    Finished,
+    Origin,
+    Overdue,
+    Planned,
+    Refreshed,
+    Report,
+    Reported,
+    Requeued,
+    Retrying,
+    Started,
+    Touched,
+    Updated,
+)
+from immortus_channels.jobs import Job, State
+from immortus_channels.lifecycle import SECOND, Leases, apply
+
+ENQUEUED, RUNNING, RETRYING = State.ENQUEUED, State.RUNNING, State.RETRYING
+FINISHED, FAILED, CANCELLED, LOST = State.FINISHED, State.FAILED, State.CANCELLED, State.LOST
+T0 = 1_795_369_005_000_000
+LEASES = Leases()
+DAY = 86_400 * SECOND
+
+
+def about(kind: type[Event], run_id: str = "", **fields) -> Event:
+    """A fact about the one job of these tests."""
+    return kind(job_id="a", job_class="shop.tasks.resize", run_id=run_id, **fields)
+
+
+def sent(send_id: str = "s1", **fields) -> Enqueued:
+    return about(Enqueued, origin=Origin(send_id=send_id, owner="7", **fields))
+
+
+def started(run_id: str = "r1") -> Event:
+    return about(Started, run_id)
+
+
+def told(run_id: str = "r1", **fields) -> Event:
+    return about(Reported, run_id, report=Report(**fields))
+
+
+def after(*events: Event, job: Job | None = None, at: int = T0, every: int = SECOND) -> Job:
+    """The job after these events, one a second."""
+    for number, event in enumerate(events):
+        job = apply(job, event, now=at + number * every, leases=LEASES)
+    assert job is not None
+    return job
+
+
+def outcome(job: Job) -> tuple[State, str | None]:
+    return job.state, job.error and job.error.code
+
+
+# The outcome table
+
+
+@pytest.mark.parametrize(
+    ("last", "state", "code"),
+    [
+        (about(Finished, "r1"), FINISHED, None),
+        (about(Failed, "r1", code="not_an_image", message="No."), FAILED, "not_an_image"),
+        (about(Failed, "r1"), FAILED, "error"),
+        (about(Failed, "r1", code="time_limit"), FAILED, "time_limit"),
+        (about(Failed, "r1", code="worker_lost"), FAILED, "worker_lost"),
+        (about(Failed, code="rejected"), FAILED, "rejected"),
+        (about(Retrying, "r1"), RETRYING, None),
+        (about(Requeued, "r1"), ENQUEUED, None),
+        (about(Cancelled, "r1"), CANCELLED, "cancelled"),
+        (about(Cancelled, code="expired"), CANCELLED, "expired"),
+        (about(Cancelled, code="upstream"), CANCELLED, "upstream"),
+    ],
+)
+def test_what_happened_to_the_task_decides_state_and_code(last, state, code):
+    job = after(sent(), started(), last)
+    assert outcome(job) == (state, code)
+    assert (job.finished_at is not None) is job.is_over is state.is_over
+    assert job.lease_until is None or not job.is_over
+
+
+@pytest.mark.parametrize("code", ["unknown_task", "not_sent"])
+def test_a_job_that_never_ran_can_fail(code):
+    assert outcome(after(sent(), about(Failed, code=code))) == (FAILED, code)
+
+
+def test_a_job_goes_from_enqueued_to_running_to_finished():
+    waiting = after(sent())
+    assert outcome(waiting) == (ENQUEUED, None)
+    assert (waiting.enqueued_at, waiting.event, waiting.owner) == (T0, "job_enqueued", "7")
+    running = after(started(), job=waiting, at=T0 + 5)
+    assert (running.state, running.started_at, running.event) == (RUNNING, T0 + 5, "job_started")
+    finished = after(about(Finished, "r1"), job=running, at=T0 + 9)
+    assert (finished.state, finished.finished_at, finished.event) == (FINISHED, T0 + 9, "job_finished")
+    assert finished.attempt == 1
+
+
+def test_the_end_of_a_run_carries_everything_the_run_has_said():
+    report = Report(step=1, current=3, total=10, message="Filtering", meta={"miles": 2}, result={"url": "/x"})
+    job = after(sent(), started(), about(Failed, "r1", report=report))
+    assert (job.current, job.total, job.message, job.meta, job.result) == (3, 10, "Filtering", {"miles": 2}, {"url": "/x"})
+
+
+def test_a_job_that_returned_although_it_was_asked_to_stop_is_finished():
+    assert outcome(after(sent(), started(), about(CancelRequested), about(Finished, "r1"))) == (FINISHED, None)
+
+
+# Out of order, late and twice
+
+
+def test_started_before_enqueued_is_running_with_the_senders_knowledge():
+    job = after(started(), sent())
+    assert job.state is RUNNING
+    assert job.attempt == 1
+
+
+def test_an_event_that_comes_first_makes_the_record():
+    job = after(about(Finished, "r1", origin=Origin(send_id="s1", owner="7")))
+    assert (job.state, job.owner, job.staff_only, job.attempt) == (FINISHED, "7", False, 1)
+
+
+def test_a_record_whose_owner_nobody_told_is_for_staff_only_until_somebody_does():
+    job = after(started())
+    assert job.staff_only
+    known = after(sent(), job=job)
+    assert (known.owner, known.staff_only) == ("7", False)
+
+
+@pytest.mark.parametrize("kind", [CancelRequested, Overdue, Refreshed, Touched, Updated])
+def test_what_proves_no_job_makes_no_record(kind):
+    assert apply(None, about(kind), now=T0) is None
+
+
+@pytest.mark.parametrize(
+    "again", [sent(), started(), about(Failed, "r1"), about(Finished, "r1")], ids=lambda event: type(event).__name__
+)
+def test_a_fact_that_is_told_twice_changes_nothing_the_second_time(again):
+    job = after(sent(), started(), about(Failed, "r1", code="first"))
+    assert apply(job, again, now=T0 + DAY) is job
+
+
+def test_of_two_ends_the_first_counts():
+    assert outcome(after(sent(), started(), about(Finished, "r1"), about(Failed, "r1"))) == (FINISHED, None)
+    assert outcome(after(sent(), started(), about(Failed, "r1"), about(Failed, code="worker_lost"))) == (FAILED, "error")
+
+
+@pytest.mark.parametrize("run_id", ["r1", ""])
+@pytest.mark.parametrize("kind", [Reported, Retrying, Requeued, Cancelled, Finished])
+def test_nothing_late_moves_a_job_that_is_over(kind, run_id):
+    job = after(sent(), started(), about(Failed, "r1"))
+    assert apply(job, about(kind, run_id, report=Report(current=9)), now=T0 + DAY) is job
+
+
+def test_progress_that_overtook_older_progress_stays():
+    job = after(sent(), started(), told(step=1, current=5, total=10), told(step=1, current=3, total=10))
+    assert job.current == 5
+
+
+def test_a_new_step_begins_where_it_says_and_late_progress_of_the_old_one_is_ignored():
+    job = after(started(), told(step=1, current=9, total=10), told(step=2, current=1, total=4), told(step=1, current=10))
+    assert (job.current, job.total) == (1, 4)
+
+
+# Runs and attempts
+
+
+def test_a_retry_is_the_next_attempt_and_begins_anew():
+    job = after(sent(), started(), told(step=1, current=5, total=10, message="x"), about(Retrying, "r1", eta=T0 + DAY))
+    assert (job.state, job.attempt, job.current, job.lease_until) == (RETRYING, 1, 5, T0 + DAY + LEASES.waiting)
+    again = after(started("r2"), job=job, at=T0 + DAY)
+    assert (again.state, again.attempt, again.current, again.total, again.message) == (RUNNING, 2, 0, None, "")
+
+
+def test_the_next_attempt_may_start_before_the_retry_is_told():
+    job = after(sent(), started("r1"), started("r2"), about(Retrying, "r1"))
+    assert (job.state, job.attempt) == (RUNNING, 2)
+
+
+def test_a_redelivered_job_is_the_next_attempt():
+    job = after(sent(), started("r1"), started("r2"))
+    assert (job.state, job.attempt, job.lease_holder) == (RUNNING, 2, "r2")
+
+
+@pytest.mark.parametrize("kind", [Started, Reported, Finished, Failed, Retrying, Requeued])
+def test_of_two_runs_that_overlap_the_older_is_refused(kind):
+    job = after(sent(), started("r1"), started("r2"))
+    assert apply(job, about(kind, "r1", report=Report(current=5)), now=T0 + DAY) is job
+
+
+def test_a_run_whose_start_was_lost_begins_with_whatever_is_heard_of_it():
+    job = after(sent(), told("r1", current=4))
+    assert (job.state, job.current, job.attempt, job.lease_holder) == (RUNNING, 4, 1, "r1")
+
+
+def test_sending_a_job_again_that_is_over_starts_a_new_life():
+    old = after(sent(), started(), told(step=1, current=5, total=9, meta={"miles": 1}), about(Failed, "r1"))
+    new = after(sent("s2"), job=old, at=T0 + DAY)
+    assert outcome(new) == (ENQUEUED, None)
+    assert (new.attempt, new.current, new.total, new.meta, new.finished_at) == (2, 0, None, {}, None)
+    assert new.version > old.version
+    for late in (sent("s1"), started("r1"), about(Finished, "r1")):
+        assert apply(new, late, now=T0 + DAY) is new
+
+
+def test_sending_a_job_again_that_is_not_over_changes_nothing():
+    job = after(sent(), started())
+    assert apply(job, sent("s2"), now=T0 + DAY) is job
+
+
+# Cancelling
+
+
+def test_a_job_that_waits_is_cancelled_on_the_spot_and_its_start_is_refused():
+    job = after(sent(), about(CancelRequested))
+    assert outcome(job) == (CANCELLED, "cancelled")
+    assert job.cancel_requested
+    assert apply(job, started(), now=T0 + DAY) is job
+
+
+def test_a_running_job_is_asked_and_keeps_running():
+    job = after(sent(), started(), about(CancelRequested))
+    assert (job.state, job.cancel_requested, job.event) == (RUNNING, True, "cancel_requested")
+    assert apply(job, about(CancelRequested), now=T0 + DAY) is job
+
+
+@pytest.mark.parametrize("kind", [Retrying, Requeued])
+def test_a_job_that_was_asked_to_stop_is_not_run_again(kind):
+    assert outcome(after(sent(), started(), about(CancelRequested), about(kind, "r1"))) == (CANCELLED, "cancelled")
+
+
+def test_a_cancelled_job_that_runs_all_the_same_is_shown_as_it_is():
+    job = after(sent(), about(CancelRequested), told("r1", current=3))
+    assert (job.state, job.current, job.attempt) == (RUNNING, 3, 2)
+
+
+def test_a_job_that_is_over_cannot_be_cancelled():
+    job = after(sent(), started(), about(Finished, "r1"))
+    assert apply(job, about(CancelRequested), now=T0 + DAY) is job
+
+
+# Silence
+
+
+def test_a_message_that_was_never_sent_fails():
+    assert outcome(after(sent(), about(Overdue), every=LEASES.sending)) == (FAILED, "not_sent")
+
+
+def test_a_silent_run_is_stalled_then_lost():
+    job = after(sent(), started())
+    stalled = after(about(Overdue), job=job, at=job.lease_until)
+    assert (stalled.state, stalled.stalled, stalled.event) == (RUNNING, True, "stalled")
+    assert apply(stalled, about(Overdue), now=stalled.lease_until - 1) is stalled
+    lost = after(about(Overdue), job=stalled, at=stalled.lease_until)
+    assert outcome(lost) == (LOST, "lost")
+
+
+def test_a_run_that_is_heard_of_is_stalled_no_more():
+    job = after(sent(), started())
+    stalled = after(about(Overdue), job=job, at=job.lease_until)
+    heard = after(told(), job=stalled, at=stalled.lease_until)
+    assert not heard.stalled
+    assert heard.lease_until == stalled.lease_until + LEASES.running
+
+
+def test_a_lost_job_is_revived_by_its_own_run_and_by_no_older_one():
+    job = after(sent(), started("r1"), started("r2"))
+    stalled = after(about(Overdue), job=job, at=job.lease_until)
+    lost = after(about(Overdue), job=stalled, at=stalled.lease_until)
+    assert apply(lost, told("r1"), now=T0 + DAY) is lost
+    alive = after(told("r2", current=1), job=lost, at=T0 + DAY)
+    assert outcome(alive) == (RUNNING, None)
+    assert (alive.attempt, alive.finished_at, alive.lease_until) == (2, None, T0 + DAY + LEASES.running)
+    assert outcome(after(about(Finished, "r2"), job=lost, at=T0 + DAY)) == (FINISHED, None)
+
+
+@pytest.mark.parametrize("kind", [Retrying, Requeued])
+def test_a_job_that_waits_a_day_past_its_time_is_lost(kind):
+    job = after(sent(), started(), about(kind, "r1"))
+    assert apply(job, about(Overdue), now=job.lease_until - 1) is job
+    assert outcome(after(about(Overdue), job=job, at=job.lease_until)) == (LOST, "lost")
+
+
+def test_a_job_without_a_lease_is_never_overdue():
+    for job in (after(about(Created)), after(about(Planned)), after(started(), about(Finished, "r1", completed=False))):
+        assert apply(job, about(Overdue), now=T0 + 1000 * DAY) is job
+
+
+# From outside
+
+
+def test_a_strategy_that_says_not_completed_keeps_the_job_running_until_it_says_so():
+    job = after(sent(), started(), about(Finished, "r1", completed=False))
+    assert (job.state, job.lease_until) == (RUNNING, None)
+    assert outcome(after(about(Refreshed, completed=True), job=job)) == (FINISHED, None)
+
+
+def test_what_is_set_from_outside_is_progress_too():
+    job = after(sent(), started(), about(Updated, total=10), about(Updated, advance=2), about(Updated, advance=1))
+    assert (job.current, job.total) == (3, 10)
+    assert after(about(Updated, current=1), job=job).current == 3
+    assert after(about(Updated, advance=-2), job=job).current == 3
+
+
+def test_a_touch_makes_a_job_newer_and_nothing_else():
+    job = after(sent())
+    touched = after(about(Touched), job=job, at=0)
+    assert touched.version == job.version + 1
+    assert touched.document | {"version": 0} == job.document | {"version": 0}
+
+
+def test_versions_follow_the_stores_clock_and_rise_when_it_stands_still():
+    job = after(sent(), at=T0)
+    assert job.version == T0
+    assert after(started(), job=job, at=T0 - DAY).version == T0 + 1
+
+
+# Whatever comes, in whatever order
+
+
+runs = st.sampled_from(["", "r1", "r2", "r3"])
+origins = st.none() | st.builds(
+    Origin, send_id=st.sampled_from(["", "s1", "s2"]), owner=st.sampled_from([None, "7"]), handler=st.just("h")
+)
+counts = st.none() | st.integers(-2, 20) | st.floats(0, 20)
+reports = st.none() | st.builds(
+    Report,
+    step=st.integers(0, 3),
+    current=st.integers(0, 20),
+    total=st.none() | st.integers(0, 20),
+    percentage=st.none() | st.floats(0, 100),
+    message=st.sampled_from(["", "x"]),
+    meta=st.dictionaries(st.sampled_from(["miles", "percentage"]), st.integers(0, 9), max_size=1),
+)
+of_job = {"job_id": st.just("a"), "run_id": runs, "origin": origins, "report": reports}
+etas = st.none() | st.integers(T0, T0 + DAY)
+events = st.one_of(
+    *(st.builds(kind, **of_job) for kind in (Started, Reported, Requeued, Failed, Cancelled)),
+    st.builds(Finished, completed=st.booleans(), **of_job),
+    st.builds(Retrying, eta=etas, **of_job),
+    *(st.builds(kind, job_id=st.just("a"), origin=origins) for kind in (Enqueued, Planned, Created)),
+    *(st.builds(kind, job_id=st.just("a")) for kind in (CancelRequested, Overdue, Touched)),
+    st.builds(Refreshed, job_id=st.just("a"), completed=st.none() | st.booleans()),
+    st.builds(Updated, job_id=st.just("a"), current=counts, advance=counts, total=st.none() | st.integers(0, 9)),
+)
+waits = st.sampled_from([-SECOND, 0, 1, SECOND, 20 * SECOND, 50 * SECOND, 2 * DAY])
+histories = st.lists(st.tuples(events, waits), min_size=1, max_size=12)
+
+
+def changes(history: list[tuple[Event, int]]) -> list[tuple[Job, Job]]:
+    """Each change of a job in the course of its history: the job before and after."""
+    found: list[tuple[Job, Job]] = []
+    job, now = None, T0
+    for event, wait in history:
+        now += wait
+        later = apply(job, event, now=now, leases=LEASES)
+        if job is not None and later is not None and later is not job:
+            found.append((job, later))
+        job = later
+    return found
+
+
+@given(histories)
+@settings(max_examples=400, deadline=None)
+def test_a_job_that_is_over_stays_so_within_its_attempt_unless_it_was_only_believed_lost(history):
+    for before, later in changes(history):
+        if before.is_over and before.state is not LOST and before.attempt == later.attempt:
+            assert later.state is before.state
+            assert later.error == before.error
+            assert later.finished_at == before.finished_at
+
+
+@given(histories)
+@settings(max_examples=400, deadline=None)
+def test_every_change_raises_the_version_and_no_attempt_comes_back(history):
+    for before, later in changes(history):
+        assert later.version > before.version
+        assert later.attempt - before.attempt in (0, 1)
+
+
+@given(histories)
+@settings(max_examples=400, deadline=None)
+def test_current_never_moves_back_within_an_attempt_and_step(history):
+    for before, later in changes(history):
+        if (before.attempt, before.step) == (later.attempt, later.step):
+            assert later.current >= before.current
+
+
+@given(histories)
+@settings(max_examples=400, deadline=None)
+def test_what_a_job_is_and_what_it_says_of_itself_agree(history):
+    for _, job in changes(history):
+        assert job.is_over is (job.finished_at is not None)
+        assert (job.error is not None) is (job.state in (FAILED, CANCELLED, LOST))
+        assert not (job.is_over and (job.lease_until is not None or job.stalled or job.lease_holder))
+        assert Job.from_record(job.to_record()) == job
+        assert Job.from_record(job.to_record()).text == job.text
+
+
+@given(histories, st.data())
+@settings(max_examples=200, deadline=None)
+def test_an_event_applied_twice_is_as_good_as_once(history, data):
+    job = reduce(lambda job, step: apply(job, step[0], now=T0, leases=LEASES), history, None)
+    event = data.draw(events)
+    assume(not isinstance(event, Touched | Updated))
+    once = apply(job, event, now=T0, leases=LEASES)
+    assert apply(once, event, now=T0, leases=LEASES) is once
