@@ -112,7 +112,13 @@ def test_a_job_goes_from_enqueued_to_running_to_finished():
 def test_the_end_of_a_run_carries_everything_the_run_has_said():
     report = Report(step=1, current=3, total=10, message="Filtering", meta={"miles": 2}, result={"url": "/x"})
     job = after(sent(), started(), about(Failed, "r1", report=report))
-    assert (job.current, job.total, job.message, job.meta, job.result) == (3, 10, "Filtering", {"miles": 2}, {"url": "/x"})
+    assert (job.current, job.total, job.message, job.meta, job.result) == (
+        3,
+        10,
+        "Filtering",
+        {"miles": 2},
+        {"url": "/x"},
+    )
 
 
 def test_a_job_that_returned_although_it_was_asked_to_stop_is_finished():
@@ -155,7 +161,10 @@ def test_a_fact_that_is_told_twice_changes_nothing_the_second_time(again):
 
 def test_of_two_ends_the_first_counts():
     assert outcome(after(sent(), started(), about(Finished, "r1"), about(Failed, "r1"))) == (FINISHED, None)
-    assert outcome(after(sent(), started(), about(Failed, "r1"), about(Failed, code="worker_lost"))) == (FAILED, "error")
+    assert outcome(after(sent(), started(), about(Failed, "r1"), about(Failed, code="worker_lost"))) == (
+        FAILED,
+        "error",
+    )
 
 
 @pytest.mark.parametrize("run_id", ["r1", ""])
@@ -171,7 +180,9 @@ def test_progress_that_overtook_older_progress_stays():
 
 
 def test_a_new_step_begins_where_it_says_and_late_progress_of_the_old_one_is_ignored():
-    job = after(started(), told(step=1, current=9, total=10), told(step=2, current=1, total=4), told(step=1, current=10))
+    job = after(
+        started(), told(step=1, current=9, total=10), told(step=2, current=1, total=4), told(step=1, current=10)
+    )
     assert (job.current, job.total) == (1, 4)
 
 

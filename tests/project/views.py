@@ -27,7 +27,7 @@ def start(request, name):
 def start_in_transaction(request, name):
     seconds, rolled_back = float(request.GET.get("seconds", 1)), "rollback" in request.GET
     with transaction.atomic():
-        result = getattr(tasks, name).delay()
+        result = getattr(tasks, name).apply_async(task_id=request.GET.get("task_id"))
         time.sleep(seconds)
         if rolled_back:
             transaction.set_rollback(True)

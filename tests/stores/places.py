@@ -42,6 +42,7 @@ def count_up(place: Place, job_id: str, times: int) -> list[int]:
 
 def one_more(store: Any, job_id: str) -> int:
     """Add one to the job's count; its new version."""
+
     def change(job: Any, now: int) -> Any:
         return replace(job, current=job.current + 1, version=max(job.version + 1, now))
 

@@ -131,9 +131,7 @@ def test_ids_that_differ_in_case_are_different_jobs(store, put):
 def test_positions_say_version_and_lease_of_a_thousand_jobs(store, put):
     known = [put(store, f"job-{i}", lease_until=i or None) for i in range(3)]
     positions = store.positions([f"job-{i}" for i in range(1000)])
-    assert positions.of == {
-        job.job_id: Position(version=job.version, lease_until=job.lease_until) for job in known
-    }
+    assert positions.of == {job.job_id: Position(version=job.version, lease_until=job.lease_until) for job in known}
 
 
 # Two at once

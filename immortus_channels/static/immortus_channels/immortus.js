@@ -44,6 +44,7 @@
   const PROBE = { first: 60_000, longest: 15 * 60_000 };
   const PING_GRACE = 10_000;
   const WAKE_TIMEOUT = 2_000;
+  const SLEEP = 5_000; // a clock that jumped this far: the machine slept
   const LINGER = 1_000;
 
   const settings = {
@@ -116,7 +117,7 @@
     const response = await post(settings.prefix + path);
     const body = await readBody(response);
     if (!response.ok || !isDocument(body)) throw refusal(id, response, body);
-    page.receiveFor(id, body);
+    page.receive(id, body);
     return body;
   }
 
@@ -195,20 +196,23 @@
     return Math.min(20_000, 500 + Math.random() * Math.min(20_000, 500 * 2 ** attempt));
   }
 
-  /** @param {AbortSignal | undefined} signal @param {() => void} listener */
+  /** Calls the listener when the signal aborts, or has; until the returned function is called. @param {AbortSignal | undefined} signal @param {() => void} listener */
   function onAbort(signal, listener) {
     if (signal?.aborted) listener();
-    else signal?.addEventListener("abort", listener, { once: true });
+    signal?.addEventListener("abort", listener, { once: true });
+    return () => signal?.removeEventListener("abort", listener);
   }
 
-  /** Resolves after `ms`, or at once when `signal` aborts. @param {number} ms @param {AbortSignal} signal */
-  function sleep(ms, signal) {
-    return /** @type {Promise<void>} */ (
-      new Promise((resolve) => {
-        const timer = setTimeout(resolve, timerSafe(ms));
-        onAbort(signal, () => (clearTimeout(timer), resolve()));
-      })
-    );
+  /** Waits for `ms`; shorter when `signal` aborts or `bell` rings "wake". @param {number} ms @param {AbortSignal} signal @param {EventTarget} [bell] */
+  async function sleep(ms, signal, bell) {
+    const over = new AbortController();
+    const end = () => over.abort();
+    const timer = setTimeout(end, timerSafe(ms));
+    const forget = onAbort(signal, end);
+    bell?.addEventListener("wake", end, { signal: over.signal });
+    await new Promise((resolve) => onAbort(over.signal, () => resolve(undefined)));
+    clearTimeout(timer);
+    forget();
   }
 
   /** @param {unknown} error */
@@ -294,6 +298,19 @@
     return /^[\w.~:@-]+$/.test(text) && !text.startsWith(".") && !text.endsWith(".");
   }
 
+  /** @param {string} id @param {string} [url] */
+  const keyOf = (id, url) => (url === undefined ? `job ${id}` : `url ${url}`);
+
+  /** @param {JobDocument} document @param {string | undefined} wanted */
+  function wrongJobClass({ job_id, job_class }, wanted) {
+    return JobError.of(job_id, "wrong_job_class", `The job ${job_id} is of the class ${job_class}, not ${wanted}.`);
+  }
+
+  /** @param {string} id */
+  function noWebSocket(id) {
+    return JobError.of(id, "no_websocket", `There is no WebSocket to follow the job ${id} with, and its options allow no polling.`);
+  }
+
   /** What the page knows of one job, and who wants to know it. */
   class Job {
     /** @type {JobDocument | null} */ held = null;
@@ -343,8 +360,7 @@
 
     /** When to ask for it over HTTP: the first time at once, beside the socket. */
     get readyAt() {
-      if (this.pushed ? this.asked : this.asking) return Infinity;
-      if (this.asking || !this.mayPoll) return Infinity;
+      if (this.pushed || this.asking || !this.mayPoll) return Infinity;
       return Math.max(this.due, this.notBefore, this.asked ? this.patience : 0);
     }
 
@@ -355,17 +371,43 @@
       this.patience = patience;
     }
 
+    /** No socket serves it (any more). */
+    poll() {
+      if (this.pushed) this.due = 0;
+      this.pushed = false;
+      this.patience = 0;
+    }
+
+    /** Asked and answered, or not; the next request may follow after this. @param {TryLater | void} failure */
+    rest(failure) {
+      this.asking = false;
+      this.failures = failure ? this.failures + 1 : 0;
+      this.due = now() + (failure ? backoff(this.failures - 1) : this.interval);
+      this.notBefore = failure ? now() + failure.after : 0;
+    }
+
     /** @param {Answer} answer */
     receive(answer) {
       if (answer instanceof JobError && answer.error.code === "unknown_job" && this.#mayAppear()) return;
-      if (answer instanceof Error) return this.#fail(answer);
+      if (answer instanceof Error) return this.subscribers.forEach((subscriber) => subscriber.fail(answer));
       this.unknownSince = undefined;
-      if (answer && this.#isNews(answer)) this.#tell((this.held = answer));
+      if (!answer || !this.#isNews(answer)) return;
+      this.held = answer;
+      this.tell(answer, this.subscribers);
     }
 
-    /** @param {Error} error */
-    #fail(error) {
-      for (const subscriber of this.subscribers) subscriber.fail(error);
+    /** @param {JobDocument} document @param {Iterable<Subscriber>} subscribers */
+    tell(document, subscribers) {
+      for (const subscriber of [...subscribers]) {
+        if (!this.subscribers.has(subscriber)) continue; // a handler of another stopped it
+        if (this.#isOfClass(document, subscriber.jobClass)) subscriber.take(document);
+        else subscriber.fail(wrongJobClass(document, subscriber.jobClass));
+      }
+    }
+
+    /** @param {JobDocument} document @param {string | undefined} jobClass */
+    #isOfClass(document, jobClass) {
+      return this.url !== undefined || !jobClass || !document.job_class || document.job_class === jobClass;
     }
 
     /** An answer of a custom verify has no version: each is news. @param {JobDocument} document */
@@ -373,24 +415,12 @@
       return this.url !== undefined || !this.held || document.version > this.held.version;
     }
 
-    /** @param {JobDocument} document */
-    #tell(document) {
-      for (const subscriber of [...this.subscribers]) if (this.subscribers.has(subscriber)) tell(subscriber, document);
-    }
-
-    /** The web process may be ahead of the store, and a store may fail over: an unknown job is given time to appear. */
+    /** A request may overtake the store, and a store may fail over: an unknown job is given time to appear. */
     #mayAppear() {
       this.unknownSince ??= now();
       this.patience = 0;
       return now() - this.unknownSince < (this.held ? UNKNOWN_GRACE.seen : UNKNOWN_GRACE.neverSeen);
     }
-  }
-
-  /** @param {Subscriber} subscriber @param {JobDocument} document */
-  function tell(subscriber, document) {
-    if (!subscriber.jobClass || !document.job_class || document.job_class === subscriber.jobClass) return subscriber.take(document);
-    const message = `The job ${document.job_id} is a ${document.job_class}, not a ${subscriber.jobClass}.`;
-    subscriber.fail(JobError.of(document.job_id, "wrong_job_class", message));
   }
 
   // ---- HTTP
@@ -548,7 +578,7 @@
 
   /** An answer that is not what was asked for, as an error. @param {string} id @param {Response} response @param {any} body */
   function refusal(id, response, body) {
-    if (isDocument(body)) return new JobError({ error: { code: "not_cancellable" } , ...body });
+    if (isDocument(body)) return new JobError(body);
     if (body?.error?.code) return new JobError({ job_id: id, ...body });
     const { status } = response;
     const html = typeof body === "string" && (/html/.test(response.headers.get("Content-Type") ?? "") || /^\s*</.test(body));
@@ -739,7 +769,10 @@
     #sync() {
       const wanted = this.#page.jobs.filter((job) => job.maySocket);
       for (const job of this.#watched) {
-        if (!wanted.includes(job) && this.#watched.delete(job)) this.#send({ type: "unwatch", job_id: job.id });
+        if (wanted.includes(job)) continue;
+        this.#watched.delete(job);
+        this.#send({ type: "unwatch", job_id: job.id });
+        job.poll();
       }
       for (const job of wanted) {
         if (this.#watched.has(job) || this.#watched.size >= this.#limit) continue;
@@ -858,8 +891,9 @@
      * Follows a job until the returned function is called; the listener is never called before this returns.
      * @param {Immortus.JobInfo | string | null | undefined} jobInfo @param {Immortus.Options} options
      * @param {Pick<Subscriber, "take" | "fail">} listener
+     * @param {JobDocument | null} [known] what the page has of it already
      */
-    subscribe(jobInfo, { polling, transport = "auto" }, listener) {
+    subscribe(jobInfo, { polling, transport = "auto" }, listener, known) {
       let info;
       try {
         info = identify(jobInfo);
@@ -871,7 +905,8 @@
       const subscriber = { ...listener, transport, jobClass: info.jobClass, interval: wait > 0 ? wait : DEFAULT_INTERVAL };
       const job = this.#join(info, subscriber);
       const { held } = job;
-      if (held) queueMicrotask(() => job.held === held && job.subscribers.has(subscriber) && job.tell(subscriber, held));
+      if (held) queueMicrotask(() => job.held === held && job.tell(held, [subscriber]));
+      if (known) queueMicrotask(() => job.receive(known));
       this.changed();
       return () => this.#leave(job, subscriber);
     }
@@ -968,7 +1003,7 @@
         const address = socketAddress();
         if (signal.aborted || !address) return;
         try {
-          for await (const [job, answer] of webSocket(address, this, signal)) {
+          for await (const [job, answer] of new Connection(address, this).answers(signal)) {
             if (!(answer instanceof Error)) this.#proved();
             job.receive(answer);
           }
@@ -978,6 +1013,7 @@
           if (this.#refused) return;
         } finally {
           this.#goodSince = undefined;
+          for (const job of this.jobs) if (job.pushed) job.poll();
         }
       }
     }
@@ -1046,6 +1082,7 @@
     /** @type {unknown} */ #stopped;
     #told = false;
     #leave = () => {};
+    #forget = () => {};
     /** @type {Handler} */ #resolve = () => {};
     /** @type {Handler} */ #reject = () => {};
 
@@ -1056,13 +1093,11 @@
         this.#resolve = resolve;
         this.#reject = reject;
       });
-      const leave = page.subscribe(jobInfo, options, {
+      this.#leave = page.subscribe(jobInfo, options, {
         take: (document) => this.#take(document),
         fail: (error) => this.#end(() => this.#reject(error)),
       });
-      const forget = onAbort(options.signal, () => this.stop(options.signal?.reason));
-      this.#leave = () => (leave(), forget());
-      if (this.#stopped) this.#leave();
+      this.#forget = onAbort(options.signal, () => this.#abort(options.signal?.reason));
     }
 
     /** Calls `progress` with each document before the end, the latest one included. @param {Handler} progress */
@@ -1108,10 +1143,17 @@
       }
     }
 
+    /** An AbortError is a stop; another reason, such as a TimeoutError, is a failure to tell. @param {any} reason */
+    #abort(reason) {
+      if (reason?.name === "AbortError") this.stop(reason);
+      else this.#end(() => this.#reject(reason));
+    }
+
     /** @param {() => void} settle */
     #end(settle) {
       this.#listeners.clear();
       this.#leave();
+      this.#forget();
       settle();
     }
   }
@@ -1195,5 +1237,104 @@
     static observedAttributes = ["job-id", "job-class"];
 
     /** @type {(() => void) | null} */ #leave = null;
-    /** @type {Immortus.Mailbox}*/ 
+    #shown = 0;
+
+    connectedCallback() {
+      // While the page is still being parsed the children are not there yet.
+      if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", () => this.#follow(), { once: true });
+      else this.#follow();
+    }
+
+    /** An element that is only moved within the page goes on. */
+    disconnectedCallback() {
+      queueMicrotask(() => this.isConnected || this.#stop());
+    }
+
+    /** @param {string} _name @param {string | null} before @param {string | null} after */
+    attributeChangedCallback(_name, before, after) {
+      if (before === after || !this.#leave) return;
+      this.#stop();
+      this.#shown = 0;
+      this.#follow();
+    }
+
+    #follow() {
+      if (this.#leave || !this.isConnected) return;
+      const info = { job_id: this.getAttribute("job-id") ?? "", job_class: this.getAttribute("job-class") ?? undefined };
+      this.removeAttribute("error");
+      this.setAttribute("aria-busy", "true");
+      this.#leave = page.subscribe(info, {}, { take: (job) => this.#take(job), fail: (error) => this.#fail(error) }, this.#rendered(info.job_id));
+    }
+
+    #stop() {
+      this.#leave?.();
+      this.#leave = null;
+    }
+
+    /** The document that the page was rendered with, when it has one. @param {string} id @returns {JobDocument | null} */
+    #rendered(id) {
+      const rendered = parseFrame(this.querySelector('script[type="application/json"]')?.textContent);
+      return isDocument(rendered) && rendered.job_id === id ? rendered : null;
+    }
+
+    /** @param {JobDocument} job */
+    #take(job) {
+      if (job.version <= this.#shown) return;
+      this.#shown = job.version;
+      if (isOver(job) && job.state !== "lost") this.#stop();
+      this.#show(job);
+      this.#tell(!isOver(job) ? "progress" : job.state === "finished" ? "done" : "failed", job);
+    }
+
+    /** @param {Error} error */
+    #fail(error) {
+      const { document } = /** @type {JobError} */ (error);
+      this.#stop();
+      this.setAttribute("error", document.error.code);
+      this.setAttribute("aria-busy", "false");
+      this.#write("message", error.message);
+      this.#tell("failed", document);
+    }
+
+    /** @param {JobDocument} job */
+    #show(job) {
+      this.setAttribute("state", job.state);
+      this.setAttribute("aria-busy", String(!isOver(job)));
+      this.#write("message", job.error?.message ?? job.message ?? "");
+      this.#write("percentage", job.percentage === null ? "" : `${job.percentage}%`);
+      this.#write("state", job.state);
+      const bar = this.querySelector("progress");
+      if (!bar) return;
+      if (job.percentage !== null) bar.value = job.percentage;
+      else if (isOver(job)) bar.value = bar.value; // an indeterminate bar would keep moving
+      else bar.removeAttribute("value");
+    }
+
+    /** Screen readers speak what is written: only changes are. @param {string} part @param {string} text */
+    #write(part, text) {
+      for (const element of /** @type {NodeListOf<HTMLElement>} */ (this.querySelectorAll(`[data-immortus="${part}"]`))) {
+        const words = part === "state" ? (element.dataset[text] ?? text) : text;
+        if (element.textContent !== words) element.textContent = words;
+      }
+    }
+
+    /** @param {string} event @param {object} detail */
+    #tell(event, detail) {
+      this.dispatchEvent(new CustomEvent(`immortus:${event}`, { bubbles: true, detail }));
+    }
   }
+
+  // ---- The page it is loaded in
+
+  const page = new Page();
+
+  globalThis.Immortus = { configure, create, verify, watch, cancel };
+  configureFromTag();
+
+  globalThis.window?.addEventListener("online", () => page.wake());
+  globalThis.window?.addEventListener("pagehide", () => page.hide());
+  globalThis.window?.addEventListener("pageshow", ({ persisted }) => persisted && page.show());
+  globalThis.document?.addEventListener("visibilitychange", () => document.hidden || page.wake());
+
+  if (globalThis.customElements && !customElements.get("immortus-job")) customElements.define("immortus-job", JobElement);
+})();

@@ -10,6 +10,7 @@ import time
 
 from celery import shared_task
 from celery.exceptions import Ignore, Reject
+from django.db import transaction
 
 from immortus_channels import JobFailed, current_job, tracked
 from immortus_channels.celery import TrackedTask
@@ -188,6 +189,15 @@ def own_table(self, pause=0.1):
         time.sleep(pause)
 
 
+
+
+@shared_task
+@tracked
+def in_own_transaction():
+    with transaction.atomic():
+        for _ in current_job().track(range(5)):
+            time.sleep(0.3)
+        raise RuntimeError
 
 
 @shared_task

@@ -1,0 +1,104 @@
+/** The browser client of immortus-channels: `immortus.js` sets the global `Immortus`. */
+
+declare var Immortus: Immortus.Client;
+
+declare namespace Immortus {
+  type State = "enqueued" | "running" | "retrying" | "finished" | "failed" | "cancelled" | "lost";
+  type Transport = "websocket" | "polling" | "connecting" | "idle";
+
+  /** A job as the server tells it. A custom verify need only have `completed`. */
+  interface JobDocument {
+    readonly job_id: string;
+    readonly job_class: string;
+    readonly state: State;
+    readonly completed: boolean;
+    readonly version: number;
+    readonly attempt: number;
+    readonly current: number;
+    readonly total: number | null;
+    readonly percentage: number | null;
+    readonly message: string;
+    readonly error: { readonly code: string; readonly message: string } | null;
+    readonly result: unknown;
+    readonly cancel_requested: boolean;
+    readonly stalled: boolean;
+    readonly enqueued_at: string | null;
+    readonly started_at: string | null;
+    readonly finished_at: string | null;
+    /** The job's meta. */
+    readonly [key: string]: unknown;
+  }
+
+  /** Which job: what `create` resolves with, or a part of it. */
+  interface JobInfo {
+    job_id?: string;
+    job_class?: string;
+    /** An address of the page's own that answers a JSON object with `completed`; it is polled, and the other two are not used. */
+    verify_job_url?: string;
+    [key: string]: unknown;
+  }
+
+  interface Options {
+    /** `interval`: milliseconds from an answer to the next request, at least. @default 500 */
+    polling?: { interval?: number };
+    /** @default "auto" */
+    transport?: "auto" | "websocket" | "polling";
+    /** An AbortError of it is like `stop()`. */
+    signal?: AbortSignal;
+  }
+
+  interface Settings {
+    /** Where the urls are mounted. @default "/immortus/" */
+    prefix?: string;
+    /** The path or address of the socket; null or false: polling only. @default "/ws/immortus/" */
+    websocket?: string | false | null;
+    csrfToken?: string;
+  }
+
+  type FormSource = Record<string, unknown> | FormData | URLSearchParams | HTMLFormElement | null | undefined;
+
+  /** Carries the keys of the document, or `job_id` and `error`; `message` is that of the error. */
+  interface JobError extends Error {
+    readonly job_id: string | null;
+    readonly error: { readonly code: string; readonly message: string };
+    readonly document: Record<string, unknown>;
+    readonly [key: string]: unknown;
+  }
+
+  interface CreateError extends Error {
+    /** Of the HTTP answer; 0 when there was none. */
+    readonly status: number;
+    /** Of the HTTP answer: its JSON, or its text when it was none. */
+    readonly body: any;
+  }
+
+  /** A promise that tells progress and can be stopped. After `stop()` it rejects with an AbortError that nobody has to handle, and calls no handler of `then` any more. */
+  interface Verification<T> extends PromiseLike<T> {
+    then<A = T, B = never>(
+      done?: ((document: T) => A | PromiseLike<A>) | null,
+      failed?: ((error: JobError) => B | PromiseLike<B>) | null,
+      progress?: ((document: JobDocument) => void) | null,
+    ): Verification<A | B>;
+    catch<B = never>(failed?: ((error: any) => B | PromiseLike<B>) | null): Verification<T | B>;
+    finally(settled?: (() => void) | null): Verification<T>;
+    stop(): void;
+  }
+
+  /** A promise whose failure, once told to the second handler of `then`, skips the later steps of the chain without being reported as unhandled. */
+  interface Creation<T> extends PromiseLike<T> {
+    then<A = T, B = never>(
+      created?: ((job: T) => A | PromiseLike<A>) | null,
+      failed?: ((error: CreateError) => B | PromiseLike<B>) | null,
+    ): Creation<A>;
+    catch<B = never>(failed?: ((error: any) => B | PromiseLike<B>) | null): Creation<T | B>;
+    finally(settled?: (() => void) | null): Creation<T>;
+  }
+
+  interface Client {
+    configure(settings: Settings): void;
+    create(url: string, data?: FormSource): Creation<JobInfo & { job_id: string }>;
+    verify(job: JobInfo | string, options?: Options): Verification<JobDocument>;
+    watch(job: JobInfo | string, options?: Options): AsyncIterableIterator<JobDocument>;
+    cancel(job: JobInfo | string): Promise<JobDocument>;
+  }
+}

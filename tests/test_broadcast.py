@@ -1,0 +1,301 @@
+"""Pushing: nothing that a channel layer does slows or breaks the writer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+from channels.layers import BaseChannelLayer
+from redis import Redis
+
+from immortus_channels import broadcast
+from immortus_channels.broadcast import Broadcaster, Push, group_name, has_shared_layer
+from immortus_channels.jobs import Job, State
+from immortus_channels.trouble import Breaker
+from tests.test_hub import layer  # noqa: F401 - the same real layers
+
+JOB = Job(job_id="a/b c", job_class="shop.paint", version=7, event="job_started", state=State.RUNNING)
+
+
+class Layer:
+    """A channel layer that remembers, fails or hangs."""
+
+    def __init__(self):
+        self.sent = []
+        self.error = None
+        self.hangs = False
+        self.loops = set()
+
+    async def group_send(self, group, message):
+        self.sent.append((group, message))
+        self.loops.add(asyncio.get_running_loop())
+        if self.hangs:
+            await asyncio.Event().wait()
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    layer = Layer()
+    monkeypatch.setattr(broadcast, "shared_layer", lambda: layer)
+    return layer
+
+
+@pytest.fixture
+def broadcaster():
+    broadcaster = Broadcaster()
+    yield broadcaster
+    broadcaster.close()
+
+
+# The message
+
+
+@pytest.mark.parametrize("job_id", ["a", "x" * 255, "a/b c", "é🦄", "../..", "a\nb"])
+def test_any_id_makes_a_group_name_that_every_layer_takes(job_id):
+    name = group_name(job_id)
+    assert BaseChannelLayer().require_valid_group_name(name)
+    assert name == group_name(job_id)
+    assert name != group_name(job_id + "!")
+
+
+def test_a_group_name_cannot_be_computed_without_the_secret_key(settings):
+    name = group_name("a")
+    settings.SECRET_KEY = "another key"
+    assert group_name("a") != name
+
+
+def test_a_message_carries_the_document_as_it_is():
+    assert Push.of(JOB).to_message() == {
+        "type": "immortus.job",
+        "job_id": "a/b c",
+        "version": 7,
+        "event": "job_started",
+        "over": False,
+        "text": JOB.text,
+    }
+    assert Push.from_message(Push.of(JOB).to_message()) == Push.of(JOB)
+
+
+def test_lost_is_over_but_not_the_last_word():
+    lost, failed = Push.of(replace(JOB, state=State.LOST)), Push.of(replace(JOB, state=State.FAILED))
+    assert (lost.is_over, lost.is_last) == (True, False)
+    assert (failed.is_over, failed.is_last) == (True, True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"type": "websocket.disconnect"},
+        {"job_id": 3},
+        {"job_id": "another"},
+        {"job_id": None},
+        {"version": "7"},
+        {"version": True},
+        {"version": 8},
+        {"event": 1},
+        {"event": "\udc00"},
+        {"text": None},
+        {"text": b"{}"},
+        {"text": "[]"},
+        {"text": "{"},
+        {"text": "[" * 100_000},
+        {"text": JOB.text.replace("0", "NaN", 1)},
+        {"text": JOB.text.replace("running", "dancing")},
+        {"text": JOB.text.replace('"running"', "[]")},
+        {"text": JOB.text.replace("shop", "\ud800")},
+        {"text": JOB.text + " " * broadcast.MAX_TEXT},
+    ],
+)
+def test_a_message_that_lies_is_ignored(change):
+    assert Push.from_message({**Push.of(JOB).to_message(), **change}) is None
+
+
+@pytest.mark.parametrize("message", [None, [], "text", {}, {"type": "immortus.job"}])
+def test_what_is_no_message_is_ignored(message):
+    assert Push.from_message(message) is None
+
+
+# The layer
+
+
+def test_only_a_layer_that_reaches_other_processes_is_shared(settings):
+    settings.CHANNEL_LAYERS = {}
+    assert not has_shared_layer()
+    settings.CHANNEL_LAYERS = {
+        "default": {"BACKEND": "channels.layers.InMemoryChannelLayer"},
+        "live": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer"},
+    }
+    assert not has_shared_layer()
+    settings.IMMORTUS_CHANNEL_LAYER = "live"
+    assert has_shared_layer()
+
+
+def test_local_receivers_are_told_without_any_layer(broadcaster):
+    class Receiver:
+        def __init__(self):
+            self.pushes = []
+
+        def receive(self, push):
+            self.pushes.append(push)
+
+    one, other = Receiver(), Receiver()
+    broadcast.enter(one)
+    broadcast.enter(other)
+    broadcaster.send(JOB)
+    broadcast.leave(other)
+    broadcaster.send(replace(JOB, version=8))
+    broadcast.leave(one)
+    assert [push.version for push in one.pushes] == [7, 8]
+    assert [push.version for push in other.pushes] == [7]
+
+
+def test_one_loop_serves_every_send_until_it_is_closed(fake, broadcaster):
+    for _ in range(3):
+        broadcaster.send(JOB)
+    assert len(fake.sent) == 3
+    assert len(fake.loops) == 1
+    broadcaster.close()
+    assert fake.loops.pop().is_closed()
+    broadcaster.send(JOB)
+    assert len(fake.sent) == 4
+
+
+async def test_inside_an_event_loop_nothing_is_sent_and_nothing_raised(fake, broadcaster):
+    broadcaster.send(JOB)
+    assert not fake.sent
+
+
+def test_a_layer_that_raises_is_logged_once_and_never_raises(fake, broadcaster, caplog):
+    fake.error = RuntimeError("no connection")
+    for _ in range(10):
+        broadcaster.send(JOB)
+    assert len(fake.sent) == Breaker.FAILURES
+    assert len(caplog.records) == 1
+    assert "no connection" in caplog.text
+
+
+def test_a_layer_that_works_again_is_used_again(fake, broadcaster, caplog, monkeypatch):
+    monkeypatch.setattr(Breaker, "REST", 0.05)
+    fake.error = RuntimeError("no connection")
+    for _ in range(5):
+        broadcaster.send(JOB)
+    fake.error = None
+    time.sleep(0.06)
+    broadcaster.send(JOB)
+    broadcaster.send(JOB)
+    assert len(fake.sent) == Breaker.FAILURES + 2
+    assert caplog.messages[-1].endswith("works again.")
+
+
+def test_a_layer_that_hangs_costs_one_timeout_and_then_nothing(fake, broadcaster):
+    fake.hangs = True
+    began = time.monotonic()
+    for _ in range(100):
+        broadcaster.send(JOB)
+    assert Broadcaster.TIMEOUT <= time.monotonic() - began < Broadcaster.TIMEOUT + 0.2
+    assert len(fake.sent) == 1
+
+
+def test_a_cancelled_send_that_will_not_end_holds_nobody_up(fake, broadcaster):
+    async def stubborn(group, message):
+        while True:
+            try:
+                await asyncio.sleep(10)
+            except asyncio.CancelledError:
+                await asyncio.sleep(3)
+
+    fake.group_send = stubborn
+    began = time.monotonic()
+    broadcaster.send(JOB)
+    broadcaster.close()
+    assert time.monotonic() - began < 3 * Broadcaster.TIMEOUT
+
+
+def test_the_breaker_lets_one_try_through_after_its_rest():
+    breaker = Breaker()
+    for _ in range(Breaker.FAILURES - 1):
+        breaker.failed(0.0, slowly=False)
+    assert breaker.allows(0.0)
+    breaker.failed(0.0, slowly=False)
+    assert not breaker.allows(Breaker.REST - 0.1)
+    assert breaker.allows(Breaker.REST)
+    breaker.failed(Breaker.REST, slowly=False)
+    assert not breaker.allows(Breaker.REST + 0.1), "half open: one failure is enough"
+    breaker.succeeded()
+    breaker.failed(9.0, slowly=False)
+    assert breaker.allows(9.0)
+    breaker.failed(9.0, slowly=True)
+    assert not breaker.allows(9.1)
+
+
+# A real Redis
+
+
+def test_sends_share_one_connection_and_close_ends_it(layer, redis_server, broadcaster):  # noqa: F811
+    redis = Redis.from_url(redis_server.url)
+    before = redis.info()["total_connections_received"]
+    for _ in range(50):
+        broadcaster.send(JOB)
+    assert redis.info()["total_connections_received"] - before == 1
+    connected = len(redis.client_list())
+    broadcaster.close()
+    deadline = time.monotonic() + 2
+    while len(redis.client_list()) >= connected and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(redis.client_list()) == connected - 1
+    redis.close()
+
+
+def test_a_redis_that_hangs_delays_the_writer_half_a_second_at_most(layer, redis_server):  # noqa: F811
+    broadcaster = Broadcaster()
+    broadcaster.send(JOB)
+    redis_server.freeze()
+    try:
+        took = []
+        for _ in range(5):
+            began = time.monotonic()
+            broadcaster.send(JOB)
+            took.append(time.monotonic() - began)
+        assert max(took) < Broadcaster.TIMEOUT + 0.2
+        assert sum(took) < Broadcaster.TIMEOUT + 0.3
+        began = time.monotonic()
+        broadcaster.close()
+        assert time.monotonic() - began < 2
+    finally:
+        redis_server.thaw()
+
+
+def test_a_layer_that_comes_back_is_used_after_the_rest(layer, redis_server, broadcaster, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(Breaker, "REST", 0.1)
+    broadcaster.send(JOB)
+    redis_server.kill()
+    broadcaster.send(JOB)
+    redis_server.start()
+    time.sleep(0.2)
+    broadcaster.send(JOB)
+    time.sleep(0.2)
+    broadcaster.send(JOB)
+    assert not broadcaster._trouble.is_on
+
+
+def test_a_writer_thread_leaves_no_loop_behind(layer):  # noqa: F811
+    def work():
+        broadcaster = Broadcaster()
+        broadcaster.send(JOB)
+        broadcaster.close()
+
+    for _ in range(3):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    assert not layer._layers
+
+
+def test_a_push_is_one_json_text_wherever_it_goes():
+    assert json.loads(Push.of(JOB).text) == JOB.document
