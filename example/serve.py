@@ -15,7 +15,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Collection
 from contextlib import suppress
@@ -24,6 +23,7 @@ from types import FrameType
 
 HERE = Path(__file__).resolve().parent
 VAR = Path(os.environ.get("DEMO_VAR", HERE / "var")).resolve()
+WORKER_READY = VAR / "worker.ready"
 HOST = os.environ.get("HOST", "127.0.0.1")
 PORT = int(os.environ.get("PORT", "8000"))
 ENVIRONMENT = {**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings", "DEMO_VAR": str(VAR)}
@@ -87,7 +87,7 @@ def main() -> int:
         prepare()
         children["worker"] = start(WORKER)
         children["web"] = start(WEB)
-        wait_until_ready(children["web"])
+        wait_until_ready(children)
         print(f"Ready: http://{HOST}:{PORT}/   (Ctrl-C stops everything)", flush=True)
         watch(children)
     except Stopped:
@@ -109,6 +109,7 @@ def prepare() -> None:
             raise RuntimeError(f"port {PORT} is taken ({error.strerror}); try: make demo PORT={PORT + 1}") from error
     for folder in ("broker/control", "media"):
         (VAR / folder).mkdir(parents=True, exist_ok=True)
+    WORKER_READY.unlink(missing_ok=True)
     for command in (("migrate", "--verbosity", "0"), ("demo_users",)):
         subprocess.run((*MANAGE, *command), cwd=HERE, env=ENVIRONMENT, check=True)
 
@@ -118,16 +119,25 @@ def start(command: tuple[str, ...]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, cwd=HERE, env=ENVIRONMENT, start_new_session=True)
 
 
-def wait_until_ready(web: subprocess.Popen[bytes]) -> None:
-    """Return once the page is served."""
+def wait_until_ready(children: dict[str, subprocess.Popen[bytes]]) -> None:
+    """Return once the page is served and the worker takes jobs."""
     for _ in range(600):
-        if web.poll() is not None:
-            raise RuntimeError(f"the web server ended with status {web.returncode}")
-        with suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-            urllib.request.urlopen(f"http://{HOST}:{PORT}/", timeout=5)
+        for name, child in children.items():
+            if child.poll() is not None:
+                raise RuntimeError(f"the {name} ended with status {child.returncode}")
+        if WORKER_READY.exists() and answers():
             return
         pause()
-    raise RuntimeError("the web server does not answer")
+    raise RuntimeError("the web server or the worker did not get ready within a minute")
+
+
+def answers() -> bool:
+    """Whether the page is served."""
+    try:
+        with urllib.request.urlopen(f"http://{HOST}:{PORT}/", timeout=5):
+            return True
+    except OSError:
+        return False
 
 
 def watch(children: dict[str, subprocess.Popen[bytes]]) -> None:

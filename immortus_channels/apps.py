@@ -17,8 +17,9 @@ class ImmortusChannelsConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect the queues; Celery's when it is installed."""
-        from immortus_channels import queues, tracking  # noqa: PLC0415 - they need the app registry
+        from immortus_channels import checks, queues, tracking  # noqa: PLC0415 - they need the app registry
 
+        checks.connect()
         if queues.connected:
             return
         if find_spec("celery") is not None:

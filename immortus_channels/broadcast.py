@@ -86,21 +86,20 @@ class Push:
         must be the document that the message says it is.
         """
         match message:
-            case {"type": "immortus.job", "job_id": str(job_id), "version": int(version), "event": str(event), **rest}:
-                text = rest.get("text")
+            case {"type": "immortus.job", "job_id": job_id, "version": version, "event": event, "text": text}:
+                document = _document(text)
             case _:
                 return None
-        document = _document(text)
-        told = document.get("job_id"), document.get("version")
+        told = (document.get("job_id"), document.get("version"))
         state = document.get("state")
-        if told != (job_id, version) or isinstance(version, bool) or not is_job_id(job_id) or not event.isascii():
+        if not (isinstance(text, str) and isinstance(event, str) and event.isascii() and isinstance(state, str)):
             return None
-        if not isinstance(text, str) or state not in _STATES:
+        if told != (job_id, version) or not is_job_id(job_id) or type(version) is not int or state not in _STATES:
             return None
         return cls(job_id=job_id, version=version, event=event, state=_STATES[state], text=text)
 
 
-_STATES: Mapping[object, State] = {state.value: state for state in State}
+_STATES: Mapping[str, State] = {state.value: state for state in State}
 
 
 def _document(text: object) -> Mapping[str, object]:

@@ -125,7 +125,7 @@ def check_store() -> Findings:
 
 def check_access() -> Findings:
     """Whether the rule for who may see a job can be called."""
-    rule = settings.ACCESS
+    rule: Any = settings.ACCESS
     if rule in ("owner", "login"):
         return
     try:
@@ -170,7 +170,10 @@ def _is_owner_middleware(path: str) -> bool:
 
 
 def check_layer() -> Findings:
-    """Whether the channel layer reaches other processes, and keeps reaching them. None at all is fine: pages re-check."""
+    """Whether the channel layer reaches other processes, and keeps reaching them.
+
+    None at all is fine: the store is re-checked instead.
+    """
     layers, alias = getattr(django_settings, "CHANNEL_LAYERS", {}), settings.CHANNEL_LAYER
     if alias not in layers:
         if alias != "default":
@@ -202,7 +205,7 @@ def _in_memory(alias: str, named: str) -> CheckMessage:
         f"CHANNEL_LAYERS[{alias!r}] is {named!r}, which cannot reach other processes, and jobs run in other processes: "
         "changes are not pushed. Pages learn of them when the server re-checks the store, four times a second.",
         hint=f'For pushes: {{"BACKEND": "{PUBSUB}", "CONFIG": {{"hosts": [{{"address": "redis://localhost:6379/0", '
-        '"socket_connect_timeout": 1, "socket_timeout": 1}]}}. If re-checks are enough, leave it out of CHANNEL_LAYERS.',
+        '"socket_connect_timeout": 1, "socket_timeout": 1}]}}. If re-checks are enough, remove it from CHANNEL_LAYERS.',
         id=f"{ID}.W002",
     )
 
@@ -214,8 +217,8 @@ def _check_core_layer(backend: Any, config: Mapping[str, Any]) -> Findings:
     if any(timeout is not None and timeout <= blocking for timeout in timeouts):
         cured = [{**host, "socket_timeout": 3 * blocking} for host in map(_without_passwords, hosts)]
         yield Warning(
-            f"The channel layer {_path_of(backend)!r} waits {blocking} s for a message, and redis-py "
-            f"{_version('redis')} gives up after socket_timeout={min(t for t in timeouts if t is not None):g} s: "
+            f"The channel layer {_path_of(backend)!r} waits {blocking} s for a message, and redis-py gives up after "
+            f"socket_timeout={min(t for t in timeouts if t is not None):g} s (5 s by default since redis-py 8): "
             "listening fails whenever nothing happens for so long, and pushes are lost until it works again.",
             hint=f'Give each host a longer one: "CONFIG": {{"hosts": {cured!r}, "capacity": 10000}}. Or use {PUBSUB}, '
             "which does not wait in this way.",
@@ -304,14 +307,17 @@ def check_socket() -> Findings:
 _WITH_LOGIN = "immortus_channels.routing.websocket_application"
 _BARE = "immortus_channels.routing.job_socket"
 _CONSUMER = "immortus_channels.consumers.JobConsumer"
-_WITHOUT_LOGIN = frozenset({
-    "channels.routing.ProtocolTypeRouter",
-    "channels.routing.URLRouter",
-    "channels.sessions.CookieMiddleware",
-    "channels.sessions.SessionMiddleware",
-    "channels.security.websocket.OriginValidator",
-})
+_WITHOUT_LOGIN = frozenset(
+    {
+        "channels.routing.ProtocolTypeRouter",
+        "channels.routing.URLRouter",
+        "channels.sessions.CookieMiddleware",
+        "channels.sessions.SessionMiddleware",
+        "channels.security.websocket.OriginValidator",
+    }
+)
 """What may stand above a consumer and certainly finds out nobody's user."""
+_INNER = ("inner", "application", "app")
 _DEEPEST = 50
 
 
@@ -322,7 +328,7 @@ def _ends(application: Any, above: tuple[str, ...]) -> Iterator[tuple[Any, froze
     """
     below = (*above, _path_of(type(application)))
     protocols, routes = getattr(application, "application_mapping", None), getattr(application, "routes", None)
-    inner = next((i for name in ("inner", "application", "app") if callable(i := getattr(application, name, None))), None)
+    inner = next(filter(callable, (getattr(application, name, None) for name in _INNER)), None)
     if len(above) > _DEEPEST:
         return
     if isinstance(protocols, Mapping):
@@ -362,11 +368,11 @@ def check_runserver() -> Findings:
 
 def check_daphne() -> Findings:
     """Whether Daphne is one that bounds what a stranger may send."""
-    if getattr(django_settings, "ASGI_APPLICATION", None) and () < _version("daphne") < (4, 2, 2):
-        installed = ".".join(map(str, _version("daphne")))
+    installed = _version("daphne")
+    if getattr(django_settings, "ASGI_APPLICATION", None) and () < installed < (4, 2, 2):
         yield Warning(
-            f"daphne {installed} takes WebSocket messages of any size (CVE-2026-44545) and can be made to see headers "
-            "that nobody sent (CVE-2026-44546).",
+            f"daphne {'.'.join(map(str, installed))} takes WebSocket messages of any size (CVE-2026-44545) and can be "
+            "made to see headers that nobody sent (CVE-2026-44546).",
             hint="`pip install 'daphne>=4.2.2'`.",
             id=f"{ID}.W009",
         )

@@ -42,8 +42,9 @@ class Process:
     def started(self, **how: Any) -> Job:
         return self.tell(Started, run_id="run", **how)
 
-    def reported(self, current: int, **how: Any) -> Job:
-        return self.tell(Reported, run_id="run", report=Report(step=1, current=current, total=100_000), **how)
+    def reported(self, current: int, message: str = "", **how: Any) -> Job:
+        report = Report(step=1, current=current, total=100_000, message=message)
+        return self.tell(Reported, run_id="run", report=report, **how)
 
     def finished(self, **how: Any) -> Job:
         return self.tell(Finished, run_id="run", **how)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Protocol
 
+from django.core.checks import CheckMessage
+
 from immortus_channels.events import Event, Origin
 from immortus_channels.jobs import Job
 from immortus_channels.marking import Named, Tracking
@@ -71,3 +73,11 @@ class Queue(ABC):
 
     def cancel(self, job: Job, *, terminate: bool) -> None:  # noqa: B027 - not every queue can
         """Ask the queue to drop the job or, with `terminate`, to end the process that runs it."""
+
+    def is_eager(self) -> bool:
+        """Whether jobs run at once, in the process that sends them."""
+        return False
+
+    def problems(self) -> list[CheckMessage]:
+        """What is wrong with how the project has set this queue up; found without connecting to anything."""
+        return []

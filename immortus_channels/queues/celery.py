@@ -21,6 +21,7 @@ from celery.canvas import Signature as CanvasSignature
 from celery.canvas import maybe_signature
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded, TimeLimitExceeded
 from celery.result import AsyncResult, GroupResult
+from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - Django's name
 
 from immortus_channels import queues
 from immortus_channels.events import (
@@ -48,6 +49,8 @@ logger = logging.getLogger("immortus_channels")
 
 HEADER = "immortus"
 RUN = "immortus_run"
+PROBE = "immortus_channels.probe"
+"""The task of `immortus_doctor`."""
 _WAITING = 86_400.0
 
 
@@ -61,6 +64,7 @@ class CeleryQueue(Queue):
         self._tracked: dict[str, Tracking] = {}
         self._requests: WeakValueDictionary[str, Any] = WeakValueDictionary()
         self._tokens: dict[str, Token[Run | None]] = {}
+        self._receivers: list[tuple[Any, Any]] = []
 
     # The port
 
@@ -69,6 +73,7 @@ class CeleryQueue(Queue):
         self._tracker = tracker
         _state.connect_on_app_finalize(self._find_tasks_of)
         for signal, receiver in (
+            (signals.worker_init, self._refuse_green_pool),
             (signals.before_task_publish, self._before_publish),
             (signals.after_task_publish, self._after_publish),
             (signals.task_received, self._received),
@@ -83,7 +88,8 @@ class CeleryQueue(Queue):
             (signals.worker_before_create_process, self._drain),
             (signals.worker_process_shutdown, self._drain),
         ):
-            signal.connect(_guarded(receiver), weak=False)
+            self._receivers.append((signal, _guarded(receiver)))
+            signal.connect(self._receivers[-1][1], weak=False)
 
     def tracking(self, job_class: str) -> Tracking | None:
         """How the task registered under this name is tracked."""
@@ -114,6 +120,43 @@ class CeleryQueue(Queue):
     def cancel(self, job: Job, *, terminate: bool) -> None:
         """Revoke: a shortcut for a job that waits, the only way to end the process of one that runs."""
         current_app.control.revoke(job.job_id, terminate=terminate)
+
+    def is_eager(self) -> bool:
+        """Whether `task_always_eager` is set."""
+        return bool(current_app.conf.task_always_eager)
+
+    def problems(self) -> list[CheckMessage]:
+        """No app of the project's own, and a pool that cannot be followed."""
+        found: list[CheckMessage] = []
+        tracked = sorted(self.tracked_names() - {PROBE})
+        app = _state.default_app
+        if tracked and app.main == "default" and not app.fixups:
+            found.append(
+                Warning(
+                    f"The project's Celery app is not loaded, so {tracked[0]!r} is sent by Celery's default app, which "
+                    "knows none of the project's settings, its broker's address least of all.",
+                    hint="Write `from .celery import app as celery_app` into the __init__.py beside your celery.py.",
+                    id="immortus_channels.W010",
+                )
+            )
+        pool = current_app.conf.worker_pool
+        if _is_green(pool):
+            found.append(
+                Error(
+                    f"Celery's worker_pool is {pool!r}, which is not supported: such a worker runs its jobs untracked.",
+                    hint="Use 'prefork' or 'threads' (CELERY_WORKER_POOL, or `celery worker --pool`).",
+                    id="immortus_channels.E008",
+                )
+            )
+        return found
+
+    def _refuse_green_pool(self, sender: Any, **_: object) -> None:
+        """MAIN, before any job. Greenlets share a thread, where an event loop of ours would break every other one."""
+        if not _is_green(sender.pool_cls):
+            return
+        logger.error("The jobs of this worker are not tracked: gevent and eventlet are not supported; use prefork or threads.")
+        for signal, receiver in self._receivers:
+            signal.disconnect(receiver)
 
     def _drain(self, **_: object) -> None:
         """A fork must not copy a thread at work; a child that ends must not take what it has not written along."""
@@ -402,6 +445,12 @@ def _due(when: Any) -> int | None:
         return None
     at = when if isinstance(when, datetime) else datetime.now(UTC) + timedelta(seconds=when)
     return int(at.timestamp() * SECOND)
+
+
+def _is_green(pool: Any) -> bool:
+    """Whether a pool, given as its alias, its path or its class, is of gevent or eventlet."""
+    name = pool if isinstance(pool, str) else getattr(pool, "__module__", "")
+    return "gevent" in name or "eventlet" in name
 
 
 def _guarded(receiver: Any) -> Any:

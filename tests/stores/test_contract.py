@@ -64,7 +64,7 @@ def test_what_was_written_is_read_back_whole_and_as_the_same_text(store, put):
         current=0.0,
         total=0,
         given_percentage=0.0,
-        message="naïve \x00 ‘quoted’ 100 % \N{PARTY POPPER} \\ \" '",
+        message="naïve \x00 “quoted” 100 % \N{PARTY POPPER} \\ \" '",
         error=Error(code="not_an_image", message="Nö"),
         result=[1, {"a": None}],
         meta={"miles": 12.5, "": "empty"},

@@ -12,10 +12,10 @@ from django.core.management import call_command
 from django.db import Error, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
-from immortus_channels.exceptions import StoreUnavailable
+from immortus_channels.exceptions import StoreNotFound, StoreUnavailable
 from immortus_channels.jobs import Job, State
 from immortus_channels.models import JobRecord
-from immortus_channels.stores import database
+from immortus_channels.stores import database, load_store, sql
 from immortus_channels.stores.base import Filter
 from immortus_channels.stores.database import DatabaseStore
 from tests.servers import PostgresServer, add_database
@@ -165,9 +165,9 @@ def test_a_failed_write_does_not_poison_the_callers_transaction(on_postgres, put
 
 
 def test_a_write_inside_the_callers_transaction_goes_with_it(store, put):
-    with pytest.raises(LookupError), transaction.atomic(using=store.using):
+    with transaction.atomic(using=store.using):
         put(store)
-        raise LookupError
+        transaction.set_rollback(True, using=store.using)
     assert store.get_many(["a"]).jobs == {}
 
 
@@ -212,9 +212,9 @@ def test_a_claimed_thread_has_a_connection_of_its_own(store, claimed, put):
 
 def test_a_claimed_thread_writes_outside_the_transactions_of_others(on_postgres, claimed, put):
     claimed(on_postgres)
-    with pytest.raises(LookupError), transaction.atomic(using="postgres"):
+    with transaction.atomic(using="postgres"):
         put(on_postgres)
-        raise LookupError
+        transaction.set_rollback(True, using="postgres")
     assert on_postgres.get_many(["a"]).jobs
 
 
@@ -249,10 +249,8 @@ def test_mysql_is_told_to_give_up_in_time():
     assert database._timeouts("oracle", {}) == {}
 
 
-@pytest.mark.parametrize("alias", ["sqlite", "postgresql"])
-def test_a_lock_is_not_waited_for_longer_than_the_timeout(request, opened, claimed, put, monkeypatch, alias):
+def test_a_lock_is_not_waited_for_longer_than_the_timeout(store, claimed, put, monkeypatch):
     monkeypatch.setattr(database, "TIMEOUT", 1)
-    store = opened(request.getfixturevalue(alias))
     put(store)
     claimed(store)
     with transaction.atomic(using=store.using):
@@ -267,10 +265,15 @@ def test_a_lock_is_not_waited_for_longer_than_the_timeout(request, opened, claim
 # Trouble
 
 
+def test_an_alias_that_is_none_is_a_configuration_error():
+    with pytest.raises(StoreNotFound, match="DATABASES has no 'typo'"):
+        load_store({"BACKEND": "database", "OPTIONS": {"using": "typo"}})
+
+
 def test_a_missing_table_is_told_with_its_cure(unblocked, tmp_path):
     add_database("bare", {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "bare.sqlite3")})
     store = DatabaseStore("bare")
-    with pytest.raises(StoreUnavailable, match="manage.py migrate immortus_channels --database=bare") as caught:
+    with pytest.raises(StoreUnavailable, match="migrate immortus_channels --database=bare") as caught:
         store.get_many(["a"])
     assert isinstance(caught.value.__cause__, Error)
     connections["bare"].close()
@@ -286,24 +289,22 @@ def test_a_database_that_is_not_there_is_store_unavailable(unblocked, tmp_path):
 
 
 @pytest.mark.parametrize("is_claimed", [True, False])
-def test_after_a_restart_of_the_database_one_call_fails_at_most(
-    on_postgres, postgres, claimed, put, is_claimed, request
-):
+def test_after_a_restart_of_the_database_one_call_fails_at_most(on_postgres, postgres, request, is_claimed):
     request.addfinalizer(connections["postgres"].close)
     if is_claimed:
-        claimed(on_postgres)
-    put(on_postgres)
+        request.getfixturevalue("claimed")(on_postgres)
+    assert on_postgres.list(Filter()) == []
     postgres.kill()
     for _ in range(2):
         with pytest.raises(StoreUnavailable):
             on_postgres.get_many(["a"])
     postgres.start()
-    assert on_postgres.get_many(["a"]).jobs
+    assert on_postgres.list(Filter()) == []
     postgres.kill()
     postgres.start()
     with pytest.raises(StoreUnavailable):
         on_postgres.get_many(["a"])
-    assert on_postgres.get_many(["a"]).jobs
+    assert on_postgres.list(Filter()) == []
 
 
 def test_a_job_that_never_holds_still_is_given_up(store, put):
@@ -372,7 +373,7 @@ def test_pruning_leaves_the_callers_transaction_alone(store, put, old):
 
 
 def test_pruning_that_fails_does_not_fail_the_write(store, put, monkeypatch, caplog):
-    monkeypatch.setattr(database, "_delete_oldest", lambda *_: database._execute(own_connection(store), "nonsense", []))
+    monkeypatch.setattr(sql, "delete_oldest", lambda *_: sql._execute(own_connection(store), "nonsense", []))
     put(store, "z", state=State.FINISHED, version=200, finished_at=0)
     assert store.get_many(["z"]).jobs
     assert "could not be pruned" in caplog.text

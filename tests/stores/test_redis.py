@@ -48,7 +48,7 @@ def round_trips(monkeypatch):
 
 
 def keys(raw: Redis, store: RedisStore) -> set[str]:
-    return {key.decode() for key in raw.keys(f"{store._tag}:*")}
+    return {key.decode() for key in raw.keys(f"{store._layout._tag}:*")}
 
 
 def finish(put, store, job_id: str = "a", **fields) -> Job:
@@ -85,21 +85,21 @@ def test_renewing_many_leases_takes_one_round_trip(store, put, round_trips):
 
 def test_a_job_that_is_not_over_never_expires(store, put, raw):
     put(store, state=State.RUNNING)
-    assert raw.ttl(store._job_key("a")) == -1
+    assert raw.ttl(store._layout.job("a")) == -1
 
 
 def test_retention_counts_from_the_jobs_end(store, put, raw, settings):
     settings.IMMORTUS_RETENTION = 7 * DAY
     finish(put, store, finished_at=-2 * DAY)
-    assert 5 * DAY - 10 < raw.ttl(store._job_key("a")) <= 5 * DAY
+    assert 5 * DAY - 10 < raw.ttl(store._layout.job("a")) <= 5 * DAY
     put(store, message="a late word changes nothing")
-    assert 5 * DAY - 10 < raw.ttl(store._job_key("a")) <= 5 * DAY
+    assert 5 * DAY - 10 < raw.ttl(store._layout.job("a")) <= 5 * DAY
 
 
 def test_a_job_that_comes_back_to_life_does_not_expire(store, put, raw):
     finish(put, store, state=State.LOST)
     put(store, state=State.RUNNING, finished_at=None)
-    assert raw.ttl(store._job_key("a")) == -1
+    assert raw.ttl(store._layout.job("a")) == -1
     assert store.prune(-10) == 0
 
 
@@ -115,7 +115,7 @@ def test_what_expired_is_not_listed_and_leaves_nothing_behind(store, put, raw, s
     put(store, "b", owner="ann", state=State.RUNNING)
     time.sleep(0.1)
     assert [job.job_id for job in store.list(Filter(owner="ann"))] == ["b"]
-    assert raw.zcard(store._key("owner", "ann")) == 1
+    assert raw.zcard(store._layout._key("owner", "ann")) == 1
     assert store.prune(0.05) == 1
     finish(put, store, "b", finished_at=-1)
     store.prune(0.05)
@@ -134,9 +134,9 @@ def test_a_job_made_anew_after_it_expired_is_not_pruned_with_its_past(store, put
 def test_about_every_hundredth_end_of_a_job_prunes_a_little(store, put):
     finish(put, store, "old", version=1, finished_at=-6 * DAY)
     with store._redis() as client:
-        client.persist(store._job_key("old"))
-        client.hset(store._job_key("old"), "ended", 1)
-        client.zadd(store._key("over"), {client.zrange(store._key("over"), 0, 0)[0]: 1})
+        client.persist(store._layout.job("old"))
+        client.hset(store._layout.job("old"), "ended", 1)
+        client.zadd(store._layout._key("over"), {client.zrange(store._layout._key("over"), 0, 0)[0]: 1})
     finish(put, store, "x", version=199)
     put(store, "y", state=State.RUNNING, version=200)
     assert store.get_many(["old"]).jobs
@@ -151,7 +151,7 @@ def test_all_keys_are_in_one_slot_of_a_cluster(store, put, raw):
     put(store, "{b}", owner="{c}", lease_until=1, lease_holder="run")
     finish(put, store, owner="{c}")
     assert len(keys(raw, store)) > 5
-    assert {key.partition("}")[0] for key in keys(raw, store)} == {store._tag[:-1]}
+    assert {key.partition("}")[0] for key in keys(raw, store)} == {store._layout._tag[:-1]}
 
 
 def test_nothing_connects_before_the_first_call(round_trips):

@@ -205,6 +205,7 @@
 
   /** Waits for `ms`; shorter when `signal` aborts or `bell` rings "wake". @param {number} ms @param {AbortSignal} signal @param {EventTarget} [bell] */
   async function sleep(ms, signal, bell) {
+    if (ms <= 0) return; // a hidden page would wait a second for a timer of no time
     const over = new AbortController();
     const end = () => over.abort();
     const timer = setTimeout(end, timerSafe(ms));
@@ -631,7 +632,7 @@
   function nextRequest(jobs) {
     const times = jobs.map((job) => job.readyAt);
     const first = Math.min(...times);
-    if (first <= now()) return first;
+    if (first <= now() || first === Infinity) return first;
     const slack = Math.min(...jobs.map((job) => job.interval)) / 2;
     return Math.max(...times.filter((time) => time <= first + slack));
   }

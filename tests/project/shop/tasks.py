@@ -220,8 +220,8 @@ def gather(values):
 
 @shared_task
 @tracked
-def starts_another():
-    return quick.delay().id
+def starts_another(task_id=None):
+    return quick.apply_async(task_id=task_id).id
 
 
 @shared_task

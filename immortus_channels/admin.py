@@ -1,0 +1,259 @@
+"""The database store's jobs in Django's admin: to look at, to cancel and, once they are over, to delete.
+
+Nothing here becomes slower with the number of jobs: no page counts them all or asks for all that differ.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
+
+from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
+from django.core.paginator import Paginator
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.urls import NoReverseMatch, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from immortus_channels import access, tracking
+from immortus_channels.exceptions import StoreUnavailable
+from immortus_channels.jobs import Job, State
+from immortus_channels.lifecycle import SECOND
+from immortus_channels.models import JobRecord
+from immortus_channels.stores import get_store
+from immortus_channels.stores.database import DatabaseStore
+
+if TYPE_CHECKING:
+    Admin = admin.ModelAdmin[JobRecord]
+    Pages = Paginator[JobRecord]
+    Records = QuerySet[JobRecord]
+else:
+    Admin, Pages, Records = admin.ModelAdmin, Paginator, QuerySet
+
+OVER = tuple(state for state in State if state.is_over)
+
+
+class BoundedPaginator(Pages):
+    """Pages through the first `BOUND` jobs, and counts no further; older ones are found by filter or id."""
+
+    BOUND = 10_000
+
+    @cached_property
+    def count(self) -> int:
+        """How many jobs there are to page through."""
+        return cast("Records", self.object_list).order_by()[: self.BOUND].count()
+
+
+class CurrentList(ChangeList):
+    """A page of jobs as they stand now: overdue ones are called so before they are shown."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Read the page's jobs as any viewer does; the admin reads the rows when it shows them."""
+        super().get_results(request)
+        _read(request, self.result_list.values_list("pk", flat=True))
+
+
+class JobClassFilter(admin.SimpleListFilter):
+    """By job class, found without reading every row: each step asks an index for the next name."""
+
+    title = _("job class")
+    parameter_name = "job_class"
+    LIMIT = 100
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """The classes there are jobs of."""
+        return [(name, name) for name in self._names(model_admin.get_queryset(request))]
+
+    def queryset(self, request: HttpRequest, queryset: Records) -> Records:
+        """The jobs of the chosen class."""
+        return queryset if self.value() is None else queryset.filter(job_class=self.value())
+
+    def _names(self, records: Records) -> Iterator[str]:
+        names = records.order_by("job_class").values_list("job_class", flat=True)
+        name = names.first()
+        for _number in range(self.LIMIT):
+            if name is None:
+                return
+            yield name
+            name = names.filter(job_class__gt=name).first()
+
+
+@admin.register(JobRecord)
+class JobAdmin(Admin):
+    """What is known of jobs. Cancelling takes the permission to change jobs, deleting the one to delete them."""
+
+    list_display = ("job_id", "job_class", "state", "owner", "percentage", "enqueued_at", "started_at", "ended_at")
+    list_filter = ("state", JobClassFilter)
+    search_fields = ("job_id",)
+    search_help_text = _("the whole id of a job")
+    sortable_by = ()
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    paginator = BoundedPaginator
+    actions = ("cancel",)
+    fields = readonly_fields = (*list_display, "document")
+
+    # What is shown
+
+    def get_queryset(self, request: HttpRequest) -> Records:
+        """The jobs of the database that the store keeps them in."""
+        return super().get_queryset(request).using(_database())
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """The list that is read as viewers read."""
+        return CurrentList
+
+    def get_search_results(self, request: HttpRequest, queryset: Records, search_term: str) -> tuple[Records, bool]:
+        """The job of exactly this id, which may hold spaces and quotes."""
+        return (queryset.filter(pk__in={search_term, search_term.strip()}) if search_term else queryset), False
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> JobRecord | None:
+        """The job as it stands now."""
+        _read(request, [object_id])
+        return super().get_object(request, object_id, from_field)
+
+    def render_change_form(  # noqa: PLR0913 - Django's signature
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,  # noqa: FBT001, FBT002
+        change: bool = False,  # noqa: FBT001, FBT002
+        form_url: str = "",
+        obj: JobRecord | None = None,
+    ) -> Any:
+        """Add the job for a live element, if its viewer could see it outside the admin too."""
+        job = None if obj is None else _job(obj)
+        if job is not None and _is_mounted() and access.may_see(request.user, job):
+            context["job"] = job
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
+    @admin.display(description=_("percentage"), empty_value="")
+    def percentage(self, record: JobRecord) -> str | None:
+        """How far the job has come."""
+        share = _job(record).document["percentage"]
+        return None if share is None else f"{share} %"
+
+    @admin.display(description=_("enqueued at"))
+    def enqueued_at(self, record: JobRecord) -> datetime | None:
+        """When the job was handed to its queue."""
+        return _time(_job(record).enqueued_at)
+
+    @admin.display(description=_("started at"))
+    def started_at(self, record: JobRecord) -> datetime | None:
+        """When the present attempt began."""
+        return _time(_job(record).started_at)
+
+    @admin.display(description=_("finished at"))
+    def ended_at(self, record: JobRecord) -> datetime | None:
+        """When the job ended."""
+        return _time(record.finished_at)
+
+    @admin.display(description=_("document"))
+    def document(self, record: JobRecord) -> SafeString:
+        """The job as browsers see it."""
+        return format_html("<pre>{}</pre>", json.dumps(_job(record).document, indent=2, ensure_ascii=False))
+
+    # What may be done
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        """Nobody, unless jobs are kept in a database: an empty list would say that there are none."""
+        return _database() is not None and super().has_module_permission(request)
+
+    def has_view_permission(self, request: HttpRequest, obj: JobRecord | None = None) -> bool:
+        """Nobody, unless jobs are kept in a database."""
+        return _database() is not None and super().has_view_permission(request, obj)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Nobody: jobs are made by sending them."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: JobRecord | None = None) -> bool:
+        """Nobody: what a job is, its queue and its worker say."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: JobRecord | None = None) -> bool:
+        """Whoever has it, for jobs that are over: the others' workers would write them anew."""
+        return super().has_delete_permission(request, obj) and (obj is None or obj.state in OVER)
+
+    def has_cancel_permission(self, request: HttpRequest) -> bool:
+        """Whoever may change jobs, as far as the permissions of Django go."""
+        return super().has_change_permission(request)
+
+    def delete_model(self, request: HttpRequest, obj: JobRecord) -> None:
+        """Delete the job if it is still over."""
+        self.delete_queryset(request, self.get_queryset(request).filter(pk=obj.pk))
+
+    def delete_queryset(self, request: HttpRequest, queryset: Records) -> None:
+        """Delete those that are still over."""
+        queryset.filter(state__in=OVER).delete()
+
+    @admin.action(description=_("Cancel selected jobs"), permissions=["cancel"])
+    def cancel(self, request: HttpRequest, queryset: Records) -> HttpResponseBase | None:
+        """Ask for the cancellation of each, where its strategy lets this user."""
+        asked = 0
+        records = list(queryset)
+        try:
+            for record in records:
+                asked += self._cancel(request, record)
+        except StoreUnavailable as error:
+            self.message_user(request, str(error), messages.ERROR)
+        if asked:
+            told = ngettext("%d job was asked to stop.", "%d jobs were asked to stop.", asked) % asked
+            self.message_user(request, told, messages.SUCCESS)
+        refused = len(records) - asked
+        if refused:
+            told = ngettext(
+                "%d job was not: it is over or may not be cancelled.",
+                "%d jobs were not: they are over or may not be cancelled.",
+                refused,
+            )
+            self.message_user(request, told % refused, messages.WARNING)
+        return None
+
+    def _cancel(self, request: HttpRequest, record: JobRecord) -> bool:
+        job = _job(record)
+        if job.is_over or not access.may_cancel(request.user, job):
+            return False
+        after = tracking.cancel(job.job_id)
+        if after is None or not after.cancel_requested:
+            return False
+        self.log_change(request, record, [{"changed": {"fields": ["cancel_requested"]}}])
+        return True
+
+
+def _database() -> str | None:
+    """The alias of the database that keeps jobs; None when another kind of store does."""
+    store = get_store()
+    return store.using if isinstance(store, DatabaseStore) else None
+
+
+def _read(request: HttpRequest, job_ids: Iterable[str]) -> None:
+    """Bring what is on record of these jobs up to date, as reading them anywhere does."""
+    try:
+        tracking.read(list(job_ids))
+    except StoreUnavailable as error:
+        messages.warning(request, _("This may be out of date: %s") % error)
+
+
+def _job(record: JobRecord) -> Job:
+    return Job.from_record(record.record)
+
+
+def _time(at: int | None) -> datetime | None:
+    return None if at is None else datetime.fromtimestamp(at / SECOND, UTC)
+
+
+def _is_mounted() -> bool:
+    try:
+        reverse("immortus:verify")
+    except NoReverseMatch:
+        return False
+    return True

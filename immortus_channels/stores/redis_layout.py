@@ -1,0 +1,143 @@
+"""What is kept, all keys behind one hash tag, so that a script may touch several of them on any server:
+
+    {prefix}:job:<job_id>   hash: version, job (the record), lease, holder, ended; expires after the retention
+    {prefix}:all            sorted set: job id by version; likewise :owner:<owner>, :class:<class>, :state:<state>
+    {prefix}:leases         sorted set: job id by the end of its lease
+    {prefix}:over           sorted set: what there is of a job (its id and sets) by the time it ended, for pruning
+
+One hash tag is one slot: on a Redis Cluster this store lives on one node, and wants a client address that finds it.
+Use `maxmemory-policy noeviction` (or `volatile-*`): an evicted job is an unknown one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeAlias
+
+from immortus_channels.jobs import Job, dump
+from immortus_channels.stores.base import Filter
+
+Texts: TypeAlias = "list[str]"
+
+COMPARE_AND_SET = """
+local kept = redis.call('HMGET', KEYS[1], 'version', 'lease', 'holder')
+for position, expected in ipairs(cjson.decode(ARGV[1])) do
+  if (kept[position] or '') ~= expected then return 0 end
+end
+for _, command in ipairs(cjson.decode(ARGV[2])) do redis.call(unpack(command)) end
+return 1
+"""
+"""Runs the commands ARGV[2] if the job KEYS[1] still has the version (and lease and holder) ARGV[1]."""
+
+RENEW = """
+local time = redis.call('TIME')
+local lease = string.format('%.0f', time[1] * 1000000 + time[2] + ARGV[1])
+for i = 2, #KEYS do
+  local kept = redis.call('HMGET', KEYS[i], 'lease', 'holder')
+  if kept[2] and kept[2] == ARGV[2 * i - 1] and kept[1] ~= '' then
+    redis.call('HSET', KEYS[i], 'lease', lease)
+    redis.call('ZADD', KEYS[1], lease, ARGV[2 * i - 2])
+  end
+end
+"""
+"""Moves leases to ARGV[1] microseconds from now; then follow an id and a holder for each of KEYS[2…]."""
+
+PRUNE = """
+local old = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[1], 'LIMIT', 0, ARGV[2])
+for _, entry in ipairs(old) do
+  local id, key, sets = unpack(cjson.decode(entry))
+  local ended = redis.call('HGET', key, 'ended')
+  if not ended or (ended ~= '' and tonumber(ended) < tonumber(ARGV[1])) then
+    redis.call('DEL', key)
+    for _, set in ipairs(sets) do redis.call('ZREM', set, id) end
+  end
+  redis.call('ZREM', KEYS[1], entry)
+end
+return #old
+"""
+"""Forgets up to ARGV[2] jobs that ended before ARGV[1], expired ones too; spares those that came back to life."""
+
+FORGET = """
+for i = 2, #KEYS do
+  if redis.call('EXISTS', KEYS[i]) == 0 then redis.call('ZREM', KEYS[1], ARGV[i - 1]) end
+end
+"""
+"""Takes the ids ARGV whose jobs KEYS[2…] are no more out of the sorted set KEYS[1]."""
+
+
+class Layout:
+    """The names of the keys behind one prefix, and the commands that write a job."""
+
+    def __init__(self, prefix: str) -> None:
+        """Name the sets that there is one of."""
+        self._tag = f"{{{prefix}}}"
+        self.leases = self._key("leases")
+        self.over = self._key("over")
+
+    def job(self, job_id: str) -> str:
+        """The key of a job."""
+        return self._key("job", job_id)
+
+    def indexes_of(self, job: Job) -> Texts:
+        """The sorted sets that a job is in by its version."""
+        owned = [] if job.owner is None else [self._key("owner", job.owner)]
+        return [self._key("all"), self._key("class", job.job_class), self._key("state", job.state), *owned]
+
+    def indexes_for(self, wanted: Filter) -> Texts:
+        """The sorted sets in which everything wanted is, the narrowest there are."""
+        if wanted.overdue:
+            return [self.leases]
+        if wanted.owner is not None:
+            return [self._key("owner", wanted.owner)]
+        if wanted.states is not None:
+            return [self._key("state", state) for state in sorted(set(wanted.states))]
+        return [self._key("all") if wanted.job_class is None else self._key("class", wanted.job_class)]
+
+    def writing(self, before: Job | None, after: Job, retention: int) -> list[Texts]:
+        """The commands that make `after` of `before`; a job that is over expires `retention` ms after its end."""
+        moves_lease = before is None or lease(before) != lease(after)
+        return [*self._record(after, retention, moves_lease=moves_lease), *self._indexing(before, after)]
+
+    def _record(self, job: Job, retention: int, *, moves_lease: bool) -> Iterator[Texts]:
+        key, ended = self.job(job.job_id), _ended(job)
+        fields = {"version": str(job.version), "job": job.to_record(), "ended": "" if ended is None else str(ended)}
+        if moves_lease:
+            fields |= lease(job)
+        # First of all, because a Redis that is full refuses a script's first write, and none that follow.
+        yield ["HSET", key, *(text for field in fields.items() for text in field)]
+        if moves_lease and job.lease_until is None:
+            yield ["ZREM", self.leases, job.job_id]
+        elif moves_lease:
+            yield ["ZADD", self.leases, str(job.lease_until), job.job_id]
+        if ended is None:
+            yield ["PERSIST", key]
+        else:
+            yield ["PEXPIREAT", key, str(ended // 1000 + retention)]
+
+    def _indexing(self, before: Job | None, after: Job) -> Iterator[Texts]:
+        old, new = (self.indexes_of(job) if job else [] for job in (before, after))
+        for index in old:
+            if index not in new:
+                yield ["ZREM", index, after.job_id]
+        for index in new:
+            yield ["ZADD", index, str(after.version), after.job_id]
+        if before and _ended(before) is not None:
+            yield ["ZREM", self.over, self._traces(before)]
+        if (ended := _ended(after)) is not None:
+            yield ["ZADD", self.over, str(ended), self._traces(after)]
+
+    def _traces(self, job: Job) -> str:
+        """Where the job is to be found, for when its record has expired."""
+        return dump([job.job_id, self.job(job.job_id), self.indexes_of(job)])
+
+    def _key(self, *parts: str) -> str:
+        return ":".join((self._tag, *parts))
+
+
+def lease(job: Job) -> dict[str, str]:
+    """The two fields of a lease, which renewals change alone."""
+    return {"lease": "" if job.lease_until is None else str(job.lease_until), "holder": job.lease_holder}
+
+
+def _ended(job: Job) -> int | None:
+    return job.finished_at if job.is_over else None

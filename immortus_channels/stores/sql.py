@@ -1,0 +1,197 @@
+"""The statements of the database store, in what PostgreSQL, MySQL, MariaDB and SQLite share of SQL.
+
+Not by Django's ORM, because they also go through connections that it does not know.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from immortus_channels.jobs import Job, State
+from immortus_channels.lifecycle import SECOND
+from immortus_channels.models import JobRecord
+from immortus_channels.stores.base import Filter
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper as Connection
+
+Row: TypeAlias = "tuple[Any, ...]"
+Value: TypeAlias = "str | int | None"
+Where: TypeAlias = "list[tuple[str, list[Value]]]"
+
+TABLE = JobRecord._meta.db_table  # noqa: SLF001 - Django's documented API
+JOB = "record, lease_until, lease_holder"
+"""The columns that `to_job` takes."""
+_IDS_AT_ONCE = 10_000
+
+
+def clock(connection: Connection) -> str:
+    """SQL for the database's clock in microseconds; SQLite has no server, its clock is ours.
+
+    It stands still within a statement, so that an index can be searched with it.
+    """
+    match connection.vendor:
+        case "postgresql":
+            return "(EXTRACT(EPOCH FROM statement_timestamp()) * 1000000)::bigint"
+        case "mysql":
+            return "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))"
+    return str(time.time_ns() // 1000)
+
+
+def _execute(connection: Connection, sql: str, parameters: Sequence[Value]) -> int:
+    """How many rows the statement touched."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        return int(cursor.rowcount)
+
+
+def _fetch(connection: Connection, sql: str, parameters: Sequence[Value]) -> list[Row]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        return list(cursor.fetchall())
+
+
+def select(connection: Connection, columns: str, job_ids: Collection[str]) -> tuple[int, list[Row]]:
+    """The database's time, and `job_id` and `columns` of those of these jobs that there are."""
+    ids = list(job_ids)
+    now: int | None = None
+    rows: list[Row] = []
+    for start in range(0, max(len(ids), 1), _IDS_AT_ONCE):
+        some: list[Value] = [*ids[start : start + _IDS_AT_ONCE]] or [None]
+        marks = ", ".join(["%s"] * len(some))
+        found = _fetch(
+            connection,
+            f"SELECT clock.now, job_id, {columns} FROM (SELECT {clock(connection)} AS now) clock "  # noqa: S608
+            f"LEFT JOIN {TABLE} ON job_id IN ({marks})",
+            some,
+        )
+        now = found[0][0] if now is None else now
+        rows += [row[1:] for row in found if row[1] is not None]
+    return now or 0, rows
+
+
+def to_job(record: str, lease_until: int | None, lease_holder: str) -> Job:
+    """The job on record with its lease, which is renewed in its columns only."""
+    return replace(Job.from_record(record), lease_until=lease_until, lease_holder=lease_holder)
+
+
+def _columns(job: Job) -> dict[str, Value]:
+    return {
+        "job_class": job.job_class,
+        "state": job.state.value,
+        "owner": job.owner,
+        "version": job.version,
+        "finished_at": job.finished_at if job.is_over else None,
+        "record": job.to_record(),
+    }
+
+
+def _lease(job: Job) -> dict[str, Value]:
+    return {"lease_until": job.lease_until, "lease_holder": job.lease_holder}
+
+
+def insert(connection: Connection, job: Job) -> bool:
+    """Write a row that was not there; IntegrityError when it is by now."""
+    row = {"job_id": job.job_id, **_columns(job), **_lease(job)}
+    marks = ", ".join(["%s"] * len(row))
+    sql = f"INSERT INTO {TABLE} ({', '.join(row)}) VALUES ({marks})"  # noqa: S608
+    return _execute(connection, sql, list(row.values())) == 1
+
+
+def compare_and_set(connection: Connection, before: Job, after: Job) -> bool:
+    """Whether the row was still as it was read.
+
+    A change that leaves the lease alone must not undo a renewal, and one that moves it (a job called overdue)
+    was decided on the lease that it read: then a renewal is a conflict.
+    """
+    new = _columns(after)
+    where: Where = [("job_id = %s", [before.job_id]), ("version = %s", [before.version])]
+    if _lease(after) != _lease(before):
+        new |= _lease(after)
+        where += [_is("lease_until", before.lease_until), _is("lease_holder", before.lease_holder)]
+    conditions, parameters = _joined(where)
+    assignments = ", ".join(f"{name} = %s" for name in new)
+    sql = f"UPDATE {TABLE} SET {assignments} WHERE {conditions}"  # noqa: S608
+    return _execute(connection, sql, [*new.values(), *parameters]) == 1
+
+
+def _is(column: str, value: Value) -> tuple[str, list[Value]]:
+    return (f"{column} IS NULL", []) if value is None else (f"{column} = %s", [value])
+
+
+def _joined(where: Where) -> tuple[str, list[Value]]:
+    conditions = " AND ".join(condition for condition, _ in where) or "1 = 1"
+    return conditions, [parameter for _, parameters in where for parameter in parameters]
+
+
+def _searches(wanted: Filter, before: int | None, now: str) -> Iterator[Where]:
+    """The conditions of each query of a listing, which is a walk along one index.
+
+    Owner and overdue are narrow enough to filter the rest. Class and state are not: they share an index, in which the
+    jobs of one class and state are in order of version, so that each state is a query.
+    """
+    order = _order(wanted)
+    older: Where = [] if before is None else [(f"{order} < %s", [before])]
+    states = wanted.states
+    if wanted.overdue:
+        yield [(f"lease_until <= {now}", []), *_hidden(wanted, "owner", "job_class"), *older]
+    elif wanted.owner is not None:
+        yield [_is("owner", wanted.owner), *_hidden(wanted, "job_class"), *older]
+    elif wanted.job_class is not None:
+        for state in State if states is None else set(states):
+            yield [_is("job_class", wanted.job_class), _is("state", state), *older]
+    elif states is not None:
+        for state in set(states):
+            yield [_is("state", state), *older]
+    else:
+        yield older
+
+
+def _order(wanted: Filter) -> str:
+    """What a listing is sorted by: not the index of all versions where few rows of any are wanted."""
+    return "version + 0" if wanted.overdue else "version"
+
+
+def _hidden(wanted: Filter, *columns: str) -> Where:
+    """The conditions on these columns, without their indexes: SQLite, having no statistics, picks the wrong one."""
+    values = {"owner": wanted.owner, "job_class": wanted.job_class}
+    where: Where = [
+        (f"SUBSTR({column}, 1) = %s", [value]) for column in columns if (value := values.get(column)) is not None
+    ]
+    if wanted.states is not None:
+        marks = ", ".join(["%s"] * len(wanted.states)) or "NULL"
+        where.append((f"SUBSTR(state, 1) IN ({marks})", list(wanted.states)))
+    return where
+
+
+def newest(connection: Connection, wanted: Filter, limit: int, before: int | None) -> list[Job]:
+    """The newest jobs that `wanted` lets through, below version `before`."""
+    found: list[Job] = []
+    for where in _searches(wanted, before, clock(connection)):
+        conditions, parameters = _joined(where)
+        sql = (
+            f"SELECT {JOB} FROM {TABLE} "  # noqa: S608
+            f"WHERE {conditions} ORDER BY {_order(wanted)} DESC LIMIT {int(limit)}"
+        )
+        found += [to_job(*row) for row in _fetch(connection, sql, parameters)]
+    return sorted(found, key=lambda job: job.version, reverse=True)[:limit]
+
+
+def renew(connection: Connection, holders: Sequence[tuple[str, str]], seconds: float) -> None:
+    """Move the leases of these jobs, each if it is held by the one given."""
+    which = " OR ".join(["job_id = %s AND lease_holder = %s"] * len(holders))
+    until = f"{clock(connection)} + {int(seconds * SECOND)}"
+    sql = f"UPDATE {TABLE} SET lease_until = {until} WHERE lease_until IS NOT NULL AND ({which})"  # noqa: S608
+    _execute(connection, sql, [text for pair in holders for text in pair])
+
+
+def delete_oldest(connection: Connection, older_than: float, limit: int) -> int:
+    """Delete up to `limit` rows; the outer condition spares a job that has come back to life meanwhile."""
+    is_old = f"finished_at < {clock(connection)} - {int(older_than * SECOND)}"
+    oldest = f"SELECT job_id FROM {TABLE} WHERE {is_old} ORDER BY finished_at LIMIT {limit}"  # noqa: S608
+    # MySQL takes a LIMIT in a subquery of IN only when it is one level further down.
+    sql = f"DELETE FROM {TABLE} WHERE {is_old} AND job_id IN (SELECT job_id FROM ({oldest}) oldest)"  # noqa: S608
+    return _execute(connection, sql, [])

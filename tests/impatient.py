@@ -1,0 +1,20 @@
+"""An ASGI application whose sockets lose patience within a second: `uvicorn tests.impatient:application`."""
+
+from __future__ import annotations
+
+import os
+
+from channels.auth import AuthMiddlewareStack
+from channels.routing import ProtocolTypeRouter, URLRouter
+from django.core.asgi import get_asgi_application
+from django.urls import re_path
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.project.settings")
+http = get_asgi_application()
+
+from immortus_channels.consumers import JobConsumer  # noqa: E402 - Django first
+from immortus_channels.flow import Limits  # noqa: E402
+
+socket = JobConsumer.as_asgi(limits=Limits(ping=0.3, silence=0.9, slow=1.0))
+routes = URLRouter([re_path(r"^ws/immortus/(?:(?P<job_id>[^/]+)/)?$", socket)])
+application = ProtocolTypeRouter({"http": http, "websocket": AuthMiddlewareStack(routes)})

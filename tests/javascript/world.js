@@ -1,0 +1,163 @@
+/** A browser for one test: its own client, clock, network and sockets, none of them real. */
+import { readFileSync } from "node:fs";
+import { compileFunction } from "node:vm";
+
+const FILE = new URL("../../immortus_channels/static/immortus_channels/immortus.js", import.meta.url);
+const source = readFileSync(FILE, "utf8");
+
+export const golden = (kind) => JSON.parse(readFileSync(new URL(`../protocol/${kind}.json`, import.meta.url), "utf8"));
+export const goldenNamed = (kind, name) => golden(kind).find((one) => one.name === name).message;
+
+/** A document of the job `id`, running unless told otherwise; the version says how new it is. */
+export function document(id, version, changes = {}) {
+  const state = changes.state ?? "running";
+  const base = goldenNamed("documents", "running, with progress");
+  return { ...base, job_id: id, version, state, completed: state === "finished", ...changes };
+}
+
+/** Lets everything happen that needs no time. */
+export const settle = async () => {
+  for (let turn = 0; turn < 3; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+};
+
+class Clock {
+  time = 1_000_000;
+  timers = new Map();
+  #next = 1;
+
+  set(callback, ms = 0, every = false) {
+    this.timers.set(this.#next, { callback, at: this.time + Math.max(0, ms), every: every && ms });
+    return this.#next++;
+  }
+
+  async advance(ms) {
+    const end = this.time + ms;
+    await settle();
+    for (;;) {
+      const [id, timer] = [...this.timers].sort(([, a], [, b]) => a.at - b.at)[0] ?? [];
+      if (!timer || timer.at > end) break;
+      this.time = Math.max(this.time, timer.at);
+      if (timer.every) timer.at = this.time + timer.every;
+      else this.timers.delete(id);
+      timer.callback();
+      await settle();
+    }
+    this.time = end;
+  }
+}
+
+class FakeSocket {
+  readyState = 0;
+  sent = [];
+  closed = false;
+
+  constructor(url, protocols) {
+    Object.assign(this, { url, protocols });
+  }
+
+  /** The handshake succeeded and the server said hello. */
+  open(hello = {}) {
+    this.readyState = 1;
+    this.onopen?.();
+    this.tell({ ...goldenNamed("server_frames", "hello"), ...hello });
+  }
+
+  tell(frame) {
+    this.onmessage?.({ data: typeof frame === "string" ? frame : JSON.stringify(frame) });
+  }
+
+  job(document, event = "meta") {
+    this.tell({ type: "job", event, job: document });
+  }
+
+  drop(code = 1006) {
+    this.readyState = 3;
+    this.onclose?.({ code });
+  }
+
+  send(text) {
+    this.sent.push(JSON.parse(text));
+  }
+
+  close() {
+    this.closed = true;
+    this.readyState = 3;
+  }
+}
+
+/** Answers to give from `fetch`. */
+export const json = (body, status = 200, headers = {}) => ({ status, headers: { "Content-Type": "application/json", ...headers }, text: JSON.stringify(body) });
+export const html = (status = 200) => ({ status, headers: { "Content-Type": "text/html; charset=utf-8" }, text: "<!doctype html><form>Log in" });
+export const unknown = (id) => json({ job_id: id, error: { code: "unknown_job", message: "There is no such job." } }, 404);
+export const offline = new TypeError("Failed to fetch");
+
+/**
+ * A fresh world. `answer(request)` answers what is fetched: a document, an answer made by `json()` and the like, an error to
+ * throw, or nothing for an answer that never comes.
+ */
+export function world({ answer = () => undefined, WebSocket = true, dataset, page = {}, random = () => 0, elements } = {}) {
+  const clock = new Clock();
+  const requests = [];
+  const sockets = [];
+  const reported = [];
+  const window = new EventTarget();
+  const registry = new Map();
+  const document = Object.assign(new EventTarget(), {
+    baseURI: "https://shop.example/orders/", cookie: "", hidden: false, readyState: "complete",
+    currentScript: dataset ? { dataset } : null, querySelector: () => null, ...page,
+  });
+
+  const fetch = (url, init = {}) => {
+    const request = { url, method: init.method ?? "GET", at: clock.time, ...init };
+    requests.push(request);
+    return new Promise((resolve, reject) => {
+      init.signal?.addEventListener("abort", () => reject(new DOMException("aborted", "AbortError")));
+      const given = (request.answered ?? answer)(request);
+      if (given === undefined) return;
+      if (given instanceof Error) return reject(given);
+      const { status, headers, text, type } = given.text === undefined ? json(given, 200) : given;
+      resolve({ status, ok: status >= 200 && status < 300, type: type ?? "basic", headers: new Headers(headers), text: async () => text });
+    });
+  };
+
+  class Socket extends FakeSocket {
+    constructor(...args) {
+      super(...args);
+      sockets.push(this);
+    }
+  }
+
+  const names = {
+    setTimeout: (callback, ms) => clock.set(callback, ms), clearTimeout: (id) => clock.timers.delete(id),
+    setInterval: (callback, ms) => clock.set(callback, ms, true), clearInterval: (id) => clock.timers.delete(id),
+    performance: { now: () => clock.time },
+    Date: Object.assign(Object.create(Date), { now: () => clock.time, parse: Date.parse }),
+    Math: Object.assign(Object.create(Math), { random }),
+    fetch, WebSocket: WebSocket === true ? Socket : WebSocket || undefined, document, window,
+    location: { href: "https://shop.example/orders/", origin: "https://shop.example" },
+    HTMLElement: elements, customElements: elements && { get: (name) => registry.get(name), define: (name, type) => registry.set(name, type) },
+    reportError: (error) => reported.push(error),
+    HTMLFormElement: undefined,
+  };
+  const scope = Object.assign(Object.create(globalThis), names);
+  const run = () => compileFunction(source, ["globalThis", ...Object.keys(names)], { filename: FILE.pathname })(scope, ...Object.values(names));
+  run();
+  return {
+    Immortus: scope.Immortus, scope, run, clock, requests, sockets, reported, window, document, registry,
+    advance: (ms) => clock.advance(ms), get socket() { return sockets.at(-1); },
+    transports: listenTo(window),
+  };
+}
+
+function listenTo(window) {
+  const transports = [];
+  window.addEventListener("immortus:transport", ({ detail }) => transports.push(detail.transport));
+  return transports;
+}
+
+/** Three handlers that note what they are told. */
+export function listener() {
+  const told = { done: [], failed: [], progress: [] };
+  const handlers = [(document) => void told.done.push(document), (error) => void told.failed.push(error), (document) => void told.progress.push(document)];
+  return { ...told, handlers, versions: () => told.progress.map(({ version }) => version) };
+}

@@ -1,0 +1,96 @@
+"""Origins: exactly the pages of this site, and those that are named, may open sockets."""
+
+from __future__ import annotations
+
+import pytest
+
+from immortus_channels import origins
+from immortus_channels.origins import is_allowed, log_refusal
+
+
+def handshake(origin=None, host="example.com", scheme="ws", **headers):
+    sent = [(b"host", host.encode())] if host else []
+    sent += [(b"origin", value.encode("latin-1")) for value in ([origin] if isinstance(origin, str) else origin or [])]
+    sent += [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return {"type": "websocket", "scheme": scheme, "headers": sent, "server": ("127.0.0.1", 8000)}
+
+
+@pytest.fixture(autouse=True)
+def _hosts(settings):
+    settings.ALLOWED_HOSTS = ["example.com", "127.0.0.1"]
+
+
+@pytest.mark.parametrize(
+    ("origin", "scope", "allowed"),
+    [
+        ("http://example.com", {}, True),
+        ("http://EXAMPLE.com", {}, True),
+        ("http://example.com:80", {}, True),
+        ("https://example.com", {"scheme": "wss"}, True),
+        ("https://example.com:443", {"scheme": "wss"}, True),
+        ("http://example.com:8000", {"host": "example.com:8000"}, True),
+        ("https://example.com", {}, False),
+        ("http://example.com", {"scheme": "wss"}, False),
+        ("http://example.com:8080", {}, False),
+        ("http://example.com", {"host": "example.com:8000"}, False),
+        ("http://sub.example.com", {}, False),
+        ("http://example.com.evil.org", {}, False),
+        ("http://evilexample.com", {}, False),
+        ("http://evil.org", {}, False),
+        ("http://evil.org", {"host": "evil.org"}, False),
+        ("http://example.com.", {}, False),
+        ("http://xn--exmple-cua.com", {}, False),
+        ("http://ex\xe4mple.com", {}, False),
+        ("http://example.com@evil.org", {}, False),
+        ("http://user@example.com", {}, False),
+        ("http://example.com/", {}, False),
+        ("http://example.com/path", {}, False),
+        ("http://example.com:99999", {}, False),
+        ("http://[::1", {}, False),
+        ("ws://example.com", {}, False),
+        ("file://", {}, False),
+        ("null", {}, False),
+        ("", {}, False),
+        (["http://example.com", "http://evil.org"], {}, False),
+        (["http://example.com", "http://example.com"], {}, False),
+        (None, {}, True),
+        (None, {"cookie": "theme=dark"}, True),
+        (None, {"cookie": "theme=dark; sessionid=abc"}, False),
+        ("http://127.0.0.1:8000", {"host": None}, True),
+    ],
+)
+def test_the_table_of_origins(origin, scope, allowed):
+    assert is_allowed(handshake(origin, **scope)) is allowed
+
+
+def test_named_origins_are_allowed_exactly(settings):
+    settings.IMMORTUS_ALLOWED_ORIGINS = ["https://app.example.org", "http://localhost:5173", "*", "https://*.example.org"]
+    assert is_allowed(handshake("https://app.example.org"))
+    assert is_allowed(handshake("http://localhost:5173"))
+    for origin in ("http://app.example.org", "https://b.example.org", "http://localhost", "http://evil.org"):
+        assert not is_allowed(handshake(origin))
+
+
+def test_a_proxy_is_believed_only_as_the_settings_say(settings):
+    behind = {"host": "127.0.0.1:8000", "x_forwarded_proto": "https", "x_forwarded_host": "example.com"}
+    assert not is_allowed(handshake("https://example.com", **behind))
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    assert not is_allowed(handshake("https://example.com", **behind))
+    settings.USE_X_FORWARDED_HOST = True
+    assert is_allowed(handshake("https://example.com", **behind))
+    assert not is_allowed(handshake("http://example.com", **behind))
+
+
+def test_a_header_with_an_underscore_does_not_pass_for_a_proxys(settings):
+    settings.USE_X_FORWARDED_HOST = True
+    scope = handshake("http://example.com", host="127.0.0.1:8000")
+    scope["headers"].append((b"x_forwarded_host", b"example.com"))
+    assert not is_allowed(scope)
+
+
+def test_a_refusal_is_logged_once_with_its_cure(caplog):
+    origins._logged.clear()
+    for _ in range(3):
+        log_refusal(handshake("http://evil.org"))
+    assert len(caplog.records) == 1
+    assert "IMMORTUS_ALLOWED_ORIGINS" in caplog.text
