@@ -120,7 +120,7 @@ class JobAdmin(Admin):
         _read(request, [object_id])
         return super().get_object(request, object_id, from_field)
 
-    def render_change_form(  # noqa: PLR0913 - Django's signature
+    def render_change_form(  # noqa: PLR0913, PLR0917 - Django's signature
         self,
         request: HttpRequest,
         context: dict[str, Any],

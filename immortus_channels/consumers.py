@@ -217,6 +217,8 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
     async def _say_goodbye(self, send: Send) -> None:
         try:
             async with asyncio.timeout(CLEAN_UP):
+                for frame in self._notices:
+                    await send({"type": "websocket.send", "text": frame})
                 if self._closing == MAX_AGE:
                     await send({"type": "websocket.send", "text": frames.bye(MAX_AGE, random.uniform(0, 5))})  # noqa: S311
                 await send({"type": "websocket.close", "code": self._closing})

@@ -7,6 +7,7 @@ ImmortusError
 ├── JobNotFound
 ├── JobExists
 ├── ReservedMetaKey (also ValueError)
+├── InvalidValue (also ValueError)
 ├── DocumentTooLarge (also ValueError)
 ├── StoreUnavailable
 ├── JobFailed       raised by a task to end its job as failed
@@ -44,6 +45,10 @@ class JobExists(ImmortusError):
 
 class ReservedMetaKey(ImmortusError, ValueError):
     """Meta named a key that belongs to the job document itself."""
+
+
+class InvalidValue(ImmortusError, ValueError):
+    """A value cannot be shown: it cannot be written as JSON, or is no finite number of 0 or more."""
 
 
 class DocumentTooLarge(ImmortusError, ValueError):

@@ -7,18 +7,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextvars import ContextVar
 from threading import Lock
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from immortus_channels.events import Origin, Report
-from immortus_channels.exceptions import ImmortusError, JobCancelled
+from immortus_channels.exceptions import InvalidValue, JobCancelled
 from immortus_channels.jobs import JSON, Job, Number
-from immortus_channels.values import clean, clean_meta, clean_text, fits, refuse, refuse_too_large
+from immortus_channels.values import LARGEST, MAX_SENTENCE, clean, clean_meta, clean_number, clean_text, fits, refuse, refuse_too_large
 
 Item = TypeVar("Item")
-
-
-class InvalidProgress(ImmortusError, ValueError):
-    """A progress value was not a number that can be shown."""
 
 
 class Run:
@@ -31,7 +27,7 @@ class Run:
     __slots__ = (
         "_current", "_data", "_depth", "_dirty", "_lock", "_message", "_meta", "_notify", "_percentage", "_reported",
         "_result", "_step", "_strategy_meta", "_total", "attempt", "cancel_requested", "data", "flushed_at", "job_class",
-        "job_id", "origin", "params", "refused", "run_id", "strategy",
+        "is_forked", "job_id", "origin", "params", "refused", "run_id", "strategy",
     )  # fmt: skip
 
     def __init__(
@@ -50,6 +46,7 @@ class Run:
         self.params: Mapping[str, JSON] = (origin.params if origin else None) or {}
         self.data: Mapping[str, JSON] = (origin.data if origin else None) or {}
         self.refused = False
+        self.is_forked = False
         self.cancel_requested = False
         self.flushed_at = -math.inf
         self._notify = notify
@@ -83,7 +80,9 @@ class Run:
 
         Raises JobCancelled before the next item once cancellation was asked for.
         """
-        if total is None and isinstance(iterable, Sized):
+        if total is not None:
+            total = clean_number("total", total, self.job_id)
+        elif isinstance(iterable, Sized):
             total = len(iterable)
         self._depth += 1
         outermost = self._depth == 1
@@ -98,17 +97,18 @@ class Run:
                 if self.cancel_requested:
                     raise JobCancelled(self.job_id)
                 yield item
+                # Another thread cannot come between reading and writing here: there is no call and no jump back.
                 self._current += 1
         finally:
             self._depth -= 1
 
-    def begin_step(self, *, total: Number | None, message: str | None = None, current: Number = 0) -> None:
+    def begin_step(self, *, total: Number | None, message: str = "", current: Number = 0) -> None:
         """Progress starts again from `current`, towards `total` (None: unknown)."""
         with self._lock:
             self._step += 1
             self._current, self._total, self._percentage = current, total, None
-            if message:
-                self._message = clean_text(message)
+        if message:
+            self._say(message)
         self._touch()
 
     def update(
@@ -119,48 +119,80 @@ class Run:
         percentage: float | None = None,
         message: object | None = None,
     ) -> None:
-        """Set what is given; a `total` begins a new step, and within one `current` does not move back."""
+        """Set what is given; a `total` begins a new step, and within one `current` does not move back.
+
+        Called in hot loops: a plain int is checked here, whatever else by `clean_number`.
+        """
+        if current is not None and (type(current) is not int or not 0 <= current <= LARGEST):
+            current = clean_number("current", current, self.job_id)
         if total is not None:
-            self.begin_step(total=total, current=0 if current is None else current)
+            total = clean_number("total", total, self.job_id)
+        if total is not None:
+            self.begin_step(total=total, current=current or 0)
         elif current is not None and current > self._current:
             self._current = current
         if advance is not None:
+            if type(advance) is not int or not 0 <= advance <= LARGEST:
+                advance = clean_number("advance", advance, self.job_id) or 0
             with self._lock:
                 self._current += advance
         if percentage is not None:
-            self._percentage = percentage
+            self._set_percentage(percentage)
         if message is not None:
-            self._message = clean_text(message)
+            self._say(message)
         if not self._dirty:
             self._touch()
+
+    def _set_percentage(self, percentage: object) -> None:
+        number = clean_number("percentage", percentage, self.job_id)
+        if number is not None:
+            self._percentage = number
+
+    def _say(self, message: object) -> None:
+        text = clean_text(message)
+        if len(text) > MAX_SENTENCE and not fits(self._meta, self._strategy_meta, self._result, text):
+            refuse_too_large("The message", self.job_id)
+            return
+        self._message = text
 
     def set_meta(self, fields: Mapping[str, object]) -> None:
         """Add fields to the top level of the document; a field set before is replaced."""
         fit = clean_meta(fields, self.job_id)
         with self._lock:
-            if not fits({**self._meta, **fit}, self._result, self._message):
-                refuse_too_large(f"Meta {', '.join(map(repr, fit))}", self.job_id)
-                return
-            self._meta.update(fit)
-        self._touch()
+            is_small = fits({**self._meta, **fit}, self._strategy_meta, self._result, self._message)
+            if is_small:
+                self._meta.update(fit)
+        if is_small:
+            self._touch()
+        else:
+            refuse_too_large(f"Meta {', '.join(map(repr, fit))}", self.job_id)
 
     def set_strategy_meta(self, meta: Mapping[str, JSON]) -> None:
         """Replace what the strategy says of the job."""
-        if meta != self._strategy_meta:
-            self._strategy_meta = meta
-            self._touch()
+        if meta == self._strategy_meta:
+            return
+        if not fits(self._meta, meta, self._result, self._message):
+            refuse_too_large("The strategy's meta", self.job_id)
+            return
+        self._strategy_meta = meta
+        self._touch()
 
     def set_data(self, key: str, value: object) -> None:
-        """Keep a JSON value on the server."""
+        """Keep a JSON value on the server. Raises InvalidValue for what JSON cannot hold."""
+        fit = clean(value, self.job_id)
         with self._lock:
-            self._data[str(key)] = clean(value, self.job_id)
-        self.data = {**self.data, **self._data}
+            self._data[clean_text(key)] = fit
+            self.data = {**self.data, **self._data}
         self._touch()
 
     def set_result(self, value: object) -> None:
-        """Publish a small JSON value as the job's result."""
-        result = clean(value, self.job_id)
-        if not fits(self._meta, result, self._message):
+        """Publish a small JSON value as the job's result; what cannot be published is refused."""
+        try:
+            result = clean(value, self.job_id)
+        except InvalidValue as error:
+            refuse(InvalidValue(f"The result is not published. {error}"), self.job_id)
+            return
+        if not fits(self._meta, self._strategy_meta, result, self._message):
             refuse_too_large("The result", self.job_id)
             return
         self._result = result
@@ -172,8 +204,10 @@ class Run:
             raise JobCancelled(self.job_id)
 
     def _touch(self) -> None:
-        self._dirty = True
-        self._notify(self)
+        """Tell the writer, unless it has not yet come for what it was told of last."""
+        if not self._dirty:
+            self._dirty = True
+            self._notify(self)
 
     # For the writer
 
@@ -205,26 +239,19 @@ class Run:
             )
             return report, self._strategy_meta
 
-    def renew_lock(self) -> None:
-        """After a fork: another thread of the parent may have held it."""
-        self._lock = Lock()
-
     def untake(self) -> None:
         """The report taken last was not written."""
         self._dirty = True
 
+    def ask_again(self) -> None:
+        """Nothing is taken now; tell the writer of the next change as well."""
+        self._dirty = False
+
+    def forked(self) -> None:
+        """In a child: the parent tells what was said before; another thread of it may have held the lock."""
+        self._lock = Lock()
+        self._dirty, self._reported, self._depth = False, self._current, 0
+        self.is_forked = True
+
 
 current_run: ContextVar[Run | None] = ContextVar("immortus_run", default=None)
-
-
-def check_numbers(job_id: str, **numbers: object) -> dict[str, Any]:
-    """The numbers that can be shown; the others are refused: NaN, infinities, negatives, no numbers."""
-    fit = {}
-    for name, value in numbers.items():
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-            refuse(InvalidProgress(f"{name}={value!r}: give a finite number, 0 or more."), job_id)
-            continue
-        fit[name] = value
-    return fit

@@ -12,9 +12,9 @@ from immortus_channels import access, strategies, tracking
 from immortus_channels.events import Event, Updated
 from immortus_channels.exceptions import JobNotFound
 from immortus_channels.jobs import JSON, Job, Number, State
-from immortus_channels.progress import Run, check_numbers, current_run
+from immortus_channels.progress import Run, current_run
 from immortus_channels.stores import get_store
-from immortus_channels.values import clean, clean_meta, clean_text
+from immortus_channels.values import clean, clean_meta, clean_number, clean_text, fits, refuse_too_large
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
@@ -59,11 +59,12 @@ class JobHandle:
         message: object | None = None,
     ) -> None:
         """Set what is given. `total` begins a step; within one, `current` does not move back; `percentage` is 0 to 100."""
-        numbers = check_numbers(self.job_id, current=current, total=total, advance=advance, percentage=percentage)
         if self._run is not None:
-            self._run.update(**numbers, message=message)
-        else:
-            self._publish(Updated, **numbers, message=None if message is None else clean_text(message))
+            self._run.update(current, total, advance, percentage, message)
+            return
+        given = {"current": current, "total": total, "advance": advance, "percentage": percentage}
+        numbers = {name: clean_number(name, value, self.job_id) for name, value in given.items() if value is not None}
+        self._publish(Updated, **numbers, message=None if message is None else clean_text(message))
 
     def set_meta(self, **fields: object) -> None:
         """Add fields to the top level of the job document.

@@ -5,20 +5,26 @@ from __future__ import annotations
 import json
 import logging
 import math
+import operator
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, SupportsFloat, SupportsIndex
 
 from django.core.serializers.json import DjangoJSONEncoder
 
 from immortus_channels.conf import is_strict
-from immortus_channels.exceptions import DocumentTooLarge, ImmortusError, ReservedMetaKey
-from immortus_channels.jobs import DOCUMENT_KEYS, JSON, MAX_DOCUMENT_BYTES, PROGRESS_KEYS, dump
+from immortus_channels.exceptions import DocumentTooLarge, ImmortusError, InvalidValue, ReservedMetaKey
+from immortus_channels.jobs import DOCUMENT_KEYS, JSON, MAX_DOCUMENT_BYTES, PROGRESS_KEYS, Job, Number, dump
 
 logger = logging.getLogger("immortus_channels")
 
 RESERVED = DOCUMENT_KEYS - PROGRESS_KEYS
-_ROOM = MAX_DOCUMENT_BYTES - 2048
-"""Bytes for what a task says; the rest is for the document's own keys."""
+MAX_SENTENCE = 500
+"""Characters of a message that always find room."""
+_ROOM = MAX_DOCUMENT_BYTES - 8 * 1024
+"""Bytes for what a task says; the rest is for the document's own keys, with the longest of ids and sentences."""
+LARGEST = 2**53 - 1
+"""Beyond this, numbers are not exact in browsers (RFC 8259, section 6)."""
 
 
 def refuse(error: ImmortusError, job_id: str) -> None:
@@ -32,10 +38,14 @@ def clean(value: object, job_id: str = "") -> JSON:
     """`value` as strict JSON, written as `DjangoJSONEncoder` writes it.
 
     NaN and infinities become null; NUL and lone surrogates in texts become U+FFFD: PostgreSQL and WebSockets
-    refuse them. Raises TypeError for what JSON cannot hold.
+    refuse them. Raises InvalidValue for what JSON cannot hold.
     """
-    text = json.dumps(value, cls=DjangoJSONEncoder)
-    given = json.loads(text)
+    try:
+        text = json.dumps(value, cls=DjangoJSONEncoder)
+        given = json.loads(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        msg = f"A value of type {type(value).__name__} cannot be written as JSON: {error}."
+        raise InvalidValue(msg) from error
     if not any(mark in text for mark in _SUSPECT):
         return given  # type: ignore[no-any-return]
     repaired = _repair(given)
@@ -52,7 +62,29 @@ _SUSPECT = ("NaN", "Infinity", "\\u0000", "\\ud")
 
 def clean_text(text: object) -> str:
     """`text` (a lazy translation too) without what stores and sockets refuse."""
-    return _repair_text(str(text))
+    text = str(text)
+    return text if text.isascii() and "\0" not in text else _repair_text(text)
+
+
+def clean_number(name: str, value: object, job_id: str = "") -> Number | None:
+    """`value` as a number that can be shown; None, and refused, for NaN, infinities, negatives, and no numbers."""
+    number = _number(value)
+    if number is not None and 0 <= number <= LARGEST:
+        return number
+    refuse(InvalidValue(f"{name}={value!r}: give a finite number, 0 or more."), job_id)
+    return None
+
+
+def _number(value: object) -> Number | None:
+    """The plain number that an int, float, Decimal or NumPy's scalar stands for; None for what is none."""
+    if isinstance(value, bool):
+        return None
+    try:
+        if isinstance(value, SupportsIndex):
+            return operator.index(value)
+        return float(value) if isinstance(value, SupportsFloat) else None
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _repair(value: Any) -> Any:  # noqa: ANN401 - JSON in, JSON out
@@ -76,21 +108,35 @@ def clean_meta(meta: Mapping[str, object], job_id: str = "") -> dict[str, JSON]:
     """Meta fit for the document's top level; what is reserved or cannot be JSON is refused."""
     fit: dict[str, JSON] = {}
     for key, value in meta.items():
-        name = str(key)
+        name = clean_text(key)
         if name in RESERVED:
             msg = f"Meta may not set {name!r}: the job document uses that key itself. Choose another name."
             refuse(ReservedMetaKey(msg), job_id)
             continue
         try:
             fit[name] = clean(value, job_id)
-        except (TypeError, ValueError) as error:
-            refuse(ReservedMetaKey(f"Meta {name!r} cannot be written as JSON: {error}."), job_id)
+        except InvalidValue as error:
+            refuse(InvalidValue(f"Meta {name!r} is left out. {error}"), job_id)
     return fit
 
 
 def fits(*parts: object) -> bool:
     """Whether these values together leave room in a document of 32 KiB."""
     return sum(len(dump(part).encode()) for part in parts) <= _ROOM
+
+
+def within_limit(before: Job | None, after: Job) -> Job:
+    """`after`, without what it says that `before` did not where its document would exceed 32 KiB.
+
+    The last guard: parts that fit when they were set, one by one, may be too much together.
+    """
+    if len(after.text.encode()) <= MAX_DOCUMENT_BYTES:
+        return after
+    logger.error("The document of %r would exceed %d bytes; what is new in it is left out", after.job_id, MAX_DOCUMENT_BYTES)
+    said = before or Job(job_id=after.job_id)
+    return replace(
+        after, meta=said.meta, strategy_meta=said.strategy_meta, result=said.result, message=said.message
+    )
 
 
 def refuse_too_large(what: str, job_id: str) -> None:

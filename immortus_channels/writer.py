@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import atexit
 import logging
+import math
 import os
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 from functools import partial
 
 from django.core import mail
@@ -21,10 +23,12 @@ from immortus_channels.broadcast import Broadcaster
 from immortus_channels.conf import leases, settings
 from immortus_channels.events import Event, Reported
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.jobs import Job
+from immortus_channels.jobs import Job, State
 from immortus_channels.lifecycle import apply
 from immortus_channels.progress import Run, current_run
 from immortus_channels.stores import forget_connections, get_store
+from immortus_channels.trouble import Trouble
+from immortus_channels.values import within_limit
 
 logger = logging.getLogger("immortus_channels")
 
@@ -34,6 +38,8 @@ _PENDING = 10_000
 _IDLE = 30.0
 _DRAIN = 5.0
 _BACKOFF = (0.1, 2.0)
+_UNFIT_REST = 10.0
+"""Seconds until a run whose report could not be applied is asked again."""
 
 
 class Write:
@@ -59,6 +65,15 @@ class Write:
         """Whether the event meant anything for the job."""
         return self.after is not None and self.after is not self.before
 
+    def finish(self, *, failed: bool = False) -> None:
+        """Let whoever waits go on."""
+        self.failed = failed
+        self.done.set()
+
+    def __str__(self) -> str:
+        """Read like a log line; what the event carries may be private."""
+        return f"{type(self.event).__name__} of {self.event.job_id!r}"
+
 
 def perform(write: Write) -> None:
     """Make one write; a dry one only finds out what it would change. Raises StoreUnavailable."""
@@ -73,7 +88,8 @@ def perform(write: Write) -> None:
 
 
 def _change(job: Job | None, now: int, *, event: Event) -> Job | None:
-    return apply(job, event, now=now, leases=leases())
+    after = apply(job, event, now=now, leases=leases())
+    return after if after is None or after is job else within_limit(job, after)
 
 
 class Writer:
@@ -85,10 +101,12 @@ class Writer:
         self._renewals: dict[str, tuple[str, float]] = {}
         self._runs: dict[str, Run] = {}
         self._thread: threading.Thread | None = None
-        self._stopping = False
+        self._stop_by: float | None = None
         self._retry_at = 0.0
         self._failures = 0
         self._renewed_at = 0.0
+        self._cycle_began: float | None = None
+        self._overflow = Trouble("Keeping what waits for the store", f"More than {_PENDING} changes wait; the oldest are lost.")
 
     # For callers
 
@@ -96,15 +114,27 @@ class Writer:
         """Hand an event over and wait at most `wait` seconds; `done` tells whether it was written by then."""
         write = Write(event, is_dry=is_dry)
         with self._condition:
-            if len(self._writes) >= _PENDING:
-                lost = self._writes.popleft()
-                logger.error("Too many writes wait for the store; %r is lost", lost.event)
+            is_down = self._is_down()
+            if is_dry and is_down:
+                write.finish(failed=True)
+                return write
+            self._make_room()
             self._writes.append(write)
             self._wake()
-            is_down = self._failures > 0
-        if wait and not is_down:
+        if wait > 0 and not is_down:
             write.done.wait(wait)
         return write
+
+    def _is_down(self) -> bool:
+        """Whether waiting for the store is in vain: it failed, or has kept the thread busy for too long."""
+        began = self._cycle_began
+        return self._failures > 0 or (began is not None and time.monotonic() - began > WAIT)
+
+    def _make_room(self) -> None:
+        if len(self._writes) < _PENDING:
+            return
+        self._writes.popleft().finish(failed=True)
+        self._overflow.begin(OverflowError(f"{_PENDING} changes"))
 
     def renew(self, job_id: str, holder: str, seconds: float) -> None:
         """Move a lease, soon, without waiting."""
@@ -115,6 +145,8 @@ class Writer:
     def attach(self, run: Run) -> None:
         """Report what this run says and renew its lease until it is detached."""
         with self._condition:
+            if not self._runs:
+                self._renewed_at = time.monotonic()
             self._runs[run.run_id] = run
             self._wake()
 
@@ -126,23 +158,39 @@ class Writer:
     def notify(self, run: Run) -> None:
         """A run has said something: report it at once if the last report is old enough."""
         with self._condition:
-            if self._runs:
+            if run.is_forked:
+                self._runs.setdefault(run.run_id, run)
+            if run.run_id in self._runs:
                 self._wake()
 
     def stop(self, timeout: float = _DRAIN) -> None:
         """Write what is left, for at most `timeout` seconds, and end the thread; the next event starts it again."""
         with self._condition:
-            thread, self._stopping = self._thread, True
+            thread, self._stop_by = self._thread, time.monotonic() + timeout
             self._condition.notify_all()
         if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout)
+            thread.join(timeout + WAIT)
+
+    def resume(self) -> None:
+        """After a stop that left something: start again."""
+        with self._condition:
+            if self._is_busy():
+                self._wake()
 
     def _wake(self) -> None:
-        self._stopping = False
+        self._stop_by = None
         if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._work, name="immortus-writer", daemon=True)
-            self._thread.start()
+            self._start()
         self._condition.notify_all()
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._work, name="immortus-writer", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            logger.exception("The writer's thread cannot start now; what waits is written when it can")
+            return
+        self._thread = thread
 
     # In the thread
 
@@ -154,14 +202,17 @@ class Writer:
         try:
             while True:
                 with self._condition:
-                    self._condition.wait_for(self._has_work, timeout=self._pause())
-                    now = time.monotonic()
+                    # Each wake-up may have moved the time until which nothing is due: `wait_for` would keep the first.
+                    while not self._has_work() and not self._may_end(time.monotonic() - idle_since):
+                        self._condition.wait(self._pause())
                     if self._is_busy():
-                        idle_since = now
-                    if self._may_end(now - idle_since):
+                        idle_since = time.monotonic()
+                    if self._may_end(time.monotonic() - idle_since):
                         self._thread = None
                         return
+                    self._cycle_began = time.monotonic()
                 self._cycle(broadcaster)
+                self._cycle_began = None
         finally:
             broadcaster.close()
             store.release_thread()
@@ -170,14 +221,13 @@ class Writer:
         return bool(self._writes or self._runs or self._renewals)
 
     def _may_end(self, idle: float) -> bool:
-        if self._stopping:
-            return not self._writes and not self._renewals
-        return idle > _IDLE and not self._is_busy()
+        if self._stop_by is None:
+            return idle >= _IDLE and not self._is_busy()
+        is_unsaid = any(run.is_dirty for run in self._runs.values())
+        return time.monotonic() >= self._stop_by or not (self._writes or self._renewals or is_unsaid)
 
     def _has_work(self) -> bool:
         now = time.monotonic()
-        if self._stopping:
-            return True
         if now < self._retry_at:
             return False
         return bool(self._writes or self._renewals or self._due_runs(now) or self._renewal_due(now))
@@ -185,6 +235,8 @@ class Writer:
     def _pause(self) -> float:
         """Seconds until there may be something to do that nobody will tell of."""
         now = time.monotonic()
+        if self._stop_by is not None:
+            return max(min(self._stop_by, max(self._retry_at, now)) - now, 0.0)
         if now < self._retry_at:
             return self._retry_at - now
         if not self._runs:
@@ -196,8 +248,13 @@ class Writer:
         return max(min(waits), 0.0)
 
     def _due_runs(self, now: float) -> list[Run]:
-        interval = settings.FLUSH_INTERVAL
-        return [run for run in self._runs.values() if run.is_dirty and now - run.flushed_at >= interval]
+        interval = settings.FLUSH_INTERVAL if self._stop_by is None else -_UNFIT_REST
+        return [run for run in self._attached() if run.is_dirty and now - run.flushed_at >= interval]
+
+    def _attached(self) -> list[Run]:
+        """The runs of this moment: tasks begin and end while the thread works."""
+        with self._condition:
+            return list(self._runs.values())
 
     def _renewal_interval(self) -> float:
         return float(settings.STALLED_AFTER) / 3
@@ -221,6 +278,7 @@ class Writer:
             if self._failures:
                 logger.warning("The store answers again; what was kept has been written")
             self._failures = 0
+            self._overflow.is_on = False
 
     def _back_off(self, error: StoreUnavailable | None) -> None:
         if not self._failures and error is not None:
@@ -236,20 +294,21 @@ class Writer:
                 perform(write)
             except StoreUnavailable:
                 if write.is_dry:
-                    write.failed = True
-                    self._finish(write)
+                    self._finish(write, failed=True)
                 raise
             except Exception:
-                write.failed = True
-                logger.exception("%r could not be applied and is dropped", write.event)
-            self._finish(write)
-            self._push(broadcaster, write)
+                logger.exception("%s could not be applied and is dropped", write)
+                self._finish(write, failed=True)
+            else:
+                self._finish(write)
+                self._learn(write.event.job_id, write.after)
+                self._push(broadcaster, write)
 
-    def _finish(self, write: Write) -> None:
+    def _finish(self, write: Write, *, failed: bool = False) -> None:
         with self._condition:
             if self._writes and self._writes[0] is write:
                 self._writes.popleft()
-        write.done.set()
+        write.finish(failed=failed)
 
     def _push(self, broadcaster: Broadcaster, write: Write) -> None:
         if write.changed and not write.is_dry and write.after is not None:
@@ -263,13 +322,19 @@ class Writer:
             except StoreUnavailable:
                 run.untake()
                 raise
-            self._push(broadcaster, write)
-            self._learn(run, write.after)
+            except Exception:
+                logger.exception("%s could not be applied and is dropped", write)
+                run.flushed_at = time.monotonic() + _UNFIT_REST
+            else:
+                self._learn(run.job_id, write.after)
+                self._push(broadcaster, write)
 
-    def _learn(self, run: Run, job: Job | None) -> None:
-        """What the store answered: whether cancellation was asked for."""
-        if job is not None and job.run_id == run.run_id and job.cancel_requested:
-            run.cancel_requested = True
+    def _learn(self, job_id: str, job: Job | None) -> None:
+        """What the store answered about a job that runs here: whether cancellation was asked for, and which run it is."""
+        for run in self._attached():
+            if job is not None and run.job_id == job_id and run.run_id == job.run_id:
+                run.attempt = job.attempt
+                run.cancel_requested = run.cancel_requested or job.cancel_requested
 
     def _move_leases(self) -> None:
         with self._condition:
@@ -288,18 +353,22 @@ class Writer:
     def _renew_runs(self) -> None:
         """Show that the runs of this process live, and hear what was asked of them meanwhile."""
         now = time.monotonic()
-        runs = {run.job_id: run for run in self._runs.values()}
+        runs = {run.job_id: run for run in self._attached()}
         if not runs or not self._renewal_due(now):
             return
         store = get_store()
         store.renew({job_id: run.run_id for job_id, run in runs.items()}, settings.STALLED_AFTER)
-        jobs = store.get_many(list(runs)).jobs
+        self._hear(runs, store.get_many(list(runs)).jobs)
+        self._renewed_at = now
+
+    def _hear(self, runs: Mapping[str, Run], jobs: Mapping[str, Job]) -> None:
+        """What became of the jobs of these runs meanwhile; one that is believed silent or gone reports at once."""
         for job_id, run in runs.items():
             job = jobs.get(job_id)
-            self._learn(run, job)
-            if job is None or job.stalled or job.is_over:
-                self._writes.append(Write(report_of(run)))
-        self._renewed_at = now
+            self._learn(job_id, job)
+            if job is None or job.stalled or job.state is State.LOST:
+                run.untake()
+                run.flushed_at = -math.inf
 
 
 def report_of(run: Run, kind: type[Event] = Reported, **fields: object) -> Event:
@@ -324,11 +393,13 @@ class InlineWriter(Writer):
         write = Write(event, is_dry=is_dry)
         try:
             perform(write)
-        except StoreUnavailable:
-            write.failed = True
-            logger.exception("%r could not be written", event)
-        write.done.set()
-        self._push_now(write)
+        except Exception:
+            logger.exception("%s could not be written", write)
+            write.finish(failed=True)
+        else:
+            write.finish()
+            self._learn(event.job_id, write.after)
+            self._push_now(write)
         return write
 
     def renew(self, job_id: str, holder: str, seconds: float) -> None:
@@ -338,11 +409,15 @@ class InlineWriter(Writer):
     def attach(self, run: Run) -> None:
         """Write the run's reports as it makes them."""
         self._runs[run.run_id] = run
+        if run.is_dirty:
+            self.notify(run)
 
     def notify(self, run: Run) -> None:
         """Write the run's report if the last one is old enough."""
         if run.run_id in self._runs and time.monotonic() - run.flushed_at >= settings.FLUSH_INTERVAL:
-            self._learn(run, self.submit(report_of(run)).after)
+            self.submit(report_of(run))
+        else:
+            run.ask_again()
 
     def _push_now(self, write: Write) -> None:
         broadcaster = Broadcaster()
@@ -377,7 +452,7 @@ def _after_fork() -> None:
     _writer, _lock = None, threading.Lock()
     run = current_run.get()
     if run is not None:
-        run.renew_lock()
+        run.forked()
     forget_connections()
 
 
@@ -387,5 +462,11 @@ def drain() -> None:
         _writer.stop()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+def _after_fork_in_parent() -> None:
+    """Celery's main process has drained before it forks; what the store did not take yet waits no longer."""
+    if _writer is not None:
+        _writer.resume()
+
+
+os.register_at_fork(after_in_child=_after_fork, after_in_parent=_after_fork_in_parent)
 atexit.register(drain)

@@ -147,8 +147,8 @@ class DatabaseStore(Store):
         is_about_sql = isinstance(error, ProgrammingError) and not isinstance(error, TransactionManagementError)
         if is_about_sql or "no such" in str(error):
             return (
-                f"The table {sql.TABLE} in the database {self.using!r} cannot be used ({error}); if it is missing or old, "
-                f"run: manage.py migrate immortus_channels --database={self.using}"
+                f"The table {sql.TABLE} in the database {self.using!r} cannot be used ({error}); "
+                f"if it is missing or old, run: manage.py migrate immortus_channels --database={self.using}"
             )
         return f"The database {self.using!r} did not do what was asked: {error}"
 

@@ -51,8 +51,8 @@ class MemoryStore(Store):
         """Move the lease of each job whose holder is given."""
         with self._lock:
             until = _now() + int(seconds * SECOND)
-            for job in self._jobs():
-                if job.lease_until is not None and holders.get(job.job_id) == job.lease_holder:
+            for job in (Job.from_record(self._records[i]) for i in holders if i in self._records):
+                if job.lease_until is not None and holders[job.job_id] == job.lease_holder:
                     self._records[job.job_id] = replace(job, lease_until=until).to_record()
 
     def list(self, wanted: Filter, *, limit: int = 100, before: int | None = None) -> list[Job]:

@@ -1,4 +1,6 @@
-"""What is kept, all keys behind one hash tag, so that a script may touch several of them on any server:
+"""What is kept in Redis, and the scripts that keep it.
+
+All keys are behind one hash tag, so that a script may touch several of them on any server:
 
     {prefix}:job:<job_id>   hash: version, job (the record), lease, holder, ended; expires after the retention
     {prefix}:all            sorted set: job id by version; likewise :owner:<owner>, :class:<class>, :state:<state>

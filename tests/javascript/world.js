@@ -93,7 +93,7 @@ export const offline = new TypeError("Failed to fetch");
 
 /**
  * A fresh world. `answer(request)` answers what is fetched: a document, an answer made by `json()` and the like, an error to
- * throw, or nothing for an answer that never comes.
+ * throw, nothing for an answer that never comes, or a promise of one of these.
  */
 export function world({ answer = () => undefined, WebSocket = true, dataset, page = {}, random = () => 0, elements } = {}) {
   const clock = new Clock();
@@ -112,11 +112,12 @@ export function world({ answer = () => undefined, WebSocket = true, dataset, pag
     requests.push(request);
     return new Promise((resolve, reject) => {
       init.signal?.addEventListener("abort", () => reject(new DOMException("aborted", "AbortError")));
-      const given = (request.answered ?? answer)(request);
-      if (given === undefined) return;
-      if (given instanceof Error) return reject(given);
-      const { status, headers, text, type } = given.text === undefined ? json(given, 200) : given;
-      resolve({ status, ok: status >= 200 && status < 300, type: type ?? "basic", headers: new Headers(headers), text: async () => text });
+      Promise.resolve(answer(request)).then((given) => {
+        if (given === undefined) return;
+        if (given instanceof Error) return reject(given);
+        const { status, headers, text, type = "basic" } = given.text === undefined ? json(given) : given;
+        resolve({ status, ok: status >= 200 && status < 300, type, headers: new Headers(headers), text: async () => text });
+      });
     });
   };
 
@@ -160,4 +161,17 @@ export function listener() {
   const told = { done: [], failed: [], progress: [] };
   const handlers = [(document) => void told.done.push(document), (error) => void told.failed.push(error), (document) => void told.progress.push(document)];
   return { ...told, handlers, versions: () => told.progress.map(({ version }) => version) };
+}
+
+/** What would be reported as unhandled after `action`, which the test runner must not hear of. */
+export async function unhandledAfter(action) {
+  const unhandled = [];
+  const runners = process.rawListeners("unhandledRejection");
+  process.removeAllListeners("unhandledRejection");
+  process.on("unhandledRejection", (error) => unhandled.push(error));
+  await action();
+  await settle();
+  process.removeAllListeners("unhandledRejection");
+  for (const listener of runners) process.on("unhandledRejection", listener);
+  return unhandled;
 }

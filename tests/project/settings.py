@@ -22,6 +22,7 @@ INSTALLED_APPS = [
     "tests.project.shop",
 ]
 MIDDLEWARE = [
+    "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -31,6 +32,8 @@ MIDDLEWARE = [
 ROOT_URLCONF = "tests.project.urls"
 ASGI_APPLICATION = "tests.project.asgi.application"
 STATIC_URL = "/static/"
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = True
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",

@@ -798,7 +798,7 @@
       const asked = now();
       for (const job of this.#watched) this.#watch(job);
       clearTimeout(this.#wakeTimer);
-      this.#wakeTimer = setTimeout(() => this.#heard < asked && this.#die(), WAKE_TIMEOUT);
+      this.#wakeTimer = setTimeout(() => this.#heard <= asked && this.#die(), WAKE_TIMEOUT);
     }
 
     #tick() {
@@ -857,7 +857,8 @@
         this.#running = new AbortController();
         this.#run(this.#running.signal).catch(report);
       } else if (!wanted && this.#running) {
-        this.#stopping = setTimeout(() => this.stop(), this.#linger);
+        if (this.#linger) this.#stopping = setTimeout(() => this.stop(), this.#linger);
+        else this.stop();
       }
     }
 

@@ -1,0 +1,348 @@
+"""`manage.py immortus_doctor`: follow one job all the way, and say where the way ends."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from django.conf import settings as django_settings
+from django.core.checks import ERROR
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connections
+from django.utils.module_loading import import_string
+
+from immortus_channels import checks, frames, queues, shortcuts, tasks, tracking
+from immortus_channels.broadcast import Push, group_name, shared_layer
+from immortus_channels.conf import settings
+from immortus_channels.jobs import Job, State
+from immortus_channels.stores import get_store
+
+Answer = TypeVar("Answer")
+Verdict = Literal["ok", "note", "wrong"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What is known of one part, and its cure if it needs one."""
+
+    part: str
+    verdict: Verdict
+    told: str
+    cure: str = ""
+
+
+class Command(BaseCommand):
+    """Sends a probe job and watches it as a page would."""
+
+    help = "Sends a probe job and tells whether queue, worker, store, channel layer and socket do their part."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Take how long to wait, and where to look."""
+        parser.add_argument("--timeout", type=float, default=5.0, help="seconds to wait for each part (default: 5)")
+        parser.add_argument("--queue", help="the queue to send the probe to (default: where tasks go by default)")
+        parser.add_argument("--url", help="the address of the running site, to try its socket: https://example.com")
+
+    def handle(
+        self, *_args: object, timeout: float = 5.0, queue: str | None = None, url: str | None = None, **_options: Any
+    ) -> None:
+        """Examine each part; exit with status 1 when one is wrong."""
+        wrong = 0
+        for finding in examine(timeout, queue, url):
+            self._show(finding)
+            wrong += finding.verdict == "wrong"
+        if wrong:
+            msg = f"{wrong} of the above need a cure."
+            raise CommandError(msg)
+
+    def _show(self, finding: Finding) -> None:
+        style = {"ok": self.style.SUCCESS, "note": self.style.WARNING, "wrong": self.style.ERROR}[finding.verdict]
+        self.stdout.write(f"{style(f'{finding.verdict:5}')} {finding.part:8} {finding.told}")
+        if finding.cure:
+            self.stdout.write(f"{'':15}→ {finding.cure}")
+
+
+def examine(timeout: float, queue: str | None, url: str | None) -> Iterator[Finding]:
+    """One finding after the other, each within `timeout` seconds or little more."""
+    job_id = str(uuid.uuid4())
+    yield from _examine_settings()
+    store = _examine_store(job_id, timeout)
+    yield store
+    if store.verdict == "ok":
+        yield from _examine_way(job_id, timeout, queue)
+    yield _examine_socket(timeout, url)
+
+
+def _examine_settings() -> Iterator[Finding]:
+    found = checks.check_all()
+    for message in found:
+        verdict: Verdict = "wrong" if message.level >= ERROR else "note"
+        yield Finding(part="settings", verdict=verdict, told=f"{message.msg} ({message.id})", cure=message.hint or "")
+    if not found:
+        yield Finding(part="settings", verdict="ok", told="nothing to complain about")
+
+
+def _examine_store(job_id: str, timeout: float) -> Finding:
+    began = time.monotonic()
+    try:
+        _within(timeout, lambda: get_store().get_many([job_id]))
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is to be told
+        cure = "Start it, or correct IMMORTUS_STORE; a database wants `manage.py migrate`."
+        return Finding(part="store", verdict="wrong", told=_told(error), cure=cure)
+    name = type(get_store()).__name__
+    return Finding(part="store", verdict="ok", told=f"{name} answered in {_since(began)}")
+
+
+# The way of a job
+
+
+def _examine_way(job_id: str, timeout: float, queue: str | None) -> Iterator[Finding]:
+    """Send the probe, see a worker run it, and hear of it through the channel layer."""
+    ear = _Ear(job_id)
+    ear.start()
+    ear.is_ready.wait(timeout)
+    sent = _send(job_id, timeout, queue)
+    yield sent
+    worked = False
+    if sent.verdict == "ok":
+        job = _followed(job_id, timeout)
+        worked = job is not None and job.state is State.FINISHED
+        yield _examine_worker(job, timeout)
+    yield _examine_layer(ear, worked=worked)
+
+
+def _send(job_id: str, timeout: float, queue: str | None) -> Finding:
+    celery = queues.by_name("celery")
+    if celery is None:
+        cure = "`pip install immortus-channels[celery]`; jobs of JobRepository need none."
+        return Finding(part="queue", verdict="wrong", told="no task queue is installed", cure=cure)
+    began = time.monotonic()
+    try:
+        _within(timeout, lambda: tasks.probe.apply_async(task_id=job_id, queue=queue, retry=False))
+    except Exception as error:  # noqa: BLE001 - each broker has errors of its own
+        cure = "Start the broker, or correct its address: CELERY_BROKER_URL, in most projects."
+        return Finding(part="queue", verdict="wrong", told=_told(error), cure=cure)
+    how = "ran the probe itself, being eager" if celery.is_eager() else "took the probe"
+    return Finding(part="queue", verdict="ok", told=f"{celery.name} {how}, in {_since(began)}")
+
+
+def _followed(job_id: str, timeout: float) -> Job | None:
+    """The probe's job when it is over, or when time is; then nobody need run it any more."""
+    end = time.monotonic() + timeout
+    while True:
+        job = _within(timeout, lambda: get_store().get_many([job_id])).jobs.get(job_id)
+        if job is not None and job.is_over:
+            return job
+        if time.monotonic() > end:
+            break
+        time.sleep(0.05)
+    if job is not None:
+        _within(timeout, lambda: tracking.cancel(job_id))
+    return job
+
+
+def _examine_worker(job: Job | None, timeout: float) -> Finding:
+    match job:
+        case None:
+            told, cure = "the store never heard of the probe", "The log says why tracking failed."
+        case Job(state=State.FINISHED):
+            waited = ((job.started_at or 0) - (job.enqueued_at or 0)) / 1e6
+            return Finding(part="worker", verdict="ok", told=f"ran the probe, which had waited {waited:.2f} s")
+        case Job(state=State.ENQUEUED):
+            told = f"nobody ran the probe within {timeout:g} s"
+            cure = (
+                "Start one: `celery -A yourproject worker`. If one runs, it listens to another queue (try --queue) or "
+                "broker, keeps jobs in another store (IMMORTUS_STORE), or uses gevent or eventlet."
+            )
+        case Job(error=error) if error is not None and error.code == "unknown_task":
+            told = f"does not know the task {job.job_class!r}"
+            cure = "Call app.autodiscover_tasks() in your celery.py, and start the worker anew."
+        case _:
+            told = f"left the probe {job.state}" + (f": {job.error.code}" if job.error is not None else "")
+            cure = "The worker's log says why."
+    return Finding(part="worker", verdict="wrong", told=told, cure=cure)
+
+
+class _Ear(threading.Thread):
+    """Hears what the channel layer says of one job."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(name="immortus-doctor", daemon=True)
+        self.is_ready = threading.Event()
+        self.heard_end = threading.Event()
+        self.heard: list[Push] = []
+        self.has_layer = True
+        self.error: Exception | None = None
+        self._job_id = job_id
+
+    def run(self) -> None:
+        """Listen until the job is over."""
+        try:
+            asyncio.run(self._listen())
+        except Exception as error:  # noqa: BLE001 - a layer may raise anything
+            self.error = error
+        self.is_ready.set()
+
+    async def _listen(self) -> None:
+        layer = shared_layer()
+        if layer is None:
+            self.has_layer = False
+            return
+        channel = await layer.new_channel()
+        await layer.group_add(group_name(self._job_id), channel)
+        self.is_ready.set()
+        while not self.heard_end.is_set():
+            push = Push.from_message(await layer.receive(channel))
+            if push is not None:
+                self.heard.append(push)
+                if push.is_over:
+                    self.heard_end.set()
+        await layer.group_discard(group_name(self._job_id), channel)
+
+
+def _examine_layer(ear: _Ear, *, worked: bool) -> Finding:
+    alias = settings.CHANNEL_LAYER
+    if not ear.has_layer:
+        return Finding(part="layer", verdict="ok", told="none that reaches other processes: pages re-check the store")
+    if ear.error is not None or not ear.is_ready.is_set():
+        told = _told(ear.error or TimeoutError())
+        cure = f"Start Redis, or correct CHANNEL_LAYERS[{alias!r}]; meanwhile pages re-check the store."
+        return Finding(part="layer", verdict="wrong", told=told, cure=cure)
+    if worked and not ear.heard_end.wait(1.0):
+        told = "the worker's push did not arrive here"
+        cure = f"Give the worker the same CHANNEL_LAYERS[{alias!r}], prefix included; its log may say more."
+        return Finding(part="layer", verdict="wrong", told=told, cure=cure)
+    if not ear.heard:
+        cure = "The log says why nothing could be sent."
+        return Finding(part="layer", verdict="wrong", told="what was sent here did not come back", cure=cure)
+    return Finding(part="layer", verdict="ok", told=f"brought {len(ear.heard)} changes of the probe")
+
+
+# The socket
+
+
+def _examine_socket(timeout: float, url: str | None) -> Finding:
+    if not settings.WEBSOCKET:
+        return Finding(part="socket", verdict="ok", told="switched off by IMMORTUS_WEBSOCKET: pages poll")
+    if url is not None:
+        return _knock(url, timeout)
+    path = getattr(django_settings, "ASGI_APPLICATION", None)
+    if not path:
+        return Finding(part="socket", verdict="ok", told="there is no ASGI_APPLICATION: pages poll")
+    try:
+        greeting = _within(timeout, lambda: asyncio.run(_greeting(import_string(path))))
+    except Exception as error:  # noqa: BLE001 - the project's own routing and middleware run here
+        cure = "Serve websocket_application of immortus_channels.routing; `manage.py check` may say more."
+        return Finding(part="socket", verdict="wrong", told=f"{path}: {_told(error)}", cure=cure)
+    if greeting is None or json.loads(greeting).get("type") != "hello":
+        cure = "The log says which origin or login was refused."
+        return Finding(part="socket", verdict="wrong", told=f"{path} refused it", cure=cure)
+    return Finding(part="socket", verdict="ok", told=f"{path} serves it; --url tries the running server as well")
+
+
+async def _greeting(application: Any) -> str | None:
+    """The first frame the application sends to a socket; None when it is refused."""
+    incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    said: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    incoming.put_nowait({"type": "websocket.connect"})
+    serving = asyncio.ensure_future(application(_handshake(), incoming.get, said.put))
+    serving.add_done_callback(lambda _: said.put_nowait({"type": "websocket.close"}))
+    try:
+        while (event := await said.get())["type"] == "websocket.accept":
+            pass
+    finally:
+        incoming.put_nowait({"type": "websocket.disconnect", "code": 1000})
+        await asyncio.wait({serving}, timeout=1)
+    if serving.done():
+        serving.result()
+    text: str | None = event.get("text")
+    return text
+
+
+def _handshake() -> dict[str, Any]:
+    allowed = (*django_settings.ALLOWED_HOSTS, "localhost")[0]
+    host = "localhost" if allowed == "*" else allowed.lstrip(".")
+    path = shortcuts.websocket_url() or ""
+    return {
+        "type": "websocket",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "scheme": "ws",
+        "server": (host, 80),
+        "client": ("127.0.0.1", 0),
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "query_string": b"",
+        "headers": [(b"host", host.encode()), (b"origin", f"http://{host}".encode())],
+        "subprotocols": [frames.SUBPROTOCOL],
+    }
+
+
+def _knock(url: str, timeout: float) -> Finding:
+    """Ask the running server for a socket, as a page of it would."""
+    site = urlsplit(url)
+    path = f"{site.path.rstrip('/')}/ws/immortus/"
+    headers = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Origin": f"{site.scheme}://{site.netloc}",
+        "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Protocol": frames.SUBPROTOCOL,
+    }
+    connection = (HTTPSConnection if site.scheme == "https" else HTTPConnection)(site.netloc, timeout=timeout)
+    try:
+        connection.request("GET", path, headers=headers)
+        status = connection.getresponse().status
+    except (OSError, HTTPException) as error:
+        return Finding(part="socket", verdict="wrong", told=f"{url}: {_told(error)}", cure="Start the server.")
+    finally:
+        connection.close()
+    match status:
+        case HTTPStatus.SWITCHING_PROTOCOLS:
+            return Finding(part="socket", verdict="ok", told=f"{url} opened it")
+        case HTTPStatus.FORBIDDEN:
+            cure = "Its log names the origin to add to IMMORTUS_ALLOWED_ORIGINS, or the host for ALLOWED_HOSTS."
+        case _:
+            cure = "It is no ASGI server, its websocket part leads elsewhere, or a proxy does not pass Upgrade on."
+    return Finding(part="socket", verdict="wrong", told=f"{url} answered {status} to the handshake", cure=cure)
+
+
+# Waiting
+
+
+def _within(seconds: float, call: Callable[[], Answer]) -> Answer:
+    """What `call` returns; raises TimeoutError, and leaves it behind, when it takes longer."""
+    answer: Future[Answer] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(call())
+        except Exception as error:  # noqa: BLE001 - raised where it is waited for
+            answer.set_exception(error)
+        finally:
+            connections.close_all()
+
+    threading.Thread(target=run, daemon=True).start()
+    return answer.result(seconds)
+
+
+def _since(began: float) -> str:
+    return f"{(time.monotonic() - began) * 1000:.0f} ms"
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else "no answer in time"
