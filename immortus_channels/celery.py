@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import copy_context
 from functools import partial
 from typing import Any
 
@@ -43,7 +44,9 @@ class TrackedTask(Task):  # type: ignore[misc]
     def apply_async_on_commit(self, *args: Any, using: str | None = None, **options: Any) -> AsyncResult:
         """`apply_async` once the transaction (on the database `using`) commits; the result has its id already."""
         task_id = options.setdefault("task_id", uuid())
-        transaction.on_commit(partial(self.apply_async, *args, **options), using=using)
+        # The job belongs to whoever sends it now; when the transaction commits, `started_by` may be over.
+        send = partial(copy_context().run, self.apply_async, *args, **options)
+        transaction.on_commit(send, using=using)
         queues.remember(task_id, self.name)
         return self.AsyncResult(task_id)
 

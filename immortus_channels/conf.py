@@ -41,7 +41,7 @@ def leases() -> Leases:
     """How long silence is tolerated, by the present settings."""
     return Leases(
         running=int(settings.STALLED_AFTER * SECOND),
-        stalled=int((settings.LOST_AFTER - settings.STALLED_AFTER) * SECOND),
+        stalled=max(int((settings.LOST_AFTER - settings.STALLED_AFTER) * SECOND), 0),
     )
 
 

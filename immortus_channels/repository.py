@@ -75,14 +75,14 @@ class JobHandle:
         if self._run is not None:
             self._run.set_meta(fields)
         else:
-            self._publish(Updated, meta=clean_meta(fields, self.job_id))
+            self._publish_bounded(f"Meta {', '.join(map(repr, fields))}", meta=clean_meta(fields, self.job_id))
 
     def set_result(self, value: object) -> None:
         """Publish a small JSON value as the job's result."""
         if self._run is not None:
             self._run.set_result(value)
         else:
-            self._publish(Updated, result=clean(value, self.job_id))
+            self._publish_bounded("The result", result=clean(value, self.job_id))
 
     def checkpoint(self) -> None:
         """Raise JobCancelled once cancellation was asked for."""
@@ -174,6 +174,14 @@ class JobHandle:
             return
         job_class = self._record.job_class if self._record is not None else ""
         self._record = tracking.publish(kind(job_id=self.job_id, job_class=job_class, **fields)) or self._record
+
+    def _publish_bounded(self, what: str, *, meta: Mapping[str, JSON] | None = None, result: JSON = None) -> None:
+        """Publish what fits beside what the job is known to say already."""
+        known = self._record or Job(job_id=self.job_id)
+        if fits({**known.meta, **(meta or {})}, known.strategy_meta, result or known.result, known.message):
+            self._publish(Updated, meta=meta or {}, result=result)
+        else:
+            refuse_too_large(what, self.job_id)
 
     def _data(self) -> Mapping[str, JSON]:
         if self._run is not None:

@@ -113,10 +113,11 @@ def strategy_for(job_class: str) -> Any:
 
 
 def strategy_of(job: Job) -> Any:
-    """The strategy that serves a job; one that cannot be found is logged and the silent one serves."""
+    """The strategy that serves a job; one that cannot be had is logged and the silent one serves."""
     try:
         return strategy_for(job.job_class)
-    except StrategyNotFound:
+    except Exception:
+        # Its module or its class may raise anything, and the job must be followed all the same.
         logger.exception("No strategy for jobs of %r", job.job_class, extra={"job_id": job.job_id})
         return load(TrackingStrategy)
 

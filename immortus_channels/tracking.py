@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from contextvars import copy_context
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -26,7 +27,7 @@ from immortus_channels.jobs import JSON, Error, Job, State
 from immortus_channels.progress import Run, current_run
 from immortus_channels.queues.base import Queue
 from immortus_channels.stores import get_store
-from immortus_channels.values import clean_meta, fits, refuse_too_large
+from immortus_channels.values import MAX_SENTENCE, clean_meta, fits, refuse_too_large
 from immortus_channels.writer import WAIT, Write, drain, get_writer, report_of
 
 __all__ = ["begin", "cancel", "drain", "end", "make_run", "publish", "publish_meta", "read", "recheck", "renew", "touch"]
@@ -46,7 +47,7 @@ def publish(event: Event, *, wait: float = WAIT) -> Job | None:
     all the same. Never raises.
     """
     try:
-        write = _publish(event, wait)
+        write = _publish(event, 0 if get_store().waits_for_caller() else wait)
     except Exception:
         logger.exception("Tracking of %r failed; the job goes on", event.job_id, extra={"job_id": event.job_id})
         return None
@@ -54,19 +55,33 @@ def publish(event: Event, *, wait: float = WAIT) -> Job | None:
 
 
 def _publish(event: Event, wait: float) -> Write:
+    """Whoever cannot wait for the write waits all the same to learn whether there is a hook to call: a guess would
+    call it twice for what is told twice. The user's code takes longer than the answer.
+    """
+    event = _shortened(event)
     writer = get_writer()
-    if get_store().waits_for_caller():
-        wait = 0
     strategy = strategies.strategy_of(Job(job_id=event.job_id, job_class=event.job_class))
     if not strategies.defines(strategy, *strategies.HOOKS, "meta", "completed"):
         return writer.submit(event, wait=wait)
-    expected = writer.submit(event, wait=wait, is_dry=True)
+    began = time.monotonic()
+    expected = writer.submit(event, wait=WAIT if strategies.defines(strategy, *strategies.HOOKS) else wait, is_dry=True)
+    wait -= time.monotonic() - began
     if expected.is_known and not expected.changed:
         return expected
-    with _outside_event_loop() as call:
-        call(lambda: _call_hook(strategy, event, expected))
-        event = call(lambda: _asked(strategy, event))
-    return writer.submit(event, wait=wait if expected.is_known else 0)
+    return writer.submit(_outside_event_loop(lambda: _followed(strategy, event, expected)), wait=wait)
+
+
+def _shortened(event: Event) -> Event:
+    """The event with no longer a sentence than a document has room for."""
+    if isinstance(event, Failed | Cancelled) and len(event.message) > MAX_SENTENCE:
+        return replace(event, message=f"{event.message[: MAX_SENTENCE - 1]}…")
+    return event
+
+
+def _followed(strategy: Any, event: Event, expected: Write) -> Event:
+    """The event after its hook, with what the strategy says then."""
+    _call_hook(strategy, event, expected)
+    return _asked(strategy, event)
 
 
 def _call_hook(strategy: Any, event: Event, expected: Write) -> None:
@@ -143,23 +158,17 @@ def _guarded(what: str, job_id: str) -> Iterator[None]:
         logger.exception("%s raised; the job goes on", what, extra={"job_id": job_id})
 
 
-@contextmanager
-def _outside_event_loop() -> Iterator[Callable[[Callable[[], Answer]], Answer]]:
-    """A way to call user code that may use the ORM: in a thread of its own when an event loop runs in this one."""
+def _outside_event_loop(call: Callable[[], Answer]) -> Answer:
+    """What user code that may use the ORM returns: called in a thread of its own when an event loop runs in this one."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        yield lambda call: call()
-        return
-    with ThreadPoolExecutor(1, initializer=None) as thread:
-
-        def in_thread(call: Callable[[], Answer]) -> Answer:
-            return thread.submit(call).result()
-
+        return call()
+    with ThreadPoolExecutor(1) as thread:
         try:
-            yield in_thread
+            return thread.submit(copy_context().run, call).result()
         finally:
-            in_thread(connections.close_all)
+            thread.submit(connections.close_all)
 
 
 def renew(job_id: str, holder: str, seconds: float) -> None:
@@ -172,7 +181,12 @@ def renew(job_id: str, holder: str, seconds: float) -> None:
 
 def make_run(*, job_id: str, job_class: str, run_id: str, origin: Origin | None) -> Run:
     """A run in this process, not begun yet."""
-    return Run(job_id=job_id, job_class=job_class, run_id=run_id, origin=origin, notify=get_writer().notify)
+    return Run(job_id=job_id, job_class=job_class, run_id=run_id, origin=origin, notify=_notify)
+
+
+def _notify(run: Run) -> None:
+    """Asked for anew each time: a forked child has a writer of its own."""
+    get_writer().notify(run)
 
 
 def begin(run: Run) -> None:
@@ -191,7 +205,7 @@ def end(run: Run, kind: type[Event], **fields: object) -> Job | None:
 
 
 def _tell_meta(run: Run, strategy: Any) -> None:
-    meta = meta_of(strategy, run.job_id)
+    meta = _outside_event_loop(lambda: meta_of(strategy, run.job_id))
     if meta is not None:
         run.set_strategy_meta(meta)
 
@@ -202,13 +216,17 @@ def publish_meta(strategy: Any, job_id: str) -> None:
     if run is not None and run.job_id == job_id:
         _tell_meta(run, strategy)
         return
-    publish_refreshed(strategy, job_id)
+    meta, completed = _outside_event_loop(lambda: (meta_of(strategy, job_id), completed_of(strategy, job_id)))
+    _refresh(Refreshed(job_id=job_id, strategy_meta=meta, completed=completed))
 
 
-def publish_refreshed(strategy: Any, job_id: str) -> Job | None:
-    """The job after its strategy was asked again; None when the store is silent or the id unknown."""
-    meta, completed = meta_of(strategy, job_id), completed_of(strategy, job_id)
-    write = get_writer().submit(Refreshed(job_id=job_id, strategy_meta=meta, completed=completed))
+def _refresh(event: Refreshed) -> Job | None:
+    """The job after what its strategy said when it was asked; None when that is not known in time. Never raises."""
+    try:
+        write = get_writer().submit(event, wait=0 if get_store().waits_for_caller() else WAIT)
+    except Exception:
+        logger.exception("Tracking of %r failed", event.job_id, extra={"job_id": event.job_id})
+        return None
     return write.after if write.is_known else None
 
 
@@ -262,8 +280,7 @@ def _refreshed(job: Job, *, is_due: bool = False) -> Job | None:
     meta, completed = meta_of(strategy, job.job_id), completed_of(strategy, job.job_id)
     if (meta is None or meta == job.strategy_meta) and not completed:
         return None
-    write = get_writer().submit(Refreshed(job_id=job.job_id, strategy_meta=meta, completed=completed))
-    return write.after if write.is_known else None
+    return _refresh(Refreshed(job_id=job.job_id, strategy_meta=meta, completed=completed))
 
 
 class _Pace:

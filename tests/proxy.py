@@ -45,6 +45,7 @@ class FaultyProxy:
 
     async def _stop(self) -> None:
         self._server.close()
+        await asyncio.sleep(0.05)  # connections accepted just now have their tasks by then
         while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
             for task in tasks:
                 task.cancel()

@@ -607,7 +607,7 @@
     };
     const askReady = () => {
       for (const batch of batches(page.jobs.filter((job) => job.readyAt <= now()))) inquire(batch);
-      page.bell.dispatchEvent(new Event("asked"));
+      page.announce();
       schedule();
     };
     // Not awaited where it is called: a slow answer holds up no other job.
@@ -871,7 +871,7 @@
 
   /** All jobs of the page, fed by at most one socket and as few requests as can be. */
   class Page {
-    /** Tells the transports: "change" of what is followed, "wake" when they shall look at once; and they tell "asked". */
+    /** Tells the transports: "change" of what is followed, "wake" when they shall look at once. */
     bell = new EventTarget();
     /** @type {Map<string, Job>} */ #jobs = new Map();
     #ladder = new Ladder();
@@ -1016,6 +1016,7 @@
         } finally {
           this.#goodSince = undefined;
           for (const job of this.jobs) if (job.pushed) job.poll();
+          this.changed();
         }
       }
     }
