@@ -13,7 +13,6 @@ from typing import Any
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004 - Django's name
 from django.core.management import get_commands
-from django.db import connections
 from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 
@@ -106,13 +105,6 @@ def check_store() -> Findings:
             id=f"{ID}.E004",
         )
         return
-    using = getattr(store, "using", None)
-    if using is not None and using not in connections:
-        yield Error(
-            f"IMMORTUS_STORE keeps jobs in the database {using!r}, which is not in DATABASES.",
-            hint=f"DATABASES has {', '.join(map(repr, connections))}.",
-            id=f"{ID}.E004",
-        )
     if not store.is_shared and _runs_elsewhere():
         yield Error(
             f"IMMORTUS_STORE is {settings.STORE!r}, which every process has for itself: what a worker says of its jobs "
@@ -329,13 +321,11 @@ def _ends(application: Any, above: tuple[str, ...]) -> Iterator[tuple[Any, froze
     below = (*above, _path_of(type(application)))
     protocols, routes = getattr(application, "application_mapping", None), getattr(application, "routes", None)
     inner = next(filter(callable, (getattr(application, name, None) for name in _INNER)), None)
-    if len(above) > _DEEPEST:
-        return
     if isinstance(protocols, Mapping):
         inners = [protocols["websocket"]] if "websocket" in protocols else []
     elif isinstance(routes, list | tuple):
         inners = [route.callback for route in routes if getattr(route, "callback", None)]
-    elif inner is not None:
+    elif inner is not None and len(above) < _DEEPEST:
         inners = [inner]
     else:
         yield application, frozenset(above)

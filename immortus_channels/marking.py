@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, TypeVar, overload
 
 from immortus_channels.events import CancelPolicy
@@ -41,6 +42,7 @@ class Tracking:
 
 
 def _bind(signature: inspect.Signature | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments by name; those that `**options` takes by their own, so that each can be chosen and masked."""
     if signature is None:
         return dict(kwargs)
     try:
@@ -48,7 +50,11 @@ def _bind(signature: inspect.Signature | None, args: tuple[Any, ...], kwargs: Ma
     except TypeError:
         return dict(kwargs)
     bound.apply_defaults()
-    return dict(bound.arguments)
+    named = dict(bound.arguments)
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            named.update(named.pop(parameter.name, {}))
+    return named
 
 
 def tracking_of(task: object) -> Tracking | None:
@@ -79,18 +85,30 @@ def tracked(task: Any = None, /, **options: Any) -> Any:
     """
     if task is None:
         return lambda function: _mark(function, options, is_decorator=True)
-    return _mark(task, options, is_decorator=not options and inspect.isfunction(task))
+    caller = inspect.currentframe()
+    is_at_import = caller is not None and caller.f_back is not None and caller.f_back.f_code.co_name == "<module>"
+    return _mark(task, options, is_decorator=is_at_import and _is_lazy(task))
 
 
 def _mark(task: Any, options: Mapping[str, Any], *, is_decorator: bool) -> Any:
-    if is_decorator and not inspect.isroutine(task) and not isinstance(task, type):
+    # Only the type is looked at: `isinstance` and `repr` would make a lazy task while its module is being imported.
+    if is_decorator and not issubclass(type(task), _MARKABLE):
         msg = (
-            f"@tracked stands above the task queue's decorator of {task!r}; it goes under it:\n"
-            "    @shared_task\n    @tracked"
+            f"@tracked stands above the task queue's decorator (it was given a {type(task).__name__}); it goes under it:\n"
+            "    @shared_task\n    @tracked\n"
+            "A task that exists already is tracked by tracked(task) in an AppConfig.ready()."
         )
         raise TypeError(msg)
     setattr(task, MARK, _tracking(options))
     return task
+
+
+_MARKABLE = (FunctionType, BuiltinFunctionType, MethodType, type)
+
+
+def _is_lazy(task: object) -> bool:
+    """Whether this is what Celery's decorators return: a task that is made when somebody first looks at it."""
+    return type(task).__module__ == "celery.local"
 
 
 def _tracking(options: Mapping[str, Any]) -> Tracking:
@@ -98,4 +116,10 @@ def _tracking(options: Mapping[str, Any]) -> Tracking:
     if cancel not in ("ask", "terminate", "never"):
         msg = f"@tracked(cancel={cancel!r}): allowed are 'ask', 'terminate' and False."
         raise ConfigurationError(msg)
-    return Tracking(**{**options, "cancel": cancel})
+    names = {name: _names(options[name]) for name in ("params", "mask") if name in options}
+    return Tracking(**{**options, **names, "cancel": cancel})
+
+
+def _names(given: Any) -> Any:
+    """A single name stands for itself, not for its letters."""
+    return (given,) if isinstance(given, str) else given

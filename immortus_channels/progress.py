@@ -12,7 +12,17 @@ from typing import TypeVar
 from immortus_channels.events import Origin, Report
 from immortus_channels.exceptions import InvalidValue, JobCancelled
 from immortus_channels.jobs import JSON, Job, Number
-from immortus_channels.values import LARGEST, MAX_SENTENCE, clean, clean_meta, clean_number, clean_text, fits, refuse, refuse_too_large
+from immortus_channels.values import (
+    LARGEST,
+    MAX_SENTENCE,
+    clean,
+    clean_meta,
+    clean_number,
+    clean_text,
+    fits,
+    refuse,
+    refuse_too_large,
+)
 
 Item = TypeVar("Item")
 
@@ -20,14 +30,37 @@ Item = TypeVar("Item")
 class Run:
     """One run of a job in this process.
 
-    The task writes here, from any of its threads; the writer thread reads reports from here. `cancel_requested` is
-    set by the writer when the store says so.
+    The task writes here, from any of its threads; the writer thread reads reports from here, and sets
+    `cancel_requested` and `attempt` when the store says so.
     """
 
     __slots__ = (
-        "_current", "_data", "_depth", "_dirty", "_lock", "_message", "_meta", "_notify", "_percentage", "_reported",
-        "_result", "_step", "_strategy_meta", "_total", "attempt", "cancel_requested", "data", "flushed_at", "job_class",
-        "is_forked", "job_id", "origin", "params", "refused", "run_id", "strategy",
+        "_current",
+        "_data",
+        "_depth",
+        "_dirty",
+        "_lock",
+        "_message",
+        "_meta",
+        "_notify",
+        "_percentage",
+        "_reported",
+        "_result",
+        "_step",
+        "_strategy_meta",
+        "_total",
+        "attempt",
+        "cancel_requested",
+        "data",
+        "flushed_at",
+        "is_forked",
+        "job_class",
+        "job_id",
+        "origin",
+        "params",
+        "refused",
+        "run_id",
+        "strategy",
     )  # fmt: skip
 
     def __init__(

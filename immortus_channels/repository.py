@@ -77,6 +77,10 @@ class JobHandle:
         else:
             self._publish_bounded(f"Meta {', '.join(map(repr, fields))}", meta=clean_meta(fields, self.job_id))
 
+    def set_progress_metric(self, name: str, value: object) -> None:
+        """Set one field at the top level of the job document; `set_meta` by another name."""
+        self.set_meta(**{name: value})
+
     def set_result(self, value: object) -> None:
         """Publish a small JSON value as the job's result."""
         if self._run is not None:

@@ -7,9 +7,8 @@ from urllib.parse import urlencode
 from django.http import HttpRequest, JsonResponse
 from django.urls import NoReverseMatch, get_script_prefix, reverse
 
-from immortus_channels import strategies
+from immortus_channels import queues
 from immortus_channels.conf import settings
-from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.ids import fits_path, is_job_id
 
 JobInfo = dict[str, str | None]
@@ -24,7 +23,7 @@ def render_immortus(request: HttpRequest, job: object) -> JsonResponse:
     `job` is what the queue returned for it (of a chain the last link, of a chord its body), a job, or its id. Nothing
     is read or written, so async views may call it.
 
-    Raises ConfigurationError for a task that is not tracked, and TypeError for a group or what else is no one job.
+    Raises ConfigurationError for a group and for a task that is not tracked, TypeError for what is no job at all.
     """
     if job is None:
         error = {"code": "not_started", "message": "The job was not started."}
@@ -35,29 +34,30 @@ def render_immortus(request: HttpRequest, job: object) -> JsonResponse:
 
 def job_info(request: HttpRequest, job: object) -> JobInfo:  # noqa: ARG001 - the address may come to depend on it
     """What `render_immortus` answers, as a dict: for REST frameworks that answer by themselves. Raises the same."""
-    job_id = id_of(job)
+    job_id, job_class = identify(job)
     return {
         "job_id": job_id,
-        "job_class": _tracked_class(job),
+        "job_class": job_class,
         "verify_url": verify_url(job_id),
         "page_url": page_url(job_id),
         "websocket_url": websocket_url(job_id),
     }
 
 
-def id_of(job: object) -> str:
-    """The id of a job given as itself, as its queue's result, or as the id. Raises TypeError for what is no one job."""
-    if isinstance(job, str):
-        job_id: object = job
-    elif hasattr(job, "results"):  # Celery's GroupResult
-        msg = f"{job!r} is a group, which is many jobs: render each of them, or make it a chord and render its body."
-        raise TypeError(msg)
-    else:
-        job_id = getattr(job, "job_id", None) or getattr(job, "id", None)
+def identify(job: object) -> tuple[str, str | None]:
+    """The id of a job and, as far as this process knows it, the registered name of its task.
+
+    Raises ConfigurationError for a group and for a task that is not tracked, TypeError for what is no job at all.
+    """
+    for queue in queues.connected:
+        found = queue.job_of(job)
+        if found is not None:
+            return found[0], found[1] or None
+    job_id = job if isinstance(job, str) else getattr(job, "job_id", None) or getattr(job, "id", None)
     if not is_job_id(job_id):
         msg = f"{job!r} is no job: give what delay() returned, a job, or its id as text of 1 to 255 characters."
         raise TypeError(msg)
-    return job_id
+    return job_id, getattr(job, "job_class", None) or queues.class_of(job_id)
 
 
 def verify_url(job_id: str) -> str:
@@ -81,25 +81,3 @@ def websocket_url(job_id: str = "") -> str | None:
         return None
     path = f"{get_script_prefix()}ws/immortus/"
     return f"{path}{job_id}/" if job_id and fits_path(job_id) else path
-
-
-def class_of(job: object) -> str | None:
-    """The registered name of the job's task, as far as `job` itself tells."""
-    for name in ("job_class", "task_name", "_name"):  # ours, Celery's, and Celery's when eager
-        found = getattr(job, name, None)
-        if isinstance(found, str) and found:
-            return found
-    return None
-
-
-def _tracked_class(job: object) -> str | None:
-    """The job's class. Raises ConfigurationError when this process knows its tasks and the job's is not tracked."""
-    job_class = class_of(job)
-    known = strategies.registered_classes()
-    if job_class is not None and not hasattr(job, "document") and known and job_class not in known:
-        msg = (
-            f"The task {job_class!r} is not tracked, so nobody would ever hear of its jobs: put @tracked under its "
-            "queue's decorator, or call tracked(task) in an AppConfig.ready()."
-        )
-        raise ConfigurationError(msg)
-    return job_class

@@ -94,7 +94,8 @@ _ASKED = ("meta", "completed", "status")
 def defines(strategy: object, *names: str) -> bool:
     """Whether the strategy itself defines one of these methods, rather than inheriting the silent ones."""
     return any(
-        callable(getattr(strategy, name, None)) and getattr(type(strategy), name, None) is not getattr(TrackingStrategy, name, None)
+        callable(getattr(strategy, name, None))
+        and getattr(type(strategy), name, None) is not getattr(TrackingStrategy, name, None)
         for name in names
     )
 

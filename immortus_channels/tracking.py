@@ -21,7 +21,18 @@ from django.db import connections, transaction
 
 from immortus_channels import queues, strategies
 from immortus_channels.conf import settings
-from immortus_channels.events import Cancelled, CancelRequested, Event, Failed, Finished, Origin, Overdue, Refreshed, Started, Touched
+from immortus_channels.events import (
+    Cancelled,
+    CancelRequested,
+    Event,
+    Failed,
+    Finished,
+    Origin,
+    Overdue,
+    Refreshed,
+    Started,
+    Touched,
+)
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs import JSON, Error, Job, State
 from immortus_channels.progress import Run, current_run
@@ -30,7 +41,19 @@ from immortus_channels.stores import get_store
 from immortus_channels.values import MAX_SENTENCE, clean_meta, fits, refuse_too_large
 from immortus_channels.writer import WAIT, Write, drain, get_writer, report_of
 
-__all__ = ["begin", "cancel", "drain", "end", "make_run", "publish", "publish_meta", "read", "recheck", "renew", "touch"]
+__all__ = [
+    "begin",
+    "cancel",
+    "drain",
+    "end",
+    "make_run",
+    "publish",
+    "publish_meta",
+    "read",
+    "recheck",
+    "renew",
+    "touch",
+]
 
 logger = logging.getLogger("immortus_channels")
 
@@ -55,16 +78,16 @@ def publish(event: Event, *, wait: float = WAIT) -> Job | None:
 
 
 def _publish(event: Event, wait: float) -> Write:
-    """Whoever cannot wait for the write waits all the same to learn whether there is a hook to call: a guess would
-    call it twice for what is told twice. The user's code takes longer than the answer.
-    """
     event = _shortened(event)
     writer = get_writer()
     strategy = strategies.strategy_of(Job(job_id=event.job_id, job_class=event.job_class))
     if not strategies.defines(strategy, *strategies.HOOKS, "meta", "completed"):
         return writer.submit(event, wait=wait)
+    # Who cannot wait for the write still waits to learn what it changes: a guess would call a hook twice for what is
+    # told twice, and the hook itself takes longer than the answer.
+    patience = WAIT if strategies.defines(strategy, *strategies.HOOKS) else wait
     began = time.monotonic()
-    expected = writer.submit(event, wait=WAIT if strategies.defines(strategy, *strategies.HOOKS) else wait, is_dry=True)
+    expected = writer.submit(event, wait=patience, is_dry=True)
     wait -= time.monotonic() - began
     if expected.is_known and not expected.changed:
         return expected
@@ -159,7 +182,7 @@ def _guarded(what: str, job_id: str) -> Iterator[None]:
 
 
 def _outside_event_loop(call: Callable[[], Answer]) -> Answer:
-    """What user code that may use the ORM returns: called in a thread of its own when an event loop runs in this one."""
+    """What user code that may use the ORM returns: in a thread of its own when an event loop runs in this one."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -132,14 +132,14 @@ def within_limit(before: Job | None, after: Job) -> Job:
     """
     if len(after.text.encode()) <= MAX_DOCUMENT_BYTES:
         return after
-    logger.error("The document of %r would exceed %d bytes; what is new in it is left out", after.job_id, MAX_DOCUMENT_BYTES)
+    msg = "The document of %r would exceed %d bytes; what is new in it is left out"
+    logger.error(msg, after.job_id, MAX_DOCUMENT_BYTES, extra={"job_id": after.job_id})
     said = before or Job(job_id=after.job_id)
-    return replace(
-        after, meta=said.meta, strategy_meta=said.strategy_meta, result=said.result, message=said.message
-    )
+    return replace(after, meta=said.meta, strategy_meta=said.strategy_meta, result=said.result, message=said.message)
 
 
 def refuse_too_large(what: str, job_id: str) -> None:
     """Say that `what` was left out because the document would exceed 32 KiB."""
-    msg = f"{what} would make the job document exceed {MAX_DOCUMENT_BYTES} bytes; publish a link to large values instead."
+    limit = f"the job document exceed {MAX_DOCUMENT_BYTES} bytes"
+    msg = f"{what} would make {limit}; publish a link to large values instead."
     refuse(DocumentTooLarge(msg), job_id)

@@ -1,8 +1,8 @@
 """The one thread per process that writes to the store and sends to the channel layer, in order.
 
 It starts with the first write, again after a fork, and stops when idle. Callers hand their event over and go on; a
-lifecycle event waits a moment for its write, so that it is on record before the job goes on. What could not be written is
-kept, in order, and tried again until it is.
+lifecycle event waits a moment for its write, so that it is on record before the job goes on. What could not be
+written is kept, in order, and tried again until it is.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Writer:
         self._failures = 0
         self._renewed_at = 0.0
         self._cycle_began: float | None = None
-        self._overflow = Trouble("Keeping what waits for the store", f"More than {_PENDING} changes wait; the oldest are lost.")
+        self._overflow = Trouble("Keeping all that waits for the store", "The oldest changes are lost.")
 
     # For callers
 
@@ -134,7 +134,7 @@ class Writer:
         if len(self._writes) < _PENDING:
             return
         self._writes.popleft().finish(failed=True)
-        self._overflow.begin(OverflowError(f"{_PENDING} changes"))
+        self._overflow.begin(OverflowError(f"more than {_PENDING} changes"))
 
     def renew(self, job_id: str, holder: str, seconds: float) -> None:
         """Move a lease, soon, without waiting."""
@@ -330,7 +330,7 @@ class Writer:
                 self._push(broadcaster, write)
 
     def _learn(self, job_id: str, job: Job | None) -> None:
-        """What the store answered about a job that runs here: whether cancellation was asked for, and which run it is."""
+        """What the store answered about a job that may run here: whether it was asked to stop, and which run it is."""
         for run in self._attached():
             if job is not None and run.job_id == job_id and run.run_id == job.run_id:
                 run.attempt = job.attempt
@@ -448,7 +448,7 @@ def is_inline() -> bool:
 
 def _after_fork() -> None:
     """The child has neither the thread nor a right to the parent's connections and locks."""
-    global _writer, _lock  # noqa: PLW0603
+    global _writer, _lock
     _writer, _lock = None, threading.Lock()
     run = current_run.get()
     if run is not None:

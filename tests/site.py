@@ -24,11 +24,11 @@ ROOT = Path(__file__).parent.parent
 class Process:
     """A process in a group of its own, with its output in a file."""
 
-    def __init__(self, command: list[str], env: dict[str, str], log: Path) -> None:
+    def __init__(self, command: list[str], env: dict[str, str], log: Path, folder: Path = ROOT) -> None:
         self.log = log
         with log.open("ab") as output:
             self._popen = subprocess.Popen(  # noqa: S603 - our own command
-                command, env=env, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+                command, env=env, cwd=folder, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
             )
 
     @property

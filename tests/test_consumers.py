@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 import socket
 import time
 
@@ -21,7 +20,6 @@ from immortus_channels.flow import Limits
 from immortus_channels.frames import MAX_FRAME, MAX_JOBS
 from immortus_channels.hub import get_hub
 from immortus_channels.login import _warn
-from immortus_channels.routing import job_socket
 from tests.pages import Process, logged_in, until
 from tests.site import redis_options, running_site
 from tests.test_frames import HOSTILE

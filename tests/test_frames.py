@@ -57,7 +57,10 @@ def test_what_is_not_of_the_protocol_is_nothing(text):
     assert decode(text) is None
 
 
-@given(st.text() | st.recursive(st.none() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)).map(json.dumps))
+@given(
+    st.text()
+    | st.recursive(st.none() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)).map(json.dumps)
+)
 def test_no_text_raises(text):
     decode(text)
 

@@ -64,7 +64,12 @@ def test_the_table_of_origins(origin, scope, allowed):
 
 
 def test_named_origins_are_allowed_exactly(settings):
-    settings.IMMORTUS_ALLOWED_ORIGINS = ["https://app.example.org", "http://localhost:5173", "*", "https://*.example.org"]
+    settings.IMMORTUS_ALLOWED_ORIGINS = [
+        "https://app.example.org",
+        "http://localhost:5173",
+        "*",
+        "https://*.example.org",
+    ]
     assert is_allowed(handshake("https://app.example.org"))
     assert is_allowed(handshake("http://localhost:5173"))
     for origin in ("http://app.example.org", "https://b.example.org", "http://localhost", "http://evil.org"):

@@ -33,11 +33,8 @@ def immortus_job(job: Any) -> dict[str, object]:
 
     A job shows its state before any script runs; of a bare id nothing is known, and nothing is read.
     """
-    return {
-        "job_id": shortcuts.id_of(job),
-        "job_class": shortcuts.class_of(job),
-        "document": getattr(job, "document", None),
-    }
+    job_id, job_class = shortcuts.identify(job)
+    return {"job_id": job_id, "job_class": job_class, "document": getattr(job, "document", None)}
 
 
 def _prefix() -> str:

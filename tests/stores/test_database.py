@@ -18,7 +18,7 @@ from immortus_channels.models import JobRecord
 from immortus_channels.stores import database, load_store, sql
 from immortus_channels.stores.base import Filter
 from immortus_channels.stores.database import DatabaseStore
-from tests.servers import PostgresServer, add_database
+from tests.servers import PostgresServer, add_database, wait_until
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -50,6 +50,12 @@ def claimed(request):
 
 def queries(store) -> CaptureQueriesContext:
     return CaptureQueriesContext(connections[store.using])
+
+
+def blocked_backends() -> int:
+    with connections["postgres"].cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        return cursor.fetchone()[0]
 
 
 def own_connection(store):
@@ -370,6 +376,19 @@ def test_pruning_leaves_the_callers_transaction_alone(store, put, old):
     with transaction.atomic(using=store.using):
         put(store, "z", state=State.FINISHED, version=200, finished_at=0)
     assert left() == 2
+
+
+def test_a_job_that_comes_back_to_life_while_it_is_pruned_stays(on_postgres, put):
+    put(on_postgres, state=State.LOST, finished_at=-100)
+    pruned = []
+    with transaction.atomic(using="postgres"):
+        put(on_postgres, state=State.RUNNING, finished_at=None)
+        pruning = threading.Thread(target=lambda: (pruned.append(on_postgres.prune(50)), connections.close_all()))
+        pruning.start()
+        wait_until(lambda: blocked_backends() == 1)
+    pruning.join()
+    assert pruned == [0]
+    assert on_postgres.get_many(["a"]).jobs
 
 
 def test_pruning_that_fails_does_not_fail_the_write(store, put, monkeypatch, caplog):

@@ -82,6 +82,8 @@ def examine(timeout: float, queue: str | None, url: str | None) -> Iterator[Find
     yield store
     if store.verdict == "ok":
         yield from _examine_way(job_id, timeout, queue)
+    else:
+        yield Finding(part="queue", verdict="note", told="not tried, nor worker and layer: no job can be followed")
     yield _examine_socket(timeout, url)
 
 

@@ -1,0 +1,201 @@
+/** Starting and cancelling jobs: `Immortus.create` and `Immortus.cancel`, and where the CSRF token comes from. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { document, golden, html, json, listener, offline, settle, unhandledAfter, world } from "./world.js";
+
+const started = () => json({ job_id: "a", job_class: "shop.tasks.resize" }, 202);
+const token = (request) => request.headers["X-CSRFToken"];
+const tag = { prefix: "/immortus/", csrfToken: "from-tag" };
+
+test("create posts and resolves with the server's answer", async () => {
+  const w = world({ answer: started });
+  assert.deepEqual(await w.Immortus.create("/process_image"), { job_id: "a", job_class: "shop.tasks.resize" });
+  const [{ url, method, body, credentials }] = w.requests;
+  assert.deepEqual({ url, method, body, credentials }, { url: "/process_image", method: "POST", body: undefined, credentials: "same-origin" });
+});
+
+test("a plain object is form-encoded, lists repeat their name, and the caller's object is not changed", async () => {
+  const w = world({ answer: started, dataset: tag });
+  const data = Object.freeze({ width: 3, tags: Object.freeze(["a", "b"]), gone: undefined, none: null, size: { w: 1 }, at: new Date(0) });
+  await w.Immortus.create("/x", data);
+  assert.equal(w.requests[0].body.toString(), "width=3&tags=a&tags=b&size=%7B%22w%22%3A1%7D&at=1970-01-01T00%3A00%3A00.000Z");
+});
+
+test("a file makes the request multipart, and FormData stays what it is", async () => {
+  const w = world({ answer: started });
+  const form = new FormData();
+  form.append("picture", new File(["x"], "cat.png"));
+  await w.Immortus.create("/x", form);
+  await w.Immortus.create("/x", { picture: new File(["x"], "cat.png"), width: 3 });
+  for (const { body } of w.requests) {
+    assert.ok(body instanceof FormData);
+    assert.equal(body.get("picture").name, "cat.png");
+  }
+});
+
+test("the token comes from the settings, the cookie, the meta tag or the form field, in this order", async () => {
+  const meta = (selector) => (selector.startsWith("meta") ? { content: "from-meta" } : { value: "from-field" });
+  const field = (selector) => (selector.startsWith("[name") ? { value: "from-field" } : null);
+  const cookie = "a=1; csrftoken=from-cookie; b=2";
+  for (const [options, expected] of [
+    [{ dataset: tag, page: { cookie } }, "from-tag"], [{ page: { cookie, querySelector: meta } }, "from-cookie"],
+    [{ page: { querySelector: meta } }, "from-meta"], [{ page: { querySelector: field } }, "from-field"],
+  ]) {
+    const w = world({ answer: started, ...options });
+    await w.Immortus.create("/x");
+    assert.equal(token(w.requests[0]), expected);
+  }
+});
+
+test("without a token the request is sent all the same, and the server's refusal is told", async () => {
+  const w = world({ answer: () => html(403) });
+  const error = await w.Immortus.create("/x").catch((reason) => reason);
+  assert.equal(token(w.requests[0]), undefined);
+  assert.ok(error instanceof Error);
+  assert.equal(error.status, 403);
+  assert.match(error.body, /doctype/);
+});
+
+test("another site is never sent the token, in no way", async () => {
+  const w = world({ answer: started, dataset: tag, page: { cookie: "csrftoken=secret" } });
+  const form = new FormData();
+  form.append("csrfmiddlewaretoken", "secret");
+  form.append("width", "3");
+  for (const url of ["https://evil.example/x", "//evil.example/x", "http://shop.example/x", "https://shop.example:8443/x"]) {
+    await w.Immortus.create(url, form);
+    const { headers, body } = w.requests.at(-1);
+    assert.equal(headers["X-CSRFToken"], undefined, url);
+    assert.deepEqual([...body.keys()], ["width"]);
+  }
+  assert.deepEqual([...form.keys()], ["csrfmiddlewaretoken", "width"], "the caller's form is not changed");
+  await w.Immortus.create("/x");
+  assert.equal(w.requests.at(-1).mode, "same-origin", "nor does a redirect carry it there");
+});
+
+for (const [what, answer, status] of [
+  ["500", json({}, 500), 500], ["an answer without a job id", json({}), 200], ["an answer that is no JSON", html(200), 200], ["no network", offline, 0],
+]) {
+  test(`createFailed is told the status and the body: ${what}`, async () => {
+    const w = world({ answer: () => answer });
+    const failures = [];
+    await w.Immortus.create("/x").then(() => assert.fail(), (error) => failures.push(error)).catch(() => {});
+    assert.equal(failures.length, 1);
+    assert.equal(failures[0].status, status);
+    assert.ok(failures[0] instanceof Error && "body" in failures[0]);
+  });
+}
+
+test("an address that is none is a rejection, not an exception", async () => {
+  const w = world({ answer: started });
+  assert.equal((await w.Immortus.create("http://[").catch((error) => error)).status, 0);
+});
+
+/** The documented chain of two steps, and what it printed. */
+async function chain(w) {
+  const lines = [];
+  const say = (text) => ({ job_id }) => void lines.push(`job ${job_id} ${text}`);
+  const unhandled = await unhandledAfter(async () => {
+    w.Immortus.create("/create_job")
+      .then((job) => (lines.push(`job ${job.job_id} created`), job), () => void lines.push("failed to create"))
+      .then((job) => w.Immortus.verify(job, { polling: { interval: 800 } }).then(say("finished"), say("failed"), say("is running")));
+    await w.advance(1_000);
+  });
+  assert.deepEqual(unhandled, []);
+  return lines;
+}
+
+test("the documented chain: created, running, finished", async () => {
+  const answers = [started(), document("a", 1), document("a", 2, { state: "finished" })];
+  assert.deepEqual(await chain(world({ WebSocket: false, answer: () => answers.shift() })), ["job a created", "job a is running", "job a finished"]);
+});
+
+test("the documented chain: created, failed", async () => {
+  const answers = [started(), document("a", 1, { state: "failed" })];
+  assert.deepEqual(await chain(world({ WebSocket: false, answer: () => answers.shift() })), ["job a created", "job a failed"]);
+});
+
+test("the documented chain: after a create that failed nothing is verified and nothing is unhandled", async () => {
+  const w = world({ answer: () => json({}, 500) });
+  assert.deepEqual(await chain(w), ["failed to create"]);
+  assert.equal(w.requests.length, 1);
+});
+
+test("the chain stays rejected for whoever awaits it, and .catch() recovers", async () => {
+  const w = world({ answer: () => json({}, 500) });
+  const chained = () => w.Immortus.create("/x").then((job) => job, () => "handled").then(() => assert.fail());
+  await assert.rejects(async () => { await chained(); }, { status: 500 });
+  assert.equal(await chained().catch(() => "recovered").then((value) => value), "recovered");
+  let cleaned = 0;
+  assert.deepEqual(await unhandledAfter(() => void w.Immortus.create("/x").then(null, () => {}).finally(() => (cleaned += 1))), []);
+  assert.equal(cleaned, 1);
+});
+
+test("a create that failed is reported when nobody was told, also behind finally()", async () => {
+  const w = world({ answer: () => json({}, 500) });
+  assert.equal((await unhandledAfter(() => void w.Immortus.create("/x"))).length, 1);
+  assert.equal((await unhandledAfter(() => void w.Immortus.create("/x").finally(() => {}))).length, 1);
+});
+
+test("other errors of the chain are handled as in any promise", async () => {
+  const w = world({ answer: started });
+  const broken = () => w.Immortus.create("/x").then(() => { throw new Error("mine"); });
+  assert.equal(await broken().then(null, ({ message }) => message), "mine");
+  assert.equal((await unhandledAfter(() => void broken())).length, 1);
+});
+
+test("stopping a verify inside the chain is not reported", async () => {
+  const w = world({ answer: ({ method }) => (method === "POST" ? started() : document("a", 1)) });
+  const told = listener();
+  let verification;
+  const unhandled = await unhandledAfter(async () => {
+    w.Immortus.create("/x").then((job) => job, () => {}).then(async (job) => { await (verification = w.Immortus.verify(job).then(...told.handlers)); });
+    await settle();
+    verification.stop();
+  });
+  assert.deepEqual([unhandled, told.failed], [[], []]);
+});
+
+test("cancel posts with the token, resolves with the document, and the page's handlers are told of it", async () => {
+  const asked = document("a", 2, { cancel_requested: true });
+  const w = world({ dataset: tag, answer: ({ method }) => (method === "POST" ? json(asked, 202) : document("a", 1)) });
+  const told = listener();
+  w.Immortus.verify("a").then(...told.handlers);
+  await settle();
+  assert.deepEqual(await w.Immortus.cancel({ job_id: "a" }), asked);
+  const { url, method } = w.requests.at(-1);
+  assert.deepEqual([url, method, token(w.requests.at(-1))], ["/immortus/cancel/a", "POST", "from-tag"]);
+  assert.deepEqual(told.versions(), [1, 2]);
+});
+
+for (const { name, status, message } of golden("http_errors").filter(({ name }) => name.startsWith("cancel"))) {
+  test(`cancel is rejected with what the server says: ${name}`, async () => {
+    const w = world({ answer: () => json(message, status) });
+    const error = await w.Immortus.cancel(message.job_id).catch((reason) => reason);
+    assert.ok(error instanceof Error);
+    assert.deepEqual(error.document, message);
+    assert.equal(error.state, message.state);
+    assert.equal(error.error.code, message.error?.code ?? "not_cancellable");
+  });
+}
+
+test("cancel is rejected with a code when the server cannot be reached or answers with a page", async () => {
+  const reject = async (answer) => (await world({ answer: () => answer }).Immortus.cancel("a").catch((error) => error)).error.code;
+  assert.deepEqual([await reject(offline), await reject(html(403)), await reject(html(200))], ["unreachable", "forbidden", "login_required"]);
+});
+
+test("the script's tag and configure() say where the server is", async () => {
+  const w = world({ answer: started, dataset: { prefix: "/shop/jobs", websocket: "wss://push.example/ws/" } });
+  w.Immortus.verify("a");
+  await settle();
+  assert.equal(w.requests[0].url, "/shop/jobs/verify/a");
+  assert.equal(w.socket.url, "wss://push.example/ws/");
+  w.Immortus.configure({ prefix: "/other/", websocket: "/ws/other/" });
+  await settle();
+  assert.equal(w.socket.url, "wss://shop.example/ws/other/");
+  assert.equal(w.sockets[0].closed, true);
+  w.Immortus.configure({ websocket: false });
+  await settle();
+  w.Immortus.verify("b");
+  await settle();
+  assert.equal(w.requests.at(-1).url, "/other/verify/b");
+});

@@ -1,0 +1,130 @@
+/** `<immortus-job>`, with as much of a DOM as it uses; the real one is met in the browser tests. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { document, html, settle, unknown, world } from "./world.js";
+
+class FakeElement extends EventTarget {
+  isConnected = false;
+  attributes = {};
+  parts = {
+    progress: { value: 0, removeAttribute() { this.value = null; } },
+    message: { dataset: {}, textContent: "" }, percentage: { dataset: {}, textContent: "" },
+    state: { dataset: { running: "Läuft" }, textContent: "" },
+    script: null,
+  };
+
+  getAttribute(name) { return this.attributes[name] ?? null; }
+  setAttribute(name, value) {
+    const before = this.getAttribute(name);
+    this.attributes[name] = value;
+    if (this.constructor.observedAttributes.includes(name)) this.attributeChangedCallback(name, before, value);
+  }
+  removeAttribute(name) { delete this.attributes[name]; }
+  querySelector(selector) { return this.parts[selector.startsWith("script") ? "script" : selector]; }
+  querySelectorAll(selector) { return [this.parts[/"(.*)"/.exec(selector)[1]]]; }
+}
+
+/** An element in the page that follows job "a". */
+async function shown({ rendered, ...options } = {}) {
+  const w = world({ answer: () => document("a", 1), elements: FakeElement, ...options });
+  const element = new (w.registry.get("immortus-job"))();
+  const events = [];
+  for (const type of ["progress", "done", "failed"]) element.addEventListener(`immortus:${type}`, ({ detail, bubbles }) => events.push([type, detail.version ?? detail.error.code, bubbles]));
+  element.attributes["job-id"] = "a";
+  if (rendered) element.parts.script = { textContent: JSON.stringify(rendered) };
+  element.isConnected = true;
+  element.connectedCallback();
+  await settle();
+  w.socket?.open();
+  await settle();
+  return Object.assign(w, { element, events, parts: element.parts });
+}
+
+test("it shows the state, the message and the percentage, and tells of each document", async () => {
+  const { element, parts, events, socket } = await shown();
+  socket.job(document("a", 2, { percentage: 40.5, message: "<b>" }));
+  await settle();
+  assert.deepEqual(element.attributes, { "job-id": "a", state: "running", "aria-busy": "true" });
+  assert.deepEqual([parts.progress.value, parts.message.textContent, parts.percentage.textContent], [40.5, "<b>", "40.5%"]);
+  assert.equal(parts.state.textContent, "Läuft", "data-running translates");
+  socket.job(document("a", 3, { state: "finished", percentage: 100 }));
+  await settle();
+  assert.deepEqual([element.attributes.state, element.attributes["aria-busy"], parts.state.textContent], ["finished", "false", "finished"]);
+  assert.deepEqual(events, [["progress", 1, true], ["progress", 2, true], ["done", 3, true]]);
+});
+
+test("a percentage that is unknown is an indeterminate bar, but not when the job is over", async () => {
+  const { parts, socket } = await shown();
+  socket.job(document("a", 2, { percentage: null }));
+  await settle();
+  assert.deepEqual([parts.progress.value, parts.percentage.textContent], [null, ""]);
+  parts.progress.value = 0;
+  socket.job(document("a", 3, { percentage: null, state: "failed", error: { code: "error", message: "Something went wrong." } }));
+  await settle();
+  assert.deepEqual([parts.progress.value, parts.message.textContent], [0, "Something went wrong."]);
+});
+
+test("the document it was rendered with is shown at once, and one that is over needs no request", async () => {
+  const w = await shown({ rendered: document("a", 5, { state: "finished" }) });
+  assert.deepEqual(w.events, [["done", 5, true]]);
+  await w.advance(5_000);
+  assert.deepEqual([w.requests.length, w.sockets.length], [0, 0]);
+  const running = await shown({ rendered: document("a", 5), answer: () => undefined });
+  assert.equal(running.element.attributes.state, "running");
+  assert.equal(running.requests[0].headers["If-None-Match"], '"5"');
+});
+
+test("a document of another job is not shown", async () => {
+  const w = await shown({ rendered: document("b", 5), answer: () => undefined });
+  assert.equal(w.element.attributes.state, undefined);
+});
+
+test("moving it within the page changes nothing, removing it ends the watch", async () => {
+  const w = await shown();
+  w.element.isConnected = false;
+  w.element.disconnectedCallback();
+  w.element.isConnected = true;
+  w.element.connectedCallback();
+  await settle();
+  assert.deepEqual(w.socket.sent.map(({ type }) => type), ["watch"]);
+  assert.equal(w.requests.length, 1);
+  w.element.isConnected = false;
+  w.element.disconnectedCallback();
+  await settle();
+  assert.deepEqual(w.socket.sent.at(-1), { type: "unwatch", job_id: "a" });
+});
+
+test("another job-id is another job", async () => {
+  const w = await shown({ answer: ({ url }) => document(url.at(-1), 1) });
+  w.element.setAttribute("job-id", "b");
+  await settle();
+  assert.deepEqual(w.events.map(([type, version]) => [type, version]), [["progress", 1], ["progress", 1]]);
+  assert.deepEqual(w.socket.sent.slice(1).map(({ type, job_id }) => [type, job_id]), [["unwatch", "a"], ["watch", "b"]]);
+});
+
+test("a lost job goes on when it is revived", async () => {
+  const w = await shown();
+  for (const [version, state] of [[2, "lost"], [3, "running"], [4, "finished"]]) {
+    w.socket.job(document("a", version, { state }));
+    await settle();
+  }
+  assert.deepEqual(w.events.map(([type]) => type), ["progress", "failed", "progress", "done"]);
+});
+
+test("what the server will not tell is shown as an error", async () => {
+  const w = await shown({ answer: () => html(403) });
+  assert.deepEqual(w.events, [["failed", "login_required", true]]);
+  assert.equal(w.element.attributes.error, "login_required");
+  assert.equal(w.element.attributes["aria-busy"], "false");
+  const gone = await shown({ WebSocket: false, answer: () => unknown("a") });
+  await gone.advance(6_000);
+  assert.deepEqual(gone.events, [["failed", "unknown_job", true]]);
+});
+
+test("while the page is being parsed it waits for its children", async () => {
+  const w = await shown({ page: { readyState: "loading" }, rendered: document("a", 5) });
+  assert.equal(w.requests.length, 0);
+  w.document.dispatchEvent(new Event("DOMContentLoaded"));
+  await settle();
+  assert.equal(w.element.attributes.state, "running");
+});

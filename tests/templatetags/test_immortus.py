@@ -1,0 +1,168 @@
+"""The two tags: right under any prefix and any policy, and they read nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from django.http import HttpResponse
+from django.middleware.csrf import CsrfViewMiddleware
+from django.template import Context, RequestContext, Template
+from django.test import RequestFactory
+from django.urls import include, path, set_script_prefix
+
+from immortus_channels.exceptions import ConfigurationError
+from immortus_channels.jobs import Job, State
+from immortus_channels.urls import immortus_jobs
+
+urlpatterns = [path("some/where/", include(immortus_jobs()))]
+pytestmark = pytest.mark.urls(__name__)
+
+
+def script(request=None, **context):
+    request = request or RequestFactory().get("/")
+    return Template("{% load immortus %}{% immortus_script %}").render(Context({"request": request, **context}))
+
+
+def element(job):
+    return Template("{% load immortus %}{% immortus_job job %}").render(Context({"job": job}))
+
+
+def attribute(html, name):
+    found = re.search(rf'<script [^>]*{name}="([^"]*)"', html)
+    return found and found[1]
+
+
+def test_the_script_knows_its_addresses_under_any_mount_point():
+    html = script()
+    assert attribute(html, "src") == "/static/immortus_channels/immortus.js"
+    assert attribute(html, "data-prefix") == "/some/where/immortus/"
+    assert attribute(html, "data-websocket") == "/ws/immortus/"
+    assert '<link rel="stylesheet" href="/static/immortus_channels/immortus.css">' in html
+
+
+def test_the_script_knows_its_addresses_under_a_script_name():
+    set_script_prefix("/app/")
+    try:
+        html = script()
+    finally:
+        set_script_prefix("/")
+    assert attribute(html, "data-prefix") == "/app/some/where/immortus/"
+    assert attribute(html, "data-websocket") == "/app/ws/immortus/"
+
+
+def test_without_websockets_the_script_polls(settings):
+    settings.IMMORTUS_WEBSOCKET = False
+    assert attribute(script(), "data-websocket") is None
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("by_session", [False, True])
+def test_the_csrf_token_is_one_that_passes(client, settings, by_session):
+    settings.CSRF_USE_SESSIONS = by_session
+    request = RequestFactory().get("/")
+    request.session = client.session
+    token = attribute(script(request), "data-csrf-token")
+    post = RequestFactory().post("/", headers={"X-CSRFToken": token})
+    post.session = request.session
+    checker = CsrfViewMiddleware(lambda request: HttpResponse())
+    checker.process_response(request, response := HttpResponse())
+    post.COOKIES.update({name: cookie.value for name, cookie in response.cookies.items()})
+    checker.process_request(post)
+    assert checker.process_view(post, lambda request: None, (), {}) is None
+
+
+def test_without_a_request_there_is_no_token_and_no_error():
+    html = Template("{% load immortus %}{% immortus_script %}").render(Context())
+    assert attribute(html, "data-csrf-token") is None
+
+
+@pytest.mark.parametrize("how", ["context", "django-csp", "middleware"])
+def test_the_nonce_of_the_page_is_used(how):
+    request, context = RequestFactory().get("/"), {}
+    if how == "context":
+        context["csp_nonce"] = "n0nce"
+    elif how == "django-csp":
+        request.csp_nonce = "n0nce"
+    else:
+        request._csp_nonce = Unasked("n0nce")
+    html = script(request, **context)
+    assert html.count('nonce="n0nce"') == 2
+
+
+class Unasked(str):
+    """Django's nonce is false until somebody has asked for it."""
+
+    __slots__ = ()
+
+    def __bool__(self):
+        return False
+
+
+def test_django_s_own_nonce_is_asked_for():
+    csp = pytest.importorskip("django.utils.csp")
+    request = RequestFactory().get("/")
+    request._csp_nonce = csp.LazyNonce()
+    html = script(request)
+    assert request._csp_nonce
+    assert f'nonce="{request._csp_nonce}"' in html
+
+
+def test_without_a_policy_there_is_no_nonce():
+    assert "nonce" not in script()
+
+
+@pytest.mark.urls("tests.templatetags")
+def test_addresses_that_are_not_mounted_are_said_with_the_cure():
+    with pytest.raises(ConfigurationError, match="immortus_jobs"):
+        script()
+
+
+def test_a_job_shows_its_state_before_any_script_runs():
+    job = Job(
+        job_id="a-1",
+        job_class="shop.paint",
+        state=State.RUNNING,
+        version=7,
+        current=3,
+        total=9,
+        message="<b>Filtering</b>",
+    )
+    html = element(job)
+    assert '<immortus-job job-id="a-1" job-class="shop.paint"' in html
+    assert '<progress max="100" value="33.3">' in html
+    assert '<span data-immortus="percentage">33.3 %</span>' in html
+    assert '<span data-immortus="message">&lt;b&gt;Filtering&lt;/b&gt;</span>' in html
+    assert '<span data-immortus="state">running</span>' in html
+    document = re.search(r'<script type="application/json">(.*?)</script>', html)
+    assert json.loads(document[1]) == job.document
+    assert "<b>" not in html
+
+
+def test_a_bare_id_shows_nothing_it_does_not_know():
+    html = element("a/b\"'<")
+    assert 'job-id="a/b&quot;&#x27;&lt;"' in html
+    assert "job-class" not in html
+    assert "<script" not in html
+    assert '<progress max="100"></progress>' in html
+    assert '<span data-immortus="percentage"></span>' in html
+    assert "None" not in html
+
+
+def test_an_unknown_percentage_is_an_indeterminate_bar():
+    html = element(Job(job_id="a", state=State.RUNNING))
+    assert '<progress max="100"></progress>' in html
+    assert "None" not in html
+
+
+def test_numbers_are_numbers_in_every_language(settings):
+    from django.utils import translation
+
+    with translation.override("de"):
+        assert 'value="33.3"' in element(Job(job_id="a", current=1, total=3))
+
+
+def test_a_request_context_works_as_well():
+    html = Template("{% load immortus %}{% immortus_script %}").render(RequestContext(RequestFactory().get("/")))
+    assert attribute(html, "data-csrf-token")

@@ -1,0 +1,121 @@
+"""Access: nobody sees a job that is not theirs, and a rule that cannot be asked means no."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import AnonymousUser, Permission, User
+
+from immortus_channels import access, strategies
+from immortus_channels.exceptions import ConfigurationError
+from immortus_channels.jobs import Job
+from immortus_channels.strategies import TrackingStrategy
+
+ANYBODYS = Job(job_id="a")
+ALICES = Job(job_id="a", owner="4711")
+STAFFS = Job(job_id="a", staff_only=True)
+
+alice, bob = User(pk=4711, username="alice"), User(pk=4712, username="bob")
+nobody = AnonymousUser()
+
+
+@pytest.fixture
+def boss(db):
+    """A member of staff who may view all jobs."""
+    user = User.objects.create(username="boss", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="view_jobrecord"))
+    return user
+
+
+def test_a_job_with_an_owner_is_theirs():
+    assert access.by_setting(alice, ALICES)
+    assert not access.by_setting(bob, ALICES)
+    assert not access.by_setting(nobody, ALICES)
+
+
+def test_a_job_without_an_owner_is_for_whoever_knows_its_id():
+    assert access.by_setting(bob, ANYBODYS)
+    assert access.by_setting(nobody, ANYBODYS)
+
+
+def test_a_job_whose_owner_got_lost_is_for_staff(boss):
+    assert not access.by_setting(alice, STAFFS)
+    assert not access.by_setting(nobody, STAFFS)
+    assert access.by_setting(boss, STAFFS)
+
+
+def test_staff_who_may_view_jobs_see_all(boss):
+    assert access.by_setting(boss, ALICES)
+
+
+@pytest.mark.parametrize("change", [{"is_staff": False}, {"is_active": False}])
+def test_the_permission_counts_for_active_staff_alone(boss, change):
+    for name, value in change.items():
+        setattr(boss, name, value)
+    assert not access.by_setting(boss, ALICES)
+
+
+def test_staff_without_the_permission_see_their_own(db):
+    assert not access.by_setting(User.objects.create(username="clerk", is_staff=True), ALICES)
+
+
+def test_login_means_anybody_who_is_logged_in(settings):
+    settings.IMMORTUS_ACCESS = "login"
+    assert access.by_setting(bob, ALICES)
+    assert not access.by_setting(nobody, ANYBODYS)
+
+
+def only_bob(user, job):
+    return user.username == "bob" and job.job_id == "a"
+
+
+def test_a_dotted_path_is_asked(settings):
+    settings.IMMORTUS_ACCESS = "tests.test_access.only_bob"
+    assert access.by_setting(bob, ALICES) is True
+    assert access.by_setting(alice, ALICES) is False
+
+
+def test_a_setting_that_names_nothing_is_said_and_lets_nobody_in(settings, caplog):
+    settings.IMMORTUS_ACCESS = "tests.test_access.missing"
+    with pytest.raises(ConfigurationError, match="'tests.test_access.missing', which cannot be imported"):
+        access.by_setting(bob, ALICES)
+    assert not access.may_see(bob, ANYBODYS)
+    assert "tests.test_access.missing" in caplog.text
+
+
+class Strict(TrackingStrategy):
+    def allows(self, user, job):
+        return user.username == "bob"
+
+    def allows_cancel(self, user, job):
+        return job.owner == "4711"
+
+
+class Broken(TrackingStrategy):
+    def allows(self, user, job):
+        raise RuntimeError("no connection")
+
+    allows_cancel = allows
+
+
+def test_the_strategy_has_the_last_word(monkeypatch):
+    monkeypatch.setattr(strategies, "strategy_of", lambda job: Strict())
+    assert access.may_see(bob, ALICES)
+    assert not access.may_see(alice, ALICES)
+    assert access.may_cancel(bob, ALICES)
+    assert not access.may_cancel(bob, ANYBODYS)
+
+
+def test_a_strategy_that_raises_means_no_and_a_log_line(monkeypatch, caplog):
+    monkeypatch.setattr(strategies, "strategy_of", lambda job: Broken())
+    assert access.may_see(alice, ALICES) is False
+    assert access.may_cancel(alice, ALICES) is False
+    assert len(caplog.records) == 2
+    assert "no connection" in caplog.text
+
+
+def test_by_default_whoever_may_see_a_job_may_cancel_it():
+    assert access.may_cancel(nobody, ANYBODYS)
+
+
+def test_a_source_without_a_user_is_anonymous():
+    assert not access.user_of(object()).is_authenticated

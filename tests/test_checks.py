@@ -1,0 +1,583 @@
+"""`manage.py check`: every mistake is found, and nothing is said where there is none."""
+
+from __future__ import annotations
+
+import ast
+import re
+import socket
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery import Celery, _state, signals
+from channels.auth import AuthMiddlewareStack
+from channels.generic.websocket import AsyncWebsocketConsumer
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator
+from channels.sessions import SessionMiddlewareStack
+from django.core.asgi import get_asgi_application
+from django.core.checks import registry, run_checks
+from django.http import HttpResponse
+from django.urls import path, re_path
+
+from immortus_channels import TrackingStrategy, checks, queues, tracked, tracking
+from immortus_channels.consumers import JobConsumer
+from immortus_channels.middleware import JobOwnerMiddleware
+from immortus_channels.owners import current_owner
+from immortus_channels.queues.celery import CeleryQueue
+from immortus_channels.routing import websocket_application, websocket_urlpatterns
+from immortus_channels.urls import immortus_jobs
+from tests.site import Site, eventually, running_site
+
+OWNER = "immortus_channels.middleware.JobOwnerMiddleware"
+AUTH = "django.contrib.auth.middleware.AuthenticationMiddleware"
+PUBSUB = "channels_redis.pubsub.RedisPubSubChannelLayer"
+CORE = "channels_redis.core.RedisChannelLayer"
+IN_MEMORY = "channels.layers.InMemoryChannelLayer"
+
+
+def who(request):
+    return HttpResponse(current_owner() or "nobody")
+
+
+urlpatterns = [*immortus_jobs(), path("who", who)]
+
+
+class NoUrls:
+    urlpatterns: tuple[Any, ...] = ()
+
+
+@pytest.fixture(autouse=True)
+def celery_app(monkeypatch):
+    """The Celery app of a healthy project."""
+    app = Celery("shop", broker="memory://", set_as_current=False)
+    monkeypatch.setattr(_state, "default_app", app)
+    monkeypatch.setattr(_state._tls, "current_app", app)
+    return app
+
+
+@pytest.fixture(autouse=True)
+def project(settings):
+    """The settings of a healthy project."""
+    settings.ROOT_URLCONF = __name__
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, OWNER]
+    settings.ASGI_APPLICATION = f"{__name__}.whole"
+    return settings
+
+
+def messages() -> dict[str, Any]:
+    """What is found, by the number of the check."""
+    found = checks.check_all()
+    assert all(message.hint.endswith(".") or "`" in message.hint for message in found), "every mistake has its cure"
+    return {message.id.removeprefix("immortus_channels."): message for message in found}
+
+
+def found() -> set[str]:
+    return set(messages())
+
+
+def test_a_healthy_project_hears_nothing():
+    assert messages() == {}
+
+
+def test_a_project_without_asgi_or_layer_is_healthy(settings):
+    del settings.ASGI_APPLICATION
+    assert messages() == {}
+
+
+def test_django_runs_the_checks():
+    assert checks.check_all in registry.registry.get_checks()
+
+
+def test_a_mistake_reaches_manage_py_check(settings):
+    settings.IMMORTUS_ACCESS = "everybody"
+    assert "immortus_channels.E006" in {message.id for message in run_checks(tags=[checks.TAG])}
+
+
+def test_nothing_is_connected_to_and_nobody_waits(settings, monkeypatch):
+    """The database is forbidden too: this test does not ask for one."""
+    url = "redis://127.0.0.1:1/0"
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": PUBSUB, "CONFIG": {"hosts": [url]}}}
+    settings.IMMORTUS_STORE = {"BACKEND": "redis", "OPTIONS": {"url": url}}
+    checks.check_all()
+
+    def refuse(*address):
+        pytest.fail(f"a check connected to {address}")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    began = time.monotonic()
+    checks.check_all()
+    assert time.monotonic() - began < 0.2
+
+
+# Addresses
+
+
+def test_addresses_that_are_not_included_are_an_error(settings):
+    settings.ROOT_URLCONF = NoUrls
+    assert found() == {"E001"}
+
+
+def test_a_worker_without_any_addresses_is_left_alone(settings):
+    settings.ROOT_URLCONF = None
+    assert messages() == {}
+
+
+# Strategies
+
+
+class Silent(TrackingStrategy):
+    """A strategy that can be used."""
+
+
+class Broken(TrackingStrategy):
+    """A strategy that cannot."""
+
+    def __init__(self) -> None:
+        msg = "no table"
+        raise RuntimeError(msg)
+
+
+@pytest.mark.parametrize("named", ["no_such_strategy", "nowhere.Strategy", f"{__name__}.Broken"])
+def test_a_strategy_in_the_settings_that_cannot_be_used_is_an_error(settings, named):
+    settings.IMMORTUS_TRACKING_STRATEGY = named
+    assert found() == {"E002"}
+    assert named in messages()["E002"].msg
+
+
+def test_the_error_of_a_strategy_lists_what_was_tried(settings):
+    settings.IMMORTUS_TRACKING_STRATEGY = "no_such_strategy"
+    assert "immortus_channels.tracking_strategies.NoSuchStrategy" in messages()["E002"].msg
+
+
+def test_a_strategy_in_the_settings_that_can_be_used_is_fine(settings):
+    settings.IMMORTUS_TRACKING_STRATEGY = f"{__name__}.Silent"
+    assert messages() == {}
+
+
+def test_a_task_s_own_strategy_that_cannot_be_used_is_an_error_that_names_the_task(celery_app):
+    @celery_app.task(name="shop.paint", shared=False)
+    @tracked(strategy="no_such_strategy")
+    def paint():
+        """Never run."""
+
+    assert found() == {"E003"}
+    assert "'shop.paint'" in messages()["E003"].msg
+
+
+@pytest.mark.parametrize("named", [None, Silent, f"{__name__}.Silent"])
+def test_a_task_s_own_strategy_that_can_be_used_is_fine(celery_app, named):
+    @celery_app.task(name="shop.paint", shared=False)
+    @tracked(strategy=named)
+    def paint():
+        """Never run."""
+
+    assert messages() == {}
+
+
+# Store
+
+
+@pytest.mark.parametrize(
+    "store",
+    [
+        {"BACKEND": "postgres"},
+        {"BACKEND": "nowhere.Store"},
+        {"BACKEND": "database", "OPTIONS": {"alias": "default"}},
+        {"BACKEND": "redis", "OPTIONS": {"url": "no url"}},
+        "database",
+    ],
+)
+def test_a_store_that_cannot_be_used_is_an_error(settings, store):
+    settings.IMMORTUS_STORE = store
+    assert found() == {"E004"}
+    assert str(store) in messages()["E004"].msg
+
+
+def test_a_store_in_an_unknown_database_is_an_error_that_lists_the_known_ones(settings):
+    settings.IMMORTUS_STORE = {"BACKEND": "database", "OPTIONS": {"using": "jobs"}}
+    assert found() == {"E004"}
+    assert "'jobs'" in messages()["E004"].msg
+    assert "'default'" in messages()["E004"].msg
+
+
+def test_a_password_of_the_store_is_not_shown(settings):
+    options = {"url": "redis://u:secret@localhost/0", "password": "secret", "nonsense": 1, "retry": 1}
+    settings.IMMORTUS_STORE = {"BACKEND": "nowhere.Store", "OPTIONS": options}
+    assert "secret" not in str(messages()["E004"])
+
+
+def test_the_memory_store_with_workers_elsewhere_is_an_error(settings):
+    settings.IMMORTUS_STORE = {"BACKEND": "memory"}
+    assert found() == {"E005"}
+
+
+def test_the_memory_store_is_fine_where_jobs_run_at_once(settings, celery_app):
+    settings.IMMORTUS_STORE = {"BACKEND": "memory"}
+    celery_app.conf.task_always_eager = True
+    assert messages() == {}
+
+
+def test_the_memory_store_is_fine_without_a_queue(settings, monkeypatch):
+    settings.IMMORTUS_STORE = {"BACKEND": "memory"}
+    monkeypatch.setattr(queues, "connected", [])
+    assert messages() == {}
+
+
+# Access
+
+
+def may_see(user, job):
+    """A rule."""
+
+
+@pytest.mark.parametrize("rule", ["everybody", "nowhere.rule", f"{__name__}.AUTH", None, 1])
+def test_a_rule_of_access_that_cannot_be_called_is_an_error(settings, rule):
+    settings.IMMORTUS_ACCESS = rule
+    assert found() == {"E006"}
+    assert repr(rule) in messages()["E006"].msg
+
+
+@pytest.mark.parametrize("rule", ["owner", "login", f"{__name__}.may_see", may_see])
+def test_a_rule_of_access_that_can_be_called_is_fine(settings, rule):
+    settings.IMMORTUS_ACCESS = rule
+    assert messages() == {}
+
+
+# Channel layer
+
+
+def layer(backend: str, **config: Any) -> dict[str, Any]:
+    return {"default": {"BACKEND": backend, "CONFIG": config}}
+
+
+def test_an_in_memory_layer_with_workers_elsewhere_is_told_what_happens_instead(settings):
+    settings.CHANNEL_LAYERS = layer(IN_MEMORY)
+    assert found() == {"W002"}
+    assert "re-checks the store" in messages()["W002"].msg
+
+
+def test_an_in_memory_layer_is_fine_where_jobs_run_at_once(settings, celery_app):
+    settings.CHANNEL_LAYERS = layer(IN_MEMORY)
+    celery_app.conf.task_always_eager = True
+    assert messages() == {}
+
+
+def test_a_layer_that_is_not_configured_is_an_error(settings):
+    settings.CHANNEL_LAYERS = layer(PUBSUB)
+    settings.IMMORTUS_CHANNEL_LAYER = "jobs"
+    assert found() == {"E007"}
+    assert "'jobs'" in messages()["E007"].msg
+    settings.CHANNEL_LAYERS = {"jobs": {"BACKEND": PUBSUB}}
+    assert messages() == {}
+
+
+@pytest.mark.parametrize("backend", ["nowhere.Layer", "channels.layers.NoLayer", None])
+def test_a_layer_that_cannot_be_imported_is_an_error(settings, backend):
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": backend}}
+    assert found() == {"E007"}
+
+
+@pytest.mark.parametrize(
+    ("hosts", "redis", "dies"),
+    [
+        (None, "8.1.0", True),
+        (["redis://localhost:6379/0"], "8.1.0", True),
+        ([("localhost", 6379)], "8.1.0", True),
+        ([{"address": "redis://localhost"}], "8.1.0", True),
+        ([{"address": "redis://localhost", "socket_timeout": 15}, ("localhost", 6379)], "8.1.0", True),
+        ([{"address": "redis://localhost", "socket_timeout": 5}], "7.4.0", True),
+        (["redis://localhost?db=1&socket_timeout=1"], "7.4.0", True),
+        (["redis://localhost?socket_timeout=15"], "8.1.0", False),
+        ([{"address": "redis://localhost", "socket_timeout": 15}], "8.1.0", False),
+        ([{"address": "redis://localhost", "socket_timeout": None}], "8.1.0", False),
+        ([{"sentinels": [("localhost", 26379)], "master_name": "m", "socket_timeout": 15}], "8.1.0", False),
+        (["redis://localhost:6379/0"], "7.4.0", False),
+    ],
+)
+def test_a_core_layer_that_gives_up_while_it_waits_is_found(settings, monkeypatch, hosts, redis, dies):
+    monkeypatch.setattr(checks, "version", lambda package: redis if package == "redis" else "99")
+    settings.CHANNEL_LAYERS = layer(CORE, hosts=hosts, capacity=10_000)
+    assert found() == ({"W003"} if dies else set())
+
+
+@pytest.mark.parametrize("hosts", [["redis://localhost"], [("localhost", 6379)], [{"address": "redis://localhost"}]])
+def test_the_layer_s_config_in_the_cure_cures(settings, hosts):
+    settings.CHANNEL_LAYERS = layer(CORE, hosts=hosts)
+    assert found() == {"W003", "W004"}
+    config = re.search(r'"CONFIG": (\{.*\})\. Or', messages()["W003"].hint)
+    settings.CHANNEL_LAYERS = layer(CORE, **ast.literal_eval(config[1]))
+    assert messages() == {}
+
+
+def test_a_password_of_the_layer_is_not_shown(settings):
+    hosts = ["redis://:secret@localhost", {"host": "localhost", "password": "secret"}]
+    settings.CHANNEL_LAYERS = layer(CORE, hosts=hosts)
+    assert "secret" not in str(messages()["W003"])
+
+
+@pytest.mark.parametrize(("config", "drops"), [({}, True), ({"capacity": 100}, True), ({"capacity": 101}, False)])
+def test_a_core_layer_of_small_capacity_is_found(settings, config, drops):
+    hosts = [{"address": "redis://localhost", "socket_timeout": 15}]
+    settings.CHANNEL_LAYERS = layer(CORE, hosts=hosts, **config)
+    assert found() == ({"W004"} if drops else set())
+
+
+def test_the_pubsub_layer_is_fine_as_it_is(settings):
+    settings.CHANNEL_LAYERS = layer(PUBSUB, hosts=["redis://localhost"])
+    assert messages() == {}
+
+
+# Middleware
+
+
+class OwnMiddleware(JobOwnerMiddleware):
+    """The project's own kind."""
+
+
+def test_a_missing_middleware_is_found(settings):
+    settings.MIDDLEWARE = [AUTH, "nowhere.Middleware"]
+    assert found() == {"W001"}
+
+
+def test_a_subclass_of_the_middleware_is_as_good(settings):
+    settings.MIDDLEWARE = [AUTH, f"{__name__}.OwnMiddleware"]
+    assert messages() == {}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("order", [(OWNER, AUTH), (AUTH, OWNER)])
+def test_the_order_of_the_middleware_is_not_judged_because_it_does_not_matter(settings, client, admin_user, order):
+    settings.MIDDLEWARE = ["django.contrib.sessions.middleware.SessionMiddleware", *order]
+    client.force_login(admin_user)
+    assert client.get("/who").content.decode() == str(admin_user.pk)
+    assert messages() == {}
+
+
+# ASGI
+
+
+class Ours(JobConsumer):
+    """The project's own kind of the consumer."""
+
+
+class Chat(AsyncWebsocketConsumer):
+    """Somebody else's consumer."""
+
+
+class TokenMiddleware:
+    """Somebody else's way to find a user."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    async def __call__(self, scope, receive, send):
+        """Let it through."""
+
+
+class Opaque:
+    """A wrapper that tells nothing."""
+
+    def __init__(self, inner):
+        self._hidden = inner
+
+
+async def by_hand(scope, receive, send):
+    """Dispatches as it likes."""
+
+
+def sockets(application: Any) -> ProtocolTypeRouter:
+    return ProtocolTypeRouter({"http": http, "websocket": application})
+
+
+http = get_asgi_application()
+chat = re_path("^ws/chat/", Chat.as_asgi())
+ours = re_path("^ws/immortus/", Ours.as_asgi())
+whole = sockets(websocket_application)
+validated = sockets(AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter([chat, *websocket_urlpatterns]))))
+subclassed = sockets(AuthMiddlewareStack(URLRouter([ours])))
+nested = sockets(AuthMiddlewareStack(URLRouter([path("", URLRouter([chat])), path("", URLRouter([ours]))])))
+by_token = sockets(TokenMiddleware(URLRouter([ours])))
+hidden = sockets(Opaque(URLRouter([chat])))
+http_only = ProtocolTypeRouter({"http": http})
+only_chat = sockets(AuthMiddlewareStack(URLRouter([chat])))
+bare = sockets(URLRouter(list(websocket_urlpatterns)))
+with_session = sockets(AllowedHostsOriginValidator(SessionMiddlewareStack(URLRouter([ours]))))
+half_bare = sockets(URLRouter([path("a", AuthMiddlewareStack(URLRouter([ours]))), ours]))
+endless = TokenMiddleware(None)
+endless.inner = endless
+
+
+@pytest.mark.parametrize(
+    ("application", "expected"),
+    [
+        ("whole", None),
+        ("validated", None),
+        ("subclassed", None),
+        ("nested", None),
+        ("by_token", None),
+        ("hidden", None),
+        ("by_hand", None),
+        ("endless", None),
+        ("http", "W006"),
+        ("http_only", "W006"),
+        ("only_chat", "W006"),
+        ("bare", "W007"),
+        ("with_session", "W007"),
+        ("half_bare", "W007"),
+        ("not_there", "W005"),
+    ],
+)
+def test_where_a_socket_ends_up_is_found_out_as_far_as_it_can_be_known(settings, application, expected):
+    settings.ASGI_APPLICATION = f"{__name__}.{application}"
+    assert found() == ({expected} if expected else set())
+
+
+def test_a_project_that_only_polls_hears_nothing_of_sockets(settings, monkeypatch):
+    settings.ASGI_APPLICATION = f"{__name__}.http_only"
+    settings.DEBUG = True
+    monkeypatch.setattr(checks, "version", lambda package: "4.0.0")
+    settings.IMMORTUS_WEBSOCKET = False
+    assert messages() == {}
+
+
+@pytest.mark.parametrize(
+    ("by", "debug", "expected"),
+    [
+        ("django.core", True, {"W008"}),
+        ("django.contrib.staticfiles", True, {"W008"}),
+        ("daphne", True, set()),
+        ("django.core", False, set()),
+    ],
+)
+def test_a_development_server_without_sockets_is_found(settings, monkeypatch, by, debug, expected):
+    monkeypatch.setattr(checks, "get_commands", lambda: {"runserver": by})
+    settings.DEBUG = debug
+    assert found() == expected
+
+
+def test_no_development_server_is_judged_where_there_is_no_asgi(settings):
+    settings.DEBUG = True
+    assert found() == {"W008"}
+    del settings.ASGI_APPLICATION
+    assert messages() == {}
+
+
+@pytest.mark.parametrize(
+    ("daphne", "is_old"), [("4.2.1", True), ("4.2", True), ("4.2.2", False), ("5.0.0.dev1", False)]
+)
+def test_a_daphne_that_strangers_can_harm_is_found(monkeypatch, daphne, is_old):
+    monkeypatch.setattr(checks, "version", lambda package: daphne)
+    assert found() == ({"W009"} if is_old else set())
+
+
+def test_a_daphne_that_is_not_installed_harms_nobody(monkeypatch):
+    def missing(package):
+        raise checks.PackageNotFoundError(package)
+
+    monkeypatch.setattr(checks, "version", missing)
+    assert messages() == {}
+
+
+# Celery
+
+
+def make_task(app: Celery) -> None:
+    @app.task(name="shop.paint", shared=False)
+    @tracked
+    def paint():
+        """Never run."""
+
+
+@pytest.fixture
+def default_app(monkeypatch):
+    """Celery's own app, as it is made for a project whose app was never imported."""
+    monkeypatch.setattr(_state, "default_app", None)
+    monkeypatch.setattr(_state._tls, "current_app", None)
+    return _state.get_current_app()
+
+
+def test_a_celery_app_that_is_not_loaded_is_found(default_app):
+    make_task(default_app)
+    assert found() == {"W010"}
+    assert "'shop.paint'" in messages()["W010"].msg
+
+
+def test_celery_without_tracked_tasks_is_left_alone(default_app):
+    default_app.autodiscover_tasks(["immortus_channels"], force=True)
+    assert messages() == {}
+
+
+def test_an_app_that_was_made_too_late_for_other_threads_is_found(default_app, celery_app, monkeypatch):
+    make_task(celery_app)
+    monkeypatch.setattr(_state._tls, "current_app", celery_app)
+    assert found() == {"W010"}
+
+
+@pytest.mark.parametrize("pool", ["gevent", "eventlet", "celery.concurrency.gevent:TaskPool"])
+def test_a_green_pool_is_an_error(celery_app, pool):
+    celery_app.conf.worker_pool = pool
+    assert found() == {"E008"}
+    assert pool in messages()["E008"].msg
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_every_other_pool_is_fine(celery_app, pool):
+    celery_app.conf.worker_pool = pool
+    assert messages() == {}
+
+
+@pytest.fixture
+def queue():
+    """An adapter of its own, connected."""
+    queue = CeleryQueue()
+    queue.connect(tracking)
+    yield queue
+    for signal, receiver in queue._receivers:
+        signal.disconnect(receiver)
+
+
+def is_connected(queue: CeleryQueue) -> bool:
+    known = {receiver for _, receiver in signals.task_prerun.receivers}
+    return any(receiver in known for signal, receiver in queue._receivers if signal is signals.task_prerun)
+
+
+def test_a_green_worker_is_told_so_in_one_line_and_its_jobs_are_left_alone(queue, caplog):
+    assert is_connected(queue)
+    queue._refuse_green_pool(sender=SimpleNamespace(pool_cls="gevent"))
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert "prefork or threads" in caplog.text
+    assert not is_connected(queue)
+
+
+def test_any_other_worker_is_followed(queue, caplog):
+    queue._refuse_green_pool(sender=SimpleNamespace(pool_cls=Celery))
+    assert is_connected(queue)
+    assert not caplog.records
+
+
+GREEN_POOL = """
+from celery.concurrency import solo
+
+class TaskPool(solo.TaskPool):
+    __module__ = "celery.concurrency.gevent"
+"""
+
+
+@pytest.fixture
+def green_site(tmp_path) -> Any:
+    """A site whose worker believes that it runs on gevent."""
+    (tmp_path / "green_pool.py").write_text(GREEN_POOL)
+    with running_site(tmp_path, CELERY_CUSTOM_WORKER_POOL="green_pool:TaskPool") as site:
+        site.env["PYTHONPATH"] += f":{tmp_path}"
+        yield site
+
+
+@pytest.mark.slow
+def test_a_green_worker_runs_its_jobs_untouched(green_site: Site):
+    worker = green_site.start_worker("--pool=custom")
+    job_id = green_site.start("quick")
+    eventually(lambda: "quick" in worker.output and " succeeded in " in worker.output, within=15)
+    assert green_site.verify(job_id)["state"] == "enqueued"
+    assert worker.output.count("gevent and eventlet are not supported") == 1

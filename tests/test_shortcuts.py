@@ -1,0 +1,136 @@
+"""What starts a job answers with everything the browser needs, without any I/O, or says what is wrong."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from celery import chain, chord, group, shared_task
+from celery.result import AsyncResult
+from django.test import RequestFactory
+from django.urls import set_script_prefix
+
+from immortus_channels import queues, tracked
+from immortus_channels.exceptions import ConfigurationError
+from immortus_channels.jobs import Job
+from immortus_channels.queues.celery import CeleryQueue
+from immortus_channels.shortcuts import job_info, render_immortus
+from immortus_channels.urls import immortus_jobs
+
+urlpatterns = [*immortus_jobs()]
+pytestmark = pytest.mark.urls(__name__)
+request = RequestFactory().post("/start")
+
+
+@shared_task(name="shop.paint")
+@tracked
+def paint(*_):
+    return None
+
+
+@shared_task(name="shop.secret")
+def untracked():
+    return None
+
+
+@pytest.fixture(autouse=True)
+def _celery(monkeypatch):
+    monkeypatch.setattr(queues, "connected", [CeleryQueue()])
+    queues.remember("sent-1", "shop.paint")
+    queues.remember("sent-2", "shop.secret")
+
+
+def test_a_result_becomes_202_with_the_place_to_look():
+    response = render_immortus(request, paint.AsyncResult("sent-1"))
+    assert response.status_code == 202
+    assert response.headers["Location"] == "/immortus/verify/sent-1"
+    assert response.headers["Cache-Control"] == "private, no-store"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert json.loads(response.content) == {
+        "job_id": "sent-1",
+        "job_class": "shop.paint",
+        "verify_url": "/immortus/verify/sent-1",
+        "page_url": None,
+        "websocket_url": "/ws/immortus/sent-1/",
+    }
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        "a-1",
+        AsyncResult("a-1"),
+        SimpleNamespace(id="a-1"),
+        SimpleNamespace(job_id="a-1"),
+        Job(job_id="a-1"),
+    ],
+)
+def test_anything_that_knows_its_id_is_a_job(job):
+    assert job_info(request, job)["job_id"] == "a-1"
+    assert job_info(request, job)["job_class"] is None
+
+
+@pytest.mark.parametrize(
+    "job", [Job(job_id="a-1", job_class="other.task"), SimpleNamespace(job_id="a", job_class="shop.paint")]
+)
+def test_a_job_says_its_own_class(job):
+    assert job_info(request, job)["job_class"] == job.job_class
+
+
+@pytest.mark.parametrize(
+    "canvas", [chain(paint.si(), paint.si()), chord([paint.si(), paint.si()], paint.si())], ids=["chain", "chord"]
+)
+def test_of_a_chain_and_of_a_chord_the_last_one_is_followed(canvas):
+    result = canvas.freeze()
+    assert job_info(request, result)["job_id"] == result.id
+
+
+def test_a_group_is_no_one_job():
+    with pytest.raises(ConfigurationError, match="chord"):
+        render_immortus(request, group([paint.si()]).freeze())
+
+
+def test_a_task_that_is_not_tracked_is_said_with_the_cure():
+    with pytest.raises(ConfigurationError, match="'shop.secret' is not tracked.*@tracked"):
+        render_immortus(request, untracked.AsyncResult("sent-2"))
+
+
+def test_of_a_bare_id_the_class_is_known_where_it_was_sent():
+    assert job_info(request, "sent-1")["job_class"] == "shop.paint"
+
+
+def test_no_job_is_500():
+    response = render_immortus(request, None)
+    assert response.status_code == 500
+    assert json.loads(response.content)["error"]["code"] == "not_started"
+
+
+@pytest.mark.parametrize("job", [object(), "", "x" * 256, "a\0", 7, SimpleNamespace(id=None)])
+def test_what_is_no_job_is_said(job):
+    with pytest.raises(TypeError, match="is no job"):
+        job_info(request, job)
+
+
+def test_an_id_that_fits_no_path_goes_by_query():
+    info = job_info(request, "a/b é")
+    assert info["verify_url"] == "/immortus/verify?job_id=a%2Fb+%C3%A9"
+    assert info["websocket_url"] == "/ws/immortus/"
+
+
+def test_without_websockets_there_is_no_address(settings):
+    settings.IMMORTUS_WEBSOCKET = False
+    assert job_info(request, "a")["websocket_url"] is None
+
+
+def test_addresses_stand_below_the_script_name():
+    set_script_prefix("/app/")
+    try:
+        info = job_info(request, "a")
+    finally:
+        set_script_prefix("/")
+    assert (info["verify_url"], info["websocket_url"]) == ("/app/immortus/verify/a", "/app/ws/immortus/a/")
+
+
+async def test_an_async_view_may_call_it():
+    assert render_immortus(request, paint.AsyncResult("sent-1")).status_code == 202

@@ -1,0 +1,73 @@
+"""Addresses: every id that fits has one, and they work under any prefix."""
+
+from __future__ import annotations
+
+import pytest
+from django.http import HttpResponse
+from django.urls import NoReverseMatch, Resolver404, include, path, resolve, reverse
+from hypothesis import given
+from hypothesis import strategies as st
+
+from immortus_channels.ids import fits_path, is_job_id
+from immortus_channels.urls import immortus_jobs
+
+
+def start(request):
+    return HttpResponse()
+
+
+urlpatterns = [
+    path("first", start, name="first"),
+    *immortus_jobs(path("process_image", start, name="process_image")),
+    path("deep/down/", include("immortus_channels.urls", namespace="elsewhere")),
+]
+pytestmark = pytest.mark.urls(__name__)
+
+FITTING = ["a", "a" * 255, "908ec6f1-e093-4943-b7a8-7c84eccfe417", "a.b", "A_z~9:x@y-", "~"]
+OTHERS = ["", "a" * 256, ".", "..", ".a", "a.", "a/b", "a b", "é", "a%2fb", "a\n", "a?b", "a#b", "a\0"]
+
+
+def test_the_given_patterns_stand_where_they_stood():
+    assert reverse("process_image") == "/process_image"
+    assert reverse("immortus:verify") == "/immortus/verify"
+
+
+@pytest.mark.parametrize("job_id", FITTING)
+def test_ids_that_fit_go_into_the_path(job_id):
+    for name in ("verify", "cancel"):
+        url = reverse(f"immortus:{name}", kwargs={"job_id": job_id})
+        assert url == f"/immortus/{name}/{job_id}"
+        assert resolve(url).kwargs == {"job_id": job_id}
+
+
+@pytest.mark.parametrize("job_id", OTHERS)
+def test_other_ids_do_not(job_id):
+    assert not fits_path(job_id)
+    with pytest.raises(NoReverseMatch):
+        reverse("immortus:verify", kwargs={"job_id": job_id})
+
+
+@pytest.mark.parametrize("path", ["..", "a/b/c", ".a", "a%20b", "a b"])
+def test_paths_that_are_no_ids_are_not_found(path):
+    with pytest.raises(Resolver404):
+        resolve(f"/immortus/verify/{path}")
+
+
+def test_the_class_follows_the_id():
+    assert resolve("/immortus/verify/a.b/shop.tasks.paint").kwargs == {"job_id": "a.b", "job_class": "shop.tasks.paint"}
+
+
+@given(st.text(max_size=300))
+def test_what_fits_a_path_is_an_id(text):
+    assert is_job_id(text) or not fits_path(text)
+
+
+@pytest.mark.parametrize(("value", "is_one"), [("a", True), ("x" * 255, True), ("x" * 256, False), ("", False)])
+def test_an_id_is_text_of_one_to_255_characters(value, is_one):
+    assert is_job_id(value) is is_one
+    assert not is_job_id(value.encode())
+
+
+@pytest.mark.parametrize("value", ["a\0", "\ud800", None, 1, ["a"]])
+def test_what_stores_refuse_is_no_id(value):
+    assert not is_job_id(value)

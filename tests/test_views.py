@@ -1,0 +1,263 @@
+"""Verify and cancel: always JSON, never somebody else's job, never cached, whatever else fails."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from immortus_channels import access, tracking
+from immortus_channels.exceptions import StoreUnavailable
+from immortus_channels.urls import immortus_jobs
+from tests.pages import Process
+
+urlpatterns = [*immortus_jobs()]
+pytestmark = [pytest.mark.urls(__name__), pytest.mark.django_db]
+
+
+@pytest.fixture(autouse=True)
+def _memory(settings):
+    settings.IMMORTUS_STORE = {"BACKEND": "memory"}
+
+
+@pytest.fixture
+def job():
+    return Process("a.b:c~d@e_f-0")
+
+
+def is_json_for_nobody_else(response):
+    assert response.headers["Cache-Control"] == "private, no-store"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert "Cookie" in response.headers["Vary"]
+    if response.status_code != 304:
+        assert response.headers["Content-Type"] == "application/json"
+        response.json()
+    return True
+
+
+# Verify
+
+
+def test_verify_answers_the_document_byte_for_byte(client, job):
+    text = job.enqueued().text
+    response = client.get(f"/immortus/verify/{job.job_id}")
+    assert response.status_code == 200
+    assert response.content.decode() == text
+    assert is_json_for_nobody_else(response)
+
+
+def test_the_version_is_the_etag(client, job):
+    version = job.enqueued().version
+    response = client.get(f"/immortus/verify/{job.job_id}")
+    assert response.headers["ETag"] == f'"{version}"'
+    same = client.get(f"/immortus/verify/{job.job_id}", headers={"If-None-Match": f'W/"1", "{version}"'})
+    assert (same.status_code, same.content) == (304, b"")
+    assert is_json_for_nobody_else(same)
+    job.started()
+    assert client.get(f"/immortus/verify/{job.job_id}", headers={"If-None-Match": f'"{version}"'}).status_code == 200
+
+
+def test_a_class_in_the_path_must_be_the_jobs(client, job):
+    job.enqueued()
+    assert client.get(f"/immortus/verify/{job.job_id}/shop.paint").status_code == 200
+    response = client.get(f"/immortus/verify/{job.job_id}/os.system")
+    assert response.status_code == 409
+    assert response.json()["error"]["code"] == "wrong_job_class"
+    assert is_json_for_nobody_else(response)
+
+
+def test_unknown_and_foreign_jobs_look_the_same(client):
+    foreign = Process("f" * 32, owner="4711")
+    foreign.enqueued()
+    answers = []
+    for job_id in ("f" * 32, "u" * 32):
+        for suffix in ("", "/some.class"):
+            response = client.get(f"/immortus/verify/{job_id}{suffix}")
+            assert is_json_for_nobody_else(response)
+            answers.append(
+                (response.status_code, response.content.decode().replace(job_id, "…"), dict(response.headers))
+            )
+    assert all(answer[:2] == answers[0][:2] for answer in answers)
+    assert answers[0][0] == 404
+    assert json.loads(answers[0][1]) == {
+        "job_id": "…",
+        "error": {"code": "unknown_job", "message": "There is no such job, or it is not yours to see."},
+        "authenticated": False,
+    }
+
+
+def test_the_owner_sees_the_job_and_others_are_told_that_they_are_logged_in(client, django_user_model):
+    alice, bob = (User.objects.create(username=name) for name in ("alice", "bob"))
+    job = Process(owner=str(alice.pk))
+    job.enqueued()
+    client.force_login(alice)
+    assert client.get(f"/immortus/verify/{job.job_id}").status_code == 200
+    client.force_login(bob)
+    assert "authenticated" not in client.get(f"/immortus/verify/{job.job_id}").json()
+
+
+def test_many_jobs_are_answered_in_the_order_asked(client):
+    one, other, foreign = Process("one/1"), Process("other é"), Process(owner="4711")
+    texts = [job.enqueued().text for job in (one, other, foreign)]
+    ids = [other.job_id, "no such", one.job_id, foreign.job_id, "", "x" * 300, "nul\0", other.job_id]
+    response = client.get("/immortus/verify", {"job_id": ids})
+    assert response.status_code == 200
+    jobs = response.json()["jobs"]
+    assert [answer["job_id"] for answer in jobs] == ids
+    assert [answer.get("error") is None for answer in jobs] == [True, False, True, False, False, False, False, True]
+    assert texts[0] in response.content.decode()
+    assert is_json_for_nobody_else(response)
+
+
+@pytest.mark.parametrize("count", [0, 101])
+def test_nobody_asks_for_none_or_too_many(client, count):
+    response = client.get("/immortus/verify", {"job_id": [str(i) for i in range(count)]})
+    assert response.status_code == 400
+    assert response.json()["error"]["code"] == "bad_request"
+    assert is_json_for_nobody_else(response)
+
+
+def test_a_hundred_jobs_are_one_read(client, monkeypatch):
+    reads = []
+    monkeypatch.setattr(tracking, "read", lambda ids: reads.append(ids) or {})
+    assert client.get("/immortus/verify", {"job_id": [str(i) for i in range(100)]}).status_code == 200
+    assert len(reads) == 1
+
+
+@pytest.mark.parametrize(("method", "path"), [("post", "verify/a"), ("delete", "verify"), ("get", "cancel/a")])
+def test_a_wrong_method_is_answered_as_json(client, method, path):
+    response = getattr(client, method)(f"/immortus/{path}")
+    assert response.status_code == 405
+    assert response.headers["Allow"] == ("POST" if "cancel" in path else "GET, HEAD")
+    assert is_json_for_nobody_else(response)
+
+
+def test_a_head_request_has_no_body(client, job):
+    job.enqueued()
+    response = client.head(f"/immortus/verify/{job.job_id}")
+    assert (response.status_code, response.content) == (200, b"")
+
+
+def test_a_store_that_is_down_says_when_to_come_back(client, monkeypatch, caplog):
+    def down(ids):
+        raise StoreUnavailable("down")
+
+    monkeypatch.setattr(tracking, "read", down)
+    for response in (
+        client.get("/immortus/verify/a"),
+        client.get("/immortus/verify?job_id=a"),
+        client.post("/immortus/cancel/a"),
+    ):
+        assert response.status_code == 503
+        assert response.headers["Retry-After"] == "2"
+        assert response.json()["error"]["code"] == "store_unavailable"
+        assert is_json_for_nobody_else(response)
+
+
+def test_a_state_that_cannot_be_told_is_an_error_without_its_traceback(client, monkeypatch, caplog):
+    def broken(ids):
+        raise RuntimeError("a secret")
+
+    monkeypatch.setattr(tracking, "read", broken)
+    response = client.get("/immortus/verify/a")
+    assert response.status_code == 500
+    assert response.json() == {
+        "job_id": "a",
+        "error": {"code": "strategy_error", "message": "The state of this job cannot be told."},
+    }
+    assert "a secret" not in response.content.decode()
+    assert "a secret" in caplog.text
+
+
+def test_the_views_answer_themselves_where_login_is_required(client, settings, job):
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.contrib.auth.middleware.LoginRequiredMiddleware"]
+    job.enqueued()
+    assert client.get(f"/immortus/verify/{job.job_id}").status_code == 200
+    assert client.post("/immortus/cancel/unknown").status_code == 404
+
+
+def test_the_views_run_outside_the_requests_transaction(client, settings):
+    from immortus_channels import views
+
+    for view in (views.verify, views.cancel):
+        assert "default" in view._non_atomic_requests
+
+
+def test_a_project_without_logins_is_served(client, settings, job):
+    settings.MIDDLEWARE = []
+    job.enqueued()
+    assert client.get(f"/immortus/verify/{job.job_id}").status_code == 200
+
+
+# Cancel
+
+
+def test_a_waiting_job_is_cancelled_at_once(client, job):
+    job.enqueued()
+    response = client.post(f"/immortus/cancel/{job.job_id}")
+    assert response.status_code == 202
+    assert response.json()["cancel_requested"] is True
+    assert response.json()["state"] == "cancelled"
+    assert is_json_for_nobody_else(response)
+
+
+def test_a_running_job_is_asked(client, job):
+    job.enqueued()
+    job.started()
+    response = client.post(f"/immortus/cancel?job_id={job.job_id}")
+    assert (response.status_code, response.json()["state"], response.json()["cancel_requested"]) == (
+        202,
+        "running",
+        True,
+    )
+
+
+@pytest.mark.parametrize("end", ["finished", "failed", "cancelled"])
+def test_a_job_that_is_over_cannot_be_cancelled(client, job, end):
+    job.enqueued()
+    job.started()
+    document = getattr(job, end)().document
+    response = client.post(f"/immortus/cancel/{job.job_id}")
+    assert response.status_code == 409
+    assert response.json()["error"]["code"] == "not_cancellable"
+    assert response.json()["job"] == document
+    assert is_json_for_nobody_else(response)
+
+
+def test_a_task_that_does_not_allow_it_is_not_cancelled(client):
+    job = Process(cancel="never")
+    job.enqueued()
+    assert client.post(f"/immortus/cancel/{job.job_id}").status_code == 409
+    assert tracking.read([job.job_id])[job.job_id].cancel_requested is False
+
+
+def test_whoever_may_only_look_may_not_cancel(client, job, monkeypatch):
+    job.enqueued()
+    monkeypatch.setattr(access, "may_cancel", lambda user, job: False)
+    assert client.post(f"/immortus/cancel/{job.job_id}").status_code == 409
+
+
+def test_a_foreign_job_is_unknown_to_cancel(client):
+    job = Process(owner="4711")
+    job.enqueued()
+    assert client.post(f"/immortus/cancel/{job.job_id}").status_code == 404
+    assert client.post("/immortus/cancel").status_code == 404
+    assert tracking.read([job.job_id])[job.job_id].state == "enqueued"
+
+
+def test_a_job_that_ended_meanwhile_is_not_called_cancelled(client, job, monkeypatch):
+    job.enqueued()
+    job.started()
+    finished = job.finished()
+    running = tracking.read([job.job_id])[job.job_id].from_record(
+        json.dumps({**json.loads(finished.to_record()), "state": "running"})
+    )
+    monkeypatch.setattr(tracking, "read", lambda ids: {job.job_id: running})
+    assert client.post(f"/immortus/cancel/{job.job_id}").status_code == 409
+
+
+def test_cancel_needs_the_csrf_token(job):
+    job.enqueued()
+    assert Client(enforce_csrf_checks=True).post(f"/immortus/cancel/{job.job_id}").status_code == 403
