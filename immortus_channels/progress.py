@@ -283,7 +283,7 @@ class Run:
     def forked(self) -> None:
         """In a child: the parent tells what was said before; another thread of it may have held the lock."""
         self._lock = Lock()
-        self._dirty, self._reported, self._depth = False, self._current, 0
+        self._dirty, self._reported = False, self._current
         self.is_forked = True
 
 

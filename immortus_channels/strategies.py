@@ -6,7 +6,7 @@ Resolution: inline (`@tracked(strategy=…)`) → `IMMORTUS_TRACKING_STRATEGY` �
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -194,15 +194,25 @@ class Calling:
         self._after = after
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or "_strategy" not in vars(self):  # asked by `copy` before there is anything
+            raise AttributeError(name)
         attribute = getattr(self._strategy, name)
         if not callable(attribute) or name in _ASKED or name == "publish_meta":
             return attribute
 
         def call(*args: Any, **kwargs: Any) -> Any:
             result = attribute(*args, **kwargs)
+            if isinstance(result, Coroutine):
+                return self._awaited(result)
             self._after()
             return result
 
         return call
 
+    async def _awaited(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        result = await coroutine
+        self._after()
+        return result
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._strategy!r}>"

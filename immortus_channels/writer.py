@@ -456,10 +456,10 @@ def _after_fork() -> None:
     forget_connections()
 
 
-def drain() -> None:
-    """Write what is left before the process ends or forks, for a few seconds at most."""
+def drain(timeout: float = _DRAIN) -> None:
+    """Write what is left before the process ends or forks, for so many seconds at most."""
     if _writer is not None:
-        _writer.stop()
+        _writer.stop(timeout)
 
 
 def _after_fork_in_parent() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import atexit
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,9 @@ TEMPLATES: list[dict[str, Any]] = [
 ]
 
 # A file, so that the threads of one test share the database.
-_database = str(Path(tempfile.gettempdir()) / f"immortus-channels-tests-{os.getpid()}.sqlite3")
+_directory = tempfile.mkdtemp(prefix="immortus-channels-tests-")
+atexit.register(shutil.rmtree, _directory, ignore_errors=True)
+_database = str(Path(_directory) / "tests.sqlite3")
 DATABASES: dict[str, dict[str, Any]] = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",

@@ -36,8 +36,8 @@ class Tracker(Protocol):
         """Tell how a run ended, with everything it has said."""
         ...
 
-    def drain(self) -> None:
-        """Write what is left: the process is about to end or to fork."""
+    def drain(self, timeout: float = ...) -> None:
+        """Write what is left, for so many seconds at most: the process is about to end or to fork."""
         ...
 
 

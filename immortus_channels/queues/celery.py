@@ -85,8 +85,8 @@ class CeleryQueue(Queue):
             (signals.task_internal_error, self._internal_error),
             (signals.task_revoked, self._revoked),
             (signals.task_unknown, self._unknown),
-            (signals.worker_before_create_process, self._drain),
-            (signals.worker_process_shutdown, self._drain),
+            (signals.worker_before_create_process, self._forking),
+            (signals.worker_process_shutdown, self._ending),
         ):
             self._receivers.append((signal, _guarded(receiver)))
             signal.connect(self._receivers[-1][1], weak=False)
@@ -158,8 +158,12 @@ class CeleryQueue(Queue):
         for signal, receiver in self._receivers:
             signal.disconnect(receiver)
 
-    def _drain(self, **_: object) -> None:
-        """A fork must not copy a thread at work; a child that ends must not take what it has not written along."""
+    def _forking(self, **_: object) -> None:
+        """MAIN. A fork had better not copy a thread at work; what is not written in time is written afterwards."""
+        self._tracker.drain(0.5)
+
+    def _ending(self, **_: object) -> None:
+        """A child that ends had better not take along what it has not written."""
         self._tracker.drain()
 
     # Which tasks
@@ -293,17 +297,25 @@ class CeleryQueue(Queue):
                 self._tracker.publish(Cancelled(job_id=job_id, job_class=name, code="upstream"), wait=0)
 
     def _retry(self, sender: Task, request: Any, reason: Any = None, **_: object) -> None:
-        """Child; or MAIN without a reason, at a cold shutdown, when nobody will run the task again unless it acks late."""
+        """Child, or MAIN for a child that cannot speak."""
         if self.tracking(sender.name) is None:
             return
         run = _run_of(request.id)
         if run is None:
-            about = {"job_id": request.id, "job_class": sender.name, "run_id": getattr(request, RUN, None) or ""}
-            self._tracker.publish(Requeued(**about) if sender.acks_late else Failed(**about, code="worker_lost"), wait=0)
+            self._retry_from_main(sender, request, reason)
         elif isinstance(reason.exc, JobCancelled | JobFailed):
             self._end_badly(run, reason.exc)
         else:
             self._tracker.end(run, Retrying, eta=_due(reason.when))
+
+    def _retry_from_main(self, sender: Task, request: Any, reason: Any) -> None:
+        """Its process was lost and it is sent again (a reason is given), or the worker shuts down cold (none is)."""
+        about = {"job_id": request.id, "job_class": sender.name, "run_id": getattr(request, RUN, None) or ""}
+        if reason is not None:
+            event: Event = Retrying(**about, eta=_due(getattr(reason, "when", None)))
+        else:
+            event = Requeued(**about) if sender.acks_late else Failed(**about, code="worker_lost")
+        self._tracker.publish(event, wait=0)
 
     def _postrun(self, sender: Task, task_id: str, state: str | None, retval: object, **_: object) -> None:
         """Always in the process that ran, also without an outcome (state None): MAIN will tell that one."""

@@ -128,7 +128,7 @@ class RedisStore(Store):
         try:
             yield self._client
         except RedisError as error:
-            msg = f"Redis did not do what was asked: {error or type(error).__name__}"
+            msg = f"Redis did not do what was asked: {str(error) or type(error).__name__}"
             raise StoreUnavailable(msg) from error
 
     def _run(self, script: str, keys: Texts, arguments: Texts) -> Any:

@@ -39,6 +39,7 @@ OUTCOMES = [
     ("hard_limit", "failed", "time_limit", 1),
     ("kills_itself", "failed", "worker_lost", 1),
     ("exits", "failed", "worker_lost", 1),
+    ("dies_once", "finished", None, 2),
 ]
 
 

@@ -6,117 +6,97 @@
  *       .then((job) => Immortus.verify(job).then(done, failed, progress));
  *
  * Both transports carry the same versioned documents, so there is one rule: a document counts when its version is higher
- * than the one held. Whatever repeats, overlaps or comes late is thereby harmless, and nothing below has to prevent it.
+ * than the one held. What repeats, overlaps or comes late is thereby harmless, and nothing below has to prevent it.
  *
- * A classic script and an ES module alike; its one export is the global `Immortus`. Types: `immortus.d.ts`.
+ * A classic script and an ES module alike; its one export is the global `Immortus`. Types are in `immortus.d.ts`.
  */
 (() => {
   "use strict";
 
-  // A page assembled from fragments may load the file twice; its jobs stay with the first.
+  // A page put together from fragments may load the file twice; its jobs stay with the first.
   if (globalThis.Immortus) return;
 
   /** @typedef {Immortus.JobDocument} JobDocument */
+  /** @typedef {Immortus.JobInfo | string | null | undefined} JobInfo */
   /** @typedef {JobDocument | JobError | null} Answer  null: nothing new */
   /** @typedef {(value: any) => any} Handler */
-  /**
-   * @typedef {object} Subscriber  one verify, watch or element
-   * @property {string | undefined} jobClass
-   * @property {"auto" | "websocket" | "polling"} transport
-   * @property {number} interval
-   * @property {(document: JobDocument) => void} take
-   * @property {(error: Error) => void} fail
-   */
+  /** @typedef {{ take(document: JobDocument): void, fail(error: JobError): void }} Listener  one verify, watch or element */
+  /** @typedef {Listener & { jobClass?: string, transport: string, interval: number }} Subscriber */
 
-  // ---- Settings (all times in milliseconds)
+  // ---- Settings
 
-  const DEFAULT_INTERVAL = 500;
-  const HIDDEN_INTERVAL = 5_000;
+  const INTERVAL = { usual: 500, hidden: 5_000 }; // milliseconds, as all times here
   const REQUEST_TIMEOUT = 30_000;
-  const IDS_PER_REQUEST = 100;
-  const QUERY_LENGTH = 3_500; // gunicorn refuses request lines over 4094 bytes
+  const REQUEST_ROOM = { ids: 100, characters: 3_500 }; // gunicorn refuses request lines over 4094 bytes
   const UNKNOWN_GRACE = { neverSeen: 5_000, seen: 30_000 };
-
   const PATIENCE = 2_500; // how long a job waits for the socket before it is polled
   const ATTEMPT_TIMEOUT = 10_000;
   const STRIKES = 2;
   const SETTLED_AFTER = 10_000;
   const PROBE = { first: 60_000, longest: 15 * 60_000 };
   const PING_GRACE = 10_000;
+  const TICK = 1_000;
+  const SLEPT = 5_000; // between two ticks: the machine was asleep
   const WAKE_TIMEOUT = 2_000;
-  const SLEEP = 5_000; // a clock that jumped this far: the machine slept
-  const LINGER = 1_000;
+  const LINGER = 1_000; // the next job of a page often follows at once
 
-  const settings = {
-    prefix: "/immortus/",
-    /** @type {string | false | null} */
-    websocket: "/ws/immortus/",
-    csrfToken: "",
-  };
+  /** @type {{ prefix: string, websocket: string | false | null, csrfToken: string }} */
+  const settings = { prefix: "/immortus/", websocket: "/ws/immortus/", csrfToken: "" };
 
-  /** Tells the client where the server is; `{% immortus_script %}` does it for you. @type {Immortus.Client["configure"]} */
+  /** Tells where the server is; the tag of `{% immortus_script %}` does it. @type {Immortus.Client["configure"]} */
   function configure({ prefix, websocket, csrfToken }) {
     if (prefix !== undefined) settings.prefix = prefix.replace(/\/*$/, "/");
     if (websocket !== undefined) settings.websocket = websocket;
     if (csrfToken !== undefined) settings.csrfToken = csrfToken;
-    page.reconfigure();
+    page.changed();
   }
 
-  /** Takes the settings from the data attributes of the script's own tag, so that no inline script is needed. */
+  /** Data attributes instead of an inline script, which a Content-Security-Policy would forbid. */
   function configureFromTag() {
-    const { prefix, websocket, csrfToken } = /** @type {HTMLElement | null} */ (globalThis.document?.currentScript)?.dataset ?? {};
+    const tag = /** @type {HTMLElement | null | undefined} */ (globalThis.document?.currentScript);
+    const { prefix, websocket, csrfToken } = tag?.dataset ?? {};
     if (prefix !== undefined) configure({ prefix, websocket: websocket || false, csrfToken });
   }
 
-  // ---- Public functions
+  // ---- What a page calls
 
-  /**
-   * Starts a job with a POST to `url` and resolves with the server's `{job_id, job_class, …}`.
-   * A failure handler in `.then(created, createFailed)` does not turn the failure into a success: later steps are skipped.
-   * @type {Immortus.Client["create"]}
-   */
+  /** Starts a job with a POST; resolves with `{job_id, job_class, …}`. @type {Immortus.Client["create"]} */
   function create(url, data) {
-    return new Creation(postJob(url, data));
+    return new Creation(start(url, data));
   }
 
-  /**
-   * Follows a job to its end: `.then(done, failed, progress)`, `.stop()`.
-   * @type {Immortus.Client["verify"]}
-   */
-  function verify(jobInfo, options = {}) {
-    const tracking = new Tracking(jobInfo, options);
+  /** Follows a job to its end: `.then(done, failed, progress)`, `.stop()`. @type {Immortus.Client["verify"]} */
+  function verify(jobInfo, options) {
+    const tracking = new Tracking(jobInfo, options ?? {});
     return new Verification(tracking.ended, tracking);
   }
 
   /**
-   * The documents of a job as they come, until it is over; a reader that is slower than the job gets the newest only.
-   * It goes on after `lost`, which may be revived, and ends quietly when `options.signal` aborts.
+   * The documents of a job as they come, until it is over (`lost` is not: it may be revived) or `options.signal` aborts.
+   * Who reads slower than the job changes gets the newest only.
    * @type {Immortus.Client["watch"]}
    */
-  function watch(jobInfo, options = {}) {
-    /** @type {Mailbox<JobDocument>} */
-    const documents = new Mailbox({ capacity: 1, onClose: () => unsubscribe() });
-    const unsubscribe = page.subscribe(jobInfo, options, {
+  function watch(jobInfo, options) {
+    const documents = /** @type {Mailbox<JobDocument>} */ (new Mailbox(1, () => (leave(), forget())));
+    const leave = page.subscribe(jobInfo, options ?? {}, {
       take(document) {
         documents.post(document);
-        if (isOver(document) && document.state !== "lost") documents.close();
+        if (isFinal(document)) documents.close();
       },
       fail: (error) => documents.close(error),
     });
-    onAbort(options.signal, () => documents.close());
+    const forget = onAbort(options?.signal, () => documents.close());
     return documents;
   }
 
-  /**
-   * Asks the server to cancel a job; resolves with its document, rejects when it is over or cannot be cancelled.
-   * @type {Immortus.Client["cancel"]}
-   */
+  /** Asks to cancel a job; resolves with its document, rejects when it is over. @type {Immortus.Client["cancel"]} */
   async function cancel(jobInfo) {
     const { id } = identify(jobInfo);
     const path = isPathSafe(id) ? `cancel/${encodeURIComponent(id)}` : `cancel?${query([id])}`;
-    const response = await post(settings.prefix + path);
-    const body = await readBody(response);
-    if (!response.ok || !isDocument(body)) throw refusal(id, response, body);
+    const { response, body } = await post(settings.prefix + path).catch((cause) => {
+      throw JobError.of(id, "unreachable", "The server could not be reached.", { cause });
+    });
+    if (!response.ok || !isDocument(body)) throw refusal(id, response, body, { 403: "forbidden", 409: "not_cancellable" });
     page.receive(id, body);
     return body;
   }
@@ -124,27 +104,27 @@
   // ---- Documents and errors
 
   /** @param {JobDocument} document */
-  function isOver(document) {
-    return document.completed === true || ["finished", "failed", "cancelled", "lost"].includes(document.state);
-  }
+  const isDone = (document) => document.completed === true || document.state === "finished";
+
+  /** @param {JobDocument} document */
+  const isOver = (document) => isDone(document) || ["failed", "cancelled", "lost"].includes(document.state);
+
+  /** @param {JobDocument} document */
+  const isFinal = (document) => isOver(document) && document.state !== "lost";
 
   /** @param {any} body @returns {body is JobDocument} */
-  function isDocument(body) {
-    return typeof body?.state === "string" && Number.isInteger(body.version);
-  }
+  const isDocument = (body) => typeof body?.state === "string" && Number.isInteger(body.version);
 
-  /** A job that did not finish, or that the server will not tell about. Carries the document's keys, and it whole as `document`. */
+  /** A job that did not finish, or of which nothing is told. Carries the document's keys, and all of it as `document`. */
   class JobError extends Error {
     /** @param {Record<string, any>} document @param {ErrorOptions} [options] */
     constructor(document, options) {
-      super(document.error?.message || `The job ${document.job_id} is ${document.state ?? "not available"}.`, options);
+      super(document.error?.message || `The job ${document.job_id} is ${document.state ?? "not known"}.`, options);
       this.name = "JobError";
       this.document = document;
-      /** @type {string | null} */
       this.job_id = document.job_id ?? null;
-      /** @type {{code: string, message: string}} */
       this.error = document.error ?? { code: document.state ?? "error", message: this.message };
-      // The keys of Error itself (and __proto__) stay Error's: meta is free to use them.
+      // Meta may use any name, those of Error and __proto__ included; these stay what they are.
       for (const [key, value] of Object.entries(document)) if (!(key in this)) Object.assign(this, { [key]: value });
     }
 
@@ -154,7 +134,7 @@
     }
   }
 
-  /** The server did not start a job: `status` and `body` of its answer; status 0 when there was none. */
+  /** A job that was not started: `status` and `body` of the server's answer; status 0 when there was none. */
   class CreateError extends Error {
     /** @param {number} status @param {unknown} body @param {ErrorOptions} [options] */
     constructor(status, body, options) {
@@ -165,7 +145,7 @@
     }
   }
 
-  /** The network or a busy server: the one failure of a request that is asked again. */
+  /** The network, or a busy server: the one failure of a request after which it is made again. */
   class TryLater extends Error {
     /** @param {number} [after] what the server asks for */
     constructor(after = 0) {
@@ -174,9 +154,9 @@
     }
   }
 
-  /** The end of a socket. Its close code decides, never the reason text. */
+  /** The end of a socket. The close code decides about coming back, never the reason text. */
   class Disconnected extends Error {
-    /** @param {number} code @param {number} [after] of a planned close: when to come back */
+    /** @param {number} code @param {number} [after] when to come back from a planned close */
     constructor(code, after) {
       super(`The socket was closed with ${code}.`);
       this.after = after;
@@ -188,55 +168,45 @@
 
   const now = () => performance.now();
 
-  /** @param {number} ms */
-  const timerSafe = (ms) => Math.min(ms, 2 ** 31 - 1); // beyond, setTimeout fires at once
+  /** @param {() => void} callback @param {number} ms */
+  const after = (callback, ms) => setTimeout(callback, Math.min(ms, 2 ** 31 - 1)); // beyond, a timer fires at once
 
-  /** Full jitter, so that a server that comes back is not met by everybody at once. @param {number} attempt */
-  function backoff(attempt) {
-    return Math.min(20_000, 500 + Math.random() * Math.min(20_000, 500 * 2 ** attempt));
+  /** Full jitter: a server that comes back is not met by everybody at once. @param {number} attempt */
+  const backoff = (attempt) => Math.min(20_000, 500 + Math.random() * Math.min(20_000, 500 * 2 ** attempt));
+
+  /** Calls back once `signal` aborts, or if it has; the result forgets it. @param {AbortSignal | undefined} signal @param {() => void} callback */
+  function onAbort(signal, callback) {
+    if (signal?.aborted) callback();
+    signal?.addEventListener("abort", callback, { once: true });
+    return () => signal?.removeEventListener("abort", callback);
   }
 
-  /** Calls the listener when the signal aborts, or has; until the returned function is called. @param {AbortSignal | undefined} signal @param {() => void} listener */
-  function onAbort(signal, listener) {
-    if (signal?.aborted) listener();
-    signal?.addEventListener("abort", listener, { once: true });
-    return () => signal?.removeEventListener("abort", listener);
-  }
-
-  /** Waits for `ms`; shorter when `signal` aborts or `bell` rings "wake". @param {number} ms @param {AbortSignal} signal @param {EventTarget} [bell] */
+  /** Waits; shorter when `signal` aborts or `bell` rings "wake". @param {number} ms @param {AbortSignal} signal @param {EventTarget} [bell] */
   async function sleep(ms, signal, bell) {
     if (ms <= 0) return; // a hidden page would wait a second for a timer of no time
     const over = new AbortController();
-    const end = () => over.abort();
-    const timer = setTimeout(end, timerSafe(ms));
-    const forget = onAbort(signal, end);
-    bell?.addEventListener("wake", end, { signal: over.signal });
-    await new Promise((resolve) => onAbort(over.signal, () => resolve(undefined)));
+    const timer = after(() => over.abort(), ms);
+    const forget = onAbort(signal, () => over.abort());
+    bell?.addEventListener("wake", () => over.abort(), { signal: over.signal });
+    await new Promise((resolve) => onAbort(over.signal, () => resolve(null)));
     clearTimeout(timer);
     forget();
   }
 
-  /** @param {unknown} error */
-  function report(error) {
-    if (globalThis.reportError) globalThis.reportError(error);
-    else console.error(error);
-  }
-
   /**
-   * Turns callbacks into `for await`: what is posted is read in order, the oldest is dropped beyond the capacity.
-   * Not a generator, whose `return()` waits for a pending `next()`.
-   * @template T
-   * @implements {AsyncIterableIterator<T>}
+   * Callbacks as `for await`: what is posted is read in order; beyond the capacity the oldest is dropped.
+   * No generator, because the `return()` of one waits for a pending `next()`.
+   * @template T @implements {AsyncIterableIterator<T>}
    */
   class Mailbox {
     /** @type {T[]} */ #letters = [];
-    /** @type {Array<() => void>} */ #readers = [];
+    /** @type {Array<(value?: any) => void>} */ #readers = [];
     /** @type {Error | undefined} */ #error;
     #closed = false;
     #capacity;
     #onClose;
 
-    constructor({ capacity = Infinity, onClose = () => {} } = {}) {
+    constructor(capacity = Infinity, onClose = () => {}) {
       this.#capacity = capacity;
       this.#onClose = onClose;
     }
@@ -249,7 +219,7 @@
       this.#readers.shift()?.();
     }
 
-    /** What was posted is still read; then the reading ends, or throws `error`. @param {Error} [error] */
+    /** What was posted is still read; then the reading ends, with `error` if there is one. @param {Error} [error] */
     close(error) {
       if (this.#closed) return;
       this.#closed = true;
@@ -260,9 +230,7 @@
 
     /** @returns {Promise<IteratorResult<T>>} */
     async next() {
-      while (!this.#letters.length && !this.#closed) {
-        await /** @type {Promise<void>} */ (new Promise((resolve) => this.#readers.push(resolve)));
-      }
+      while (!this.#letters.length && !this.#closed) await new Promise((resolve) => this.#readers.push(resolve));
       if (this.#letters.length) return { done: false, value: /** @type {T} */ (this.#letters.shift()) };
       const error = this.#error;
       this.#error = undefined;
@@ -272,7 +240,7 @@
 
     /** @returns {Promise<IteratorResult<T>>} */
     async return() {
-      this.#letters.length = 0;
+      this.#letters = [];
       this.close();
       return { done: true, value: undefined };
     }
@@ -284,58 +252,40 @@
 
   // ---- One job
 
-  /** @param {Immortus.JobInfo | string | null | undefined} jobInfo */
+  /** @param {JobInfo} jobInfo */
   function identify(jobInfo) {
-    const info = typeof jobInfo === "string" ? { job_id: jobInfo } : jobInfo;
+    const info = typeof jobInfo === "object" ? jobInfo : { job_id: jobInfo };
     const id = String(info?.job_id ?? "");
-    if (!id && !info?.verify_job_url) {
-      throw JobError.of(null, "no_job_id", "There is no job to follow: give an object with job_id or verify_job_url, or an id.");
-    }
-    return { id, jobClass: info?.job_class || undefined, url: info?.verify_job_url || undefined };
+    const url = info?.verify_job_url || undefined;
+    if (!id && !url) throw JobError.of(null, "no_job_id", "Give a job id, or an object with job_id or verify_job_url.");
+    return { id, url, jobClass: info?.job_class || undefined, key: url ? `url ${url}` : `id ${id}` };
   }
 
-  /** Whether servers and proxies leave the text alone in a path: no slash, nothing that reads as "." or "..". @param {string} text */
-  function isPathSafe(text) {
-    return /^[\w.~:@-]+$/.test(text) && !text.startsWith(".") && !text.endsWith(".");
-  }
-
-  /** @param {string} id @param {string} [url] */
-  const keyOf = (id, url) => (url === undefined ? `job ${id}` : `url ${url}`);
-
-  /** @param {JobDocument} document @param {string | undefined} wanted */
-  function wrongJobClass({ job_id, job_class }, wanted) {
-    return JobError.of(job_id, "wrong_job_class", `The job ${job_id} is of the class ${job_class}, not ${wanted}.`);
-  }
-
-  /** @param {string} id */
-  function noWebSocket(id) {
-    return JobError.of(id, "no_websocket", `There is no WebSocket to follow the job ${id} with, and its options allow no polling.`);
-  }
+  /** Whether servers and proxies leave it alone in a path: no slash, nothing to be read as "." or "..". @param {string} text */
+  const isPathSafe = (text) => /^[\w.~:@-]+$/.test(text) && !text.startsWith(".") && !text.endsWith(".");
 
   /** What the page knows of one job, and who wants to know it. */
   class Job {
     /** @type {JobDocument | null} */ held = null;
     /** @type {Set<Subscriber>} */ subscribers = new Set();
-
-    /** The socket has told of this job and will tell what changes. */
+    /** The socket has told of it and will tell what changes; until `patience` it is waited for. */
     pushed = false;
-    /** Until when the socket is waited for. */
     patience = 0;
-    /** When it may be asked next, and what the server's Retry-After demands. */
+    /** It was asked for over HTTP; it is being asked for; it may be again, and by the server's Retry-After. */
+    asked = false;
+    asking = false;
     due = 0;
     notBefore = 0;
     failures = 0;
-    asked = false;
-    asking = false;
     /** @type {number | undefined} */ unknownSince;
 
-    /** @param {string} id @param {string | undefined} url of a custom verify */
+    /** @param {string} id @param {string} [url] of a custom verify */
     constructor(id, url) {
       this.id = id;
       this.url = url;
     }
 
-    /** The class to send along: only one that all subscribers name, or the wrong one of them would fail the others. */
+    /** The class to send along: only one that all name, or who names a wrong one would fail the others. */
     get jobClass() {
       const classes = new Set([...this.subscribers].map((subscriber) => subscriber.jobClass));
       return classes.size === 1 ? [...classes][0] : undefined;
@@ -343,15 +293,15 @@
 
     get interval() {
       const wanted = Math.min(...[...this.subscribers].map((subscriber) => subscriber.interval));
-      return globalThis.document?.hidden ? Math.max(wanted, HIDDEN_INTERVAL) : wanted;
+      return globalThis.document?.hidden ? Math.max(wanted, INTERVAL.hidden) : wanted;
     }
 
     get mayPoll() {
-      return this.url !== undefined || [...this.subscribers].some(({ transport }) => transport !== "websocket");
+      return Boolean(this.url) || [...this.subscribers].some(({ transport }) => transport !== "websocket");
     }
 
-    get maySocket() {
-      return this.url === undefined && [...this.subscribers].some(({ transport }) => transport !== "polling");
+    get mayPush() {
+      return !this.url && [...this.subscribers].some(({ transport }) => transport !== "polling");
     }
 
     /** Whether polling is what keeps it right. */
@@ -359,64 +309,57 @@
       return this.mayPoll && !this.pushed && this.patience <= now();
     }
 
-    /** When to ask for it over HTTP: the first time at once, beside the socket. */
+    /** When to ask for it: the first time at once, beside the socket. */
     get readyAt() {
       if (this.pushed || this.asking || !this.mayPoll) return Infinity;
       return Math.max(this.due, this.notBefore, this.asked ? this.patience : 0);
     }
 
-    /** Nothing heard yet, by whatever transport. @param {number} patience */
+    /** @param {number} patience */
     restart(patience) {
       this.pushed = this.asked = false;
       this.due = this.failures = 0;
       this.patience = patience;
     }
 
-    /** No socket serves it (any more). */
+    /** No socket serves it, or no longer: then it is asked for at once. */
     poll() {
       if (this.pushed) this.due = 0;
       this.pushed = false;
       this.patience = 0;
     }
 
-    /** Asked and answered, or not; the next request may follow after this. @param {TryLater | void} failure */
+    /** @param {TryLater | null} failure of the request that has just ended */
     rest(failure) {
       this.asking = false;
-      this.failures = failure ? this.failures + 1 : 0;
-      this.due = now() + (failure ? backoff(this.failures - 1) : this.interval);
+      this.due = now() + (failure ? backoff(this.failures) : this.interval);
       this.notBefore = failure ? now() + failure.after : 0;
+      this.failures = failure ? this.failures + 1 : 0;
     }
 
     /** @param {Answer} answer */
     receive(answer) {
       if (answer instanceof JobError && answer.error.code === "unknown_job" && this.#mayAppear()) return;
-      if (answer instanceof Error) return this.subscribers.forEach((subscriber) => subscriber.fail(answer));
+      if (answer instanceof JobError) return this.subscribers.forEach((subscriber) => subscriber.fail(answer));
       this.unknownSince = undefined;
-      if (!answer || !this.#isNews(answer)) return;
+      // An answer of a custom verify has no version: each is news.
+      if (!answer || !(this.url || !this.held || answer.version > this.held.version)) return;
       this.held = answer;
-      this.tell(answer, this.subscribers);
+      this.tell(answer, [...this.subscribers]);
     }
 
-    /** @param {JobDocument} document @param {Iterable<Subscriber>} subscribers */
+    /** @param {JobDocument} document @param {Subscriber[]} subscribers */
     tell(document, subscribers) {
-      for (const subscriber of [...subscribers]) {
-        if (!this.subscribers.has(subscriber)) continue; // a handler of another stopped it
-        if (this.#isOfClass(document, subscriber.jobClass)) subscriber.take(document);
-        else subscriber.fail(wrongJobClass(document, subscriber.jobClass));
+      const { job_id, job_class } = document;
+      for (const subscriber of subscribers) {
+        const { jobClass } = subscriber;
+        if (!this.subscribers.has(subscriber)) continue; // stopped by a handler of another
+        if (this.url || !jobClass || !job_class || jobClass === job_class) subscriber.take(document);
+        else subscriber.fail(JobError.of(job_id, "wrong_job_class", `The job ${job_id} is a ${job_class}, not a ${jobClass}.`));
       }
     }
 
-    /** @param {JobDocument} document @param {string | undefined} jobClass */
-    #isOfClass(document, jobClass) {
-      return this.url !== undefined || !jobClass || !document.job_class || document.job_class === jobClass;
-    }
-
-    /** An answer of a custom verify has no version: each is news. @param {JobDocument} document */
-    #isNews(document) {
-      return this.url !== undefined || !this.held || document.version > this.held.version;
-    }
-
-    /** A request may overtake the store, and a store may fail over: an unknown job is given time to appear. */
+    /** A page may be ahead of the store, and a store may fail over: an unknown job is given time. */
     #mayAppear() {
       this.unknownSince ??= now();
       this.patience = 0;
@@ -427,78 +370,66 @@
   // ---- HTTP
 
   /** @param {string} url */
-  function isSameOrigin(url) {
-    const base = globalThis.document?.baseURI ?? globalThis.location?.href;
-    return base !== undefined && new URL(url, base).origin === globalThis.location?.origin;
-  }
+  const absolute = (url) => new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href);
+
+  /** @param {string} url */
+  const isOurs = (url) => absolute(url).origin === globalThis.location?.origin;
 
   function csrfToken() {
-    const { document } = globalThis;
-    return (
-      settings.csrfToken ||
-      document?.cookie.match(/(?:^|;\s*)csrftoken=([^;]+)/)?.[1] ||
-      /** @type {HTMLMetaElement | null | undefined} */ (document?.querySelector('meta[name="csrf-token"]'))?.content ||
-      /** @type {HTMLInputElement | null | undefined} */ (document?.querySelector("[name=csrfmiddlewaretoken]"))?.value ||
-      ""
-    );
+    if (settings.csrfToken || !globalThis.document) return settings.csrfToken;
+    const meta = /** @type {HTMLMetaElement | null} */ (document.querySelector('meta[name="csrf-token"]'));
+    const field = /** @type {HTMLInputElement | null} */ (document.querySelector("[name=csrfmiddlewaretoken]"));
+    return /(?:^|;\s*)csrftoken=([^;]+)/.exec(document.cookie)?.[1] || meta?.content || field?.value;
   }
 
   /** @param {string} url @param {BodyInit} [body] */
-  function post(url, body) {
-    const own = isSameOrigin(url);
-    const token = own && csrfToken();
-    /** @type {Record<string, string>} */
+  async function post(url, body) {
+    const token = isOurs(url) && csrfToken();
     const headers = { Accept: "application/json", ...(token && { "X-CSRFToken": token }) };
-    // "same-origin" keeps a redirect from carrying the token to another site.
-    return fetch(url, { method: "POST", headers, body, credentials: "same-origin", mode: own ? "same-origin" : "cors" });
+    const mode = isOurs(url) ? "same-origin" : "cors"; // a redirect must not carry the token to another site either
+    const response = await fetch(url, { method: "POST", headers, body, mode, credentials: "same-origin" });
+    return { response, body: await read(response) };
   }
 
   /** @param {string} url @param {Immortus.FormSource} [data] */
-  async function postJob(url, data) {
-    let response, body;
+  async function start(url, data) {
+    /** @type {Awaited<ReturnType<typeof post>>} */
+    let answer;
     try {
-      response = await post(url, formBody(data, isSameOrigin(url)));
-      body = await readBody(response);
-    } catch (error) {
-      throw new CreateError(response?.status ?? 0, null, { cause: error });
+      answer = await post(url, encode(data, isOurs(url)));
+    } catch (cause) {
+      throw new CreateError(0, null, { cause });
     }
-    if (!response.ok || !body?.job_id) throw new CreateError(response.status, body);
+    if (!answer.response.ok || !answer.body?.job_id) throw new CreateError(answer.response.status, answer.body);
+    return answer.body;
+  }
+
+  /** A copy of the data as a request's body; a form's own CSRF field stays on our site. @param {Immortus.FormSource} data @param {boolean} ours */
+  function encode(data, ours) {
+    if (!data) return undefined;
+    const form = globalThis.HTMLFormElement && data instanceof HTMLFormElement ? new FormData(data) : data;
+    const all = form instanceof FormData || form instanceof URLSearchParams ? [...form] : fieldsOf(form);
+    const fields = all.filter(([name, value]) => value != null && (ours || name !== "csrfmiddlewaretoken"));
+    const multipart = form instanceof FormData || fields.some(([, value]) => value instanceof Blob);
+    const body = multipart ? new FormData() : new URLSearchParams();
+    for (const [name, value] of fields) body.append(name, value instanceof Blob ? /** @type {any} */ (value) : textOf(value));
     return body;
   }
 
-  /** A copy of the caller's data to send; a form's own CSRF field stays on its site. @param {Immortus.FormSource} data @param {boolean} own */
-  function formBody(data, own) {
-    if (!data) return undefined;
-    const fields = formFields(data).filter(([name]) => own || name !== "csrfmiddlewaretoken");
-    const multipart = isForm(data) || fields.some(([, value]) => value instanceof Blob);
-    /** @type {any} the two are alike for our purpose, and not related for the type checker */
-    const body = multipart ? new FormData() : new URLSearchParams();
-    for (const [name, value] of fields) body.append(name, value instanceof Blob ? value : formText(value));
-    return /** @type {FormData | URLSearchParams} */ (body);
-  }
-
-  /** @param {unknown} data @returns {data is HTMLFormElement | FormData} */
-  function isForm(data) {
-    return data instanceof FormData || (globalThis.HTMLFormElement !== undefined && data instanceof HTMLFormElement);
-  }
-
-  /** @param {NonNullable<Immortus.FormSource>} data @returns {Array<[string, unknown]>} */
-  function formFields(data) {
-    if (data instanceof FormData || data instanceof URLSearchParams) return [...data];
-    if (isForm(data)) return [...new FormData(data)];
-    const all = (/** @type {unknown} */ value) => (Array.isArray(value) ? value : [value]);
-    return Object.entries(data).flatMap(([name, value]) => all(value).filter((one) => one != null).map((one) => /** @type {[string, unknown]} */ ([name, one])));
+  /** As Django reads them: a list (or FileList) is a name that repeats. @param {object} data @returns {Array<[string, unknown]>} */
+  function fieldsOf(data) {
+    const all = (/** @type {any} */ value) => (typeof value === "object" && value?.[Symbol.iterator] ? [...value] : [value]);
+    return Object.entries(data).flatMap(([name, value]) => all(value).map((one) => [name, one]));
   }
 
   /** @param {any} value */
-  function formText(value) {
+  function textOf(value) {
     const plain = value.toJSON?.() ?? value;
     return typeof plain === "object" ? JSON.stringify(plain) : String(plain);
   }
 
-  /** The JSON of an answer, or its text when it is none. @param {Response} response @returns {Promise<any>} */
-  async function readBody(response) {
-    const text = await response.text();
+  /** The JSON of a text, or the text when it is none. @param {string} text @returns {any} */
+  function parse(text) {
     try {
       return JSON.parse(text);
     } catch {
@@ -506,121 +437,102 @@
     }
   }
 
-  /**
-   * The answer to a GET; throws TryLater when there is none worth having.
-   * @param {string} url @param {Record<string, string>} headers @param {RequestRedirect} redirect @param {AbortSignal} signal
-   */
-  async function get(url, headers, redirect, signal) {
+  /** @param {Response} response */
+  const read = async (response) => parse(await response.text());
+
+  /** @param {Response} response @param {RegExp} type */
+  const isOfType = (response, type) => type.test(response.headers.get("Content-Type") ?? "");
+
+  /** In seconds, or a date (RFC 9110, 10.2.3). @param {Response} response */
+  function retryAfter(response) {
+    const value = response.headers.get("Retry-After") ?? "";
+    return Math.max(0, /^\d+$/.test(value) ? Number(value) * 1_000 : Date.parse(value) - Date.now()) || 0;
+  }
+
+  /** A GET; throws TryLater when there is no answer to go by. @param {string} url @param {RequestInit} init @param {AbortSignal} signal */
+  async function get(url, init, signal) {
     const request = new AbortController();
-    const timer = setTimeout(() => request.abort(), REQUEST_TIMEOUT);
-    signal.addEventListener("abort", () => request.abort(), { signal: request.signal });
+    const timer = after(() => request.abort(), REQUEST_TIMEOUT);
+    const forget = onAbort(signal, () => request.abort());
     try {
-      const response = await fetch(url, { headers, redirect, credentials: "same-origin", signal: request.signal });
-      const body = await readBody(response);
-      const truncated = typeof body === "string" && /json/.test(response.headers.get("Content-Type") ?? "") && response.ok;
-      if (truncated || [429, 502, 503, 504].includes(response.status)) throw new TryLater(retryAfter(response));
+      const response = await fetch(url, { ...init, credentials: "same-origin", signal: request.signal });
+      const body = await read(response);
+      const cutOff = response.ok && typeof body === "string" && isOfType(response, /json/);
+      if (cutOff || [429, 502, 503, 504].includes(response.status)) throw new TryLater(retryAfter(response));
       return { response, body };
     } catch (error) {
       throw error instanceof TryLater ? error : new TryLater();
     } finally {
       clearTimeout(timer);
-      request.abort();
+      forget();
     }
   }
 
-  /** In seconds or as a date (RFC 9110, 10.2.3). @param {Response} response */
-  function retryAfter(response) {
-    const value = response.headers.get("Retry-After") ?? "";
-    const ms = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - Date.now();
-    return Math.max(0, ms || 0);
-  }
-
   /** @param {string[]} ids */
-  function query(ids) {
-    return new URLSearchParams(ids.map((id) => ["job_id", id])).toString();
-  }
+  const query = (ids) => String(new URLSearchParams(ids.map((id) => ["job_id", id])));
 
-  /** Whether the job has an address and an ETag of its own; others go by query. @param {Job[]} batch */
-  function asksForOne(batch) {
-    return batch.length === 1 && batch[0].url === undefined && isPathSafe(batch[0].id);
-  }
-
-  /** @param {Job[]} batch */
-  function verifyUrl(batch) {
-    const [{ url, id, jobClass }] = batch;
-    if (url !== undefined) return url;
-    if (!asksForOne(batch)) return `${settings.prefix}verify?${query(batch.map((job) => job.id))}`;
-    const path = jobClass && isPathSafe(jobClass) ? [id, jobClass] : [id];
-    return `${settings.prefix}verify/${path.map(encodeURIComponent).join("/")}`;
-  }
-
-  /** What the server says of each job of the batch. @param {Job[]} batch @param {AbortSignal} signal @returns {Promise<Array<[Job, Answer]>>} */
+  /** What the server says of each job of a batch. @param {Job[]} batch @param {AbortSignal} signal @returns {Promise<Array<[Job, Answer]>>} */
   async function ask(batch, signal) {
-    /** @type {Record<string, string>} */
-    const headers = { Accept: "application/json" };
-    const [{ url: custom, held }] = batch;
-    if (asksForOne(batch) && held) headers["If-None-Match"] = `"${held.version}"`;
-    // Our own addresses never redirect: where one does, it is to a login page, perhaps on a site that fetch may not read.
-    const { response, body } = await get(verifyUrl(batch), headers, custom === undefined ? "manual" : "follow", signal);
+    const [{ id, url, jobClass, held }] = batch;
+    const single = batch.length === 1 && !url && isPathSafe(id);
+    const path = [id, ...(jobClass && isPathSafe(jobClass) ? [jobClass] : [])].map(encodeURIComponent).join("/");
+    const address = url ?? settings.prefix + (single ? `verify/${path}` : `verify?${query(batch.map((job) => job.id))}`);
+    const headers = { Accept: "application/json", ...(single && held && { "If-None-Match": `"${held.version}"` }) };
+    // Our own addresses never redirect: what does leads to a login, perhaps on a site whose answer fetch may not read.
+    const { response, body } = await get(address, { headers, redirect: url ? "follow" : "manual" }, signal);
     if (response.status === 304) return batch.map((job) => [job, null]);
     if (!response.ok || typeof body !== "object") return batch.map((job) => [job, refusal(job.id, response, body)]);
-    const answers = custom === undefined && Array.isArray(body?.jobs) ? body.jobs : [body];
-    return batch.map((job) => [job, answerFor(job, answers)]);
+    return batch.map((job) => [job, answerFor(job, job.url || single ? [body] : (body?.jobs ?? []))]);
   }
 
   /** @param {Job} job @param {any[]} answers @returns {Answer} */
   function answerFor(job, answers) {
-    const custom = job.url !== undefined;
-    const answer = custom ? answers[0] : answers.find((one) => one?.job_id === job.id);
-    if (custom ? [true, false, null].includes(answer?.completed) : isDocument(answer)) return answer;
+    const answer = job.url ? answers[0] : answers.find((one) => one?.job_id === job.id);
+    if (job.url ? [true, false, null].includes(answer?.completed) : isDocument(answer)) return answer;
     if (answer?.error?.code) return new JobError(answer);
-    return JobError.of(job.id, "bad_answer", "The answer is no job document; it must be a JSON object, with `completed` true or false.");
+    const wanted = job.url ? "a JSON object with `completed` true or false" : "a job document";
+    return JobError.of(job.id, "bad_answer", `The answer of the verify is not ${wanted}.`);
   }
 
-  /** An answer that is not what was asked for, as an error. @param {string} id @param {Response} response @param {any} body */
-  function refusal(id, response, body) {
-    if (isDocument(body)) return new JobError(body);
+  /** An answer that is not what was asked for. @param {string} id @param {Response} response @param {any} body @param {Record<number, string>} [codes] */
+  function refusal(id, response, body, codes = { 409: "wrong_job_class" }) {
     if (body?.error?.code) return new JobError({ job_id: id, ...body });
     const { status } = response;
-    const html = typeof body === "string" && (/html/.test(response.headers.get("Content-Type") ?? "") || /^\s*</.test(body));
-    const code =
-      response.type === "opaqueredirect" || status === 401 || (html && (response.ok || status === 403))
-        ? "login_required"
-        : ({ 404: "unknown_job", 409: "wrong_job_class" }[status] ?? (response.ok ? "bad_answer" : `http_${status}`));
-    return JobError.of(id, code, `The server's answer (${status}) tells nothing about the job ${id}: ${code}.`);
+    const html = typeof body === "string" && (isOfType(response, /html/) || /^\s*</.test(body));
+    const login = response.type === "opaqueredirect" || status === 401 || (html && (response.ok || (status === 403 && !codes[403])));
+    const code = login ? "login_required" : ({ 404: "unknown_job", ...codes }[status] ?? (response.ok ? "bad_answer" : `http_${status}`));
+    const error = JobError.of(id, code, `The server answered ${status}: ${code}.`);
+    return isDocument(body) ? Object.assign(new JobError(body), { error: error.error }) : error;
   }
 
-  // ---- Transports: async generators of [job, answer] that end when their signal aborts
+  // ---- Transports: async generators of [job, answer] that end when `signal` aborts
 
-  /** Asks for each job when it is ready; those that are ready together share a request. @param {Page} page @param {AbortSignal} signal */
+  /** Asks for the jobs that no socket serves; those that are due together share a request. @param {Page} page @param {AbortSignal} signal */
   async function* polling(page, signal) {
-    /** @type {Mailbox<[Job, Answer]>} */
-    const answers = new Mailbox();
+    const answers = /** @type {Mailbox<[Job, Answer]>} */ (new Mailbox());
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     let timer;
-
     const schedule = () => {
       clearTimeout(timer);
       const wait = nextRequest(page.jobs) - now();
       if (wait <= 0) askReady();
-      else if (wait < Infinity) timer = setTimeout(askReady, timerSafe(wait));
+      else if (wait < Infinity) timer = after(askReady, wait);
     };
     const askReady = () => {
+      // Not awaited: a slow answer holds up no other job.
       for (const batch of batches(page.jobs.filter((job) => job.readyAt <= now()))) inquire(batch);
       page.announce();
       schedule();
     };
-    // Not awaited where it is called: a slow answer holds up no other job.
     const inquire = async (/** @type {Job[]} */ batch) => {
       for (const job of batch) job.asked = job.asking = true;
-      const pause = await ask(batch, signal).then(
-        (all) => void all.forEach((one) => answers.post(one)),
+      const failure = await ask(batch, signal).then(
+        (all) => (all.forEach((answer) => answers.post(answer)), null),
         (/** @type {TryLater} */ error) => error,
       );
-      for (const job of batch) job.rest(pause);
-      schedule();
+      for (const job of batch) job.rest(failure);
+      if (!signal.aborted) schedule();
     };
-
     page.bell.addEventListener("change", schedule, { signal });
     page.bell.addEventListener("wake", schedule, { signal });
     onAbort(signal, () => (clearTimeout(timer), answers.close()));
@@ -628,7 +540,7 @@
     yield* answers;
   }
 
-  /** The time of the next request: that of the first job, and a little later when others can then share it. @param {Job[]} jobs */
+  /** The time of the next request: when the first job is ready, or a little later if others can then share it. @param {Job[]} jobs */
   function nextRequest(jobs) {
     const times = jobs.map((job) => job.readyAt);
     const first = Math.min(...times);
@@ -637,17 +549,17 @@
     return Math.max(...times.filter((time) => time <= first + slack));
   }
 
-  /** The requests that a set of jobs needs: each custom verify its own, the others as many together as fit. @param {Job[]} jobs */
+  /** The jobs of each request: a custom verify is asked for alone. @param {Job[]} jobs */
   function batches(jobs) {
-    /** @type {Job[][]} */
-    const all = [];
-    let room = { ids: 0, length: 0 };
-    for (const job of jobs) {
-      const length = query([job.id]).length + 1;
-      if (job.url !== undefined) all.unshift([job]);
-      else if (room.ids >= 1 && room.length >= length) all[all.length - 1].push(job);
-      else (room = { ids: IDS_PER_REQUEST, length: QUERY_LENGTH }), all.push([job]);
-      if (job.url === undefined) room = { ids: room.ids - 1, length: room.length - length };
+    const all = jobs.filter((job) => job.url).map((job) => [job]);
+    let room = { ids: 0, characters: 0 };
+    for (const job of jobs.filter(({ url }) => !url)) {
+      const characters = query([job.id]).length + 1;
+      const fits = room.ids > 0 && room.characters >= characters;
+      if (fits) all[all.length - 1].push(job);
+      else all.push([job]);
+      const { ids, characters: left } = fits ? room : REQUEST_ROOM;
+      room = { ids: ids - 1, characters: left - characters };
     }
     return all;
   }
@@ -655,7 +567,7 @@
   /** The address of the socket, or null where there can be none. */
   function socketAddress() {
     if (!settings.websocket || !globalThis.WebSocket) return null;
-    const url = new URL(settings.websocket, globalThis.document?.baseURI ?? globalThis.location?.href);
+    const url = absolute(settings.websocket);
     url.protocol = url.protocol.replace("http", "ws");
     return url.href;
   }
@@ -665,23 +577,15 @@
     try {
       return new WebSocket(address, ["immortus.v1"]);
     } catch {
-      throw new Disconnected(4500); // an address or a page for which the browser allows none
-    }
-  }
-
-  /** @param {unknown} data @returns {any} */
-  function parseFrame(data) {
-    try {
-      return JSON.parse(String(data));
-    } catch {
-      return null;
+      throw new Disconnected(4500); // the browser allows none at this address or from this page
     }
   }
 
   /** One life of the page's one socket. */
   class Connection {
-    /** @type {Mailbox<any>} */ #frames = new Mailbox();
+    #frames = /** @type {Mailbox<any>} */ (new Mailbox());
     /** @type {Set<Job>} */ #watched = new Set();
+    /** @type {Set<Job>} */ #missing = new Set();
     /** @type {ReturnType<typeof setTimeout> | undefined} */ #wakeTimer;
     #limit = 0;
     #silence = ATTEMPT_TIMEOUT;
@@ -697,15 +601,15 @@
       this.#socket = openSocket(address);
       this.#socket.onmessage = ({ data }) => {
         this.#heard = now();
-        this.#frames.post(parseFrame(data));
+        this.#frames.post(parse(data));
       };
       this.#socket.onclose = ({ code }) => this.#frames.close(new Disconnected(code));
     }
 
-    /** What the server tells about jobs; throws Disconnected at the socket's end. @param {AbortSignal} signal */
+    /** What the server tells of jobs; throws Disconnected when the socket ends by itself. @param {AbortSignal} signal */
     async *answers(signal) {
       const life = new AbortController();
-      const ticking = setInterval(() => this.#tick(), 1_000);
+      const ticking = setInterval(() => this.#tick(), TICK);
       this.#page.bell.addEventListener("change", () => this.#sync(), { signal: life.signal });
       this.#page.bell.addEventListener("wake", () => this.#recheck(), { signal: life.signal });
       onAbort(signal, () => this.#frames.close());
@@ -722,53 +626,49 @@
 
     /** @param {any} frame @returns {Generator<[Job, Answer]>} */
     *#read(frame) {
-      const job = this.#find(frame?.job_id ?? frame?.job?.job_id);
+      const id = frame?.job?.job_id ?? frame?.job_id;
+      const job = [...this.#watched].find((one) => one.id === id);
       switch (frame?.type) {
         case "hello":
-          this.#limit = frame.max_jobs ?? IDS_PER_REQUEST;
-          this.#silence = (frame.ping_ms ?? 20_000) + PING_GRACE;
+          this.#limit = frame.max_jobs;
+          this.#silence = frame.ping_ms + PING_GRACE;
           return this.#sync();
         case "ping":
           return this.#send({ type: "pong" });
         case "bye":
-          throw new Disconnected(frame.code, frame.after_ms ?? 0);
+          throw new Disconnected(frame.code, frame.after_ms);
         case "current":
-          if (job) yield this.#useful(job, null);
+          if (job) yield this.#served(job, null);
           return;
         case "job":
-          if (job && isDocument(frame.job)) yield this.#useful(job, frame.job);
+          if (job && isDocument(frame.job)) yield this.#served(job, frame.job);
           return;
         case "error":
           if (job) yield* this.#refused(job, frame);
       }
     }
 
-    /** @param {Job} job @param {JobDocument | null} answer @returns {[Job, Answer]} */
-    #useful(job, answer) {
+    /** @param {Job} job @param {JobDocument | null} document @returns {[Job, Answer]} */
+    #served(job, document) {
       this.#proveBy = Infinity;
       job.pushed = true;
-      // The server forgets a watch after this; a lost job may be revived.
-      if (answer && isOver(answer) && answer.state !== "lost") this.#watched.delete(job);
-      return [job, answer];
+      if (document && isFinal(document)) this.#watched.delete(job); // the server has forgotten it
+      return [job, document];
     }
 
-    /** What the socket does not serve is polled; a job it does not know is also watched again at the next tick. @param {Job} job @param {any} frame */
+    /** What the socket does not serve is polled. @param {Job} job @param {any} frame @returns {Generator<[Job, Answer]>} */
     *#refused(job, { code, message, authenticated }) {
       job.poll();
       this.#page.changed();
-      if (code === "unknown_job" || code === "too_many_jobs") this.#watched.delete(job);
-      if (code === "too_many_jobs") this.#limit = this.#watched.size;
-      if (code === "unknown_job") yield /** @type {[Job, Answer]} */ ([job, new JobError({ job_id: job.id, error: { code, message }, authenticated })]);
-    }
-
-    /** @param {string | undefined} id */
-    #find(id) {
-      return [...this.#watched].find((job) => job.id === id);
+      if (code === "too_many_jobs" && this.#watched.delete(job)) this.#limit = this.#watched.size;
+      if (code !== "unknown_job") return;
+      this.#missing.add(job);
+      yield [job, new JobError({ job_id: job.id, error: { code, message }, authenticated })];
     }
 
     /** Watches what the page follows, as far as there is room. */
     #sync() {
-      const wanted = this.#page.jobs.filter((job) => job.maySocket);
+      const wanted = this.#page.jobs.filter((job) => job.mayPush);
       for (const job of this.#watched) {
         if (wanted.includes(job)) continue;
         this.#watched.delete(job);
@@ -792,21 +692,22 @@
       if (this.#socket.readyState === 1) this.#socket.send(JSON.stringify(frame));
     }
 
-    /** After a sleep a socket may be dead without knowing it: whoever is alive answers a watch. */
+    /** A socket may be dead without knowing it; one that lives answers a watch. */
     #recheck() {
-      if (this.#watched.size === 0) return;
+      if (!this.#watched.size) return;
       const asked = now();
       for (const job of this.#watched) this.#watch(job);
       clearTimeout(this.#wakeTimer);
-      this.#wakeTimer = setTimeout(() => this.#heard <= asked && this.#die(), WAKE_TIMEOUT);
+      this.#wakeTimer = after(() => this.#heard <= asked && this.#die(), WAKE_TIMEOUT);
     }
 
     #tick() {
-      const slept = Date.now() - this.#ticked > SLEEP && !globalThis.document?.hidden; // hidden pages tick once a minute
+      const slept = Date.now() - this.#ticked > SLEPT && !globalThis.document?.hidden; // a hidden page may tick once a minute
       this.#ticked = Date.now();
-      if (slept) this.#page.wake();
-      else if (now() - this.#heard > this.#silence || now() > this.#proveBy) this.#die();
-      else this.#sync();
+      if (slept) return this.#page.wake();
+      if (now() - this.#heard > this.#silence || now() > this.#proveBy) return this.#die();
+      for (const job of this.#missing) if (this.#watched.has(job)) this.#watch(job);
+      this.#missing.clear();
     }
 
     #die() {
@@ -814,7 +715,7 @@
     }
   }
 
-  // ---- The page: its jobs, and the ladder of transports that feeds them
+  // ---- The page: its jobs, and what feeds them
 
   /** When to come back to a socket that fell. */
   class Ladder {
@@ -822,24 +723,23 @@
     #attempts = 0;
     #probes = 0;
 
-    /** Whether a socket is still worth waiting for. */
+    /** Whether a socket is worth waiting for. */
     get hopeful() {
       return this.#strikes < STRIKES;
     }
 
-    /** The wait before the next socket. @param {Disconnected} end @param {number | undefined} goodFor how long it was good, if ever */
-    fell(end, goodFor) {
-      if (goodFor === undefined) this.#strikes += 1;
+    /** The wait before the next one. @param {Disconnected} end @param {number | null} goodFor how long it was good, if ever */
+    fell({ after: planned }, goodFor) {
+      if (goodFor === null) this.#strikes += 1;
       else if (goodFor >= SETTLED_AFTER) this.#strikes = this.#attempts = this.#probes = 0;
       if (!this.hopeful) return Math.min(PROBE.longest, PROBE.first * 2 ** this.#probes++) * (0.5 + Math.random());
-      if (end.after !== undefined && goodFor !== undefined) return end.after;
-      return Math.max(end.after ?? 0, backoff(this.#attempts++));
+      return planned !== undefined && goodFor !== null ? planned : Math.max(planned ?? 0, backoff(this.#attempts++));
     }
   }
 
-  /** Something that runs while it is wanted, and `linger` longer: what stops and starts in one go keeps running. */
+  /** Something that runs while it is wanted, and `linger` longer. */
   class Engine {
-    /** @type {AbortController | undefined} */ #running;
+    /** @type {AbortController | null} */ #running = null;
     /** @type {ReturnType<typeof setTimeout> | undefined} */ #stopping;
     #run;
     #linger;
@@ -853,32 +753,29 @@
     /** @param {boolean} wanted */
     want(wanted) {
       clearTimeout(this.#stopping);
-      if (wanted && !this.#running) {
-        this.#running = new AbortController();
-        this.#run(this.#running.signal).catch(report);
-      } else if (!wanted && this.#running) {
-        if (this.#linger) this.#stopping = setTimeout(() => this.stop(), this.#linger);
-        else this.stop();
-      }
+      if (!wanted && this.#running) this.#stopping = after(() => this.stop(), this.#linger);
+      if (!wanted || this.#running) return;
+      this.#running = new AbortController();
+      this.#run(this.#running.signal).catch(report);
     }
 
     stop() {
       clearTimeout(this.#stopping);
       this.#running?.abort();
-      this.#running = undefined;
+      this.#running = null;
     }
   }
 
-  /** All jobs of the page, fed by at most one socket and as few requests as can be. */
+  /** All jobs of the page, fed by one socket and as few requests as can be. */
   class Page {
-    /** Tells the transports: "change" of what is followed, "wake" when they shall look at once. */
+    /** Rings "change" when other jobs are followed, and "wake" when all shall be looked at now. */
     bell = new EventTarget();
     /** @type {Map<string, Job>} */ #jobs = new Map();
-    #ladder = new Ladder();
     #polling = new Engine((signal) => this.#poll(signal), 0);
     #pushing = new Engine((signal) => this.#push(signal), LINGER);
-    /** @type {number | undefined} */ #goodSince;
+    #ladder = new Ladder();
     #comeBackAt = 0;
+    /** @type {number | null} */ #goodSince = null;
     #hopeful = true;
     #refused = false;
     #away = false;
@@ -890,12 +787,12 @@
     }
 
     /**
-     * Follows a job until the returned function is called; the listener is never called before this returns.
-     * @param {Immortus.JobInfo | string | null | undefined} jobInfo @param {Immortus.Options} options
-     * @param {Pick<Subscriber, "take" | "fail">} listener
-     * @param {JobDocument | null} [known] what the page has of it already
+     * Follows a job until the result is called; the listener is not called before this has returned.
+     * @param {JobInfo} jobInfo @param {Immortus.Options} options @param {Listener} listener
+     * @param {JobDocument | null} [known] what the page has of the job already
      */
     subscribe(jobInfo, { polling, transport = "auto" }, listener, known) {
+      /** @type {ReturnType<typeof identify>} */
       let info;
       try {
         info = identify(jobInfo);
@@ -903,46 +800,43 @@
         queueMicrotask(() => listener.fail(/** @type {JobError} */ (error)));
         return () => {};
       }
-      const wait = Number(polling?.interval);
-      const subscriber = { ...listener, transport, jobClass: info.jobClass, interval: wait > 0 ? wait : DEFAULT_INTERVAL };
+      const interval = Number(polling?.interval) > 0 ? Number(polling?.interval) : INTERVAL.usual;
+      const subscriber = { ...listener, jobClass: info.jobClass, transport, interval };
       const job = this.#join(info, subscriber);
       const { held } = job;
       if (held) queueMicrotask(() => job.held === held && job.tell(held, [subscriber]));
       if (known) queueMicrotask(() => job.receive(known));
       this.changed();
-      return () => this.#leave(job, subscriber);
+      return () => this.#leave(info.key, job, subscriber);
     }
 
     /** @param {ReturnType<typeof identify>} info @param {Subscriber} subscriber */
-    #join({ id, url }, subscriber) {
-      const key = keyOf(id, url);
-      const known = this.#jobs.get(key);
-      const job = known ?? new Job(id, url);
+    #join({ id, url, key }, subscriber) {
+      const job = this.#jobs.get(key) ?? new Job(id, url);
       job.subscribers.add(subscriber);
-      if (!known) job.restart(this.#patienceFor(job));
+      if (!this.#jobs.has(key)) job.restart(this.#patienceFor(job));
       this.#jobs.set(key, job);
       return job;
     }
 
-    /** @param {Job} job @param {Subscriber} subscriber */
-    #leave(job, subscriber) {
+    /** @param {string} key @param {Job} job @param {Subscriber} subscriber */
+    #leave(key, job, subscriber) {
       job.subscribers.delete(subscriber);
-      const key = keyOf(job.id, job.url);
       if (!job.subscribers.size && this.#jobs.get(key) === job) this.#jobs.delete(key);
       this.changed();
     }
 
-    /** A document that came by another way, such as the answer to a cancel. @param {string} id @param {JobDocument} document */
+    /** A document that came by another way. @param {string} id @param {JobDocument} document */
     receive(id, document) {
-      this.#jobs.get(keyOf(id))?.receive(document);
+      this.#jobs.get(identify(id).key)?.receive(document);
     }
 
     /** @param {Job} job */
     #patienceFor(job) {
-      return job.maySocket && this.#hopeful && socketAddress() ? now() + PATIENCE : 0;
+      return job.mayPush && this.#hopeful && socketAddress() ? now() + PATIENCE : 0;
     }
 
-    /** What many calls in one go change is looked at once. */
+    /** What is changed in one go is looked at once. */
     changed() {
       if (this.#changing) return;
       this.#changing = true;
@@ -953,33 +847,26 @@
     }
 
     #update() {
-      const address = this.#refused ? null : socketAddress();
-      const jobs = this.jobs;
-      if (!address) for (const job of jobs) if (!job.mayPoll) job.receive(noWebSocket(job.id));
+      const { jobs } = this;
+      const possible = !this.#refused && socketAddress() !== null;
+      for (const { id, mayPoll, subscribers } of possible ? [] : jobs) {
+        const error = JobError.of(id, "no_websocket", "There is no WebSocket, and the options allow no polling.");
+        if (!mayPoll) for (const subscriber of subscribers) subscriber.fail(error);
+      }
       this.#polling.want(!this.#away && jobs.some((job) => job.mayPoll));
-      this.#pushing.want(!this.#away && address !== null && jobs.some((job) => job.maySocket));
+      this.#pushing.want(!this.#away && possible && jobs.some((job) => job.mayPush));
       this.bell.dispatchEvent(new Event("change"));
       this.announce();
     }
 
-    /** Other addresses: what was learned of the old ones is forgotten. */
-    reconfigure() {
-      this.#ladder = new Ladder();
-      this.#comeBackAt = 0;
-      this.#hopeful = true;
-      this.#refused = false;
-      this.#pushing.stop();
-      this.changed();
-    }
-
-    /** The network or the user is back: look at once. */
+    /** The network or the user is back, or the machine awake. */
     wake() {
       if (this.#ladder.hopeful) this.#comeBackAt = 0;
       for (const job of this.jobs) job.due = job.failures = 0;
       this.bell.dispatchEvent(new Event("wake"));
     }
 
-    /** A page in the back/forward cache may hold neither socket nor request. */
+    /** A page in the back/forward cache may hold neither a socket nor a request. */
     hide() {
       this.#away = true;
       this.#polling.stop();
@@ -998,23 +885,22 @@
       for await (const [job, answer] of polling(this, signal)) job.receive(answer);
     }
 
-    /** Socket after socket, while polling fills the gaps. @param {AbortSignal} signal */
+    /** One socket after the other; polling fills the gaps. @param {AbortSignal} signal */
     async #push(signal) {
-      while (!signal.aborted) {
+      while (!this.#refused) {
         await sleep(this.#comeBackAt - now(), signal, this.#ladder.hopeful ? this.bell : undefined);
         const address = socketAddress();
         if (signal.aborted || !address) return;
         try {
           for await (const [job, answer] of new Connection(address, this).answers(signal)) {
-            if (!(answer instanceof Error)) this.#proved();
+            if (!(answer instanceof JobError)) this.#proved();
             job.receive(answer);
           }
         } catch (end) {
           if (!(end instanceof Disconnected)) throw end;
           this.#fell(end);
-          if (this.#refused) return;
         } finally {
-          this.#goodSince = undefined;
+          this.#goodSince = null;
           for (const job of this.jobs) if (job.pushed) job.poll();
           this.changed();
         }
@@ -1029,36 +915,30 @@
 
     /** @param {Disconnected} end */
     #fell(end) {
-      const goodFor = this.#goodSince === undefined ? undefined : now() - this.#goodSince;
-      this.#goodSince = undefined;
+      const goodFor = this.#goodSince === null ? null : now() - this.#goodSince;
       this.#comeBackAt = now() + this.#ladder.fell(end, goodFor);
       this.#refused = !end.comeBack;
-      this.#hopeful = goodFor === undefined && this.#ladder.hopeful && end.comeBack;
+      this.#hopeful = goodFor === null && this.#ladder.hopeful && end.comeBack;
       if (!this.#hopeful) for (const job of this.jobs) job.poll();
-      this.changed();
     }
 
-    /** Tells the page which transport feeds it, when that changes. */
+    /** Tells the page what feeds it, when that changes. */
     announce() {
-      const transport = this.#feeding();
+      const pushed = this.#goodSince !== null && "websocket";
+      const polled = this.jobs.some((job) => job.polled) && "polling";
+      const transport = this.#jobs.size ? pushed || polled || "connecting" : "idle";
       if (transport === this.#transport) return;
       this.#transport = transport;
       globalThis.window?.dispatchEvent(new CustomEvent("immortus:transport", { detail: { transport } }));
-    }
-
-    #feeding() {
-      if (!this.#jobs.size) return "idle";
-      if (this.#goodSince !== undefined) return "websocket";
-      return this.jobs.some((job) => job.polled) ? "polling" : "connecting";
     }
   }
 
   // ---- What verify and create return
 
-  /** Errors that nobody has to handle: asked for, or already told to a handler. */
+  /** Errors that nobody has to handle: asked for by a stop, or told to a handler already. */
   const quiet = new WeakSet();
 
-  /** `promise`, but without an unhandledrejection event for quiet errors. @template T @param {Promise<T>} promise @returns {Promise<T>} */
+  /** `promise`, without an unhandledrejection event for quiet errors. @param {Promise<any>} promise @returns {Promise<any>} */
   function hushed(promise) {
     const result = new Promise((resolve, reject) => {
       promise.then(resolve, (error) => {
@@ -1069,14 +949,18 @@
     return result;
   }
 
+  /** @param {unknown} error */
+  function report(error) {
+    if (globalThis.reportError) globalThis.reportError(error);
+    else console.error(error);
+  }
+
   /**
-   * Whether a handler is a promise's own resolve or reject, the language's only anonymous built-ins: then somebody awaits,
-   * and must not wait for ever after a stop.
+   * Whether a handler is the resolve or reject of a promise, the language's only built-ins without a name: then somebody
+   * awaits, who after a stop must be let go.
    * @param {Handler} handler
    */
-  function isAwait(handler) {
-    return handler.name === "" && Function.prototype.toString.call(handler).endsWith("{ [native code] }");
-  }
+  const isAwait = (handler) => handler.name === "" && /\{ *\n? *\[native code\]\s*\}$/.test(Function.prototype.toString.call(handler));
 
   /** One verify: its progress handlers, its end, its stop. */
   class Tracking {
@@ -1084,26 +968,26 @@
     /** @type {JobDocument | null} */ #latest = null;
     /** @type {unknown} */ #stopped;
     #told = false;
-    #leave = () => {};
-    #forget = () => {};
     /** @type {Handler} */ #resolve = () => {};
     /** @type {Handler} */ #reject = () => {};
+    /** @type {Promise<JobDocument>} */
+    ended = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+    #leave;
+    #forget = () => {};
 
-    /** @param {Immortus.JobInfo | string | null | undefined} jobInfo @param {Immortus.Options} options */
+    /** @param {JobInfo} jobInfo @param {Immortus.Options} options */
     constructor(jobInfo, options) {
-      /** @type {Promise<JobDocument>} */
-      this.ended = new Promise((resolve, reject) => {
-        this.#resolve = resolve;
-        this.#reject = reject;
-      });
       this.#leave = page.subscribe(jobInfo, options, {
         take: (document) => this.#take(document),
-        fail: (error) => this.#end(() => this.#reject(error)),
+        fail: (error) => this.#end(this.#reject, error),
       });
       this.#forget = onAbort(options.signal, () => this.#abort(options.signal?.reason));
     }
 
-    /** Calls `progress` with each document before the end, the latest one included. @param {Handler} progress */
+    /** Calls `progress` with each document before the end, the latest included. @param {Handler} progress */
     listen(progress) {
       const listener = { progress };
       this.#listeners.add(listener);
@@ -1111,33 +995,37 @@
       if (latest) queueMicrotask(() => this.#latest === latest && this.#call(listener, latest));
     }
 
-    /** `handler`, which after a stop is not called; the promise rejects instead. @param {Handler | null | undefined} handler */
+    /** `handler`, which is not called after a stop: the promise rejects instead. @param {Handler | null | undefined} handler */
     unlessStopped(handler) {
-      if (!handler) return handler;
-      return (/** @type {any} */ value) => {
+      return handler && ((/** @type {any} */ value) => {
         if (this.#stopped && !isAwait(handler)) throw this.#stopped;
         this.#told = true;
         return handler(value);
-      };
+      });
     }
 
-    /** @param {unknown} [reason] */
     stop(reason = new DOMException("The job is no longer followed.", "AbortError")) {
       if (this.#told || this.#stopped) return;
       this.#stopped = reason;
-      if (reason instanceof Object) quiet.add(reason);
-      this.#end(() => this.#reject(reason));
+      quiet.add(reason);
+      this.#end(this.#reject, reason);
+    }
+
+    /** An AbortError is a stop; another reason, such as a TimeoutError, is a failure to tell. @param {any} reason */
+    #abort(reason) {
+      if (reason?.name === "AbortError") this.stop(reason);
+      else this.#end(this.#reject, reason);
     }
 
     /** @param {JobDocument} document */
     #take(document) {
-      if (document.completed === true || document.state === "finished") return this.#end(() => this.#resolve(document));
-      if (isOver(document)) return this.#end(() => this.#reject(new JobError(document)));
+      if (isDone(document)) return this.#end(this.#resolve, document);
+      if (isOver(document)) return this.#end(this.#reject, new JobError(document));
       this.#latest = document;
       for (const listener of this.#listeners) this.#call(listener, document);
     }
 
-    /** A handler that throws must not keep the others from being told. @param {{ progress: Handler }} listener @param {JobDocument} document */
+    /** A handler that throws keeps no other from being told. @param {{ progress: Handler }} listener @param {JobDocument} document */
     #call(listener, document) {
       try {
         if (this.#listeners.has(listener)) listener.progress(document);
@@ -1146,22 +1034,16 @@
       }
     }
 
-    /** An AbortError is a stop; another reason, such as a TimeoutError, is a failure to tell. @param {any} reason */
-    #abort(reason) {
-      if (reason?.name === "AbortError") this.stop(reason);
-      else this.#end(() => this.#reject(reason));
-    }
-
-    /** @param {() => void} settle */
-    #end(settle) {
+    /** @param {Handler} settle @param {unknown} value */
+    #end(settle, value) {
       this.#listeners.clear();
       this.#leave();
       this.#forget();
-      settle();
+      settle(value);
     }
   }
 
-  /** The end of a job as a promise that also tells progress and can be stopped. @implements {Immortus.Verification<any>} */
+  /** The end of a job as a promise, which also tells progress and can be stopped. */
   class Verification {
     #promise;
     #tracking;
@@ -1174,9 +1056,9 @@
 
     /** @param {Handler | null} [done] @param {Handler | null} [failed] @param {Handler | null} [progress] @returns {any} */
     then(done, failed, progress) {
-      if (progress) this.#tracking.listen(progress);
-      const settled = this.#promise.then(this.#tracking.unlessStopped(done), this.#tracking.unlessStopped(failed));
-      return new Verification(settled, this.#tracking);
+      const tracking = this.#tracking;
+      if (progress) tracking.listen(progress);
+      return new Verification(this.#promise.then(tracking.unlessStopped(done), tracking.unlessStopped(failed)), tracking);
     }
 
     /** @param {Handler | null} [failed] @returns {any} */
@@ -1195,9 +1077,8 @@
   }
 
   /**
-   * The start of a job as a promise whose failure stays a failure once a handler of `.then(created, failed)` was told of it:
-   * the next step of a chain wants a job. `.catch()` recovers, as everywhere.
-   * @implements {Immortus.Creation<any>}
+   * The start of a job as a promise. Its failure stays one when a handler of `.then(created, failed)` was told of it, because
+   * the next step of the chain wants a job; nobody has to handle it twice. `.catch()` recovers, as everywhere.
    */
   class Creation {
     #promise;
@@ -1209,12 +1090,12 @@
 
     /** @param {Handler | null} [created] @param {Handler | null} [failed] @returns {any} */
     then(created, failed) {
-      const told = (/** @type {unknown} */ error) => {
-        const value = failed?.(error);
-        if (failed && !(error instanceof CreateError)) return value;
-        if (failed) quiet.add(/** @type {CreateError} */ (error));
+      const told = failed && ((/** @type {unknown} */ error) => {
+        const value = failed(error);
+        if (!(error instanceof CreateError)) return value;
+        quiet.add(error);
         throw error;
-      };
+      });
       return new Creation(this.#promise.then(created, told));
     }
 
@@ -1232,9 +1113,9 @@
   // ---- <immortus-job job-id="…" job-class="…">
 
   /**
-   * Keeps what the server rendered inside it up to date: `<progress>` and the texts of `[data-immortus="message"]`,
-   * `"percentage"` and `"state"` (an attribute such as `data-running="…"` beside it translates). A `<script
-   * type="application/json">` inside may hold the document the page was rendered with.
+   * Keeps up to date what the server rendered inside: `<progress>` and the texts of `[data-immortus="message"]`,
+   * `"percentage"` and `"state"` (on which `data-running="…"` and the like translate). The document that the page was
+   * rendered with may be given in a `<script type="application/json">`.
    */
   class JobElement extends (globalThis.HTMLElement ?? class {}) {
     static observedAttributes = ["job-id", "job-class"];
@@ -1243,19 +1124,18 @@
     #shown = 0;
 
     connectedCallback() {
-      // While the page is still being parsed the children are not there yet.
-      if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", () => this.#follow(), { once: true });
-      else this.#follow();
+      const follow = () => this.#follow();
+      if (document.readyState !== "loading") follow();
+      else document.addEventListener("DOMContentLoaded", follow, { once: true }); // the children are still to come
     }
 
-    /** An element that is only moved within the page goes on. */
     disconnectedCallback() {
-      queueMicrotask(() => this.isConnected || this.#stop());
+      queueMicrotask(() => this.isConnected || this.#stop()); // unless it was only moved
     }
 
-    /** @param {string} _name @param {string | null} before @param {string | null} after */
-    attributeChangedCallback(_name, before, after) {
-      if (before === after || !this.#leave) return;
+    /** @param {string} _name @param {string | null} before @param {string | null} value */
+    attributeChangedCallback(_name, before, value) {
+      if (!this.#leave || before === value) return;
       this.#stop();
       this.#shown = 0;
       this.#follow();
@@ -1263,10 +1143,12 @@
 
     #follow() {
       if (this.#leave || !this.isConnected) return;
-      const info = { job_id: this.getAttribute("job-id") ?? "", job_class: this.getAttribute("job-class") ?? undefined };
+      const job = { job_id: this.getAttribute("job-id") ?? "", job_class: this.getAttribute("job-class") ?? "" };
+      const rendered = parse(this.querySelector('script[type="application/json"]')?.textContent ?? "");
+      const known = isDocument(rendered) && rendered.job_id === job.job_id ? rendered : null;
       this.removeAttribute("error");
       this.setAttribute("aria-busy", "true");
-      this.#leave = page.subscribe(info, {}, { take: (job) => this.#take(job), fail: (error) => this.#fail(error) }, this.#rendered(info.job_id));
+      this.#leave = page.subscribe(job, {}, { take: (one) => this.#take(one), fail: (error) => this.#fail(error) }, known);
     }
 
     #stop() {
@@ -1274,46 +1156,38 @@
       this.#leave = null;
     }
 
-    /** The document that the page was rendered with, when it has one. @param {string} id @returns {JobDocument | null} */
-    #rendered(id) {
-      const rendered = parseFrame(this.querySelector('script[type="application/json"]')?.textContent);
-      return isDocument(rendered) && rendered.job_id === id ? rendered : null;
-    }
-
     /** @param {JobDocument} job */
     #take(job) {
+      if (isFinal(job)) this.#stop();
       if (job.version <= this.#shown) return;
       this.#shown = job.version;
-      if (isOver(job) && job.state !== "lost") this.#stop();
-      this.#show(job);
-      this.#tell(!isOver(job) ? "progress" : job.state === "finished" ? "done" : "failed", job);
+      this.setAttribute("state", job.state);
+      this.setAttribute("aria-busy", String(!isOver(job)));
+      this.#write("message", job.error?.message ?? job.message);
+      this.#write("percentage", job.percentage === null ? "" : `${job.percentage}%`);
+      this.#write("state", job.state);
+      this.#move(job);
+      this.#tell(isDone(job) ? "done" : isOver(job) ? "failed" : "progress", job);
     }
 
-    /** @param {Error} error */
+    /** @param {JobError} error */
     #fail(error) {
-      const { document } = /** @type {JobError} */ (error);
       this.#stop();
-      this.setAttribute("error", document.error.code);
+      this.setAttribute("error", error.error.code);
       this.setAttribute("aria-busy", "false");
       this.#write("message", error.message);
-      this.#tell("failed", document);
+      this.#tell("failed", error.document);
     }
 
     /** @param {JobDocument} job */
-    #show(job) {
-      this.setAttribute("state", job.state);
-      this.setAttribute("aria-busy", String(!isOver(job)));
-      this.#write("message", job.error?.message ?? job.message ?? "");
-      this.#write("percentage", job.percentage === null ? "" : `${job.percentage}%`);
-      this.#write("state", job.state);
+    #move(job) {
       const bar = this.querySelector("progress");
-      if (!bar) return;
-      if (job.percentage !== null) bar.value = job.percentage;
-      else if (isOver(job)) bar.value = bar.value; // an indeterminate bar would keep moving
-      else bar.removeAttribute("value");
+      if (job.percentage !== null) bar?.setAttribute("value", String(job.percentage));
+      else if (isOver(job)) bar?.setAttribute("value", bar.getAttribute("value") ?? "0"); // or it would seem to go on
+      else bar?.removeAttribute("value");
     }
 
-    /** Screen readers speak what is written: only changes are. @param {string} part @param {string} text */
+    /** Screen readers speak what is written, so only changes are. @param {string} part @param {string} text */
     #write(part, text) {
       for (const element of /** @type {NodeListOf<HTMLElement>} */ (this.querySelectorAll(`[data-immortus="${part}"]`))) {
         const words = part === "state" ? (element.dataset[text] ?? text) : text;
@@ -1327,7 +1201,7 @@
     }
   }
 
-  // ---- The page it is loaded in
+  // ---- Into the page
 
   const page = new Page();
 

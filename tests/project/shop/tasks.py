@@ -133,6 +133,15 @@ def kills_itself():
     time.sleep(30)
 
 
+@shared_task(acks_late=True, reject_on_worker_lost=True)
+@tracked
+def dies_once():
+    if current_job().attempt == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+
+
 @shared_task
 @tracked
 def exits():

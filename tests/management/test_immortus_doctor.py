@@ -1,0 +1,348 @@
+"""`manage.py immortus_doctor`: one job followed all the way."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from io import StringIO
+from typing import Any
+
+import pytest
+from celery import Celery, _state
+from channels.layers import InMemoryChannelLayer
+from channels.routing import ProtocolTypeRouter, URLRouter
+from django.core.management import CommandError, call_command
+
+from immortus_channels import queues, tasks
+from immortus_channels.exceptions import StoreUnavailable
+from immortus_channels.routing import websocket_application
+from immortus_channels.stores import get_store
+from immortus_channels.stores.memory import MemoryStore
+from tests.layers import DeafLayer
+from tests.servers import RedisServer
+from tests.site import ROOT, Site, redis_options, running_site
+
+whole = ProtocolTypeRouter({"websocket": websocket_application})
+elsewhere = ProtocolTypeRouter({"websocket": URLRouter([])})
+
+
+class SharedLayer(InMemoryChannelLayer):
+    """A layer that brings what is sent in this process."""
+
+
+class Unreachable(DeafLayer):
+    """A layer whose server is not there."""
+
+    async def new_channel(self, prefix: str = "") -> str:
+        msg = "connection refused"
+        raise ConnectionError(msg)
+
+
+class Hanging(DeafLayer):
+    """A layer whose server does not answer."""
+
+    async def new_channel(self, prefix: str = "") -> str:
+        await asyncio.sleep(30)
+        raise AssertionError
+
+
+class Down(MemoryStore):
+    """A store that is not there."""
+
+    def get_many(self, job_ids):
+        msg = "connection refused"
+        raise StoreUnavailable(msg)
+
+
+class Frozen(MemoryStore):
+    """A store that does not answer."""
+
+    def get_many(self, job_ids):
+        time.sleep(30)
+
+
+@pytest.fixture(autouse=True)
+def celery_app(monkeypatch):
+    """A Celery app that runs its tasks at once."""
+    app = Celery("shop", broker="memory://", set_as_current=False)
+    app.conf.task_always_eager = True
+    monkeypatch.setattr(_state, "default_app", app)
+    monkeypatch.setattr(_state._tls, "current_app", app)
+    return app
+
+
+@pytest.fixture(autouse=True)
+def project(settings):
+    """A healthy project that keeps its jobs here, so that the doctor's threads see them."""
+    settings.ROOT_URLCONF = "immortus_channels.urls"
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "immortus_channels.middleware.JobOwnerMiddleware"]
+    settings.IMMORTUS_STORE = {"BACKEND": "memory"}
+    settings.IMMORTUS_ACCESS = "owner"
+    return settings
+
+
+@pytest.fixture(autouse=True)
+def addresses(monkeypatch):
+    """The package's addresses are included."""
+    monkeypatch.setattr("immortus_channels.checks.check_urls", lambda: ())
+
+
+def diagnosis(**options: Any) -> tuple[bool, dict[str, tuple[str, str]]]:
+    """Whether the command succeeded, and by part the verdict and what was told of it, cure included."""
+    out = StringIO()
+    is_well = True
+    try:
+        call_command("immortus_doctor", stdout=out, no_color=True, **{"timeout": 0.5, **options})
+    except CommandError as error:
+        is_well = False
+        assert error.returncode == 1
+    parts: dict[str, tuple[str, str]] = {}
+    part = ""
+    for line in out.getvalue().splitlines():
+        if line.startswith(" "):
+            parts[part] = (parts[part][0], f"{parts[part][1]} {line.strip()}")
+        else:
+            verdict, part, told = line.split(maxsplit=2)
+            parts[part] = (verdict, told)
+    return is_well, parts
+
+
+def wrong(**options: Any) -> dict[str, str]:
+    """What is wrong; the exit status agrees, and each has a cure."""
+    is_well, parts = diagnosis(**options)
+    found = {part: told for part, (verdict, told) in parts.items() if verdict == "wrong"}
+    assert is_well == (not found)
+    assert all("→" in told for told in found.values())
+    return found
+
+
+def test_each_part_of_a_healthy_project_is_ok(settings):
+    settings.ASGI_APPLICATION = f"{__name__}.whole"
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": f"{__name__}.SharedLayer"}}
+    is_well, parts = diagnosis()
+    assert is_well
+    expected = ["settings", "store", "queue", "worker", "layer", "socket"]
+    assert [(part, verdict) for part, (verdict, _) in parts.items() if part != "settings"] == [
+        (part, "ok") for part in expected[1:]
+    ]
+    assert list(parts) == expected
+
+
+def test_a_project_without_layer_and_asgi_is_told_what_happens_instead():
+    is_well, parts = diagnosis()
+    assert is_well
+    assert "re-check" in parts["layer"][1]
+    assert "poll" in parts["socket"][1]
+
+
+# Settings
+
+
+def test_what_the_checks_find_is_wrong_and_told_with_its_cure(settings):
+    settings.IMMORTUS_ACCESS = "everybody"
+    assert "'everybody'" in wrong()["settings"]
+
+
+def test_a_warning_is_told_and_fails_nothing(settings):
+    settings.MIDDLEWARE = []
+    is_well, parts = diagnosis()
+    assert is_well
+    assert parts["settings"][0] == "note"
+
+
+# Store
+
+
+@pytest.mark.parametrize(("store", "told"), [("Down", "connection refused"), ("Frozen", "no answer in time")])
+def test_a_store_that_does_not_answer_is_found_in_time_and_no_job_is_sent(settings, store, told):
+    settings.IMMORTUS_STORE = {"BACKEND": f"{__name__}.{store}"}
+    began = time.monotonic()
+    is_well, parts = diagnosis()
+    assert not is_well
+    assert parts["store"][0] == "wrong"
+    assert told in parts["store"][1]
+    assert parts["queue"][0] == "note"
+    assert "worker" not in parts
+    assert time.monotonic() - began < 3
+
+
+# Queue
+
+
+def test_a_project_without_a_queue_is_told_how_to_get_one(monkeypatch):
+    monkeypatch.setattr(queues, "connected", [])
+    assert "pip install immortus-channels[celery]" in wrong()["queue"]
+
+
+def test_a_broker_that_cannot_be_reached_is_found(celery_app):
+    celery_app.conf.update(task_always_eager=False, broker_url="redis://127.0.0.1:1/0", broker_connection_timeout=1)
+    found = wrong(timeout=3)
+    assert "CELERY_BROKER_URL" in found["queue"]
+    assert "worker" not in found
+
+
+# Worker
+
+
+@pytest.fixture
+def lazy_app(celery_app, settings):
+    """A broker that takes everything, in memory, and the store as if workers shared it."""
+    celery_app.conf.task_always_eager = False
+    settings.IMMORTUS_STORE = {"BACKEND": f"{__name__}.Shared"}
+    return celery_app
+
+
+class Shared(MemoryStore):
+    """Jobs in memory, as if others saw them."""
+
+    is_shared = True
+
+
+def test_a_missing_worker_is_found_and_the_probe_is_withdrawn(lazy_app):
+    assert "celery -A" in wrong()["worker"]
+    (record,) = get_store()._records.values()
+    assert json.loads(record)["state"] == "cancelled"
+
+
+def test_the_probe_goes_to_the_queue_that_is_named(lazy_app):
+    wrong(queue="images")
+    with lazy_app.connection_for_read() as connection:
+        assert connection.default_channel.basic_get("images") is not None
+
+
+def test_a_worker_that_fails_is_found(monkeypatch):
+    monkeypatch.setattr(tasks.probe, "run", lambda: 1 / 0)
+    assert "failed: error" in wrong()["worker"]
+
+
+# Layer
+
+
+@pytest.mark.parametrize(
+    ("layer", "told"),
+    [
+        ("Unreachable", "connection refused"),
+        ("Hanging", "no answer in time"),
+        ("DeafLayer", "did not arrive"),
+        ("NoLayer", "NoLayer"),
+    ],
+)
+def test_a_layer_that_does_not_bring_the_worker_s_push_is_found(settings, layer, told):
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": f"{__name__}.{layer}"}}
+    assert told in wrong()["layer"]
+
+
+def test_a_deaf_layer_is_found_without_a_worker_too(settings, lazy_app):
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": f"{__name__}.DeafLayer"}}
+    assert "did not come back" in wrong()["layer"]
+
+
+# Socket
+
+
+async def crashing(scope, receive, send):
+    msg = "oh no"
+    raise RuntimeError(msg)
+
+
+async def refusing(scope, receive, send):
+    await receive()
+    await send({"type": "websocket.close"})
+
+
+async def chatting(scope, receive, send):
+    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.send", "text": '{"type": "welcome"}'})
+    await receive()
+    await receive()
+
+
+async def silent(scope, receive, send):
+    await asyncio.sleep(30)
+
+
+@pytest.mark.parametrize(
+    ("application", "told"),
+    [
+        ("elsewhere", "No route found"),
+        ("crashing", "oh no"),
+        ("refusing", "refused"),
+        ("chatting", "refused"),
+        ("silent", "no answer in time"),
+        ("not_there", "not_there"),
+    ],
+)
+def test_an_application_that_does_not_serve_the_socket_is_found(settings, application, told):
+    settings.ASGI_APPLICATION = f"{__name__}.{application}"
+    assert told in wrong()["socket"]
+
+
+@pytest.mark.parametrize("hosts", [[], ["*"], [".example.com"], ["shop.example.com", "localhost"]])
+def test_the_socket_is_tried_from_an_origin_that_is_allowed(settings, hosts):
+    settings.ALLOWED_HOSTS = hosts
+    settings.DEBUG = not hosts
+    settings.ASGI_APPLICATION = f"{__name__}.whole"
+    assert wrong() == {}
+
+
+def test_a_socket_that_is_switched_off_is_not_tried(settings):
+    settings.IMMORTUS_WEBSOCKET = False
+    settings.ASGI_APPLICATION = f"{__name__}.crashing"
+    assert wrong() == {}
+
+
+class Answering(BaseHTTPRequestHandler):
+    """Answers every handshake with the status in the address."""
+
+    def do_GET(self):
+        self.send_response(int(self.path.split("/")[1]))
+        self.end_headers()
+
+    def log_message(self, *args):
+        """Say nothing."""
+
+
+@pytest.fixture
+def server():
+    """A server that answers as it is told to."""
+    server = HTTPServer(("127.0.0.1", 0), Answering)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "cure"), [("101", None), ("403", "IMMORTUS_ALLOWED_ORIGINS"), ("404", "ASGI"), ("502", "ASGI")]
+)
+def test_the_running_server_s_answer_to_the_handshake_is_told(server, status, cure):
+    found = wrong(url=f"{server}/{status}")
+    assert (cure in found["socket"]) if cure else not found
+
+
+def test_a_server_that_does_not_run_is_found():
+    assert "Start the server" in wrong(url="http://127.0.0.1:1")["socket"]
+
+
+# For real
+
+
+def doctor(site: Site, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "django", "immortus_doctor", "--no-color", "--url", site.url, *options]
+    return subprocess.run(command, env=site.env, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+@pytest.mark.redis
+def test_a_real_site_is_well_once_its_worker_runs(tmp_path, redis_server: RedisServer):
+    with running_site(tmp_path, **redis_options(redis_server.url, store=True)) as site:
+        ill = doctor(site, "--timeout", "1")
+        assert (ill.returncode, ill.stdout.count("wrong")) == (1, 1), ill.stdout
+        site.start_worker()
+        well = doctor(site)
+        assert (well.returncode, well.stdout.count("ok   ")) == (0, 6), well.stdout + well.stderr

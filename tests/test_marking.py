@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from inspect import signature
+
+import pytest
+from celery import Celery, Task, shared_task
+
+from immortus_channels.exceptions import ConfigurationError
+from immortus_channels.marking import MASK, Tracking, tracked, tracking_of
+
+
+def pay(card, amount=1, *rest, **options):
+    """A task with arguments of every kind."""
+
+
+def params(tracking, *args, **kwargs):
+    return tracking.params_of(signature(pay), args, kwargs)
+
+
+def test_the_mark_leaves_the_function_as_it_was():
+    def task():
+        return 5
+
+    assert tracked(task) is task
+    assert task() == 5
+    assert tracking_of(task) == Tracking()
+
+
+def test_options_are_what_the_mark_says():
+    class Strategy:
+        pass
+
+    @tracked(strategy=Strategy, handler="handler", params=True, mask=["card"], cancel="terminate", publish_result=True)
+    def task():
+        pass
+
+    assert tracking_of(task) == Tracking(
+        strategy=Strategy, handler="handler", params=True, mask=["card"], cancel="terminate", publish_result=True
+    )
+
+
+def test_what_is_not_marked_is_not_tracked():
+    assert tracking_of(pay) is None
+    assert tracking_of(None) is None
+
+
+@pytest.mark.parametrize(("given", "means"), [(True, "ask"), (False, "never"), ("ask", "ask"), ("terminate", "terminate")])
+def test_cancel_is_ask_terminate_or_never(given, means):
+    assert tracking_of(tracked(cancel=given)(lambda: None)).cancel == means
+
+
+def test_another_word_for_cancel_is_refused_with_the_words_allowed():
+    with pytest.raises(ConfigurationError, match="'kill'.*'ask', 'terminate' and False"):
+        tracked(cancel="kill")(lambda: None)
+
+
+def test_an_unknown_option_is_a_type_error():
+    with pytest.raises(TypeError, match="strategie"):
+        tracked(strategie="x")(lambda: None)
+
+
+DECORATED = """
+from celery import Celery, shared_task
+from immortus_channels.marking import tracked
+app = Celery("x")
+{above}
+@{decorator}
+def task():
+    pass
+"""
+
+
+@pytest.mark.parametrize("decorator", ["shared_task", "app.task", "app.task(bind=True)"])
+@pytest.mark.parametrize("above", ["@tracked", "@tracked()", "@tracked(params=True)"])
+def test_above_the_queues_decorator_the_right_order_is_shown_and_no_task_is_made(above, decorator):
+    code = DECORATED.format(above=above, decorator=decorator)
+    code += "\nprint('made')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "TypeError: @tracked stands above" in done.stderr
+    assert "    @shared_task\n    @tracked" in done.stderr
+
+
+def test_under_the_queues_decorator_the_mark_survives_every_kind_of_task():
+    app = Celery("marking", set_as_current=False)
+
+    @app.task(bind=True, autoretry_for=(ValueError,), name="bound")
+    @tracked(params=True)
+    def bound(self):
+        pass
+
+    @shared_task(name="marking.shared")
+    @tracked
+    def shared():
+        pass
+
+    assert tracking_of(bound.run) == Tracking(params=True)
+    assert tracking_of(shared.run) == Tracking()
+
+
+def test_called_a_task_that_exists_already_is_marked():
+    app = Celery("called", set_as_current=False)
+
+    @app.task(name="theirs")
+    def theirs():
+        pass
+
+    class Old(Task):
+        name = "old"
+
+        def run(self):
+            pass
+
+    old = app.register_task(Old())
+    tracked(theirs)
+    tracked(old, params=True)
+    assert tracking_of(theirs) == Tracking()
+    assert tracking_of(old) == Tracking(params=True)
+
+
+def test_no_params_are_recorded_unless_asked_for():
+    assert params(Tracking(), "4111") is None
+
+
+def test_params_are_named_defaults_included_and_masked():
+    tracking = Tracking(params=True, mask=["card", "pin"])
+    assert params(tracking, "4111", 2, 3, pin="0000", note="x") == {
+        "card": MASK,
+        "amount": 2,
+        "rest": (3,),
+        "pin": MASK,
+        "note": "x",
+    }
+    assert params(tracking, "4111") == {"card": MASK, "amount": 1, "rest": ()}
+
+
+def test_chosen_params_alone_are_recorded():
+    assert params(Tracking(params=["amount"]), "4111", 2) == {"amount": 2}
+
+
+def test_one_name_stands_for_itself_and_not_for_its_letters():
+    tracking = tracking_of(tracked(params="amount", mask="amount")(lambda: None))
+    assert params(tracking, "4111", 2) == {"amount": MASK}
+
+
+def test_arguments_that_do_not_fit_are_recorded_by_keyword():
+    tracking = Tracking(params=True, mask=["card"])
+    assert tracking.params_of(signature(lambda a: a), (1, 2), {"card": "4111"}) == {"card": MASK}
+    assert tracking.params_of(None, (1,), {"b": 2}) == {"b": 2}

@@ -1,0 +1,386 @@
+from __future__ import annotations
+
+import threading
+import timeit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from immortus_channels import values
+from immortus_channels.events import Origin
+from immortus_channels.exceptions import DocumentTooLarge, InvalidValue, JobCancelled, ReservedMetaKey
+from immortus_channels.jobs import Job, State
+from immortus_channels.progress import Run
+
+
+class Notes(list):
+    """Is told of changes, and takes no report."""
+
+    def __call__(self, run):
+        self.append(run)
+
+
+@pytest.fixture
+def told():
+    return Notes()
+
+
+@pytest.fixture
+def run(told):
+    return Run(job_id="j", job_class="c", run_id="r", notify=told)
+
+
+@pytest.fixture
+def in_production(monkeypatch):
+    monkeypatch.setattr(values, "is_strict", lambda: False)
+
+
+def report(run):
+    return run.take()[0]
+
+
+# Loops
+
+
+def test_track_yields_every_item_and_counts_it_when_the_next_is_asked_for(run):
+    seen = [(item, run._current) for item in run.track("abc", message="Spelling")]
+    assert seen == [("a", 0), ("b", 1), ("c", 2)]
+    said = report(run)
+    assert (said.step, said.current, said.total, said.message) == (1, 3, 3, "Spelling")
+
+
+def test_the_total_of_a_stream_is_unknown_unless_given(run):
+    list(run.track(iter("abc")))
+    assert report(run).total is None
+    list(run.track(iter("abc"), total=3))
+    assert report(run).total == 3
+
+
+def test_tracking_nothing_begins_a_step_all_the_same(run):
+    assert list(run.track([])) == []
+    said = report(run)
+    assert (said.step, said.current, said.total) == (1, 0, 0)
+
+
+def test_only_the_outermost_loop_counts(run):
+    for _ in run.track(range(2)):
+        for _ in run.track(range(50), message="inner"):
+            pass
+    said = report(run)
+    assert (said.step, said.current, said.total, said.message) == (1, 2, 2, "")
+
+
+def test_each_outermost_loop_is_a_step_and_a_message_stays_until_the_next(run):
+    list(run.track("ab", message="First"))
+    list(run.track("abc"))
+    said = report(run)
+    assert (said.step, said.current, said.total, said.message) == (2, 3, 3, "First")
+
+
+def test_a_loop_left_early_does_not_count_the_item_it_broke_at_and_ends(run):
+    for item in run.track(range(10)):
+        if item == 3:
+            break
+    assert not run.is_counting
+    assert report(run).current == 3
+    list(run.track("ab"))
+    assert report(run).total == 2
+
+
+def test_an_error_in_a_loop_ends_it(run):
+    def broken():
+        for item in run.track(range(10)):
+            if item == 3:
+                raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        broken()
+    assert not run.is_counting
+
+
+def test_a_loop_counts_only_while_it_runs(run):
+    loop = run.track("ab")
+    assert not run.is_counting
+    next(loop)
+    assert run.is_counting
+    loop.close()
+    assert not run.is_counting
+
+
+def test_cancellation_is_raised_between_two_items_and_before_the_first(run):
+    done = []
+
+    def cancelled_at_3():
+        for item in run.track(range(10)):
+            done.append(item)
+            run.cancel_requested = item == 3
+
+    with pytest.raises(JobCancelled):
+        cancelled_at_3()
+    assert done == [0, 1, 2, 3]
+    with pytest.raises(JobCancelled):
+        next(run.track("ab"))
+
+
+def test_cancellation_is_raised_in_an_inner_loop_too(run):
+    def cancelled_inside():
+        for _ in run.track(range(10)):
+            for inner in run.track(range(10)):
+                run.cancel_requested = inner == 2
+
+    with pytest.raises(JobCancelled):
+        cancelled_inside()
+    assert report(run).current == 0
+
+
+def test_a_loop_whose_last_item_is_done_is_not_cancelled(run):
+    for item in run.track(range(3)):
+        run.cancel_requested = item == 2
+    assert report(run).current == 3
+
+
+def test_a_checkpoint_raises_only_once_asked(run):
+    run.checkpoint()
+    run.cancel_requested = True
+    with pytest.raises(JobCancelled):
+        run.checkpoint()
+
+
+@pytest.mark.parametrize("total", [float("nan"), -1, "10", True])
+@pytest.mark.usefixtures("in_production")
+def test_a_total_that_cannot_be_shown_is_unknown(run, total, caplog):
+    assert list(run.track("abc", total=total)) == ["a", "b", "c"]
+    assert report(run).total is None
+    assert len(caplog.records) == 1
+
+
+# Updates
+
+
+def test_within_a_step_current_does_not_move_back(run):
+    for current in (3, 1, 2):
+        run.update(current=current)
+    assert report(run).current == 3
+
+
+def test_a_total_begins_a_step_in_which_current_starts_again(run):
+    run.update(current=5, total=10, percentage=40)
+    run.update(total=3)
+    said = report(run)
+    assert (said.step, said.current, said.total, said.percentage) == (2, 0, 3, None)
+
+
+def test_everything_can_be_said_at_once(run):
+    run.update(current=1, total=10, advance=2, percentage=33.3, message="Go")
+    said = report(run)
+    assert (said.step, said.current, said.total, said.percentage, said.message) == (1, 3, 10, 33.3, "Go")
+
+
+@given(st.lists(st.tuples(st.sampled_from(["current", "advance"]), st.integers(0, 50))))
+def test_whatever_is_said_in_a_step_current_never_falls(changes):
+    run, before = Run(job_id="j", job_class="c", run_id="r"), 0
+    for name, value in changes:
+        run.update(**{name: value})
+        assert run._current >= before
+        before = run._current
+
+
+@pytest.mark.parametrize("name", ["current", "total", "advance", "percentage"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1, "7", True, 10**400])
+def test_a_number_that_cannot_be_shown_is_refused_and_changes_nothing(run, name, value):
+    run.update(current=4, total=10)
+    before = report(run)
+    with pytest.raises(InvalidValue, match=name):
+        run.update(**{name: value})
+    assert report(run) == before
+
+
+@pytest.mark.usefixtures("in_production")
+def test_in_production_the_rest_of_an_update_is_kept(run):
+    run.update(current=float("nan"), total=10, advance=-5, percentage=float("nan"), message="Go")
+    said = report(run)
+    assert (said.current, said.total, said.percentage, said.message) == (0, 10, None, "Go")
+
+
+def test_advance_is_exact_from_several_threads_beside_a_loop(run):
+    def advance():
+        for _ in range(5_000):
+            run.update(advance=1)
+
+    threads = [threading.Thread(target=advance) for _ in range(8)]
+    loop = run.track(range(5_000))
+    next(loop)
+    for thread in threads:
+        thread.start()
+    list(loop)
+    for thread in threads:
+        thread.join()
+    assert report(run).current == 45_000
+
+
+def test_a_million_updates_tell_the_writer_once_until_it_comes(run, told):
+    for current in range(10_000):
+        run.update(current=current)
+    assert told == [run]
+    assert report(run).current == 9_999
+    run.update(current=10_000)
+    assert told == [run, run]
+
+
+def test_an_item_of_a_loop_costs_next_to_nothing_and_an_update_little(run):
+    items = range(20_000)
+
+    def per_item(function):
+        return min(timeit.repeat(function, number=1, repeat=5)) / len(items) * 1e9
+
+    bare = per_item(lambda: [None for _ in items])
+    assert per_item(lambda: [None for _ in run.track(items)]) - bare < 1_000
+    assert per_item(lambda: [run.update(current=i) for i in items]) - bare < 3_000
+
+
+# Meta, data, result
+
+
+def test_meta_is_gathered_field_by_field(run):
+    run.set_meta({"a": 1, "b": 2})
+    run.set_meta({"b": 3})
+    assert report(run).meta == {"a": 1, "b": 3}
+
+
+def test_reserved_meta_is_refused_where_it_is_set(run, told):
+    with pytest.raises(ReservedMetaKey):
+        run.set_meta({"state": "x"})
+    assert not told
+
+
+def test_data_is_read_back_as_json_gives_it(run):
+    run.started(Job(job_id="j", run_id="r", state=State.RUNNING, data={"given": 1}))
+    run.set_data("pair", (1, 2))
+    assert run.data == {"given": 1, "pair": [1, 2]}
+    assert report(run).data == {"pair": [1, 2]}
+
+
+def test_data_that_cannot_be_kept_is_an_error_where_it_is_set(run):
+    with pytest.raises(InvalidValue):
+        run.set_data("x", object())
+
+
+def test_a_result_is_published_as_json(run):
+    run.set_result({"url": "/x"})
+    assert report(run).result == {"url": "/x"}
+
+
+@pytest.mark.usefixtures("in_production")
+def test_in_production_a_result_that_cannot_be_published_is_not(run, caplog):
+    run.set_result("first")
+    run.set_result(object())
+    run.set_result("x" * 40_000)
+    assert report(run).result == "first"
+    assert len(caplog.records) == 2
+
+
+def test_what_would_exceed_the_limit_is_refused_at_the_call_that_sets_it(run):
+    run.set_meta({"a": "x" * 20_000})
+    with pytest.raises(DocumentTooLarge, match="'b', 'c'"):
+        run.set_meta({"b": "x" * 5_000, "c": 1})
+    with pytest.raises(DocumentTooLarge, match="result"):
+        run.set_result("x" * 5_000)
+    with pytest.raises(DocumentTooLarge, match="message"):
+        run.update(message="x" * 5_000)
+    with pytest.raises(DocumentTooLarge, match="strategy"):
+        run.set_strategy_meta({"s": "x" * 5_000})
+    said, strategy_meta = run.take()
+    assert (said.meta, said.result, said.message, strategy_meta) == ({"a": "x" * 20_000}, None, "", None)
+
+
+def test_the_lock_is_free_after_a_refusal(run):
+    with pytest.raises(DocumentTooLarge):
+        run.set_meta({"a": "x" * 40_000})
+    run.set_meta({"a": 1})
+    assert report(run).meta == {"a": 1}
+
+
+def test_the_same_strategy_meta_again_is_no_news(run, told):
+    run.set_strategy_meta({"p": 1})
+    run.take()
+    run.set_strategy_meta({"p": 1})
+    assert not run.is_dirty
+    run.set_strategy_meta({})
+    assert run.take()[1] == {}
+    assert len(told) == 2
+
+
+# Reports
+
+
+def test_a_report_carries_everything_said_so_far(run):
+    run.update(current=1, total=2, message="Go")
+    run.set_meta({"a": 1})
+    run.set_data("d", 1)
+    run.set_result(5)
+    run.take()
+    assert not run.is_dirty
+    assert run.take()[0] == run.take()[0]
+    assert report(run).meta == {"a": 1}
+
+
+def test_a_report_does_not_change_afterwards(run):
+    run.set_meta({"a": 1})
+    said = report(run)
+    run.set_meta({"a": 2})
+    assert said.meta == {"a": 1}
+
+
+def test_a_run_is_dirty_while_its_loop_counts(run):
+    loop = run.track(range(3))
+    next(loop)
+    run.take()
+    assert not run.is_dirty
+    next(loop)
+    assert run.is_dirty
+
+
+def test_a_report_that_was_not_written_is_still_to_be_told(run):
+    run.update(current=1)
+    run.take()
+    run.untake()
+    assert run.is_dirty
+
+
+# The start
+
+
+def test_a_run_knows_what_the_store_says_of_it(run):
+    job = Job(job_id="j", run_id="r", state=State.RUNNING, attempt=3, params={"p": 1}, cancel_requested=True)
+    run.started(job)
+    assert (run.refused, run.attempt, run.params, run.cancel_requested) == (False, 3, {"p": 1}, True)
+
+
+def test_a_run_the_store_said_nothing_of_goes_on_with_what_its_sender_told():
+    run = Run(job_id="j", job_class="c", run_id="r", origin=Origin(params={"p": 1}, data={"d": 2}))
+    run.started(None)
+    assert (run.refused, run.attempt, run.params, run.data) == (False, 1, {"p": 1}, {"d": 2})
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        Job(job_id="j", state=State.CANCELLED),
+        Job(job_id="j", state=State.RUNNING, run_id="newer"),
+        Job(job_id="j", state=State.FINISHED, run_id="r"),
+    ],
+)
+def test_a_run_of_a_job_that_is_over_or_of_another_run_is_refused(run, job):
+    run.started(job)
+    assert run.refused
+
+
+def test_in_a_forked_child_only_what_is_said_there_is_told(run, told):
+    run.update(current=1)
+    assert run._lock.acquire(timeout=1)
+    run.forked()
+    assert not run.is_dirty
+    run.update(advance=1)
+    assert told == [run, run]
+    assert report(run).current == 2

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import datetime as dt
+import json
+import uuid
+from dataclasses import replace
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+from django.test import override_settings
+from django.utils.translation import gettext_lazy
+from hypothesis import given
+from hypothesis import strategies as st
+
+from immortus_channels import values
+from immortus_channels.exceptions import DocumentTooLarge, InvalidValue, ReservedMetaKey
+from immortus_channels.jobs import DOCUMENT_KEYS, MAX_DOCUMENT_BYTES, PROGRESS_KEYS, Job
+from immortus_channels.values import (
+    LARGEST,
+    MAX_SENTENCE,
+    clean,
+    clean_meta,
+    clean_number,
+    clean_text,
+    fits,
+    refuse_too_large,
+    within_limit,
+)
+
+
+@pytest.fixture
+def in_production(monkeypatch):
+    monkeypatch.setattr(values, "is_strict", lambda: False)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ({"a": [1, 2.5, None, True, "ä"]}, {"a": [1, 2.5, None, True, "ä"]}),
+        (dt.date(2026, 1, 2), "2026-01-02"),
+        (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+        (Decimal("1.50"), "1.50"),
+        (gettext_lazy("Jobs"), "Jobs"),
+        ((1, 2), [1, 2]),
+        ({1: "one"}, {"1": "one"}),
+        ("emoji \U0001f600 stays", "emoji \U0001f600 stays"),
+    ],
+)
+def test_values_are_written_as_django_writes_json(value, shown, caplog):
+    assert clean(value) == shown
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (float("nan"), None),
+        ([float("inf"), float("-inf"), 1.0], [None, None, 1.0]),
+        ("a\0b", "a\ufffdb"),
+        ({"k\0": {"x": "\ud800"}}, {"k\ufffd": {"x": "\ufffd"}}),
+    ],
+)
+def test_what_json_and_postgresql_refuse_is_replaced_with_one_log_line(value, shown, caplog):
+    assert clean(value, "j") == shown
+    assert [record.job_id for record in caplog.records] == ["j"]
+
+
+def test_texts_that_only_look_suspicious_stay_and_are_not_logged(caplog):
+    assert clean(["NaN", "Infinity", "\\u0000", "\\ud800"]) == ["NaN", "Infinity", "\\u0000", "\\ud800"]
+    assert not caplog.records
+
+
+def deep():
+    value: list = []
+    for _ in range(100_000):
+        value = [value]
+    return value
+
+
+def circular():
+    value: list = []
+    value.append(value)
+    return value
+
+
+@pytest.mark.parametrize("make", [object, set, circular, deep, lambda: 10**5000, lambda: {(1, 2): 3}])
+def test_what_cannot_be_json_is_an_invalid_value(make):
+    with pytest.raises(InvalidValue, match="cannot be written as JSON"):
+        clean(make())
+
+
+@given(st.text(st.characters(codec=None)))
+def test_any_text_becomes_one_that_stores_and_sockets_take(text):
+    cleaned = clean_text(text)
+    cleaned.encode()
+    assert "\0" not in cleaned
+    assert len(cleaned) >= len(text) - sum(0xD800 <= ord(c) < 0xDC00 for c in text)
+    if "\0" not in text and not any(0xD800 <= ord(c) < 0xE000 for c in text):
+        assert cleaned == text
+
+
+json_like = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None)),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(codec=None)), inner),
+    max_leaves=8,
+)
+
+
+@given(json_like)
+def test_anything_clean_is_strict_json(value):
+    text = json.dumps(clean(value), allow_nan=False, ensure_ascii=False)
+    text.encode()
+    assert "\\u0000" not in text.replace("\\\\", "")
+
+
+@pytest.mark.parametrize("key", sorted(DOCUMENT_KEYS - PROGRESS_KEYS))
+def test_meta_may_not_name_the_documents_own_keys(key):
+    with pytest.raises(ReservedMetaKey, match=key):
+        clean_meta({key: 1})
+
+
+def test_meta_may_name_progress_and_status():
+    meta = {"current": 1, "total": 2, "percentage": 50, "message": "x", "status": "ok"}
+    assert clean_meta(meta) == meta
+
+
+@pytest.mark.usefixtures("in_production")
+def test_in_production_only_what_is_unfit_is_left_out_and_logged(caplog):
+    assert clean_meta({"state": 1, "good": 2, "bad": object()}, "j") == {"good": 2}
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
+    assert {record.job_id for record in caplog.records} == {"j"}
+
+
+def test_in_debug_mistakes_are_raised(monkeypatch):
+    monkeypatch.setattr("immortus_channels.conf.mail", object())
+    with override_settings(DEBUG=True), pytest.raises(ReservedMetaKey):
+        clean_meta({"state": 1})
+
+
+def test_meta_names_are_made_fit_like_values():
+    assert clean_meta({"a\0": 1, "\ud800": 2, 3: 4}) == {"a\ufffd": 1, "\ufffd": 2, "3": 4}
+
+
+@pytest.mark.parametrize("number", [0, 1, LARGEST, 0.5, Decimal("2.5"), Fraction(1, 2)])
+def test_finite_numbers_can_be_shown(number):
+    cleaned = clean_number("current", number)
+    assert cleaned == number
+    assert type(cleaned) in (int, float)
+
+
+@pytest.mark.parametrize(
+    "number", [float("nan"), float("inf"), -1, -0.1, True, "5", None, object(), 10**400, 2**53, 1j, Decimal("sNaN")]
+)
+def test_numbers_that_cannot_be_shown_are_refused(number):
+    with pytest.raises(InvalidValue, match="finite number"):
+        clean_number("current", number)
+
+
+@pytest.mark.usefixtures("in_production")
+def test_in_production_a_bad_number_is_no_number(caplog):
+    assert clean_number("current", float("nan"), "j") is None
+    assert len(caplog.records) == 1
+
+
+def test_values_that_leave_room_for_the_rest_fit():
+    assert fits({"a": "x" * 24_000}, None)
+    assert not fits({"a": "x" * 12_000}, {"b": "y" * 13_000})
+    assert not fits("ä" * 13_000)
+
+
+def test_whatever_fits_makes_a_document_within_the_limit():
+    longest = Job(
+        job_id="\x01" * 255,
+        job_class="x" * 255,
+        version=2**53 - 1,
+        meta={"a": "x" * (24 * 1024 - 10)},
+        message="\U0001f600" * MAX_SENTENCE,
+        enqueued_at=1,
+        started_at=1,
+        finished_at=1,
+    )
+    assert fits(longest.meta)
+    assert len(longest.text.encode()) <= MAX_DOCUMENT_BYTES
+
+
+def test_what_is_too_large_says_what_to_do():
+    with pytest.raises(DocumentTooLarge, match="The result .* 32768 bytes; publish a link"):
+        refuse_too_large("The result", "j")
+
+
+def test_parts_that_fit_alone_but_not_together_are_left_out_at_last(caplog):
+    before = Job(job_id="j", version=1, meta={"a": "x" * 20_000})
+    after = replace(before, version=2, current=5, strategy_meta={"b": "y" * 20_000})
+    kept = within_limit(before, after)
+    assert (kept.version, kept.current, kept.meta, kept.strategy_meta) == (2, 5, before.meta, {})
+    assert len(caplog.records) == 1
+    assert within_limit(None, after).meta == {}
+    assert within_limit(None, before) is before

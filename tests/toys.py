@@ -1,0 +1,82 @@
+"""Small stand-ins at the ports: a store that fails on demand, and a queue that only knows its tasks."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+from immortus_channels.exceptions import StoreUnavailable
+from immortus_channels.marking import Tracking
+from immortus_channels.queues.base import Queue
+from immortus_channels.stores.memory import MemoryStore
+
+
+class FlakyStore(MemoryStore):
+    """Jobs in memory; the next `failures` calls fail, and calls wait while `held`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failures = 0
+        self.calls: list[str] = []
+        self.open = threading.Event()
+        self.open.set()
+
+    def _try(self, call: str) -> None:
+        self.calls.append(call)
+        self.open.wait(10)
+        if self.failures > 0:
+            self.failures -= 1
+            msg = "down"
+            raise StoreUnavailable(msg)
+
+    def get_many(self, job_ids: Any) -> Any:
+        self._try("get_many")
+        return super().get_many(job_ids)
+
+    def update(self, job_id: str, change: Any) -> Any:
+        self._try("update")
+        return super().update(job_id, change)
+
+    def renew(self, holders: Any, seconds: float) -> None:
+        self._try("renew")
+        super().renew(holders, seconds)
+
+
+class ToyQueue(Queue):
+    """Knows tasks by name; what was cancelled is written down."""
+
+    name = "toy"
+
+    def __init__(self, name: str = "toy", **tasks: Tracking) -> None:
+        self.name = name
+        self.tasks = tasks
+        self.cancelled: list[tuple[str, bool]] = []
+
+    def connect(self, tracker: Any) -> None:
+        """Has nothing to connect."""
+
+    def tracking(self, job_class: str) -> Tracking | None:
+        return self.tasks.get(job_class)
+
+    def tracked_names(self) -> set[str]:
+        return set(self.tasks)
+
+    def name_of(self, task: object) -> str | None:
+        return task if isinstance(task, str) and task in self.tasks else getattr(task, "toy_name", None)
+
+    def job_of(self, result: object) -> tuple[str, str] | None:
+        return None
+
+    def cancel(self, job: Any, *, terminate: bool) -> None:
+        self.cancelled.append((job.job_id, terminate))
+
+
+def eventually(holds: Any, seconds: float = 5.0) -> bool:
+    """Whether `holds()` becomes true in time."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True
