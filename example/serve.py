@@ -4,7 +4,8 @@
 opened, starts the worker again whenever it dies (one of the page's buttons kills it), and ends both when it is
 asked to end, however it is asked.
 
-Environment: PORT (8000), HOST (127.0.0.1), REDIS_URL (none), DEMO_VAR (example/var), DEMO_PACE (6 seconds).
+Environment: PORT (8000), HOST (127.0.0.1), REDIS_URL (none), DEMO_VAR (example/var), DEMO_PACE (6 seconds) and
+DEMO_WORKERS (2 processes).
 """
 
 from __future__ import annotations
@@ -31,7 +32,14 @@ ENVIRONMENT = {**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings", "DEMO_
 MANAGE = (sys.executable, "manage.py")
 WORKER = (
     *(sys.executable, "-m", "celery", "--quiet", "--app", "config", "worker"),
-    *("--concurrency", "2", "--loglevel", "WARNING", "--without-gossip", "--without-mingle"),
+    *(
+        "--concurrency",
+        os.environ.get("DEMO_WORKERS", "2"),
+        "--loglevel",
+        "WARNING",
+        "--without-gossip",
+        "--without-mingle",
+    ),
 )
 WEB = (
     *(sys.executable, "-m", "daphne", "--bind", HOST, "--port", str(PORT), "--verbosity", "0"),

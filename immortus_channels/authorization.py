@@ -1,4 +1,4 @@
-"""Asks again and again whether those who watch still may: logins end and rights are taken back while sockets stay open."""
+"""Asks again and again whether those who watch still may: logins end and rights go while sockets stay open."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from immortus_channels.conf import settings
 from immortus_channels.ids import is_job_id
 from immortus_channels.jobs import Job, State
 from immortus_channels.trouble import Breaker, Trouble
+
+logger = logging.getLogger("immortus_channels")
 
 MESSAGE_TYPE = "immortus.job"
 MAX_TEXT = 64 * 1024
@@ -159,21 +162,26 @@ class Broadcaster:
 
     def send(self, job: Job) -> None:
         """Push the job to all who watch it; takes at most `TIMEOUT` seconds."""
-        push = Push.of(job)
-        for receiver in _receivers:
-            receiver.receive(push)
-        now = time.monotonic()
-        if not self._breaker.allows(now):
-            return
         try:
+            push = Push.of(job)
+            for receiver in _receivers:
+                receiver.receive(push)
+        except Exception:
+            logger.exception("%r could not be pushed", job.job_id, extra={"job_id": job.job_id})
+            return
+        if self._breaker.allows(time.monotonic()):
             self._send(push)
+
+    def _send(self, push: Push) -> None:
+        try:
+            self._send_through_layer(push)
         except Exception as error:  # noqa: BLE001 - a layer may raise anything, and a push is only a hint
             self._trouble.begin(error)
             self._breaker.failed(time.monotonic(), slowly=isinstance(error, TimeoutError))
         else:
             self._breaker.succeeded()
 
-    def _send(self, push: Push) -> None:
+    def _send_through_layer(self, push: Push) -> None:
         layer = shared_layer()
         if layer is None or _is_in_event_loop():
             return

@@ -86,6 +86,8 @@ class Hub:
             logger.exception("The state of %r cannot be told", job_id, extra={"job_id": job_id})
             self._dismiss(watcher, watched, frames.strategy_error(job_id, authenticated=watcher.user.is_authenticated))
             return
+        if watcher not in watched.sent:
+            return
         if job is None:
             self.refuse(watcher, watched)
             return
@@ -178,8 +180,12 @@ class Hub:
 
     def receive(self, push: Push) -> None:
         """Take a push from any thread of this process."""
-        if push.job_id in self.jobs and not self._loop.is_closed():
+        if push.job_id not in self.jobs:
+            return
+        try:
             self._loop.call_soon_threadsafe(self.take, push)
+        except RuntimeError:  # the loop was closed without stopping us
+            broadcast.leave(self)
 
     def take(self, push: Push) -> None:
         """Hand a document to all who watch the job, if it is the newest."""

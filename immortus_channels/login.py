@@ -41,7 +41,7 @@ class Login:
         """What Django makes of the session as it is stored now, on a copy: from here it must not be changed."""
         assert self._session is not None  # noqa: S101 - asked just before
         stored = self._session.__class__(self._session.session_key).load()
-        return auth.get_user(SimpleNamespace(session=_Copy(stored)))  # type: ignore[arg-type] # it asks for the session alone
+        return auth.get_user(SimpleNamespace(session=_Copy(stored)))  # type: ignore[arg-type] # it wants nothing else
 
     def _from_database(self) -> User | None:
         # Not `type()`: Channels hands out a lazy object.
@@ -53,7 +53,7 @@ class Login:
 @lru_cache(maxsize=1)
 def _warn() -> None:
     logger.warning(
-        "Sockets come without a user, so everybody is anonymous. Serve immortus_channels.routing.websocket_application, "
+        "Sockets come without a user, so everybody is anonymous: serve immortus_channels.routing.websocket_application "
         "or wrap your URLRouter in channels.auth.AuthMiddlewareStack."
     )
 

@@ -9,6 +9,8 @@ from typing import Any
 from immortus_channels.broadcast import Push, group_name, shared_layer
 from immortus_channels.trouble import Trouble
 
+_CURE = "Until it works, jobs are re-checked often."
+
 
 class Membership:
     """Keeps one layer channel in the groups of all wanted jobs, and hands on what arrives there.
@@ -29,7 +31,8 @@ class Membership:
         self._joined: dict[str, float] = {}
         self._changed = asyncio.Event()
         self._healthy = False
-        self._trouble = Trouble("Listening to the channel layer", "Until it works, jobs are re-checked often.")
+        self._deaf = Trouble("Listening to the channel layer", _CURE)
+        self._outside = Trouble("Joining groups of the channel layer", _CURE)
 
     def changed(self) -> None:
         """What is wanted has changed."""
@@ -48,7 +51,7 @@ class Membership:
             try:
                 await self._listen()
             except Exception as error:  # noqa: BLE001 - a layer may raise anything, and listening goes on
-                self._trouble.begin(error)
+                self._deaf.begin(error)
             finally:
                 self._joined.clear()
             delay = first if self._healthy else min(delay * 2, last)
@@ -65,6 +68,7 @@ class Membership:
             while True:
                 message = await layer.receive(channel)
                 self._healthy = True
+                self._deaf.end()
                 push = Push.from_message(message)
                 if push is not None:
                     self._arrived(push)
@@ -79,10 +83,10 @@ class Membership:
             try:
                 await self._reconcile(layer, channel)
             except Exception as error:  # noqa: BLE001
-                self._trouble.begin(error)
+                self._outside.begin(error)
                 await asyncio.sleep(self.TIMEOUT)
                 continue
-            self._trouble.end()
+            self._outside.end()
             try:
                 async with asyncio.timeout(self.REJOIN / 10):
                     await self._changed.wait()
@@ -110,4 +114,4 @@ class Membership:
                 for job_id in tuple(self._joined):
                     await layer.group_discard(group_name(job_id), channel)
         except Exception as error:  # noqa: BLE001
-            self._trouble.begin(error)
+            self._outside.begin(error)

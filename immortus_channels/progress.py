@@ -10,7 +10,7 @@ from threading import Lock
 from typing import TypeVar
 
 from immortus_channels.events import Origin, Report
-from immortus_channels.exceptions import InvalidValue, JobCancelled
+from immortus_channels.exceptions import JobCancelled
 from immortus_channels.jobs import JSON, Job, Number
 from immortus_channels.values import (
     LARGEST,
@@ -18,9 +18,9 @@ from immortus_channels.values import (
     clean,
     clean_meta,
     clean_number,
+    clean_result,
     clean_text,
     fits,
-    refuse,
     refuse_too_large,
 )
 
@@ -220,10 +220,8 @@ class Run:
 
     def set_result(self, value: object) -> None:
         """Publish a small JSON value as the job's result; what cannot be published is refused."""
-        try:
-            result = clean(value, self.job_id)
-        except InvalidValue as error:
-            refuse(InvalidValue(f"The result is not published. {error}"), self.job_id)
+        result = clean_result(value, self.job_id)
+        if result is None and value is not None:
             return
         if not fits(self._meta, self._strategy_meta, result, self._message):
             refuse_too_large("The result", self.job_id)

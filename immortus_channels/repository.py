@@ -14,7 +14,7 @@ from immortus_channels.exceptions import JobNotFound
 from immortus_channels.jobs import JSON, Job, Number, State
 from immortus_channels.progress import Run, current_run
 from immortus_channels.stores import get_store
-from immortus_channels.values import clean, clean_meta, clean_number, clean_text, fits, refuse_too_large
+from immortus_channels.values import clean, clean_meta, clean_number, clean_result, clean_text, fits, refuse_too_large
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
@@ -58,13 +58,17 @@ class JobHandle:
         percentage: float | None = None,
         message: object | None = None,
     ) -> None:
-        """Set what is given. `total` begins a step; within one, `current` does not move back; `percentage` is 0 to 100."""
+        """Set what is given: `total` begins a step, within one `current` does not move back; `percentage` is 0 to 100."""
         if self._run is not None:
             self._run.update(current, total, advance, percentage, message)
             return
         given = {"current": current, "total": total, "advance": advance, "percentage": percentage}
         numbers = {name: clean_number(name, value, self.job_id) for name, value in given.items() if value is not None}
-        self._publish(Updated, **numbers, message=None if message is None else clean_text(message))
+        text = None if message is None else clean_text(message)
+        if text is not None and not self._has_room(message=text):
+            refuse_too_large("The message", self.job_id)
+            text = None
+        self._publish(Updated, **numbers, message=text)
 
     def set_meta(self, **fields: object) -> None:
         """Add fields to the top level of the job document.
@@ -75,7 +79,7 @@ class JobHandle:
         if self._run is not None:
             self._run.set_meta(fields)
         else:
-            self._publish_bounded(f"Meta {', '.join(map(repr, fields))}", meta=clean_meta(fields, self.job_id))
+            self._set_meta(clean_meta(fields, self.job_id))
 
     def set_progress_metric(self, name: str, value: object) -> None:
         """Set one field at the top level of the job document; `set_meta` by another name."""
@@ -86,7 +90,7 @@ class JobHandle:
         if self._run is not None:
             self._run.set_result(value)
         else:
-            self._publish_bounded("The result", result=clean(value, self.job_id))
+            self._set_result(clean_result(value, self.job_id))
 
     def checkpoint(self) -> None:
         """Raise JobCancelled once cancellation was asked for."""
@@ -166,7 +170,8 @@ class JobHandle:
 
     def cancel(self) -> None:
         """Ask for the job to stop. Raises StoreUnavailable."""
-        tracking.cancel(self.job_id)
+        if self.job_id:
+            tracking.cancel(self.job_id)
         self._record = None
 
     def refresh(self) -> None:
@@ -179,13 +184,22 @@ class JobHandle:
         job_class = self._record.job_class if self._record is not None else ""
         self._record = tracking.publish(kind(job_id=self.job_id, job_class=job_class, **fields)) or self._record
 
-    def _publish_bounded(self, what: str, *, meta: Mapping[str, JSON] | None = None, result: JSON = None) -> None:
-        """Publish what fits beside what the job is known to say already."""
-        known = self._record or Job(job_id=self.job_id)
-        if fits({**known.meta, **(meta or {})}, known.strategy_meta, result or known.result, known.message):
-            self._publish(Updated, meta=meta or {}, result=result)
+    def _set_meta(self, meta: Mapping[str, JSON]) -> None:
+        if self._has_room(meta=meta):
+            self._publish(Updated, meta=meta)
         else:
-            refuse_too_large(what, self.job_id)
+            refuse_too_large(f"Meta {', '.join(map(repr, meta))}", self.job_id)
+
+    def _set_result(self, result: JSON) -> None:
+        if self._has_room(result=result):
+            self._publish(Updated, result=result)
+        else:
+            refuse_too_large("The result", self.job_id)
+
+    def _has_room(self, *, meta: Mapping[str, JSON] | None = None, result: JSON = None, message: str = "") -> bool:
+        """Whether this fits beside what the job is known to say already."""
+        known = self._record or Job(job_id=self.job_id)
+        return fits({**known.meta, **(meta or {})}, known.strategy_meta, result or known.result, message or known.message)
 
     def _data(self) -> Mapping[str, JSON]:
         if self._run is not None:

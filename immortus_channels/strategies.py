@@ -88,7 +88,8 @@ class TrackingStrategy:
 
 
 HOOKS = ("job_enqueued", "job_started", "job_finished", "job_failed", "job_retrying", "job_cancelled", "job_lost")
-_ASKED = ("meta", "completed", "status")
+_QUIET = ("meta", "completed", "status", "publish_meta", "job", "allows", "allows_cancel")
+"""Methods that change nothing, or publish by themselves."""
 
 
 def defines(strategy: object, *names: str) -> bool:
@@ -197,7 +198,7 @@ class Calling:
         if name.startswith("__") or "_strategy" not in vars(self):  # asked by `copy` before there is anything
             raise AttributeError(name)
         attribute = getattr(self._strategy, name)
-        if not callable(attribute) or name in _ASKED or name == "publish_meta":
+        if not callable(attribute) or name in _QUIET:
             return attribute
 
         def call(*args: Any, **kwargs: Any) -> Any:

@@ -120,6 +120,15 @@ def clean_meta(meta: Mapping[str, object], job_id: str = "") -> dict[str, JSON]:
     return fit
 
 
+def clean_result(value: object, job_id: str = "") -> JSON:
+    """A result as strict JSON; None, and refused, for what JSON cannot hold."""
+    try:
+        return clean(value, job_id)
+    except InvalidValue as error:
+        refuse(InvalidValue(f"The result is not published. {error}"), job_id)
+    return None
+
+
 def fits(*parts: object) -> bool:
     """Whether these values together leave room in a document of 32 KiB."""
     return sum(len(dump(part).encode()) for part in parts) <= _ROOM

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Watcher(Protocol):
-    """A socket as the hub sees it. All but `still_logged_in` is called on the event loop and must not block or raise."""
+    """A socket as the hub sees it. All but `still_logged_in` is called on the event loop: never block, never raise."""
 
     @property
     def user(self) -> AbstractBaseUser | AnonymousUser:

@@ -76,7 +76,7 @@ def test_a_dotted_path_is_asked(settings):
 
 def test_a_setting_that_names_nothing_is_said_and_lets_nobody_in(settings, caplog):
     settings.IMMORTUS_ACCESS = "tests.test_access.missing"
-    with pytest.raises(ConfigurationError, match="'tests.test_access.missing', which cannot be imported"):
+    with pytest.raises(ConfigurationError, match=r"'tests\.test_access\.missing', which cannot be imported"):
         access.by_setting(bob, ALICES)
     assert not access.may_see(bob, ANYBODYS)
     assert "tests.test_access.missing" in caplog.text
@@ -92,7 +92,7 @@ class Strict(TrackingStrategy):
 
 class Broken(TrackingStrategy):
     def allows(self, user, job):
-        raise RuntimeError("no connection")
+        raise ConnectionError
 
     allows_cancel = allows
 
@@ -110,7 +110,7 @@ def test_a_strategy_that_raises_means_no_and_a_log_line(monkeypatch, caplog):
     assert access.may_see(alice, ALICES) is False
     assert access.may_cancel(alice, ALICES) is False
     assert len(caplog.records) == 2
-    assert "no connection" in caplog.text
+    assert "ConnectionError" in caplog.text
 
 
 def test_by_default_whoever_may_see_a_job_may_cancel_it():

@@ -41,9 +41,9 @@ class Layer:
 
 @pytest.fixture
 def fake(monkeypatch):
-    layer = Layer()
-    monkeypatch.setattr(broadcast, "shared_layer", lambda: layer)
-    return layer
+    fake = Layer()
+    monkeypatch.setattr(broadcast, "shared_layer", lambda: fake)
+    return fake
 
 
 @pytest.fixture
@@ -153,6 +153,11 @@ def test_local_receivers_are_told_without_any_layer(broadcaster):
     broadcast.leave(one)
     assert [push.version for push in one.pushes] == [7, 8]
     assert [push.version for push in other.pushes] == [7]
+
+
+def test_what_cannot_be_pushed_is_logged_and_never_raises(broadcaster, caplog):
+    broadcaster.send(replace(JOB, meta={"x": float("nan")}))
+    assert "could not be pushed" in caplog.text
 
 
 def test_one_loop_serves_every_send_until_it_is_closed(fake, broadcaster):

@@ -205,7 +205,7 @@ async def test_a_watch_waits_for_a_store_that_is_silent(hub, monkeypatch):
     def badly(ids):
         tries.append(ids)
         if len(tries) < 3:
-            raise StoreUnavailable("down")
+            raise StoreUnavailable
         return real(ids)
 
     monkeypatch.setattr(tracking, "read", badly)
@@ -221,7 +221,7 @@ async def test_a_state_that_cannot_be_told_ends_one_watch_and_no_other(hub, monk
 
     def sometimes(ids):
         if bad.job_id in ids:
-            raise KeyError("a broken record")
+            raise KeyError(ids)
         return real(ids)
 
     monkeypatch.setattr(tracking, "read", sometimes)
@@ -506,7 +506,7 @@ async def test_a_recheck_that_fails_is_tried_again(hub, monkeypatch, caplog):
     def badly(watched):
         tries.append(watched)
         if len(tries) < 3:
-            raise StoreUnavailable("down")
+            raise StoreUnavailable
         return real(watched)
 
     monkeypatch.setattr(tracking, "recheck", badly)

@@ -9,6 +9,7 @@ import sys
 import pytest
 from channels.routing import URLRouter
 from channels.testing import WebsocketCommunicator
+from django.db import connections
 from django.urls import path, re_path
 
 from immortus_channels.hub import get_hub
@@ -36,7 +37,7 @@ async def greeting(application, path_, **scope):
 
 
 def test_it_imports_before_django_is_set_up():
-    code = "import immortus_channels.routing as r, django.apps as d; assert not d.apps.ready; print(r.websocket_application)"
+    code = "import immortus_channels.routing as r, django.apps as d; assert not d.apps.ready; r.websocket_application"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False, env={}
     )
@@ -100,8 +101,6 @@ async def client_logout(client):
 
 
 def _in_thread(call, *args):
-    from django.db import connections
-
     try:
         call(*args)
     finally:

@@ -92,7 +92,7 @@ def test_a_group_is_no_one_job():
 
 
 def test_a_task_that_is_not_tracked_is_said_with_the_cure():
-    with pytest.raises(ConfigurationError, match="'shop.secret' is not tracked.*@tracked"):
+    with pytest.raises(ConfigurationError, match=r"'shop\.secret' is not tracked.*@tracked"):
         render_immortus(request, untracked.AsyncResult("sent-2"))
 
 

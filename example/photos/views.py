@@ -11,7 +11,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_GET, require_POST
 
-from immortus_channels import get_job, render_immortus
+from immortus_channels import get_job, job_info, render_immortus
 from immortus_channels.exceptions import JobNotFound
 from photos import tasks
 from photos.forms import PhotoForm
@@ -105,4 +105,4 @@ def _card(request: HttpRequest, photo: Photo) -> dict[str, object] | None:
         job = get_job(photo.job_id, user=request.user)
     except JobNotFound:
         return None
-    return {"scene": photo.scene, "title": photo.title, "page_url": job.page_url, "job": job.document}
+    return {"title": photo.title, "info": job_info(request, job), "job": job.document}

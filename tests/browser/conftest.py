@@ -30,16 +30,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demo:
-    """A running `example/serve.py`: its process, its address, and the lines it has printed."""
+    """A running `example/serve.py`: its process, its address, and the lines that `reader` has read from it."""
 
     process: subprocess.Popen[str]
     url: str
     lines: list[str]
+    reader: threading.Thread
 
     def stop(self, by: signal.Signals = signal.SIGTERM) -> int:
         if self.process.poll() is None:
             self.process.send_signal(by)
-        return self.process.wait(timeout=30)
+        status = self.process.wait(timeout=30)
+        self.reader.join(timeout=5)
+        return status
 
 
 def start_demo(var: Path, **environment: str) -> Demo:
@@ -55,8 +58,9 @@ def start_demo(var: Path, **environment: str) -> Demo:
     )
     ready = threading.Event()
     lines: list[str] = []
-    threading.Thread(target=_read, args=(process, lines, ready), daemon=True).start()
-    demo = Demo(process=process, url=f"http://127.0.0.1:{port}/", lines=lines)
+    reader = threading.Thread(target=_read, args=(process, lines, ready), daemon=True)
+    reader.start()
+    demo = Demo(process=process, url=f"http://127.0.0.1:{port}/", lines=lines, reader=reader)
     if not ready.wait(READY_WITHIN) or process.poll() is not None:
         demo.stop()
         pytest.fail("the demo did not start:\n" + "".join(lines[-40:]))
@@ -65,10 +69,11 @@ def start_demo(var: Path, **environment: str) -> Demo:
 
 def _read(process: subprocess.Popen[str], lines: list[str], ready: threading.Event) -> None:
     assert process.stdout is not None
-    for line in process.stdout:
-        lines.append(line)
-        if line.startswith("Ready: "):
-            ready.set()
+    with process.stdout:
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith("Ready: "):
+                ready.set()
     ready.set()
 
 

@@ -188,7 +188,9 @@ def office(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) 
         office.change(*change)
     office.manage("check", "--fail-level", "WARNING")
     office.manage("migrate", "-v", "0")
-    office.manage("shell", "-c", "from django.contrib.auth.models import User; User.objects.create_user('ann', password='x')")
+    office.manage(
+        "shell", "-c", "from django.contrib.auth.models import User; User.objects.create_user('ann', password='x')"
+    )
     yield office
     office.stop()
 
@@ -220,7 +222,13 @@ def watch_a_job(office: Office, page: Page) -> list[str]:
 
 
 def test_ten_changed_lines_make_a_live_bar_that_polls(office: Office, page: Page) -> None:
-    assert sum(len(after.splitlines()) - (len((before or "").splitlines()) if before and after.startswith(before) else 0) for _, before, after in LINES) <= 10
+    assert (
+        sum(
+            len(after.splitlines()) - (len((before or "").splitlines()) if before and after.startswith(before) else 0)
+            for _, before, after in LINES
+        )
+        <= 10
+    )
     office.run(("gunicorn", "-b", office.url.removeprefix("http://"), "--threads", "4", "office.wsgi"), WORKER)
     try:
         assert len(watch_a_job(office, page)) >= 4

@@ -47,7 +47,8 @@ def watch_percentages(page):
     """Note every percentage that a card shows, from the next page load on."""
     page.add_init_script("""
         window.percentages = new Set();
-        new MutationObserver((changes) => changes.forEach(({ target }) => window.percentages.add(target.dataset.percentage)))
+        const note = ({ target }) => window.percentages.add(target.dataset.percentage);
+        new MutationObserver((changes) => changes.forEach(note))
             .observe(document, { subtree: true, attributeFilter: ["data-percentage"] });
     """)
 

@@ -11,6 +11,7 @@ from django.middleware.csrf import CsrfViewMiddleware
 from django.template import Context, RequestContext, Template
 from django.test import RequestFactory
 from django.urls import include, path, set_script_prefix
+from django.utils import translation
 
 from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.jobs import Job, State
@@ -157,8 +158,6 @@ def test_an_unknown_percentage_is_an_indeterminate_bar():
 
 
 def test_numbers_are_numbers_in_every_language(settings):
-    from django.utils import translation
-
     with translation.override("de"):
         assert 'value="33.3"' in element(Job(job_id="a", current=1, total=3))
 

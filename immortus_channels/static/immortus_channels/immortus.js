@@ -20,7 +20,9 @@
   /** @typedef {Immortus.JobInfo | string | null | undefined} JobInfo */
   /** @typedef {JobDocument | JobError | null} Answer  null: nothing new */
   /** @typedef {(value: any) => any} Handler */
-  /** @typedef {{ take(document: JobDocument): void, fail(error: JobError): void }} Listener  one verify, watch or element */
+  /**
+   * @typedef {{ take(document: JobDocument): void, fail(error: JobError): void }} Listener  one verify, watch or element
+   */
   /** @typedef {Listener & { jobClass?: string, transport: string, interval: number }} Subscriber */
 
   // ---- Settings
@@ -91,7 +93,7 @@
 
   /** Asks to cancel a job; resolves with its document, rejects when it is over. @type {Immortus.Client["cancel"]} */
   async function cancel(jobInfo) {
-    const { id } = identify(jobInfo);
+    const { id } = identify(typeof jobInfo === "object" ? { job_id: jobInfo?.job_id } : jobInfo);
     const path = isPathSafe(id) ? `cancel/${encodeURIComponent(id)}` : `cancel?${query([id])}`;
     const { response, body } = await post(settings.prefix + path).catch((cause) => {
       throw JobError.of(id, "unreachable", "The server could not be reached.", { cause });
@@ -174,14 +176,20 @@
   /** Full jitter: a server that comes back is not met by everybody at once. @param {number} attempt */
   const backoff = (attempt) => Math.min(20_000, 500 + Math.random() * Math.min(20_000, 500 * 2 ** attempt));
 
-  /** Calls back once `signal` aborts, or if it has; the result forgets it. @param {AbortSignal | undefined} signal @param {() => void} callback */
+  /**
+   * Calls back once `signal` aborts, or if it has; the result forgets it.
+   * @param {AbortSignal | undefined} signal @param {() => void} callback
+   */
   function onAbort(signal, callback) {
     if (signal?.aborted) callback();
     signal?.addEventListener("abort", callback, { once: true });
     return () => signal?.removeEventListener("abort", callback);
   }
 
-  /** Waits; shorter when `signal` aborts or `bell` rings "wake". @param {number} ms @param {AbortSignal} signal @param {EventTarget} [bell] */
+  /**
+   * Waits; shorter when `signal` aborts or `bell` rings "wake".
+   * @param {number} ms @param {AbortSignal} signal @param {EventTarget} [bell]
+   */
   async function sleep(ms, signal, bell) {
     if (ms <= 0) return; // a hidden page would wait a second for a timer of no time
     const over = new AbortController();
@@ -261,7 +269,10 @@
     return { id, url, jobClass: info?.job_class || undefined, key: url ? `url ${url}` : `id ${id}` };
   }
 
-  /** Whether servers and proxies leave it alone in a path: no slash, nothing to be read as "." or "..". @param {string} text */
+  /**
+   * Whether servers and proxies leave it alone in a path: no slash, nothing to be read as "." or "..".
+   * @param {string} text
+   */
   const isPathSafe = (text) => /^[\w.~:@-]+$/.test(text) && !text.startsWith(".") && !text.endsWith(".");
 
   /** What the page knows of one job, and who wants to know it. */
@@ -404,7 +415,10 @@
     return answer.body;
   }
 
-  /** A copy of the data as a request's body; a form's own CSRF field stays on our site. @param {Immortus.FormSource} data @param {boolean} ours */
+  /**
+   * A copy of the data as a request's body; a form's own CSRF field stays on our site.
+   * @param {Immortus.FormSource} data @param {boolean} ours
+   */
   function encode(data, ours) {
     if (!data) return undefined;
     const form = globalThis.HTMLFormElement && data instanceof HTMLFormElement ? new FormData(data) : data;
@@ -416,10 +430,14 @@
     return body;
   }
 
-  /** As Django reads them: a list (or FileList) is a name that repeats. @param {object} data @returns {Array<[string, unknown]>} */
+  /**
+   * As Django reads them: a list (or FileList) is a name that repeats.
+   * @param {object} data @returns {Array<[string, unknown]>}
+   */
   function fieldsOf(data) {
     const all = (/** @type {any} */ value) => (typeof value === "object" && value?.[Symbol.iterator] ? [...value] : [value]);
-    return Object.entries(data).flatMap(([name, value]) => all(value).map((one) => [name, one]));
+    const pair = (/** @type {string} */ name, /** @type {unknown} */ one) => /** @type {[string, unknown]} */ ([name, one]);
+    return Object.entries(data).flatMap(([name, value]) => all(value).map((one) => pair(name, one)));
   }
 
   /** @param {any} value */
@@ -449,7 +467,10 @@
     return Math.max(0, /^\d+$/.test(value) ? Number(value) * 1_000 : Date.parse(value) - Date.now()) || 0;
   }
 
-  /** A GET; throws TryLater when there is no answer to go by. @param {string} url @param {RequestInit} init @param {AbortSignal} signal */
+  /**
+   * A GET; throws TryLater when there is no answer to go by.
+   * @param {string} url @param {RequestInit} init @param {AbortSignal} signal
+   */
   async function get(url, init, signal) {
     const request = new AbortController();
     const timer = after(() => request.abort(), REQUEST_TIMEOUT);
@@ -471,7 +492,10 @@
   /** @param {string[]} ids */
   const query = (ids) => String(new URLSearchParams(ids.map((id) => ["job_id", id])));
 
-  /** What the server says of each job of a batch. @param {Job[]} batch @param {AbortSignal} signal @returns {Promise<Array<[Job, Answer]>>} */
+  /**
+   * What the server says of each job of a batch.
+   * @param {Job[]} batch @param {AbortSignal} signal @returns {Promise<Array<[Job, Answer]>>}
+   */
   async function ask(batch, signal) {
     const [{ id, url, jobClass, held }] = batch;
     const single = batch.length === 1 && !url && isPathSafe(id);
@@ -494,20 +518,36 @@
     return JobError.of(job.id, "bad_answer", `The answer of the verify is not ${wanted}.`);
   }
 
-  /** An answer that is not what was asked for. @param {string} id @param {Response} response @param {any} body @param {Record<number, string>} [codes] */
-  function refusal(id, response, body, codes = { 409: "wrong_job_class" }) {
+  /** For whoever shows a message without translating its code. @type {Record<string, string>} */
+  const SENTENCES = {
+    login_required: "Please log in to see this job.",
+    unknown_job: "There is no such job.",
+    wrong_job_class: "The job is of another class.",
+    not_cancellable: "The job cannot be cancelled.",
+  };
+
+  /**
+   * An answer that is not what was asked for, as an error; `codes` names what a status means to this request.
+   * @param {string} id @param {Response} response @param {any} body @param {Record<number, string>} [codes]
+   */
+  function refusal(id, response, body, codes = { 403: "login_required", 409: "wrong_job_class" }) {
     if (body?.error?.code) return new JobError({ job_id: id, ...body });
-    const { status } = response;
+    const { status, type, ok } = response;
     const html = typeof body === "string" && (isOfType(response, /html/) || /^\s*</.test(body));
-    const login = response.type === "opaqueredirect" || status === 401 || (html && (response.ok || (status === 403 && !codes[403])));
-    const code = login ? "login_required" : ({ 404: "unknown_job", ...codes }[status] ?? (response.ok ? "bad_answer" : `http_${status}`));
-    const error = JobError.of(id, code, `The server answered ${status}: ${code}.`);
+    const login = type === "opaqueredirect" || status === 401 || (html && ok);
+    /** @type {Record<number, string | false>} */
+    const meanings = { 404: "unknown_job", ...codes, 403: html && codes[403] };
+    const code = login ? "login_required" : meanings[status] || (ok ? "bad_answer" : `http_${status}`);
+    const error = JobError.of(id, code, SENTENCES[code] ?? `The server's answer (${status}) does not tell how the job is.`);
     return isDocument(body) ? Object.assign(new JobError(body), { error: error.error }) : error;
   }
 
   // ---- Transports: async generators of [job, answer] that end when `signal` aborts
 
-  /** Asks for the jobs that no socket serves; those that are due together share a request. @param {Page} page @param {AbortSignal} signal */
+  /**
+   * Asks for the jobs that no socket serves; those that are due together share a request.
+   * @param {Page} page @param {AbortSignal} signal
+   */
   async function* polling(page, signal) {
     const answers = /** @type {Mailbox<[Job, Answer]>} */ (new Mailbox());
     /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -540,7 +580,10 @@
     yield* answers;
   }
 
-  /** The time of the next request: when the first job is ready, or a little later if others can then share it. @param {Job[]} jobs */
+  /**
+   * The time of the next request: when the first job is ready, or a little later if others can then share it.
+   * @param {Job[]} jobs
+   */
   function nextRequest(jobs) {
     const times = jobs.map((job) => job.readyAt);
     const first = Math.min(...times);
@@ -702,9 +745,9 @@
     }
 
     #tick() {
-      const slept = Date.now() - this.#ticked > SLEPT && !globalThis.document?.hidden; // a hidden page may tick once a minute
+      const slept = Date.now() - this.#ticked > SLEPT && !globalThis.document?.hidden; // hidden, it may tick once a minute
       this.#ticked = Date.now();
-      if (slept) return this.#page.wake();
+      
       if (now() - this.#heard > this.#silence || now() > this.#proveBy) return this.#die();
       for (const job of this.#missing) if (this.#watched.has(job)) this.#watch(job);
       this.#missing.clear();
@@ -728,7 +771,10 @@
       return this.#strikes < STRIKES;
     }
 
-    /** The wait before the next one. @param {Disconnected} end @param {number | null} goodFor how long it was good, if ever */
+    /**
+     * The wait before the next one.
+     * @param {Disconnected} end @param {number | null} goodFor how long it was good, if ever
+     */
     fell({ after: planned }, goodFor) {
       if (goodFor === null) this.#strikes += 1;
       else if (goodFor >= SETTLED_AFTER) this.#strikes = this.#attempts = this.#probes = 0;
@@ -847,14 +893,15 @@
     }
 
     #update() {
+      if (this.#away) return;
       const { jobs } = this;
       const possible = !this.#refused && socketAddress() !== null;
       for (const { id, mayPoll, subscribers } of possible ? [] : jobs) {
         const error = JobError.of(id, "no_websocket", "There is no WebSocket, and the options allow no polling.");
         if (!mayPoll) for (const subscriber of subscribers) subscriber.fail(error);
       }
-      this.#polling.want(!this.#away && jobs.some((job) => job.mayPoll));
-      this.#pushing.want(!this.#away && possible && jobs.some((job) => job.mayPush));
+      this.#polling.want(jobs.some((job) => job.mayPoll));
+      this.#pushing.want(possible && jobs.some((job) => job.mayPush));
       this.bell.dispatchEvent(new Event("change"));
       this.announce();
     }
@@ -938,7 +985,10 @@
   /** Errors that nobody has to handle: asked for by a stop, or told to a handler already. */
   const quiet = new WeakSet();
 
-  /** `promise`, without an unhandledrejection event for quiet errors. @param {Promise<any>} promise @returns {Promise<any>} */
+  /**
+   * `promise`, without an unhandledrejection event for quiet errors.
+   * @param {Promise<any>} promise @returns {Promise<any>}
+   */
   function hushed(promise) {
     const result = new Promise((resolve, reject) => {
       promise.then(resolve, (error) => {
@@ -960,7 +1010,7 @@
    * awaits, who after a stop must be let go.
    * @param {Handler} handler
    */
-  const isAwait = (handler) => handler.name === "" && /\{ *\n? *\[native code\]\s*\}$/.test(Function.prototype.toString.call(handler));
+  const isAwait = (handler) => handler.name === "" && Function.prototype.toString.call(handler).includes("[native code]");
 
   /** One verify: its progress handlers, its end, its stop. */
   class Tracking {
@@ -995,7 +1045,10 @@
       if (latest) queueMicrotask(() => this.#latest === latest && this.#call(listener, latest));
     }
 
-    /** `handler`, which is not called after a stop: the promise rejects instead. @param {Handler | null | undefined} handler */
+    /**
+     * `handler`, which is not called after a stop: the promise rejects instead.
+     * @param {Handler | null | undefined} handler
+     */
     unlessStopped(handler) {
       return handler && ((/** @type {any} */ value) => {
         if (this.#stopped && !isAwait(handler)) throw this.#stopped;
@@ -1025,7 +1078,10 @@
       for (const listener of this.#listeners) this.#call(listener, document);
     }
 
-    /** A handler that throws keeps no other from being told. @param {{ progress: Handler }} listener @param {JobDocument} document */
+    /**
+     * A handler that throws keeps no other from being told.
+     * @param {{ progress: Handler }} listener @param {JobDocument} document
+     */
     #call(listener, document) {
       try {
         if (this.#listeners.has(listener)) listener.progress(document);

@@ -241,9 +241,8 @@ function upload(file) {
 }
 
 function showJobsSoFar() {
-  for (const { title, page_url, job } of JSON.parse($("#jobs-so-far").textContent).reverse()) {
+  for (const { title, info, job } of JSON.parse($("#jobs-so-far").textContent).reverse()) {
     const card = new Card(title);
-    const info = { job_id: job.job_id, job_class: job.job_class, page_url };
     card.info = info;
     card.show(job);
     if (["enqueued", "running", "retrying"].includes(job.state)) follow(info, card);

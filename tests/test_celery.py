@@ -1,0 +1,295 @@
+"""Celery's class-based style, and jobs that run eagerly, as in the tests of a project."""
+
+from __future__ import annotations
+
+import pytest
+from celery import Celery, _state, chain, chord
+from celery.exceptions import Ignore
+from django.contrib.auth.models import User
+from django.db import transaction
+
+from immortus_channels import current_job, get_job, started_by, tracked
+from immortus_channels.celery import TrackedTask
+from immortus_channels.exceptions import JobCancelled, JobFailed, JobNotFound
+from immortus_channels.jobs import State
+from immortus_channels.progress import current_run
+from immortus_channels.stores import get_store
+from immortus_channels.strategies import Calling, TrackingStrategy
+
+app = Celery("tests.celery", set_as_current=False)
+
+
+class Rows(TrackingStrategy):
+    rows: dict[str, int] = {}  # noqa: RUF012 - shared on purpose, as a table would be
+
+    def job_started(self, job_id):
+        self.rows[job_id] = 0
+
+    def update_percentage(self, job_id, percentage):
+        self.rows[job_id] = percentage
+
+    def completed(self, job_id):
+        return self.rows.get(job_id) == 100
+
+    def meta(self, job_id):
+        return {"percentage": self.rows.get(job_id, 0), "rows": True}
+
+
+class OfTable(TrackedTask):
+    abstract = True
+    tracking_strategy = Rows
+
+
+@app.task(bind=True, base=OfTable)
+def own_table(self, until=100):
+    assert isinstance(self.strategy, Calling)
+    self.strategy.update_percentage(self.job_id, until)
+    return self.job_id
+
+
+@app.task(bind=True, base=TrackedTask)
+def plain(self, value=None):
+    current_job().update(current=1, total=2)
+    return self.job_id
+
+
+@app.task
+@tracked
+def marked(value=0):
+    for _ in current_job().track(range(3)):
+        pass
+    return value + 1
+
+
+@app.task
+@tracked
+def fails(value=0):
+    raise JobFailed("not_an_image", "No image.")
+
+
+@app.task
+@tracked
+def crashes(value=0):
+    msg = "a secret"
+    raise RuntimeError(msg)
+
+
+@app.task
+@tracked
+def cancels_itself():
+    get_job(current_job().job_id).cancel()
+    current_job().checkpoint()
+
+
+@app.task
+@tracked
+def ignores():
+    raise Ignore
+
+
+@app.task(bind=True, max_retries=2)
+@tracked
+def retries(self):
+    if current_job().attempt < 3:
+        raise self.retry(countdown=0)
+
+
+@app.task
+@tracked
+def starts_another():
+    return marked.delay().id
+
+
+@app.task
+@tracked
+def adds_up(values):
+    return sum(values)
+
+
+@app.task
+@tracked(publish_result=True)
+def publishes():
+    return {"url": "/x"}
+
+
+@app.task
+def untracked():
+    return current_job().job_id
+
+
+class Old(TrackedTask):
+    name = "tests.old"
+
+    def run(self, value):
+        return value * 2
+
+
+old = app.register_task(Old())
+app.finalize()
+
+
+@pytest.fixture(autouse=True)
+def _eager(settings, monkeypatch):
+    """Everything runs where it is sent from, on jobs in memory."""
+    settings.IMMORTUS_STORE = {"BACKEND": "memory"}
+    monkeypatch.setitem(app.conf, "task_always_eager", True)
+    monkeypatch.setitem(app.conf, "task_eager_propagates", False)
+    before = getattr(_state._tls, "current_app", None)
+    app.set_current()
+    yield
+    _state._tls.current_app = before
+
+
+def record(job_id):
+    return get_store().get_many([job_id]).jobs[job_id]
+
+
+# TrackedTask
+
+
+def test_the_base_class_alone_tracks_and_tells_the_task_its_job():
+    result = plain.delay()
+    assert result.result == result.id
+    assert (record(result.id).state, record(result.id).current) == (State.FINISHED, 1)
+
+
+def test_a_class_based_task_is_tracked():
+    result = old.delay(4)
+    assert result.result == 8
+    assert (record(result.id).state, record(result.id).job_class) == (State.FINISHED, "tests.old")
+
+
+def test_an_inherited_strategy_serves_and_is_published_after_each_method():
+    result = own_table.delay()
+    assert record(result.id).document["rows"] is True
+    assert record(result.id).state is State.FINISHED
+
+
+def test_a_strategy_that_is_not_done_keeps_the_job_running():
+    job_id = own_table.delay(until=40).id
+    assert (record(job_id).state, record(job_id).document["percentage"]) == (State.RUNNING, 40.0)
+    own_table.strategy.update_percentage(job_id, 100)
+    own_table.strategy.publish_meta(job_id)
+    assert record(job_id).state is State.FINISHED
+
+
+def test_outside_a_run_the_task_has_its_strategy_and_no_job():
+    assert type(own_table.strategy) is Rows
+    assert type(plain.strategy) is TrackingStrategy
+    assert plain.job_id is None
+
+
+def test_an_id_given_by_hand_is_the_jobs():
+    plain.apply_async(task_id="mine")
+    assert record("mine").state is State.FINISHED
+
+
+@pytest.mark.django_db
+def test_on_commit_the_result_has_its_id_before_the_job_is_sent(django_capture_on_commit_callbacks):
+    with django_capture_on_commit_callbacks(execute=True):
+        results = [plain.delay_on_commit(5), plain.apply_async_on_commit((5,), task_id="mine")]
+        with pytest.raises(JobNotFound):
+            get_job(results[0].id)
+    assert [record(result.id).state for result in results] == [State.FINISHED] * 2
+    assert results[1].id == "mine"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_on_commit_the_job_belongs_to_whoever_sent_it_then():
+    with transaction.atomic():
+        with started_by(User(pk=7)):
+            result = plain.delay_on_commit()
+        with started_by(User(pk=8)):
+            other = plain.apply_async_on_commit()
+    assert [record(r.id).owner for r in (result, other)] == ["7", "8"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_transaction_that_is_rolled_back_sends_nothing():
+    with pytest.raises(RuntimeError), transaction.atomic():
+        result = plain.delay_on_commit()
+        raise RuntimeError
+    with pytest.raises(JobNotFound):
+        get_job(result.id)
+
+
+# Eager jobs
+
+
+@pytest.mark.parametrize("propagates", [False, True])
+@pytest.mark.parametrize(
+    ("task", "state", "code", "raises"),
+    [
+        (marked, State.FINISHED, None, None),
+        (fails, State.FAILED, "not_an_image", JobFailed),
+        (crashes, State.FAILED, "error", RuntimeError),
+        (cancels_itself, State.CANCELLED, "cancelled", JobCancelled),
+    ],
+)
+def test_an_eager_job_ends_as_any_other(monkeypatch, task, state, code, raises, propagates):
+    monkeypatch.setitem(app.conf, "task_eager_propagates", propagates)
+    if propagates and raises:
+        with pytest.raises(raises):
+            task.apply_async(task_id="j")
+    else:
+        task.apply_async(task_id="j")
+    job = record("j")
+    assert (job.state, job.error and job.error.code, job.attempt) == (state, code, 1)
+    assert "secret" not in job.text
+    assert current_run.get() is None
+
+
+def test_an_eager_job_that_was_ignored_is_finished():
+    assert record(ignores.delay().id).state is State.FINISHED
+
+
+def test_an_eager_job_has_its_progress_and_its_times():
+    document = get_job(marked.delay().id).document
+    assert (document["current"], document["total"], document["percentage"]) == (3, 3, 100.0)
+    assert document["enqueued_at"]
+    assert document["started_at"]
+    assert document["finished_at"]
+
+
+def test_an_eager_retry_is_the_next_attempt_of_the_same_job():
+    job = record(retries.delay().id)
+    assert (job.state, job.attempt) == (State.FINISHED, 3)
+
+
+def test_a_result_is_published_where_the_task_says_so():
+    assert record(publishes.delay().id).result == {"url": "/x"}
+    assert record(marked.delay().id).result is None
+
+
+def test_a_job_started_inside_a_job_inherits_its_owner_and_leaves_the_outer_run_current():
+    with started_by(User(pk=7)):
+        result = starts_another.delay()
+    assert record(result.result).owner == "7"
+    assert record(result.id).state is State.FINISHED
+
+
+def test_an_untracked_task_leaves_no_trace():
+    result = untracked.delay()
+    assert result.result == ""
+    with pytest.raises(JobNotFound):
+        get_job(result.id)
+
+
+def test_each_link_of_an_eager_chain_is_a_job():
+    result = chain(marked.s(1), marked.s(), marked.s()).apply_async()
+    ids = [result.id, result.parent.id, result.parent.parent.id]
+    assert [record(job_id).state for job_id in ids] == [State.FINISHED] * 3
+    assert result.get() == 4
+
+
+def test_an_eager_chain_breaks_at_the_link_that_fails():
+    with pytest.raises(RuntimeError):
+        chain(marked.s(1).set(task_id="a"), crashes.s().set(task_id="b"), marked.s().set(task_id="c")).apply_async()
+    assert (record("a").state, record("b").state) == (State.FINISHED, State.FAILED)
+    assert get_store().get_many(["c"]).jobs.get("c") is None or record("c").is_over
+
+
+def test_an_eager_chord_ends_with_the_job_of_its_body():
+    result = chord([marked.s(1), marked.s(2)], adds_up.s()).apply_async()
+    assert result.get() == 5
+    assert (record(result.id).state, record(result.id).job_class) == (State.FINISHED, adds_up.name)

@@ -1,0 +1,674 @@
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+
+import pytest
+from django.contrib.auth.models import User
+from django.core import mail
+from django.db import connection, transaction
+
+from immortus_channels import broadcast, writer
+from immortus_channels.events import CancelRequested, Enqueued, Finished, Origin, Overdue, Started, Updated
+from immortus_channels.jobs import State
+from immortus_channels.lifecycle import SECOND
+from immortus_channels.progress import Run, current_run
+from immortus_channels.stores import get_store
+from immortus_channels.writer import WAIT, InlineWriter, Writer, get_writer, is_inline, report_of
+from tests.toys import FlakyStore, eventually
+
+forks = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+
+
+@pytest.fixture
+def store(settings):
+    settings.IMMORTUS_STORE = {"BACKEND": "tests.toys.FlakyStore"}
+    store = get_store()
+    assert isinstance(store, FlakyStore)
+    return store
+
+
+@pytest.fixture
+def threaded():
+    """A writer with its thread."""
+    it = Writer()
+    yield it
+    it.stop(1)
+    assert eventually(lambda: it._thread is None)
+
+
+@pytest.fixture
+def pushed():
+    """What was pushed, as (event, job id)."""
+
+    class Receiver(list):
+        def receive(self, push):
+            self.append((push.event, push.job_id))
+
+    receiver = Receiver()
+    broadcast.enter(receiver)
+    yield receiver
+    broadcast.leave(receiver)
+
+
+def record(job_id="j"):
+    """The job on record, read also while the store pretends to be down."""
+    store = get_store()
+    read = super(FlakyStore, store).get_many if isinstance(store, FlakyStore) else store.get_many
+    return read([job_id]).jobs.get(job_id)
+
+
+def enqueued(job_id="j"):
+    return Enqueued(job_id=job_id, job_class="c", origin=Origin(send_id="s"))
+
+
+def started(job_id="j", run_id="r"):
+    return Started(job_id=job_id, job_class="c", run_id=run_id)
+
+
+def finished(job_id="j", run_id="r"):
+    return Finished(job_id=job_id, job_class="c", run_id=run_id)
+
+
+def unfit(job_id="j"):
+    """An event that no store can write."""
+    return Updated(job_id=job_id, meta={"x": object()})
+
+
+def running(threaded, job_id="j", run_id="r"):
+    run = Run(job_id=job_id, job_class="c", run_id=run_id, notify=threaded.notify)
+    assert threaded.submit(started(job_id, run_id)).is_known
+    threaded.attach(run)
+    return run
+
+
+def age_lease(store, seconds=-1):
+    """Make the lease of the job end so many seconds from now."""
+    store.renew({"j": record().lease_holder}, seconds)
+
+
+def cpu_seconds(during):
+    before = time.process_time()
+    time.sleep(during)
+    return time.process_time() - before
+
+
+# Events
+
+
+def test_an_event_is_written_pushed_and_answered(store, threaded, pushed):
+    write = threaded.submit(enqueued())
+    assert write.is_known
+    assert (write.before, write.after) == (None, record())
+    assert write.changed
+    assert eventually(lambda: pushed == [("job_enqueued", "j")])
+
+
+def test_what_changes_nothing_is_not_pushed(store, threaded, pushed):
+    threaded.submit(enqueued())
+    assert not threaded.submit(enqueued()).changed
+    threaded.submit(enqueued("other"))
+    assert eventually(lambda: len(pushed) == 2)
+    assert pushed == [("job_enqueued", "j"), ("job_enqueued", "other")]
+
+
+def test_a_dry_write_tells_what_would_change_and_changes_nothing(store, threaded, pushed):
+    write = threaded.submit(enqueued(), is_dry=True)
+    assert write.is_known
+    assert write.changed
+    assert write.after.state is State.ENQUEUED
+    assert record() is None
+    assert not pushed
+
+
+def test_events_keep_their_order_while_the_store_fails(store, threaded, pushed):
+    store.failures = 4
+    for event in (enqueued(), started(), Updated(job_id="j", current=5), finished()):
+        threaded.submit(event, wait=0)
+    assert eventually(lambda: len(pushed) == 4)
+    assert [event for event, _ in pushed] == ["job_enqueued", "job_started", "meta", "job_finished"]
+    assert (record().state, record().current, record().attempt) == (State.FINISHED, 5, 1)
+
+
+def test_trouble_with_the_store_is_logged_once_and_its_end_too(store, threaded, caplog):
+    store.failures = 4
+    threaded.submit(enqueued(), wait=3)
+    assert eventually(lambda: len(caplog.records) == 2)
+    assert "kept and written later" in caplog.messages[0]
+    assert "answers again" in caplog.messages[1]
+
+
+def test_a_caller_waits_half_a_second_at_most_and_nobody_after_it(store, threaded):
+    store.open.clear()
+    began = time.monotonic()
+    assert not threaded.submit(enqueued()).is_known
+    assert 0.4 < time.monotonic() - began < WAIT + 0.2
+    began = time.monotonic()
+    threaded.submit(started())
+    assert time.monotonic() - began < 0.1
+    store.open.set()
+    assert eventually(lambda: record() is not None and record().state is State.RUNNING)
+
+
+def test_nobody_waits_for_a_store_that_is_known_to_be_down(store, threaded):
+    store.failures = 3
+    threaded.submit(enqueued(), wait=0)
+    assert eventually(lambda: threaded._failures > 0)
+    began = time.monotonic()
+    write = threaded.submit(started(), wait=5)
+    dry = threaded.submit(finished(), wait=5, is_dry=True)
+    assert time.monotonic() - began < 0.1
+    assert dry.done.is_set()
+    assert not dry.is_known
+    assert write.done.wait(5)
+    assert record().state is State.RUNNING
+
+
+def test_an_event_that_cannot_be_applied_is_dropped_with_one_log_line_that_tells_no_secrets(store, threaded, caplog):
+    broken, good = threaded.submit(unfit(), wait=1), threaded.submit(enqueued("good"))
+    assert not broken.done.is_set() or broken.is_known  # the job is unknown: nothing to write
+    threaded.submit(enqueued())
+    broken = threaded.submit(unfit())
+    assert (broken.done.is_set(), broken.is_known, good.is_known) == (True, False, True)
+    assert threaded.submit(started()).is_known
+    assert [r.getMessage() for r in caplog.records] == ["Updated of 'j' could not be applied and is dropped"]
+
+
+def test_what_waits_is_bounded_and_the_oldest_is_lost_with_one_log_line(store, threaded, monkeypatch, caplog):
+    monkeypatch.setattr(writer, "_PENDING", 3)
+    store.failures = 10**6
+    writes = [threaded.submit(enqueued(str(n)), wait=0) for n in range(6)]
+    assert [write.done.is_set() for write in writes] == [True] * 3 + [False] * 3
+    assert sum("oldest" in message for message in caplog.messages) == 1
+    store.failures = 0
+    assert eventually(lambda: record("5") is not None)
+    assert [record(str(n)) is not None for n in range(6)] == [False] * 3 + [True] * 3
+
+
+def test_a_document_that_would_be_too_large_is_written_without_what_is_new(store, threaded, caplog):
+    threaded.submit(enqueued())
+    write = threaded.submit(Updated(job_id="j", current=3, meta={"x": "y" * 40_000}))
+    assert (write.after.current, write.after.meta) == (3, {})
+    assert len(caplog.records) == 1
+
+
+# The thread
+
+
+def test_the_thread_ends_when_idle_and_comes_back(store, threaded, monkeypatch):
+    monkeypatch.setattr(writer, "_IDLE", 0.05)
+    threaded.submit(enqueued())
+    assert eventually(lambda: threaded._thread is None)
+    assert threaded.submit(started()).is_known
+
+
+def test_the_thread_does_not_end_while_a_run_is_attached(store, threaded, monkeypatch):
+    monkeypatch.setattr(writer, "_IDLE", 0.05)
+    run = running(threaded)
+    time.sleep(0.3)
+    assert threaded._thread is not None
+    threaded.detach(run)
+    threaded.submit(finished())
+    assert eventually(lambda: threaded._thread is None)
+
+
+def test_stopping_writes_what_is_left_and_the_next_event_starts_again(store, threaded):
+    run = running(threaded)
+    run.update(current=1)
+    run.update(current=2)
+    for n in range(200):
+        threaded.submit(enqueued(str(n)), wait=0)
+    threaded.stop()
+    assert threaded._thread is None
+    assert record("199") is not None
+    assert record().current == 2
+    assert threaded.submit(finished()).is_known
+
+
+def test_stopping_gives_up_in_time_keeps_what_is_left_and_does_not_spin(store, threaded):
+    store.failures = 10**6
+    threaded.submit(enqueued(), wait=0)
+    began, cpu = time.monotonic(), time.process_time()
+    threaded.stop(0.6)
+    assert time.monotonic() - began < 1.0
+    assert time.process_time() - cpu < 0.2
+    assert threaded._thread is None
+    calls = len(store.calls)
+    time.sleep(0.2)
+    assert len(store.calls) == calls
+    store.failures = 0
+    threaded.resume()
+    assert eventually(lambda: record() is not None)
+
+
+def test_stopping_what_never_ran_is_nothing():
+    Writer().stop()
+
+
+def test_a_thread_that_cannot_start_does_not_break_the_caller(store, threaded, monkeypatch, caplog):
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", lambda _: (_ for _ in ()).throw(RuntimeError("no more threads")))
+        write = threaded.submit(enqueued(), wait=0)
+        assert "cannot start" in caplog.text
+    threaded.submit(enqueued("other"))
+    assert write.done.wait(1)
+
+
+def test_the_thread_does_not_spin_while_a_run_is_idle(store, threaded):
+    running(threaded)
+    time.sleep(0.1)
+    calls = len(store.calls)
+    assert cpu_seconds(0.5) < 0.1
+    assert len(store.calls) == calls
+
+
+def test_the_thread_does_not_spin_while_a_loop_stands_still(store, threaded):
+    loop = running(threaded).track(range(5))
+    next(loop)
+    assert eventually(lambda: record().total == 5)
+    calls = len(store.calls)
+    assert cpu_seconds(0.5) < 0.1
+    assert len(store.calls) == calls
+
+
+def test_the_thread_does_not_spin_while_the_store_is_down(store, threaded):
+    run = running(threaded)
+    store.failures = 10**6
+    run.update(current=1)
+    threaded.submit(Updated(job_id="j", current=9), wait=0)
+    threaded.renew("other", "s", 5)
+    time.sleep(0.1)
+    calls = len(store.calls)
+    assert cpu_seconds(0.7) < 0.15
+    assert len(store.calls) - calls < 10
+
+
+# Reports
+
+
+def test_the_first_change_is_reported_at_once(store, threaded):
+    run = running(threaded)
+    run.update(current=1)
+    assert eventually(lambda: record().current == 1, 0.15)
+
+
+def test_a_change_soon_after_a_report_follows_within_an_interval(store, threaded):
+    run = running(threaded)
+    run.update(current=1)
+    assert eventually(lambda: record().current == 1)
+    time.sleep(0.05)
+    run.update(current=2)
+    assert eventually(lambda: record().current == 2, 0.5)
+
+
+def test_many_changes_are_at_most_one_report_an_interval_and_the_last_is_exact(store, threaded, pushed):
+    run = running(threaded)
+    began = time.monotonic()
+    current = 0
+    while time.monotonic() - began < 0.7:
+        current += 1
+        run.update(current=current)
+    assert eventually(lambda: record().current == current, 0.5)
+    assert len(pushed) <= 1 + 1 + (time.monotonic() - began) / 0.2
+
+
+def test_a_loop_is_reported_while_it_counts_and_exactly_in_the_end(store, threaded):
+    run = running(threaded)
+    seen = set()
+    for _ in run.track(range(60)):
+        time.sleep(0.01)
+        seen.add(record().current)
+    assert len(seen) >= 3
+    threaded.detach(run)
+    threaded.submit(report_of(run, Finished))
+    assert (record().current, record().document["percentage"]) == (60, 100.0)
+
+
+def test_a_report_that_was_not_written_is_written_later(store, threaded):
+    run = running(threaded)
+    store.failures = 2
+    run.set_meta({"a": 1})
+    assert eventually(lambda: record() is not None and record().meta == {"a": 1})
+
+
+def test_a_finish_during_a_report_of_the_same_run_comes_after_it_with_everything(store, threaded, pushed):
+    run = running(threaded)
+    store.open.clear()
+    calls = len(store.calls)
+    run.update(current=1)
+    assert eventually(lambda: len(store.calls) > calls)
+    run.set_result("done")
+    threaded.detach(run)
+    write = threaded.submit(report_of(run, Finished), wait=0)
+    store.open.set()
+    assert write.done.wait(2)
+    assert (record().state, record().current, record().result) == (State.FINISHED, 1, "done")
+    assert eventually(lambda: [event for event, _ in pushed] == ["job_started", "meta", "job_finished"])
+
+
+def test_after_a_detach_nothing_is_reported(store, threaded):
+    run = running(threaded)
+    threaded.detach(run)
+    run.update(current=7)
+    time.sleep(0.3)
+    assert record().current == 0
+
+
+def test_a_report_that_cannot_be_applied_disturbs_no_other_run_and_no_caller(store, threaded, caplog):
+    bad, good = running(threaded), running(threaded, "good", "g")
+    bad._meta["x"] = object()
+    bad.update(current=1)
+    good.update(current=1)
+    assert eventually(lambda: record("good").current == 1)
+    bad.update(current=2)
+    time.sleep(0.3)
+    assert len(caplog.records) == 1
+    assert threaded._failures == 0
+
+
+def test_runs_may_come_and_go_while_reports_are_written(store, threaded, caplog):
+    ends = time.monotonic() + 0.5
+
+    def work(name):
+        while time.monotonic() < ends:
+            run = Run(job_id=name, job_class="c", run_id=name, notify=threaded.notify)
+            threaded.attach(run)
+            run.update(advance=1)
+            threaded.detach(run)
+
+    threads = [threading.Thread(target=work, args=(str(n),)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not caplog.records
+
+
+# Leases
+
+
+def test_a_lease_is_moved_soon_also_when_the_store_fails_first(store, threaded):
+    threaded.submit(enqueued())
+    before = record().lease_until
+    store.failures = 1
+    threaded.renew("j", "s", 1000)
+    assert eventually(lambda: record() is not None and record().lease_until > before + 500 * SECOND)
+
+
+def test_a_running_job_is_renewed_in_time(store, threaded, settings):
+    settings.IMMORTUS_STALLED_AFTER = 0.6
+    running(threaded)
+    first = record().lease_until
+    assert eventually(lambda: record().lease_until > first + SECOND // 2, 2)
+    assert not record().stalled
+
+
+def test_a_renewal_brings_back_that_cancellation_was_asked_for_elsewhere(store, threaded, settings):
+    settings.IMMORTUS_STALLED_AFTER = 0.3
+    run = running(threaded)
+    Writer().submit(CancelRequested(job_id="j"))
+    assert eventually(lambda: run.cancel_requested, 2)
+
+
+def test_a_report_brings_it_back_too(store, threaded):
+    run = running(threaded)
+    elsewhere = Writer()
+    elsewhere.submit(CancelRequested(job_id="j"))
+    run.update(current=1)
+    assert eventually(lambda: run.cancel_requested, 1)
+
+
+def test_a_request_from_this_process_is_known_at_once(store, threaded):
+    run = running(threaded)
+    threaded.submit(CancelRequested(job_id="j"))
+    assert eventually(lambda: run.cancel_requested, 0.5)
+
+
+def test_the_request_for_an_older_run_is_not_the_newer_ones(store, threaded):
+    run = running(threaded, run_id="old")
+    threaded.submit(started(run_id="new"))
+    threaded.submit(CancelRequested(job_id="j"))
+    time.sleep(0.05)
+    assert not run.cancel_requested
+
+
+def test_a_renewal_clears_stalled(store, threaded, settings):
+    running(threaded)
+    age_lease(store)
+    threaded.submit(Overdue(job_id="j"))
+    assert record().stalled
+    settings.IMMORTUS_STALLED_AFTER = 0.3
+    threaded.notify(threaded._runs["r"])
+    assert eventually(lambda: not record().stalled, 2)
+    assert record().state is State.RUNNING
+
+
+def test_a_job_believed_lost_is_revived_by_its_run(store, threaded, settings, pushed):
+    running(threaded)
+    for _ in range(2):
+        age_lease(store)
+        threaded.submit(Overdue(job_id="j"))
+    assert record().state is State.LOST
+    settings.IMMORTUS_STALLED_AFTER = 0.3
+    threaded.notify(threaded._runs["r"])
+    assert eventually(lambda: record().state is State.RUNNING, 2)
+    assert (record().attempt, record().error, record().finished_at) == (1, None, None)
+    assert eventually(lambda: "job_lost" in dict(pushed) and pushed[-1][0] == "job_started")
+
+
+def test_a_record_that_vanished_is_made_again_by_its_run(store, threaded, settings):
+    settings.IMMORTUS_STALLED_AFTER = 0.3
+    run = running(threaded)
+    run.update(current=4)
+    assert eventually(lambda: record().current == 4)
+    store._records.clear()
+    assert eventually(lambda: record() is not None and record().current == 4, 2)
+
+
+def test_a_run_learns_its_attempt_when_the_store_answers(store, threaded):
+    threaded.submit(started(run_id="first"))
+    run = running(threaded)
+    run.update(current=1)
+    assert eventually(lambda: run.attempt == 2)
+
+
+# Processes
+
+
+def in_child(work):
+    """Run `work` in a forked child; whether it returned true there."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        with contextlib.suppress(BaseException):
+            code = 0 if work() else 2
+        os._exit(code)
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status) == 0
+        time.sleep(0.01)
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+    return False
+
+
+@pytest.fixture
+def of_process(monkeypatch):
+    """The writer of this process, with its thread."""
+    monkeypatch.setattr(writer, "is_inline", lambda: False)
+    monkeypatch.setattr(writer, "_writer", None)
+    yield get_writer()
+    writer.drain()
+
+
+def run_here(job_id="j", run_id="r"):
+    return Run(job_id=job_id, job_class="c", run_id=run_id, notify=lambda run: get_writer().notify(run))
+
+
+@forks
+@pytest.mark.django_db(transaction=True)
+def test_a_forked_child_writes_through_a_thread_and_a_connection_of_its_own(of_process):
+    assert of_process.submit(started()).is_known
+
+    def child():
+        assert get_writer() is not of_process
+        assert get_writer().submit(Updated(job_id="j", meta={"child": 1}), wait=3).is_known
+        writer.drain()
+        return True
+
+    assert in_child(child)
+    assert of_process.submit(Updated(job_id="j", meta={"parent": 1})).is_known
+    assert record().meta == {"child": 1, "parent": 1}
+
+
+@forks
+@pytest.mark.django_db(transaction=True)
+def test_a_job_forked_in_the_middle_goes_on_telling_from_both_sides_whatever_was_locked(of_process):
+    run = run_here()
+    assert of_process.submit(started()).is_known
+    of_process.attach(run)
+    token = current_run.set(run)
+    locked, free = threading.Event(), threading.Event()
+
+    def hold():
+        with of_process._condition, run._lock, writer._lock:
+            locked.set()
+            free.wait(10)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    locked.wait(5)
+
+    def child():
+        run.set_meta({"child": 1})
+        return eventually(lambda: record().meta.get("child") == 1)
+
+    # The hook in the parent wants the lock that is held on purpose.
+    threading.Timer(0.3, free.set).start()
+    try:
+        assert in_child(child)
+        holder.join()
+        run.set_meta({"parent": 1})
+        assert eventually(lambda: record().meta == {"child": 1, "parent": 1})
+    finally:
+        current_run.reset(token)
+        of_process.detach(run)
+
+
+@forks
+@pytest.mark.django_db(transaction=True)
+def test_a_child_does_not_write_again_what_its_parent_has_pending(of_process, monkeypatch):
+    of_process.submit(started())
+    with of_process._condition:
+        of_process._writes.append(writer.Write(Updated(job_id="j", advance=1)))
+
+        def child():
+            get_writer().submit(Updated(job_id="j", meta={"child": 1}), wait=3)
+            writer.drain()
+            return True
+
+        assert in_child(child)
+    of_process.submit(Updated(job_id="j", meta={"parent": 1}))
+    assert record().current == 1
+
+
+@forks
+@pytest.mark.django_db(transaction=True)
+def test_two_processes_that_write_the_same_job_lose_nothing(of_process):
+    of_process.submit(started())
+
+    def advance():
+        writes = [get_writer().submit(Updated(job_id="j", advance=1), wait=0) for _ in range(40)]
+        return writes[-1].done.wait(8)
+
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if advance() else 1)
+    assert advance()
+    assert os.waitpid(pid, 0)[1] == 0
+    assert record().current == 80
+
+
+@forks
+@pytest.mark.django_db(transaction=True)
+def test_what_was_left_before_a_fork_is_written_by_the_parent_after_it(of_process, monkeypatch, settings):
+    settings.IMMORTUS_STORE = {"BACKEND": "tests.toys.FlakyStore"}
+    get_store().failures = 10**6
+    of_process.submit(enqueued(), wait=0)
+    of_process.stop(0.1)
+    assert of_process._thread is None
+    get_store().failures = 0
+    assert in_child(lambda: get_writer()._thread is None)
+    assert eventually(lambda: record() is not None)
+
+
+# Inline
+
+
+def test_under_a_test_runner_writes_are_inline(monkeypatch):
+    assert is_inline()
+    assert isinstance(get_writer(), InlineWriter)
+    monkeypatch.delattr(mail, "outbox")
+    monkeypatch.setattr(writer, "_writer", None)
+    assert type(get_writer()) is Writer
+
+
+@pytest.mark.django_db
+def test_inline_an_event_is_written_in_the_callers_transaction():
+    with contextlib.suppress(RuntimeError), transaction.atomic():
+        assert InlineWriter().submit(enqueued()).is_known
+        assert record() is not None
+        raise RuntimeError
+    assert record() is None
+
+
+@pytest.mark.django_db
+def test_inline_a_write_that_fails_does_not_poison_the_callers_transaction(caplog):
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE immortus_channels_jobrecord RENAME TO gone")
+    write = InlineWriter().submit(enqueued())
+    assert not write.is_known
+    assert write.done.is_set()
+    assert User.objects.count() == 0
+    assert len(caplog.records) == 1
+
+
+def test_inline_nothing_unknown_reaches_the_caller(store, caplog):
+    inline = InlineWriter()
+    inline.submit(enqueued())
+    assert not inline.submit(unfit()).is_known
+    assert len(caplog.records) == 1
+
+
+def test_inline_a_run_is_reported_at_most_once_an_interval(store, pushed):
+    inline = InlineWriter()
+    inline.submit(started())
+    run = Run(job_id="j", job_class="c", run_id="r", notify=inline.notify)
+    run.update(current=1)
+    inline.attach(run)
+    for current in range(2, 1000):
+        run.update(current=current)
+    assert record().current == 1
+    time.sleep(0.21)
+    run.update(current=1000)
+    assert record().current == 1000
+    assert [event for event, _ in pushed] == ["job_started", "meta", "meta"]
+    inline.detach(run)
+    inline.submit(report_of(run, Finished))
+    assert record().state is State.FINISHED
+
+
+def test_inline_a_request_to_stop_is_known_at_once_and_leases_move(store):
+    inline = InlineWriter()
+    inline.submit(started())
+    run = Run(job_id="j", job_class="c", run_id="r", notify=inline.notify)
+    inline.attach(run)
+    inline.submit(CancelRequested(job_id="j"))
+    assert run.cancel_requested
+    before = record().lease_until
+    inline.renew("j", "r", 500)
+    assert record().lease_until > before
