@@ -94,7 +94,7 @@ def _mark(task: Any, options: Mapping[str, Any], *, is_decorator: bool) -> Any:
     # Only the type is looked at: `isinstance` and `repr` would make a lazy task while its module is being imported.
     if is_decorator and not issubclass(type(task), _MARKABLE):
         msg = (
-            f"@tracked stands above the task queue's decorator (it was given a {type(task).__name__}); it goes under it:\n"
+            f"@tracked stands above the task queue's decorator (it got a {type(task).__name__}); it goes under it:\n"
             "    @shared_task\n    @tracked\n"
             "A task that exists already is tracked by tracked(task) in an AppConfig.ready()."
         )

@@ -11,6 +11,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.db import connections
 from django.http import HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
+from django.utils.functional import SimpleLazyObject
 
 from immortus_channels.owners import Starter, starting_as
 
@@ -54,11 +55,11 @@ def _starter(request: HttpRequest) -> Starter:
 
 def owner_of(request: HttpRequest) -> str | None:
     """The primary key of whoever is logged in now, as text; None for nobody."""
-    user = getattr(request, "_acached_user", None)  # an async view has awaited `request.auser()`
-    if user is None and hasattr(request, "user"):
-        if _is_in_event_loop():
+    user = getattr(request, "user", None)
+    if isinstance(user, SimpleLazyObject) and _is_in_event_loop():
+        if not hasattr(request, "_acached_user"):
             return _read_in_thread(request)
-        user = request.user
+        user = request._acached_user  # noqa: SLF001 - what `await request.auser()` has left
     return _key(user)
 
 

@@ -59,6 +59,7 @@ class Run:
         "origin",
         "params",
         "refused",
+        "replaced",
         "run_id",
         "strategy",
     )  # fmt: skip
@@ -79,6 +80,7 @@ class Run:
         self.params: Mapping[str, JSON] = (origin.params if origin else None) or {}
         self.data: Mapping[str, JSON] = (origin.data if origin else None) or {}
         self.refused = False
+        self.replaced = False
         self.is_forked = False
         self.cancel_requested = False
         self.flushed_at = -math.inf

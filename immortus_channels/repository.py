@@ -58,7 +58,10 @@ class JobHandle:
         percentage: float | None = None,
         message: object | None = None,
     ) -> None:
-        """Set what is given: `total` begins a step, within one `current` does not move back; `percentage` is 0 to 100."""
+        """Set what is given; `total` begins a step, within which `current` does not move back.
+
+        `percentage` is 0 to 100. What is no finite number of 0 or more is refused.
+        """
         if self._run is not None:
             self._run.update(current, total, advance, percentage, message)
             return
@@ -82,7 +85,7 @@ class JobHandle:
             self._set_meta(clean_meta(fields, self.job_id))
 
     def set_progress_metric(self, name: str, value: object) -> None:
-        """Set one field at the top level of the job document; `set_meta` by another name."""
+        """Set one field at the top level of the job document, as `set_meta` does."""
         self.set_meta(**{name: value})
 
     def set_result(self, value: object) -> None:
@@ -199,7 +202,8 @@ class JobHandle:
     def _has_room(self, *, meta: Mapping[str, JSON] | None = None, result: JSON = None, message: str = "") -> bool:
         """Whether this fits beside what the job is known to say already."""
         known = self._record or Job(job_id=self.job_id)
-        return fits({**known.meta, **(meta or {})}, known.strategy_meta, result or known.result, message or known.message)
+        said = {**known.meta, **(meta or {})}
+        return fits(said, known.strategy_meta, result or known.result, message or known.message)
 
     def _data(self) -> Mapping[str, JSON]:
         if self._run is not None:

@@ -303,6 +303,8 @@ class Writer:
                 self._finish(write)
                 self._learn(write.event.job_id, write.after)
                 self._push(broadcaster, write)
+                # After an outage thousands may wait: meanwhile no run here may be taken for dead.
+                self._renew_runs()
 
     def _finish(self, write: Write, *, failed: bool = False) -> None:
         with self._condition:
@@ -353,9 +355,9 @@ class Writer:
     def _renew_runs(self) -> None:
         """Show that the runs of this process live, and hear what was asked of them meanwhile."""
         now = time.monotonic()
-        runs = {run.job_id: run for run in self._attached()}
-        if not runs or not self._renewal_due(now):
+        if not self._renewal_due(now):
             return
+        runs = {run.job_id: run for run in self._attached()}
         store = get_store()
         store.renew({job_id: run.run_id for job_id, run in runs.items()}, settings.STALLED_AFTER)
         self._hear(runs, store.get_many(list(runs)).jobs)

@@ -207,12 +207,11 @@ async def test_the_hundred_and_first_job_is_one_too_many():
 
 
 async def test_jobs_that_are_over_make_room_for_others():
-    job = Process()
-    job.enqueued()
-    job.started()
-    job.finished()
     async with opened() as client:
         for _ in range(MAX_JOBS + 5):
+            job = Process()
+            job.enqueued()
+            job.cancelled()
             await client.say(type="watch", job_id=job.job_id)
             assert (await client.hear())["type"] == "job"
 

@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy
 from immortus_channels import exceptions
 from immortus_channels.exceptions import ImmortusError, JobFailed
 
-ERRORS = [error for _, error in inspect.getmembers(exceptions, inspect.isclass) if error.__module__ == exceptions.__name__]
+ERRORS = [kind for _, kind in inspect.getmembers(exceptions, inspect.isclass) if kind.__module__ == exceptions.__name__]
 
 
 @pytest.mark.parametrize("error", ERRORS)

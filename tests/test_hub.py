@@ -1,4 +1,6 @@
-"""The hub: every watcher sees the newest state, whatever the layer loses and however the store misbehaves."""
+"""The hub: every watcher sees the newest state, whatever is lost and however the store misbehaves."""
+
+# ruff: noqa: F811 - pytest's way of naming what a test needs
 
 from __future__ import annotations
 
@@ -10,61 +12,15 @@ import time
 import pytest
 
 from immortus_channels import access, broadcast, tracking
-from immortus_channels.authorization import LOGIN_CHANGED
-from immortus_channels.broadcast import Broadcaster, Push, group_name
+from immortus_channels.broadcast import Push
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.hub import Hub, get_hub
-from immortus_channels.membership import Membership
-from immortus_channels.reading import Readers
 from immortus_channels.recheck import Recheck
 from immortus_channels.stores import get_store
-from tests.pages import Page, Process, logged_in, until
+from tests.hubs import hub, memory  # noqa: F401
+from tests.pages import Page, Process, until
 
-LAYERS = {
-    "pubsub": ("channels_redis.pubsub.RedisPubSubChannelLayer", {"socket_connect_timeout": 1, "socket_timeout": 1}),
-    "core": ("channels_redis.core.RedisChannelLayer", {"socket_timeout": 15}),
-}
-
-
-@pytest.fixture(autouse=True)
-def _memory(settings):
-    settings.IMMORTUS_STORE = {"BACKEND": "memory"}
-    settings.IMMORTUS_RECHECK_INTERVAL = 60
-
-
-@pytest.fixture
-async def hub():
-    """The hub of the test's event loop."""
-    hub = get_hub()
-    yield hub
-    await hub.stopped()
-
-
-@pytest.fixture(params=LAYERS)
-def layer(request, settings, redis_server):
-    """A channel layer that reaches other processes."""
-    backend, options = LAYERS[request.param]
-    hosts = {"hosts": [{"address": redis_server.url, **options}]}
-    settings.CHANNEL_LAYERS = {"default": {"BACKEND": backend, "CONFIG": hosts}}
-    return broadcast.shared_layer()
-
-
-def elsewhere(call):
-    """Run `call` as another process would: in a thread that no local receiver hears of."""
-    receivers, broadcast._receivers = broadcast._receivers, ()
-    thread = threading.Thread(target=call)
-    thread.start()
-    thread.join()
-    broadcast._receivers = receivers
-
-
-def send_elsewhere(job):
-    def send():
-        broadcaster = Broadcaster()
-        broadcaster.send(job)
-        broadcaster.close()
-
-    elsewhere(send)
+pytestmark = pytest.mark.usefixtures("memory")
 
 
 # Answering
@@ -291,200 +247,6 @@ async def test_an_idle_hub_stops_and_the_next_watch_starts_a_new_one(monkeypatch
     await get_hub().stopped()
 
 
-# Through the layer
-
-
-async def test_a_push_of_another_process_arrives_through_the_layer(layer, hub):
-    job = Process()
-    job.enqueued()
-    page = Page()
-    await hub.watch(page, job.job_id)
-    await until(lambda: hub.joined_at(job.job_id))
-    await asyncio.sleep(3 * Recheck.SHORT)
-    running = job.started(push=False)
-    send_elsewhere(running)
-    assert await until(lambda: len(page.frames) == 2) < 0.2
-    assert page.versions[-1] == running.version
-    assert hub.recheck.healed == 0
-
-
-async def test_a_group_is_joined_once_and_left_after_the_last_watcher(layer, hub, monkeypatch):
-    calls = []
-    real = type(hub._membership)._reconcile
-
-    class Spy:
-        async def group_add(self, group, channel):
-            calls.append(("join", group))
-
-        async def group_discard(self, group, channel):
-            calls.append(("leave", group))
-
-    monkeypatch.setattr(Membership, "_reconcile", lambda self, layer, channel: real(self, Spy(), channel))
-    job = Process()
-    job.enqueued()
-    one, other = Page(), Page()
-    await hub.watch(one, job.job_id)
-    await hub.watch(other, job.job_id)
-    await until(lambda: calls)
-    hub.unwatch(one, job.job_id)
-    await asyncio.sleep(0.05)
-    assert calls == [("join", group_name(job.job_id))]
-    hub.unwatch(other, job.job_id)
-    await until(lambda: len(calls) == 2)
-    assert calls[1] == ("leave", group_name(job.job_id))
-
-
-async def test_a_guessed_id_never_reaches_the_layer(layer, hub):
-    job = Process(owner="somebody else")
-    job.enqueued()
-    await hub.watch(Page(), job.job_id)
-    await asyncio.sleep(0.1)
-    assert hub.joined_at(job.job_id) is None
-    assert not hub._wanted()
-
-
-async def test_a_change_that_falls_between_the_read_and_the_join_is_found(layer, hub, monkeypatch):
-    joining = asyncio.Event()
-    real = Membership._reconcile
-
-    async def late(self, layer, channel):
-        await joining.wait()
-        await real(self, layer, channel)
-
-    monkeypatch.setattr(Membership, "_reconcile", late)
-    job = Process()
-    job.enqueued()
-    page = Page()
-    await hub.watch(page, job.job_id)
-    job.started(push=False)
-    joining.set()
-    await until(lambda: len(page.frames) == 2, within=1)
-
-
-async def test_an_answer_does_not_wait_for_a_layer_that_hangs(layer, redis_server):
-    job = Process()
-    job.enqueued()
-    redis_server.freeze()
-    try:
-        hub, page = get_hub(), Page()
-        began = time.monotonic()
-        await hub.watch(page, job.job_id)
-        assert time.monotonic() - began < 0.5
-        job.started(push=False)
-        assert await until(lambda: len(page.frames) == 2) < 1, "re-checked at the short interval until joined"
-    finally:
-        redis_server.thaw()
-        await hub.stopped()
-
-
-async def test_every_push_that_the_layer_loses_is_healed_and_counted(layer, hub, settings):
-    settings.IMMORTUS_RECHECK_INTERVAL = 0.3
-    job = Process()
-    job.enqueued()
-    page = Page()
-    await hub.watch(page, job.job_id)
-    await until(lambda: hub.joined_at(job.job_id))
-    job.started(push=False)
-    await until(lambda: len(page.frames) == 2, within=1)
-    assert hub.recheck.healed == 1
-
-
-async def test_a_restart_of_redis_is_survived(layer, hub, redis_server, settings):
-    settings.IMMORTUS_RECHECK_INTERVAL = 0.5
-    job = Process()
-    job.enqueued()
-    job.started(push=False)
-    page = Page()
-    await hub.watch(page, job.job_id)
-    await until(lambda: hub.joined_at(job.job_id))
-    redis_server.kill()
-    job.reported(1, push=False)
-    await until(lambda: len(page.frames) == 2, within=2)
-    redis_server.start()
-    await asyncio.sleep(1.5)
-    settings.IMMORTUS_RECHECK_INTERVAL = 60
-    await until(lambda: hub.joined_at(job.job_id), within=6)
-    await asyncio.sleep(1)
-    send_elsewhere(job.reported(2, push=False))
-    await until(lambda: len(page.frames) == 3, within=2)
-
-
-async def test_garbage_from_the_layer_changes_nothing(layer, hub):
-    job = Process()
-    job.enqueued()
-    page = Page()
-    await hub.watch(page, job.job_id)
-    await until(lambda: hub.joined_at(job.job_id))
-    for message in ({"type": "websocket.close"}, {"type": "immortus.job", "job_id": job.job_id, "text": "{"}):
-        await layer.group_send(group_name(job.job_id), message)
-    await asyncio.sleep(0.2)
-    running = job.started(push=False)
-    send_elsewhere(running)
-    await until(lambda: page.versions[-1] == running.version, within=2)
-    assert len(page.frames) == 2
-
-
-# Re-checking
-
-
-async def test_without_a_shared_layer_the_recheck_alone_feeds_the_sockets(hub):
-    job = Process()
-    job.enqueued()
-    page = Page()
-    await hub.watch(page, job.job_id)
-    job.started(push=False)
-    assert await until(lambda: len(page.frames) == 2) < 2 * Recheck.SHORT + 0.1
-    assert hub.recheck.healed == 0, "nothing was lost: there was nothing to hear"
-
-
-async def test_a_job_whose_record_is_gone_for_long_becomes_unknown(hub, monkeypatch):
-    monkeypatch.setattr(Recheck, "MISSING", 0.4)
-    job = Process()
-    job.enqueued()
-    page = Page()
-    await hub.watch(page, job.job_id)
-    get_store()._records.clear()
-    await asyncio.sleep(0.3)
-    assert len(page.frames) == 1, "not at once"
-    await until(lambda: page.over, within=2)
-    assert page.told[-1]["code"] == "unknown_job"
-
-
-async def test_a_store_that_went_back_in_time_is_lifted_above_what_was_sent(hub, caplog):
-    job = Process()
-    old = job.enqueued()
-    new = job.started()
-    page = Page()
-    await hub.watch(page, job.job_id)
-    get_store()._records[job.job_id] = old.to_record()
-    await until(lambda: len(page.frames) == 2, within=2)
-    assert page.versions[1] > new.version
-    assert page.told[1]["job"]["state"] == "enqueued"
-    await asyncio.sleep(3 * Recheck.SHORT)
-    assert len(page.frames) == 2
-    assert hub.recheck.rollbacks == 1
-
-
-async def test_a_stale_recheck_is_no_rollback(hub, monkeypatch):
-    job = Process()
-    job.enqueued()
-    job.started(push=False)
-    page = Page()
-    real = tracking.recheck
-
-    def overtaken(watched):
-        versions = real(watched)
-        job.reported(len(page.frames))
-        time.sleep(0.05)
-        return versions
-
-    await hub.watch(page, job.job_id)
-    monkeypatch.setattr(tracking, "recheck", overtaken)
-    await asyncio.sleep(4 * Recheck.SHORT)
-    assert len(page.frames) >= 3
-    assert hub.recheck.rollbacks == 0
-
-
 async def test_a_client_ahead_of_the_store_is_believed_once_and_only_if_that_can_be(hub):
     job = Process()
     old = job.enqueued()
@@ -497,69 +259,6 @@ async def test_a_client_ahead_of_the_store_is_believed_once_and_only_if_that_can
     await hub.watch(page, other.job_id, 2**53 - 1)
     await asyncio.sleep(0.1)
     assert len(page.frames) == 3
-
-
-async def test_a_recheck_that_fails_is_tried_again(hub, monkeypatch, caplog):
-    monkeypatch.setattr(Recheck, "PAUSE", 0.1)
-    real, tries = tracking.recheck, []
-
-    def badly(watched):
-        tries.append(watched)
-        if len(tries) < 3:
-            raise StoreUnavailable
-        return real(watched)
-
-    monkeypatch.setattr(tracking, "recheck", badly)
-    job = Process()
-    job.enqueued()
-    page = Page()
-    await hub.watch(page, job.job_id)
-    job.started(push=False)
-    await until(lambda: len(page.frames) == 2)
-    assert [record.getMessage().split(" (")[0] for record in caplog.records] == [
-        "Re-checking watched jobs fails",
-        "Re-checking watched jobs works again.",
-    ]
-
-
-# Authorizing again
-
-
-async def test_whoever_loses_the_right_is_told_nothing_more(hub, monkeypatch):
-    alice = logged_in("alice")
-    job = Process(owner=str(alice.pk))
-    job.enqueued()
-    page = Page(alice)
-    await hub.watch(page, job.job_id)
-    await hub.authorization.check(page)
-    assert len(page.frames) == 1
-    monkeypatch.setattr(access, "may_see", lambda user, job: False)
-    await hub.authorization.check(page)
-    assert page.told[-1]["code"] == "unknown_job"
-    assert page.told[-1]["authenticated"] is True
-    assert not hub.jobs
-
-
-async def test_a_login_that_ended_closes_the_socket(hub):
-    job = Process()
-    job.enqueued()
-    page = Page()
-    await hub.watch(page, job.job_id)
-    page.login_holds = False
-    await hub.authorization.check(page)
-    assert page.closed == LOGIN_CHANGED
-
-
-async def test_everybody_is_authorized_again_from_time_to_time(monkeypatch):
-    monkeypatch.setattr("immortus_channels.authorization.Authorization.INTERVAL", 0.05)
-    job = Process()
-    job.enqueued()
-    hub, pages = get_hub(), [Page(), Page()]
-    for page in pages:
-        await hub.watch(page, job.job_id)
-        page.login_holds = False
-    await until(lambda: all(page.closed for page in pages))
-    await hub.stopped()
 
 
 # Threads
@@ -583,27 +282,6 @@ async def test_a_slow_strategy_holds_up_nobody_else(hub, monkeypatch):
     await hub.watch(other, quick.job_id)
     assert time.monotonic() - began < 0.25
     await waiting
-
-
-async def test_reading_threads_are_claimed_and_given_back(monkeypatch):
-    claimed, released = set(), set()
-    store = get_store()
-    monkeypatch.setattr(store, "claim_thread", lambda: claimed.add(threading.get_ident()))
-    monkeypatch.setattr(store, "release_thread", lambda: released.add(threading.get_ident()))
-    readers = Readers()
-    used = await asyncio.gather(*(readers.run(lambda: (time.sleep(0.05), threading.get_ident())[1]) for _ in range(8)))
-    readers.close(wait=2)
-    assert set(used) <= claimed == released
-    assert len(claimed) == Readers.THREADS
-
-
-async def test_a_read_that_hangs_is_given_up(monkeypatch):
-    monkeypatch.setattr(Readers, "TIMEOUT", 0.05)
-    readers, go_on = Readers(), threading.Event()
-    with pytest.raises(TimeoutError):
-        await readers.run(go_on.wait, 5)
-    go_on.set()
-    readers.close(wait=2)
 
 
 def _replace(job, **changes):

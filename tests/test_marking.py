@@ -46,13 +46,15 @@ def test_what_is_not_marked_is_not_tracked():
     assert tracking_of(None) is None
 
 
-@pytest.mark.parametrize(("given", "means"), [(True, "ask"), (False, "never"), ("ask", "ask"), ("terminate", "terminate")])
+@pytest.mark.parametrize(
+    ("given", "means"), [(True, "ask"), (False, "never"), ("ask", "ask"), ("terminate", "terminate")]
+)
 def test_cancel_is_ask_terminate_or_never(given, means):
     assert tracking_of(tracked(cancel=given)(lambda: None)).cancel == means
 
 
 def test_another_word_for_cancel_is_refused_with_the_words_allowed():
-    with pytest.raises(ConfigurationError, match="'kill'.*'ask', 'terminate' and False"):
+    with pytest.raises(ConfigurationError, match=r"'kill'.*'ask', 'terminate' and False"):
         tracked(cancel="kill")(lambda: None)
 
 

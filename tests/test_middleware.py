@@ -12,6 +12,7 @@ from django.http import HttpResponse, StreamingHttpResponse
 from django.test import AsyncClient
 from django.urls import path
 
+from immortus_channels import middleware
 from immortus_channels.middleware import JobOwnerMiddleware
 from immortus_channels.owners import current_owner, started_by
 
@@ -53,6 +54,11 @@ async def async_logs_in(request):
     return HttpResponse(str(current_owner()))
 
 
+async def async_logs_in_later(request):
+    await request.auser()
+    return await async_logs_in(request)
+
+
 async def async_in_thread(request):
     return HttpResponse(str(await sync_to_async(current_owner)()))
 
@@ -67,7 +73,7 @@ async def async_streams(request):
 
 
 SYNC = [owner, streams, by_hand, logs_in, untouched]
-ASYNC = [async_owner, async_after_auser, async_in_thread, async_streams, async_logs_in]
+ASYNC = [async_owner, async_after_auser, async_in_thread, async_streams, async_logs_in, async_logs_in_later]
 urlpatterns = [path(view.__name__, view) for view in [*SYNC, *ASYNC]]
 pytestmark = [pytest.mark.urls(__name__), pytest.mark.django_db(transaction=True)]
 
@@ -105,13 +111,21 @@ async def test_async_views(view):
     if response.streaming:
         assert "".join([part.decode() async for part in response]) == f"{alice.pk}" * 2
     else:
-        assert response.content.decode() == str(bob.pk if view is async_logs_in else alice.pk)
+        assert response.content.decode() == str(bob.pk if "logs_in" in view.__name__ else alice.pk)
     assert current_owner() is None
 
 
 def test_async_views_under_wsgi(client, users):
     client.force_login(users[0])
     assert body(client.get("/async_owner")) == str(users[0].pk)
+
+
+async def test_a_user_that_was_looked_up_is_not_looked_up_again(monkeypatch):
+    monkeypatch.setattr(middleware, "_read_in_thread", None)
+    client = AsyncClient()
+    alice = await User.objects.acreate(username="alice")
+    await client.aforce_login(alice)
+    assert (await client.get("/async_after_auser")).content.decode() == str(alice.pk)
 
 
 async def test_sync_views_under_asgi():

@@ -228,6 +228,14 @@ def test_a_million_updates_tell_the_writer_once_until_it_comes(run, told):
     assert told == [run, run]
 
 
+def test_whatever_is_said_meanwhile_the_writer_is_told_once(run, told):
+    run.set_meta({"a": 1})
+    run.set_data("b", 2)
+    run.set_result(3)
+    run.begin_step(total=4)
+    assert told == [run]
+
+
 def test_an_item_of_a_loop_costs_next_to_nothing_and_an_update_little(run):
     items = range(20_000)
 

@@ -115,7 +115,8 @@ def test_a_thread_that_a_task_starts_uses_the_tasks_job_object(memory, run):
 
 def test_in_a_job_everything_is_about_its_run(store, run, job_id):
     job = current_job()
-    assert (job.job_id, job.job_class, job.attempt, job.params, dict(job.data)) == (job_id, "task", 1, {"path": "/a"}, {"given": 1})
+    assert (job.job_id, job.job_class, job.attempt) == (job_id, "task", 1)
+    assert (job.params, dict(job.data)) == ({"path": "/a"}, {"given": 1})
     assert (job.state, job.owner, job.document["job_id"]) == (State.RUNNING, "7", job_id)
     assert isinstance(job.strategy, Calling)
 
@@ -129,7 +130,7 @@ def test_what_a_running_job_says_is_in_its_document_at_the_end(store, run, job_i
     job.set_progress_metric("pace", 5)
     job.set_result({"url": "/x"})
     document = tracking.end(run, Finished).document
-    wanted = {"current": 4, "total": 3, "message": "Go", "miles": 1, "pace": 5, "result": {"url": "/x"}, "state": "finished"}
+    wanted = {"current": 4, "total": 3, "message": "Go", "miles": 1, "pace": 5, "result": {"url": "/x"}}
     assert {key: document[key] for key in wanted} == wanted
 
 
@@ -189,7 +190,8 @@ def test_updates_from_outside_are_changes_of_their_own(store, outside, job_id):
     outside.update(current=2, total=10, message="Go")
     outside.update(advance=3)
     outside.update(current=1)
-    assert {k: outside.document[k] for k in ("current", "total", "message")} == {"current": 5, "total": 10, "message": "Go"}
+    wanted = {"current": 5, "total": 10, "message": "Go"}
+    assert {key: outside.document[key] for key in wanted} == wanted
     outside.update(total=4)
     outside.update(percentage=12.5)
     fresh = get_job(job_id).document

@@ -13,7 +13,15 @@ from immortus_channels import queues, strategies
 from immortus_channels.exceptions import StrategyNotFound
 from immortus_channels.jobs import Job
 from immortus_channels.marking import Tracking
-from immortus_channels.strategies import Calling, TrackingStrategy, defines, get_strategy, load, strategy_for, strategy_of
+from immortus_channels.strategies import (
+    Calling,
+    TrackingStrategy,
+    defines,
+    get_strategy,
+    load,
+    strategy_for,
+    strategy_of,
+)
 from tests.toys import ToyQueue
 
 
@@ -51,9 +59,8 @@ def short_names(monkeypatch):
     module = types.ModuleType(name)
     module.ProcessImageStrategy = type("ProcessImageStrategy", (TrackingStrategy,), {})
     monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setattr(
-        strategies, "module_has_submodule", lambda package, _: package is apps.get_app_config("immortus_channels").module
-    )
+    ours = apps.get_app_config("immortus_channels").module
+    monkeypatch.setattr(strategies, "module_has_submodule", lambda package, _: package is ours)
     load.cache_clear()
     yield module
     load.cache_clear()
@@ -88,7 +95,8 @@ def test_a_strategy_is_found_by_its_short_name(short_names, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "tried"), [("nowhere", "immortus_channels.tracking_strategies.Nowhere"), ("no.where", r"no\.where \(No module")]
+    ("name", "tried"),
+    [("nowhere", r"immortus_channels\.tracking_strategies\.Nowhere"), ("no.where", r"no\.where \(No module")],
 )
 def test_a_name_that_resolves_to_nothing_lists_what_was_tried(name, tried):
     with pytest.raises(StrategyNotFound, match=f"{name!r}.*{tried}"):

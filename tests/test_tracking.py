@@ -4,6 +4,7 @@ import contextlib
 import threading
 import time
 import uuid
+from dataclasses import replace
 
 import pytest
 from django.contrib.auth.models import User
@@ -32,6 +33,7 @@ from immortus_channels.stores import get_store
 from immortus_channels.strategies import TrackingStrategy, load
 from tests.toys import ToyQueue, eventually
 
+RUN = {"run_id": "r"}
 HOOKS = ("enqueued", "started", "finished", "failed", "retrying", "cancelled", "lost")
 
 
@@ -167,15 +169,15 @@ def test_the_hook_comes_first_then_meta_then_whether_it_is_done_then_the_write(t
 @pytest.mark.parametrize(
     ("events", "hooks"),
     [
-        ([(Enqueued, {}), (Started, {"run_id": "r"}), (Finished, {"run_id": "r"})], ["enqueued", "started", "finished"]),
+        ([(Enqueued, {}), (Started, RUN), (Finished, RUN)], ["enqueued", "started", "finished"]),
         ([(Enqueued, {})] * 2, ["enqueued"]),
         ([(Planned, {}), (Enqueued, {"origin": Origin(send_id="s")})], ["enqueued"]),
-        ([(Started, {"run_id": "r"})] * 2, ["started"]),
-        ([(Started, {"run_id": "r"}), (Failed, {"run_id": "r"}), (Failed, {"run_id": "r"})], ["started", "failed"]),
-        ([(Started, {"run_id": "r"}), (Retrying, {"run_id": "r"}), (Started, {"run_id": "q"})], ["started", "retrying", "started"]),
+        ([(Started, RUN)] * 2, ["started"]),
+        ([(Started, RUN), (Failed, RUN), (Failed, RUN)], ["started", "failed"]),
+        ([(Started, RUN), (Retrying, RUN), (Started, {"run_id": "q"})], ["started", "retrying", "started"]),
         ([(Enqueued, {}), (CancelRequested, {}), (Cancelled, {})], ["enqueued", "cancelled"]),
-        ([(Started, {"run_id": "r"}), (Updated, {"current": 5}), (Reported, {"run_id": "r"})], ["started"]),
-        ([(Started, {"run_id": "old"}), (Started, {"run_id": "r"}), (Finished, {"run_id": "old"})], ["started", "started"]),
+        ([(Started, RUN), (Updated, {"current": 5}), (Reported, RUN)], ["started"]),
+        ([(Started, {"run_id": "old"}), (Started, RUN), (Finished, {"run_id": "old"})], ["started", "started"]),
         ([(Updated, {"current": 5}), (CancelRequested, {}), (Overdue, {})], []),
     ],
 )
@@ -217,8 +219,6 @@ def test_a_hook_is_called_once_also_when_the_write_meets_another(memory, tell, d
 
 
 def _with_current(job, current):
-    from dataclasses import replace
-
     return replace(job, current=current, version=job.version + 1)
 
 
@@ -286,7 +286,7 @@ def test_a_store_that_is_down_calls_the_usual_hook_once_and_writes_later(memory,
     began = time.monotonic()
     assert tell(Enqueued) is None
     assert tell(Started, run_id="r") is None
-    assert time.monotonic() - began < 0.4
+    assert time.monotonic() - began < 0.9
     assert diary.hooks == ["enqueued", "started"]
     memory.failures = 0
     assert eventually(lambda: record() is not None and record().state is State.RUNNING)

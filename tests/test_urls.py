@@ -5,10 +5,8 @@ from __future__ import annotations
 import pytest
 from django.http import HttpResponse
 from django.urls import NoReverseMatch, Resolver404, include, path, resolve, reverse
-from hypothesis import given
-from hypothesis import strategies as st
 
-from immortus_channels.ids import fits_path, is_job_id
+from immortus_channels.ids import fits_path
 from immortus_channels.urls import immortus_jobs
 
 
@@ -55,19 +53,3 @@ def test_paths_that_are_no_ids_are_not_found(path):
 
 def test_the_class_follows_the_id():
     assert resolve("/immortus/verify/a.b/shop.tasks.paint").kwargs == {"job_id": "a.b", "job_class": "shop.tasks.paint"}
-
-
-@given(st.text(max_size=300))
-def test_what_fits_a_path_is_an_id(text):
-    assert is_job_id(text) or not fits_path(text)
-
-
-@pytest.mark.parametrize(("value", "is_one"), [("a", True), ("x" * 255, True), ("x" * 256, False), ("", False)])
-def test_an_id_is_text_of_one_to_255_characters(value, is_one):
-    assert is_job_id(value) is is_one
-    assert not is_job_id(value.encode())
-
-
-@pytest.mark.parametrize("value", ["a\0", "\ud800", None, 1, ["a"]])
-def test_what_stores_refuse_is_no_id(value):
-    assert not is_job_id(value)

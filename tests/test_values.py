@@ -185,7 +185,7 @@ def test_whatever_fits_makes_a_document_within_the_limit():
 
 
 def test_what_is_too_large_says_what_to_do():
-    with pytest.raises(DocumentTooLarge, match="The result .* 32768 bytes; publish a link"):
+    with pytest.raises(DocumentTooLarge, match=r"The result .* 32768 bytes; publish a link"):
         refuse_too_large("The result", "j")
 
 

@@ -405,6 +405,18 @@ def test_a_running_job_is_renewed_in_time(store, threaded, settings):
     assert not record().stalled
 
 
+def test_runs_are_renewed_while_much_waits_to_be_written(store, threaded, settings):
+    settings.IMMORTUS_STALLED_AFTER = 0.3
+    running(threaded)
+    store.open.clear()
+    writes = [threaded.submit(Updated(job_id="j", advance=1), wait=0) for _ in range(40)]
+    store.pause = 0.02
+    store.open.set()
+    assert writes[-1].done.wait(5)
+    updates = [call for call in store.calls if call in ("update", "renew")]
+    assert "renew" in updates[:-5]
+
+
 def test_a_renewal_brings_back_that_cancellation_was_asked_for_elsewhere(store, threaded, settings):
     settings.IMMORTUS_STALLED_AFTER = 0.3
     run = running(threaded)

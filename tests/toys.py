@@ -13,11 +13,12 @@ from immortus_channels.stores.memory import MemoryStore
 
 
 class FlakyStore(MemoryStore):
-    """Jobs in memory; the next `failures` calls fail, and calls wait while `held`."""
+    """Jobs in memory; the next `failures` calls fail, each takes `pause` seconds and waits until it is `open`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.failures = 0
+        self.pause = 0.0
         self.calls: list[str] = []
         self.open = threading.Event()
         self.open.set()
@@ -25,6 +26,7 @@ class FlakyStore(MemoryStore):
     def _try(self, call: str) -> None:
         self.calls.append(call)
         self.open.wait(10)
+        time.sleep(self.pause)
         if self.failures > 0:
             self.failures -= 1
             msg = "down"

@@ -191,7 +191,7 @@ def test_the_jobs_of_a_killed_worker_are_lost_and_the_demo_goes_on(page):
 
 def test_all_jobs_of_a_page_share_one_socket(page):
     sockets = []
-    page.on("websocket", sockets.append)
+    page.on("websocket", lambda socket: sockets.append(socket.url))
     for _ in range(3):
         page.click("[data-sample=coffee]")
     page.click("[data-scene=fails]")

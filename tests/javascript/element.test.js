@@ -93,6 +93,20 @@ test("moving it within the page changes nothing, removing it ends the watch", as
   assert.deepEqual(w.socket.sent.at(-1), { type: "unwatch", job_id: "a" });
 });
 
+test("put back into the page, it does not go back to the document it was rendered with", async () => {
+  const w = await shown({ rendered: document("a", 5), answer: () => undefined });
+  w.socket.job(document("a", 6, { percentage: 60 }));
+  await settle();
+  w.element.isConnected = false;
+  w.element.disconnectedCallback();
+  await settle();
+  w.element.isConnected = true;
+  w.element.connectedCallback();
+  await settle();
+  assert.equal(w.parts.percentage.textContent, "60%");
+  assert.deepEqual(w.events.map(([, version]) => version), [5, 6]);
+});
+
 test("another job-id is another job", async () => {
   const w = await shown({ answer: ({ url }) => document(url.at(-1), 1) });
   w.element.setAttribute("job-id", "b");

@@ -123,6 +123,27 @@ test("a job for which the socket has no room, or that it refuses, is polled", as
   }
 });
 
+test("a job for which there was no room is watched when there is", async () => {
+  const w = world({ answer: ({ url }) => (url.includes("?") ? { jobs: [document("a", 1), document("b", 1)] } : document(url.at(-1), 1)) });
+  for (const id of ["a", "b"]) w.Immortus.verify(id).then();
+  await settle();
+  w.socket.open();
+  await settle();
+  w.socket.tell({ type: "error", code: "too_many_jobs", message: "", job_id: "b" });
+  await w.advance(2_000);
+  assert.deepEqual(watches(w.socket).map(({ job_id }) => job_id), ["a", "b"]);
+  w.socket.job(finished("a", 2));
+  await settle();
+  assert.deepEqual(watches(w.socket).map(({ job_id }) => job_id), ["a", "b", "b"]);
+});
+
+test("a job that is over needs no unwatch: the server has forgotten it", async () => {
+  const w = await pushed();
+  w.socket.job(finished("a", 2));
+  await settle();
+  assert.deepEqual(w.socket.sent.map(({ type }) => type), ["watch"]);
+});
+
 // ---- Polling
 
 test("without WebSocket in the browser, the page or the settings, the page is polled at its interval", async () => {
@@ -400,6 +421,52 @@ test("a handshake that never ends is a strike", async () => {
   assert.equal(w.sockets[0].closed, true);
   await w.advance(20_000);
   assert.equal(w.sockets.length, 2);
+});
+
+test("a socket that is open, greets and pings, but tells of no job, is a strike after 10 s", async () => {
+  const w = await followed();
+  w.socket.open();
+  for (let second = 0; second < 12; second += 1) {
+    w.sockets[0].tell({ type: "ping" });
+    await w.advance(1_000);
+  }
+  assert.equal(w.sockets[0].closed, true);
+});
+
+test("polling takes over when the socket is switched off", async () => {
+  const w = await pushed();
+  w.Immortus.configure({ websocket: null });
+  await w.advance(2_000);
+  assert.equal(w.socket.closed, true);
+  assert.ok(w.requests.length >= 3);
+});
+
+test("a socket lost right after an answer is replaced by polling without waiting for the interval", async () => {
+  const w = await pushed();
+  await w.advance(100);
+  w.socket.drop();
+  await settle();
+  assert.equal(w.requests.length, 2);
+});
+
+test("back from the back/forward cache the socket is tried at once, unless it was given up for longer", async () => {
+  const away = async (w) => {
+    w.window.dispatchEvent(new Event("pagehide"));
+    await settle();
+    w.window.dispatchEvent(Object.assign(new Event("pageshow"), { persisted: true }));
+    await settle();
+    return w.sockets.length;
+  };
+  const lost = await pushed({ random: () => 0.999 });
+  lost.socket.drop();
+  await settle();
+  assert.equal(await away(lost), 2);
+  const hopeless = await followed({ random: () => 0.999 });
+  hopeless.socket.drop();
+  await hopeless.advance(2_000);
+  hopeless.socket.drop();
+  await settle();
+  assert.equal(await away(hopeless), 2);
 });
 
 test("while a good socket is lost polling keeps the page right, from the first moment", async () => {

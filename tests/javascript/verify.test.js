@@ -152,6 +152,16 @@ test("a progress handler that is added late is told the latest document", async 
   assert.deepEqual(told.versions(), [1]);
 });
 
+test("a progress handler that is added late is not told after a stop", async () => {
+  const w = world({ answer: () => document("a", 1) });
+  const verification = w.Immortus.verify("a");
+  await settle();
+  const told = listener();
+  verification.then(...told.handlers).stop();
+  await settle();
+  assert.deepEqual(told.versions(), []);
+});
+
 test("progress handlers of derived promises are told too, and stop() stays within reach", async () => {
   const w = world({ answer: () => document("a", 1) });
   const told = listener();
@@ -290,6 +300,14 @@ test("a reader slower than the job is given the newest document only", async () 
   const iterator = w.Immortus.watch("a");
   for (const version of [2, 3, 4]) { socket.job(document("a", version)); await settle(); }
   assert.equal((await iterator.next()).value.version, 4);
+});
+
+test("our own addresses never redirect, those of a custom verify may", async () => {
+  const w = world();
+  w.Immortus.verify("a");
+  w.Immortus.verify({ verify_job_url: "/custom/1" });
+  await settle();
+  assert.deepEqual(w.requests.map(({ url, redirect }) => [url, redirect]).sort(), [["/custom/1", "follow"], ["/immortus/verify/a", "manual"]]);
 });
 
 test("a custom verify needs only completed, wins over the id, and is polled at its interval", async () => {

@@ -37,6 +37,14 @@ class SharedLayer(InMemoryChannelLayer):
     """A layer that brings what is sent in this process."""
 
 
+class SlowLayer(InMemoryChannelLayer):
+    """A layer that takes its time before it brings anything."""
+
+    async def group_add(self, group: str, channel: str) -> None:
+        await asyncio.sleep(0.2)
+        await super().group_add(group, channel)
+
+
 class Unreachable(DeafLayer):
     """A layer whose server is not there."""
 
@@ -126,6 +134,11 @@ def test_each_part_of_a_healthy_project_is_ok(settings):
         (part, "ok") for part in expected[1:]
     ]
     assert list(parts) == expected
+
+
+def test_no_probe_is_sent_before_the_layer_is_listened_to(settings):
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": f"{__name__}.SlowLayer"}}
+    assert diagnosis()[1]["layer"][0] == "ok"
 
 
 def test_a_project_without_layer_and_asgi_is_told_what_happens_instead():

@@ -17,7 +17,8 @@ pytestmark = pytest.mark.redis
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) -> Iterator[Site]:
-    with running_site(tmp_path_factory.mktemp("site"), **redis_options(redis_server.url)) as site:
+    options = redis_options(redis_server.url) | {"RESULT_BACKEND": f"{redis_server.url[:-1]}1"}
+    with running_site(tmp_path_factory.mktemp("site"), **options) as site:
         site.start_worker()
         yield site
 
@@ -213,6 +214,31 @@ def test_what_follows_a_failed_link_is_cancelled_as_upstream(site: Site) -> None
     for member in rest:
         document = site.wait_until_over(member)
         assert (document["state"], document["error"]["code"]) == ("cancelled", "upstream")
+
+
+def test_the_body_of_a_chord_is_a_job_that_waits_for_its_header(site: Site) -> None:
+    body = site.http.post("/canvas/chord").json()["job_id"]
+    assert site.verify(body)["state"] in {"enqueued", "running", "finished"}
+    assert site.wait_until_over(body)["state"] == "finished"
+
+
+def test_the_body_of_a_chord_whose_header_failed_is_cancelled_as_upstream(site: Site) -> None:
+    body = site.http.post("/canvas/broken_chord").json()["job_id"]
+    document = site.wait_until_over(body)
+    assert (document["state"], document["error"]["code"]) == ("cancelled", "upstream")
+    time.sleep(0.5)
+    assert site.verify(body) == document
+
+
+@pytest.mark.parametrize("by", ["quick", "chord"])
+def test_a_task_that_is_replaced_goes_on_as_its_replacement(site: Site, by: str) -> None:
+    job_id = site.start("replaces_itself", kwargs={"by": by})
+    with SocketWatcher(site.websocket_url, job_id) as watcher:
+        watcher.until_over(job_id)
+        time.sleep(0.7)
+    document = site.verify(job_id)
+    assert (document["state"], document["attempt"]) == ("finished", 2)
+    assert watcher.documents[job_id][-1] == document
 
 
 # Death

@@ -275,7 +275,7 @@ async def _greeting(application: Any) -> str | None:
 
 def _handshake() -> dict[str, Any]:
     allowed = (*django_settings.ALLOWED_HOSTS, "localhost")[0]
-    host = "localhost" if allowed == "*" else allowed.lstrip(".")
+    host = "localhost" if allowed == "*" else allowed
     path = shortcuts.websocket_url() or ""
     return {
         "type": "websocket",

@@ -364,9 +364,8 @@
       const { job_id, job_class } = document;
       for (const subscriber of subscribers) {
         const { jobClass } = subscriber;
-        if (!this.subscribers.has(subscriber)) continue; // stopped by a handler of another
         if (this.url || !jobClass || !job_class || jobClass === job_class) subscriber.take(document);
-        else subscriber.fail(JobError.of(job_id, "wrong_job_class", `The job ${job_id} is a ${job_class}, not a ${jobClass}.`));
+        else subscriber.fail(JobError.of(job_id, "wrong_job_class", `It is a job of the class ${job_class}, not ${jobClass}.`));
       }
     }
 
@@ -426,7 +425,7 @@
     const fields = all.filter(([name, value]) => value != null && (ours || name !== "csrfmiddlewaretoken"));
     const multipart = form instanceof FormData || fields.some(([, value]) => value instanceof Blob);
     const body = multipart ? new FormData() : new URLSearchParams();
-    for (const [name, value] of fields) body.append(name, value instanceof Blob ? /** @type {any} */ (value) : textOf(value));
+    for (const [name, value] of fields) body.append(name, /** @type {string} */ (value instanceof Blob ? value : textOf(value)));
     return body;
   }
 
@@ -747,7 +746,7 @@
     #tick() {
       const slept = Date.now() - this.#ticked > SLEPT && !globalThis.document?.hidden; // hidden, it may tick once a minute
       this.#ticked = Date.now();
-      
+      if (slept) return this.#page.wake();
       if (now() - this.#heard > this.#silence || now() > this.#proveBy) return this.#die();
       for (const job of this.#missing) if (this.#watched.has(job)) this.#watch(job);
       this.#missing.clear();
@@ -1133,8 +1132,8 @@
   }
 
   /**
-   * The start of a job as a promise. Its failure stays one when a handler of `.then(created, failed)` was told of it, because
-   * the next step of the chain wants a job; nobody has to handle it twice. `.catch()` recovers, as everywhere.
+   * The start of a job as a promise. Its failure stays one when a handler of `.then(created, failed)` was told of it: the
+   * next step of the chain wants a job. But nobody has to handle it twice. `.catch()` recovers, as everywhere.
    */
   class Creation {
     #promise;

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 
-from celery import shared_task
+from celery import chord, shared_task
 from celery.exceptions import Ignore, Reject
 from django.db import transaction
 
@@ -225,6 +225,16 @@ def broken_link(value=0):
 @tracked
 def gather(values):
     return sum(values)
+
+
+@shared_task(bind=True)
+@tracked
+def replaces_itself(self, by="quick"):
+    replacements = {
+        "quick": lambda: quick.si(0.5, "replacement"),
+        "chord": lambda: chord([link.si(1), link.si(2)], gather.s()),
+    }
+    raise self.replace(replacements[by]())
 
 
 @shared_task

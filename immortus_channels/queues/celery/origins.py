@@ -1,0 +1,81 @@
+"""What the sender of a Celery task knows of its job, and how that travels in the message's headers."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from inspect import Signature, signature
+from typing import Any
+
+from celery import current_app
+
+from immortus_channels.events import Origin
+from immortus_channels.lifecycle import SECOND
+from immortus_channels.marking import MARK, Tracking, tracking_of
+from immortus_channels.owners import current_owner
+from immortus_channels.progress import current_run
+from immortus_channels.values import clean
+
+QUEUE = "celery"
+HEADER = "immortus"
+
+
+def mark_of(task: Any) -> Tracking | None:
+    """The mark on a task: set on itself, on the function under its decorator, or by its base class."""
+    if task is None:
+        return None
+    mark = vars(task).get(MARK) or tracking_of(task.run) or tracking_of(task)
+    inline = getattr(task, "tracking_strategy", None)
+    return replace(mark, strategy=inline) if mark and inline and not mark.strategy else mark
+
+
+def origin_here(tracking: Tracking | None, name: str, args: Any, kwargs: Any, eta: str | None = None) -> Origin:
+    """What this process knows of a job of the task `name` that it sends now; jobs that jobs start inherit their owner."""
+    parent = current_run.get()
+    owner = current_owner()
+    if owner is None and parent is not None and parent.origin is not None:
+        owner = parent.origin.owner
+    params = tracking.params_of(_signature(name), tuple(args or ()), kwargs or {}) if tracking else None
+    return Origin(
+        send_id=uuid.uuid4().hex,
+        owner=owner,
+        queue=QUEUE,
+        cancel=tracking.cancel if tracking else "ask",
+        handler=_named(tracking.handler) if tracking else "",
+        eta=int(datetime.fromisoformat(eta).timestamp() * SECOND) if eta else None,
+        params=params,
+    )
+
+
+def _signature(name: str) -> Signature | None:
+    task = current_app.tasks.get(name)
+    return signature(task.run) if task is not None else None
+
+
+def _named(handler: Any) -> str:
+    return f"{handler.__module__}.{handler.__qualname__}" if isinstance(handler, type) else handler or ""
+
+
+def to_header(origin: Origin) -> dict[str, Any]:
+    """The origin as JSON for the message's headers."""
+    fields = {name: getattr(origin, name) for name in Origin.__slots__}
+    return {name: clean(value) for name, value in fields.items() if value not in (None, "")}
+
+
+def from_header(header: Mapping[str, Any]) -> Origin:
+    """The origin that `to_header` wrote; what a newer release added is ignored."""
+    return Origin(**{name: value for name, value in header.items() if name in Origin.__slots__})
+
+
+def origin_of(request: Any, tracking: Tracking, name: str, args: Any, kwargs: Any) -> Origin | None:
+    """The origin of the job that a worker runs; None when its sender told nothing.
+
+    How the task may be cancelled and what handles its page is settled here, where the task is known.
+    """
+    header = getattr(request, HEADER, None) or (request.headers or {}).get(HEADER)
+    if header is None:
+        return origin_here(tracking, name, args, kwargs) if request.is_eager else None
+    origin = from_header(header)
+    return replace(origin, cancel=tracking.cancel, handler=origin.handler or _named(tracking.handler))

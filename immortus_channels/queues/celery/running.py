@@ -1,0 +1,183 @@
+"""Celery's signals in a worker.
+
+Which one comes when, and in which process, differs by outcome and pool. "MAIN" is the worker's main process: it tells of
+children that cannot speak, on its event hub, and so waits for nothing. In other pools than prefork all is one process.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from contextvars import Token
+from typing import Any
+from weakref import WeakValueDictionary
+
+from celery import Task
+from celery.exceptions import Reject
+
+from immortus_channels.events import Cancelled, Enqueued, Event, Failed, Finished, Reported, Requeued, Retrying
+from immortus_channels.exceptions import JobCancelled, JobFailed
+from immortus_channels.marking import Tracking
+from immortus_channels.progress import Run, current_run
+from immortus_channels.queues.base import Tracker
+from immortus_channels.queues.celery.canvas import followers
+from immortus_channels.queues.celery.origins import HEADER, from_header, origin_of
+from immortus_channels.queues.celery.outcomes import due, verdict
+
+RUN = "immortus_run"
+
+
+class Running:
+    """Tells of tasks that are run."""
+
+    def __init__(self, tracker: Tracker, tracking: Callable[[str], Tracking | None]) -> None:
+        self._tracker = tracker
+        self._tracking = tracking
+        self._requests: WeakValueDictionary[str, Any] = WeakValueDictionary()
+        self._tokens: dict[str, Token[Run | None]] = {}
+
+    # Beginning
+
+    def received(self, request: Any, **_: object) -> None:
+        """MAIN. Every delivery is a run of its own; its id travels to the child in the request."""
+        if self._tracking(request.type) is not None:
+            request.request_dict[RUN] = uuid.uuid4().hex
+            self._requests[request.id] = request
+
+    def prerun(self, sender: Task, task_id: str, args: Any, kwargs: Any, **_: object) -> None:
+        """The run begins; an eager one was never sent."""
+        tracking = self._tracking(sender.name)
+        if tracking is None:
+            return
+        request = sender.request
+        origin = origin_of(request, tracking, sender.name, args, kwargs)
+        if request.is_eager:
+            self._tracker.publish(Enqueued(job_id=task_id, job_class=sender.name, origin=origin))
+        run_id = _run_id(request) or uuid.uuid4().hex
+        run = self._tracker.make_run(job_id=task_id, job_class=sender.name, run_id=run_id, origin=origin)
+        self._tokens[run_id] = current_run.set(run)
+        self._tracker.begin(run)
+
+    # Ending, as the process that ran tells it
+
+    def success(self, sender: Task, result: object, **_: object) -> None:
+        """The task returned. The signal does not name the job; its request does."""
+        run = _run_of(sender.request.id)
+        if run is None:
+            return
+        tracking = self._tracking(sender.name)
+        if tracking is not None and tracking.publish_result:
+            run.set_result(result)
+        self._tracker.end(run, Finished)
+
+    def failure(self, sender: Task, task_id: str, exception: BaseException, **_: object) -> None:
+        """The task raised; or MAIN tells of a hard time limit (twice), a killed child, a rejection."""
+        run = _run_of(task_id)
+        if run is not None:
+            self._end_badly(run, exception)
+            self._cancel_followers(sender.request.chain, sender.request.chord)
+        elif self._tracking(sender.name) is not None:
+            self._failure_from_main(sender, task_id, exception)
+
+    def retry(self, sender: Task, request: Any, reason: Any = None, **_: object) -> None:
+        """The task asked to be run again, and was sent again before this."""
+        run = _run_of(request.id)
+        if run is not None and isinstance(reason.exc, JobCancelled | JobFailed):
+            self._end_badly(run, reason.exc)
+        elif run is not None:
+            self._tracker.end(run, Retrying, eta=due(reason.when))
+        elif self._tracking(sender.name) is not None:
+            self._retry_from_main(sender, request, reason)
+
+    def postrun(self, task_id: str, state: str | None, retval: object, **_: object) -> None:
+        """After everything else, and also without an outcome (state None), which MAIN will tell."""
+        run = _run_of(task_id)
+        if run is None:
+            return
+        try:
+            if not run.refused:
+                self._end_by_state(run, state, retval)
+        finally:
+            current_run.reset(self._tokens.pop(run.run_id))
+
+    def _end_by_state(self, run: Run, state: str | None, retval: object) -> None:
+        """The ends that have no signal of their own."""
+        match state:
+            case "IGNORED":
+                self._tracker.end(run, Requeued if run.replaced else Finished)
+            case "REJECTED" if isinstance(retval, Reject) and retval.requeue:
+                self._tracker.end(run, Requeued)
+            case "REJECTED":
+                self._tracker.end(run, Failed, code="rejected")
+            case None:
+                self._tracker.end(run, Reported)
+
+    def internal_error(self, sender: Task, task_id: str, exception: BaseException, **_: object) -> None:
+        """Eager with propagation: the only word of a failure, and it comes after postrun."""
+        if self._tracking(sender.name) is not None:
+            self._tracker.publish(verdict(task_id, sender.name, "", exception))
+
+    def _end_badly(self, run: Run, exception: BaseException) -> None:
+        end = verdict(run.job_id, run.job_class, run.run_id, exception)
+        self._tracker.end(run, type(end), code=end.code, message=end.message)
+
+    def _cancel_followers(self, chain: Any, chord: Any) -> None:
+        """What was to come after a failed job can no longer run."""
+        for name, job_id in followers(chain, chord):
+            if self._tracking(name) is not None:
+                self._tracker.publish(Cancelled(job_id=job_id, job_class=name, code="upstream"), wait=0)
+
+    # Ending, as MAIN tells it
+
+    def _failure_from_main(self, sender: Task, task_id: str, exception: BaseException) -> None:
+        request = self._requests.get(task_id)
+        run_id = request.request_dict.get(RUN, "") if request is not None else ""
+        self._tracker.publish(verdict(task_id, sender.name, run_id, exception), wait=0)
+        if request is not None:
+            embed = request._payload[2] or {}  # noqa: SLF001 - the request has no public face for the chain
+            self._cancel_followers(embed.get("chain"), embed.get("chord"))
+
+    def _retry_from_main(self, sender: Task, request: Any, reason: Any) -> None:
+        """A lost child's task is sent again (a reason is given), or the worker shuts down cold (none is)."""
+        about = {"job_id": request.id, "job_class": sender.name, "run_id": _run_id(request)}
+        if reason is not None:
+            event: Event = Retrying(**about, eta=due(getattr(reason, "when", None)))
+        else:
+            event = Requeued(**about) if sender.acks_late else Failed(**about, code="worker_lost")
+        self._tracker.publish(event, wait=0)
+
+    def revoked(self, sender: Task, request: Any, expired: bool = False, **_: object) -> None:  # noqa: FBT001, FBT002
+        """Found revoked or expired before its start, or its process was terminated."""
+        if self._tracking(sender.name) is None:
+            return
+        run_id = "" if expired else _run_id(request)
+        code = "expired" if expired else "cancelled"
+        self._tracker.publish(Cancelled(job_id=request.id, job_class=sender.name, run_id=run_id, code=code), wait=0)
+        self._cancel_followers(getattr(request, "chain", None), getattr(request, "chord", None))
+
+    def unknown(self, name: str, id: str, message: Any, **_: object) -> None:  # noqa: A002 - Celery's name
+        """A task that its sender tracks is not registered in this worker."""
+        header = (message.headers or {}).get(HEADER)
+        if header is not None:
+            event = Failed(job_id=id, job_class=name, origin=from_header(header), code="unknown_task")
+            self._tracker.publish(event, wait=0)
+
+    # The process itself
+
+    def forking(self, **_: object) -> None:
+        """MAIN. A fork had better not copy a thread at work; what is not written in time is written afterwards."""
+        self._tracker.drain(0.5)
+
+    def ending(self, **_: object) -> None:
+        """A child that ends had better not take along what it has not written."""
+        self._tracker.drain()
+
+
+def _run_id(request: Any) -> str:
+    return getattr(request, RUN, None) or ""
+
+
+def _run_of(task_id: str) -> Run | None:
+    """The run of this task in the calling thread."""
+    run = current_run.get()
+    return run if run is not None and run.job_id == task_id else None

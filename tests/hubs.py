@@ -1,0 +1,58 @@
+"""Hubs and layers for tests, and a way to be another process."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from immortus_channels import broadcast
+from immortus_channels.broadcast import Broadcaster
+from immortus_channels.hub import get_hub
+
+LAYERS = {
+    "pubsub": ("channels_redis.pubsub.RedisPubSubChannelLayer", {"socket_connect_timeout": 1, "socket_timeout": 1}),
+    "core": ("channels_redis.core.RedisChannelLayer", {"socket_timeout": 15}),
+}
+
+
+@pytest.fixture
+def memory(settings):
+    """Jobs in memory, and so long between two full re-checks that a test sees none."""
+    settings.IMMORTUS_STORE = {"BACKEND": "memory"}
+    settings.IMMORTUS_RECHECK_INTERVAL = 60
+
+
+@pytest.fixture
+async def hub():
+    """The hub of the test's event loop."""
+    hub = get_hub()
+    yield hub
+    await hub.stopped()
+
+
+@pytest.fixture(params=LAYERS)
+def layer(request, settings, redis_server):
+    """A channel layer that reaches other processes."""
+    backend, options = LAYERS[request.param]
+    hosts = {"hosts": [{"address": redis_server.url, **options}]}
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": backend, "CONFIG": hosts}}
+    return broadcast.shared_layer()
+
+
+def elsewhere(call):
+    """Run `call` as another process would: in a thread that no local receiver hears of."""
+    receivers, broadcast._receivers = broadcast._receivers, ()
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+    broadcast._receivers = receivers
+
+
+def send_elsewhere(job):
+    def send():
+        broadcaster = Broadcaster()
+        broadcaster.send(job)
+        broadcaster.close()
+
+    elsewhere(send)

@@ -1,0 +1,128 @@
+"""The layer: what other processes push arrives, and a layer that fails costs nothing but speed."""
+
+# ruff: noqa: F811 - pytest's way of naming what a test needs
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from immortus_channels import access
+from immortus_channels.broadcast import group_name
+from immortus_channels.hub import get_hub
+from immortus_channels.membership import Membership
+from immortus_channels.recheck import Recheck
+from tests.hubs import hub, layer, memory, send_elsewhere  # noqa: F401
+from tests.pages import Page, Process, until
+
+pytestmark = pytest.mark.usefixtures("memory")
+
+
+async def test_a_push_of_another_process_arrives_through_the_layer(layer, hub):
+    job = Process()
+    job.enqueued()
+    page = Page()
+    await hub.watch(page, job.job_id)
+    await until(lambda: hub.joined_at(job.job_id))
+    await asyncio.sleep(3 * Recheck.SHORT)
+    running = job.started(push=False)
+    send_elsewhere(running)
+    assert await until(lambda: len(page.frames) == 2) < 0.2
+    assert page.versions[-1] == running.version
+    assert hub.recheck.healed == 0
+
+
+async def test_a_group_is_joined_once_and_left_after_the_last_watcher(layer, hub, monkeypatch):
+    calls = []
+    real = type(hub._membership)._reconcile
+
+    class Spy:
+        async def group_add(self, group, channel):
+            calls.append(("join", group))
+
+        async def group_discard(self, group, channel):
+            calls.append(("leave", group))
+
+    monkeypatch.setattr(Membership, "_reconcile", lambda self, layer, channel: real(self, Spy(), channel))
+    job = Process()
+    job.enqueued()
+    one, other = Page(), Page()
+    await hub.watch(one, job.job_id)
+    await hub.watch(other, job.job_id)
+    await until(lambda: calls)
+    hub.unwatch(one, job.job_id)
+    await asyncio.sleep(0.05)
+    assert calls == [("join", group_name(job.job_id))]
+    hub.unwatch(other, job.job_id)
+    await until(lambda: len(calls) == 2)
+    assert calls[1] == ("leave", group_name(job.job_id))
+
+
+async def test_a_guessed_id_never_reaches_the_layer(layer, hub, monkeypatch):
+    def slowly(user, job):
+        time.sleep(0.3 if job.owner else 0)
+        return job.owner is None
+
+    monkeypatch.setattr(access, "may_see", slowly)
+    foreign, own = Process(owner="somebody else"), Process()
+    foreign.enqueued()
+    own.enqueued()
+    guessing = asyncio.create_task(hub.watch(Page(), foreign.job_id))
+    await hub.watch(Page(), own.job_id)
+    await until(lambda: hub.joined_at(own.job_id))
+    assert hub.joined_at(foreign.job_id) is None
+    assert not guessing.done()
+    await guessing
+
+
+async def test_an_answer_does_not_wait_for_a_layer_that_hangs(layer, redis_server):
+    job = Process()
+    job.enqueued()
+    redis_server.freeze()
+    try:
+        hub, page = get_hub(), Page()
+        began = time.monotonic()
+        await hub.watch(page, job.job_id)
+        assert time.monotonic() - began < 0.5
+        job.started(push=False)
+        assert await until(lambda: len(page.frames) == 2) < 1, "re-checked at the short interval until joined"
+    finally:
+        redis_server.thaw()
+        await hub.stopped()
+
+
+async def test_a_restart_of_redis_is_survived(layer, hub, redis_server, settings):
+    settings.IMMORTUS_RECHECK_INTERVAL = 0.5
+    job = Process()
+    job.enqueued()
+    job.started(push=False)
+    page = Page()
+    await hub.watch(page, job.job_id)
+    await until(lambda: hub.joined_at(job.job_id))
+    redis_server.kill()
+    job.reported(1, push=False)
+    await until(lambda: len(page.frames) == 2, within=2)
+    redis_server.start()
+    await asyncio.sleep(1.5)
+    settings.IMMORTUS_RECHECK_INTERVAL = 60
+    await until(lambda: hub.joined_at(job.job_id), within=6)
+    await asyncio.sleep(1)
+    send_elsewhere(job.reported(2, push=False))
+    await until(lambda: len(page.frames) == 3, within=2)
+
+
+async def test_garbage_from_the_layer_changes_nothing(layer, hub):
+    job = Process()
+    job.enqueued()
+    page = Page()
+    await hub.watch(page, job.job_id)
+    await until(lambda: hub.joined_at(job.job_id))
+    for message in ({"type": "websocket.close"}, {"type": "immortus.job", "job_id": job.job_id, "text": "{"}):
+        await layer.group_send(group_name(job.job_id), message)
+    await asyncio.sleep(0.2)
+    running = job.started(push=False)
+    send_elsewhere(running)
+    await until(lambda: page.versions[-1] == running.version, within=2)
+    assert len(page.frames) == 2

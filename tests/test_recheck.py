@@ -1,0 +1,132 @@
+"""The re-check: every push that was lost is healed, and a store that goes back in time is noticed."""
+
+# ruff: noqa: F811 - pytest's way of naming what a test needs
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from immortus_channels import tracking
+from immortus_channels.exceptions import StoreUnavailable
+from immortus_channels.membership import Membership
+from immortus_channels.recheck import Recheck
+from immortus_channels.stores import get_store
+from tests.hubs import hub, layer, memory  # noqa: F401
+from tests.pages import Page, Process, until
+
+pytestmark = pytest.mark.usefixtures("memory")
+
+
+async def test_a_change_that_falls_between_the_read_and_the_join_is_found(layer, hub, monkeypatch):
+    joining = asyncio.Event()
+    real = Membership._reconcile
+
+    async def late(self, layer, channel):
+        await joining.wait()
+        await real(self, layer, channel)
+
+    monkeypatch.setattr(Membership, "_reconcile", late)
+    job = Process()
+    job.enqueued()
+    page = Page()
+    await hub.watch(page, job.job_id)
+    await asyncio.sleep(3 * Recheck.SHORT)
+    job.started(push=False)
+    joining.set()
+    await until(lambda: len(page.frames) == 2, within=1)
+
+
+async def test_every_push_that_the_layer_loses_is_healed_and_counted(layer, hub, settings):
+    settings.IMMORTUS_RECHECK_INTERVAL = 0.3
+    job = Process()
+    job.enqueued()
+    page = Page()
+    await hub.watch(page, job.job_id)
+    await until(lambda: hub.joined_at(job.job_id))
+    job.started(push=False)
+    await until(lambda: len(page.frames) == 2, within=1)
+    assert hub.recheck.healed == 1
+
+
+async def test_without_a_shared_layer_the_recheck_alone_feeds_the_sockets(hub):
+    job = Process()
+    job.enqueued()
+    page = Page()
+    await hub.watch(page, job.job_id)
+    job.started(push=False)
+    assert await until(lambda: len(page.frames) == 2) < 2 * Recheck.SHORT + 0.1
+    assert hub.recheck.healed == 0, "nothing was lost: there was nothing to hear"
+
+
+async def test_a_job_whose_record_is_gone_for_long_becomes_unknown(hub, monkeypatch):
+    monkeypatch.setattr(Recheck, "MISSING", 4 * Recheck.SHORT)
+    job = Process()
+    job.enqueued()
+    page = Page()
+    await hub.watch(page, job.job_id)
+    get_store()._records.clear()
+    await asyncio.sleep(3 * Recheck.SHORT)
+    assert len(page.frames) == 1, "not at once"
+    await until(lambda: page.over, within=2)
+    assert page.told[-1]["code"] == "unknown_job"
+
+
+async def test_a_store_that_went_back_in_time_is_lifted_above_what_was_sent(hub, caplog):
+    job = Process()
+    old = job.enqueued()
+    new = job.started()
+    page = Page()
+    await hub.watch(page, job.job_id)
+    get_store()._records[job.job_id] = old.to_record()
+    await until(lambda: len(page.frames) == 2, within=2)
+    assert page.versions[1] > new.version
+    assert page.told[1]["job"]["state"] == "enqueued"
+    await asyncio.sleep(3 * Recheck.SHORT)
+    assert len(page.frames) == 2
+    assert hub.recheck.rollbacks == 1
+
+
+async def test_a_stale_recheck_is_no_rollback(hub, monkeypatch):
+    job = Process()
+    job.enqueued()
+    job.started(push=False)
+    page = Page()
+    real = tracking.recheck
+
+    def overtaken(watched):
+        versions = real(watched)
+        job.reported(len(page.frames))
+        time.sleep(0.05)
+        return versions
+
+    await hub.watch(page, job.job_id)
+    monkeypatch.setattr(tracking, "recheck", overtaken)
+    await asyncio.sleep(4 * Recheck.SHORT)
+    assert len(page.frames) >= 3
+    assert hub.recheck.rollbacks == 0
+
+
+async def test_a_recheck_that_fails_is_tried_again(hub, monkeypatch, caplog):
+    monkeypatch.setattr(Recheck, "PAUSE", 0.1)
+    real, tries = tracking.recheck, []
+
+    def badly(watched):
+        tries.append(watched)
+        if len(tries) < 3:
+            raise StoreUnavailable
+        return real(watched)
+
+    monkeypatch.setattr(tracking, "recheck", badly)
+    job = Process()
+    job.enqueued()
+    page = Page()
+    await hub.watch(page, job.job_id)
+    job.started(push=False)
+    await until(lambda: len(page.frames) == 2)
+    assert [record.getMessage().split(" (")[0] for record in caplog.records] == [
+        "Re-checking watched jobs fails",
+        "Re-checking watched jobs works again.",
+    ]
