@@ -14,11 +14,11 @@ from playwright.sync_api import Page, sync_playwright
 
 from tests.browser.conftest import start_demo
 
-SIZE = {"width": 1240, "height": 800}
+SIZE = {"width": 1240, "height": 1010}
 WIDTH = 840
 EVERY = 250  # milliseconds
 FRAMES = 60
-COLOURS = 128
+COLOURS = 255
 
 # What is clicked before which frame.
 SCRIPT = {
@@ -57,8 +57,12 @@ def frame(page: Page, number: int) -> Image.Image:
 
 
 def save(frames: list[Image.Image], target: Path) -> None:
-    """Write all frames with one palette, taken from the fullest; the last one stays for a while."""
-    palette = frames[-1].quantize(COLOURS)
+    """Write all frames with one palette, taken from several of them; the last one stays for a while."""
+    samples = frames[::8]
+    strip = Image.new("RGB", (WIDTH, samples[0].height * len(samples)))
+    for number, sample in enumerate(samples):
+        strip.paste(sample, (0, number * sample.height))
+    palette = strip.quantize(COLOURS, method=Image.Quantize.MEDIANCUT)
     drawn = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     durations = [EVERY] * (len(drawn) - 1) + [3000]
     drawn[0].save(target, save_all=True, append_images=drawn[1:], duration=durations, loop=0, optimize=True)

@@ -49,7 +49,7 @@ WEB = (
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 RESTART_AFTER = 3.0
 """Seconds between the worker's death and its successor: long enough to see that it is gone."""
-GRACE = 5.0
+GRACE = 3.0
 """Seconds a process has to end by itself."""
 
 

@@ -23,7 +23,7 @@ class ImmortusChannelsConfig(AppConfig):
         if queues.connected:
             return
         if find_spec("celery") is not None:
-            from immortus_channels.queues.celery import CeleryQueue  # noqa: PLC0415
+            from immortus_channels.queues.celery import CeleryQueue  # noqa: PLC0415 - Celery may not be installed
 
             queue = CeleryQueue()
             queue.connect(tracking)

@@ -25,21 +25,20 @@ class Login:
         if scope.get("user") is None:
             _warn()
         self.user: User = access.user_of(SimpleNamespace(user=scope.get("user")))
-        self._session = scope.get("session")
+        session: Any = scope.get("session")
+        self._session = session
+        # Whoever read the login from the session has loaded it; one that is not loaded must not be, on the event loop.
+        self._is_by_session = session is not None and session.accessed and auth.SESSION_KEY in session
 
     def read_again(self) -> User | None:
         """The same user as they are now; None when they have logged out, were disabled or are somebody else."""
         if not self.user.is_authenticated:
             return self.user
-        now = self._from_session() if self._is_by_session() else self._from_database()
+        now = self._from_session() if self._is_by_session else self._from_database()
         return now if now is not None and now.pk == self.user.pk else None
-
-    def _is_by_session(self) -> bool:
-        return self._session is not None and auth.SESSION_KEY in self._session
 
     def _from_session(self) -> User:
         """What Django makes of the session as it is stored now, on a copy: from here it must not be changed."""
-        assert self._session is not None  # noqa: S101 - asked just before
         stored = self._session.__class__(self._session.session_key).load()
         return auth.get_user(SimpleNamespace(session=_Copy(stored)))  # type: ignore[arg-type] # it wants nothing else
 

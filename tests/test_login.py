@@ -19,7 +19,9 @@ def alice():
 @pytest.fixture
 def session(client, alice):
     client.force_login(alice)
-    return client.session
+    session = client.session
+    assert "_auth_user_id" in session, "loaded, as after Channels has looked for the user"
+    return session
 
 
 def test_nobody_in_scope_is_anonymous_and_the_cure_is_logged_once(caplog):
@@ -67,8 +69,8 @@ def test_looking_changes_nothing_about_the_session(alice, session, settings):
         "a new key, long enough to be accepted by all",
     )
     login = Login({"user": alice, "session": session})
-    if login.read_again() is not None:
-        assert dict(SessionStore(session.session_key).items()) == before
+    assert login.read_again() == alice
+    assert dict(SessionStore(session.session_key).items()) == before
     assert SessionStore(session.session_key).exists(session.session_key)
 
 

@@ -1,7 +1,5 @@
 """Reading threads: few, claimed from the store, and never waited for too long."""
 
-
-
 from __future__ import annotations
 
 import asyncio

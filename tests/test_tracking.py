@@ -292,6 +292,24 @@ def test_a_store_that_is_down_calls_the_usual_hook_once_and_writes_later(memory,
     assert eventually(lambda: record() is not None and record().state is State.RUNNING)
 
 
+@pytest.mark.usefixtures("memory")
+def test_what_means_nothing_for_the_job_asks_the_strategy_nothing(tell, diary):
+    tell(Started, run_id="r")
+    diary.calls.clear()
+    tell(Started, run_id="r")
+    assert diary.calls == []
+
+
+@pytest.mark.usefixtures("with_thread")
+def test_two_questions_to_a_slow_store_share_the_half_second(memory, tell, diary, record):
+    memory.pause = 0.4
+    began = time.monotonic()
+    assert tell(Enqueued) is None
+    assert time.monotonic() - began < 0.7
+    memory.pause = 0
+    assert eventually(lambda: record() is not None)
+
+
 @pytest.mark.usefixtures("with_thread")
 def test_a_caller_waits_half_a_second_in_all_for_a_store_that_hangs(memory, tell, diary):
     memory.open.clear()
@@ -454,12 +472,12 @@ def test_a_strategy_is_not_asked_about_what_is_over(tell, diary, job_id):
     assert diary.calls == []
 
 
-@pytest.mark.usefixtures("memory")
-def test_what_a_strategy_does_not_change_is_no_change(tell, diary, job_id, record):
+def test_what_a_strategy_does_not_change_is_not_written(memory, tell, diary, job_id):
     diary.done, diary.says = False, {"a": 1}
     version = tell(Started, run_id="r").version
-    tracking.read([job_id])
-    assert record().version == version
+    memory.calls.clear()
+    assert tracking.read([job_id])[job_id].version == version
+    assert memory.calls == ["get_many"]
 
 
 @pytest.mark.usefixtures("memory")

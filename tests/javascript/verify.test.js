@@ -1,5 +1,6 @@
 /** What a page's handlers are told: `Immortus.verify` and `Immortus.watch`. */
 import assert from "node:assert/strict";
+import { getEventListeners } from "node:events";
 import { test } from "node:test";
 import { document, golden, json, listener, settle, unhandledAfter, world } from "./world.js";
 
@@ -236,6 +237,15 @@ test("an aborted signal is a stop; another reason is a failure", async () => {
     assert.deepEqual([told.failed.length, unhandled.length], [count, 0]);
     assert.equal((await w.Immortus.verify("a", { signal: abort.signal }).catch((error) => error)).name, reason?.name ?? "AbortError");
   }
+});
+
+test("a signal that outlives its jobs keeps nothing of them", async () => {
+  const w = world({ answer: () => finished("a", 1) });
+  const { signal } = new AbortController();
+  await w.Immortus.verify("a", { signal });
+  for await (const job of w.Immortus.watch("a", { signal })) assert.equal(job.version, 1);
+  await settle();
+  assert.equal(getEventListeners(signal, "abort").length, 0);
 });
 
 test("a failure that nobody handles is reported as any other", async () => {

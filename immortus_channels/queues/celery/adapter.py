@@ -123,7 +123,7 @@ class CeleryQueue(Queue):
         """MAIN, before any job. Greenlets share a thread, where an event loop of ours would break every other one."""
         if not _is_green(sender.pool_cls):
             return
-        logger.error("The jobs of this worker are not tracked: gevent and eventlet are not supported; use prefork or threads.")
+        logger.error("Jobs of this worker are untracked: gevent and eventlet are not supported; use prefork or threads.")
         for signal, receiver in self._receivers:
             signal.disconnect(receiver)
 

@@ -326,13 +326,6 @@
       return Math.max(this.due, this.notBefore, this.asked ? this.patience : 0);
     }
 
-    /** @param {number} patience */
-    restart(patience) {
-      this.pushed = this.asked = false;
-      this.due = this.failures = 0;
-      this.patience = patience;
-    }
-
     /** No socket serves it, or no longer: then it is asked for at once. */
     poll() {
       if (this.pushed) this.due = 0;
@@ -859,7 +852,7 @@
     #join({ id, url, key }, subscriber) {
       const job = this.#jobs.get(key) ?? new Job(id, url);
       job.subscribers.add(subscriber);
-      if (!this.#jobs.has(key)) job.restart(this.#patienceFor(job));
+      if (!this.#jobs.has(key) && job.mayPush && this.#hopeful && socketAddress()) job.patience = now() + PATIENCE;
       this.#jobs.set(key, job);
       return job;
     }
@@ -874,11 +867,6 @@
     /** A document that came by another way. @param {string} id @param {JobDocument} document */
     receive(id, document) {
       this.#jobs.get(identify(id).key)?.receive(document);
-    }
-
-    /** @param {Job} job */
-    #patienceFor(job) {
-      return job.mayPush && this.#hopeful && socketAddress() ? now() + PATIENCE : 0;
     }
 
     /** What is changed in one go is looked at once. */
@@ -921,7 +909,6 @@
 
     show() {
       this.#away = false;
-      for (const job of this.jobs) job.restart(this.#patienceFor(job));
       this.wake();
       this.changed();
     }
