@@ -43,7 +43,7 @@ bench: $(call has,test)
 
 # Films the demo for the README.
 docs: $(call has,test)
-	$(bin)/python -m docs.film docs/demo.gif
+	$(bin)/python -m docs.film docs/demo.webp
 
 js:
 	@if command -v node >/dev/null; then node --test $$(find tests -name '*.test.js' -o -name '*.test.mjs'); \

@@ -138,8 +138,9 @@ def error(status: int, code: str, message: str, job_id: str | None) -> HttpRespo
 
 
 def _not_cancellable(job: Job) -> HttpResponse:
-    told = dump({"code": "not_cancellable", "message": "This job cannot be cancelled."})
-    return _json(f'{{"job_id":{dump(job.job_id)},"error":{told},"job":{job.text}}}', HTTPStatus.CONFLICT)
+    """409: the document as it stands, but for its error, which is why it was not cancelled."""
+    error: JSON = {"code": "not_cancellable", "message": "This job cannot be cancelled."}
+    return _json(dump({**job.document, "error": error}), HTTPStatus.CONFLICT)
 
 
 def _json(text: str, status: int = 200) -> HttpResponse:
