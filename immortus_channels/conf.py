@@ -29,7 +29,7 @@ class Settings:
     RETENTION: float = 7 * DAY
     REDIRECT_HOSTS: tuple[str, ...] = ()
 
-    def __getattribute__(self, name: str) -> Any:  # noqa: ANN401 - each setting has its own type above
+    def __getattribute__(self, name: str) -> Any:
         default = super().__getattribute__(name)
         return getattr(django_settings, f"IMMORTUS_{name}", default) if name.isupper() else default
 

@@ -116,7 +116,7 @@ class JobHandle:
 
     @property
     def attempt(self) -> int:
-        """1 for the first run, 2 for the next one, …"""
+        """1 for the first run, 2 for the next, and so on."""
         if self._run is not None:
             return self._run.attempt
         return self.record.attempt if self.job_id else 1

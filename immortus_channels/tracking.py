@@ -268,6 +268,34 @@ def read(job_ids: Collection[str]) -> dict[str, Job]:
     }
 
 
+def told_by_strategy(job_id: str, job_class: str = "") -> Job | None:
+    """What the strategy itself knows of a job that is not on record, if it defines `status`; None when it knows nothing.
+
+    `job_class` names the task where more than one strategy is in use; it is looked up, never imported. Whose job it is
+    nobody can tell, so it is for staff, and for whom the strategy's own `allows` lets in.
+    """
+    strategy = strategies.strategy_of(Job(job_id=job_id, job_class=job_class))
+    if not strategies.defines(strategy, "status"):
+        return None
+    word = None
+    with _guarded(f"status of {strategy!r}", job_id):
+        word = strategy.status(job_id)
+    if word not in _STATUS:
+        return None
+    state, version = _STATUS[word]
+    error = Error(code="error") if state is State.FAILED else None
+    return Job(job_id=job_id, job_class=job_class, state=state, version=version, error=error, staff_only=True)
+
+
+_STATUS = {
+    "created": (State.ENQUEUED, 1),
+    "started": (State.RUNNING, 2),
+    "finished": (State.FINISHED, 3),
+    "failed": (State.FAILED, 3),
+}
+"""The words of `status`, each newer than the one before."""
+
+
 def recheck(watched: Mapping[str, str]) -> dict[str, int]:
     """The versions on record of the watched jobs, given as id → class; unknown ids are absent.
 

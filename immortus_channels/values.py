@@ -87,7 +87,7 @@ def _number(value: object) -> Number | None:
         return None
 
 
-def _repair(value: Any) -> Any:  # noqa: ANN401 - JSON in, JSON out
+def _repair(value: Any) -> Any:
     match value:
         case str():
             return _repair_text(value)

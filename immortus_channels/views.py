@@ -75,7 +75,7 @@ def verify(request: HttpRequest, job_id: str | None, job_class: str | None) -> H
     """The document of the job named in the path, or of every job named in the query."""
     if job_id is None:
         return _verify_many(request, request.GET.getlist("job_id"))
-    job = _seen(request, [job_id]).get(job_id)
+    job = _seen(request, [job_id], job_class or "").get(job_id)
     if job is None:
         return unknown(request, job_id)
     if job_class is not None and job_class != job.job_class:
@@ -110,9 +110,14 @@ def cancel(request: HttpRequest, job_id: str | None, job_class: str | None) -> H
     return _json(after.text, 202) if after.cancel_requested else _not_cancellable(after)
 
 
-def _seen(request: HttpRequest, job_ids: list[str]) -> dict[str, Job]:
+def _seen(request: HttpRequest, job_ids: list[str], job_class: str = "") -> dict[str, Job]:
     """Those of the jobs that there are and that the user may see: unknown and not-yours look the same from here on."""
-    jobs = tracking.read({job_id for job_id in job_ids if is_job_id(job_id)})
+    wanted = {job_id for job_id in job_ids if is_job_id(job_id)}
+    jobs = tracking.read(wanted)
+    for job_id in wanted - jobs.keys():
+        job = tracking.told_by_strategy(job_id, job_class)
+        if job is not None:
+            jobs[job_id] = job
     return {job_id: job for job_id, job in jobs.items() if access.may_see(access.user_of(request), job)}
 
 

@@ -10,6 +10,7 @@ from django.test import Client
 
 from immortus_channels import access, tracking, views
 from immortus_channels.exceptions import StoreUnavailable
+from immortus_channels.strategies import TrackingStrategy
 from immortus_channels.urls import immortus_jobs
 from tests.pages import Process
 
@@ -260,3 +261,33 @@ def test_a_job_that_ended_meanwhile_is_not_called_cancelled(client, job, monkeyp
 def test_cancel_needs_the_csrf_token(job):
     job.enqueued()
     assert Client(enforce_csrf_checks=True).post(f"/immortus/cancel/{job.job_id}").status_code == 403
+
+
+# Jobs that the store does not know
+
+
+class Knowing(TrackingStrategy):
+    """Answers for jobs from records of its own."""
+
+    def status(self, job_id):
+        return {"old-1": "finished", "old-2": "failed", "old-3": "started"}.get(job_id, "what?")
+
+    def allows(self, user, job):
+        return True
+
+
+class Silent(Knowing):
+    allows = TrackingStrategy.allows
+
+
+def test_a_strategy_may_answer_for_a_job_that_is_not_on_record(client, settings):
+    settings.IMMORTUS_TRACKING_STRATEGY = Knowing
+    told = {job_id: client.get(f"/immortus/verify/{job_id}").json() for job_id in ("old-1", "old-2", "old-3")}
+    assert [told[job_id]["state"] for job_id in told] == ["finished", "failed", "running"]
+    assert told["old-1"]["completed"] is True
+    assert client.get("/immortus/verify/other").status_code == 404
+
+
+def test_a_job_whose_owner_nobody_knows_is_not_shown_unless_the_strategy_allows_it(client, settings):
+    settings.IMMORTUS_TRACKING_STRATEGY = Silent
+    assert client.get("/immortus/verify/old-1").status_code == 404

@@ -45,7 +45,7 @@ test("it shows the state, the message and the percentage, and tells of each docu
   socket.job(document("a", 2, { percentage: 40.5, message: "<b>" }));
   await settle();
   assert.deepEqual(element.attributes, { "job-id": "a", state: "running", "aria-busy": "true" });
-  assert.deepEqual([parts.progress.value, parts.message.textContent, parts.percentage.textContent], ["40.5", "<b>", "40.5%"]);
+  assert.deepEqual([parts.progress.value, parts.message.textContent, parts.percentage.textContent], ["40.5", "<b>", "40.5 %"]);
   assert.equal(parts.state.textContent, "Läuft", "data-running translates");
   socket.job(document("a", 3, { state: "finished", percentage: 100 }));
   await settle();
@@ -103,7 +103,7 @@ test("put back into the page, it does not go back to the document it was rendere
   w.element.isConnected = true;
   w.element.connectedCallback();
   await settle();
-  assert.equal(w.parts.percentage.textContent, "60%");
+  assert.equal(w.parts.percentage.textContent, "60.0 %");
   assert.deepEqual(w.events.map(([, version]) => version), [5, 6]);
 });
 

@@ -1206,7 +1206,7 @@
       this.setAttribute("state", job.state);
       this.setAttribute("aria-busy", String(!isOver(job)));
       this.#write("message", job.error?.message ?? job.message);
-      this.#write("percentage", job.percentage === null ? "" : `${job.percentage}%`);
+      this.#write("percentage", job.percentage == null ? "" : `${Number(job.percentage).toFixed(1)} %`);
       this.#write("state", job.state);
       this.#move(job);
       this.#tell(isDone(job) ? "done" : isOver(job) ? "failed" : "progress", job);
@@ -1224,7 +1224,7 @@
     /** @param {JobDocument} job */
     #move(job) {
       const bar = this.querySelector("progress");
-      if (job.percentage !== null) bar?.setAttribute("value", String(job.percentage));
+      if (job.percentage != null) bar?.setAttribute("value", String(job.percentage));
       else if (isOver(job)) bar?.setAttribute("value", bar.getAttribute("value") ?? "0"); // or it would seem to go on
       else bar?.removeAttribute("value");
     }
