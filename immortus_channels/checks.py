@@ -298,7 +298,7 @@ def check_socket() -> Findings:
 
 _WITH_LOGIN = "immortus_channels.routing.websocket_application"
 _BARE = "immortus_channels.routing.job_socket"
-_CONSUMER = "immortus_channels.consumers.JobConsumer"
+_CONSUMER = "immortus_channels.consumers.consumer.JobConsumer"
 _WITHOUT_LOGIN = frozenset(
     {
         "channels.routing.ProtocolTypeRouter",

@@ -14,7 +14,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self, TypeAlias
 
-JSON: TypeAlias = "None | bool | int | float | str | Sequence[JSON] | Mapping[str, JSON]"
+JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 Number: TypeAlias = "int | float"
 
 MAX_DOCUMENT_BYTES = 32 * 1024
@@ -161,18 +161,14 @@ class Job:
         return {
             "current": current,
             "total": total,
-            "percentage": 100.0
-            if self.state is State.FINISHED
-            else percentage(current or 0, total, given),
+            "percentage": 100.0 if self.state is State.FINISHED else percentage(current or 0, total, given),
             "message": message if isinstance(message, str) else self.message,
         }
 
     def to_record(self) -> str:
         """The whole job as JSON text for a store; what equals its default is left out."""
         record = {
-            f.name: value
-            for f in fields(self)
-            if not _is_same(value := getattr(self, f.name), _DEFAULTS[f.name])
+            f.name: value for f in fields(self) if not _is_same(value := getattr(self, f.name), _DEFAULTS[f.name])
         }
         if self.error is not None:
             record["error"] = asdict(self.error)

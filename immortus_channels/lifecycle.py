@@ -87,7 +87,9 @@ def _changed(job: Job, event: Event, now: int, leases: Leases) -> Job:
     return _moved(current, event, now, leases)
 
 
-def _moved(current: Job, event: Event, now: int, leases: Leases) -> Job:
+def _moved(  # noqa: C901, PLR0911 - one line for each kind of event reads best
+    current: Job, event: Event, now: int, leases: Leases
+) -> Job:
     """The job after an event that is neither refused nor anonymous any more."""
     match event:
         case Enqueued():

@@ -64,7 +64,7 @@ class Run:
         "strategy",
     )  # fmt: skip
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - keywords
         self,
         *,
         job_id: str,

@@ -263,13 +263,11 @@ def read(job_ids: Collection[str]) -> dict[str, Job]:
     Raises StoreUnavailable.
     """
     reading = get_store().get_many(job_ids)
-    return {
-        job_id: _called_overdue(job, reading.now) or _refreshed(job) or job for job_id, job in reading.jobs.items()
-    }
+    return {job_id: _called_overdue(job, reading.now) or _refreshed(job) or job for job_id, job in reading.jobs.items()}
 
 
 def told_by_strategy(job_id: str, job_class: str = "") -> Job | None:
-    """What the strategy itself knows of a job that is not on record, if it defines `status`; None when it knows nothing.
+    """What the strategy knows of a job that is not on record, if it defines `status`; None when it knows nothing.
 
     `job_class` names the task where more than one strategy is in use; it is looked up, never imported. Whose job it is
     nobody can tell, so it is for staff, and for whom the strategy's own `allows` lets in.

@@ -13,7 +13,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.project.settings")
 http = get_asgi_application()
 
 from immortus_channels.consumers import JobConsumer  # noqa: E402 - Django first
-from immortus_channels.flow import Limits  # noqa: E402
+from immortus_channels.consumers.flow import Limits  # noqa: E402
 
 socket = JobConsumer.as_asgi(limits=Limits(ping=0.3, silence=0.9, slow=1.0))
 routes = URLRouter([re_path(r"^ws/immortus/(?:(?P<job_id>[^/]+)/)?$", socket)])

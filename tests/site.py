@@ -27,7 +27,7 @@ class Process:
     def __init__(self, command: list[str], env: dict[str, str], log: Path, folder: Path = ROOT) -> None:
         self.log = log
         with log.open("ab") as output:
-            self._popen = subprocess.Popen(  # noqa: S603 - our own command
+            self._popen = subprocess.Popen(
                 command, env=env, cwd=folder, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
             )
 
@@ -86,7 +86,7 @@ class Site:
 
     def manage(self, *arguments: str) -> str:
         """Run a management command; its output."""
-        return subprocess.run(  # noqa: S603
+        return subprocess.run(
             [sys.executable, "-m", "django", *arguments],
             env=self.env, cwd=ROOT, check=True, capture_output=True, text=True,
         ).stdout  # fmt: skip

@@ -19,14 +19,11 @@ NAME = "immortus_channels"
 PACKAGE = ROOT / NAME
 
 LEVELS = (
-    "exceptions jobs events lifecycle ids trouble flow",
+    "exceptions jobs events lifecycle ids trouble",
     "conf models migrations owners marking values",
     "stores queues broadcast progress",
     "strategies tracking writer access repository",
-    (
-        "hub membership recheck reading watching authorization frames consumers login origins "
-        "middleware views handlers shortcuts templatetags management admin checks tasks"
-    ),
+    "hub frames consumers middleware views handlers shortcuts templatetags management admin checks tasks",
     "urls routing apps celery __init__",
 )
 """Lower never imports higher. A folder stands for all that is in it."""
@@ -61,7 +58,7 @@ TESTED_BY = {
     "stores/sql.py": "stores/test_database.py",
     "queues/celery": "queues/test_celery.py",
 }
-"""Modules and folders whose test is not named after them; `management/commands/x.py` is tested by `management/test_x.py`."""
+"""Modules and folders whose test is not named after them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from immortus_channels.stores import get_store
 from immortus_channels.strategies import Calling, TrackingStrategy
 
 app = Celery("tests.celery", set_as_current=False)
+"""Its tasks are not shared: other tests look at what every app has."""
 
 
 class Rows(TrackingStrategy):
@@ -40,20 +41,20 @@ class OfTable(TrackedTask):
     tracking_strategy = Rows
 
 
-@app.task(bind=True, base=OfTable)
+@app.task(shared=False, bind=True, base=OfTable)
 def own_table(self, until=100):
     assert isinstance(self.strategy, Calling)
     self.strategy.update_percentage(self.job_id, until)
     return self.job_id
 
 
-@app.task(bind=True, base=TrackedTask)
+@app.task(shared=False, bind=True, base=TrackedTask)
 def plain(self, value=None):
     current_job().update(current=1, total=2)
     return self.job_id
 
 
-@app.task
+@app.task(shared=False)
 @tracked
 def marked(value=0):
     for _ in current_job().track(range(3)):
@@ -61,58 +62,58 @@ def marked(value=0):
     return value + 1
 
 
-@app.task
+@app.task(shared=False)
 @tracked
 def fails(value=0):
     raise JobFailed("not_an_image", "No image.")  # noqa: EM101 - as tasks write it
 
 
-@app.task
+@app.task(shared=False)
 @tracked
 def crashes(value=0):
     msg = "a secret"
     raise RuntimeError(msg)
 
 
-@app.task
+@app.task(shared=False)
 @tracked
 def cancels_itself():
     get_job(current_job().job_id).cancel()
     current_job().checkpoint()
 
 
-@app.task
+@app.task(shared=False)
 @tracked
 def ignores():
     raise Ignore
 
 
-@app.task(bind=True, max_retries=2)
+@app.task(shared=False, bind=True, max_retries=2)
 @tracked
 def retries(self):
     if current_job().attempt < 3:
         raise self.retry(countdown=0)
 
 
-@app.task
+@app.task(shared=False)
 @tracked
 def starts_another():
     return marked.delay().id
 
 
-@app.task
+@app.task(shared=False)
 @tracked
 def adds_up(values):
     return sum(values)
 
 
-@app.task
+@app.task(shared=False)
 @tracked(publish_result=True)
 def publishes():
     return {"url": "/x"}
 
 
-@app.task
+@app.task(shared=False)
 def untracked():
     return current_job().job_id
 

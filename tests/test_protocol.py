@@ -68,7 +68,10 @@ def test_each_golden_frame_is_one_that_the_server_says(frame: dict[str, Any]) ->
 def said_by_server(frame: dict[str, Any]) -> list[dict[str, Any]]:
     texts = [frames.hello(20.0), frames.PING, frames.BAD_MESSAGE, frames.bye(4010, 1.0), frames.current("x", 1)]
     for authenticated in (True, False):
-        texts += [frames.unknown_job("x", authenticated=authenticated), frames.too_many_jobs("x", authenticated=authenticated)]
+        texts += [
+            frames.unknown_job("x", authenticated=authenticated),
+            frames.too_many_jobs("x", authenticated=authenticated),
+        ]
     if frame["type"] == "job":
         document = frames.Document(Push.of(job_of(frame["job"])))
         texts += [document.snapshot, document.frame]
@@ -77,7 +80,11 @@ def said_by_server(frame: dict[str, Any]) -> list[dict[str, Any]]:
 
 def same_shape(golden: dict[str, Any], said: dict[str, Any]) -> bool:
     """The same type with the same keys, and for a job the same document."""
-    return golden["type"] == said["type"] and golden.get("job") == said.get("job") and set(golden) - {"authenticated"} == set(said) - {"authenticated"}
+    return (
+        golden["type"] == said["type"]
+        and golden.get("job") == said.get("job")
+        and set(golden) - {"authenticated"} == set(said) - {"authenticated"}
+    )
 
 
 @pytest.mark.parametrize("frame", named("client_frames"))

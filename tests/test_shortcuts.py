@@ -23,7 +23,7 @@ pytestmark = pytest.mark.urls(__name__)
 request = RequestFactory().post("/start")
 
 
-@shared_task(name="shop.paint")
+@shared_task(name="gallery.paint")
 @tracked
 def paint(*_):
     return None
@@ -37,7 +37,7 @@ def untracked():
 @pytest.fixture(autouse=True)
 def _celery(monkeypatch):
     monkeypatch.setattr(queues, "connected", [CeleryQueue()])
-    queues.remember("sent-1", "shop.paint")
+    queues.remember("sent-1", "gallery.paint")
     queues.remember("sent-2", "shop.secret")
 
 
@@ -49,7 +49,7 @@ def test_a_result_becomes_202_with_the_place_to_look():
     assert response.headers["X-Content-Type-Options"] == "nosniff"
     assert json.loads(response.content) == {
         "job_id": "sent-1",
-        "job_class": "shop.paint",
+        "job_class": "gallery.paint",
         "verify_url": "/immortus/verify/sent-1",
         "page_url": None,
         "websocket_url": "/ws/immortus/sent-1/",
@@ -72,7 +72,7 @@ def test_anything_that_knows_its_id_is_a_job(job):
 
 
 @pytest.mark.parametrize(
-    "job", [Job(job_id="a-1", job_class="other.task"), SimpleNamespace(job_id="a", job_class="shop.paint")]
+    "job", [Job(job_id="a-1", job_class="other.task"), SimpleNamespace(job_id="a", job_class="gallery.paint")]
 )
 def test_a_job_says_its_own_class(job):
     assert job_info(request, job)["job_class"] == job.job_class
@@ -97,7 +97,7 @@ def test_a_task_that_is_not_tracked_is_said_with_the_cure():
 
 
 def test_of_a_bare_id_the_class_is_known_where_it_was_sent():
-    assert job_info(request, "sent-1")["job_class"] == "shop.paint"
+    assert job_info(request, "sent-1")["job_class"] == "gallery.paint"
 
 
 def test_no_job_is_500():

@@ -60,5 +60,3 @@ def name_of(task: object) -> str:
         return name
     msg = f"{task!r} is not a task of any task queue in use; give the task or its registered name."
     raise ConfigurationError(msg)
-
-

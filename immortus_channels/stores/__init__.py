@@ -43,7 +43,10 @@ def load_store(config: Mapping[str, Any]) -> Store:
         store: Store = factory(**config.get("OPTIONS", {}))
     except (ImportError, TypeError, ValueError) as error:
         allowed = ", ".join(map(repr, BACKENDS))
-        msg = f"IMMORTUS_STORE names the backend {backend!r}, which cannot be used ({error}); give {allowed} or the dotted path of a Store."
+        msg = (
+            f"IMMORTUS_STORE names the backend {backend!r}, which cannot be used ({error}); "
+            f"give {allowed} or the dotted path of a Store."
+        )
         raise StoreNotFound(msg) from error
     return store
 

@@ -24,7 +24,9 @@ def own_redis() -> Iterator[RedisServer]:
 
 def options_of(redis: RedisServer, store: str) -> dict[str, str]:
     """This Redis is layer, and store if wanted; the broker is another's, for its outages are Celery's affair."""
-    return {name: value for name, value in redis_options(redis.url, store=store == "redis").items() if name != "BROKER_URL"}
+    return {
+        name: value for name, value in redis_options(redis.url, store=store == "redis").items() if name != "BROKER_URL"
+    }
 
 
 @pytest.mark.parametrize("store", ["database", "redis"])

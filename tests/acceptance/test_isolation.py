@@ -66,7 +66,9 @@ def test_a_stranger_is_answered_as_for_an_unknown_id_everywhere(site: Site, stra
 
 
 def site_finishes(client: httpx.Client, job_id: str) -> bool:
-    document = eventually(lambda: (d := client.get(f"/immortus/verify/{job_id}").json()).get("completed") and d, within=10)
+    document = eventually(
+        lambda: (d := client.get(f"/immortus/verify/{job_id}").json()).get("completed") and d, within=10
+    )
     return not document["cancel_requested"]
 
 

@@ -113,9 +113,9 @@ def process(request):
 LINES = [
     ("office/settings.py", None, 'INSTALLED_APPS += ["immortus_channels"]'),
     ("office/settings.py", None, 'MIDDLEWARE += ["immortus_channels.middleware.JobOwnerMiddleware"]'),
-    ("office/urls.py", "from images import views", "from images import views\nfrom immortus_channels.urls import immortus_jobs"),
+    ("office/urls.py", "import views", "import views\nfrom immortus_channels.urls import immortus_jobs"),
     ("office/urls.py", '        path("", views.start),', '        *immortus_jobs(), path("", views.start),'),
-    ("images/tasks.py", "from celery import shared_task", "from celery import shared_task\nfrom immortus_channels import current_job, tracked"),
+    ("images/tasks.py", "import shared_task", "import shared_task\nfrom immortus_channels import current_job, tracked"),
     ("images/tasks.py", "@shared_task", "@shared_task\n@tracked"),
     ("images/tasks.py", "in range(20):", 'in current_job().track(range(20), message="Filtering"):'),
     ("images/templates/images/process.html", None, "{% load immortus %}"),

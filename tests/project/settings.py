@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 VAR = Path(os.environ.get("PROJECT_VAR", "/nonexistent"))
-SECRET_KEY = "a key for tests only"  # noqa: S105
+SECRET_KEY = "a key for tests only"
 ALLOWED_HOSTS = ["127.0.0.1", "localhost", "testserver"]
 USE_TZ = True
 DEBUG = False

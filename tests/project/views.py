@@ -43,8 +43,7 @@ async def start_async(request, name):
 def start_on_commit(request):
     with transaction.atomic():
         result = tasks.own_table.delay_on_commit()
-        response = render_immortus(request, result)
-    return response
+        return render_immortus(request, result)
 
 
 @csrf_exempt

@@ -76,7 +76,9 @@ class CeleryQueue(Queue):
     def job_of(self, result: object) -> tuple[str, str] | None:
         """The job behind an AsyncResult (of a chain: its last task's; of a chord: its body's)."""
         if isinstance(result, GroupResult):
-            msg = "A group has no job of its own; render one of its results, or a chord's, which is the job of its body."
+            msg = (
+                "A group has no job of its own; render one of its results, or a chord's, which is the job of its body."
+            )
             raise ConfigurationError(msg)
         if not isinstance(result, AsyncResult):
             return None
@@ -123,7 +125,9 @@ class CeleryQueue(Queue):
         """MAIN, before any job. Greenlets share a thread, where an event loop of ours would break every other one."""
         if not _is_green(sender.pool_cls):
             return
-        logger.error("Jobs of this worker are untracked: gevent and eventlet are not supported; use prefork or threads.")
+        logger.error(
+            "Jobs of this worker are untracked: gevent and eventlet are not supported; use prefork or threads."
+        )
         for signal, receiver in self._receivers:
             signal.disconnect(receiver)
 
@@ -151,7 +155,8 @@ class CeleryQueue(Queue):
         def before_start(self: Task, task_id: str, args: Any, kwargs: Any) -> None:
             run = current_run.get()
             if run is not None and run.job_id == task_id and run.refused:
-                raise Ignore(f"The job {task_id} is over; it is not run.")
+                msg = f"The job {task_id} is over; it is not run."
+                raise Ignore(msg)
             original(self, task_id, args, kwargs)
 
         before_start.__immortus__ = True  # type: ignore[attr-defined]
@@ -162,6 +167,7 @@ def _is_green(pool: Any) -> bool:
     """Whether a pool, given as its alias, its path or its class, is of gevent or eventlet."""
     name = pool if isinstance(pool, str) else getattr(pool, "__module__", "")
     return "gevent" in name or "eventlet" in name
+
 
 def _guarded(receiver: Any) -> Any:
     """The receiver, whose failure is logged and never reaches the queue."""

@@ -32,7 +32,7 @@ def mark_of(task: Any) -> Tracking | None:
 
 
 def origin_here(tracking: Tracking | None, name: str, args: Any, kwargs: Any, eta: str | None = None) -> Origin:
-    """What this process knows of a job of the task `name` that it sends now; jobs that jobs start inherit their owner."""
+    """What this process knows of a job of the task `name` that it sends now; a job's jobs have its owner."""
     parent = current_run.get()
     owner = current_owner()
     if owner is None and parent is not None and parent.origin is not None:

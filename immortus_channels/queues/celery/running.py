@@ -1,7 +1,7 @@
 """Celery's signals in a worker.
 
-Which one comes when, and in which process, differs by outcome and pool. "MAIN" is the worker's main process: it tells of
-children that cannot speak, on its event hub, and so waits for nothing. In other pools than prefork all is one process.
+Which one comes when, and in which process, differs by outcome and pool. "MAIN" is the worker's main process: it
+tells of children that cannot speak, on its event hub, and so waits for nothing. In other pools all is one process.
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ class Sending:
     def before(self, sender: str, body: Any, headers: dict[str, Any], **_: object) -> None:
         """Record the job before a worker can start it.
 
-        A retry is no new sending. A task that is unknown here (`send_task` by name) may be tracked where it runs: its message
-        says whose it is, and the worker makes the record.
+        A retry is no new sending. A task that is unknown here (`send_task` by name) may be tracked where it runs:
+        its message says whose it is, and the worker makes the record.
         """
         job_id = headers.get("id")
         if job_id is None or headers.get("retries"):

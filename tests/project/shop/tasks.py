@@ -60,7 +60,8 @@ def sleeper(seconds=30.0):
 @shared_task
 @tracked
 def fails():
-    raise JobFailed("not_an_image", "This file is not an image.")
+    msg = "not_an_image"
+    raise JobFailed(msg, "This file is not an image.")
 
 
 @shared_task
@@ -101,14 +102,16 @@ def ignores():
 @shared_task(acks_late=True)
 @tracked
 def rejects():
-    raise Reject("no", requeue=False)
+    msg = "no"
+    raise Reject(msg, requeue=False)
 
 
 @shared_task(acks_late=True)
 @tracked
 def requeues_once():
     if current_job().attempt == 1:
-        raise Reject("later", requeue=True)
+        msg = "later"
+        raise Reject(msg, requeue=True)
 
 
 @shared_task(time_limit=2)
@@ -138,8 +141,6 @@ def kills_itself():
 def dies_once():
     if current_job().attempt == 1:
         os.kill(os.getpid(), signal.SIGKILL)
-
-
 
 
 @shared_task
@@ -196,8 +197,6 @@ def own_table(self, pause=0.1):
     for n in range(0, 100, 20):
         self.strategy.update_percentage(self.job_id, n)
         time.sleep(pause)
-
-
 
 
 @shared_task

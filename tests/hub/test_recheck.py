@@ -11,8 +11,8 @@ import pytest
 
 from immortus_channels import tracking
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.membership import Membership
-from immortus_channels.recheck import Recheck
+from immortus_channels.hub.membership import Membership
+from immortus_channels.hub.recheck import Recheck
 from immortus_channels.stores import get_store
 from tests.hubs import hub, layer, memory  # noqa: F401
 from tests.pages import Page, Process, until

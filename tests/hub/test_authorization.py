@@ -7,9 +7,9 @@ from __future__ import annotations
 import pytest
 
 from immortus_channels import access
-from immortus_channels.authorization import LOGIN_CHANGED, Authorization
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.hub import get_hub
+from immortus_channels.hub.authorization import LOGIN_CHANGED, Authorization
 from tests.hubs import hub, memory  # noqa: F401
 from tests.pages import Page, Process, logged_in, until
 

@@ -11,12 +11,13 @@ from typing import Any
 
 from channels.consumer import AsyncConsumer  # type: ignore[import-untyped]
 
-from immortus_channels import frames, origins
-from immortus_channels.flow import MAX_AGE, TOO_MANY, TOO_SLOW, Flow, Limits
+from immortus_channels import frames
+from immortus_channels.consumers import origins
+from immortus_channels.consumers.flow import MAX_AGE, TOO_MANY, TOO_SLOW, Flow, Limits
+from immortus_channels.consumers.login import Login
 from immortus_channels.frames import Pong, Unwatch, Watch
 from immortus_channels.hub import Hub, get_hub
 from immortus_channels.ids import is_job_id
-from immortus_channels.login import Login
 
 logger = logging.getLogger("immortus_channels")
 

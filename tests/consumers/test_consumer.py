@@ -14,12 +14,13 @@ from django.contrib.auth.models import AnonymousUser
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from immortus_channels import access, consumers, hub, tracking
+from immortus_channels import access, hub, tracking
 from immortus_channels.consumers import JobConsumer
-from immortus_channels.flow import Limits
+from immortus_channels.consumers.consumer import CLEAN_UP
+from immortus_channels.consumers.flow import Limits
+from immortus_channels.consumers.login import _warn
 from immortus_channels.frames import MAX_FRAME, MAX_JOBS
 from immortus_channels.hub import get_hub
-from immortus_channels.login import _warn
 from tests.pages import Process, logged_in, until
 from tests.site import redis_options, running_site
 from tests.test_frames import HOSTILE
@@ -333,7 +334,7 @@ async def test_a_send_that_blocks_is_given_up_and_freezes_nobody():
     began = time.monotonic()
     await JobConsumer(Limits(slow=0.2))(scope, receive, send)
     assert blocked.is_set()
-    assert time.monotonic() - began < 0.2 + 2 * consumers.CLEAN_UP + 0.5
+    assert time.monotonic() - began < 0.2 + 2 * CLEAN_UP + 0.5
 
 
 # Cleaning up
@@ -390,8 +391,8 @@ async def test_a_login_that_ended_is_closed_as_such(monkeypatch):
     alice = logged_in("alice")
     job = Process(owner=str(alice.pk))
     job.enqueued()
-    monkeypatch.setattr("immortus_channels.login.Login.read_again", lambda self: None)
-    monkeypatch.setattr("immortus_channels.authorization.Authorization.INTERVAL", 0.1)
+    monkeypatch.setattr("immortus_channels.consumers.login.Login.read_again", lambda self: None)
+    monkeypatch.setattr("immortus_channels.hub.authorization.Authorization.INTERVAL", 0.1)
     async with opened(user=alice, job_id=job.job_id) as client:
         assert await client.closed_with() == 4401
 

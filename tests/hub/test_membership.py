@@ -12,8 +12,8 @@ import pytest
 from immortus_channels import access
 from immortus_channels.broadcast import group_name
 from immortus_channels.hub import get_hub
-from immortus_channels.membership import Membership
-from immortus_channels.recheck import Recheck
+from immortus_channels.hub.membership import Membership
+from immortus_channels.hub.recheck import Recheck
 from tests.hubs import hub, layer, memory, send_elsewhere  # noqa: F401
 from tests.pages import Page, Process, until
 

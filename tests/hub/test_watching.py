@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from immortus_channels.broadcast import Push
+from immortus_channels.hub.watching import Watched
 from immortus_channels.jobs import Job
-from immortus_channels.watching import Watched
 from tests.pages import Page
 
 JOB = Job(job_id="a", version=5)

@@ -15,7 +15,7 @@ from immortus_channels import access, broadcast, tracking
 from immortus_channels.broadcast import Push
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.hub import Hub, get_hub
-from immortus_channels.recheck import Recheck
+from immortus_channels.hub.recheck import Recheck
 from immortus_channels.stores import get_store
 from tests.hubs import hub, memory  # noqa: F401
 from tests.pages import Page, Process, until

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from immortus_channels.reading import Readers
+from immortus_channels.hub.reading import Readers
 from immortus_channels.stores import get_store
 from tests.hubs import memory  # noqa: F401
 

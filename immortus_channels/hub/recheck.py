@@ -11,9 +11,9 @@ from typing import Protocol
 from immortus_channels import tracking
 from immortus_channels.broadcast import Push
 from immortus_channels.conf import settings
-from immortus_channels.reading import Readers
+from immortus_channels.hub.reading import Readers
+from immortus_channels.hub.watching import Watched
 from immortus_channels.trouble import Trouble
-from immortus_channels.watching import Watched
 
 logger = logging.getLogger("immortus_channels")
 

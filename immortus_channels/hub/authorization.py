@@ -8,10 +8,10 @@ from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from immortus_channels import access, tracking
+from immortus_channels.hub.reading import Readers
+from immortus_channels.hub.watching import Watched, Watcher
 from immortus_channels.jobs import Job
-from immortus_channels.reading import Readers
 from immortus_channels.trouble import Trouble
-from immortus_channels.watching import Watched, Watcher
 
 LOGIN_CHANGED = 4401
 

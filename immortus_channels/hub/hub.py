@@ -20,15 +20,15 @@ from collections.abc import Collection
 from weakref import WeakKeyDictionary
 
 from immortus_channels import access, broadcast, frames, tracking
-from immortus_channels.authorization import Authorization
 from immortus_channels.broadcast import Push
 from immortus_channels.exceptions import StoreUnavailable
+from immortus_channels.hub.authorization import Authorization
+from immortus_channels.hub.membership import Membership
+from immortus_channels.hub.reading import Readers
+from immortus_channels.hub.recheck import Recheck
+from immortus_channels.hub.watching import Watched, Watcher
 from immortus_channels.jobs import Job
-from immortus_channels.membership import Membership
-from immortus_channels.reading import Readers
-from immortus_channels.recheck import Recheck
 from immortus_channels.trouble import Trouble
-from immortus_channels.watching import Watched, Watcher
 
 logger = logging.getLogger("immortus_channels")
 

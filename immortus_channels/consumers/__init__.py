@@ -1,0 +1,7 @@
+"""The WebSocket's end on the server."""
+
+from __future__ import annotations
+
+from immortus_channels.consumers.consumer import JobConsumer
+
+__all__ = ["JobConsumer"]

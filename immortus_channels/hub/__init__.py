@@ -1,0 +1,7 @@
+"""The hub of a server process: it hears of every watched job once, and tells all its watchers."""
+
+from __future__ import annotations
+
+from immortus_channels.hub.hub import Hub, get_hub
+
+__all__ = ["Hub", "get_hub"]
