@@ -105,7 +105,7 @@ class Writer:
         self._retry_at = 0.0
         self._failures = 0
         self._renewed_at = 0.0
-        self._cycle_began: float | None = None
+        self._in_vain = False
         self._overflow = Trouble("Keeping all that waits for the store", "The oldest changes are lost.")
 
     # For callers
@@ -121,14 +121,14 @@ class Writer:
             self._make_room()
             self._writes.append(write)
             self._wake()
-        if wait > 0 and not is_down:
-            write.done.wait(wait)
+        if wait > 0 and not is_down and not write.done.wait(wait):
+            with self._condition:
+                self._in_vain = not write.done.is_set()
         return write
 
     def _is_down(self) -> bool:
-        """Whether waiting for the store is in vain: it failed, or has kept the thread busy for too long."""
-        began = self._cycle_began
-        return self._failures > 0 or (began is not None and time.monotonic() - began > WAIT)
+        """Whether waiting for the store is in vain: it failed, or somebody waited and it has not answered since."""
+        return self._failures > 0 or self._in_vain
 
     def _make_room(self) -> None:
         if len(self._writes) < _PENDING:
@@ -210,9 +210,7 @@ class Writer:
                     if self._may_end(time.monotonic() - idle_since):
                         self._thread = None
                         return
-                    self._cycle_began = time.monotonic()
                 self._cycle(broadcaster)
-                self._cycle_began = None
         finally:
             broadcaster.close()
             store.release_thread()
@@ -310,7 +308,8 @@ class Writer:
         with self._condition:
             if self._writes and self._writes[0] is write:
                 self._writes.popleft()
-        write.finish(failed=failed)
+            self._in_vain = False
+            write.finish(failed=failed)
 
     def _push(self, broadcaster: Broadcaster, write: Write) -> None:
         if write.changed and not write.is_dry and write.after is not None:

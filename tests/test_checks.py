@@ -493,6 +493,7 @@ def make_task(app: Celery) -> None:
 @pytest.fixture
 def default_app(monkeypatch):
     """Celery's own app, as it is made for a project whose app was never imported."""
+    monkeypatch.setattr(_state, "_on_app_finalizers", set())  # the shared tasks of other tests
     monkeypatch.setattr(_state, "default_app", None)
     monkeypatch.setattr(_state._tls, "current_app", None)
     return _state.get_current_app()

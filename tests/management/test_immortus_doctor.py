@@ -28,6 +28,8 @@ from tests.layers import DeafLayer
 from tests.servers import RedisServer
 from tests.site import ROOT, Site, redis_options, running_site
 
+pytestmark = pytest.mark.django_db(transaction=True)
+
 urlpatterns = immortus_jobs()
 whole = ProtocolTypeRouter({"websocket": websocket_application})
 elsewhere = ProtocolTypeRouter({"websocket": URLRouter([])})
