@@ -371,7 +371,8 @@ def _updated(job: Job, event: Updated) -> Job:
     job = replace(job, data={**job.data, **event.data})
     if job.is_over:
         return job
-    new_step = event.total is not None
+    goes_on = event.total == job.total and event.current is not None and event.current >= job.current
+    new_step = event.total is not None and not goes_on
     current = job.current if event.current is None else event.current
     current = (event.current or 0) if new_step else max(job.current, current)
     changes: dict[str, Any] = {

@@ -25,6 +25,11 @@ def current_owner() -> str | None:
     return starter() if starter is not None else None
 
 
+def is_owner_known() -> bool:
+    """Whether anybody has said who starts jobs here, be it nobody."""
+    return _starter.get() is not None
+
+
 @contextmanager
 def starting_as(starter: Starter) -> Iterator[None]:
     """Jobs sent inside belong to whoever `starter` names when they are sent."""

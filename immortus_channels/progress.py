@@ -156,13 +156,15 @@ class Run:
     ) -> None:
         """Set what is given; a `total` begins a new step, and within one `current` does not move back.
 
+        The same total again, with a `current` that goes on, is the same step: many write both in every round.
         Called in hot loops: a plain int is checked here, whatever else by `clean_number`.
         """
         if current is not None and (type(current) is not int or not 0 <= current <= LARGEST):
             current = clean_number("current", current, self.job_id)
         if total is not None:
             total = clean_number("total", total, self.job_id)
-        if total is not None:
+        goes_on = total == self._total and current is not None and current >= self._current
+        if total is not None and not goes_on:
             self.begin_step(total=total, current=current or 0)
         elif current is not None and current > self._current:
             self._current = current

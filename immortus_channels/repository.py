@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from asgiref.sync import sync_to_async
-from django.urls import reverse
+from django.urls import NoReverseMatch, reverse
 
 from immortus_channels import access, strategies, tracking
 from immortus_channels.events import Event, Updated
@@ -163,11 +163,14 @@ class JobHandle:
         return self.record.owner
 
     @property
-    def page_url(self) -> str:
-        """The address of the job's page."""
-        return reverse("immortus:job", args=[self.job_id])
+    def page_url(self) -> str | None:
+        """The address of the job's page; None where it has none."""
+        try:
+            return reverse("immortus:job", kwargs={"job_id": self.job_id})
+        except NoReverseMatch:
+            return None
 
-    def get_absolute_url(self) -> str:
+    def get_absolute_url(self) -> str | None:
         """The address of the job's page, so that `redirect(job)` goes there."""
         return self.page_url
 

@@ -177,6 +177,8 @@ def _guarded(what: str, job_id: str) -> Iterator[None]:
                 if connection.in_atomic_block:
                     savepoints.enter_context(transaction.atomic(using=connection.alias))
             yield
+    except queues.interrupts():
+        raise
     except Exception:
         logger.exception("%s raised; the job goes on", what, extra={"job_id": job_id})
 

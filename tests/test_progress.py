@@ -392,3 +392,13 @@ def test_in_a_forked_child_only_what_is_said_there_is_told(run, told):
     run.update(advance=1)
     assert told == [run, run]
     assert report(run).current == 2
+
+
+def test_the_same_total_again_goes_on_with_the_step():
+    run = Run(job_id="a", job_class="t", run_id="r")
+    for current in range(1, 4):
+        run.update(current=current, total=10)
+    report, _ = run.take()
+    assert (report.step, report.current, report.total) == (1, 3, 10)
+    run.update(current=0, total=10)
+    assert run.take()[0].step == 2

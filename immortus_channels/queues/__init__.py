@@ -41,6 +41,11 @@ def class_of(job_id: str) -> str | None:
     return _sent.get(job_id)
 
 
+def interrupts() -> tuple[type[BaseException], ...]:
+    """What the queues raise in the middle of anybody's code."""
+    return tuple(interrupt for queue in connected for interrupt in queue.interrupts)
+
+
 def tracked_names() -> frozenset[str]:
     """The registered names of every tracked task."""
     return frozenset(name for queue in connected for name in queue.tracked_names())

@@ -45,6 +45,8 @@ class Queue(ABC):
     """Translates what one task queue tells into events."""
 
     name: str
+    interrupts: tuple[type[BaseException], ...] = ()
+    """What the queue raises in the middle of a task's code, whatever that is: nobody but the task may catch it."""
     strategy: Named = "immortus_channels.strategies.TrackingStrategy"
     """The strategy inferred for this queue's tasks when nobody named one."""
 

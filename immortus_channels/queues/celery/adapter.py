@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from celery import Celery, Task, _state, current_app, signals
-from celery.exceptions import Ignore
+from celery.exceptions import Ignore, SoftTimeLimitExceeded
 from celery.result import AsyncResult, GroupResult
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - Django's name
 
@@ -30,6 +30,7 @@ class CeleryQueue(Queue):
     """Follows the tracked tasks of every Celery app of this process."""
 
     name = QUEUE
+    interrupts = (SoftTimeLimitExceeded,)
 
     def __init__(self) -> None:
         self._tracked: dict[str, Tracking] = {}

@@ -14,7 +14,7 @@ from celery import current_app
 from immortus_channels.events import Origin
 from immortus_channels.lifecycle import SECOND
 from immortus_channels.marking import MARK, Tracking, tracking_of
-from immortus_channels.owners import current_owner
+from immortus_channels.owners import current_owner, is_owner_known
 from immortus_channels.progress import current_run
 from immortus_channels.values import clean
 
@@ -35,7 +35,7 @@ def origin_here(tracking: Tracking | None, name: str, args: Any, kwargs: Any, et
     """What this process knows of a job of the task `name` that it sends now; a job's jobs have its owner."""
     parent = current_run.get()
     owner = current_owner()
-    if owner is None and parent is not None and parent.origin is not None:
+    if not is_owner_known() and parent is not None and parent.origin is not None:
         owner = parent.origin.owner
     params = tracking.params_of(_signature(name), tuple(args or ()), kwargs or {}) if tracking else None
     return Origin(

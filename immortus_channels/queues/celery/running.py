@@ -66,9 +66,11 @@ class Running:
         if run is None:
             return
         tracking = self._tracking(sender.name)
-        if tracking is not None and tracking.publish_result:
-            run.set_result(result)
-        self._tracker.end(run, Finished)
+        try:
+            if tracking is not None and tracking.publish_result:
+                run.set_result(result)
+        finally:
+            self._tracker.end(run, Finished)
 
     def failure(self, sender: Task, task_id: str, exception: BaseException, **_: object) -> None:
         """The task raised; or MAIN tells of a hard time limit (twice), a killed child, a rejection."""
