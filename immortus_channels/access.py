@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     User: TypeAlias = AbstractBaseUser | AnonymousUser
 
+    Rule: TypeAlias = Callable[[User, Job], object]
+
 logger = logging.getLogger("immortus_channels")
 
 VIEW_ALL = "immortus_channels.view_jobrecord"
@@ -58,7 +60,7 @@ def by_setting(user: User, job: Job) -> bool:
         case "owner":
             return _as_owner(user, job)
         case "login":
-            return user.is_authenticated
+            return user.is_authenticated and (not job.staff_only or _is_staff(user))
         case path:
             return _by_rule(path, user, job)
 
@@ -77,9 +79,9 @@ def _is_staff(user: User) -> bool:
     return getattr(user, "is_staff", False) and may is not None and bool(may(VIEW_ALL))
 
 
-def _by_rule(path: str, user: User, job: Job) -> bool:
+def _by_rule(path: str | Rule, user: User, job: Job) -> bool:
     try:
-        rule: Callable[[User, Job], object] = import_string(path)
+        rule: Rule = import_string(path) if isinstance(path, str) else path
     except ImportError as error:
         allowed = '"owner", "login" or the dotted path of a function (user, job) -> bool'
         msg = f"IMMORTUS_ACCESS is {path!r}, which cannot be imported ({error}); give {allowed}."

@@ -22,12 +22,13 @@ CancelPolicy = Literal["ask", "terminate", "never"]
 class Origin:
     """What the sender of a job knows, travelling with the job's message.
 
-    `send_id` names one sending of the job: the same one seen again is a duplicate, another one
-    a deliberate new life. `eta` is the earliest start in microseconds since 1970.
+    `send_id` names one sending of the job: the same one seen again is a duplicate, another one a deliberate new life.
+    `staff_only` says that nobody knows whose the job is. `eta` is the earliest start in microseconds since 1970.
     """
 
     send_id: str = ""
     owner: str | None = None
+    staff_only: bool = False
     queue: str = ""
     handler: str = ""
     cancel: CancelPolicy = "ask"
@@ -47,7 +48,7 @@ class Report:
     current: Number = 0
     total: Number | None = None
     percentage: float | None = None
-    message: str = ""
+    message: str | None = None
     meta: Mapping[str, JSON] = field(default_factory=dict)
     data: Mapping[str, JSON] = field(default_factory=dict)
     result: JSON = None

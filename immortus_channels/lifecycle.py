@@ -62,8 +62,8 @@ def apply(job: Job | None, event: Event, *, now: int, leases: Leases = DEFAULT_L
             return None
         job = _new(event)
     after = _changed(job, event, now, leases)
-    if after == job and job.version and not isinstance(event, Touched):
-        return job
+    if after == job and job.version and not isinstance(event, Touched) and after.to_record() == job.to_record():
+        return job  # the records tell 1 from True, which are equal
     return replace(after, version=max(job.version + 1, now))
 
 
@@ -95,7 +95,7 @@ def _moved(  # noqa: C901, PLR0911 - one line for each kind of event reads best
         case Enqueued():
             return _enqueued(current, event, now, leases)
         case Planned():
-            return _planned(current, now)
+            return _planned(current, now, leases)
         case Created():
             return _created(current, event)
         case Reported():
@@ -132,7 +132,7 @@ def _adopted(job: Job, origin: Origin) -> Job:
     return replace(
         job,
         owner=origin.owner,
-        staff_only=False,
+        staff_only=origin.staff_only,
         send_id=origin.send_id,
         queue=origin.queue,
         cancel=origin.cancel,
@@ -209,7 +209,7 @@ def _told(job: Job, report: Report | None) -> Job:
         job,
         meta={**job.meta, **report.meta},
         data={**job.data, **report.data},
-        result=report.result,
+        result=job.result if report.result is None else report.result,
     )
     if report.step < job.run_step:
         return job
@@ -221,7 +221,7 @@ def _told(job: Job, report: Report | None) -> Job:
         current=max(job.current, report.current) if same_step else report.current,
         total=report.total if report.step else job.total,
         given_percentage=job.given_percentage if report.percentage is None and same_step else report.percentage,
-        message=report.message or (job.message if same_step else ""),
+        message=(job.message if same_step else "") if report.message is None else report.message,
     )
 
 
@@ -276,6 +276,8 @@ def _enqueued(job: Job, event: Enqueued, now: int, leases: Leases) -> Job:
     origin = event.origin or Origin()
     if job.version and origin.send_id in (job.send_id, *job.seen):
         return job
+    if job.is_over and not job.send_id and not job.run_id:
+        return job  # it was only planned, and cancelled before its turn came
     if job.is_over:
         job = replace(
             _adopted(replace(_fresh(job), handler="", data={}, params={}), origin),
@@ -300,8 +302,8 @@ def _enqueued(job: Job, event: Enqueued, now: int, leases: Leases) -> Job:
     )
 
 
-def _planned(job: Job, now: int) -> Job:
-    return job if job.version else replace(job, send_id="", enqueued_at=now)
+def _planned(job: Job, now: int, leases: Leases) -> Job:
+    return job if job.version else replace(job, send_id="", enqueued_at=now, lease_until=now + leases.waiting)
 
 
 # Ends
@@ -388,4 +390,4 @@ def _updated(job: Job, event: Updated) -> Job:
     if event.result is not None:
         changes["result"] = event.result
     after = replace(job, **changes)
-    return replace(after, event="meta") if after != job else job
+    return after if after == job else replace(after, event="meta")

@@ -9,7 +9,7 @@ from typing import cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.db import connections
-from django.http import HttpRequest, StreamingHttpResponse
+from django.http import FileResponse, HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.functional import SimpleLazyObject
 
@@ -95,7 +95,7 @@ def _read_in_thread(request: HttpRequest) -> str | None:
 
 def _streaming_as(starter: Starter, response: HttpResponseBase) -> HttpResponseBase:
     """A streamed response is produced after the middleware has returned."""
-    if isinstance(response, StreamingHttpResponse):
+    if isinstance(response, StreamingHttpResponse) and not isinstance(response, FileResponse):
         if response.is_async:
             response.streaming_content = _async_parts(starter, cast("AsyncIterable[bytes]", response.streaming_content))
         else:

@@ -93,7 +93,7 @@ class Run:
         self._reported: Number = 0
         self._total: Number | None = None
         self._percentage: float | None = None
-        self._message = ""
+        self._message: str | None = None
         self._meta: dict[str, JSON] = {}
         self._strategy_meta: Mapping[str, JSON] | None = None
         self._data: dict[str, JSON] = {}

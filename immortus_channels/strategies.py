@@ -20,6 +20,7 @@ from immortus_channels.conf import settings
 from immortus_channels.exceptions import StrategyNotFound
 from immortus_channels.jobs import Error, Job
 from immortus_channels.marking import Named
+from immortus_channels.trouble import is_news
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
@@ -120,7 +121,8 @@ def strategy_of(job: Job) -> Any:
         return strategy_for(job.job_class)
     except Exception:
         # Its module or its class may raise anything, and the job must be followed all the same.
-        logger.exception("No strategy for jobs of %r", job.job_class, extra={"job_id": job.job_id})
+        if is_news(f"strategy of {job.job_class}"):
+            logger.exception("No strategy for jobs of %r", job.job_class, extra={"job_id": job.job_id})
         return load(TrackingStrategy)
 
 
@@ -167,7 +169,7 @@ def _by_short_name(name: str, tried: list[str]) -> Callable[[], Any] | None:
     """`process_image_strategy` is `ProcessImageStrategy` in the `tracking_strategies` module of an installed app."""
     if "." in name:
         return None
-    class_name = name if name != name.lower() else "".join(part.title() for part in name.split("_"))
+    class_name = name if name != name.lower() else "".join(part.capitalize() for part in name.split("_"))
     for app in apps.get_app_configs():
         module = f"{app.name}.{MODULE}"
         tried.append(f"{module}.{class_name}")

@@ -34,14 +34,17 @@ from immortus_channels.events import (
     Touched,
 )
 from immortus_channels.exceptions import StoreUnavailable
+from immortus_channels.ids import MAX_LENGTH, is_job_id
 from immortus_channels.jobs import JSON, Error, Job, State
 from immortus_channels.progress import Run, current_run
 from immortus_channels.queues.base import Queue
 from immortus_channels.stores import get_store
+from immortus_channels.trouble import is_news
 from immortus_channels.values import MAX_SENTENCE, clean_meta, fits, refuse_too_large
 from immortus_channels.writer import WAIT, Write, drain, get_writer, report_of
 
 __all__ = [
+    "ask_strategies",
     "begin",
     "cancel",
     "drain",
@@ -52,6 +55,7 @@ __all__ = [
     "read",
     "recheck",
     "renew",
+    "told_by_strategy",
     "touch",
 ]
 
@@ -70,7 +74,16 @@ def publish(event: Event, *, wait: float = WAIT) -> Job | None:
     all the same. Never raises.
     """
     try:
+        if not is_job_id(event.job_id) or len(event.job_class) > MAX_LENGTH:
+            logger.error(
+                "No job can be tracked as %r of %r: ids and names have 1 to 255 characters, no NUL, no half ones",
+                event.job_id[:MAX_LENGTH],
+                event.job_class[:MAX_LENGTH],
+            )
+            return None
         write = _publish(event, 0 if get_store().waits_for_caller() else wait)
+    except queues.interrupts():
+        raise
     except Exception:
         logger.exception("Tracking of %r failed; the job goes on", event.job_id, extra={"job_id": event.job_id})
         return None
@@ -179,8 +192,9 @@ def _guarded(what: str, job_id: str) -> Iterator[None]:
             yield
     except queues.interrupts():
         raise
-    except Exception:
-        logger.exception("%s raised; the job goes on", what, extra={"job_id": job_id})
+    except Exception as error:
+        if is_news(f"{what}: {error!r}"):
+            logger.exception("%s raised; the job goes on", what, extra={"job_id": job_id})
 
 
 def _outside_event_loop(call: Callable[[], Answer]) -> Answer:
@@ -299,17 +313,23 @@ _STATUS = {
 def recheck(watched: Mapping[str, str]) -> dict[str, int]:
     """The versions on record of the watched jobs, given as id → class; unknown ids are absent.
 
-    What is found overdue, or is changed by its strategy, is written and pushed as any change.
-    Raises StoreUnavailable.
+    What is found overdue is written and pushed as any change. Raises StoreUnavailable.
     """
     positions = get_store().positions(watched)
     for job_id, position in positions.of.items():
         if position.lease_until is not None and position.lease_until <= positions.now:
             publish(Overdue(job_id=job_id, job_class=watched[job_id]), wait=0)
-    asked = [job_id for job_id in positions.of if _has_a_say(watched[job_id]) and _is_due(job_id)]
+    return {job_id: position.version for job_id, position in positions.of.items()}
+
+
+def ask_strategies(watched: Mapping[str, str]) -> None:
+    """Ask the strategies that have a say in the watched jobs, given as id → class; what they change is pushed.
+
+    At most once an interval per job. Takes as long as the strategies do. Raises StoreUnavailable.
+    """
+    asked = [job_id for job_id, job_class in watched.items() if _has_a_say(job_class) and _is_due(job_id)]
     for job in get_store().get_many(asked).jobs.values() if asked else ():
         _refreshed(job, is_due=True)
-    return {job_id: position.version for job_id, position in positions.of.items()}
 
 
 def _called_overdue(job: Job, now: int) -> Job | None:
@@ -373,7 +393,11 @@ def cancel(job_id: str) -> Job | None:
     known = get_store().get_many([job_id]).jobs.get(job_id)
     if known is None or known.is_over or known.cancel == "never":
         return known
-    write = _publish(CancelRequested(job_id=job_id, job_class=known.job_class), wait=2.0)
+    asked = CancelRequested(job_id=job_id, job_class=known.job_class)
+    if get_store().waits_for_caller():
+        _publish(asked, wait=0)
+        return replace(known, cancel_requested=True)
+    write = _publish(asked, wait=2.0)
     if not write.is_known or write.after is None:
         msg = f"The cancellation of {job_id!r} was not confirmed in time; it will be asked for later."
         raise StoreUnavailable(msg)

@@ -3,8 +3,25 @@
 from __future__ import annotations
 
 import logging
+import time
 
 logger = logging.getLogger("immortus_channels")
+
+
+_told: dict[str, float] = {}
+_SILENCE = 60.0
+_REMEMBERED = 1_000
+
+
+def is_news(what: str) -> bool:
+    """Whether `what` was not said in this process within the last minute: for errors that repeat with every job."""
+    now = time.monotonic()
+    if now - _told.get(what, -_SILENCE) < _SILENCE:
+        return False
+    if len(_told) >= _REMEMBERED:
+        _told.clear()
+    _told[what] = now
+    return True
 
 
 class Trouble:

@@ -11,6 +11,7 @@ import atexit
 import logging
 import math
 import os
+import sys
 import threading
 import time
 from collections import deque
@@ -428,6 +429,30 @@ class InlineWriter(Writer):
             broadcaster.close()
 
 
+class GreenWriter(InlineWriter):
+    """Writes in the caller's greenlet and pushes nothing, where gevent or eventlet have patched threads.
+
+    A thread with an event loop of ours would break every other loop of such a process (measured). Pages are told by the
+    re-check of their server.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        logger.warning("Threads are patched (gevent, eventlet): jobs are written inline, and pages learn by re-checks")
+
+    def _push_now(self, write: Write) -> None:
+        """Nobody is told."""
+
+
+def is_green() -> bool:
+    """Whether gevent or eventlet have replaced this process' threads."""
+    gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
+    return bool(
+        (gevent is not None and gevent.is_module_patched("threading"))
+        or (eventlet is not None and eventlet.is_monkey_patched("thread"))
+    )
+
+
 _writer: Writer | None = None
 _lock = threading.Lock()
 
@@ -435,7 +460,7 @@ _lock = threading.Lock()
 def get_writer() -> Writer:
     """The writer of this process."""
     global _writer  # noqa: PLW0603 - one per process, made anew after a fork
-    kind = InlineWriter if is_inline() else Writer
+    kind = GreenWriter if is_green() else InlineWriter if is_inline() else Writer
     with _lock:
         if type(_writer) is not kind:
             _writer = kind()

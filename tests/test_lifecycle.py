@@ -306,8 +306,30 @@ def test_a_job_that_waits_a_day_past_its_time_is_lost(kind):
 
 
 def test_a_job_without_a_lease_is_never_overdue():
-    for job in (after(about(Created)), after(about(Planned)), after(started(), about(Finished, "r1", completed=False))):
+    for job in (after(about(Created)), after(started(), about(Finished, "r1", completed=False))):
         assert apply(job, about(Overdue), now=T0 + 1000 * DAY) is job
+
+
+def test_a_planned_job_whose_turn_never_comes_is_lost_like_any_that_waits():
+    job = after(about(Planned))
+    assert outcome(after(about(Overdue), job=job, at=job.lease_until)) == (LOST, "lost")
+
+
+def test_a_planned_job_that_was_cancelled_is_not_brought_back_by_its_own_sending():
+    job = after(about(Planned, origin=Origin(owner="7")), about(CancelRequested))
+    assert apply(job, sent(), now=T0 + 99) is job
+    assert apply(job, started(), now=T0 + 99) is job
+
+
+def test_true_is_not_one():
+    job = after(sent(), started(), about(Updated, meta={"flag": 1}))
+    assert after(about(Updated, meta={"flag": True}), job=job).meta["flag"] is True
+
+
+def test_a_message_can_be_cleared_and_an_unsaid_one_stays():
+    job = after(sent(), started(), told(message="Filtering"))
+    assert after(told(), job=job).message == "Filtering"
+    assert after(told(message=""), job=job).message == ""
 
 
 # From outside

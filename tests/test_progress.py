@@ -68,7 +68,7 @@ def test_only_the_outermost_loop_counts(run):
         for _ in run.track(range(50), message="inner"):
             pass
     said = report(run)
-    assert (said.step, said.current, said.total, said.message) == (1, 2, 2, "")
+    assert (said.step, said.current, said.total, said.message) == (1, 2, 2, None)
 
 
 def test_each_outermost_loop_is_a_step_and_a_message_stays_until_the_next(run):
@@ -299,7 +299,7 @@ def test_what_would_exceed_the_limit_is_refused_at_the_call_that_sets_it(run):
     with pytest.raises(DocumentTooLarge, match="strategy"):
         run.set_strategy_meta({"s": "x" * 5_000})
     said, strategy_meta = run.take()
-    assert (said.meta, said.result, said.message, strategy_meta) == ({"a": "x" * 20_000}, None, "", None)
+    assert (said.meta, said.result, said.message, strategy_meta) == ({"a": "x" * 20_000}, None, None, None)
 
 
 def test_the_lock_is_free_after_a_refusal(run):

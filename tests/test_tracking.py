@@ -520,11 +520,11 @@ def test_a_recheck_tells_versions_and_calls_overdue_jobs_so_with_their_hook(tell
 
 
 @pytest.mark.usefixtures("memory")
-def test_a_recheck_asks_strategies_and_stores_what_is_new(tell, diary, job_id, record):
+def test_strategies_are_asked_and_what_is_new_is_stored(tell, diary, job_id, record):
     diary.done = False
     tell(Started, run_id="r")
     diary.says = {"a": 1}
-    tracking.recheck({job_id: "told"})
+    tracking.ask_strategies({job_id: "told"})
     assert record().strategy_meta == {"a": 1}
 
 

@@ -16,6 +16,7 @@ import itertools
 import logging
 import random
 import time
+from collections import OrderedDict
 from collections.abc import Collection
 from weakref import WeakKeyDictionary
 
@@ -44,6 +45,7 @@ def get_hub() -> Hub:
     hub = _hubs.get(loop)
     if hub is None:
         hub = _hubs[loop] = Hub(loop)
+    hub.stay()
     return hub
 
 
@@ -56,6 +58,9 @@ class Hub:
     """Seconds between tries to answer a watch while the store is silent."""
     SKEW = 60_000_000
     """Microseconds a client's version may be ahead of this host's clock and still be believed."""
+    LIFT_AGAIN = 600_000_000
+    """Microseconds until a client's claim about the same job is looked into again: it costs a write."""
+    LIFTED = 10_000
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.jobs: dict[str, Watched] = {}
@@ -67,6 +72,7 @@ class Hub:
         self.authorization = Authorization(self, self._readers)
         self._trouble = Trouble("Answering watches", "They are answered as soon as the store answers.")
         self._idle: asyncio.TimerHandle | None = None
+        self._lifted: OrderedDict[str, int] = OrderedDict()
         self._tasks = [
             loop.create_task(self._membership.run()),
             loop.create_task(self.recheck.run()),
@@ -164,16 +170,20 @@ class Hub:
         watcher.ended(watched.job_id)
 
     async def _believe(self, watched: Watched, have: int) -> None:
-        """The client has a newer version than the store, which may have gone back in time. Once: it costs a write."""
-        if watched.lifted or have > time.time_ns() // 1000 + self.SKEW:
+        """The client has a newer version than the store, which may have gone back in time."""
+        now = time.time_ns() // 1000
+        is_known = watched.newest is not None and watched.newest.is_last
+        if is_known or have > now + self.SKEW or now - self._lifted.get(watched.job_id, 0) < self.LIFT_AGAIN:
             return
-        watched.lifted = True
+        self._lifted[watched.job_id] = now
+        if len(self._lifted) > self.LIFTED:
+            self._lifted.popitem(last=False)
         try:
             job = await self._read(watched, next(self._ticks))
             if job is not None and job.version < have:
                 await self.recheck.lift(watched.job_id, have)
         except (StoreUnavailable, TimeoutError) as error:
-            watched.lifted = False
+            self._lifted.pop(watched.job_id, None)
             self._trouble.begin(error)
 
     # Telling
@@ -215,6 +225,13 @@ class Hub:
         return [job_id for job_id, watched in self.jobs.items() if watched.is_answered()]
 
     # Life
+
+    def stay(self) -> None:
+        """Somebody is about to watch: rest only after another while."""
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+        self._rest_if_idle()
 
     def _rest_if_idle(self) -> None:
         if not self.jobs and self._idle is None:

@@ -56,6 +56,7 @@ class Recheck:
         self._hub = hub
         self._readers = readers
         self._all_due_at = 0.0
+        self._asking: asyncio.Task[None] | None = None
         self._trouble = Trouble("Re-checking watched jobs", "Their pages show the last known state until then.")
 
     async def run(self) -> None:
@@ -94,7 +95,9 @@ class Recheck:
     async def _check_batch(self, jobs: Collection[Watched]) -> None:
         began = _time()
         known = {job.job_id: job.version for job in jobs}
-        versions = await self._readers.run(tracking.recheck, {job.job_id: job.job_class for job in jobs})
+        watched = {job.job_id: job.job_class for job in jobs}
+        versions = await self._readers.run(tracking.recheck, watched)
+        self._ask(watched)
         for job in jobs:
             self._note_presence(job, is_known=job.job_id in versions, now=_time())
         behind = {job_id for job_id, version in versions.items() if version < known[job_id]}
@@ -102,6 +105,16 @@ class Recheck:
         await self._heal(ahead, known, {job_id: known[job_id] for job_id in behind})
         for job in jobs:
             job.checked_at = began
+
+    def _ask(self, watched: Mapping[str, str]) -> None:
+        """Let strategies speak beside the checks: a slow one holds up nobody else's page."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._readers.run(tracking.ask_strategies, watched))
+            self._asking.add_done_callback(self._asked)
+
+    def _asked(self, asking: asyncio.Task[None]) -> None:
+        if not asking.cancelled() and (error := asking.exception()) is not None:
+            self._trouble.begin(error)
 
     def _note_presence(self, job: Watched, *, is_known: bool, now: float) -> None:
         if is_known:

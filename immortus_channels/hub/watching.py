@@ -57,8 +57,6 @@ class Watched:
         self.checked_at = float("-inf")
         """The loop's time at which the last successful re-check of this job began."""
         self.missing_since: float | None = None
-        self.lifted = False
-        """Whether a client's claim to have a newer version than the store was looked into."""
 
     @property
     def version(self) -> int:

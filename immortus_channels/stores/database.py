@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from django.db import DEFAULT_DB_ALIAS, Error, IntegrityError, ProgrammingError, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, DataError, Error, IntegrityError, ProgrammingError, connections, transaction
 from django.db.transaction import TransactionManagementError
 
 from immortus_channels.conf import settings
@@ -137,8 +137,8 @@ class DatabaseStore(Store):
         try:
             with savepoint:
                 yield connection
-        except IntegrityError:
-            raise
+        except (IntegrityError, DataError):
+            raise  # a conflict, or a value that no second try will make acceptable
         except Error as error:
             _close_if_dead(connection, is_own=own is not None)
             raise StoreUnavailable(self._explained(error)) from error

@@ -60,6 +60,9 @@ def canvas(request, name):
 CANVASES = {
     "chain": lambda: chain(tasks.link.si(1), tasks.link.s(), tasks.link.s()),
     "broken_chain": lambda: chain(tasks.link.si(1), tasks.broken_link.s(), tasks.link.s(), tasks.link.s()),
+    "late_chain": lambda: chain(tasks.link.si(1).set(countdown=2), tasks.link.s(), tasks.link.s()),
+    "ignored_chain": lambda: chain(tasks.ignores.si(), tasks.quick.si()),
+    "two_links": lambda: chain(tasks.steps.si(5, 0.2), tasks.quick.si()),
     "chord": lambda: chord([tasks.link.si(1), tasks.link.si(2)], tasks.gather.s()),
     "broken_chord": lambda: chord([tasks.link.si(1), tasks.broken_link.si()], tasks.gather.s()),
 }

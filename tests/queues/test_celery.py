@@ -241,6 +241,41 @@ def test_a_task_that_is_replaced_goes_on_as_its_replacement(site: Site, by: str)
     assert watcher.documents[job_id][-1] == document
 
 
+def test_what_follows_a_link_that_is_cancelled_while_it_waits_is_cancelled_too(site: Site) -> None:
+    first, *rest = site.http.post("/canvas/late_chain").json()["members"]
+    assert cancel(site, first) == 202
+    for member in rest:
+        document = site.wait_until_over(member)
+        assert (document["state"], document["error"]["code"]) == ("cancelled", "upstream")
+
+
+def test_what_follows_a_link_that_ignores_itself_is_cancelled_too(site: Site) -> None:
+    first, last = site.http.post("/canvas/ignored_chain").json()["members"]
+    assert site.wait_until_over(first)["state"] == "finished"
+    assert site.wait_until_over(last)["error"]["code"] == "upstream"
+
+
+def test_a_later_link_that_is_cancelled_never_runs(site: Site) -> None:
+    first, last = site.http.post("/canvas/two_links").json()["members"]
+    assert cancel(site, last) == 202
+    assert site.wait_until_over(first)["state"] == "finished"
+    time.sleep(1)
+    document = site.verify(last)
+    assert (document["state"], document["started_at"]) == ("cancelled", None)
+
+
+def test_a_failure_that_is_retried_is_no_end(site: Site) -> None:
+    job_id = site.start("fails_then_recovers")
+    with SocketWatcher(site.websocket_url, job_id) as watcher:
+        watcher.until_over(job_id)
+    assert watcher.states(job_id)[-1] == "finished"
+    assert "failed" not in watcher.states(job_id)
+
+
+def test_an_argument_that_json_cannot_hold_is_recorded_by_its_kind(site: Site) -> None:
+    assert site.wait_until_over(site.start("odd_default"))["state"] == "finished"
+
+
 # Death
 
 

@@ -44,6 +44,7 @@ class CeleryQueue(Queue):
         sending, running = Sending(tracker, self.tracking), Running(tracker, self.tracking)
         for signal, receiver in (
             (signals.worker_init, self._refuse_green_pool),
+            (signals.worker_init, self._worker_imported_its_tasks),
             (signals.before_task_publish, sending.before),
             (signals.after_task_publish, sending.after),
             (signals.task_received, running.received),
@@ -133,6 +134,10 @@ class CeleryQueue(Queue):
             signal.disconnect(receiver)
 
     # Which tasks
+
+    def _worker_imported_its_tasks(self, sender: Any, **_: object) -> None:
+        """MAIN, before any task is built for running: the app may be older than some of its tasks."""
+        self._finalized(sender.app)
 
     def _find_tasks_of(self, app: Celery) -> None:
         app.on_after_finalize.connect(_guarded(self._finalized), weak=False)

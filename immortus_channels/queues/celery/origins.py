@@ -12,6 +12,7 @@ from typing import Any
 from celery import current_app
 
 from immortus_channels.events import Origin
+from immortus_channels.jobs import JSON
 from immortus_channels.lifecycle import SECOND
 from immortus_channels.marking import MARK, Tracking, tracking_of
 from immortus_channels.owners import current_owner, is_owner_known
@@ -34,19 +35,33 @@ def mark_of(task: Any) -> Tracking | None:
 def origin_here(tracking: Tracking | None, name: str, args: Any, kwargs: Any, eta: str | None = None) -> Origin:
     """What this process knows of a job of the task `name` that it sends now; a job's jobs have its owner."""
     parent = current_run.get()
-    owner = current_owner()
-    if not is_owner_known() and parent is not None and parent.origin is not None:
-        owner = parent.origin.owner
-    params = tracking.params_of(_signature(name), tuple(args or ()), kwargs or {}) if tracking else None
+    owner, staff_only = current_owner(), False
+    if not is_owner_known() and parent is not None:
+        owner = parent.origin.owner if parent.origin else None
+        staff_only = parent.origin is None or parent.origin.staff_only
     return Origin(
         send_id=uuid.uuid4().hex,
         owner=owner,
+        staff_only=staff_only,
         queue=QUEUE,
         cancel=tracking.cancel if tracking else "ask",
         handler=_named(tracking.handler) if tracking else "",
         eta=int(datetime.fromisoformat(eta).timestamp() * SECOND) if eta else None,
-        params=params,
+        params=_params(tracking, name, args, kwargs) if tracking else None,
     )
+
+
+def _params(tracking: Tracking, name: str, args: Any, kwargs: Any) -> dict[str, JSON] | None:
+    """The arguments to record, as JSON; what JSON cannot hold is recorded as its kind alone."""
+    params = tracking.params_of(_signature(name), tuple(args or ()), kwargs or {})
+    return None if params is None else {key: _jsonable(value) for key, value in params.items()}
+
+
+def _jsonable(value: object) -> JSON:
+    try:
+        return clean(value)
+    except (TypeError, ValueError):
+        return f"<{type(value).__name__}>"
 
 
 def _signature(name: str) -> Signature | None:

@@ -16,7 +16,7 @@ from celery import Task
 from celery.exceptions import Reject
 
 from immortus_channels.events import Cancelled, Enqueued, Event, Failed, Finished, Reported, Requeued, Retrying
-from immortus_channels.exceptions import JobCancelled, JobFailed
+from immortus_channels.exceptions import JobCancelled
 from immortus_channels.marking import Tracking
 from immortus_channels.progress import Run, current_run
 from immortus_channels.queues.base import Tracker
@@ -82,16 +82,17 @@ class Running:
             self._failure_from_main(sender, task_id, exception)
 
     def retry(self, sender: Task, request: Any, reason: Any = None, **_: object) -> None:
-        """The task asked to be run again, and was sent again before this."""
+        """The task asked to be run again, and was sent again before this; a cancelled job will refuse to start."""
         run = _run_of(request.id)
-        if run is not None and isinstance(reason.exc, JobCancelled | JobFailed):
+        if run is not None and isinstance(reason.exc, JobCancelled):
             self._end_badly(run, reason.exc)
+            self._cancel_followers(request.chain, request.chord)
         elif run is not None:
             self._tracker.end(run, Retrying, eta=due(reason.when))
         elif self._tracking(sender.name) is not None:
             self._retry_from_main(sender, request, reason)
 
-    def postrun(self, task_id: str, state: str | None, retval: object, **_: object) -> None:
+    def postrun(self, sender: Task, task_id: str, state: str | None, retval: object, **_: object) -> None:
         """After everything else, and also without an outcome (state None), which MAIN will tell."""
         run = _run_of(task_id)
         if run is None:
@@ -99,6 +100,8 @@ class Running:
         try:
             if not run.refused:
                 self._end_by_state(run, state, retval)
+            if state == "IGNORED" and not run.replaced:
+                self._cancel_followers(sender.request.chain, sender.request.chord)
         finally:
             current_run.reset(self._tokens.pop(run.run_id))
 
@@ -147,6 +150,8 @@ class Running:
         else:
             event = Requeued(**about) if sender.acks_late else Failed(**about, code="worker_lost")
         self._tracker.publish(event, wait=0)
+        if isinstance(event, Failed):
+            self._cancel_followers(getattr(request, "chain", None), getattr(request, "chord", None))
 
     def revoked(self, sender: Task, request: Any, expired: bool = False, **_: object) -> None:  # noqa: FBT001, FBT002
         """Found revoked or expired before its start, or its process was terminated."""
@@ -163,6 +168,8 @@ class Running:
         if header is not None:
             event = Failed(job_id=id, job_class=name, origin=from_header(header), code="unknown_task")
             self._tracker.publish(event, wait=0)
+            embed = message.payload[2] or {}
+            self._cancel_followers(embed.get("chain"), embed.get("chord"))
 
     # The process itself
 

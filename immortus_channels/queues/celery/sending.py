@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +16,7 @@ from immortus_channels.marking import Tracking
 from immortus_channels.progress import current_run
 from immortus_channels.queues.base import Tracker
 from immortus_channels.queues.celery.canvas import followers
-from immortus_channels.queues.celery.origins import HEADER, QUEUE, from_header, origin_here, to_header
+from immortus_channels.queues.celery.origins import HEADER, from_header, origin_here, to_header
 
 _WAITING = 86_400.0
 """Seconds a job may wait, once it is due, until it is believed lost."""
@@ -63,8 +64,11 @@ class Sending:
         """Every tracked member of a chain or chord is a job from now on."""
         for name, job_id in followers(embed.get("chain"), embed.get("chord")):
             self._note_replacement(job_id)
-            if self._tracking(name) is not None:
-                planned = Origin(owner=origin.owner, queue=QUEUE)
+            tracking = self._tracking(name)
+            if tracking is not None:
+                planned = replace(
+                    origin, send_id="", handler="", cancel=tracking.cancel, eta=None, params=None, data=None
+                )
                 self._tracker.publish(Planned(job_id=job_id, job_class=name, origin=planned), wait=0)
 
     def _note_replacement(self, job_id: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import enum
 import os
 import signal
 import sys
@@ -91,6 +93,23 @@ def auto_retries():
     if current_job().attempt < 3:
         msg = "not yet"
         raise RuntimeError(msg)
+
+
+@shared_task(autoretry_for=(Exception,), retry_kwargs={"max_retries": 3, "countdown": 0.2})
+@tracked
+def fails_then_recovers():
+    if current_job().attempt == 1:
+        raise JobFailed("not_now", "Not now.")
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+@shared_task
+@tracked(params=True)
+def odd_default(colour=Colour.RED, when=dt.date(2026, 1, 1)):
+    assert current_job().params["colour"] == "<Colour>"
 
 
 @shared_task
