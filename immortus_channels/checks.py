@@ -11,13 +11,13 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from django.conf import settings as django_settings
-from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004 - Django's name
+from django.core.checks import CheckMessage, Error, Info, Warning, register  # noqa: A004 - Django's name
 from django.core.management import get_commands
 from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 
 from immortus_channels import queues, strategies
-from immortus_channels.conf import settings
+from immortus_channels.conf import Settings, settings
 from immortus_channels.exceptions import ImmortusError
 from immortus_channels.middleware import JobOwnerMiddleware
 from immortus_channels.stores import get_store
@@ -39,7 +39,16 @@ def connect() -> None:
 def check_all(**_: object) -> list[CheckMessage]:
     """Everything that is wrong with how this project uses the package."""
     # The addresses first: they import the views, and the views the tasks.
-    checks = (check_urls, check_strategies, check_store, check_access, check_layer, check_middleware)
+    checks = (
+        check_values,
+        check_urls,
+        check_strategies,
+        check_store,
+        check_sqlite,
+        check_access,
+        check_layer,
+        check_middleware,
+    )
     sockets = (check_socket, check_runserver, check_daphne) if settings.WEBSOCKET else ()
     found = [message for check in (*checks, *sockets) for message in check()]
     return [*found, *(message for queue in queues.connected for message in queue.problems())]
@@ -51,6 +60,52 @@ def _runs_elsewhere() -> bool:
 
 
 # What is named in settings
+
+
+_SECONDS = ("FLUSH_INTERVAL", "RECHECK_INTERVAL", "STALLED_AFTER", "LOST_AFTER", "RETENTION")
+_SEVERAL = ("ALLOWED_ORIGINS", "REDIRECT_HOSTS")
+
+
+def check_values() -> Findings:
+    """Whether each setting is one, and of the kind it must be."""
+    names = [name for name in dir(django_settings) if name.startswith("IMMORTUS_")]
+    for unknown in (name for name in names if not hasattr(Settings, name.removeprefix("IMMORTUS_"))):
+        yield Warning(f"{unknown} is no setting of {ID}.", hint="See the README's table.", id=f"{ID}.W011")
+    for name in _SECONDS:
+        value = getattr(settings, name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+            yield Error(f"IMMORTUS_{name} is {value!r}.", hint="Give seconds, as a number above 0.", id=f"{ID}.E009")
+            return
+    if settings.LOST_AFTER <= settings.STALLED_AFTER:
+        yield Error(
+            f"IMMORTUS_LOST_AFTER ({settings.LOST_AFTER!r}) is not after IMMORTUS_STALLED_AFTER "
+            f"({settings.STALLED_AFTER!r}), so jobs would be lost before they are called stalled.",
+            hint="A silent job is stalled first and lost later: 15 and 60 seconds by default.",
+            id=f"{ID}.E010",
+        )
+    for name in _SEVERAL:
+        value = getattr(settings, name)
+        if isinstance(value, str):
+            yield Error(f"IMMORTUS_{name} is the text {value!r}.", hint=f"Give a list: [{value!r}].", id=f"{ID}.E011")
+
+
+def check_sqlite() -> Findings:
+    """Whether tasks on SQLite can be followed without getting into each other's transactions."""
+    store: object = settings.STORE
+    if not isinstance(store, Mapping) or store.get("BACKEND", "database") != "database":
+        return
+    alias = store.get("OPTIONS", {}).get("using", "default")
+    database = django_settings.DATABASES.get(alias, {})
+    is_sqlite = database.get("ENGINE") == "django.db.backends.sqlite3"
+    if is_sqlite and _runs_elsewhere() and database.get("OPTIONS", {}).get("transaction_mode") != "IMMEDIATE":
+        yield Info(
+            f"Transactions of the SQLite database {alias!r} begin without the lock to write, so a task that reads and "
+            "later writes in one of them fails (database is locked) when anybody writes meanwhile, its own progress "
+            "included.",
+            hint=f'DATABASES[{alias!r}]["OPTIONS"] = {{"transaction_mode": "IMMEDIATE", "timeout": 20}}, and '
+            '"init_command": "PRAGMA journal_mode=WAL"; or a database server.',
+            id=f"{ID}.I001",
+        )
 
 
 def check_urls() -> Findings:

@@ -51,7 +51,7 @@ def identify(job: object) -> tuple[str, str | None]:
     """
     for queue in queues.connected:
         found = queue.job_of(job)
-        if found is not None:
+        if found is not None and is_job_id(found[0]):
             return found[0], found[1] or None
     job_id = job if isinstance(job, str) else getattr(job, "job_id", None) or getattr(job, "id", None)
     if not is_job_id(job_id):

@@ -279,6 +279,10 @@ def read(job_ids: Collection[str]) -> dict[str, Job]:
     Raises StoreUnavailable.
     """
     reading = get_store().get_many(job_ids)
+    for job_id in set(job_ids) - reading.jobs.keys():
+        if get_writer().holds(job_id):
+            msg = f"The record of {job_id!r} waits to be written."
+            raise StoreUnavailable(msg)
     return {job_id: _called_overdue(job, reading.now) or _refreshed(job) or job for job_id, job in reading.jobs.items()}
 
 

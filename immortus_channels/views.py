@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import cast
 
 from django.contrib.auth.decorators import login_not_required
+from django.core.exceptions import SuspiciousOperation
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -65,6 +66,8 @@ def _answered(
         response = error(503, "store_unavailable", "The state of jobs cannot be told at the moment.", job_id)
         response.headers["Retry-After"] = str(RETRY_AFTER)
         return response
+    except SuspiciousOperation:
+        return error(400, "bad_request", "This request cannot be read.", job_id)
     except Exception:
         logger.exception("The state of %r cannot be told", job_id, extra={"job_id": job_id})
         return error(500, "strategy_error", "The state of this job cannot be told.", job_id)

@@ -137,6 +137,11 @@ class Writer:
         self._writes.popleft().finish(failed=True)
         self._overflow.begin(OverflowError(f"more than {_PENDING} changes"))
 
+    def holds(self, job_id: str) -> bool:
+        """Whether something about this job waits to be written."""
+        with self._condition:
+            return any(write.event.job_id == job_id and not write.is_dry for write in self._writes)
+
     def renew(self, job_id: str, holder: str, seconds: float) -> None:
         """Move a lease, soon, without waiting."""
         with self._condition:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 
-from celery import chain, chord
+from celery import chain, chord, group
 from django.contrib.auth import get_user_model, login
 from django.db import transaction
 from django.http import HttpResponse, JsonResponse
@@ -63,6 +63,15 @@ CANVASES = {
     "late_chain": lambda: chain(tasks.link.si(1).set(countdown=2), tasks.link.s(), tasks.link.s()),
     "ignored_chain": lambda: chain(tasks.ignores.si(), tasks.quick.si()),
     "two_links": lambda: chain(tasks.steps.si(5, 0.2), tasks.quick.si()),
+    "two_groups": lambda: chain(
+        group(tasks.link.si(1), tasks.link.si(2)), group(tasks.link.si(1), tasks.broken_link.si()), tasks.gather.s()
+    ),
+    "chord_of_chains": lambda: chord(
+        [chain(tasks.broken_link.si(), tasks.link.s()), tasks.link.si(1)], tasks.gather.s()
+    ),
+    "group_in_the_middle": lambda: chain(
+        tasks.link.si(1), group(tasks.link.s(), tasks.broken_link.s()), tasks.gather.s(), tasks.link.s()
+    ),
     "chord": lambda: chord([tasks.link.si(1), tasks.link.si(2)], tasks.gather.s()),
     "broken_chord": lambda: chord([tasks.link.si(1), tasks.broken_link.si()], tasks.gather.s()),
 }

@@ -255,6 +255,14 @@ def test_what_follows_a_link_that_ignores_itself_is_cancelled_too(site: Site) ->
     assert site.wait_until_over(last)["error"]["code"] == "upstream"
 
 
+@pytest.mark.parametrize("canvas", ["two_groups", "chord_of_chains", "group_in_the_middle"])
+def test_the_last_job_of_a_canvas_that_failed_before_is_known_at_once_and_cancelled(site: Site, canvas: str) -> None:
+    last = site.http.post(f"/canvas/{canvas}").json()["job_id"]
+    assert site.verify(last)["state"] in {"enqueued", "cancelled"}
+    document = site.wait_until_over(last)
+    assert (document["state"], document["error"]["code"]) == ("cancelled", "upstream")
+
+
 def test_a_later_link_that_is_cancelled_never_runs(site: Site) -> None:
     first, last = site.http.post("/canvas/two_links").json()["members"]
     assert cancel(site, last) == 202
