@@ -90,9 +90,8 @@ def _start(request: HttpRequest, scene: str, task: Task) -> HttpResponse:
         return JsonResponse(body, status=413 if error.code == "too_large" else 400)
     image = form.cleaned_data["image"]
     sample = SAMPLES[form.cleaned_data["sample"] or next(iter(SAMPLES))]
-    photo = Photo.objects.create(
-        visitor=visitor(request), scene=scene, title=image.name[:200] if image else sample.title
-    )
+    title = SCENES[scene].title if scene in SCENES else image.name[:200] if image else sample.title
+    photo = Photo.objects.create(visitor=visitor(request), scene=scene, title=title)
     Painting(str(photo.pk)).save_original(image.chunks() if image else [sample.file.read_bytes()])
     job = task.delay(str(photo.pk))
     photo.job_id = job.id
