@@ -81,6 +81,11 @@ test("error is told once, with the document and why", async () => {
   assert.deepEqual(told.success, []);
 });
 
+test("error is told a reason even where the document has none", async () => {
+  const told = await toldAtOnce({ answer: () => document("a", 1, { state: "failed", error: null }) });
+  assert.equal(told.error[0].error.code, "failed");
+});
+
 test("a job_state that the job itself set is overwritten", async () => {
   const told = await toldAtOnce({ answer: () => document("a", 1, { job_state: "mine" }) });
   assert.equal(told.update[0].job_state, "working");
