@@ -16,14 +16,15 @@ register = template.Library()
 
 
 @register.inclusion_tag("immortus_channels/script.html", takes_context=True)
-def immortus_script(context: Context) -> dict[str, object]:
-    """The client, once per page: its addresses, the CSRF token and the CSP nonce."""
+def immortus_script(context: Context, *, job_state: bool = False) -> dict[str, object]:
+    """The client, once per page: its addresses, the CSRF token and the CSP nonce; `job_state` adds `JobState`."""
     request = context.get("request")
     return {
         "prefix": _prefix(),
         "websocket": shortcuts.websocket_url(),
         "csrf_token": get_token(request) if request is not None else None,
         "nonce": _nonce(context),
+        "job_state": job_state,
     }
 
 

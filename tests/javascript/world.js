@@ -2,8 +2,11 @@
 import { readFileSync } from "node:fs";
 import { compileFunction } from "node:vm";
 
-const FILE = new URL("../../immortus_channels/static/immortus_channels/immortus.js", import.meta.url);
-const source = readFileSync(FILE, "utf8");
+const script = (name) => {
+  const url = new URL(`../../immortus_channels/static/immortus_channels/${name}.js`, import.meta.url);
+  return { source: readFileSync(url, "utf8"), filename: url.pathname };
+};
+const SCRIPTS = { immortus: script("immortus"), "job-state": script("job-state") };
 
 export const golden = (kind) => JSON.parse(readFileSync(new URL(`../protocol/${kind}.json`, import.meta.url), "utf8"));
 export const goldenNamed = (kind, name) => golden(kind).find((one) => one.name === name).message;
@@ -93,9 +96,9 @@ export const offline = new TypeError("Failed to fetch");
 
 /**
  * A fresh world. `answer(request)` answers what is fetched: a document, an answer made by `json()` and the like, an error to
- * throw, nothing for an answer that never comes, or a promise of one of these.
+ * throw, nothing for an answer that never comes, or a promise of one of these. `scripts` are the files that the page loads.
  */
-export function world({ answer = () => undefined, WebSocket = true, dataset, page = {}, random = () => 0, elements } = {}) {
+export function world({ answer = () => undefined, WebSocket = true, dataset, page = {}, random = () => 0, elements, scripts = ["immortus"], sessionStorage } = {}) {
   const clock = new Clock();
   const requests = [];
   const sockets = [];
@@ -138,13 +141,18 @@ export function world({ answer = () => undefined, WebSocket = true, dataset, pag
     location: { href: "https://shop.example/orders/", origin: "https://shop.example" },
     HTMLElement: elements, customElements: elements && { get: (name) => registry.get(name), define: (name, type) => registry.set(name, type) },
     reportError: (error) => reported.push(error),
-    HTMLFormElement: undefined,
+    HTMLFormElement: undefined, sessionStorage,
   };
   const scope = Object.assign(Object.create(globalThis), names);
-  const run = () => compileFunction(source, ["globalThis", ...Object.keys(names)], { filename: FILE.pathname })(scope, ...Object.values(names));
+  const run = () => {
+    for (const { source, filename } of scripts.map((name) => SCRIPTS[name])) {
+      const all = { globalThis: scope, ...names, Immortus: scope.Immortus };
+      compileFunction(source, Object.keys(all), { filename })(...Object.values(all));
+    }
+  };
   run();
   return {
-    Immortus: scope.Immortus, scope, run, clock, requests, sockets, reported, window, document, registry,
+    Immortus: scope.Immortus, JobState: scope.JobState, scope, run, clock, requests, sockets, reported, window, document, registry,
     advance: (ms) => clock.advance(ms), get socket() { return sockets.at(-1); },
     transports: listenTo(window),
   };

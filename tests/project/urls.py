@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 
 from immortus_channels.urls import immortus_jobs
 from tests.project import views
@@ -17,4 +17,5 @@ urlpatterns = [
     path("log-in/<name>", views.log_in),
     path("page", views.page),
     path("admin/", admin.site.urls),
+    path("", include("tests.project.seeds.urls")),
 ]

@@ -26,6 +26,11 @@ def script(request=None, **context):
     return Template("{% load immortus %}{% immortus_script %}").render(Context({"request": request, **context}))
 
 
+def script_with_job_state(**context):
+    template = Template("{% load immortus %}{% immortus_script job_state=True %}")
+    return template.render(Context({"request": RequestFactory().get("/"), **context}))
+
+
 def element(job):
     return Template("{% load immortus %}{% immortus_job job %}").render(Context({"job": job}))
 
@@ -112,6 +117,17 @@ def test_django_s_own_nonce_is_asked_for():
 
 def test_without_a_policy_there_is_no_nonce():
     assert "nonce" not in script()
+
+
+def test_job_state_is_included_on_demand_after_the_client_it_stands_on():
+    assert "job-state" not in script()
+    sources = re.findall(r'<script src="([^"]*)"', script_with_job_state())
+    assert sources == ["/static/immortus_channels/immortus.js", "/static/immortus_channels/job-state.js"]
+
+
+def test_job_state_has_the_nonce_of_the_page_as_well():
+    assert script_with_job_state(csp_nonce="n0nce").count('nonce="n0nce"') == 3
+    assert "nonce" not in script_with_job_state()
 
 
 @pytest.mark.urls("tests.templatetags")

@@ -1,0 +1,80 @@
+"""The project with its real server and worker, and Chromium to run the JavaScript of the ancestors' texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Dialog, Page
+
+from tests.servers import RedisServer
+from tests.site import Site, redis_options, running_site
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.redis)
+
+
+@pytest.fixture(scope="package")
+def site(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) -> Iterator[Site]:
+    options = redis_options(redis_server.url) | {"BROKER_URL": f"{redis_server.url[:-1]}10"}
+    with running_site(tmp_path_factory.mktemp("seeds"), **options) as site:
+        site.start_worker()
+        yield site
+
+
+@pytest.fixture
+def context(browser: Browser, site: Site) -> Iterator[BrowserContext]:
+    """One person's browser; an error that no script caught fails the test."""
+    context = browser.new_context(base_url=site.url)
+    mistakes: list[str] = []
+    context.on("weberror", lambda mistake: mistakes.append(str(mistake.error)))
+    yield context
+    context.close()
+    assert not mistakes
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Page:
+    return context.new_page()
+
+
+@pytest.fixture
+def lines(page: Page) -> list[str]:
+    """What the page writes to the console."""
+    lines: list[str] = []
+    page.on("console", lambda said: lines.append(said.text))
+    return lines
+
+
+@pytest.fixture
+def alerts(page: Page) -> list[str]:
+    """What the page alerts, each closed at once."""
+    alerts: list[str] = []
+
+    def close(dialog: Dialog) -> None:
+        alerts.append(dialog.message)
+        dialog.accept()
+
+    page.on("dialog", close)
+    return alerts
+
+
+@pytest.fixture
+def until(page: Page) -> Callable[..., None]:
+    """Wait for a fact, letting Playwright hear of events meanwhile."""
+
+    def until(fact: Callable[[], object], within: float = 15) -> None:
+        for _ in range(int(within * 20)):
+            if fact():
+                return
+            page.wait_for_timeout(50)
+        message = f"not within {within} s"
+        raise TimeoutError(message)
+
+    return until
