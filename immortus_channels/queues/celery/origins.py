@@ -13,9 +13,9 @@ from celery import current_app
 
 from immortus_channels.events import Origin
 from immortus_channels.lifecycle import SECOND
-from immortus_channels.marking import MARK, Tracking, tracking_of
-from immortus_channels.owners import current_owner, is_owner_known
-from immortus_channels.progress import current_run
+from immortus_channels.lookup import name_of
+from immortus_channels.marking import MARK, Named, Tracking, tracking_of
+from immortus_channels.progress import owner_here
 from immortus_channels.values import clean
 
 QUEUE = "celery"
@@ -32,15 +32,11 @@ def mark_of(task: Any) -> Tracking | None:
 
 
 def origin_here(tracking: Tracking | None, name: str, args: Any, kwargs: Any, eta: str | None = None) -> Origin:
-    """What this process knows of a job of the task `name` that it sends now; a job's jobs have its owner."""
-    parent = current_run.get()
-    owner = current_owner()
-    if not is_owner_known() and parent is not None and parent.origin is not None:
-        owner = parent.origin.owner
+    """What this process knows of a job of the task `name` that it sends now."""
     params = tracking.params_of(_signature(name), tuple(args or ()), kwargs or {}) if tracking else None
     return Origin(
         send_id=uuid.uuid4().hex,
-        owner=owner,
+        owner=owner_here(),
         queue=QUEUE,
         cancel=tracking.cancel if tracking else "ask",
         handler=_named(tracking.handler) if tracking else "",
@@ -54,8 +50,8 @@ def _signature(name: str) -> Signature | None:
     return signature(task.run) if task is not None else None
 
 
-def _named(handler: Any) -> str:
-    return f"{handler.__module__}.{handler.__qualname__}" if isinstance(handler, type) else handler or ""
+def _named(handler: Named) -> str:
+    return name_of(handler) if isinstance(handler, type) else handler or ""
 
 
 def to_header(origin: Origin) -> dict[str, Any]:

@@ -19,10 +19,11 @@ from immortus_channels.exceptions import (
     ReservedMetaKey,
     StoreUnavailable,
 )
+from immortus_channels.handles import JobHandle
 from immortus_channels.jobs import State
 from immortus_channels.marking import Tracking
 from immortus_channels.progress import current_run
-from immortus_channels.repository import JobHandle, aget_job, current_job, get_job
+from immortus_channels.repository import aget_job, current_job, get_job
 from immortus_channels.stores import get_store
 from immortus_channels.strategies import Calling, TrackingStrategy
 from tests.toys import ToyQueue
