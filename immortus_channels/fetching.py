@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from immortus_channels import access, queues, strategies
@@ -42,22 +43,19 @@ def fetch(user: User, job_id: str, job_class: str = "") -> Job | None:
     strategy = strategies.strategy_of(unseen)
     if not strategies.defines(strategy, "allows") and not access.may_see(user, unseen):
         return None
-    for job in (_by_strategy(strategy, job_id), *_by_queues(job_id, job_class)):
+    for job in chain(_by_strategy(strategy, job_id), _by_queues(job_id, job_class)):
         if job is not None:
             return _shown(job, job_id, job_class)
     return None
 
 
-def _by_strategy(strategy: Any, job_id: str) -> Job | None:
+def _by_strategy(strategy: Any, job_id: str) -> Iterator[Job | None]:
     for name in ("fetch", "status"):
         told: Any = None
         if strategies.defines(strategy, name):
             with guarded(f"{name} of {strategy!r}", job_id):
                 told = getattr(strategy, name)(job_id)
-        job = _job_of(told, job_id)
-        if job is not None:
-            return job
-    return None
+        yield _job_of(told, job_id)
 
 
 def _job_of(told: object, job_id: str) -> Job | None:

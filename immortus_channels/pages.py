@@ -92,8 +92,8 @@ def _is_prefetch(request: HttpRequest) -> bool:
 
 
 def _known(request: HttpRequest, record: Job) -> HttpResponse:
-    page_of_job = JobHandle(record.job_id, record=record)
-    handler = handlers.handler_of(page_of_job)
+    handle = JobHandle(record.job_id, record=record)
+    handler = handlers.handler_of(handle)
     if not record.is_over:
         return _running(request, handler)
     if record.state is State.FINISHED:
@@ -146,7 +146,8 @@ def _led_on(request: HttpRequest, handler: JobHandler, name: str) -> HttpRespons
         return None
     try:
         url = resolve_url(target)
-    except NoReverseMatch:
+    except Exception:
+        # An object's `get_absolute_url` may raise anything.
         logger.exception("%s of %r is %r, which is no address", name, handler, target)
         return _misled(request)
     if not _is_allowed(request, url):
@@ -166,7 +167,9 @@ def _is_allowed(request: HttpRequest, url: str) -> bool:
 
 def _running(request: HttpRequest, handler: JobHandler) -> HttpResponse:
     texts = {name: handlers.told(handler, name) for name in ("header", "message")}
-    return _page(request, handler.job.state, job=handler.job, **texts, watches=True, refresh=REFRESH)
+    return _page(
+        request, handler.job.state, job=handler.job, job_id=handler.job.job_id, **texts, watches=True, refresh=REFRESH
+    )
 
 
 def _over(request: HttpRequest, handler: JobHandler) -> HttpResponse:
@@ -178,6 +181,7 @@ def _over(request: HttpRequest, handler: JobHandler) -> HttpResponse:
         request,
         handler.job.state,
         job=handler.job,
+        job_id=handler.job.job_id,
         header=header,
         message=message if error is None else _translated(error.message),
         note=_("If it is heard of again, this page will tell.") if is_lost else "",
@@ -250,5 +254,9 @@ def _misled(request: HttpRequest) -> HttpResponse:
     )
 
 
+_NOTHING = dict.fromkeys(("job", "job_id", "note", "login_url", "refresh", "retry", "watches"))
+"""What a page has not of itself, so that a template may ask for it."""
+
+
 def _page(request: HttpRequest, state: str, status: int = HTTPStatus.OK, **context: object) -> HttpResponse:
-    return render(request, TEMPLATE, {"state": str(state), **context}, status=status)
+    return render(request, TEMPLATE, {"state": str(state), **_NOTHING, **context}, status=status)

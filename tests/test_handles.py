@@ -4,13 +4,12 @@ import threading
 import uuid
 
 import pytest
-from django.contrib.auth.models import AnonymousUser, User
 from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.urls import include, path
 
 from immortus_channels import queues, tracking, values
-from immortus_channels.events import Cancelled, Enqueued, Finished, Origin, Started
+from immortus_channels.events import Cancelled, Enqueued, Failed, Finished, Origin
 from immortus_channels.exceptions import (
     DocumentTooLarge,
     InvalidValue,
@@ -23,7 +22,7 @@ from immortus_channels.handles import JobHandle
 from immortus_channels.jobs import State
 from immortus_channels.marking import Tracking
 from immortus_channels.progress import current_run
-from immortus_channels.repository import aget_job, current_job, get_job
+from immortus_channels.repository import JobRepository, current_job, get_job
 from immortus_channels.stores import get_store
 from immortus_channels.strategies import Calling, TrackingStrategy
 from tests.toys import ToyQueue
@@ -32,14 +31,9 @@ _job_urls = ([path("jobs/<str:job_id>/", lambda *_, **__: HttpResponse(), name="
 urlpatterns = [path("immortus/", include(_job_urls))]
 
 
-class Private(TrackingStrategy):
-    def allows(self, user, job):
-        return user.username == "friend"
-
-
 @pytest.fixture(autouse=True)
 def _queue(monkeypatch):
-    monkeypatch.setattr(queues, "connected", [ToyQueue(task=Tracking(), private=Tracking(strategy=Private))])
+    monkeypatch.setattr(queues, "connected", [ToyQueue(task=Tracking())])
 
 
 @pytest.fixture
@@ -279,39 +273,76 @@ def test_a_job_has_a_page_and_redirects_to_it(memory, outside, job_id):
     assert redirect(outside).url == outside.page_url
 
 
-# For whom
+def test_an_id_that_fits_no_path_has_its_page_by_query(settings):
+    settings.ROOT_URLCONF = "tests.test_urls"
+    assert JobHandle("a/b").get_absolute_url() == "/immortus/jobs/?job_id=a%2Fb"
 
 
-@pytest.fixture
-def owned(memory, job_id):
-    def make(job_class="task", owner="7"):
-        tracking.publish(Started(job_id=job_id, job_class=job_class, run_id="r", origin=Origin(owner=owner)))
-        return job_id
-
-    return make
+@pytest.mark.urls("tests.test_handles")
+def test_outside_a_job_there_is_no_page():
+    assert JobHandle().page_url is None
 
 
-def test_without_a_user_no_permission_is_asked(owned):
-    assert get_job(owned()).owner == "7"
+# Ending by hand
 
 
-def test_with_a_user_a_job_that_is_not_theirs_is_not_found(owned):
-    job_id = owned()
-    assert get_job(job_id, user=User(pk=7)).owner == "7"
-    for stranger in (User(pk=8), AnonymousUser()):
-        with pytest.raises(JobNotFound, match="is known"):
-            get_job(job_id, user=stranger)
+def test_a_job_is_completed_and_failed_from_anywhere(store, outside, job_id):
+    outside.fail("bad_luck", "It was not to be.")
+    assert (outside.state, outside.document["error"]) == (
+        State.FAILED,
+        {"code": "bad_luck", "message": "It was not to be."},
+    )
+    outside.complete()
+    assert get_job(job_id).state is State.FAILED
 
 
-def test_the_strategy_says_who_may_see_a_job(owned):
-    job_id = owned("private")
-    assert get_job(job_id, user=User(pk=9, username="friend"))
-    with pytest.raises(JobNotFound):
-        get_job(job_id, user=User(pk=7, username="owner"))
+def test_a_job_that_is_completed_by_its_own_run_says_everything_first(store, run, job_id):
+    job = get_job(job_id)
+    job.data["was_it_nice"] = "yes"
+    job.set_meta(miles=26.2)
+    job.complete()
+    assert (job.state, job.document["miles"]) == (State.FINISHED, 26.2)
+    tracking.end(run, Failed)
+    assert get_job(job_id).state is State.FINISHED
+    assert get_job(job_id).data["was_it_nice"] == "yes"
 
 
-async def test_async_code_reads_a_job_too(owned):
-    job_id = owned()
-    assert (await aget_job(job_id, user=User(pk=7))).job_id == job_id
-    with pytest.raises(JobNotFound):
-        await aget_job(job_id, user=User(pk=8))
+def test_failing_without_words_says_the_general_sentence(memory, outside):
+    outside.fail()
+    assert outside.document["error"] == {"code": "error", "message": "Something went wrong."}
+
+
+def test_outside_any_job_ending_it_does_nothing(memory):
+    current_job().complete()
+    current_job().fail()
+
+
+# Running without a queue: what ends it how stands in test_running.py
+
+
+def test_the_job_in_the_block_is_the_current_one_and_the_same_class(store):
+    class Import(JobHandle):
+        pass
+
+    made = JobRepository().create()
+    with Import(made.job_id, record=made.record).running() as job:
+        assert type(job) is Import
+        assert current_job().job_id == job.job_id == made.job_id
+        job.update(current=1, total=2)
+    assert current_job().job_id == ""
+    assert job.document["percentage"] == 100.0
+
+
+def test_after_its_block_the_job_is_as_anybody_else_sees_it(memory):
+    made = JobRepository().create()
+    with made.running() as job:
+        assert made.state is State.ENQUEUED
+    assert made.state is job.state is State.FINISHED
+    job.set_meta(late=1)
+    assert "late" not in job.document
+
+
+def test_what_others_add_to_the_jobs_data_is_seen_in_its_run(memory, run, job_id):
+    JobRepository().create(id=job_id, classroom=5)
+    assert JobRepository().find(job_id).data["classroom"] == 5
+    assert current_job().data["classroom"] == 5

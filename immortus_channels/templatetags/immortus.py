@@ -24,7 +24,8 @@ def immortus_script(context: Context) -> dict[str, object]:
 @register.inclusion_tag("immortus_channels/page_files.html", takes_context=True)
 def immortus_page_files(context: Context, *, watches: bool = False) -> dict[str, object]:
     """The style of a job's page and, if it `watches` the job, the scripts: for templates that extend the page's."""
-    return {**_script(context), "watches": watches}
+    files = _script(context) if watches else {"nonce": _nonce(context)}
+    return {**files, "watches": watches}
 
 
 def _script(context: Context) -> dict[str, object]:

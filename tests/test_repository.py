@@ -1,0 +1,249 @@
+"""Jobs are made by hand once, whoever has told of them before, and found by who may see them."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+
+import pytest
+from django.contrib.auth.models import AnonymousUser, User
+
+from immortus_channels import queues, tracking
+from immortus_channels.events import Enqueued, Finished, Origin, Overdue, Started
+from immortus_channels.exceptions import ConfigurationError, InvalidValue, JobExists, JobNotFound
+from immortus_channels.handlers import JobHandler
+from immortus_channels.jobs import State
+from immortus_channels.marking import Tracking
+from immortus_channels.owners import started_by
+from immortus_channels.progress import current_run
+from immortus_channels.repository import JobRepository, aget_job, get_job
+from immortus_channels.stores import get_store
+from immortus_channels.strategies import TrackingStrategy
+from tests.toys import ToyQueue
+
+
+class Private(TrackingStrategy):
+    def allows(self, user, job):
+        return user.username == "friend"
+
+
+class Noting(TrackingStrategy):
+    def __init__(self):
+        self.told = []
+
+    def job_enqueued(self, job_id):
+        self.told.append(job_id)
+
+
+NOTING = Noting()
+
+
+class Noted(TrackingStrategy):
+    job_enqueued = staticmethod(NOTING.job_enqueued)
+
+
+class Nice(JobHandler):
+    pass
+
+
+@pytest.fixture(autouse=True)
+def _queue(monkeypatch):
+    tasks = {"task": Tracking(), "private": Tracking(strategy=Private), "noted": Tracking(strategy=Noted)}
+    monkeypatch.setattr(queues, "connected", [ToyQueue(**tasks)])
+
+
+@pytest.fixture
+def job_id():
+    return uuid.uuid4().hex
+
+
+@pytest.fixture(params=["memory", pytest.param("database", marks=pytest.mark.django_db)])
+def store(request, settings):
+    settings.IMMORTUS_STORE = {"BACKEND": request.param}
+    return get_store()
+
+
+@pytest.fixture
+def memory(settings):
+    settings.IMMORTUS_STORE = {"BACKEND": "tests.toys.FlakyStore"}
+    return get_store()
+
+
+repository = JobRepository()
+
+
+# Made by hand
+
+
+def test_a_new_job_has_an_id_of_its_own_its_handler_and_its_data(store):
+    job = repository.create(handler=Nice, classroom_id=5, pair=(1, None))
+    other = repository.create()
+    assert job.job_id != other.job_id
+    assert job.record.handler == f"{__name__}.Nice"
+    found = repository.find(job.job_id)
+    assert (found.state, dict(found.data)) == (State.ENQUEUED, {"classroom_id": 5, "pair": [1, None]})
+
+
+def test_it_belongs_to_whoever_is_logged_in(memory):
+    with started_by(User(pk=7)):
+        assert repository.create().owner == "7"
+    assert repository.create().owner is None
+
+
+def test_a_job_made_in_a_job_belongs_to_its_owner(memory):
+    with started_by(User(pk=7)):
+        outer = repository.create()
+    with outer.running():
+        assert repository.create().owner == "7"
+
+
+def test_the_handler_may_be_called_handler_class_and_be_a_name(memory):
+    assert repository.create(handler_class="shop.views.Classroom.NiceHandler").record.handler == (
+        "shop.views.Classroom.NiceHandler"
+    )
+
+
+def test_a_class_that_is_no_handler_is_refused(memory):
+    with pytest.raises(ConfigurationError, match=r"inherit from immortus_channels\.JobHandler"):
+        repository.create(handler=Private)
+
+
+@pytest.mark.parametrize("name", ["", "x" * 256, "a\0"])
+def test_what_cannot_be_an_id_is_refused(memory, name):
+    with pytest.raises(InvalidValue, match="cannot be a job's id"):
+        repository.create(id=name)
+
+
+def test_what_cannot_be_json_is_refused_and_no_job_is_made(memory, job_id):
+    with pytest.raises(InvalidValue):
+        repository.create(id=job_id, thing=object())
+    with pytest.raises(JobNotFound):
+        repository.find(job_id)
+
+
+def test_a_second_making_of_an_id_is_refused(store, job_id):
+    repository.create(id=job_id, a=1)
+    with pytest.raises(JobExists, match="was created before"):
+        repository.create(id=job_id, a=2)
+    assert dict(repository.find(job_id).data) == {"a": 1}
+
+
+def test_of_many_who_make_the_same_job_at_once_one_succeeds(memory, job_id):
+    memory.pause = 0.005
+    outcomes, barrier = [], threading.Barrier(8)
+
+    def make(n):
+        barrier.wait()
+        try:
+            repository.create(id=job_id, winner=n)
+        except JobExists:
+            outcomes.append(None)
+        else:
+            outcomes.append(n)
+
+    threads = [threading.Thread(target=make, args=[n]) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (winner,) = [n for n in outcomes if n is not None]
+    assert repository.find(job_id).data["winner"] == winner
+
+
+def test_a_job_that_was_made_and_never_started_is_never_lost(memory, job_id):
+    repository.create(id=job_id)
+    assert get_store().get_many([job_id]).jobs[job_id].lease_until is None
+    assert tracking.publish(Overdue(job_id=job_id)).state is State.ENQUEUED
+
+
+def test_a_store_that_is_down_takes_the_record_later_and_stops_nobody(memory, job_id):
+    memory.failures = 100
+    job = repository.create(id=job_id, a=1)
+    assert (job.job_id, dict(job.data)) == (job_id, {"a": 1})
+
+
+# With a queue
+
+
+def sent(job_id, job_class="task", **origin):
+    return tracking.publish(Enqueued(job_id=job_id, job_class=job_class, origin=Origin(send_id="s", **origin)))
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_making_a_job_after_sending_it_adds_to_it_and_resets_nothing(store, job_id, ended):
+    sent(job_id, owner="7")
+    tracking.publish(Started(job_id=job_id, job_class="task", run_id="r"))
+    if ended:
+        tracking.publish(Finished(job_id=job_id, job_class="task", run_id="r"))
+    job = repository.create(id=job_id, handler=Nice, classroom_id=5)
+    assert (job.state, job.owner, job.job_class) == (State.FINISHED if ended else State.RUNNING, "7", "task")
+    assert (job.record.handler, dict(job.data)) == (f"{__name__}.Nice", {"classroom_id": 5})
+
+
+def test_making_a_job_before_sending_it_makes_the_same_one(store, job_id):
+    with started_by(User(pk=7)):
+        repository.create(id=job_id, handler=Nice, classroom_id=5)
+    sent(job_id, owner="7")
+    job = repository.find(job_id)
+    assert (job.attempt, job.owner, job.record.handler, dict(job.data)) == (
+        1,
+        "7",
+        f"{__name__}.Nice",
+        {"classroom_id": 5},
+    )
+
+
+def test_its_strategy_hears_of_a_job_when_it_is_sent_not_when_it_is_made(memory, job_id):
+    repository.create(id=job_id)
+    assert job_id not in NOTING.told
+    sent(job_id, job_class="noted")
+    sent(job_id, job_class="noted")
+    assert NOTING.told.count(job_id) == 1
+
+
+# For whom
+
+
+@pytest.fixture
+def owned(memory, job_id):
+    def make(job_class="task", owner="7"):
+        tracking.publish(Started(job_id=job_id, job_class=job_class, run_id="r", origin=Origin(owner=owner)))
+        return job_id
+
+    return make
+
+
+def test_without_a_user_no_permission_is_asked(owned):
+    assert get_job(owned()).owner == "7"
+
+
+def test_with_a_user_a_job_that_is_not_theirs_is_not_found(owned):
+    job_id = owned()
+    assert get_job(job_id, user=User(pk=7)).owner == "7"
+    for stranger in (User(pk=8), AnonymousUser()):
+        with pytest.raises(JobNotFound, match="is known"):
+            get_job(job_id, user=stranger)
+
+
+def test_the_strategy_says_who_may_see_a_job(owned):
+    job_id = owned("private")
+    assert get_job(job_id, user=User(pk=9, username="friend"))
+    with pytest.raises(JobNotFound):
+        get_job(job_id, user=User(pk=7, username="owner"))
+
+
+async def test_async_code_reads_a_job_too(owned):
+    job_id = owned()
+    assert (await aget_job(job_id, user=User(pk=7))).job_id == job_id
+    with pytest.raises(JobNotFound):
+        await aget_job(job_id, user=User(pk=8))
+
+
+def test_getting_the_job_one_runs_in_brings_what_others_wrote_meanwhile(owned):
+    job_id = owned()
+    run = tracking.make_run(job_id=job_id, job_class="task", run_id="r", origin=None)
+    token = current_run.set(run)
+    try:
+        assert get_job(job_id).owner == "7"
+    finally:
+        current_run.reset(token)
