@@ -193,7 +193,8 @@ def test_making_a_job_before_sending_it_makes_the_same_one(store, job_id):
     )
 
 
-def test_its_strategy_hears_of_a_job_when_it_is_sent_not_when_it_is_made(memory, job_id):
+def test_its_strategy_hears_of_a_job_when_it_is_sent_not_when_it_is_made(memory, settings, job_id):
+    settings.IMMORTUS_TRACKING_STRATEGY = Noted
     repository.create(id=job_id)
     assert job_id not in NOTING.told
     sent(job_id, job_class="noted")
