@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from immortus_channels.exceptions import JobCancelled, JobFailed
+    from immortus_channels.handlers import JobHandler
     from immortus_channels.marking import tracked
     from immortus_channels.owners import started_by
-    from immortus_channels.repository import aget_job, current_job, get_job
-    from immortus_channels.shortcuts import job_info, render_immortus
+    from immortus_channels.repository import JobRepository, aget_job, current_job, get_job
+    from immortus_channels.shortcuts import job_info, job_page_url, render_immortus
+    from immortus_channels.states import JobState
     from immortus_channels.strategies import TrackingStrategy, get_strategy
 
 __version__ = "0.1.0"
@@ -21,12 +23,16 @@ __version__ = "0.1.0"
 __all__ = [
     "JobCancelled",
     "JobFailed",
+    "JobHandler",
+    "JobRepository",
+    "JobState",
     "TrackingStrategy",
     "aget_job",
     "current_job",
     "get_job",
     "get_strategy",
     "job_info",
+    "job_page_url",
     "render_immortus",
     "started_by",
     "tracked",
@@ -35,12 +41,16 @@ __all__ = [
 _HOMES = {
     "JobCancelled": "exceptions",
     "JobFailed": "exceptions",
+    "JobHandler": "handlers",
+    "JobRepository": "repository",
+    "JobState": "states",
     "TrackingStrategy": "strategies",
     "aget_job": "repository",
     "current_job": "repository",
     "get_job": "repository",
     "get_strategy": "strategies",
     "job_info": "shortcuts",
+    "job_page_url": "shortcuts",
     "render_immortus": "shortcuts",
     "started_by": "owners",
     "tracked": "marking",

@@ -16,7 +16,7 @@ from django.core.management import get_commands
 from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 
-from immortus_channels import queues, strategies
+from immortus_channels import handlers, queues, strategies
 from immortus_channels.conf import Settings, settings
 from immortus_channels.exceptions import ImmortusError
 from immortus_channels.middleware import JobOwnerMiddleware
@@ -43,6 +43,7 @@ def check_all(**_: object) -> list[CheckMessage]:
         check_values,
         check_urls,
         check_strategies,
+        check_handlers,
         check_store,
         check_sqlite,
         check_access,
@@ -145,6 +146,27 @@ def _check_strategy(named: Any, where: str, id_: str) -> Findings:
             hint="Give a class, the dotted path of one, or its short name: `process_image_strategy` is the class "
             f"`ProcessImageStrategy` in the module `{strategies.MODULE}` of an installed app.",
             id=id_,
+        )
+
+
+def check_handlers() -> Findings:
+    """Whether every handler that a task names can be found."""
+    for queue in queues.connected:
+        for name in sorted(queue.tracked_names()):
+            tracking = queue.tracking(name)
+            if tracking is not None and tracking.handler is not None:
+                yield from _check_handler(name, tracking.handler)
+
+
+def _check_handler(task: str, named: Any) -> Findings:
+    try:
+        handlers.load(named)
+    except Exception as error:  # noqa: BLE001 - users' modules may raise anything
+        yield Error(
+            f"The task {task!r} has the handler {named!r}, which cannot be used: {_told(error)}",
+            hint="Give a subclass of JobHandler, the dotted path of one, or its short name: `nice_handler` is "
+            f"`NiceHandler` in the module `{handlers.MODULE}` of an installed app.",
+            id=f"{ID}.E012",
         )
 
 

@@ -16,6 +16,8 @@ from immortus_channels.jobs import JSON, Number
 
 CancelPolicy = Literal["ask", "terminate", "never"]
 """What cancelling a running job may do: ask it, end its process, or nothing."""
+PageHook = Literal["on_ready", "on_failed"]
+"""What a job's page calls once, of the job's handler."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,10 +71,6 @@ class Event:
     strategy_meta: Mapping[str, JSON] | None = None
 
 
-class Created(Event):
-    """Somebody made a record for a job that no queue has announced; it holds no lease."""
-
-
 class Planned(Event):
     """The job is a later member of a chain or chord that was sent; its own sending will follow."""
 
@@ -103,6 +101,24 @@ class Overdue(Event):
 
 class Touched(Event):
     """Nothing happened, but the record must become newer than what browsers hold."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Created(Event):
+    """Somebody made a record by hand; it holds no lease. `creation` tells one making from another.
+
+    Of a job that its queue has announced, it is the same record: handler and data are added.
+    """
+
+    creation: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed(Event):
+    """Somebody wants to call a hook of the job's page that is called once; `claim` tells one claim from another."""
+
+    hook: PageHook
+    claim: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 ImmortusError
 ├── ConfigurationError (also Django's ImproperlyConfigured)
 │   ├── StrategyNotFound
+│   ├── HandlerNotFound
 │   └── StoreNotFound
 ├── JobNotFound
 ├── JobExists
@@ -29,6 +30,10 @@ class ConfigurationError(ImmortusError, ImproperlyConfigured):
 
 class StrategyNotFound(ConfigurationError):
     """A tracking strategy was named that cannot be found; the message lists what was tried."""
+
+
+class HandlerNotFound(ConfigurationError):
+    """A job handler was named that cannot be found; the message lists what was tried."""
 
 
 class StoreNotFound(ConfigurationError):

@@ -77,7 +77,8 @@ class Job:
     """All that is known of a job at one version.
 
     `lease_until` is when somebody may call the job overdue (None: never), `lease_holder` who may
-    renew it. `seen` are the ids of earlier runs and sendings, whose events are refused.
+    renew it. `seen` are the ids of earlier runs and sendings, whose events are refused. `creation` is set once somebody
+    made the record by hand; `claims` are the hooks of the job's page that were called, with whose call it was.
     """
 
     job_id: str
@@ -106,7 +107,8 @@ class Job:
     queue: str = ""
     handler: str = ""
     cancel: str = "ask"
-    created_by_hand: bool = False
+    creation: str = ""
+    claims: Mapping[str, str] = field(default_factory=dict)
 
     run_id: str = ""
     send_id: str = ""

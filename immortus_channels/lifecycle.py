@@ -12,6 +12,7 @@ from typing import Any
 from immortus_channels.events import (
     Cancelled,
     CancelRequested,
+    Claimed,
     Created,
     Enqueued,
     Event,
@@ -67,7 +68,7 @@ def apply(job: Job | None, event: Event, *, now: int, leases: Leases = DEFAULT_L
     return replace(after, version=max(job.version + 1, now))
 
 
-_PROVES_NOTHING = (CancelRequested, Overdue, Refreshed, Touched, Updated)
+_PROVES_NOTHING = (CancelRequested, Claimed, Overdue, Refreshed, Touched, Updated)
 
 
 def _new(event: Event) -> Job:
@@ -87,7 +88,7 @@ def _changed(job: Job, event: Event, now: int, leases: Leases) -> Job:
     return _moved(current, event, now, leases)
 
 
-def _moved(  # noqa: C901, PLR0911 - one line for each kind of event reads best
+def _moved(  # noqa: C901, PLR0911, PLR0912 - one line for each kind of event reads best
     current: Job, event: Event, now: int, leases: Leases
 ) -> Job:
     """The job after an event that is neither refused nor anonymous any more."""
@@ -97,7 +98,9 @@ def _moved(  # noqa: C901, PLR0911 - one line for each kind of event reads best
         case Planned():
             return _planned(current, now, leases)
         case Created():
-            return _created(current, event)
+            return _created(current, event, now)
+        case Claimed():
+            return _claimed(current, event)
         case Reported():
             return _reported(current, event, now, leases)
         case Finished():
@@ -131,8 +134,8 @@ def _adopted(job: Job, origin: Origin) -> Job:
     """The job with what its sender knows; what is already on record wins."""
     return replace(
         job,
-        owner=origin.owner,
-        staff_only=origin.staff_only,
+        owner=origin.owner if job.owner is None else job.owner,
+        staff_only=origin.staff_only and job.owner is None,
         send_id=origin.send_id,
         queue=origin.queue,
         cancel=origin.cancel,
@@ -260,14 +263,18 @@ def _suspended(job: Job, event: Retrying | Requeued, now: int, leases: Leases) -
 # Before a run
 
 
-def _created(job: Job, event: Created) -> Job:
-    """The record, made by hand, whatever the queue has told of the job already."""
+def _created(job: Job, event: Created, now: int) -> Job:
+    """The record, made by hand, once; what the queue has told of the job already, and the job itself, stays."""
+    if job.creation:
+        return job
     origin = event.origin or Origin()
     return replace(
         job,
-        created_by_hand=True,
+        creation=event.creation,
+        event="meta" if job.version else job.event,
+        enqueued_at=job.enqueued_at if job.version else now,
         handler=origin.handler or job.handler,
-        data={**job.data, **(origin.data or {})},
+        data={**(origin.data or {}), **job.data},
     )
 
 
@@ -280,13 +287,15 @@ def _enqueued(job: Job, event: Enqueued, now: int, leases: Leases) -> Job:
         return job  # it was only planned, and cancelled before its turn came
     if job.is_over:
         job = replace(
-            _adopted(replace(_fresh(job), handler="", data={}, params={}), origin),
+            _adopted(replace(_fresh(job), owner=None, handler="", data={}, params={}), origin),
             seen=_remember(job, job.run_id, job.send_id),
             attempt=job.attempt + 1,
             run_id="",
             meta={},
             strategy_meta={},
             cancel_requested=False,
+            creation="",
+            claims={},
         )
     elif job.version:
         if job.send_id or job.run_id:
@@ -361,6 +370,14 @@ def _overdue(job: Job, now: int, leases: Leases) -> Job:
 
 
 # From outside the run
+
+
+def _claimed(job: Job, event: Claimed) -> Job:
+    """The first claim of a hook that fits the job's end has it."""
+    fits = job.is_over and (job.state is State.FINISHED) == (event.hook == "on_ready")
+    if not fits or event.hook in job.claims:
+        return job
+    return replace(job, claims={**job.claims, event.hook: event.claim})
 
 
 def _refreshed(job: Job, event: Refreshed, now: int) -> Job:

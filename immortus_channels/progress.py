@@ -12,6 +12,7 @@ from typing import TypeVar
 from immortus_channels.events import Origin, Report
 from immortus_channels.exceptions import JobCancelled
 from immortus_channels.jobs import JSON, Job, Number
+from immortus_channels.owners import current_owner, is_owner_known
 from immortus_channels.values import (
     LARGEST,
     MAX_SENTENCE,
@@ -39,6 +40,7 @@ class Run:
         "_data",
         "_depth",
         "_dirty",
+        "_known_meta",
         "_lock",
         "_message",
         "_meta",
@@ -95,6 +97,7 @@ class Run:
         self._percentage: float | None = None
         self._message: str | None = None
         self._meta: dict[str, JSON] = {}
+        self._known_meta: Mapping[str, JSON] = {}
         self._strategy_meta: Mapping[str, JSON] | None = None
         self._data: dict[str, JSON] = {}
         self._result: JSON = None
@@ -105,8 +108,20 @@ class Run:
             return
         self.refused = job.is_over or (bool(job.run_id) and job.run_id != self.run_id)
         if not self.refused:
-            self.attempt, self.params, self.data = job.attempt, job.params, job.data
+            self.attempt, self.params = job.attempt, job.params
             self.cancel_requested = job.cancel_requested
+            self.know(job)
+
+    def know(self, job: Job) -> None:
+        """Take over what others have written of the job meanwhile; what this run said itself is newer."""
+        with self._lock:
+            self._known_meta = job.meta
+            self.data = {**job.data, **self._data}
+
+    @property
+    def meta(self) -> Mapping[str, JSON]:
+        """The fields that were set for the top level of the document, by this run or before it."""
+        return {**self._known_meta, **self._meta}
 
     # For the task
 
@@ -290,3 +305,16 @@ class Run:
 
 
 current_run: ContextVar[Run | None] = ContextVar("immortus_run", default=None)
+
+
+def owner_here() -> tuple[str | None, bool]:
+    """Whose a job is that is started here and now, and whether nobody can tell.
+
+    Its starter's, where that is told; a job's jobs have its owner.
+    """
+    parent = current_run.get()
+    if is_owner_known() or parent is None:
+        return current_owner(), False
+    if parent.origin is None:
+        return None, True
+    return parent.origin.owner, parent.origin.staff_only

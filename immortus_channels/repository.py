@@ -1,247 +1,29 @@
-"""Jobs as objects: `current_job()` inside a task, `get_job()` anywhere else."""
+"""Getting at jobs: the one that runs here, any by its id, and new ones made by hand."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import uuid
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from asgiref.sync import sync_to_async
-from django.urls import NoReverseMatch, reverse
 
-from immortus_channels import access, strategies, tracking
-from immortus_channels.events import Event, Updated
-from immortus_channels.exceptions import JobNotFound
-from immortus_channels.jobs import JSON, Job, Number, State
-from immortus_channels.progress import Run, current_run
+from immortus_channels import access, handles, tracking
+from immortus_channels.events import Created, Origin
+from immortus_channels.exceptions import InvalidValue, JobExists, JobNotFound, StoreUnavailable
+from immortus_channels.handlers import name_of
+from immortus_channels.handles import JobHandle
+from immortus_channels.ids import is_job_id
+from immortus_channels.jobs import Job
+from immortus_channels.marking import Named
+from immortus_channels.progress import current_run, owner_here
 from immortus_channels.stores import get_store
-from immortus_channels.values import clean, clean_meta, clean_number, clean_result, clean_text, fits, refuse_too_large
+from immortus_channels.values import clean
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
     from django.contrib.auth.models import AnonymousUser
 
-Item = TypeVar("Item")
-
-
-class JobHandle:
-    """A job by its id: readable and settable in any process, and inside the task that runs it.
-
-    Inside the running task, what is set is gathered and sent a few times a second at most; elsewhere each call is a
-    change of its own. Outside any job it does nothing, so that a task stays callable as a plain function.
-    """
-
-    def __init__(self, job_id: str = "", *, run: Run | None = None, record: Job | None = None) -> None:
-        self.job_id = job_id
-        self._run = run
-        self._record = record
-
-    def __repr__(self) -> str:
-        """Name the job."""
-        return f"<{type(self).__name__} {self.job_id or 'outside a job'}>"
-
-    # Telling
-
-    def track(self, iterable: Iterable[Item], total: Number | None = None, message: str = "") -> Iterator[Item]:
-        """Yield the items and count them; the outermost loop begins a step of progress.
-
-        `total` is taken from `len(iterable)` where there is one. Raises JobCancelled between two items once
-        cancellation was asked for.
-        """
-        return self._run.track(iterable, total, message) if self._run is not None else iter(iterable)
-
-    def update(
-        self,
-        *,
-        current: Number | None = None,
-        total: Number | None = None,
-        advance: Number | None = None,
-        percentage: float | None = None,
-        message: object | None = None,
-    ) -> None:
-        """Set what is given; `total` begins a step, within which `current` does not move back.
-
-        `percentage` is 0 to 100. What is no finite number of 0 or more is refused.
-        """
-        if self._run is not None:
-            self._run.update(current, total, advance, percentage, message)
-            return
-        given = {"current": current, "total": total, "advance": advance, "percentage": percentage}
-        numbers = {name: clean_number(name, value, self.job_id) for name, value in given.items() if value is not None}
-        text = None if message is None else clean_text(message)
-        if text is not None and not self._has_room(message=text):
-            refuse_too_large("The message", self.job_id)
-            text = None
-        self._publish(Updated, **numbers, message=text)
-
-    def set_meta(self, **fields: object) -> None:
-        """Add fields to the top level of the job document.
-
-        In DEBUG and tests raises ReservedMetaKey for the document's own keys and DocumentTooLarge beyond 32 KiB;
-        otherwise such fields are dropped and logged.
-        """
-        if self._run is not None:
-            self._run.set_meta(fields)
-        else:
-            self._set_meta(clean_meta(fields, self.job_id))
-
-    def set_progress_metric(self, name: str, value: object) -> None:
-        """Set one field at the top level of the job document, as `set_meta` does."""
-        self.set_meta(**{name: value})
-
-    def set_result(self, value: object) -> None:
-        """Publish a small JSON value as the job's result."""
-        if self._run is not None:
-            self._run.set_result(value)
-        else:
-            self._set_result(clean_result(value, self.job_id))
-
-    def checkpoint(self) -> None:
-        """Raise JobCancelled once cancellation was asked for."""
-        if self._run is not None:
-            self._run.checkpoint()
-
-    # Knowing
-
-    @property
-    def data(self) -> JobData:
-        """JSON values kept with the job on the server; `job.data[key] = value` stores one."""
-        return JobData(self)
-
-    @property
-    def params(self) -> Mapping[str, JSON]:
-        """The task's arguments, as far as `@tracked(params=…)` records them."""
-        if self._run is not None:
-            return self._run.params
-        return self.record.params if self.job_id else {}
-
-    @property
-    def attempt(self) -> int:
-        """1 for the first run, 2 for the next, and so on."""
-        if self._run is not None:
-            return self._run.attempt
-        return self.record.attempt if self.job_id else 1
-
-    @property
-    def strategy(self) -> Any:
-        """The strategy that follows the job; in a run, its meta is published after every method called through it."""
-        if self._run is not None:
-            return self._run.strategy
-        return strategies.strategy_of(self.record) if self.job_id else strategies.load(strategies.TrackingStrategy)
-
-    @property
-    def cancel_requested(self) -> bool:
-        """Whether somebody asked for the job to stop."""
-        if self._run is not None:
-            return self._run.cancel_requested
-        return bool(self.job_id) and self.record.cancel_requested
-
-    @property
-    def record(self) -> Job:
-        """The job as it was last read from the store. Raises JobNotFound."""
-        if self._record is None:
-            self._record = _read(self.job_id)
-        return self._record
-
-    @property
-    def job_class(self) -> str:
-        """The registered name of the job's task."""
-        return self._run.job_class if self._run is not None else self.record.job_class
-
-    @property
-    def state(self) -> State:
-        """The state the job was in when it was read."""
-        return self.record.state
-
-    @property
-    def document(self) -> dict[str, JSON]:
-        """The job as browsers see it, as it was when it was read."""
-        return self.record.document
-
-    @property
-    def owner(self) -> str | None:
-        """The primary key, as text, of the user the job belongs to; None for nobody."""
-        return self.record.owner
-
-    @property
-    def page_url(self) -> str | None:
-        """The address of the job's page; None where it has none."""
-        try:
-            return reverse("immortus:job", kwargs={"job_id": self.job_id})
-        except NoReverseMatch:
-            return None
-
-    def get_absolute_url(self) -> str | None:
-        """The address of the job's page, so that `redirect(job)` goes there."""
-        return self.page_url
-
-    def cancel(self) -> None:
-        """Ask for the job to stop. Raises StoreUnavailable."""
-        if self.job_id:
-            tracking.cancel(self.job_id)
-        self._record = None
-
-    def refresh(self) -> None:
-        """Read the job again when it is next asked about."""
-        self._record = None
-
-    def _publish(self, kind: Callable[..., Event], **fields: object) -> None:
-        if not self.job_id:
-            return
-        job_class = self._record.job_class if self._record is not None else ""
-        self._record = tracking.publish(kind(job_id=self.job_id, job_class=job_class, **fields)) or self._record
-
-    def _set_meta(self, meta: Mapping[str, JSON]) -> None:
-        if self._has_room(meta=meta):
-            self._publish(Updated, meta=meta)
-        else:
-            refuse_too_large(f"Meta {', '.join(map(repr, meta))}", self.job_id)
-
-    def _set_result(self, result: JSON) -> None:
-        if self._has_room(result=result):
-            self._publish(Updated, result=result)
-        else:
-            refuse_too_large("The result", self.job_id)
-
-    def _has_room(self, *, meta: Mapping[str, JSON] | None = None, result: JSON = None, message: str = "") -> bool:
-        """Whether this fits beside what the job is known to say already."""
-        known = self._record or Job(job_id=self.job_id)
-        said = {**known.meta, **(meta or {})}
-        return fits(said, known.strategy_meta, result or known.result, message or known.message)
-
-    def _data(self) -> Mapping[str, JSON]:
-        if self._run is not None:
-            return self._run.data
-        return self.record.data if self.job_id else {}
-
-    def _set_data(self, key: str, value: object) -> None:
-        if self._run is not None:
-            self._run.set_data(key, value)
-        else:
-            self._publish(Updated, data={key: clean(value, self.job_id)})
-
-
-class JobData(Mapping[str, JSON]):
-    """A job's data; setting an item stores it."""
-
-    def __init__(self, job: JobHandle) -> None:
-        self._job = job
-
-    def __getitem__(self, key: str) -> JSON:
-        """The value as JSON gave it back."""
-        return self._job._data()[key]  # noqa: SLF001 - two halves of one object
-
-    def __setitem__(self, key: str, value: object) -> None:
-        """Keep a JSON value with the job."""
-        self._job._set_data(key, value)  # noqa: SLF001
-
-    def __iter__(self) -> Iterator[str]:
-        """The keys."""
-        return iter(self._job._data())  # noqa: SLF001
-
-    def __len__(self) -> int:
-        """How many values there are."""
-        return len(self._job._data())  # noqa: SLF001
-
+    User = AbstractBaseUser | AnonymousUser | None
 
 Handle = TypeVar("Handle", bound=JobHandle)
 
@@ -251,35 +33,85 @@ def current_job() -> JobHandle: ...
 @overload
 def current_job(kind: type[Handle]) -> Handle: ...
 def current_job(kind: type[Any] = JobHandle) -> Any:
-    """The job that this code runs in; outside one, an object whose methods do nothing."""
+    """The job that this code runs in, as a `kind`; outside one, an object whose methods do nothing."""
     run = current_run.get()
     return kind(run.job_id, run=run) if run is not None else kind()
 
 
-def get_job(job_id: str, *, user: AbstractBaseUser | AnonymousUser | None = None) -> JobHandle:
-    """The job of this id, as it stands now.
+@overload
+def get_job(job_id: str, *, user: User = None) -> JobHandle: ...
+@overload
+def get_job(job_id: str, *, user: User = None, kind: type[Handle]) -> Handle: ...
+def get_job(job_id: str, *, user: User = None, kind: type[Any] = JobHandle) -> Any:
+    """The job of this id, as it stands now, as a `kind`.
 
     Asks no permission unless `user` is given. Raises JobNotFound for an unknown id and for one that is not the
     user's, and StoreUnavailable.
     """
-    record = _read(job_id)
+    record = handles.read(job_id)
     if user is not None and not access.may_see(user, record):
-        raise JobNotFound(_unknown(job_id))
+        raise JobNotFound(handles.unknown(job_id))
     run = current_run.get()
-    return JobHandle(job_id, run=run if run is not None and run.job_id == job_id else None, record=record)
+    if run is None or run.job_id != job_id:
+        return kind(job_id, record=record)
+    run.know(record)
+    return kind(job_id, run=run, record=record)
 
 
-async def aget_job(job_id: str, *, user: AbstractBaseUser | AnonymousUser | None = None) -> JobHandle:
+async def aget_job(job_id: str, *, user: User = None) -> JobHandle:
     """`get_job` for async code."""
     return await sync_to_async(get_job)(job_id, user=user)
 
 
-def _read(job_id: str) -> Job:
-    job = get_store().get_many([job_id]).jobs.get(job_id)
-    if job is None:
-        raise JobNotFound(_unknown(job_id))
-    return job
+class JobRepository:
+    """Makes records of jobs of any kind, run by a queue or not, and finds them."""
+
+    def create(
+        self,
+        id: object = None,  # noqa: A002 - the name that users type
+        handler: Named = None,
+        handler_class: Named = None,
+        **data: object,
+    ) -> JobHandle:
+        """A new job, or the one of this id that a queue has announced, with the handler and the data given.
+
+        The job belongs to whoever is logged in now. Without an `id` it gets one. `handler_class` is the same as
+        `handler`: a JobHandler, its dotted path or its short name. What a known job has done and written stays.
+
+        Raises JobExists when this was done before for the id, InvalidValue for what is no id, or no JSON. A store that
+        does not answer in time takes the record later.
+        """
+        job_id = str(uuid.uuid4() if id is None else id)
+        if not is_job_id(job_id):
+            msg = f"{job_id!r} cannot be a job's id: give text of 1 to 255 characters, without NUL."
+            raise InvalidValue(msg)
+        owner, staff_only = owner_here()
+        origin = Origin(
+            owner=owner,
+            staff_only=staff_only,
+            handler=name_of(handler or handler_class),
+            data={name: clean(value, job_id) for name, value in data.items()},
+        )
+        return JobHandle(job_id, record=_created(job_id, origin))
+
+    def find(self, id: str) -> JobHandle:  # noqa: A002
+        """The job of this id, as `get_job`. Raises JobNotFound and StoreUnavailable."""
+        return get_job(id)
 
 
-def _unknown(job_id: str) -> str:
-    return f"No job {job_id!r} is known; it may have expired, or its task is not @tracked."
+def _created(job_id: str, origin: Origin) -> Job:
+    """The record, as the store has it or, when that is silent, will have it."""
+    event = Created(job_id=job_id, creation=uuid.uuid4().hex, origin=origin)
+    job = tracking.publish(event) or _on_record(job_id)
+    if job is not None and job.creation not in ("", event.creation):
+        msg = f"A job {job_id!r} was created before; give another id, or JobRepository().find({job_id!r})."
+        raise JobExists(msg)
+    return job or Job(job_id=job_id, owner=origin.owner, handler=origin.handler, data=origin.data or {})
+
+
+def _on_record(job_id: str) -> Job | None:
+    """The job as it is while the write waits for the caller's transaction, or for the store."""
+    try:
+        return get_store().get_many([job_id]).jobs.get(job_id)
+    except StoreUnavailable:
+        return None

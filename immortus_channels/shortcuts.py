@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlencode
-
 from django.http import HttpRequest, JsonResponse
-from django.urls import NoReverseMatch, get_script_prefix, reverse
 
 from immortus_channels import queues
-from immortus_channels.conf import settings
-from immortus_channels.ids import fits_path, is_job_id
+from immortus_channels.addresses import page_url, verify_url, websocket_url
+from immortus_channels.exceptions import ConfigurationError
+from immortus_channels.ids import is_job_id
 
 JobInfo = dict[str, str | None]
 
@@ -60,24 +58,13 @@ def identify(job: object) -> tuple[str, str | None]:
     return job_id, getattr(job, "job_class", None) or queues.class_of(job_id)
 
 
-def verify_url(job_id: str) -> str:
-    """Where the job's document is; ids that do not go in paths go by query."""
-    if fits_path(job_id):
-        return reverse("immortus:verify", kwargs={"job_id": job_id})
-    return f"{reverse('immortus:verify')}?{urlencode({'job_id': job_id})}"
+def job_page_url(job: object) -> str:
+    """The address of the page that follows `job`: what its queue returned for it, a job, or its id.
 
-
-def page_url(job_id: str) -> str | None:
-    """Where the job's page is; None when it has none."""
-    try:
-        return reverse("immortus:job", kwargs={"job_id": job_id})
-    except NoReverseMatch:
-        return None
-
-
-def websocket_url(job_id: str = "") -> str | None:
-    """The path of the socket, of one job or of any; None when sockets are switched off."""
-    if not settings.WEBSOCKET:
-        return None
-    path = f"{get_script_prefix()}ws/immortus/"
-    return f"{path}{job_id}/" if job_id and fits_path(job_id) else path
+    Raises ConfigurationError where the addresses are not mounted, and for what `render_immortus` refuses.
+    """
+    url = page_url(identify(job)[0])
+    if url is None:
+        msg = "Jobs have no page here: add *immortus_jobs() of immortus_channels.urls to urlpatterns."
+        raise ConfigurationError(msg)
+    return url

@@ -8,14 +8,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Coroutine
 from functools import lru_cache
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from django.apps import apps
 from django.core.signals import setting_changed
-from django.utils.module_loading import import_string, module_has_submodule
 
-from immortus_channels import queues
+from immortus_channels import lookup, queues
 from immortus_channels.conf import settings
 from immortus_channels.exceptions import StrategyNotFound
 from immortus_channels.jobs import Error, Job
@@ -38,10 +35,11 @@ class TrackingStrategy:
     The hooks are called once for each change, in the process that saw it, before the change is stored. A hook that
     raises is logged and changes nothing else. Strategies are shared between jobs: keep no state on `self`.
 
-    Three more methods are looked for and may be defined:
+    Four more methods are looked for and may be defined:
     `meta(job_id) -> dict`: fields for the top level of the job document, asked after every hook and method call;
     `completed(job_id) -> bool`: whether the job is done, asked when its queue says so and at every verify;
-    `status(job_id) -> str`: "created", "started", "finished" or "failed", asked for a job the store does not know.
+    `status(job_id) -> str`: "created", "started", "finished" or "failed", asked for a job the store does not know;
+    `fetch(job_id) -> Job | str | None`: likewise, asked first, for strategies that know more than a word.
     """
 
     def job_enqueued(self, job_id: str) -> None:
@@ -89,7 +87,7 @@ class TrackingStrategy:
 
 
 HOOKS = ("job_enqueued", "job_started", "job_finished", "job_failed", "job_retrying", "job_cancelled", "job_lost")
-_QUIET = ("meta", "completed", "status", "publish_meta", "job", "allows", "allows_cancel")
+_QUIET = ("meta", "completed", "status", "fetch", "publish_meta", "job", "allows", "allows_cancel")
 """Methods that change nothing, or publish by themselves."""
 
 
@@ -144,41 +142,11 @@ def load(named: Named) -> Any:
     """The strategy a class, a dotted path or a short name stands for; one object per name and process."""
     if isinstance(named, type):
         return named()
-    tried: list[str] = []
-    for find in (_by_path, _by_short_name):
-        found = find(str(named), tried)
-        if found is not None:
-            return found()
-    msg = f"No tracking strategy {named!r}. Tried: {', '.join(tried)}."
-    raise StrategyNotFound(msg)
-
-
-def _by_path(name: str, tried: list[str]) -> Callable[[], Any] | None:
-    if "." not in name:
-        return None
-    tried.append(name)
-    try:
-        found: Callable[[], Any] = import_string(name)
-    except ImportError as error:
-        tried[-1] += f" ({error})"
-        return None
-    return found
-
-
-def _by_short_name(name: str, tried: list[str]) -> Callable[[], Any] | None:
-    """`process_image_strategy` is `ProcessImageStrategy` in the `tracking_strategies` module of an installed app."""
-    if "." in name:
-        return None
-    class_name = name if name != name.lower() else "".join(part.capitalize() for part in name.split("_"))
-    for app in apps.get_app_configs():
-        module = f"{app.name}.{MODULE}"
-        tried.append(f"{module}.{class_name}")
-        if app.module is None or not module_has_submodule(app.module, MODULE):
-            continue
-        found: Callable[[], Any] | None = getattr(import_module(module), class_name, None)
-        if found is not None:
-            return found
-    return None
+    found, tried = lookup.find(str(named), MODULE)
+    if found is None:
+        msg = f"No tracking strategy {named!r}. Tried: {', '.join(tried)}."
+        raise StrategyNotFound(msg)
+    return found()
 
 
 def _forget(*, setting: str, **_: object) -> None:

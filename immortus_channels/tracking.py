@@ -9,6 +9,7 @@ import asyncio
 import logging
 import threading
 import time
+import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -24,11 +25,14 @@ from immortus_channels.conf import settings
 from immortus_channels.events import (
     Cancelled,
     CancelRequested,
+    Claimed,
+    Created,
     Event,
     Failed,
     Finished,
     Origin,
     Overdue,
+    PageHook,
     Refreshed,
     Started,
     Touched,
@@ -41,14 +45,16 @@ from immortus_channels.queues.base import Queue
 from immortus_channels.stores import get_store
 from immortus_channels.trouble import is_news
 from immortus_channels.values import MAX_SENTENCE, clean_meta, fits, refuse_too_large
-from immortus_channels.writer import WAIT, Write, drain, get_writer, report_of
+from immortus_channels.writer import WAIT, Write, drain, get_writer, perform, report_of
 
 __all__ = [
     "ask_strategies",
     "begin",
     "cancel",
+    "claim",
     "drain",
     "end",
+    "guarded",
     "make_run",
     "publish",
     "publish_meta",
@@ -123,8 +129,10 @@ def _followed(strategy: Any, event: Event, expected: Write) -> Event:
 def _call_hook(strategy: Any, event: Event, expected: Write) -> None:
     """The strategy's hook for what the event did to the job; for what it usually does when the store is silent."""
     after, before = expected.after, expected.before
+    if isinstance(event, Created):  # nobody has sent it; a hook is called when somebody does
+        return
     if expected.is_known and after is not None:
-        if before is not None and before.state is after.state and before.run_id == after.run_id:
+        if before is not None and _is_same_stay(before, after):
             return
         name, error = f"job_{_HOOK_OF[after.state]}", after.error
     else:
@@ -133,8 +141,14 @@ def _call_hook(strategy: Any, event: Event, expected: Write) -> None:
     hook = getattr(strategy, name, None)
     if hook is None:
         return
-    with _guarded(f"{name} of {strategy!r}", event.job_id):
+    with guarded(f"{name} of {strategy!r}", event.job_id):
         hook(event.job_id, *([error] if name == "job_failed" else []))
+
+
+def _is_same_stay(before: Job, after: Job) -> bool:
+    """Whether the job stands where it stood; one made by hand stood nowhere until a queue announced it."""
+    was_announced = bool(before.job_class or not before.creation)
+    return before.state is after.state and before.run_id == after.run_id and was_announced
 
 
 _HOOK_OF = {state: state.value for state in State} | {State.RUNNING: "started"}
@@ -164,7 +178,7 @@ def meta_of(strategy: Any, job_id: str) -> dict[str, JSON] | None:
     if not strategies.defines(strategy, "meta"):
         return None
     meta: dict[str, JSON] | None = None
-    with _guarded(f"meta of {strategy!r}", job_id):
+    with guarded(f"meta of {strategy!r}", job_id):
         meta = clean_meta(strategy.meta(job_id) or {}, job_id)
         if not fits(meta):
             meta = None
@@ -176,14 +190,14 @@ def completed_of(strategy: Any, job_id: str) -> bool | None:
     """Whether the strategy calls the job done; None when it has no say, or raised."""
     completed: bool | None = None
     if strategies.defines(strategy, "completed"):
-        with _guarded(f"completed of {strategy!r}", job_id):
+        with guarded(f"completed of {strategy!r}", job_id):
             completed = bool(strategy.completed(job_id))
     return completed
 
 
 @contextmanager
-def _guarded(what: str, job_id: str) -> Iterator[None]:
-    """User code runs under savepoints, so that its failure cannot poison the caller's transaction."""
+def guarded(what: str, job_id: str) -> Iterator[None]:
+    """What user code raises is logged; it runs under savepoints, so that it cannot poison the caller's transaction."""
     try:
         with ExitStack() as savepoints:
             for connection in connections.all(initialized_only=True):
@@ -284,34 +298,6 @@ def read(job_ids: Collection[str]) -> dict[str, Job]:
             msg = f"The record of {job_id!r} waits to be written."
             raise StoreUnavailable(msg)
     return {job_id: _called_overdue(job, reading.now) or _refreshed(job) or job for job_id, job in reading.jobs.items()}
-
-
-def told_by_strategy(job_id: str, job_class: str = "") -> Job | None:
-    """What the strategy knows of a job that is not on record, if it defines `status`; None when it knows nothing.
-
-    `job_class` names the task where more than one strategy is in use; it is looked up, never imported. Whose job it is
-    nobody can tell, so it is for staff, and for whom the strategy's own `allows` lets in.
-    """
-    strategy = strategies.strategy_of(Job(job_id=job_id, job_class=job_class))
-    if not strategies.defines(strategy, "status"):
-        return None
-    word = None
-    with _guarded(f"status of {strategy!r}", job_id):
-        word = strategy.status(job_id)
-    if word not in _STATUS:
-        return None
-    state, version = _STATUS[word]
-    error = Error(code="error") if state is State.FAILED else None
-    return Job(job_id=job_id, job_class=job_class, state=state, version=version, error=error, staff_only=True)
-
-
-_STATUS = {
-    "created": (State.ENQUEUED, 1),
-    "started": (State.RUNNING, 2),
-    "finished": (State.FINISHED, 3),
-    "failed": (State.FAILED, 3),
-}
-"""The words of `status`, each newer than the one before."""
 
 
 def recheck(watched: Mapping[str, str]) -> dict[str, int]:
@@ -423,6 +409,19 @@ def _cancel_in_queue(queue: Queue, job: Job, terminate: bool) -> None:  # noqa: 
         queue.cancel(job, terminate=terminate)
     except Exception:
         logger.exception("The queue could not be told to drop %r", job.job_id, extra={"job_id": job.job_id})
+
+
+def claim(job: Job, hook: PageHook) -> bool:
+    """Whether the caller is the one who may call this hook of the job's page; it is asked once.
+
+    Written here and now, not by the writer: what is written later nobody would act upon. Raises StoreUnavailable.
+    """
+    if hook in job.claims:
+        return False
+    event = Claimed(job_id=job.job_id, hook=hook, claim=uuid.uuid4().hex)
+    write = Write(event)
+    perform(write)
+    return write.after is not None and write.after.claims.get(hook) == event.claim
 
 
 def touch(job_id: str) -> None:

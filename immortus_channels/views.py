@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.cache import get_conditional_response, patch_vary_headers
 
-from immortus_channels import access, tracking
+from immortus_channels import access, fetching, tracking
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.ids import is_job_id
 from immortus_channels.jobs import JSON, Job, dump
@@ -78,7 +78,7 @@ def verify(request: HttpRequest, job_id: str | None, job_class: str | None) -> H
     """The document of the job named in the path, or of every job named in the query."""
     if job_id is None:
         return _verify_many(request, request.GET.getlist("job_id"))
-    job = _seen(request, [job_id], job_class or "").get(job_id)
+    job = seen(request, [job_id], job_class or "").get(job_id)
     if job is None:
         return unknown(request, job_id)
     if job_class is not None and job_class != job.job_class:
@@ -93,7 +93,7 @@ def verify(request: HttpRequest, job_id: str | None, job_class: str | None) -> H
 def _verify_many(request: HttpRequest, job_ids: list[str]) -> HttpResponse:
     if not 0 < len(job_ids) <= MAX_JOBS:
         return error(400, "bad_request", f"Name 1 to {MAX_JOBS} jobs as ?job_id=…&job_id=…", None)
-    jobs = _seen(request, job_ids)
+    jobs = seen(request, job_ids)
     answers = [jobs[job_id].text if job_id in jobs else dump(_unknown(request, job_id)) for job_id in job_ids]
     return _json(f'{{"jobs":[{",".join(answers)}]}}')
 
@@ -102,7 +102,7 @@ def _verify_many(request: HttpRequest, job_ids: list[str]) -> HttpResponse:
 def cancel(request: HttpRequest, job_id: str | None, job_class: str | None) -> HttpResponse:  # noqa: ARG001
     """Ask for the job's cancellation; the job named in the path, or in the query."""
     job_id = request.GET.get("job_id", "") if job_id is None else job_id
-    job = _seen(request, [job_id]).get(job_id)
+    job = seen(request, [job_id]).get(job_id)
     if job is None:
         return unknown(request, job_id)
     if job.is_over or job.cancel == "never" or not access.may_cancel(access.user_of(request), job):
@@ -113,12 +113,12 @@ def cancel(request: HttpRequest, job_id: str | None, job_class: str | None) -> H
     return _json(after.text, 202) if after.cancel_requested else _not_cancellable(after)
 
 
-def _seen(request: HttpRequest, job_ids: list[str], job_class: str = "") -> dict[str, Job]:
+def seen(request: HttpRequest, job_ids: list[str], job_class: str = "") -> dict[str, Job]:
     """Those of the jobs that there are and that the user may see: unknown and not-yours look the same from here on."""
     wanted = {job_id for job_id in job_ids if is_job_id(job_id)}
     jobs = tracking.read(wanted)
     for job_id in wanted - jobs.keys():
-        job = tracking.told_by_strategy(job_id, job_class)
+        job = fetching.fetch(access.user_of(request), job_id, job_class)
         if job is not None:
             jobs[job_id] = job
     return {job_id: job for job_id, job in jobs.items() if access.may_see(access.user_of(request), job)}

@@ -342,6 +342,7 @@ class Writer:
             if job is not None and run.job_id == job_id and run.run_id == job.run_id:
                 run.attempt = job.attempt
                 run.cancel_requested = run.cancel_requested or job.cancel_requested
+                run.know(job)
 
     def _move_leases(self) -> None:
         with self._condition:

@@ -20,10 +20,10 @@ PACKAGE = ROOT / NAME
 
 LEVELS = (
     "exceptions jobs events lifecycle ids trouble",
-    "conf models migrations owners marking values",
+    "conf models migrations owners marking values lookup addresses",
     "stores queues broadcast progress",
-    "strategies tracking writer access repository",
-    "hub frames consumers middleware views handlers shortcuts templatetags management admin checks tasks",
+    "strategies tracking writer access fetching handles running repository states handlers",
+    "hub frames consumers middleware views pages shortcuts templatetags management admin checks tasks",
     "urls routing apps celery __init__",
 )
 """Lower never imports higher. A folder stands for all that is in it."""

@@ -22,7 +22,7 @@ from django.core.checks import registry, run_checks
 from django.http import HttpResponse
 from django.urls import path, re_path
 
-from immortus_channels import TrackingStrategy, checks, queues, tracked, tracking
+from immortus_channels import JobHandler, TrackingStrategy, checks, queues, tracked, tracking
 from immortus_channels.consumers import JobConsumer
 from immortus_channels.middleware import JobOwnerMiddleware
 from immortus_channels.owners import current_owner
@@ -167,6 +167,31 @@ def test_a_task_s_own_strategy_that_cannot_be_used_is_an_error_that_names_the_ta
 
     assert found() == {"E003"}
     assert "'shop.paint'" in messages()["E003"].msg
+
+
+class Nice(JobHandler):
+    """A handler that can be used."""
+
+
+@pytest.mark.parametrize("named", ["no_such_handler", "nowhere.Handler", Silent])
+def test_a_task_s_handler_that_cannot_be_used_is_an_error_that_names_the_task(celery_app, named):
+    @celery_app.task(name="shop.paint", shared=False)
+    @tracked(handler=named)
+    def paint():
+        """Never run."""
+
+    assert found() == {"E012"}
+    assert "'shop.paint'" in messages()["E012"].msg
+
+
+@pytest.mark.parametrize("named", [None, Nice, f"{__name__}.Nice"])
+def test_a_task_s_handler_that_can_be_used_is_fine(celery_app, named):
+    @celery_app.task(name="shop.paint", shared=False)
+    @tracked(handler=named)
+    def paint():
+        """Never run."""
+
+    assert messages() == {}
 
 
 @pytest.mark.parametrize("named", [None, Silent, f"{__name__}.Silent"])

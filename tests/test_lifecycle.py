@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from immortus_channels.events import (
     Cancelled,
     CancelRequested,
+    Claimed,
     Created,
     Enqueued,
     Event,
@@ -332,6 +333,106 @@ def test_a_message_can_be_cleared_and_an_unsaid_one_stays():
     assert after(told(message=""), job=job).message == ""
 
 
+# By hand
+
+
+def created(creation: str = "c1", **fields) -> Event:
+    return about(Created, creation=creation, origin=Origin(**fields))
+
+
+def test_a_job_made_by_hand_waits_for_whoever_runs_it():
+    job = after(created(owner="7", handler="h", data={"a": 1}))
+    assert (job.state, job.owner, job.handler, job.data, job.enqueued_at) == (ENQUEUED, "7", "h", {"a": 1}, T0)
+    assert (job.lease_until, job.staff_only) == (None, False)
+
+
+@pytest.mark.parametrize("before", [(sent(),), (sent(), started()), (sent(), started(), about(Finished, "r1"))])
+def test_making_a_job_that_is_known_adds_to_it_and_resets_nothing(before):
+    known = after(*before)
+    job = after(created(handler="h", data={"a": 1}), job=known, at=T0 + DAY)
+    same = ("state", "owner", "attempt", "run_id", "lease_until", "enqueued_at", "finished_at", "send_id")
+    assert [getattr(job, name) for name in same] == [getattr(known, name) for name in same]
+    assert (job.handler, job.data, job.event) == ("h", {"a": 1}, "meta")
+
+
+def test_what_the_job_has_written_meanwhile_wins_over_what_it_was_made_with():
+    job = after(sent(), started(), about(Updated, data={"nice": "yes"}), created(data={"nice": "unknown", "id": 5}))
+    assert job.data == {"nice": "yes", "id": 5}
+
+
+def test_a_second_making_is_refused_and_the_record_tells_whose_was_first():
+    job = after(created("c1"))
+    assert apply(job, created("c2", data={"a": 1}), now=T0 + 5, leases=LEASES) is job
+    assert job.creation == "c1"
+
+
+def test_a_job_that_is_made_before_it_is_sent_is_one_job():
+    job = after(
+        created(owner="7", handler="h", data={"a": 1}), about(Enqueued, origin=Origin(send_id="s1", handler="g"))
+    )
+    assert (job.attempt, job.owner, job.handler, job.data, job.send_id) == (1, "7", "h", {"a": 1}, "s1")
+    assert job.lease_until is not None
+
+
+def test_a_new_life_may_be_made_by_hand_again():
+    job = after(created("c1"), sent(), started(), about(Finished, "r1"), sent("s2"), created("c2", data={"a": 2}))
+    assert (job.attempt, job.creation, job.data) == (2, "c2", {"a": 2})
+
+
+def test_a_new_life_belongs_to_whoever_began_it():
+    again = about(Enqueued, origin=Origin(send_id="s2", owner="8"))
+    assert after(sent(), started(), about(Finished, "r1"), again).owner == "8"
+
+
+# The page's hooks
+
+
+def claimed(hook: str = "on_ready", claim: str = "k1") -> Event:
+    return about(Claimed, hook=hook, claim=claim)
+
+
+def test_the_first_claim_of_a_hook_has_it_and_no_other():
+    job = after(sent(), started(), about(Finished, "r1"), claimed())
+    assert job.claims == {"on_ready": "k1"}
+    assert apply(job, claimed(claim="k2"), now=T0 + DAY, leases=LEASES) is job
+
+
+@pytest.mark.parametrize(
+    ("end", "hook"),
+    [
+        ((), "on_ready"),
+        ((), "on_failed"),
+        ((about(Finished, "r1"),), "on_failed"),
+        ((about(Failed, "r1"),), "on_ready"),
+        ((about(Cancelled, "r1"),), "on_ready"),
+    ],
+)
+def test_a_hook_is_claimed_only_when_the_job_has_ended_in_its_way(end, hook):
+    job = after(sent(), started(), *end)
+    assert apply(job, claimed(hook), now=T0 + DAY, leases=LEASES) is job
+
+
+def test_nobody_claims_a_job_that_is_not_on_record():
+    assert apply(None, claimed(), now=T0, leases=LEASES) is None
+
+
+def test_a_lost_job_that_comes_back_has_its_good_end_still_to_be_told():
+    lost = after(sent(), started(), about(Overdue), about(Overdue), every=DAY)
+    job = after(claimed("on_failed"), about(Finished, "r1"), claimed(), job=lost, at=T0 + 9 * DAY)
+    assert job.claims == {"on_failed": "k1", "on_ready": "k1"}
+
+
+def test_a_claim_says_nothing_new_to_browsers():
+    job = after(sent(), started(), about(Finished, "r1"))
+    after_it = after(claimed(), job=job, at=T0 + DAY)
+    assert after_it.version > job.version
+    assert after_it.document | {"version": 0} == job.document | {"version": 0}
+
+
+def test_what_was_claimed_in_an_earlier_life_may_be_claimed_again():
+    assert after(sent(), started(), about(Finished, "r1"), claimed(), sent("s2")).claims == {}
+
+
 # From outside
 
 
@@ -384,7 +485,11 @@ events = st.one_of(
     *(st.builds(kind, **of_job) for kind in (Started, Reported, Requeued, Failed, Cancelled)),
     st.builds(Finished, completed=st.booleans(), **of_job),
     st.builds(Retrying, eta=etas, **of_job),
-    *(st.builds(kind, job_id=st.just("a"), origin=origins) for kind in (Enqueued, Planned, Created)),
+    *(st.builds(kind, job_id=st.just("a"), origin=origins) for kind in (Enqueued, Planned)),
+    st.builds(Created, job_id=st.just("a"), origin=origins, creation=st.sampled_from(["c1", "c2"])),
+    st.builds(
+        Claimed, job_id=st.just("a"), hook=st.sampled_from(["on_ready", "on_failed"]), claim=st.sampled_from(["k", "l"])
+    ),
     *(st.builds(kind, job_id=st.just("a")) for kind in (CancelRequested, Overdue, Touched)),
     st.builds(Refreshed, job_id=st.just("a"), completed=st.none() | st.booleans()),
     st.builds(Updated, job_id=st.just("a"), current=counts, advance=counts, total=st.none() | st.integers(0, 9)),

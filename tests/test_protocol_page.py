@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from immortus_channels import frames, urls, views
+from immortus_channels import frames, pages, urls, views
 from immortus_channels.broadcast import MESSAGE_TYPE, Push
 from immortus_channels.consumers import consumer
 from immortus_channels.consumers.flow import MAX_AGE, Limits
@@ -303,8 +303,14 @@ def test_each_event_stands_on_the_page_and_no_other():
 
 def test_the_addresses_are_those_of_the_views():
     shown = {re.sub(r"^\w+ ", "", request) for request in first_words("request|answer")}
-    routes = [pattern for pattern in urls.urlpatterns if pattern.callback.__module__ == views.__name__]
+    routes = [
+        pattern for pattern in urls.urlpatterns if pattern.callback.__module__ in (views.__name__, pages.__name__)
+    ]
     assert shown == {re.sub(r"<\w+:(\w+)>", r"<\1>", str(pattern.pattern)) for pattern in routes}
+
+
+def test_the_refresh_of_the_page_is_that_of_the_code():
+    assert f"a refresh every {pages.REFRESH} seconds" in PAGE
 
 
 def test_the_message_of_the_channel_layer():

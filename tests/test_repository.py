@@ -1,3 +1,5 @@
+"""Jobs are made by hand once, whoever has told of them before, and found by who may see them."""
+
 from __future__ import annotations
 
 import threading
@@ -5,30 +7,19 @@ import uuid
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, User
-from django.http import HttpResponse
-from django.shortcuts import redirect
-from django.urls import include, path
 
-from immortus_channels import queues, tracking, values
-from immortus_channels.events import Cancelled, Enqueued, Finished, Origin, Started
-from immortus_channels.exceptions import (
-    DocumentTooLarge,
-    InvalidValue,
-    JobCancelled,
-    JobNotFound,
-    ReservedMetaKey,
-    StoreUnavailable,
-)
+from immortus_channels import queues, tracking
+from immortus_channels.events import Enqueued, Finished, Origin, Overdue, Started
+from immortus_channels.exceptions import ConfigurationError, InvalidValue, JobExists, JobNotFound
+from immortus_channels.handlers import JobHandler
 from immortus_channels.jobs import State
 from immortus_channels.marking import Tracking
+from immortus_channels.owners import started_by
 from immortus_channels.progress import current_run
-from immortus_channels.repository import JobHandle, aget_job, current_job, get_job
+from immortus_channels.repository import JobRepository, aget_job, get_job
 from immortus_channels.stores import get_store
-from immortus_channels.strategies import Calling, TrackingStrategy
+from immortus_channels.strategies import TrackingStrategy
 from tests.toys import ToyQueue
-
-_job_urls = ([path("jobs/<str:job_id>/", lambda *_, **__: HttpResponse(), name="job")], "immortus")
-urlpatterns = [path("immortus/", include(_job_urls))]
 
 
 class Private(TrackingStrategy):
@@ -36,9 +27,29 @@ class Private(TrackingStrategy):
         return user.username == "friend"
 
 
+class Noting(TrackingStrategy):
+    def __init__(self):
+        self.told = []
+
+    def job_enqueued(self, job_id):
+        self.told.append(job_id)
+
+
+NOTING = Noting()
+
+
+class Noted(TrackingStrategy):
+    job_enqueued = staticmethod(NOTING.job_enqueued)
+
+
+class Nice(JobHandler):
+    pass
+
+
 @pytest.fixture(autouse=True)
 def _queue(monkeypatch):
-    monkeypatch.setattr(queues, "connected", [ToyQueue(task=Tracking(), private=Tracking(strategy=Private))])
+    tasks = {"task": Tracking(), "private": Tracking(strategy=Private), "noted": Tracking(strategy=Noted)}
+    monkeypatch.setattr(queues, "connected", [ToyQueue(**tasks)])
 
 
 @pytest.fixture
@@ -58,224 +69,137 @@ def memory(settings):
     return get_store()
 
 
-@pytest.fixture
-def run(job_id):
-    """The job, running in this thread."""
-    origin = Origin(owner="7", params={"path": "/a"}, data={"given": 1})
-    run = tracking.make_run(job_id=job_id, job_class="task", run_id="r", origin=origin)
-    token = current_run.set(run)
-    tracking.begin(run)
-    yield run
-    current_run.reset(token)
-    tracking.end(run, Finished)
+repository = JobRepository()
 
 
-@pytest.fixture
-def outside(run):
-    """The running job as another process has it."""
-    token = current_run.set(None)
-    yield get_job(run.job_id)
-    current_run.reset(token)
+# Made by hand
 
 
-# Outside a job
+def test_a_new_job_has_an_id_of_its_own_its_handler_and_its_data(store):
+    job = repository.create(handler=Nice, classroom_id=5, pair=(1, None))
+    other = repository.create()
+    assert job.job_id != other.job_id
+    assert job.record.handler == f"{__name__}.Nice"
+    found = repository.find(job.job_id)
+    assert (found.state, dict(found.data)) == (State.ENQUEUED, {"classroom_id": 5, "pair": [1, None]})
 
 
-def test_outside_a_job_everything_may_be_called_and_does_nothing():
-    job = current_job()
-    assert list(job.track("abc", total=5, message="x")) == ["a", "b", "c"]
-    job.update(current=1, total=2, advance=3, percentage=4, message="x")
-    job.set_meta(a=1)
-    job.set_progress_metric("a", 1)
-    job.set_result(5)
-    job.data["a"] = 1
-    job.checkpoint()
-    job.cancel()
-    assert (job.job_id, job.attempt, dict(job.params), dict(job.data), job.cancel_requested) == ("", 1, {}, {}, False)
-    assert type(job.strategy) is TrackingStrategy
-    assert repr(job) == "<JobHandle outside a job>"
+def test_it_belongs_to_whoever_is_logged_in(memory):
+    with started_by(User(pk=7)):
+        assert repository.create().owner == "7"
+    assert repository.create().owner is None
 
 
-def test_what_a_job_is_cannot_be_said_outside_one(memory):
-    with pytest.raises(JobNotFound):
-        _ = current_job().state
+def test_a_job_made_in_a_job_belongs_to_its_owner(memory):
+    with started_by(User(pk=7)):
+        outer = repository.create()
+    with outer.running():
+        assert repository.create().owner == "7"
 
 
-def test_a_thread_that_a_task_starts_uses_the_tasks_job_object(memory, run):
-    job, found = current_job(), []
-    thread = threading.Thread(target=lambda: (found.append(current_job().job_id), job.update(advance=2)))
-    thread.start()
-    thread.join()
-    assert found == [""]
-    assert run.take()[0].current == 2
+def test_the_handler_may_be_called_handler_class_and_be_a_name(memory):
+    assert repository.create(handler_class="shop.views.Classroom.NiceHandler").record.handler == (
+        "shop.views.Classroom.NiceHandler"
+    )
 
 
-# In a running job
+def test_a_class_that_is_no_handler_is_refused(memory):
+    with pytest.raises(ConfigurationError, match=r"inherit from immortus_channels\.JobHandler"):
+        repository.create(handler=Private)
 
 
-def test_in_a_job_everything_is_about_its_run(store, run, job_id):
-    job = current_job()
-    assert (job.job_id, job.job_class, job.attempt) == (job_id, "task", 1)
-    assert (job.params, dict(job.data)) == ({"path": "/a"}, {"given": 1})
-    assert (job.state, job.owner, job.document["job_id"]) == (State.RUNNING, "7", job_id)
-    assert isinstance(job.strategy, Calling)
+@pytest.mark.parametrize("name", ["", "x" * 256, "a\0"])
+def test_what_cannot_be_an_id_is_refused(memory, name):
+    with pytest.raises(InvalidValue, match="cannot be a job's id"):
+        repository.create(id=name)
 
 
-def test_what_a_running_job_says_is_in_its_document_at_the_end(store, run, job_id):
-    job = current_job()
-    for _ in job.track(range(3), message="Go"):
-        pass
-    job.update(advance=1)
-    job.set_meta(miles=1)
-    job.set_progress_metric("pace", 5)
-    job.set_result({"url": "/x"})
-    document = tracking.end(run, Finished).document
-    wanted = {"current": 4, "total": 3, "message": "Go", "miles": 1, "pace": 5, "result": {"url": "/x"}}
-    assert {key: document[key] for key in wanted} == wanted
-
-
-def test_data_goes_round_and_never_into_the_document(store, run, job_id):
-    current_job().data["pair"] = (1, {"a": None})
-    assert dict(current_job().data) == {"given": 1, "pair": [1, {"a": None}]}
-    assert tracking.end(run, Finished).data == {"given": 1, "pair": [1, {"a": None}]}
-    assert "pair" not in get_job(job_id).document
-    assert get_job(job_id).data["pair"] == [1, {"a": None}]
-    assert len(get_job(job_id).data) == 2
-
-
-def test_cancellation_reaches_a_running_job(memory, run, job_id):
-    job = current_job()
-    assert not job.cancel_requested
-    get_job(job_id).cancel()
-    assert job.cancel_requested
-    with pytest.raises(JobCancelled):
-        job.checkpoint()
-    with pytest.raises(JobCancelled):
-        list(job.track("abc"))
-
-
-def test_getting_the_job_one_runs_in_gives_its_run(memory, run, job_id):
-    get_job(job_id).update(current=3)
-    assert run.take()[0].current == 3
-
-
-def test_a_class_of_ones_own_is_given_for_the_current_job(memory, run):
-    class Marathon(JobHandle):
-        def half(self):
-            self.update(percentage=50)
-
-    current_job(Marathon).half()
-    assert run.take()[0].percentage == 50
-    assert current_job(Marathon).job_id == run.job_id
-
-
-# From outside
-
-
-def test_an_unknown_job_is_not_found(store):
-    with pytest.raises(JobNotFound, match="'nobody' is known; it may have expired, or its task is not @tracked"):
-        get_job("nobody")
-
-
-def test_a_job_from_outside_reads_what_the_store_knows(store, outside, job_id):
-    assert (outside.state, outside.owner, outside.attempt, outside.job_class) == (State.RUNNING, "7", 1, "task")
-    assert outside.params == {"path": "/a"}
-    assert outside.data["given"] == 1
-    assert repr(outside) == f"<JobHandle {job_id}>"
-    with pytest.raises(KeyError):
-        outside.data["missing"]
-
-
-def test_updates_from_outside_are_changes_of_their_own(store, outside, job_id):
-    outside.update(current=2, total=10, message="Go")
-    outside.update(advance=3)
-    outside.update(current=1)
-    wanted = {"current": 5, "total": 10, "message": "Go"}
-    assert {key: outside.document[key] for key in wanted} == wanted
-    outside.update(total=4)
-    outside.update(percentage=12.5)
-    fresh = get_job(job_id).document
-    assert (fresh["current"], fresh["total"], fresh["percentage"]) == (0, 4, 12.5)
-
-
-def test_meta_data_and_result_may_be_set_from_outside(store, outside, job_id):
-    outside.set_meta(a=1)
-    outside.set_meta(b=2)
-    outside.set_result([1])
-    outside.data["d"] = (1,)
-    fresh = get_job(job_id)
-    assert (fresh.document["a"], fresh.document["b"], fresh.document["result"]) == (1, 2, [1])
-    assert dict(fresh.data) == {"given": 1, "d": [1]}
-
-
-def test_what_is_unfit_from_outside_is_refused_at_the_call(memory, outside):
-    with pytest.raises(ReservedMetaKey):
-        outside.set_meta(state="x")
+def test_what_cannot_be_json_is_refused_and_no_job_is_made(memory, job_id):
     with pytest.raises(InvalidValue):
-        outside.update(current=float("nan"))
-    with pytest.raises(InvalidValue):
-        outside.set_result(object())
-    outside.set_meta(a="x" * 20_000)
-    with pytest.raises(DocumentTooLarge):
-        outside.set_meta(b="x" * 5_000)
-    with pytest.raises(DocumentTooLarge):
-        outside.set_result("x" * 5_000)
-    with pytest.raises(DocumentTooLarge):
-        outside.update(message="x" * 5_000)
-    assert len(outside.document["a"]) == 20_000
-
-
-def test_in_production_what_is_unfit_from_outside_is_left_out(memory, outside, monkeypatch, caplog):
-    monkeypatch.setattr(values, "is_strict", lambda: False)
-    outside.update(current=float("nan"), message="Go")
-    outside.set_result(object())
-    outside.set_meta(state="x", a=1)
-    assert (outside.document["current"], outside.document["message"], outside.document["a"]) == (0, "Go", 1)
-    assert len(caplog.records) == 3
-
-
-def test_a_falsy_result_from_outside_is_a_result(memory, outside):
-    outside.set_result([1])
-    outside.set_result(0)
-    assert outside.document["result"] == 0
-
-
-def test_an_update_of_an_unknown_job_makes_none(memory):
-    job = JobHandle("nobody")
-    job.update(current=1)
-    job.set_meta(a=1)
+        repository.create(id=job_id, thing=object())
     with pytest.raises(JobNotFound):
-        _ = job.document
+        repository.find(job_id)
 
 
-def test_what_was_read_stays_until_refreshed(memory, outside, run):
-    tracking.publish(Cancelled(job_id=run.job_id, run_id="r"))
-    assert outside.state is State.RUNNING
-    outside.refresh()
-    assert outside.state is State.CANCELLED
+def test_a_second_making_of_an_id_is_refused(store, job_id):
+    repository.create(id=job_id, a=1)
+    with pytest.raises(JobExists, match="was created before"):
+        repository.create(id=job_id, a=2)
+    assert dict(repository.find(job_id).data) == {"a": 1}
 
 
-def test_cancelling_from_outside_is_seen_afterwards(store, job_id):
-    tracking.publish(Enqueued(job_id=job_id, job_class="task", origin=Origin(send_id="s")))
-    job = get_job(job_id)
-    job.cancel()
-    assert (job.state, job.cancel_requested) == (State.CANCELLED, True)
+def test_of_many_who_make_the_same_job_at_once_one_succeeds(memory, job_id):
+    memory.pause = 0.005
+    outcomes, barrier = [], threading.Barrier(8)
+
+    def make(n):
+        barrier.wait()
+        try:
+            repository.create(id=job_id, winner=n)
+        except JobExists:
+            outcomes.append(None)
+        else:
+            outcomes.append(n)
+
+    threads = [threading.Thread(target=make, args=[n]) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (winner,) = [n for n in outcomes if n is not None]
+    assert repository.find(job_id).data["winner"] == winner
 
 
-def test_a_store_that_is_down_says_so(memory):
-    memory.failures = 1
-    with pytest.raises(StoreUnavailable):
-        get_job("j")
+def test_a_job_that_was_made_and_never_started_is_never_lost(memory, job_id):
+    repository.create(id=job_id)
+    assert get_store().get_many([job_id]).jobs[job_id].lease_until is None
+    assert tracking.publish(Overdue(job_id=job_id)).state is State.ENQUEUED
 
 
-def test_from_outside_the_strategy_is_the_tasks(memory, outside):
-    assert type(outside.strategy) is TrackingStrategy
+def test_a_store_that_is_down_takes_the_record_later_and_stops_nobody(memory, job_id):
+    memory.failures = 100
+    job = repository.create(id=job_id, a=1)
+    assert (job.job_id, dict(job.data)) == (job_id, {"a": 1})
 
 
-@pytest.mark.urls(__name__)
-def test_a_job_has_a_page_and_redirects_to_it(memory, outside, job_id):
-    assert outside.page_url == f"/immortus/jobs/{job_id}/"
-    assert redirect(outside).url == outside.page_url
+# With a queue
+
+
+def sent(job_id, job_class="task", **origin):
+    return tracking.publish(Enqueued(job_id=job_id, job_class=job_class, origin=Origin(send_id="s", **origin)))
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_making_a_job_after_sending_it_adds_to_it_and_resets_nothing(store, job_id, ended):
+    sent(job_id, owner="7")
+    tracking.publish(Started(job_id=job_id, job_class="task", run_id="r"))
+    if ended:
+        tracking.publish(Finished(job_id=job_id, job_class="task", run_id="r"))
+    job = repository.create(id=job_id, handler=Nice, classroom_id=5)
+    assert (job.state, job.owner, job.job_class) == (State.FINISHED if ended else State.RUNNING, "7", "task")
+    assert (job.record.handler, dict(job.data)) == (f"{__name__}.Nice", {"classroom_id": 5})
+
+
+def test_making_a_job_before_sending_it_makes_the_same_one(store, job_id):
+    with started_by(User(pk=7)):
+        repository.create(id=job_id, handler=Nice, classroom_id=5)
+    sent(job_id, owner="7")
+    job = repository.find(job_id)
+    assert (job.attempt, job.owner, job.record.handler, dict(job.data)) == (
+        1,
+        "7",
+        f"{__name__}.Nice",
+        {"classroom_id": 5},
+    )
+
+
+def test_its_strategy_hears_of_a_job_when_it_is_sent_not_when_it_is_made(memory, settings, job_id):
+    settings.IMMORTUS_TRACKING_STRATEGY = Noted
+    repository.create(id=job_id)
+    assert job_id not in NOTING.told
+    sent(job_id, job_class="noted")
+    sent(job_id, job_class="noted")
+    assert NOTING.told.count(job_id) == 1
 
 
 # For whom
@@ -314,3 +238,13 @@ async def test_async_code_reads_a_job_too(owned):
     assert (await aget_job(job_id, user=User(pk=7))).job_id == job_id
     with pytest.raises(JobNotFound):
         await aget_job(job_id, user=User(pk=8))
+
+
+def test_getting_the_job_one_runs_in_brings_what_others_wrote_meanwhile(owned):
+    job_id = owned()
+    run = tracking.make_run(job_id=job_id, job_class="task", run_id="r", origin=None)
+    token = current_run.set(run)
+    try:
+        assert get_job(job_id).owner == "7"
+    finally:
+        current_run.reset(token)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -15,7 +16,7 @@ from immortus_channels import queues, tracked
 from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.jobs import Job
 from immortus_channels.queues.celery import CeleryQueue
-from immortus_channels.shortcuts import job_info, render_immortus
+from immortus_channels.shortcuts import job_info, job_page_url, render_immortus
 from immortus_channels.urls import immortus_jobs
 
 urlpatterns = [*immortus_jobs()]
@@ -51,7 +52,7 @@ def test_a_result_becomes_202_with_the_place_to_look():
         "job_id": "sent-1",
         "job_class": "gallery.paint",
         "verify_url": "/immortus/verify/sent-1",
-        "page_url": None,
+        "page_url": "/immortus/jobs/sent-1/",
         "websocket_url": "/ws/immortus/sent-1/",
     }
 
@@ -134,3 +135,15 @@ def test_addresses_stand_below_the_script_name():
 
 async def test_an_async_view_may_call_it():
     assert render_immortus(request, paint.AsyncResult("sent-1")).status_code == 202
+
+
+@pytest.mark.parametrize("job", ["a-1", AsyncResult("a-1"), Job(job_id="a-1")])
+def test_whatever_is_a_job_has_a_page(job):
+    assert job_page_url(job) == "/immortus/jobs/a-1/"
+
+
+@pytest.mark.urls("tests.nowhere")
+def test_where_pages_are_not_mounted_the_cure_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tests.nowhere", SimpleNamespace(urlpatterns=[]))
+    with pytest.raises(ConfigurationError, match=r"\*immortus_jobs\(\)"):
+        job_page_url("a")

@@ -76,6 +76,13 @@ class Queue(ABC):
     def cancel(self, job: Job, *, terminate: bool) -> None:  # noqa: B027 - not every queue can
         """Ask the queue to drop the job or, with `terminate`, to end the process that runs it."""
 
+    def fetch(self, job_id: str) -> Job | None:
+        """A job that is not on record, as the queue's own records tell of it; None when they do not.
+
+        Asked while somebody waits for the answer. May raise anything.
+        """
+        return None
+
     def is_eager(self) -> bool:
         """Whether jobs run at once, in the process that sends them."""
         return False

@@ -9,7 +9,7 @@ from django.middleware.csrf import get_token
 from django.template import Context
 from django.urls import NoReverseMatch, reverse
 
-from immortus_channels import shortcuts
+from immortus_channels import addresses, shortcuts
 from immortus_channels.exceptions import ConfigurationError
 
 register = template.Library()
@@ -18,13 +18,23 @@ register = template.Library()
 @register.inclusion_tag("immortus_channels/script.html", takes_context=True)
 def immortus_script(context: Context, *, job_state: bool = False) -> dict[str, object]:
     """The client, once per page: its addresses, the CSRF token and the CSP nonce; `job_state` adds `JobState`."""
+    return {**_script(context), "job_state": job_state}
+
+
+@register.inclusion_tag("immortus_channels/page_files.html", takes_context=True)
+def immortus_page_files(context: Context, *, watches: bool = False) -> dict[str, object]:
+    """The style of a job's page and, if it `watches` the job, the scripts: for templates that extend the page's."""
+    files = _script(context) if watches else {"nonce": _nonce(context)}
+    return {**files, "watches": watches}
+
+
+def _script(context: Context) -> dict[str, object]:
     request = context.get("request")
     return {
         "prefix": _prefix(),
-        "websocket": shortcuts.websocket_url(),
+        "websocket": addresses.websocket_url(),
         "csrf_token": get_token(request) if request is not None else None,
         "nonce": _nonce(context),
-        "job_state": job_state,
     }
 
 

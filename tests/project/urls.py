@@ -16,6 +16,8 @@ urlpatterns = [
     path("canvas/<name>", views.canvas),
     path("log-in/<name>", views.log_in),
     path("page", views.page),
+    path("transfer", views.transfer),
+    path("flashes", views.flashes),
     path("admin/", admin.site.urls),
     path("", include("tests.project.seeds.urls")),
 ]

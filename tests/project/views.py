@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 
 from celery import chain, chord, group
+from django.contrib import messages
 from django.contrib.auth import get_user_model, login
 from django.db import transaction
 from django.http import HttpResponse, JsonResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.views.decorators.csrf import csrf_exempt
 
-from immortus_channels import render_immortus
+from immortus_channels import JobFailed, JobRepository, render_immortus
 from tests.project.shop import tasks
 
 
@@ -85,3 +87,23 @@ def log_in(request, name):
 
 def page(request):
     return render(request, "shop/page.html", {"jobs": request.GET.getlist("job")})
+
+
+def transfer(request):
+    """A job without a queue, in a thread of the web server; the viewer waits on its page."""
+    job = JobRepository().create(handler="transfer", was_it_nice="unknown")
+    threading.Thread(target=_transfer, args=[job, request.GET.dict()], daemon=True).start()
+    return redirect(job)
+
+
+def _transfer(job, options):
+    with job.running() as running:
+        for n in running.track(range(int(options.get("steps", 10))), message="Moving chairs"):
+            time.sleep(0.2)
+            if options.get("end") == "failed" and n == 1:
+                raise JobFailed("too_small", "The room is <b>too small</b>.")
+        running.data["was_it_nice"] = options.get("nice", "yes_it_was")
+
+
+def flashes(request):
+    return HttpResponse("|".join(map(str, messages.get_messages(request))) or "nothing to say")

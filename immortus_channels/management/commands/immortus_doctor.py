@@ -23,7 +23,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 from django.utils.module_loading import import_string
 
-from immortus_channels import checks, frames, queues, shortcuts, tasks, tracking
+from immortus_channels import addresses, checks, frames, queues, tasks, tracking
 from immortus_channels.broadcast import Push, group_name, shared_layer
 from immortus_channels.conf import settings
 from immortus_channels.jobs import Job, State
@@ -276,7 +276,7 @@ async def _greeting(application: Any) -> str | None:
 def _handshake() -> dict[str, Any]:
     allowed = (*django_settings.ALLOWED_HOSTS, "localhost")[0]
     host = "localhost" if allowed == "*" else allowed
-    path = shortcuts.websocket_url() or ""
+    path = addresses.websocket_url() or ""
     return {
         "type": "websocket",
         "asgi": {"version": "3.0"},

@@ -6,13 +6,14 @@ import logging
 from typing import Any
 
 from celery import Celery, Task, _state, current_app, signals
+from celery.backends.base import DisabledBackend
 from celery.exceptions import Ignore, SoftTimeLimitExceeded
 from celery.result import AsyncResult, GroupResult
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - Django's name
 
 from immortus_channels import queues
 from immortus_channels.exceptions import ConfigurationError
-from immortus_channels.jobs import Job
+from immortus_channels.jobs import Job, State
 from immortus_channels.marking import Tracking
 from immortus_channels.progress import current_run
 from immortus_channels.queues.base import Queue, Tracker
@@ -24,6 +25,14 @@ logger = logging.getLogger("immortus_channels")
 
 PROBE = "immortus_channels.probe"
 """The task of `immortus_doctor`."""
+_STATES = {
+    "STARTED": State.RUNNING,
+    "RETRY": State.RETRYING,
+    "SUCCESS": State.FINISHED,
+    "FAILURE": State.FAILED,
+    "REVOKED": State.CANCELLED,
+}
+"""The words of result backends that say something."""
 
 
 class CeleryQueue(Queue):
@@ -93,6 +102,14 @@ class CeleryQueue(Queue):
     def cancel(self, job: Job, *, terminate: bool) -> None:
         """Revoke: a shortcut for a job that waits, the only way to end the process of one that runs."""
         current_app.control.revoke(job.job_id, terminate=terminate)
+
+    def fetch(self, job_id: str) -> Job | None:
+        """The job as the result backend tells of it; PENDING is what that says of every id it has never heard of."""
+        backend = current_app.backend
+        if isinstance(backend, DisabledBackend):
+            return None
+        state = _STATES.get(backend.get_task_meta(job_id).get("status"))
+        return Job(job_id=job_id, state=state) if state is not None else None
 
     def is_eager(self) -> bool:
         """Whether `task_always_eager` is set."""

@@ -14,9 +14,9 @@ from celery import current_app
 from immortus_channels.events import Origin
 from immortus_channels.jobs import JSON
 from immortus_channels.lifecycle import SECOND
-from immortus_channels.marking import MARK, Tracking, tracking_of
-from immortus_channels.owners import current_owner, is_owner_known
-from immortus_channels.progress import current_run
+from immortus_channels.lookup import name_of
+from immortus_channels.marking import MARK, Named, Tracking, tracking_of
+from immortus_channels.progress import owner_here
 from immortus_channels.values import clean
 
 QUEUE = "celery"
@@ -33,12 +33,8 @@ def mark_of(task: Any) -> Tracking | None:
 
 
 def origin_here(tracking: Tracking | None, name: str, args: Any, kwargs: Any, eta: str | None = None) -> Origin:
-    """What this process knows of a job of the task `name` that it sends now; a job's jobs have its owner."""
-    parent = current_run.get()
-    owner, staff_only = current_owner(), False
-    if not is_owner_known() and parent is not None:
-        owner = parent.origin.owner if parent.origin else None
-        staff_only = parent.origin is None or parent.origin.staff_only
+    """What this process knows of a job of the task `name` that it sends now."""
+    owner, staff_only = owner_here()
     return Origin(
         send_id=uuid.uuid4().hex,
         owner=owner,
@@ -69,8 +65,8 @@ def _signature(name: str) -> Signature | None:
     return signature(task.run) if task is not None else None
 
 
-def _named(handler: Any) -> str:
-    return f"{handler.__module__}.{handler.__qualname__}" if isinstance(handler, type) else handler or ""
+def _named(handler: Named) -> str:
+    return name_of(handler) if isinstance(handler, type) else handler or ""
 
 
 def to_header(origin: Origin) -> dict[str, Any]:

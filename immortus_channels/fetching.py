@@ -1,0 +1,100 @@
+"""Jobs that are not on record: what their strategy, or their queue's own records, can still tell of them.
+
+Whose such a job is nobody can tell, so it is for staff, and for whom the strategy's own `allows` lets in. Nothing of it
+is written down.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from immortus_channels import access, queues, strategies
+from immortus_channels.jobs import Error, Job, State
+from immortus_channels.queues.base import Queue
+from immortus_channels.tracking import guarded
+from immortus_channels.values import within_limit
+
+if TYPE_CHECKING:
+    from immortus_channels.access import User
+
+logger = logging.getLogger("immortus_channels")
+
+_STATUS = {
+    "created": State.ENQUEUED,
+    "started": State.RUNNING,
+    **{state.value: state for state in State},
+}
+"""The words of `status`: the seeds' two, and the states' own."""
+_VERSION = {State.ENQUEUED: 1, State.RUNNING: 2, State.RETRYING: 2}
+"""Each newer than the one before; an end is the newest."""
+
+
+def fetch(user: User, job_id: str, job_class: str = "") -> Job | None:
+    """The job as its strategy's `fetch` or `status`, or else its queue, knows it; None when nobody does.
+
+    `job_class` names the task where more than one strategy is in use; it is looked up, never imported. Nobody is asked
+    on behalf of a `user` who would not be told: ids are cheap to invent, and a backend may be slow. Never raises.
+    """
+    unseen = Job(job_id=job_id, job_class=job_class, staff_only=True)
+    strategy = strategies.strategy_of(unseen)
+    if not strategies.defines(strategy, "allows") and not access.may_see(user, unseen):
+        return None
+    for job in chain(_by_strategy(strategy, job_id), _by_queues(job_id, job_class)):
+        if job is not None:
+            return _shown(job, job_id, job_class)
+    return None
+
+
+def _by_strategy(strategy: Any, job_id: str) -> Iterator[Job | None]:
+    for name in ("fetch", "status"):
+        told: Any = None
+        if strategies.defines(strategy, name):
+            with guarded(f"{name} of {strategy!r}", job_id):
+                told = getattr(strategy, name)(job_id)
+        yield _job_of(told, job_id)
+
+
+def _job_of(told: object, job_id: str) -> Job | None:
+    """A job given as such, or by the word for its state."""
+    if isinstance(told, Job):
+        return told
+    state = _STATUS.get(told) if isinstance(told, str) else None
+    return Job(job_id=job_id, state=state) if state is not None else None
+
+
+def _by_queues(job_id: str, job_class: str) -> Iterator[Job | None]:
+    """What the task's queue knows, or, of a task nobody here knows, each queue in turn."""
+    queue, _ = queues.find(job_class)
+    for each in queues.connected if queue is None else [queue]:
+        yield _by_queue(each, job_id)
+
+
+def _by_queue(queue: Queue, job_id: str) -> Job | None:
+    try:
+        return queue.fetch(job_id)
+    except Exception:
+        # A backend that is down, or whose driver is not installed, may raise anything.
+        logger.exception("The queue %r cannot tell of %r", queue.name, job_id, extra={"job_id": job_id})
+        return None
+
+
+def _shown(job: Job, job_id: str, job_class: str) -> Job:
+    """The job as browsers may hold it: older than anything that will be on record, and for staff."""
+    ended_badly = job.state.is_over and job.state is not State.FINISHED
+    error = job.error or Error(code=_CODE[job.state]) if ended_badly else None
+    shown = replace(
+        job,
+        job_id=job_id,
+        job_class=job_class or job.job_class,
+        version=_VERSION.get(job.state, 3),
+        error=error,
+        staff_only=True,
+    )
+    return within_limit(None, shown)
+
+
+_CODE = {State.FAILED: "error", State.CANCELLED: "cancelled", State.LOST: "lost"}

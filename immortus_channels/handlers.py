@@ -1,0 +1,156 @@
+"""What a job's page says and does: handlers, and how one is found by the name on a job's record.
+
+A name on record is only looked up among the handlers that this process knows, never imported.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from functools import lru_cache
+from importlib import import_module
+from typing import Any, TypeGuard
+
+from django.core.signals import setting_changed
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+from immortus_channels import lookup, queues
+from immortus_channels.exceptions import ConfigurationError, HandlerNotFound
+from immortus_channels.handles import JobHandle
+from immortus_channels.marking import Named
+
+logger = logging.getLogger("immortus_channels")
+
+MODULE = "handlers"
+"""The module of an installed app in which short names are looked up."""
+
+
+class JobHandler:
+    """The page of a job: give a subclass to `@tracked(handler=…)` or to `JobRepository().create(handler=…)`.
+
+    `header`, `message`, `next_url` and `failed_url` may be attributes or methods. What is missing or raises is logged,
+    and this class's own serves.
+    """
+
+    header: Any = _("One moment, please")
+    """The heading while the job is not over."""
+    message: Any = _("This page goes on by itself as soon as everything is ready.")
+    """The sentence under it."""
+    next_url: Any = None
+    """Where the viewer goes when the job is finished, or `next_url(request)`: what `resolve_url` takes. None: stay."""
+    failed_url: Any = None
+    """Where the viewer goes when the job ended otherwise, or `failed_url(request)`. None: stay, and read why."""
+
+    def __init__(self, job: JobHandle) -> None:
+        self.job = job
+
+    def on_ready(self, request: HttpRequest) -> None:
+        """Called once, when the job's owner first sees that it is finished, before `next_url`: for flash messages."""
+
+    def on_failed(self, request: HttpRequest) -> None:
+        """Called once, when the job's owner first sees that it failed, was cancelled or lost, before `failed_url`."""
+
+
+# By name
+
+
+def name_of(handler: Named) -> str:
+    """What goes on record for a handler; "" for none. Raises ConfigurationError for a class that is no handler."""
+    return lookup.name_of(_checked(handler)) if isinstance(handler, type) else handler or ""
+
+
+def load(named: Named) -> type[JobHandler]:
+    """The handler that a name written in code stands for. Raises ConfigurationError, mostly HandlerNotFound."""
+    if isinstance(named, type):
+        return _checked(named)
+    found, tried = lookup.find(named or "", MODULE)
+    if found is None:
+        msg = f"No handler {named!r}. Tried: {', '.join(tried)}."
+        raise HandlerNotFound(msg)
+    return _checked(found)
+
+
+def _checked(found: object) -> type[JobHandler]:
+    if not _is_handler(found):
+        what = lookup.name_of(found) if isinstance(found, type) else repr(found)
+        msg = f"{what} is no handler: let it inherit from immortus_channels.JobHandler."
+        raise ConfigurationError(msg)
+    return found
+
+
+def handler_of(job: JobHandle) -> JobHandler:
+    """The handler of a job; one that cannot be had is logged and the silent one serves."""
+    try:
+        return _class_for(job.record.handler, job.record.job_class)(job)
+    except Exception:
+        # Its module, its class and its constructor may raise anything, and the viewer waits all the same.
+        logger.exception("No handler for %r", job.job_id, extra={"job_id": job.job_id})
+        return JobHandler(job)
+
+
+def _class_for(name: str, job_class: str) -> type[JobHandler]:
+    _, tracking = queues.find(job_class)
+    marked = tracking.handler if tracking is not None else None
+    if marked and name in ("", marked, lookup.name_of(marked) if isinstance(marked, type) else ""):
+        return load(marked)
+    return known(name) or _unknown(name) if name else JobHandler
+
+
+def known(name: str) -> type[JobHandler] | None:
+    """The handler of this name among those of this process; None when there is none."""
+    _discover()
+    if "." in name:
+        return next((kind for kind in _descendants(JobHandler) if lookup.name_of(kind) == name), None)
+    found, _ = lookup.find(name, MODULE)
+    return found if _is_handler(found) else None
+
+
+def _is_handler(found: object) -> TypeGuard[type[JobHandler]]:
+    return isinstance(found, type) and issubclass(found, JobHandler)
+
+
+def _descendants(kind: type[JobHandler]) -> Iterator[type[JobHandler]]:
+    """The newest first: a module that was loaded again has made its classes anew."""
+    for child in reversed(kind.__subclasses__()):
+        yield child
+        yield from _descendants(child)
+
+
+@lru_cache(maxsize=1)
+def _discover() -> None:
+    """Import the `handlers` modules of installed apps, as Django's admin does with its own."""
+    for module in lookup.modules_of_apps(MODULE):
+        try:
+            import_module(module)
+        except Exception:
+            logger.exception("The handlers of %r cannot be used", module)
+
+
+@lru_cache(maxsize=256)
+def _unknown(name: str) -> type[JobHandler]:
+    logger.error("No handler %r is known here: its jobs' pages say what every page says", name)
+    return JobHandler
+
+
+def _forget(*, setting: str, **_: object) -> None:
+    if setting == "INSTALLED_APPS":
+        _discover.cache_clear()
+        _unknown.cache_clear()
+
+
+setting_changed.connect(_forget)
+
+
+# What it says
+
+
+def told(handler: JobHandler, name: str, *arguments: object) -> Any:
+    """An attribute of the handler, or what its method returns; the silent handler's own where that is not to be had."""
+    try:
+        said = getattr(handler, name)
+        said = said(*arguments) if callable(said) else said
+    except Exception:
+        logger.exception("%s of %r raised", name, handler, extra={"job_id": handler.job.job_id})
+        said = None
+    return getattr(JobHandler, name) if said is None else said

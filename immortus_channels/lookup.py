@@ -1,0 +1,67 @@
+"""Classes by name: a dotted path, or a short name in a module that installed apps may have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any
+
+from django.apps import apps
+from django.utils.module_loading import import_string, module_has_submodule
+
+
+def name_of(kind: type) -> str:
+    """The dotted path of a class, through the classes it is nested in."""
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def find(name: str, module: str) -> tuple[Any, list[str]]:
+    """What a name written in code stands for, None when it is nothing, and what was tried.
+
+    `nice_handler` and `NiceHandler` are the class `NiceHandler` in the module `module` of an installed app; a name with
+    a dot is imported. What the modules raise while they are imported is raised, missing modules aside.
+    """
+    tried: list[str] = []
+    found = _by_path(name, tried) if "." in name else _by_short_name(name, module, tried)
+    return found, tried
+
+
+def modules_of_apps(name: str) -> Iterator[str]:
+    """The dotted names of the modules of this name that installed apps have; nothing is imported."""
+    for app in apps.get_app_configs():
+        if app.module is not None and module_has_submodule(app.module, name):
+            yield f"{app.name}.{name}"
+
+
+def class_name(short: str) -> str:
+    """`nice_handler` is `NiceHandler`; a name with capitals stands for itself."""
+    return short if short != short.lower() else "".join(part.capitalize() for part in short.split("_"))
+
+
+def _by_path(path: str, tried: list[str]) -> Any:
+    try:
+        found = _imported(path)
+    except ImportError as error:
+        tried.append(f"{path} ({error})")
+        return None
+    tried.append(path)
+    return found
+
+
+def _imported(path: str) -> Any:
+    """What `path` names in a module, or in a class of one."""
+    try:
+        return import_string(path)
+    except ImportError:
+        outer, _, name = path.rpartition(".")
+        kind = _imported(outer) if "." in outer else None
+        if not isinstance(kind, type) or not hasattr(kind, name):
+            raise
+        return getattr(kind, name)
+
+
+def _by_short_name(name: str, module: str, tried: list[str]) -> Any:
+    name = class_name(name)
+    tried += [f"{app.name}.{module}.{name}" for app in apps.get_app_configs()]
+    found = (getattr(import_module(path), name, None) for path in modules_of_apps(module))
+    return next((kind for kind in found if kind is not None), None)

@@ -1,0 +1,262 @@
+"""The page of a job: it waits with the viewer, and leads on when the job is over."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from http import HTTPStatus
+
+from django.conf import settings as django_settings
+from django.contrib.auth.decorators import login_not_required
+from django.db import connections, transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.shortcuts import render, resolve_url
+from django.urls import NoReverseMatch, Resolver404, resolve
+from django.utils.cache import patch_vary_headers
+from django.utils.http import url_has_allowed_host_and_scheme, urlencode
+from django.utils.translation import gettext, gettext_noop
+from django.utils.translation import gettext_lazy as _
+
+from immortus_channels import access, handlers, tracking
+from immortus_channels.conf import settings
+from immortus_channels.events import PageHook
+from immortus_channels.exceptions import StoreUnavailable
+from immortus_channels.handlers import JobHandler
+from immortus_channels.handles import JobHandle
+from immortus_channels.ids import is_job_id
+from immortus_channels.jobs import SENTENCES, Job, State
+from immortus_channels.views import RETRY_AFTER, seen
+
+logger = logging.getLogger("immortus_channels")
+
+TEMPLATE = "immortus_channels/job_page.html"
+REFRESH = 5
+"""Seconds after which a browser without JavaScript looks again."""
+
+TRANSLATED = (
+    gettext_noop("Something went wrong."),
+    gettext_noop("This took too long and was stopped."),
+    gettext_noop("The process that did this work ended unexpectedly."),
+    gettext_noop("This work was refused."),
+    gettext_noop("Nobody here knows how to do this work."),
+    gettext_noop("This work could not be handed over."),
+    gettext_noop("This was cancelled."),
+    gettext_noop("This was not started in time."),
+    gettext_noop("Something that had to come first did not succeed."),
+    gettext_noop("Nothing has been heard of this work for too long."),
+)
+"""The sentences of `jobs.SENTENCES`, where translators find them."""
+
+_ENDS = {
+    State.FINISHED: (_("Done"), _("Everything is ready.")),
+    State.FAILED: (_("This did not work"), ""),
+    State.CANCELLED: (_("Cancelled"), ""),
+    State.LOST: (_("We have lost track of this"), ""),
+}
+
+
+@login_not_required
+@transaction.non_atomic_requests
+def job(request: HttpRequest, job_id: str | None = None) -> HttpResponse:
+    """The page of the job named in the path, or in the query.
+
+    What it shows must be true, so it is neither cached nor fetched ahead of being looked at. It runs outside
+    `ATOMIC_REQUESTS`, as what it reads and writes is not the request's; a handler's hooks run inside.
+    """
+    response = _answer(request, request.GET.get("job_id", "") if job_id is None else job_id)
+    response.headers["Cache-Control"] = "private, no-store"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    patch_vary_headers(response, ["Cookie"])
+    return response
+
+
+def _answer(request: HttpRequest, job_id: str) -> HttpResponse:
+    if request.method not in ("GET", "HEAD"):
+        return HttpResponseNotAllowed(["GET", "HEAD"])
+    if _is_prefetch(request):
+        # An answer that is no success is thrown away, and asked for again when somebody really comes.
+        return HttpResponse(status=HTTPStatus.SERVICE_UNAVAILABLE)
+    try:
+        record = seen(request, [job_id]).get(job_id)
+        return _unknown(request, job_id) if record is None else _known(request, record)
+    except StoreUnavailable:
+        logger.warning("The store cannot be reached; %s was answered with 503", request.path)
+        return _unavailable(request)
+
+
+def _is_prefetch(request: HttpRequest) -> bool:
+    """Whether the browser asks on a guess: by the Fetch standard's header, or by older browsers' own."""
+    told = " ".join(request.headers.get(name, "") for name in ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz"))
+    return any(word in told.lower() for word in ("prefetch", "preview", "prerender"))
+
+
+def _known(request: HttpRequest, record: Job) -> HttpResponse:
+    handle = JobHandle(record.job_id, record=record)
+    handler = handlers.handler_of(handle)
+    if not record.is_over:
+        return _running(request, handler)
+    if record.state is State.FINISHED:
+        _call(request, handler, "on_ready")
+        return _led_on(request, handler, "next_url") or _over(request, handler)
+    _call(request, handler, "on_failed")
+    return _led_on(request, handler, "failed_url") or _over(request, handler)
+
+
+# Hooks
+
+
+def _call(request: HttpRequest, handler: JobHandler, hook: PageHook) -> None:
+    """Call a hook of the handler, once in the life of the job; what it raises is logged, and the viewer goes on."""
+    record = handler.job.record
+    if request.method == "HEAD" or not _is_for(request, record) or not tracking.claim(record, hook):
+        return
+    try:
+        with _atomic_as_requests():
+            getattr(handler, hook)(request)
+    except Exception:
+        logger.exception("%s of %r raised", hook, handler, extra={"job_id": record.job_id})
+
+
+def _is_for(request: HttpRequest, record: Job) -> bool:
+    """Whether what the handler has to say is meant for this viewer: the owner, or anybody if there is none."""
+    user = access.user_of(request)
+    if record.owner is None:
+        return not record.staff_only
+    return user.is_authenticated and str(user.pk) == record.owner
+
+
+@contextmanager
+def _atomic_as_requests() -> Iterator[None]:
+    """The transactions that a view of this project runs in."""
+    with ExitStack() as stack:
+        for connection in connections.all():
+            if connection.settings_dict["ATOMIC_REQUESTS"]:
+                stack.enter_context(transaction.atomic(using=connection.alias))
+        yield
+
+
+# Leading on
+
+
+def _led_on(request: HttpRequest, handler: JobHandler, name: str) -> HttpResponse | None:
+    """The redirect to what the handler names; None when it names nothing."""
+    target = handlers.told(handler, name, request)
+    if target is None:
+        return None
+    try:
+        url = resolve_url(target)
+    except Exception:
+        # An object's `get_absolute_url` may raise anything.
+        logger.exception("%s of %r is %r, which is no address", name, handler, target)
+        return _misled(request)
+    if not _is_allowed(request, url):
+        msg = "%s of %r leads to %r, which is neither here nor in IMMORTUS_REDIRECT_HOSTS; nobody is sent there"
+        logger.error(msg, name, handler, url, extra={"job_id": handler.job.job_id})
+        return _misled(request)
+    return HttpResponseRedirect(url)
+
+
+def _is_allowed(request: HttpRequest, url: str) -> bool:
+    hosts = {request.get_host(), *settings.REDIRECT_HOSTS}
+    return url_has_allowed_host_and_scheme(url, allowed_hosts=hosts, require_https=request.is_secure())
+
+
+# What is shown
+
+
+def _running(request: HttpRequest, handler: JobHandler) -> HttpResponse:
+    texts = {name: handlers.told(handler, name) for name in ("header", "message")}
+    return _page(
+        request, handler.job.state, job=handler.job, job_id=handler.job.job_id, **texts, watches=True, refresh=REFRESH
+    )
+
+
+def _over(request: HttpRequest, handler: JobHandler) -> HttpResponse:
+    """The job has ended, and the handler leads nowhere. Of a lost one, something may yet be heard."""
+    header, message = _ENDS[handler.job.state]
+    error = handler.job.record.error
+    is_lost = handler.job.state is State.LOST
+    return _page(
+        request,
+        handler.job.state,
+        job=handler.job,
+        job_id=handler.job.job_id,
+        header=header,
+        message=message if error is None else _translated(error.message),
+        note=_("If it is heard of again, this page will tell.") if is_lost else "",
+        watches=is_lost,
+        refresh=REFRESH if is_lost else None,
+    )
+
+
+def _translated(sentence: str) -> str:
+    """A sentence of this package in the viewer's language; what a task said itself stays as it is."""
+    return gettext(sentence) if sentence in SENTENCES.values() else sentence
+
+
+def _unknown(request: HttpRequest, job_id: str) -> HttpResponse:
+    """404: unknown, expired and not this viewer's look the same.
+
+    A job that was sent a moment ago may be recorded a moment later, so the page asks a few times, as every client does,
+    and comes again once without JavaScript.
+    """
+    again = None
+    if "again" not in request.GET:
+        query = request.GET.copy()
+        query["again"] = "1"
+        again = f"{REFRESH};url={request.path}?{query.urlencode()}"
+    return _page(
+        request,
+        "unknown",
+        HTTPStatus.NOT_FOUND,
+        job_id=job_id if is_job_id(job_id) else None,
+        header=_("There is no such job"),
+        message=_("It may have expired, or it is not yours to see."),
+        login_url=_login_url(request),
+        watches=is_job_id(job_id),
+        refresh=again,
+    )
+
+
+def _login_url(request: HttpRequest) -> str | None:
+    """Where an anonymous viewer may log in, if the project has such a page."""
+    if access.user_of(request).is_authenticated:
+        return None
+    try:
+        url = resolve_url(django_settings.LOGIN_URL)
+        resolve(url)
+    except (NoReverseMatch, Resolver404):
+        return None
+    return f"{url}?{urlencode({'next': request.get_full_path()})}"
+
+
+def _unavailable(request: HttpRequest) -> HttpResponse:
+    response = _page(
+        request,
+        "unavailable",
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        header=_("One moment, please"),
+        message=_("How things are cannot be told just now. This page tries again by itself."),
+        retry=REFRESH,
+    )
+    response.headers["Retry-After"] = str(RETRY_AFTER)
+    return response
+
+
+def _misled(request: HttpRequest) -> HttpResponse:
+    return _page(
+        request,
+        "misled",
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        header=_("This is where it ends"),
+        message=_("The work is over, but the page that comes next cannot be opened."),
+    )
+
+
+_NOTHING = dict.fromkeys(("job", "job_id", "note", "login_url", "refresh", "retry", "watches"))
+"""What a page has not of itself, so that a template may ask for it."""
+
+
+def _page(request: HttpRequest, state: str, status: int = HTTPStatus.OK, **context: object) -> HttpResponse:
+    return render(request, TEMPLATE, {"state": str(state), **_NOTHING, **context}, status=status)

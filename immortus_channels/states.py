@@ -1,0 +1,106 @@
+"""A class of one's own for the jobs of a task: `class RunMarathon(JobState): task = "races.tasks.run_marathon"`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from immortus_channels import handles, queues
+from immortus_channels.exceptions import JobNotFound
+from immortus_channels.handles import JobHandle
+from immortus_channels.jobs import JSON, State
+from immortus_channels.repository import get_job
+from immortus_channels.stores import get_store
+from immortus_channels.stores.base import Filter
+
+if TYPE_CHECKING:
+    from django.contrib.auth.base_user import AbstractBaseUser
+    from django.contrib.auth.models import AnonymousUser
+
+MAX_LISTED = 1_000
+
+
+class JobState(JobHandle):
+    """The jobs of one task, for behaviour of their own: the same object in the worker and in the web server.
+
+    `task` is the task or its registered name; without one, the class is for jobs of every kind. In the running task
+    `current_job(RunMarathon)` is the job, anywhere else `RunMarathon.find(job_id)`.
+    """
+
+    task: ClassVar[object] = ""
+
+    # Finding
+
+    @classmethod
+    def find(cls, job_id: str, *, user: AbstractBaseUser | AnonymousUser | None = None) -> Self:
+        """The job of this id. Asks no permission unless `user` is given.
+
+        Raises JobNotFound for an unknown id, for one that is not the user's, and for a job of another class;
+        StoreUnavailable.
+        """
+        job = get_job(job_id, user=user, kind=cls)
+        if cls._class() not in ("", job.job_class):
+            raise JobNotFound(handles.unknown(job_id))
+        return job
+
+    @classmethod
+    def all(cls, *, limit: int = 100, before: int | None = None) -> list[Self]:
+        """The newest jobs of the class: `filter` without a condition."""
+        return cls.filter(limit=limit, before=before)
+
+    @classmethod
+    def filter(
+        cls,
+        *,
+        owner: object = None,
+        states: Collection[State | str] | None = None,
+        limit: int = 100,
+        before: int | None = None,
+    ) -> list[Self]:
+        """The newest jobs of the class, by their last change, at most 1,000.
+
+        `owner` is a user or a primary key. The next page is what was changed `before` the version in the last
+        document. Raises StoreUnavailable, and ValueError for a word that is no state.
+        """
+        key = getattr(owner, "pk", owner)
+        wanted = Filter(
+            owner=None if key is None else str(key),
+            job_class=cls._class() or None,
+            states=None if states is None else frozenset(map(State, states)),
+        )
+        records = get_store().list(wanted, limit=min(limit, MAX_LISTED), before=before)
+        return [cls(record.job_id, record=record) for record in records]
+
+    @classmethod
+    def _class(cls) -> str:
+        return cls.task if isinstance(cls.task, str) else queues.name_of(cls.task)
+
+    # Metrics
+
+    @property
+    def progress_metrics(self) -> Mapping[str, JSON]:
+        """Every field that was set for the top level of the job document; values keep their JSON type."""
+        if self._run is not None:
+            return self._run.meta
+        return self.record.meta if self.job_id else {}
+
+    def get_progress_metric(self, name: str, default: JSON = None) -> JSON:
+        """One of `progress_metrics`."""
+        return self.progress_metrics.get(name, default)
+
+    # Where it stands
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the job is finished."""
+        return self.state is State.FINISHED
+
+    @property
+    def is_error(self) -> bool:
+        """Whether the job is over without being finished: failed, cancelled or lost."""
+        return self.state.is_over and not self.is_success
+
+    @property
+    def is_working(self) -> bool:
+        """Whether the job is not over: waiting, running or about to be tried again."""
+        return not self.state.is_over

@@ -1,0 +1,114 @@
+"""What is not on record may be known to a strategy or to a queue; it is for staff, and never written down."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from django.contrib.auth.models import AnonymousUser, User
+
+from immortus_channels import queues
+from immortus_channels.fetching import fetch
+from immortus_channels.jobs import Error, Job, State
+from immortus_channels.marking import Tracking
+from immortus_channels.stores import get_store
+from immortus_channels.strategies import TrackingStrategy
+from tests.toys import ToyQueue
+
+ANYBODY = AnonymousUser()
+
+
+STAFF = SimpleNamespace(pk=1, is_authenticated=True, is_staff=True, has_perm=lambda permission: True)
+
+
+class Open(TrackingStrategy):
+    def allows(self, user, job):
+        return True
+
+
+class ByWord(Open):
+    def status(self, job_id):
+        return {"a": "created", "b": "started", "c": "finished", "d": "failed", "e": "cancelled"}.get(job_id, "what?")
+
+
+class ByJob(ByWord):
+    def fetch(self, job_id):
+        if job_id == "broken":
+            raise RuntimeError
+        return Job(job_id="other", state=State.FINISHED, result=5, owner="9") if job_id == "x" else None
+
+
+class KnowingQueue(ToyQueue):
+    def __init__(self, **tasks):
+        super().__init__(**tasks)
+        self.asked = []
+
+    def fetch(self, job_id):
+        self.asked.append(job_id)
+        if job_id == "broken":
+            raise OSError
+        return Job(job_id=job_id, state=State.FAILED) if job_id == "q" else None
+
+
+@pytest.fixture(autouse=True)
+def queue(monkeypatch, settings):
+    settings.IMMORTUS_STORE = {"BACKEND": "memory"}
+    queue = KnowingQueue(word=Tracking(strategy=ByWord), job=Tracking(strategy=ByJob), open=Tracking(strategy=Open))
+    monkeypatch.setattr(queues, "connected", [queue])
+    return queue
+
+
+@pytest.mark.parametrize(
+    ("word", "state", "version", "error"),
+    [
+        ("a", State.ENQUEUED, 1, None),
+        ("b", State.RUNNING, 2, None),
+        ("c", State.FINISHED, 3, None),
+        ("d", State.FAILED, 3, Error(code="error")),
+        ("e", State.CANCELLED, 3, Error(code="cancelled")),
+    ],
+)
+def test_a_strategy_tells_the_state_in_a_word(word, state, version, error):
+    job = fetch(ANYBODY, word, "word")
+    assert (job.job_id, job.job_class, job.state, job.version, job.error) == (word, "word", state, version, error)
+
+
+def test_a_strategy_may_know_more_than_a_word_but_not_whose_it_is_or_which():
+    job = fetch(ANYBODY, "x", "job")
+    assert (job.job_id, job.result, job.staff_only) == ("x", 5, True)
+
+
+def test_fetch_is_asked_before_status_and_the_queue_last(queue):
+    assert fetch(ANYBODY, "a", "job").state is State.ENQUEUED
+    assert queue.asked == []
+    assert fetch(ANYBODY, "q", "word").state is State.FAILED
+    assert queue.asked == ["q"]
+
+
+def test_a_queue_tells_where_the_strategy_has_nothing_to_say():
+    assert fetch(ANYBODY, "q", "open").state is State.FAILED
+    assert fetch(ANYBODY, "nobody", "open") is None
+
+
+def test_of_a_task_that_nobody_knows_every_queue_is_asked(monkeypatch, queue):
+    other = KnowingQueue()
+    monkeypatch.setattr(queues, "connected", [other, queue])
+    assert fetch(STAFF, "nobody", "") is None
+    assert (other.asked, queue.asked) == (["nobody"], ["nobody"])
+
+
+def test_a_strategy_or_queue_that_breaks_is_logged_and_knows_nothing(caplog):
+    assert fetch(ANYBODY, "broken", "job") is None
+    assert [record.job_id for record in caplog.records] == ["broken", "broken"]
+
+
+def test_nobody_is_asked_for_somebody_who_would_not_be_told(queue):
+    assert fetch(ANYBODY, "q", "") is None
+    assert fetch(User(pk=7, username="u"), "q", "") is None
+    assert queue.asked == []
+    assert fetch(STAFF, "q", "").staff_only
+
+
+def test_nothing_of_it_is_written_down():
+    fetch(STAFF, "q", "")
+    assert get_store().get_many(["q"]).jobs == {}

@@ -1,0 +1,66 @@
+"""A class is found by its dotted path, nested ones too, and by a short name in a module of an installed app."""
+
+from __future__ import annotations
+
+import sys
+import types
+
+import pytest
+from django.apps import apps
+
+from immortus_channels import lookup
+
+MODULE = "toys_for_lookup"
+
+
+class Outer:
+    class Inner:
+        pass
+
+    number = 5
+
+
+@pytest.fixture
+def module(monkeypatch):
+    """The module of an installed app."""
+    name = f"immortus_channels.{MODULE}"
+    module = types.ModuleType(name)
+    module.NiceThing = type("NiceThing", (), {})
+    monkeypatch.setitem(sys.modules, name, module)
+    ours = apps.get_app_config("immortus_channels").module
+    monkeypatch.setattr(lookup, "module_has_submodule", lambda package, _: package is ours)
+    return module
+
+
+@pytest.mark.parametrize("kind", [Outer, Outer.Inner])
+def test_a_class_is_found_by_its_path_which_is_its_name(kind):
+    found, tried = lookup.find(lookup.name_of(kind), MODULE)
+    assert found is kind
+    assert tried == [lookup.name_of(kind)]
+
+
+@pytest.mark.parametrize("name", ["nice_thing", "NiceThing"])
+def test_a_short_name_is_a_class_in_the_module_of_an_installed_app(module, name):
+    assert lookup.find(name, MODULE)[0] is module.NiceThing
+
+
+def test_a_short_name_that_is_nowhere_lists_every_installed_app(module):
+    found, tried = lookup.find("no_such", MODULE)
+    assert found is None
+    assert f"immortus_channels.{MODULE}.NoSuch" in tried
+    assert len(tried) == len(list(apps.get_app_configs()))
+
+
+@pytest.mark.parametrize("path", ["no.where", f"{__name__}.Nobody", f"{__name__}.Outer.Nobody", f"{__name__}.MODULE.x"])
+def test_a_path_that_leads_nowhere_says_why(path):
+    found, (tried,) = lookup.find(path, MODULE)
+    assert found is None
+    assert tried.startswith(f"{path} (")
+
+
+def test_the_modules_of_installed_apps_are_named_without_importing_them(module):
+    assert list(lookup.modules_of_apps(MODULE)) == [f"immortus_channels.{MODULE}"]
+
+
+def test_apps_without_the_module_are_passed_over():
+    assert list(lookup.modules_of_apps(MODULE)) == []

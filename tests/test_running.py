@@ -1,0 +1,145 @@
+"""A block of code is a run like any other: leased, told of, cancellable, and ended by how the block ends."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from django.contrib.auth.models import User
+
+from immortus_channels import queues, tracking
+from immortus_channels.events import Finished, Origin
+from immortus_channels.exceptions import JobCancelled, JobFailed
+from immortus_channels.jobs import Job, State
+from immortus_channels.owners import started_by
+from immortus_channels.progress import current_run, owner_here
+from immortus_channels.repository import JobRepository, current_job, get_job
+from immortus_channels.running import running
+from immortus_channels.stores import get_store
+from tests.toys import ToyQueue
+
+
+@pytest.fixture(autouse=True)
+def _settings(settings, monkeypatch):
+    settings.IMMORTUS_STORE = {"BACKEND": "memory"}
+    monkeypatch.setattr(queues, "connected", [ToyQueue()])
+
+
+@pytest.fixture
+def job():
+    return JobRepository().create()
+
+
+def end_of(job):
+    record = get_job(job.job_id).record
+    return record.state, record.error and (record.error.code, record.error.message)
+
+
+def test_in_its_block_a_job_runs_with_a_lease_and_afterwards_it_is_finished(job):
+    with running(job.record) as run:
+        record = get_job(job.job_id).record
+        assert (record.state, record.run_id, record.lease_holder) == (State.RUNNING, run.run_id, run.run_id)
+        assert record.lease_until is not None
+        assert current_run.get() is run
+    assert current_run.get() is None
+    assert end_of(job) == (State.FINISHED, None)
+
+
+def test_a_second_block_is_the_next_attempt(job):
+    for attempt in (1, 2):
+        with job.running() as again:
+            assert again.attempt == attempt
+
+
+def test_a_block_says_how_its_job_failed(job):
+    with job.running():
+        raise JobFailed("not_an_image", "This file is not an image.")  # noqa: EM101
+    assert end_of(job) == (State.FAILED, ("not_an_image", "This file is not an image."))
+
+
+@pytest.mark.parametrize("error", [ValueError("a secret"), KeyboardInterrupt()])
+def test_whatever_else_a_block_raises_fails_the_job_without_its_words_and_goes_on(job, error):
+    with pytest.raises(type(error)), job.running():
+        raise error
+    assert end_of(job) == (State.FAILED, ("error", "Something went wrong."))
+    assert current_run.get() is None
+
+
+def test_a_block_that_is_asked_to_stop_is_cancelled_at_its_next_checkpoint(job):
+    with job.running() as inside:
+        get_job(job.job_id).cancel()
+        inside.checkpoint()
+        pytest.fail("the checkpoint lets a cancelled job go on")
+    assert end_of(job)[0] is State.CANCELLED
+
+
+def test_a_job_that_was_cancelled_while_it_waited_does_not_run(job):
+    job.cancel()
+    with pytest.raises(JobCancelled), job.running():
+        pytest.fail("it runs")
+    assert current_run.get() is None
+    assert end_of(job)[0] is State.CANCELLED
+
+
+def test_a_block_in_a_job_is_a_job_of_its_own(job):
+    outer = tracking.make_run(job_id="outer", job_class="task", run_id="o", origin=Origin(owner="7"))
+    token = current_run.set(outer)
+    tracking.begin(outer)
+    with job.running() as inner:
+        assert current_job().job_id == inner.job_id == job.job_id
+    assert current_job().job_id == "outer"
+    current_run.reset(token)
+    tracking.end(outer, Finished)
+    assert get_job("outer").state is State.FINISHED
+
+
+def test_the_cancellation_of_the_job_around_ends_both(job):
+    around = JobRepository().create()
+    with around.running() as outer:
+        get_job(around.job_id).cancel()
+        with job.running():
+            outer.checkpoint()
+        pytest.fail("the outer job goes on")
+    assert end_of(job)[0] is end_of(around)[0] is State.CANCELLED
+
+
+def test_threads_have_blocks_of_their_own():
+    def work(n, found):
+        with JobRepository().create(n=n).running() as job:
+            found[n] = (current_job().job_id == job.job_id, job.job_id)
+
+    found = {}
+    threads = [threading.Thread(target=work, args=(n, found)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(is_own for is_own, _ in found.values())
+    assert {get_job(job_id).state for _, job_id in found.values()} == {State.FINISHED}
+
+
+def test_what_a_block_starts_belongs_to_the_jobs_owner():
+    with started_by(User(pk=7)):
+        job = JobRepository().create()
+    with job.running():
+        assert owner_here() == "7"
+
+
+def test_a_record_that_was_lost_meanwhile_is_made_anew_as_it_was():
+    with started_by(User(pk=7)):
+        job = JobRepository().create(handler="nice", a=1)
+    with job.running():
+        del get_store()._records[job.job_id]
+    record = get_job(job.job_id).record
+    assert (record.state, record.owner, record.handler, record.data) == (State.FINISHED, "7", "nice", {"a": 1})
+
+
+def test_a_job_that_may_not_run_raises_before_its_block():
+    with pytest.raises(JobCancelled), running(Job(job_id=_cancelled())):
+        pytest.fail("it runs")
+
+
+def _cancelled():
+    job = JobRepository().create()
+    job.cancel()
+    return job.job_id

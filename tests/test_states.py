@@ -1,0 +1,169 @@
+"""A class of one's own for the jobs of a task: the same behaviour in both processes, and nobody else's jobs."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+from django.contrib.auth.models import User
+
+from immortus_channels import queues, tracking
+from immortus_channels.events import Cancelled, Enqueued, Failed, Finished, Origin, Report, Reported, Started
+from immortus_channels.exceptions import JobNotFound
+from immortus_channels.jobs import State
+from immortus_channels.marking import Tracking
+from immortus_channels.progress import current_run
+from immortus_channels.repository import current_job
+from immortus_channels.states import MAX_LISTED, JobState
+from immortus_channels.stores import get_store
+from tests.toys import ToyQueue
+
+
+class RunMarathon(JobState):
+    task = "races.tasks.run_marathon"
+
+    @property
+    def miles_left(self):
+        return 26.2 - self.get_progress_metric("miles_run", 0)
+
+
+class ByTask(JobState):
+    class task:  # noqa: N801 - stands for a queue's task object
+        toy_name = "races.tasks.run_marathon"
+
+
+@pytest.fixture(autouse=True)
+def _queue(monkeypatch):
+    monkeypatch.setattr(queues, "connected", [ToyQueue(**{RunMarathon.task: Tracking(), "other": Tracking()})])
+
+
+@pytest.fixture(autouse=True, params=["memory", pytest.param("database", marks=pytest.mark.django_db)])
+def _store(request, settings):
+    settings.IMMORTUS_STORE = {"BACKEND": request.param}
+    if request.param == "memory":
+        get_store()._records.clear()
+
+
+def start(job_class=RunMarathon.task, owner="7", **origin):
+    job_id = uuid.uuid4().hex
+    origin = Origin(send_id=job_id, owner=owner, **origin)
+    for kind, run_id in ((Enqueued, ""), (Started, "r")):
+        tracking.publish(kind(job_id=job_id, job_class=job_class, run_id=run_id, origin=origin))
+    return job_id
+
+
+def end(job_id, kind):
+    tracking.publish(kind(job_id=job_id, job_class=RunMarathon.task, run_id="r"))
+
+
+@pytest.mark.parametrize("kind", [RunMarathon, ByTask])
+def test_a_job_of_the_class_is_found_by_its_id(kind):
+    job = kind.find(start(params={"runner": "Ada"}))
+    assert type(job) is kind
+    assert job.params == {"runner": "Ada"}
+
+
+def test_a_job_of_another_class_is_not_found():
+    with pytest.raises(JobNotFound):
+        RunMarathon.find(start("other"))
+    with pytest.raises(JobNotFound):
+        RunMarathon.find("nobody")
+
+
+def test_without_a_task_jobs_of_every_class_are_found():
+    assert JobState.find(start("other")).job_class == "other"
+
+
+def test_somebody_elses_job_is_not_found():
+    job_id = start(owner="7")
+    assert RunMarathon.find(job_id, user=User(pk=7))
+    with pytest.raises(JobNotFound):
+        RunMarathon.find(job_id, user=User(pk=8))
+
+
+def test_metrics_keep_their_json_type_and_are_the_same_in_both_processes():
+    job_id = start()
+    values = {"miles_run": 0.2, "wet": True, "shoes": None, "name": "Ödön", "laps": [1, {"a": 2}]}
+    run = tracking.make_run(job_id=job_id, job_class=RunMarathon.task, run_id="r", origin=None)
+    token = current_run.set(run)
+    tracking.begin(run)
+    try:
+        job = current_job(RunMarathon)
+        for name, value in values.items():
+            job.set_progress_metric(name, value)
+        assert job.progress_metrics == values
+        assert job.miles_left == 26.0
+        end_report, _ = run.take()
+    finally:
+        current_run.reset(token)
+    tracking.publish(Reported(job_id=job_id, run_id="r", report=end_report))
+    outside = RunMarathon.find(job_id)
+    assert outside.progress_metrics == values
+    assert outside.get_progress_metric("wet") is True
+    assert outside.miles_left == 26.0
+    assert {name: outside.document[name] for name in values} == values
+
+
+def test_metrics_are_set_from_outside_too():
+    job = RunMarathon.find(start())
+    job.set_progress_metric("miles_run", 3)
+    assert RunMarathon.find(job.job_id).get_progress_metric("miles_run") == 3
+
+
+def test_a_metric_that_was_never_set_is_the_default():
+    assert RunMarathon.find(start()).get_progress_metric("pace", 5) == 5
+    assert RunMarathon().get_progress_metric("pace") is None
+
+
+def test_a_later_attempt_sees_what_an_earlier_one_has_set():
+    job_id = start()
+    tracking.publish(Reported(job_id=job_id, run_id="r", report=Report(meta={"miles_run": 3})))
+    run = tracking.make_run(job_id=job_id, job_class=RunMarathon.task, run_id="r2", origin=None)
+    token = current_run.set(run)
+    tracking.begin(run)
+    try:
+        assert current_job(RunMarathon).get_progress_metric("miles_run") == 3
+    finally:
+        current_run.reset(token)
+        tracking.end(run, Finished)
+
+
+@pytest.mark.parametrize(
+    ("kind", "predicate"),
+    [(None, "is_working"), (Finished, "is_success"), (Failed, "is_error"), (Cancelled, "is_error")],
+)
+def test_exactly_one_of_three_holds(kind, predicate):
+    job_id = start()
+    if kind is not None:
+        end(job_id, kind)
+    job = RunMarathon.find(job_id)
+    assert [name for name in ("is_working", "is_success", "is_error") if getattr(job, name)] == [predicate]
+
+
+def test_the_jobs_of_a_class_are_listed_newest_first_and_no_others():
+    first, _, last = start(), start("other"), start()
+    assert [job.job_id for job in RunMarathon.all()] == [last, first]
+    assert {type(job) for job in RunMarathon.all()} == {RunMarathon}
+
+
+def test_a_listing_is_filtered_and_goes_page_by_page():
+    mine, theirs, done = start(owner="7"), start(owner="8"), start(owner="7")
+    end(done, Finished)
+    assert [job.job_id for job in RunMarathon.filter(owner=User(pk=8))] == [theirs]
+    assert [job.job_id for job in RunMarathon.filter(owner=7, states=["running"])] == [mine]
+    assert [job.job_id for job in RunMarathon.filter(states=[State.FINISHED])] == [done]
+    (newest,) = RunMarathon.all(limit=1)
+    assert newest.job_id == done
+    assert [job.job_id for job in RunMarathon.all(before=newest.document["version"])] == [theirs, mine]
+
+
+def test_a_listing_is_bounded_whatever_is_asked(monkeypatch):
+    asked = []
+    monkeypatch.setattr(type(get_store()), "list", lambda self, wanted, *, limit, before: asked.append(limit) or [])
+    RunMarathon.all(limit=1_000_000)
+    assert asked == [MAX_LISTED]
+
+
+def test_a_word_that_is_no_state_is_said():
+    with pytest.raises(ValueError, match="queued"):
+        RunMarathon.filter(states=["queued"])
