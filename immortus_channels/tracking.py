@@ -61,7 +61,6 @@ __all__ = [
     "read",
     "recheck",
     "renew",
-    "told_by_strategy",
     "touch",
 ]
 

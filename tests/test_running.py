@@ -122,7 +122,7 @@ def test_what_a_block_starts_belongs_to_the_jobs_owner():
     with started_by(User(pk=7)):
         job = JobRepository().create()
     with job.running():
-        assert owner_here() == "7"
+        assert owner_here() == ("7", False)
 
 
 def test_a_record_that_was_lost_meanwhile_is_made_anew_as_it_was():
