@@ -19,7 +19,10 @@ from tests.pages_of_docs import page
 from tests.servers import RedisServer, free_port
 from tests.site import ROOT, Process, eventually
 
+pytestmark = pytest.mark.slow
+
 AT_THE_END = ", at the end"
+REDIS = "redis://127.0.0.1:6379/0"
 
 
 class Studio:
@@ -42,24 +45,31 @@ class Studio:
     def manage(self, *arguments: str) -> None:
         self.run(sys.executable, "manage.py", *arguments)
 
-    def follow(self, name: str, **changes: str) -> None:
-        """Write the files that a page of the tutorial shows."""
+    def follow(self, name: str, redis: str = REDIS) -> None:
+        """Write the files that a page of the tutorial shows; `redis` is where Redis really is."""
         for sample in page(f"tutorial/{name}.md").samples:
             if not sample.title:
                 continue
             path = self.folder / sample.title.removesuffix(AT_THE_END)
             path.parent.mkdir(parents=True, exist_ok=True)
             before = path.read_text() if sample.title.endswith(AT_THE_END) else ""
-            text = sample.text
-            for old, new in changes.items():
-                text = text.replace(old.replace("_", ":"), new)
-            path.write_text(before + text)
+            path.write_text(before + sample.text.replace(REDIS, redis))
 
     def start(self) -> None:
         """Run the last commands of the page, the server on a port of its own."""
         self.manage("check", "--fail-level", "WARNING")
         self.manage("migrate", "--verbosity", "0")
-        worker = ("-m", "celery", "-A", "studio", "worker", "--concurrency", "2")
+        worker = (
+            "-m",
+            "celery",
+            "-A",
+            "studio",
+            "worker",
+            "--concurrency",
+            "2",
+            "--without-gossip",
+            "--without-mingle",
+        )
         server = ("manage.py", "runserver", "--noreload", self.url.removeprefix("http://"))
         for log, command in (("worker.log", worker), ("server.log", server)):
             process = Process([sys.executable, *command], self.env, self.folder / log, self.folder)
@@ -114,7 +124,7 @@ def test_the_first_part_makes_a_live_bar(studio):
 
 @pytest.mark.redis
 def test_the_second_part_makes_it_push(studio, redis_server: RedisServer):
-    studio.follow("push", **{"redis_//127.0.0.1_6379/0": redis_server.url})
+    studio.follow("push", redis=redis_server.url)
     studio.start()
     (job_id,) = re.findall(r'<immortus-job job-id="([\w-]+)"', studio.process("cat.jpg").text)
     frames: list[dict[str, Any]] = []
