@@ -1,4 +1,4 @@
-"""Films the example in Chromium for the README: `make docs`."""
+"""Films the example in Chromium for the README: `make film`."""
 
 from __future__ import annotations
 

@@ -1,0 +1,360 @@
+"""What the documentation says is so: links lead somewhere, names exist, defaults are the defaults, samples run."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from django.template import engines
+from django.urls import NoReverseMatch, reverse
+
+import immortus_channels
+from immortus_channels import urls
+from immortus_channels.conf import Settings
+from immortus_channels.templatetags import immortus
+from tests.pages_of_docs import DOCS, PAGES, README, ROOT, Page, Sample, page
+
+PACKAGE = ROOT / "immortus_channels"
+STATIC = PACKAGE / "static" / "immortus_channels"
+REFERENCE = [one for one in PAGES if one.path.parent.name == "reference"]
+REQUIREMENTS = page("coming-from/requirements.md")
+
+urlpatterns = [*urls.immortus_jobs()]
+pytestmark = pytest.mark.urls(__name__)
+
+PENDING = {"immortus_channels.testing"}
+"""What the pages tell of and the code has not got yet; a name that has come must leave this list."""
+
+
+def is_pending(name: str) -> bool:
+    return any(name == one or name.startswith(f"{one}.") for one in PENDING)
+
+
+PYTHON = {
+    "immortus_channels": "tracked current_job get_job aget_job get_strategy started_by TrackingStrategy JobHandler "
+    "JobRepository JobState JobFailed JobCancelled render_immortus job_info job_page_url",
+    "immortus_channels.celery": "TrackedTask",
+    "immortus_channels.urls": "immortus_jobs",
+    "immortus_channels.routing": "websocket_application websocket_urlpatterns",
+    "immortus_channels.middleware": "JobOwnerMiddleware",
+    "immortus_channels.celery.TrackedTask": "tracking_strategy job_id strategy delay_on_commit apply_async_on_commit",
+    "immortus_channels.repository.JobHandle": "track update set_meta set_result data checkpoint job_id attempt params "
+    "strategy cancel_requested set_progress_metric state document owner cancel page_url get_absolute_url "
+    "complete fail running",
+    "immortus_channels.JobRepository": "create find",
+    "immortus_channels.JobState": "find task",
+    "immortus_channels.JobHandler": "header message next_url on_ready on_failed failed_url",
+    "immortus_channels.TrackingStrategy": "job_enqueued job_started job_finished job_failed job_retrying job_cancelled "
+    "job_lost allows allows_cancel job publish_meta",
+}
+"""The public names, by what has them."""
+WORDS = {
+    "python.md": "strategy handler params mask cancel publish_result",
+    "strategies.md": "completed meta status fetch",
+    "project.md": "immortus_jobs immortus:verify immortus:cancel immortus:job immortus_script immortus_job "
+    "immortus_doctor prune_jobs",
+    "javascript.md": "Immortus.configure prefix websocket csrfToken Immortus.create Immortus.verify Immortus.watch "
+    "Immortus.cancel JobState.startPolling jobUuid pollingPeriod update success error JobState.killJob data.job_state "
+    "transport polling.interval signal job_id job_class verify_job_url status body stop AbortError",
+}
+"""Names that are no objects of Python, by the reference page that tells of them."""
+
+
+# Links
+
+
+@pytest.mark.parametrize("one", [README, *PAGES], ids=str)
+def test_each_link_leads_somewhere(one):
+    broken = [link for link in one.links if not leads_somewhere(one, link)]
+    assert broken == []
+
+
+def leads_somewhere(one: Page, link: str) -> bool:
+    if re.match(r"https?://", link):
+        return True
+    path, _, anchor = link.partition("#")
+    target = (one.path.parent / path).resolve() if path else one.path
+    return target.exists() and (not anchor or anchor in Page(target).anchors)
+
+
+def test_each_page_is_in_the_navigation():
+    told = re.findall(r"^\s*- (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    assert sorted(told) == sorted(one.path.relative_to(DOCS).as_posix() for one in PAGES)
+
+
+# Settings
+
+
+def defaults(one: Page) -> dict[str, object]:
+    cells = {row[0].strip("`"): row[1].strip("`") for row in one.rows if row[0].startswith("`IMMORTUS_")}
+    return {name: 7 * 86_400 if value == "7 days" else ast.literal_eval(value) for name, value in cells.items()}
+
+
+@pytest.mark.parametrize("one", [README, page("reference/settings.md")], ids=str)
+def test_each_setting_stands_with_its_true_default_and_no_other(one):
+    assert defaults(one) == {f"IMMORTUS_{name}": vars(Settings)[name] for name in Settings.__annotations__}
+
+
+@pytest.mark.parametrize("one", [README, *PAGES], ids=str)
+def test_no_page_speaks_of_a_setting_that_does_not_exist(one):
+    assert {name for name in re.findall(r"IMMORTUS_([A-Z_]+)", one.text) if name not in vars(Settings)} == set()
+
+
+# Checks
+
+
+def check_ids() -> set[str]:
+    sources = [file.read_text() for file in PACKAGE.rglob("*.py")]
+    return {found for text in sources for found in re.findall(r'(?:\{ID\}|immortus_channels)\.([EW]\d{3})"', text)}
+
+
+def test_each_check_is_told_and_no_other():
+    told = [row[0].strip("`").removeprefix("immortus_channels.") for row in page("reference/checks.md").rows]
+    assert len(told) == len(set(told))
+    assert set(told) - {name.removeprefix("immortus_channels.") for name in PENDING} == check_ids()
+
+
+def test_no_page_speaks_of_a_check_that_is_not_told():
+    told = {row[0].strip("`")[-4:] for row in page("reference/checks.md").rows}
+    assert {found for one in PAGES for found in re.findall(r"\b[EW]0\d\d\b", one.prose)} <= told
+
+
+# The reference
+
+
+def told_in_reference() -> set[str]:
+    """What is generated from docstrings: each object and each listed one of a module, with its public names."""
+    told: set[str] = set()
+    for one in REFERENCE:
+        listed = re.findall(r"^::: (\S+)\n(?:    .*\n)*?      members: \[(.+)\]", one.prose, re.MULTILINE)
+        told |= {*one.objects, *(f"{home}.{name}" for home, names in listed for name in names.split(", "))}
+    return told | {f"{name}.{member}" for name in told if not is_pending(name) for member in dir(find(name))}
+
+
+PUBLIC = [f"{home}.{name}" for home, names in PYTHON.items() for name in names.split()]
+WITHOUT_DOCSTRING = {
+    "immortus_channels.celery.TrackedTask.tracking_strategy",
+    "immortus_channels.repository.JobHandle.job_id",
+    "immortus_channels.JobState.task",
+}
+"""Plain attributes: told in a sentence."""
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_each_public_name_of_python_is_in_the_reference(name):
+    if name in WITHOUT_DOCSTRING:
+        assert f"`{name.rpartition('.')[2]}`" in page("reference/python.md").prose
+    elif not is_pending(name) or name.count(".") == 1:
+        assert name in told_in_reference()
+
+
+def test_the_package_offers_no_name_that_the_reference_leaves_out():
+    offered = {f"immortus_channels.{name}" for name in immortus_channels.__all__}
+    assert offered <= told_in_reference()
+
+
+@pytest.mark.parametrize(("name", "word"), [(name, word) for name, words in WORDS.items() for word in words.split()])
+def test_each_other_public_name_is_in_the_reference(name, word):
+    assert re.search(rf"`[^`\n]*\b{re.escape(word)}\b[^`\n]*`", page(f"reference/{name}").prose)
+
+
+def test_each_function_of_the_client_is_in_the_reference():
+    for file, name in (("immortus.js", "Immortus"), ("job-state.js", "JobState")):
+        functions = functions_of(file, name)
+        assert all(f"`{name}.{one}(" in page("reference/javascript.md").text for one in functions)
+
+
+# Names
+
+
+def find(name: str) -> object:
+    """The object of a dotted name. Raises ImportError or AttributeError."""
+    home, rest = name, ""
+    while True:
+        try:
+            found: object = import_module(home)
+        except ModuleNotFoundError as error:
+            if not f"{home}.".startswith(f"{error.name}.") or "." not in home:
+                raise
+            home, _, last = home.rpartition(".")
+            rest = f"{last}.{rest}".strip(".")
+        else:
+            for part in filter(None, rest.split(".")):
+                found = getattr(found, part)
+            return found
+
+
+def functions_of(file: str, name: str) -> set[str]:
+    """The functions of a browser file's one global."""
+    if not (STATIC / file).exists():
+        return set()
+    (listed,) = re.findall(rf"globalThis\.{name} = \{{ (.+) \}};", (STATIC / file).read_text())
+    return set(listed.split(", "))
+
+
+def is_url(name: str) -> bool:
+    for arguments in ({}, {"job_id": "x"}):
+        try:
+            reverse(name, kwargs=arguments)
+        except NoReverseMatch:
+            continue
+        return True
+    return False
+
+
+def exists(name: str) -> bool:
+    """Whether there is such a dotted name, tag, function of the client, setting, URL, check or test file."""
+    for pattern, is_there in KINDS.items():
+        if found := re.fullmatch(pattern, name):
+            return is_there(*found.groups())
+    return is_object(name)
+
+
+KINDS: dict[str, Callable[..., bool]] = {
+    r"(tests/.+)": lambda path: (ROOT / path).is_file(),
+    r"(immortus:\w+)": is_url,
+    r"IMMORTUS_(\w+)": lambda name: name in vars(Settings),
+    r"{% (\w+) %}": lambda tag: tag in immortus.register.tags,
+    r"Immortus\.(\w+)": lambda name: name in functions_of("immortus.js", "Immortus"),
+    r"JobState\.(\w+)": lambda name: name in functions_of("job-state.js", "JobState"),
+    r"immortus_channels\.([EW]\d{3})": lambda name: name in check_ids(),
+}
+"""What a name in backticks may stand for, by how it looks; everything else is an object of Python."""
+
+
+def is_object(name: str) -> bool:
+    try:
+        find(name)
+    except (ImportError, AttributeError):
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", sorted(PENDING))
+def test_what_has_come_is_not_pending_any_more(name):
+    assert not exists(name), f"{name} has come: take it out of PENDING"
+
+
+# The requirement table
+
+
+def requirements() -> list[list[str]]:
+    return list(REQUIREMENTS.rows)
+
+
+def test_the_requirements_are_numbered_and_no_cell_is_empty():
+    assert [row[0] for row in requirements()] == [str(n) for n in range(1, len(requirements()) + 1)]
+    assert [row for row in requirements() if len(row) != 4 or not all(row)] == []
+
+
+@pytest.mark.parametrize("row", requirements(), ids=lambda row: row[0])
+def test_what_serves_a_requirement_can_be_found(row):
+    served, tested = (re.findall(r"`([^`]+)`", cell) for cell in row[2:])
+    assert served
+    assert tested
+    assert all(name.startswith("tests/") for name in tested)
+    assert [name for name in [*served, *tested] if not is_pending(name) and not exists(name)] == []
+
+
+# Samples
+
+
+def samples(language: str) -> list[tuple[Page, Sample]]:
+    return [(one, sample) for one in (README, *PAGES) for sample in one.samples if sample.language == language]
+
+
+def test_each_sample_names_its_language():
+    assert [(str(one), sample.text) for one, sample in samples("")] == []
+
+
+@pytest.mark.parametrize(("one", "sample"), samples("python"), ids=str)
+def test_each_python_sample_compiles(one, sample):
+    compile(sample.text, str(one), "exec")
+
+
+@pytest.mark.parametrize(("one", "sample"), samples("html"), ids=str)
+def test_each_template_compiles(one, sample):
+    engines["django"].from_string(sample.text.replace("job_state=True", ""))
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node: apt install nodejs")
+def test_each_javascript_sample_can_be_parsed(tmp_path):
+    for number, (_, sample) in enumerate(samples("js")):
+        (tmp_path / f"{number}.mjs").write_text(sample.text)
+    files = sorted(map(str, tmp_path.iterdir()))
+    errors = [subprocess.run(["node", "--check", file], capture_output=True, text=True).stderr for file in files]  # noqa: PLW1510
+    assert [error for error in errors if error] == []
+
+
+PRELUDE = """
+import celery, django
+from django.conf import settings
+settings.configure(
+    INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "immortus_channels"],
+    SECRET_KEY="for samples", USE_TZ=True, IMMORTUS_STORE={"BACKEND": "memory"},
+)
+celery.Celery("docs", set_as_current=True).conf.update(task_always_eager=True)
+django.setup()
+"""
+
+
+@pytest.mark.parametrize("one", [one for one in PAGES if any(s.runs for s in one.samples)], ids=str)
+def test_the_marked_samples_of_a_page_run_one_after_the_other(one):
+    text = "\n".join(sample.text for sample in one.samples if sample.runs)
+    imported = re.findall(r"^from \S+ import (.+)$", text, re.MULTILINE)
+    used = {*re.findall(r"\.(\w+)", text), *re.findall(r"\w+", " ".join(imported))}
+    waits_for = [name for name in sorted(PENDING) if name.rpartition(".")[2] in used]
+    if waits_for:
+        pytest.skip(f"waits for {', '.join(waits_for)}")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PRELUDE + text], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# The site
+
+
+needs_mkdocs = pytest.mark.skipif(
+    find_spec("mkdocs") is None, reason="needs MkDocs: pip install 'immortus-channels[docs]' (`make docs` does it)"
+)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built as `make docs` does."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@needs_mkdocs
+def test_the_site_has_each_page_and_each_object(site):
+    for one in PAGES:
+        html = (site / one.path.relative_to(DOCS).with_suffix(".html")).read_text()
+        objects = [name for name in one.objects if not isinstance(find(name), ModuleType)]
+        assert [name for name in objects if f'id="{name}"' not in html] == []
+
+
+@needs_mkdocs
+def test_the_site_has_each_public_name_of_python(site):
+    reference = "".join((site / "reference" / f"{one.path.stem}.html").read_text() for one in REFERENCE)
+    wanted = [name for name in PUBLIC if name not in WITHOUT_DOCSTRING and not is_pending(name)]
+    assert [name for name in wanted if f'id="{name}"' not in reference] == []
+
+
+@needs_mkdocs
+def test_reading_the_site_asks_no_other_server(site):
+    loaded = r"<(?:script|img|iframe)[^>]+src=\"(?:https?:)?//|<link[^>]+rel=\"?stylesheet[^>]+(?:https?:)?//"
+    assert [str(file) for file in site.rglob("*.html") if re.search(loaded, file.read_text())] == []
