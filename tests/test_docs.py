@@ -114,7 +114,7 @@ def test_no_page_speaks_of_a_setting_that_does_not_exist(one):
 
 def check_ids() -> set[str]:
     sources = [file.read_text() for file in PACKAGE.rglob("*.py")]
-    return {found for text in sources for found in re.findall(r'(?:\{ID\}|immortus_channels)\.([EW]\d{3})"', text)}
+    return {found for text in sources for found in re.findall(r'(?:\{ID\}|immortus_channels)\.([EIW]\d{3})"', text)}
 
 
 def test_each_check_is_told_and_no_other():
@@ -125,7 +125,7 @@ def test_each_check_is_told_and_no_other():
 
 def test_no_page_speaks_of_a_check_that_is_not_told():
     told = {row[0].strip("`")[-4:] for row in page("reference/checks.md").rows}
-    assert {found for one in PAGES for found in re.findall(r"\b[EW]0\d\d\b", one.prose)} <= told
+    assert {found for one in PAGES for found in re.findall(r"\b[EIW]0\d\d\b", one.prose)} <= told
 
 
 # The reference
@@ -226,7 +226,7 @@ KINDS: dict[str, Callable[..., bool]] = {
     r"{% (\w+) %}": lambda tag: tag in immortus.register.tags,
     r"Immortus\.(\w+)": lambda name: name in functions_of("immortus.js", "Immortus"),
     r"JobState\.(\w+)": lambda name: name in functions_of("job-state.js", "JobState"),
-    r"immortus_channels\.([EW]\d{3})": lambda name: name in check_ids(),
+    r"immortus_channels\.([EIW]\d{3})": lambda name: name in check_ids(),
 }
 """What a name in backticks may stand for, by how it looks; everything else is an object of Python."""
 
