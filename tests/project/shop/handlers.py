@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+
 from django.contrib import messages
 
 from immortus_channels import JobHandler
+
+logger = logging.getLogger(__name__)
 
 
 class Transfer(JobHandler):
@@ -15,6 +19,7 @@ class Transfer(JobHandler):
     next_url = "/flashes"
 
     def on_ready(self, request):
+        logger.info("ready %s", self.job.job_id)
         if self.job.data["was_it_nice"] == "yes_it_was":
             messages.success(request, "IT WAS SO NICE.")
         else:
