@@ -43,9 +43,11 @@ class FaultyProxy:
         return await asyncio.start_server(self._serve, "127.0.0.1", 0)
 
     async def _stop(self) -> None:
+        """Close what is open, and give the transports the rounds of the loop that they need to go."""
         self._server.close()
-        await asyncio.sleep(0.05)  # connections accepted just now have their tasks by then
-        while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+        for _ in range(10):
+            await asyncio.sleep(0.02)
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -101,7 +103,7 @@ def answered(status: str) -> Fault:
 
 async def hanging(head: bytes, client: Streams, port: int) -> None:
     """The upgrade is never answered."""
-    await asyncio.Event().wait()
+    await client[0].read()  # until the browser gives up
 
 
 async def dying(head: bytes, client: Streams, port: int) -> None:
