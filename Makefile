@@ -4,7 +4,7 @@
 # make test                       everything: Python, the browser, and JavaScript where Node is installed
 # make test ARGS="-k retry"       some of the Python tests, without measuring coverage
 # make docs                       the documentation as a site, in build/docs/index.html
-# make lint types bench film js clean
+# make lint types film js clean
 #
 # PYTHON is the interpreter (default: the newest on the PATH, 3.11 at least), VENV the folder of the virtual
 # environment (default .venv; made anew when PYTHON is of another version), DJANGO a release to stay on, such as 5.2.
@@ -24,7 +24,7 @@ made := $(VENV)/.made-with-$(version)
 has = $(VENV)/.has$(DJANGO)-$(1)
 pip = $(bin)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint types bench docs film js clean
+.PHONY: demo test lint types docs film js clean
 
 demo: $(call has,celery-daphne-example$(if $(REDIS_URL),-redis))
 	@PORT=$(PORT) exec $(bin)/python example/serve.py
@@ -38,9 +38,6 @@ lint: $(call has,dev)
 
 types: $(call has,dev)
 	$(bin)/mypy
-
-bench: $(call has,test)
-	@for script in benchmarks/[a-z]*.py; do $(bin)/python $$script || exit; done
 
 docs: $(call has,docs)
 	NO_MKDOCS_2_WARNING=1 $(bin)/mkdocs build --strict --quiet
