@@ -1,7 +1,7 @@
 # make demo                       the example on http://127.0.0.1:8000/; needs nothing but Python
 # make demo PORT=8123             on another port
 # REDIS_URL=redis://127.0.0.1:6379/0 make demo    with Redis as broker, store and channel layer
-# make test                       everything: Python, the browser, and JavaScript where Node is installed
+# make test                       everything: Python and the browser on all cores, and JavaScript where Node is installed
 # make test ARGS="-k retry"       some of the Python tests, without measuring coverage
 # make docs                       the documentation as a site, in build/docs/index.html
 # make lint types film js clean
@@ -30,7 +30,7 @@ demo: $(call has,celery-daphne-example$(if $(REDIS_URL),-redis))
 	@PORT=$(PORT) exec $(bin)/python example/serve.py
 
 test: $(call has,test) js
-	$(bin)/python -m pytest $(or $(ARGS),--cov --cov-report=term)
+	$(bin)/python -m pytest $(or $(ARGS),-n auto --dist loadfile --cov --cov-report=term)
 
 lint: $(call has,dev)
 	$(bin)/ruff check
@@ -47,7 +47,7 @@ film: $(call has,test)
 	$(bin)/python -m docs.film docs/demo.webp
 
 js:
-	@if command -v node >/dev/null; then node --test $$(find tests -name '*.test.js' -o -name '*.test.mjs'); \
+	@if command -v node >/dev/null; then $$(command -v timeout >/dev/null && echo timeout 300) node --test $$(find tests -name '*.test.js' -o -name '*.test.mjs'); \
 	else echo "Node is not installed: the JavaScript tests are left out."; fi
 
 clean:

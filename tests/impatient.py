@@ -1,4 +1,4 @@
-"""An ASGI application whose sockets lose patience within a second: `uvicorn tests.impatient:application`."""
+"""An ASGI application whose sockets give a slow reader one second: `uvicorn tests.impatient:application`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ http = get_asgi_application()
 from immortus_channels.consumers import JobConsumer  # noqa: E402 - Django first
 from immortus_channels.consumers.flow import Limits  # noqa: E402
 
-socket = JobConsumer.as_asgi(limits=Limits(ping=0.3, silence=0.9, slow=1.0))
+socket = JobConsumer.as_asgi(limits=Limits(ping=0.3, silence=10.0, slow=1.0))
 routes = URLRouter([re_path(r"^ws/immortus/(?:(?P<job_id>[^/]+)/)?$", socket)])
 application = ProtocolTypeRouter({"http": http, "websocket": AuthMiddlewareStack(routes)})

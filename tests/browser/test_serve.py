@@ -60,6 +60,14 @@ def test_a_signal_stops_the_web_server_and_the_whole_worker(tmp_path, by):
     assert all_gone(family)
 
 
+AS_IN_A_TERMINAL = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+"""Runs a command that heeds Ctrl-C; what is started in the background, as these tests may be, ignores it."""
+
+
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed: apt install make")
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_signal_to_make_alone_stops_everything_too(tmp_path, by):
@@ -69,11 +77,12 @@ def test_a_signal_to_make_alone_stops_everything_too(tmp_path, by):
     # Without what a `make test` around this would hand down: its PYTHON is not the one that has the packages.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     environment = {**inherited, "PYTHONPATH": str(ROOT), "DEMO_VAR": str(tmp_path / "var"), "PYTHON": sys.executable}
-    make = subprocess.Popen(["make", "--no-print-directory", "-C", str(tmp_path), "demo"], env=environment)
-    wait_for(f"http://127.0.0.1:{port}/")
-    family = descendants(make.pid)
-    make.send_signal(by)
-    make.wait(timeout=30)
+    make_demo = ["make", "--no-print-directory", "-C", str(tmp_path), "demo"]
+    with subprocess.Popen([sys.executable, "-c", AS_IN_A_TERMINAL, *make_demo], env=environment) as make:
+        wait_for(f"http://127.0.0.1:{port}/")
+        family = descendants(make.pid)
+        make.send_signal(by)
+        make.wait(timeout=30)
     assert all_gone(family)
 
 
