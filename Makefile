@@ -47,7 +47,7 @@ film: $(call has,test)
 	$(bin)/python -m docs.film docs/demo.webp
 
 js:
-	@if command -v node >/dev/null; then $$(command -v timeout >/dev/null && echo timeout 300) node --test $$(find tests -name '*.test.js' -o -name '*.test.mjs'); \
+	@if command -v node >/dev/null; then node --test $$(find tests -name '*.test.js' -o -name '*.test.mjs'); \
 	else echo "Node is not installed: the JavaScript tests are left out."; fi
 
 clean:
