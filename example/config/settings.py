@@ -28,6 +28,8 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "immortus_channels",
     "photos",
+    "races",
+    "classrooms",
 ]
 
 MIDDLEWARE = [
@@ -46,6 +48,7 @@ MIDDLEWARE = [
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -79,6 +82,7 @@ LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "index"
 
 # Files: the app's own, and what people upload.
 STATIC_URL = "static/"
+STATICFILES_DIRS = [BASE_DIR / "static"]
 STATIC_ROOT = Path(os.environ.get("STATIC_ROOT", VAR / "static"))
 WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = DEBUG
 MEDIA_ROOT = VAR / "media"
@@ -115,7 +119,7 @@ if REDIS_URL:
     }
 
 DEMO_PACE = float(os.environ.get("DEMO_PACE", "6"))
-"""Seconds that painting one photograph takes at least: the work itself is too quick to watch."""
+"""Seconds that a job takes at least: the work itself is too quick to watch. A marathon takes twice as long."""
 
 if not DEBUG:
     CSRF_TRUSTED_ORIGINS = os.environ.get("DJANGO_CSRF_TRUSTED_ORIGINS", "http://127.0.0.1:8000").split(",")

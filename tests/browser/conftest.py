@@ -19,6 +19,8 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 READY_WITHIN = 90.0
+PATIENCE = 45_000
+"""Milliseconds."""
 HERE = Path(__file__).parent
 
 
@@ -104,6 +106,15 @@ def browser():
         chromium = playwright.chromium.launch(executable_path=executable, args=arguments)
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="module")
+def patience() -> Iterator[None]:
+    """Expectations wait long enough for a job that waits for the jobs of other tests."""
+    expect = pytest.importorskip("playwright.sync_api").expect
+    expect.set_options(timeout=PATIENCE)
+    yield
+    expect.set_options(timeout=5_000)
 
 
 @pytest.fixture

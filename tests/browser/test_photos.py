@@ -9,15 +9,9 @@ import pytest
 
 expect = pytest.importorskip("playwright.sync_api").expect
 
-PATIENCE = 45_000
+pytestmark = pytest.mark.usefixtures("patience")
+
 LOST_WITHIN = 75_000
-
-
-@pytest.fixture(scope="module", autouse=True)
-def patience():
-    expect.set_options(timeout=PATIENCE)
-    yield
-    expect.set_options(timeout=5_000)
 
 
 def upload(page, photograph):
