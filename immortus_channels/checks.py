@@ -6,6 +6,7 @@ Nothing here connects to anything, and what belongs to one task queue is asked o
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -16,7 +17,7 @@ from django.core.management import get_commands
 from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 
-from immortus_channels import handlers, queues, strategies
+from immortus_channels import foreign, handlers, marking, queues, strategies
 from immortus_channels.conf import Settings, settings
 from immortus_channels.exceptions import ImmortusError
 from immortus_channels.middleware import JobOwnerMiddleware
@@ -44,6 +45,7 @@ def check_all(**_: object) -> list[CheckMessage]:
         check_urls,
         check_strategies,
         check_handlers,
+        check_marks,
         check_store,
         check_sqlite,
         check_access,
@@ -168,6 +170,30 @@ def _check_handler(task: str, named: Any) -> Findings:
             f"`NiceHandler` in the module `{handlers.MODULE}` of an installed app.",
             id=f"{ID}.E012",
         )
+
+
+def check_marks() -> Findings:
+    """Whether a queue that is followed has each function that bears the mark."""
+    followed = {
+        tracking.place
+        for queue in queues.connected
+        for name in queue.tracked_names()
+        if (tracking := queue.tracking(name)) is not None
+    }
+    for place in sorted(marking.places - followed):
+        module, _, name = place.rpartition(".")
+        found = getattr(sys.modules.get(module), name, None)
+        queue = foreign.queue_of(found)
+        if queue is not None:
+            yield _unread_mark(place, f"is a task of {queue}, which has no adapter here", foreign.CURE)
+        elif marking.is_marked_function(found, place):
+            cure = "Write the decorator of a Celery task above it: `@shared_task`, then `@tracked`."
+            yield _unread_mark(place, "is no task of any task queue in use", cure)
+
+
+def _unread_mark(place: str, what: str, cure: str) -> CheckMessage:
+    msg = f"{place!r} is marked with @tracked, but {what}, so its jobs are not followed."
+    return Warning(msg, hint=cure, id=f"{ID}.W012")
 
 
 def check_store() -> Findings:
