@@ -96,6 +96,11 @@ def test_a_task_that_is_not_tracked_is_said_with_the_cure():
         render_immortus(request, untracked.AsyncResult("sent-2"))
 
 
+def test_a_task_that_this_process_knows_by_name_alone_may_be_tracked_where_it_runs():
+    queues.remember("sent-3", "workers.paint")
+    assert job_info(request, AsyncResult("sent-3"))["job_class"] == "workers.paint"
+
+
 def test_of_a_bare_id_the_class_is_known_where_it_was_sent():
     assert job_info(request, "sent-1")["job_class"] == "gallery.paint"
 
