@@ -74,7 +74,10 @@ class TrackingStrategy:
         return True
 
     def job(self, job_id: str) -> Any:
-        """The job itself, as `get_job` returns it: its parameters, owner, class and state."""
+        """The job itself, as `get_job` returns it: its parameters, owner, class and state.
+
+        In a hook, and in the `meta` and `completed` that follow it, it is in the state that the hook tells of.
+        """
         from immortus_channels.repository import get_job  # noqa: PLC0415 - the repository imports strategies
 
         return get_job(job_id)
