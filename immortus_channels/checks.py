@@ -90,6 +90,37 @@ def check_values() -> Findings:
         value = getattr(settings, name)
         if isinstance(value, str):
             yield Error(f"IMMORTUS_{name} is the text {value!r}.", hint=f"Give a list: [{value!r}].", id=f"{ID}.E011")
+            return
+    yield from _check_origins_and_hosts()
+    websocket: object = settings.WEBSOCKET
+    if not isinstance(websocket, bool):
+        yield Error(f"IMMORTUS_WEBSOCKET is {websocket!r}.", hint="Give True or False.", id=f"{ID}.E013")
+
+
+def _check_origins_and_hosts() -> Findings:
+    """Whether a page can have each origin, and an address each host."""
+    allowed: Any = settings.ALLOWED_ORIGINS
+    hosts: Any = settings.REDIRECT_HOSTS
+    for value in allowed:
+        if not _is_origin(value):
+            yield Error(
+                f"IMMORTUS_ALLOWED_ORIGINS has {value!r}, which is no origin of a page.",
+                hint="Give scheme and host, and a port if there is one: 'https://www.example.com'.",
+                id=f"{ID}.E013",
+            )
+    for value in hosts:
+        if not isinstance(value, str) or not value or "/" in value:
+            yield Error(
+                f"IMMORTUS_REDIRECT_HOSTS has {value!r}, which is no host.",
+                hint="Give the host alone, and a port if there is one: 'www.example.com'.",
+                id=f"{ID}.E013",
+            )
+
+
+def _is_origin(value: object) -> bool:
+    from immortus_channels.consumers import origins  # noqa: PLC0415 - workers, which check nothing, need no sockets
+
+    return isinstance(value, str) and origins.parse(value) is not None
 
 
 def check_sqlite() -> Findings:

@@ -256,6 +256,9 @@ def test_a_task_s_own_strategy_that_can_be_used_is_fine(celery_app, named):
         {"BACKEND": "nowhere.Store"},
         {"BACKEND": "database", "OPTIONS": {"alias": "default"}},
         {"BACKEND": "redis", "OPTIONS": {"url": "no url"}},
+        {"BACKEND": "redis", "OPTIONS": {"URL": "redis://localhost"}},
+        {"BACKEND": "redis", "OPTION": {"url": "redis://localhost"}},
+        {"backend": "redis"},
         "database",
     ],
 )
@@ -671,6 +674,28 @@ def test_a_job_is_stalled_before_it_is_lost(settings):
 def test_a_text_is_not_a_list_of_origins(settings):
     settings.IMMORTUS_ALLOWED_ORIGINS = "https://example.com"
     assert found() == {"E011"}
+
+
+@pytest.mark.parametrize("origin", ["example.com", "https://example.com/", "https://*.example.com/app", "//x", None])
+def test_an_origin_that_no_page_has_is_an_error(settings, origin):
+    settings.IMMORTUS_ALLOWED_ORIGINS = ["https://example.com", origin]
+    message = messages()["E013"]
+    assert repr(origin) in message.msg
+    assert "'https://www.example.com'" in message.hint
+
+
+@pytest.mark.parametrize("host", ["https://example.com", "example.com/thanks", ""])
+def test_a_host_to_lead_to_that_is_none_is_an_error(settings, host):
+    settings.IMMORTUS_REDIRECT_HOSTS = ["example.com:8000", host]
+    message = messages()["E013"]
+    assert repr(host) in message.msg
+    assert "'www.example.com'" in message.hint
+
+
+@pytest.mark.parametrize("value", ["False", 0, None])
+def test_sockets_are_on_or_off(settings, value):
+    settings.IMMORTUS_WEBSOCKET = value
+    assert "True or False" in messages()["E013"].hint
 
 
 def test_a_misspelt_setting_is_found(settings):
