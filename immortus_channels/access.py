@@ -36,7 +36,7 @@ def user_of(source: object) -> User:
 def may_see(user: User, job: Job) -> bool:
     """Whether `user` may see `job`, as the job's strategy says; a strategy that cannot tell means no."""
     try:
-        return bool(strategies.strategy_of(job).allows(user, job))
+        return bool(_rule(job, "allows")(user, job))
     except Exception:
         logger.exception("Who may see %r cannot be told: refused", job.job_id, extra={"job_id": job.job_id})
         return False
@@ -45,10 +45,17 @@ def may_see(user: User, job: Job) -> bool:
 def may_cancel(user: User, job: Job) -> bool:
     """Whether `user`, who may see `job`, may cancel it, as the job's strategy says."""
     try:
-        return bool(strategies.strategy_of(job).allows_cancel(user, job))
+        return bool(_rule(job, "allows_cancel")(user, job))
     except Exception:
         logger.exception("Who may cancel %r cannot be told: refused", job.job_id, extra={"job_id": job.job_id})
         return False
+
+
+def _rule(job: Job, name: str) -> Rule:
+    """The method of the job's strategy; `TrackingStrategy`'s own where that, which may be any class, has none."""
+    silent = strategies.load(strategies.TrackingStrategy)
+    rule: Rule = getattr(strategies.strategy_of(job), name, None) or getattr(silent, name)
+    return rule
 
 
 def by_setting(user: User, job: Job) -> bool:

@@ -15,6 +15,18 @@ from immortus_channels.marking import MARK, Named, Tracking
 from immortus_channels.progress import current_run
 
 
+class _Strategy:
+    """The strategy of a task; of a class of tasks, the one of the task that is registered under its name."""
+
+    def __get__(self, task: Task | None, kind: type[TrackedTask]) -> Any:
+        if task is None:
+            return strategies.strategy_for(kind.name or "", kind.tracking_strategy)
+        run = current_run.get()
+        if run is not None and run.job_id == task.request.id:
+            return run.strategy
+        return strategies.get_strategy(task)
+
+
 class TrackedTask(Task):  # type: ignore[misc]
     """A task whose jobs are tracked: `@shared_task(base=TrackedTask, bind=True)`, or subclass it.
 
@@ -29,13 +41,8 @@ class TrackedTask(Task):  # type: ignore[misc]
         """The id of the job this task runs now; None outside one."""
         return None if self.request.id is None else str(self.request.id)
 
-    @property
-    def strategy(self) -> Any:
-        """The task's strategy. In a running job, its meta is published after every method called through it."""
-        run = current_run.get()
-        if run is not None and run.job_id == self.request.id:
-            return run.strategy
-        return strategies.get_strategy(self)
+    strategy = _Strategy()
+    """The task's strategy, of the class too. In a running job, its meta is published after every method called."""
 
     def delay_on_commit(self, *args: Any, **kwargs: Any) -> AsyncResult:
         """`delay` once the transaction commits; the result has its id already."""

@@ -6,6 +6,7 @@ Nothing here connects to anything, and what belongs to one task queue is asked o
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -16,7 +17,7 @@ from django.core.management import get_commands
 from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 
-from immortus_channels import handlers, queues, strategies
+from immortus_channels import foreign, handlers, marking, queues, strategies
 from immortus_channels.conf import Settings, settings
 from immortus_channels.exceptions import ImmortusError
 from immortus_channels.middleware import JobOwnerMiddleware
@@ -44,6 +45,7 @@ def check_all(**_: object) -> list[CheckMessage]:
         check_urls,
         check_strategies,
         check_handlers,
+        check_marks,
         check_store,
         check_sqlite,
         check_access,
@@ -88,6 +90,37 @@ def check_values() -> Findings:
         value = getattr(settings, name)
         if isinstance(value, str):
             yield Error(f"IMMORTUS_{name} is the text {value!r}.", hint=f"Give a list: [{value!r}].", id=f"{ID}.E011")
+            return
+    yield from _check_origins_and_hosts()
+    websocket: object = settings.WEBSOCKET
+    if not isinstance(websocket, bool):
+        yield Error(f"IMMORTUS_WEBSOCKET is {websocket!r}.", hint="Give True or False.", id=f"{ID}.E013")
+
+
+def _check_origins_and_hosts() -> Findings:
+    """Whether a page can have each origin, and an address each host."""
+    allowed: Any = settings.ALLOWED_ORIGINS
+    hosts: Any = settings.REDIRECT_HOSTS
+    for value in allowed:
+        if not _is_origin(value):
+            yield Error(
+                f"IMMORTUS_ALLOWED_ORIGINS has {value!r}, which is no origin of a page.",
+                hint="Give scheme and host, and a port if there is one: 'https://www.example.com'.",
+                id=f"{ID}.E013",
+            )
+    for value in hosts:
+        if not isinstance(value, str) or not value or "/" in value:
+            yield Error(
+                f"IMMORTUS_REDIRECT_HOSTS has {value!r}, which is no host.",
+                hint="Give the host alone, and a port if there is one: 'www.example.com'.",
+                id=f"{ID}.E013",
+            )
+
+
+def _is_origin(value: object) -> bool:
+    from immortus_channels.consumers import origins  # noqa: PLC0415 - workers, which check nothing, need no sockets
+
+    return isinstance(value, str) and origins.parse(value) is not None
 
 
 def check_sqlite() -> Findings:
@@ -168,6 +201,30 @@ def _check_handler(task: str, named: Any) -> Findings:
             f"`NiceHandler` in the module `{handlers.MODULE}` of an installed app.",
             id=f"{ID}.E012",
         )
+
+
+def check_marks() -> Findings:
+    """Whether a queue that is followed has each function that bears the mark."""
+    followed = {
+        tracking.place
+        for queue in queues.connected
+        for name in queue.tracked_names()
+        if (tracking := queue.tracking(name)) is not None
+    }
+    for place in sorted(marking.places - followed):
+        module, _, name = place.rpartition(".")
+        found = getattr(sys.modules.get(module), name, None)
+        queue = foreign.queue_of(found)
+        if queue is not None:
+            yield _unread_mark(place, f"is a task of {queue}, which has no adapter here", foreign.CURE)
+        elif marking.is_marked_function(found, place):
+            cure = "Write the decorator of a Celery task above it: `@shared_task`, then `@tracked`."
+            yield _unread_mark(place, "is no task of any task queue in use", cure)
+
+
+def _unread_mark(place: str, what: str, cure: str) -> CheckMessage:
+    msg = f"{place!r} is marked with @tracked, but {what}, so its jobs are not followed."
+    return Warning(msg, hint=cure, id=f"{ID}.W012")
 
 
 def check_store() -> Findings:

@@ -268,8 +268,8 @@ class JobData(Mapping[str, JSON]):
 
 
 def read(job_id: str) -> Job:
-    """The job on record. Raises JobNotFound and StoreUnavailable."""
-    job = get_store().get_many([job_id]).jobs.get(job_id)
+    """The job on record; in a hook, the one it is told of. Raises JobNotFound and StoreUnavailable."""
+    job = tracking.told_of(job_id) or get_store().get_many([job_id]).jobs.get(job_id)
     if job is None:
         raise JobNotFound(unknown(job_id))
     return job

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, TypeVar, overload
 
+from immortus_channels import foreign
 from immortus_channels.events import CancelPolicy
 from immortus_channels.exceptions import ConfigurationError
 
@@ -21,7 +22,7 @@ Named = str | type | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tracking:
-    """How the jobs of one task are tracked."""
+    """How the jobs of one task are tracked. `place` is the dotted name of the function that bears the mark, if any."""
 
     strategy: Named = None
     handler: Named = None
@@ -29,6 +30,7 @@ class Tracking:
     mask: Collection[str] = ()
     cancel: CancelPolicy = "ask"
     publish_result: bool = False
+    place: str = field(default="", compare=False)
 
     def params_of(
         self, signature: inspect.Signature | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -81,7 +83,8 @@ def tracked(task: Any = None, /, **options: Any) -> Any:
     Goes under the queue's own decorator, bare or with options; `tracked(task, …)` marks a task that
     exists already. The function is returned as it was given.
 
-    Raises TypeError above a queue's decorator and for an unknown option.
+    Raises TypeError above a queue's decorator and for an unknown option, ConfigurationError for a task of a queue
+    that has no adapter.
     """
     if task is None:
         return lambda function: _mark(function, options, is_decorator=True)
@@ -91,6 +94,7 @@ def tracked(task: Any = None, /, **options: Any) -> Any:
 
 
 def _mark(task: Any, options: Mapping[str, Any], *, is_decorator: bool) -> Any:
+    foreign.refuse(task)
     # Only the type is looked at: `isinstance` and `repr` would make a lazy task while its module is being imported.
     if is_decorator and not issubclass(type(task), _MARKABLE):
         msg = (
@@ -99,8 +103,24 @@ def _mark(task: Any, options: Mapping[str, Any], *, is_decorator: bool) -> Any:
             "A task that exists already is tracked by tracked(task) in an AppConfig.ready()."
         )
         raise TypeError(msg)
-    setattr(task, MARK, _tracking(options))
+    place = _place_of(task)
+    try:
+        setattr(task, MARK, _tracking(options, place))
+    except AttributeError as error:
+        msg = f"{task!r} is no task; options go by name, as in @tracked(strategy={task!r})."
+        raise TypeError(msg) from error
+    if place:
+        places.add(place)
     return task
+
+
+places: set[str] = set()
+"""The dotted names of all marked functions of modules: `manage.py check` looks whether a queue has them as tasks."""
+
+
+def _place_of(task: Any) -> str:
+    is_in_module = type(task) is FunctionType and "." not in task.__qualname__
+    return f"{task.__module__}.{task.__qualname__}" if is_in_module else ""
 
 
 _MARKABLE = (FunctionType, BuiltinFunctionType, MethodType, type)
@@ -111,13 +131,19 @@ def _is_lazy(task: object) -> bool:
     return type(task).__module__ == "celery.local"
 
 
-def _tracking(options: Mapping[str, Any]) -> Tracking:
+def is_marked_function(thing: object, place: str) -> bool:
+    """Whether this is the very function that was marked at `place`, and no task made of it."""
+    tracking = tracking_of(thing) if type(thing) is FunctionType else None
+    return tracking is not None and tracking.place == place
+
+
+def _tracking(options: Mapping[str, Any], place: str) -> Tracking:
     cancel = {True: "ask", False: "never"}.get(options.get("cancel", "ask"), options.get("cancel", "ask"))
     if cancel not in ("ask", "terminate", "never"):
         msg = f"@tracked(cancel={cancel!r}): allowed are 'ask', 'terminate' and False."
         raise ConfigurationError(msg)
     names = {name: _names(options[name]) for name in ("params", "mask") if name in options}
-    return Tracking(**{**options, **names, "cancel": cancel})
+    return Tracking(**{**options, **names, "cancel": cancel}, place=place)
 
 
 def _names(given: Any) -> Any:

@@ -42,7 +42,13 @@ def starting_as(starter: Starter) -> Iterator[None]:
 
 @contextmanager
 def started_by(user: object) -> Iterator[None]:
-    """Jobs sent inside the block belong to `user` (None or an anonymous user: to nobody)."""
+    """Jobs sent inside the block belong to `user` (None or an anonymous user: to nobody).
+
+    Raises TypeError for what is no user: a primary key alone would make the jobs nobody's, for all to see.
+    """
+    if user is not None and not hasattr(user, "pk"):
+        msg = f"started_by({user!r}): give the user itself, or None for nobody."
+        raise TypeError(msg)
     key = getattr(user, "pk", None)
     with starting_as(lambda: None if key is None else str(key)):
         yield

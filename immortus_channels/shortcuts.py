@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.http import HttpRequest, JsonResponse
 
-from immortus_channels import queues
+from immortus_channels import foreign, queues
 from immortus_channels.addresses import page_url, verify_url, websocket_url
 from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.ids import is_job_id
@@ -21,7 +21,8 @@ def render_immortus(request: HttpRequest, job: object) -> JsonResponse:
     `job` is what the queue returned for it (of a chain the last link, of a chord its body), a job, or its id. Nothing
     is read or written, so async views may call it.
 
-    Raises ConfigurationError for a group and for a task that is not tracked, TypeError for what is no job at all.
+    Raises ConfigurationError for a group, for a task that is not tracked and for a queue that has no adapter, TypeError
+    for what is no job at all.
     """
     if job is None:
         error = {"code": "not_started", "message": "The job was not started."}
@@ -45,15 +46,18 @@ def job_info(request: HttpRequest, job: object) -> JobInfo:  # noqa: ARG001 - th
 def identify(job: object) -> tuple[str, str | None]:
     """The id of a job and, as far as this process knows it, the registered name of its task.
 
-    Raises ConfigurationError for a group and for a task that is not tracked, TypeError for what is no job at all.
+    Raises ConfigurationError for a group, for a task that is not tracked and for a queue that has no adapter, TypeError
+    for what is no job at all.
     """
     for queue in queues.connected:
         found = queue.job_of(job)
         if found is not None and is_job_id(found[0]):
             return found[0], found[1] or None
-    job_id = job if isinstance(job, str) else getattr(job, "job_id", None) or getattr(job, "id", None)
+    foreign.refuse(job)
+    job_id = job if isinstance(job, str) else getattr(job, "job_id", None)
     if not is_job_id(job_id):
-        msg = f"{job!r} is no job: give what delay() returned, a job, or its id as text of 1 to 255 characters."
+        allowed = "what a tracked task's delay() returned, a job, or its id as text of 1 to 255 characters"
+        msg = f"{job!r} is no job: give {allowed}."
         raise TypeError(msg)
     return job_id, getattr(job, "job_class", None) or queues.class_of(job_id)
 

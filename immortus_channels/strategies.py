@@ -74,7 +74,10 @@ class TrackingStrategy:
         return True
 
     def job(self, job_id: str) -> Any:
-        """The job itself, as `get_job` returns it: its parameters, owner, class and state."""
+        """The job itself, as `get_job` returns it: its parameters, owner, class and state.
+
+        In a hook, and in the `meta` and `completed` that follow it, it is in the state that the hook tells of.
+        """
         from immortus_channels.repository import get_job  # noqa: PLC0415 - the repository imports strategies
 
         return get_job(job_id)
@@ -103,13 +106,14 @@ def defines(strategy: object, *names: str) -> bool:
 # Resolution
 
 
-def strategy_for(job_class: str) -> Any:
+def strategy_for(job_class: str, otherwise: Named = None) -> Any:
     """The strategy that serves a task, by the name its queue registered it under.
 
-    Raises `StrategyNotFound` when it is named but does not exist.
+    `otherwise` is the inline one of a task that is not registered. Raises `StrategyNotFound` when it is named but does
+    not exist.
     """
     queue, tracking = queues.find(job_class)
-    inline = tracking.strategy if tracking is not None else None
+    inline = tracking.strategy if tracking is not None else otherwise
     return load(inline or settings.TRACKING_STRATEGY or (queue.strategy if queue else TrackingStrategy))
 
 

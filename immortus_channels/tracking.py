@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -61,6 +61,7 @@ __all__ = [
     "read",
     "recheck",
     "renew",
+    "told_of",
     "touch",
 ]
 
@@ -121,8 +122,21 @@ def _shortened(event: Event) -> Event:
 
 def _followed(strategy: Any, event: Event, expected: Write) -> Event:
     """The event after its hook, with what the strategy says then."""
-    _call_hook(strategy, event, expected)
-    return _asked(strategy, event)
+    token = _told.set(expected.after if expected.is_known else None)
+    try:
+        _call_hook(strategy, event, expected)
+        return _asked(strategy, event)
+    finally:
+        _told.reset(token)
+
+
+_told: ContextVar[Job | None] = ContextVar("immortus_told", default=None)
+
+
+def told_of(job_id: str) -> Job | None:
+    """The job as it is about to be written, while its strategy is told of that; None anywhere else."""
+    job = _told.get()
+    return job if job is not None and job.job_id == job_id else None
 
 
 def _call_hook(strategy: Any, event: Event, expected: Write) -> None:

@@ -113,6 +113,12 @@ def cancel(request: HttpRequest, job_id: str | None, job_class: str | None) -> H
     return _json(after.text, 202) if after.cancel_requested else _not_cancellable(after)
 
 
+@json_view("GET", "HEAD", "POST")
+def unfit(request: HttpRequest, job_id: str | None, job_class: str | None) -> HttpResponse:  # noqa: ARG001
+    """404, as JSON too, for a path that names no job: an id that does not fit goes by query."""
+    return unknown(request, job_id or "")
+
+
 def seen(request: HttpRequest, job_ids: list[str], job_class: str = "") -> dict[str, Job]:
     """Those of the jobs that there are and that the user may see: unknown and not-yours look the same from here on."""
     wanted = {job_id for job_id in job_ids if is_job_id(job_id)}

@@ -113,6 +113,13 @@ def test_a_strategy_that_raises_means_no_and_a_log_line(monkeypatch, caplog):
     assert "ConnectionError" in caplog.text
 
 
+def test_a_strategy_of_any_class_that_says_nothing_leaves_it_to_the_setting(monkeypatch):
+    monkeypatch.setattr(strategies, "strategy_of", lambda job: object())
+    assert access.may_see(alice, ALICES)
+    assert not access.may_see(bob, ALICES)
+    assert access.may_cancel(alice, ALICES)
+
+
 def test_by_default_whoever_may_see_a_job_may_cancel_it():
     assert access.may_cancel(nobody, ANYBODYS)
 

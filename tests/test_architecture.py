@@ -20,7 +20,7 @@ PACKAGE = ROOT / NAME
 
 LEVELS = (
     "exceptions jobs events lifecycle ids trouble",
-    "conf models migrations owners marking values lookup addresses",
+    "conf models migrations owners foreign marking values lookup addresses",
     "stores queues broadcast progress",
     "strategies tracking writer access fetching handles running repository states handlers",
     "hub frames consumers middleware views pages shortcuts templatetags management admin checks tasks",

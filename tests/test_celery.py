@@ -7,15 +7,19 @@ from celery import Celery, _state, chain, chord
 from celery.exceptions import Ignore
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.test import RequestFactory
 
-from immortus_channels import current_job, get_job, started_by, tracked
+from immortus_channels import current_job, get_job, job_info, started_by, tracked
 from immortus_channels.celery import TrackedTask
-from immortus_channels.exceptions import JobCancelled, JobFailed, JobNotFound
+from immortus_channels.exceptions import ConfigurationError, JobCancelled, JobFailed, JobNotFound
 from immortus_channels.jobs import State
 from immortus_channels.progress import current_run
 from immortus_channels.stores import get_store
 from immortus_channels.strategies import Calling, TrackingStrategy
+from immortus_channels.urls import immortus_jobs
 
+urlpatterns = [*immortus_jobs()]
+request = RequestFactory().post("/start")
 app = Celery("tests.celery", set_as_current=False)
 """Its tasks are not shared: other tests look at what every app has."""
 
@@ -180,6 +184,17 @@ def test_outside_a_run_the_task_has_its_strategy_and_no_job():
     assert plain.job_id is None
 
 
+def test_the_class_of_a_task_has_its_strategy_too(settings):
+    assert (type(OfTable.strategy), type(Old.strategy)) == (Rows, TrackingStrategy)
+    tracked(old, strategy=Rows)
+    try:
+        assert Old.strategy is old.strategy is own_table.strategy
+    finally:
+        del old.__immortus__
+    settings.IMMORTUS_TRACKING_STRATEGY = Rows
+    assert (type(Old.strategy), type(TrackedTask.strategy)) == (Rows, Rows)
+
+
 def test_an_id_given_by_hand_is_the_jobs():
     plain.apply_async(task_id="mine")
     assert record("mine").state is State.FINISHED
@@ -274,6 +289,13 @@ def test_a_job_started_inside_a_job_inherits_its_owner_and_leaves_the_outer_run_
         result = starts_another.delay()
     assert record(result.result).owner == "7"
     assert record(result.id).state is State.FINISHED
+
+
+@pytest.mark.urls(__name__)
+def test_what_an_eager_job_answers_names_its_class_and_refuses_an_untracked_task():
+    assert job_info(request, marked.delay())["job_class"] == marked.name
+    with pytest.raises(ConfigurationError, match=r"untracked' is not tracked.*@tracked"):
+        job_info(request, untracked.delay())
 
 
 def test_an_untracked_task_leaves_no_trace():

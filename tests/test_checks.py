@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import re
 import socket
+import sys
 import time
 from datetime import timedelta
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from django.core.checks import registry, run_checks
 from django.http import HttpResponse
 from django.urls import path, re_path
 
-from immortus_channels import JobHandler, TrackingStrategy, checks, queues, tracked, tracking
+from immortus_channels import JobHandler, TrackingStrategy, checks, marking, queues, tracked, tracking
 from immortus_channels.consumers import JobConsumer
 from immortus_channels.middleware import JobOwnerMiddleware
 from immortus_channels.owners import current_owner
@@ -112,6 +113,47 @@ def test_nothing_is_connected_to_and_nobody_waits(settings, monkeypatch):
     began = time.monotonic()
     checks.check_all()
     assert time.monotonic() - began < 0.2
+
+
+# Marks
+
+
+def marked_in_a_module(monkeypatch, decorate):
+    """A module of a project, with one marked function that `decorate` makes a task of."""
+    module = ModuleType("gallery_of_a_project")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(marking, "places", set())
+    exec("def paint(): pass", vars(module))
+    module.paint = decorate(tracked(module.paint))
+
+
+def test_a_mark_under_the_decorator_of_a_queue_without_an_adapter_is_found(monkeypatch):
+    actor = type("Actor", (), {"__module__": "dramatiq.actor"})()
+    marked_in_a_module(monkeypatch, lambda function: actor)
+    message = messages()["W012"]
+    assert "'gallery_of_a_project.paint'" in message.msg
+    assert "Dramatiq, which has no adapter" in message.msg
+    assert "JobRepository()" in message.hint
+
+
+@pytest.mark.parametrize("connected", [True, False])
+def test_a_mark_on_a_function_that_is_no_task_is_found(monkeypatch, connected):
+    if not connected:
+        monkeypatch.setattr(queues, "connected", [])
+    marked_in_a_module(monkeypatch, lambda function: function)
+    assert "no task of any task queue in use" in messages()["W012"].msg
+
+
+def test_a_mark_on_a_task_is_fine_however_the_task_was_made(monkeypatch, celery_app):
+    marked_in_a_module(monkeypatch, celery_app.task)
+    assert messages() == {}
+    marked_in_a_module(monkeypatch, lambda function: celery_app.task(function, name="its.own", bind=True) and function)
+    assert messages() == {}
+
+
+def test_a_mark_on_a_task_of_another_app_is_fine(monkeypatch):
+    marked_in_a_module(monkeypatch, Celery("another", set_as_current=False).task(shared=False))
+    assert messages() == {}
 
 
 # Addresses
@@ -214,6 +256,9 @@ def test_a_task_s_own_strategy_that_can_be_used_is_fine(celery_app, named):
         {"BACKEND": "nowhere.Store"},
         {"BACKEND": "database", "OPTIONS": {"alias": "default"}},
         {"BACKEND": "redis", "OPTIONS": {"url": "no url"}},
+        {"BACKEND": "redis", "OPTIONS": {"URL": "redis://localhost"}},
+        {"BACKEND": "redis", "OPTION": {"url": "redis://localhost"}},
+        {"backend": "redis"},
         "database",
     ],
 )
@@ -629,6 +674,28 @@ def test_a_job_is_stalled_before_it_is_lost(settings):
 def test_a_text_is_not_a_list_of_origins(settings):
     settings.IMMORTUS_ALLOWED_ORIGINS = "https://example.com"
     assert found() == {"E011"}
+
+
+@pytest.mark.parametrize("origin", ["example.com", "https://example.com/", "https://*.example.com/app", "//x", None])
+def test_an_origin_that_no_page_has_is_an_error(settings, origin):
+    settings.IMMORTUS_ALLOWED_ORIGINS = ["https://example.com", origin]
+    message = messages()["E013"]
+    assert repr(origin) in message.msg
+    assert "'https://www.example.com'" in message.hint
+
+
+@pytest.mark.parametrize("host", ["https://example.com", "example.com/thanks", ""])
+def test_a_host_to_lead_to_that_is_none_is_an_error(settings, host):
+    settings.IMMORTUS_REDIRECT_HOSTS = ["example.com:8000", host]
+    message = messages()["E013"]
+    assert repr(host) in message.msg
+    assert "'www.example.com'" in message.hint
+
+
+@pytest.mark.parametrize("value", ["False", 0, None])
+def test_sockets_are_on_or_off(settings, value):
+    settings.IMMORTUS_WEBSOCKET = value
+    assert "True or False" in messages()["E013"].hint
 
 
 def test_a_misspelt_setting_is_found(settings):

@@ -151,3 +151,9 @@ def test_arguments_that_do_not_fit_are_recorded_by_keyword():
     tracking = Tracking(params=True, mask=["card"])
     assert tracking.params_of(signature(lambda a: a), (1, 2), {"card": "4111"}) == {"card": MASK}
     assert tracking.params_of(None, (1,), {"b": 2}) == {"b": 2}
+
+
+@pytest.mark.parametrize("given", ["process_image_strategy", 7])
+def test_what_is_no_task_is_said_with_the_way_to_give_options(given):
+    with pytest.raises(TypeError, match=r"is no task; options go by name"):
+        tracked(given)

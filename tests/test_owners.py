@@ -25,6 +25,12 @@ def test_started_by_nobody_means_nobody_also_inside_somebody(nobody):
         assert current_owner() is None
 
 
+@pytest.mark.parametrize("key", [7, "7", b""])
+def test_a_primary_key_alone_is_refused_rather_than_taken_for_nobody(key):
+    with pytest.raises(TypeError, match="give the user itself"), started_by(key):
+        pytest.fail("the block was entered")
+
+
 def test_a_primary_key_of_zero_is_somebody():
     with started_by(User(pk=0)):
         assert current_owner() == "0"

@@ -62,12 +62,11 @@ def test_a_result_becomes_202_with_the_place_to_look():
     [
         "a-1",
         AsyncResult("a-1"),
-        SimpleNamespace(id="a-1"),
         SimpleNamespace(job_id="a-1"),
         Job(job_id="a-1"),
     ],
 )
-def test_anything_that_knows_its_id_is_a_job(job):
+def test_anything_that_knows_its_job_id_is_a_job(job):
     assert job_info(request, job)["job_id"] == "a-1"
     assert job_info(request, job)["job_class"] is None
 
@@ -97,6 +96,11 @@ def test_a_task_that_is_not_tracked_is_said_with_the_cure():
         render_immortus(request, untracked.AsyncResult("sent-2"))
 
 
+def test_a_task_that_this_process_knows_by_name_alone_may_be_tracked_where_it_runs():
+    queues.remember("sent-3", "workers.paint")
+    assert job_info(request, AsyncResult("sent-3"))["job_class"] == "workers.paint"
+
+
 def test_of_a_bare_id_the_class_is_known_where_it_was_sent():
     assert job_info(request, "sent-1")["job_class"] == "gallery.paint"
 
@@ -107,7 +111,7 @@ def test_no_job_is_500():
     assert json.loads(response.content)["error"]["code"] == "not_started"
 
 
-@pytest.mark.parametrize("job", [object(), "", "x" * 256, "a\0", 7, SimpleNamespace(id=None)])
+@pytest.mark.parametrize("job", [object(), "", "x" * 256, "a\0", 7, SimpleNamespace(id="an order's")])
 def test_what_is_no_job_is_said(job):
     with pytest.raises(TypeError, match="is no job"):
         job_info(request, job)

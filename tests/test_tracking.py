@@ -29,6 +29,7 @@ from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs import State
 from immortus_channels.marking import Tracking
 from immortus_channels.progress import current_run
+from immortus_channels.repository import get_job
 from immortus_channels.stores import get_store
 from immortus_channels.strategies import TrackingStrategy, load
 from tests.toys import ToyQueue, eventually
@@ -163,6 +164,21 @@ def test_the_hook_comes_first_then_meta_then_whether_it_is_done_then_the_write(t
     assert diary.calls == ["finished", "meta", "completed"]
     assert seen == [State.RUNNING]
     assert (job.state, job.strategy_meta) == (State.FINISHED, {"p": 100})
+
+
+@pytest.mark.usefixtures("memory")
+@pytest.mark.parametrize("mode", ["inline", "with_thread"])
+def test_a_hook_knows_the_job_as_the_change_makes_it_the_first_one_too(tell, diary, job_id, request, mode):
+    if mode == "with_thread":
+        request.getfixturevalue(mode)
+    seen = []
+    diary.inside = lambda _: seen.append((diary.job(job_id).state, diary.job(job_id).owner, get_job(job_id).params))
+    origin = Origin(owner="7", params={"path": "cat.jpg"})
+    tell(Enqueued, origin=origin)
+    tell(Started, run_id="r", origin=origin)
+    tell(Failed, run_id="r")
+    assert seen == [(state, "7", {"path": "cat.jpg"}) for state in ("enqueued", "running", "failed")]
+    assert tracking.told_of(job_id) is None
 
 
 @pytest.mark.usefixtures("memory")

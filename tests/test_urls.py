@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 from django.http import HttpResponse
-from django.urls import NoReverseMatch, Resolver404, include, path, resolve, reverse
+from django.urls import NoReverseMatch, include, path, resolve, reverse
 
+from immortus_channels import views
 from immortus_channels.ids import fits_path
 from immortus_channels.urls import immortus_jobs
 
@@ -45,10 +46,10 @@ def test_other_ids_do_not(job_id):
         reverse("immortus:verify", kwargs={"job_id": job_id})
 
 
-@pytest.mark.parametrize("path", ["..", "a/b/c", ".a", "a%20b", "a b"])
-def test_paths_that_are_no_ids_are_not_found(path):
-    with pytest.raises(Resolver404):
-        resolve(f"/immortus/verify/{path}")
+@pytest.mark.parametrize("path", ["..", "a/b/c", ".a", "a%20b", "a b", "a" * 256])
+@pytest.mark.parametrize("name", ["verify", "cancel"])
+def test_paths_that_are_no_ids_name_no_job(path, name):
+    assert resolve(f"/immortus/{name}/{path}").func is views.unfit
 
 
 def test_the_class_follows_the_id():

@@ -10,6 +10,7 @@ from django.test import Client
 
 from immortus_channels import access, tracking, views
 from immortus_channels.exceptions import StoreUnavailable
+from immortus_channels.ids import is_job_id
 from immortus_channels.strategies import TrackingStrategy
 from immortus_channels.urls import immortus_jobs
 from tests.pages import Process
@@ -88,6 +89,17 @@ def test_unknown_and_foreign_jobs_look_the_same(client):
         "error": {"code": "unknown_job", "message": "There is no such job, or it is not yours to see."},
         "authenticated": False,
     }
+
+
+@pytest.mark.parametrize("job_id", ["a/b/c", "é", "..", "x" * 256, "a/"])
+@pytest.mark.parametrize(("name", "method"), [("verify", "get"), ("cancel", "post")])
+def test_a_path_that_names_no_job_is_answered_as_json_too(client, job_id, name, method):
+    if is_job_id(job_id):
+        Process(job_id).enqueued()
+    response = getattr(client, method)(f"/immortus/{name}/{job_id}")
+    assert response.status_code == 404
+    assert response.json()["error"]["code"] == "unknown_job"
+    assert is_json_for_nobody_else(response)
 
 
 def test_the_owner_sees_the_job_and_others_are_told_that_they_are_logged_in(client, django_user_model):

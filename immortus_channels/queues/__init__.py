@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from immortus_channels import foreign
 from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.marking import Tracking
 from immortus_channels.queues.base import Queue
@@ -60,6 +61,7 @@ def name_of(task: object) -> str:
         name = queue.name_of(task)
         if name is not None:
             return name
+    foreign.refuse(task)
     name = getattr(task, "task", None)
     if isinstance(name, str):
         return name

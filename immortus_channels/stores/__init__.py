@@ -36,7 +36,14 @@ def forget_connections() -> None:
 
 
 def load_store(config: Mapping[str, Any]) -> Store:
-    """A new store, as `{"BACKEND": short name or dotted path, "OPTIONS": {…}}` describes it."""
+    """A new store, as `{"BACKEND": short name or dotted path, "OPTIONS": {…}}` describes it.
+
+    Raises `StoreNotFound` for a mistake in that.
+    """
+    given: object = config
+    if not isinstance(given, Mapping) or given.keys() - {"BACKEND", "OPTIONS"}:
+        msg = 'IMMORTUS_STORE is a dict with nothing but "BACKEND" and, if the store takes any, "OPTIONS".'
+        raise StoreNotFound(msg)
     backend = config.get("BACKEND", "database")
     try:
         factory = import_string(BACKENDS.get(backend, backend))

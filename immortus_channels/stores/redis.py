@@ -46,7 +46,7 @@ class RedisStore(Store):
         socket_timeout: float = 0.5,
         **options: Any,
     ) -> None:
-        """Raise ValueError if `url` is none that redis-py understands."""
+        """Raise ValueError if `url` is none that redis-py understands, TypeError if an option is none of its."""
         self._url = url
         self._layout = layout.Layout(prefix)
         self._options = {
@@ -57,6 +57,7 @@ class RedisStore(Store):
             "decode_responses": False,
         }
         self._connect()
+        self._refuse_unknown_options()
 
     def get_many(self, job_ids: Collection[str]) -> Reading:
         """The jobs of these ids, by one pipeline."""
@@ -119,6 +120,11 @@ class RedisStore(Store):
     def _connect(self) -> None:
         self._pid = os.getpid()
         self._client: Redis[bytes] = Redis.from_url(self._url, **self._options)
+
+    def _refuse_unknown_options(self) -> None:
+        """A connection that is never opened: redis-py itself would not say before the first that is."""
+        pool = self._client.connection_pool
+        pool.connection_class(**pool.connection_kwargs)
 
     @contextmanager
     def _redis(self) -> Iterator[Redis[bytes]]:

@@ -75,6 +75,11 @@ CANVASES = {
         tasks.link.si(1), group(tasks.link.s(), tasks.broken_link.s()), tasks.gather.s(), tasks.link.s()
     ),
     "chord": lambda: chord([tasks.link.si(1), tasks.link.si(2)], tasks.gather.s()),
+    "untracked_first": lambda: chain(tasks.untracked_value.si(1), tasks.link.s()),
+    "untracked_header": lambda: chord([tasks.untracked_value.si(1), tasks.untracked_value.si(2)], tasks.gather.s()),
+    "untracked_crash": lambda: chain(tasks.untracked_crash.si(), tasks.untracked.si(), tasks.link.si(1)),
+    "untracked_and_too_long": lambda: chain(tasks.untracked_and_too_long.si(), tasks.link.si(1)),
+    "late_and_untracked": lambda: chain(tasks.untracked.si().set(countdown=30), tasks.link.si(1)),
     "broken_chord": lambda: chord([tasks.link.si(1), tasks.broken_link.si()], tasks.gather.s()),
 }
 

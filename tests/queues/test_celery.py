@@ -263,6 +263,30 @@ def test_the_last_job_of_a_canvas_that_failed_before_is_known_at_once_and_cancel
     assert (document["state"], document["error"]["code"]) == ("cancelled", "upstream")
 
 
+@pytest.mark.parametrize("canvas", ["untracked_first", "untracked_header"])
+def test_a_job_that_waits_for_untracked_tasks_is_known_at_once(site: Site, canvas: str) -> None:
+    answer = site.http.post(f"/canvas/{canvas}").json()
+    assert answer["job_class"] in {"tests.project.shop.tasks.link", "tests.project.shop.tasks.gather"}
+    assert site.verify(answer["job_id"])["state"] == "enqueued"
+    assert site.wait_until_over(answer["job_id"])["state"] == "finished"
+
+
+@pytest.mark.parametrize("canvas", ["untracked_crash", "untracked_and_too_long"])
+def test_what_follows_an_untracked_task_that_fails_is_cancelled_as_upstream(site: Site, canvas: str) -> None:
+    last = site.http.post(f"/canvas/{canvas}").json()["job_id"]
+    assert site.verify(last)["state"] in {"enqueued", "cancelled"}
+    document = site.wait_until_over(last)
+    assert (document["state"], document["error"]["code"]) == ("cancelled", "upstream")
+
+
+def test_a_job_that_waits_for_an_untracked_task_belongs_to_whoever_sent_that(site: Site) -> None:
+    site.http.get("/log-in/ada")
+    last = site.http.post("/canvas/untracked_first").json()["job_id"]
+    assert site.wait_until_over(last)["state"] == "finished"
+    site.http.cookies.clear()
+    assert site.verify(last)["error"]["code"] == "unknown_job"
+
+
 def test_a_later_link_that_is_cancelled_never_runs(site: Site) -> None:
     first, last = site.http.post("/canvas/two_links").json()["members"]
     assert cancel(site, last) == 202

@@ -94,7 +94,8 @@ class CeleryQueue(Queue):
         if not isinstance(result, AsyncResult):
             return None
         job_class = queues.class_of(result.id) or ""
-        if job_class and self.tracking(job_class) is None:
+        # A task that is not registered here may be tracked where it runs.
+        if job_class in current_app.tasks and self.tracking(job_class) is None:
             msg = f"The task {job_class!r} is not tracked; write @tracked under its decorator."
             raise ConfigurationError(msg)
         return result.id, job_class

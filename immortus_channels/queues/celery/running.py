@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 from celery import Task
 from celery.exceptions import Reject
 
+from immortus_channels import queues
 from immortus_channels.events import Cancelled, Enqueued, Event, Failed, Finished, Reported, Requeued, Retrying
 from immortus_channels.exceptions import JobCancelled
 from immortus_channels.marking import Tracking
@@ -40,16 +41,17 @@ class Running:
 
     def received(self, request: Any, **_: object) -> None:
         """MAIN. Every delivery is a run of its own; its id travels to the child in the request."""
+        self._requests[request.id] = request
         if self._tracking(request.type) is not None:
             request.request_dict[RUN] = uuid.uuid4().hex
-            self._requests[request.id] = request
 
     def prerun(self, sender: Task, task_id: str, args: Any, kwargs: Any, **_: object) -> None:
         """The run begins; an eager one was never sent."""
-        tracking = self._tracking(sender.name)
+        request, tracking = sender.request, self._tracking(sender.name)
+        if request.is_eager:
+            queues.remember(task_id, sender.name)
         if tracking is None:
             return
-        request = sender.request
         origin = origin_of(request, tracking, sender.name, args, kwargs)
         if request.is_eager:
             self._tracker.publish(Enqueued(job_id=task_id, job_class=sender.name, origin=origin))
@@ -78,7 +80,9 @@ class Running:
         if run is not None:
             self._end_badly(run, exception)
             self._cancel_followers(sender.request.chain, sender.request.chord)
-        elif self._tracking(sender.name) is not None:
+        elif self._tracking(sender.name) is None and sender.request.id == task_id:  # jobs may wait for it
+            self._cancel_followers(sender.request.chain, sender.request.chord)
+        else:
             self._failure_from_main(sender, task_id, exception)
 
     def retry(self, sender: Task, request: Any, reason: Any = None, **_: object) -> None:
@@ -136,8 +140,9 @@ class Running:
 
     def _failure_from_main(self, sender: Task, task_id: str, exception: BaseException) -> None:
         request = self._requests.get(task_id)
-        run_id = request.request_dict.get(RUN, "") if request is not None else ""
-        self._tracker.publish(verdict(task_id, sender.name, run_id, exception), wait=0)
+        if self._tracking(sender.name) is not None:
+            run_id = request.request_dict.get(RUN, "") if request is not None else ""
+            self._tracker.publish(verdict(task_id, sender.name, run_id, exception), wait=0)
         if request is not None:
             embed = request._payload[2] or {}  # noqa: SLF001 - the request has no public face for the chain
             self._cancel_followers(embed.get("chain"), embed.get("chord"))
@@ -155,11 +160,9 @@ class Running:
 
     def revoked(self, sender: Task, request: Any, expired: bool = False, **_: object) -> None:  # noqa: FBT001, FBT002
         """Found revoked or expired before its start, or its process was terminated."""
-        if self._tracking(sender.name) is None:
-            return
-        run_id = "" if expired else _run_id(request)
-        code = "expired" if expired else "cancelled"
-        self._tracker.publish(Cancelled(job_id=request.id, job_class=sender.name, run_id=run_id, code=code), wait=0)
+        if self._tracking(sender.name) is not None:
+            run_id, code = ("", "expired") if expired else (_run_id(request), "cancelled")
+            self._tracker.publish(Cancelled(job_id=request.id, job_class=sender.name, run_id=run_id, code=code), wait=0)
         self._cancel_followers(getattr(request, "chain", None), getattr(request, "chord", None))
 
     def unknown(self, name: str, id: str, message: Any, **_: object) -> None:  # noqa: A002 - Celery's name

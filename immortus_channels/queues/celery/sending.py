@@ -10,7 +10,7 @@ from typing import Any
 from celery import current_app
 
 from immortus_channels import queues
-from immortus_channels.events import Enqueued, Origin, Planned
+from immortus_channels.events import Enqueued, Planned
 from immortus_channels.lifecycle import SECOND
 from immortus_channels.marking import Tracking
 from immortus_channels.progress import current_run
@@ -28,9 +28,10 @@ class Sending:
     def __init__(self, tracker: Tracker, tracking: Callable[[str], Tracking | None]) -> None:
         self._tracker = tracker
         self._tracking = tracking
+        self._planned: tuple[str | None, set[str]] = (None, set())
 
     def before(self, sender: str, body: Any, headers: dict[str, Any], **_: object) -> None:
-        """Record the job before a worker can start it.
+        """Record the job before a worker can start it, and those that wait for this task, be it tracked or not.
 
         A retry is no new sending. A task that is unknown here (`send_task` by name) may be tracked where it runs:
         its message says whose it is, and the worker makes the record.
@@ -40,17 +41,14 @@ class Sending:
             return
         queues.remember(job_id, sender)
         tracking = self._tracking(sender)
-        if tracking is None and sender in current_app.tasks:
-            return
         args, kwargs, *embed = body
-        if HEADER not in headers:
+        if HEADER not in headers and (tracking is not None or sender not in current_app.tasks):
             headers[HEADER] = to_header(origin_here(tracking, sender, args, kwargs, headers.get("eta")))
-        if tracking is None:
-            return
-        origin = from_header(headers[HEADER])
-        self._plan(embed[0] if embed else {}, origin)
-        self._note_replacement(job_id)
-        self._tracker.publish(Enqueued(job_id=job_id, job_class=sender, origin=origin))
+        header = headers.get(HEADER)
+        self._plan(embed[0] if embed else {}, header, self._planned_by(headers.get("group")))
+        if tracking is not None and header is not None:
+            self._note_replacement(job_id)
+            self._tracker.publish(Enqueued(job_id=job_id, job_class=sender, origin=from_header(header)))
 
     def after(self, sender: str, headers: Mapping[str, Any], **_: object) -> None:
         """The broker has the message: nobody need fear any more that it was never sent."""
@@ -60,14 +58,32 @@ class Sending:
         delay = max((origin.eta or 0) / SECOND - datetime.now(UTC).timestamp(), 0)
         self._tracker.renew(headers["id"], origin.send_id, delay + _WAITING)
 
-    def _plan(self, embed: Mapping[str, Any], origin: Origin) -> None:
+    def _planned_by(self, group: str | None) -> set[str]:
+        """What the group that is being sent has planned so far: each of its thousand tasks names the chord's body."""
+        latest, planned = self._planned
+        if group is None or group != latest:
+            planned = set()
+            self._planned = group, planned
+        return planned
+
+    def _plan(self, embed: Mapping[str, Any], header: Mapping[str, Any] | None, planned_before: set[str]) -> None:
         """Every tracked member of a chain or chord is a job from now on."""
         for name, job_id in followers(embed.get("chain"), embed.get("chord")):
+            queues.remember(job_id, name)
             self._note_replacement(job_id)
             tracking = self._tracking(name)
-            if tracking is not None:
+            if tracking is not None and job_id not in planned_before:
+                planned_before.add(job_id)
+                # Whose they are is only looked up for jobs: an untracked task costs no query.
+                header = header or to_header(origin_here(None, name, (), {}))
                 planned = replace(
-                    origin, send_id="", handler="", cancel=tracking.cancel, eta=None, params=None, data=None
+                    from_header(header),
+                    send_id="",
+                    handler="",
+                    cancel=tracking.cancel,
+                    eta=None,
+                    params=None,
+                    data=None,
                 )
                 self._tracker.publish(Planned(job_id=job_id, job_class=name, origin=planned), wait=0)
 

@@ -264,3 +264,19 @@ def starts_another(task_id=None):
 @shared_task
 def untracked():
     return current_job().job_id
+
+
+@shared_task
+def untracked_value(value=0, pause=0.5):
+    time.sleep(pause)
+    return value
+
+
+@shared_task
+def untracked_crash(*_):
+    raise RuntimeError
+
+
+@shared_task(time_limit=1)
+def untracked_and_too_long():
+    time.sleep(30)
