@@ -1,4 +1,4 @@
-"""Seed 000, "Create a Job to process an image and update the progress in UI"; its JavaScript is in `image.html`."""
+"""Seed 000, "Create a Job to process an image and update the progress in UI"; its JavaScript is in `page.html`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Seed 001, "Immortus JavaScript": the two chains and what "this will produce".
 
-Its five callbacks are in `documentation.html`.
+Its five callbacks are in `page.html`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Seed 003, JobState: "Showing Real-time Updates Using Ajax"; its sample is in `marathon.html`."""
+"""Seed 003, JobState: "Showing Real-time Updates Using Ajax"; its JavaScript is in `race.html`."""
 
 from __future__ import annotations
 
