@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page
 
-from tests.site import Site
+from tests.site import Site, eventually
 
 Until = Callable[..., None]
 
@@ -122,6 +122,13 @@ def test_a_job_that_raises_failed_to_perform(produced) -> None:
     assert lines[-1] == f"Job {job_id} failed to perform"
 
 
+def test_a_job_that_is_over_before_the_answer_to_create_arrives_is_told_as_finished(produced) -> None:
+    """Seed 001: the chain, where the worker is faster than the web server."""
+    lines = produced(CREATE_AND_TRACK.replace("create_job", "create_outrun_job"))
+    job_id = created_job_of(lines)
+    assert lines == [f"Job {job_id} created successfully", f"Job {job_id} finished successfully"]
+
+
 # To only track an existing job without creating it
 
 
@@ -182,3 +189,49 @@ def test_interval_is_the_minimum_wait_time_from_last_success_request(page: Page,
     gaps = [after - before for before, after in itertools.pairwise(asked)]
     assert min(gaps) >= 790
     assert min(gaps) < 1200
+
+
+# Controller
+
+
+def test_render_immortus_sends_job_id_and_job_class(site: Site) -> None:
+    """Seed 001, Create Job, and what it is the same as to write."""
+    answer = site.http.post("/create_job")
+    assert answer.is_success
+    assert answer.json()["job_class"] == "tests.seeds.documentation.tasks.my_job"
+    assert site.verify(answer.json()["job_id"])["job_id"] == answer.json()["job_id"]
+    assert site.http.post("/create_refused_job").status_code == 500
+
+
+def test_default_verify_sends_what_meta_returns_and_completed(site: Site) -> None:
+    """Seed 001, "How does default verify works": the field progress, by a strategy of its own."""
+    job_id = site.http.post("/create_job_with_custom_verify").json()["job_id"]
+    job_class = "tests.seeds.documentation.tasks.job_custom_verify"
+    running = eventually(lambda: (d := site.verify(job_id)).get("progress") and d, within=10)
+    assert running["completed"] is False
+    assert running["progress"] in range(10, 100, 10)
+    site.wait_until_over(job_id)
+    told = site.http.get(f"/immortus/verify/{job_id}/{job_class}").json()
+    assert (told["completed"], told["progress"]) == (True, 100)
+
+
+def test_default_verify_sends_job_id_even_if_it_fails(site: Site) -> None:
+    """Seed 001: "It always send `job_id` to JavaScript even if it fails to verify the job"."""
+    answer = site.http.get("/immortus/verify/never-was/job_class")
+    assert (answer.is_success, answer.json()["job_id"]) == (False, "never-was")
+
+
+# Immortus::Job
+
+
+@pytest.mark.parametrize(("video", "queue"), [("", "videojobs"), ("?premium", "premium_videojobs")])
+def test_a_job_chooses_its_queue_when_it_is_sent(site: Site, video: str, queue: str) -> None:
+    """Seed 001: `queue_as do … end`, by whether the video's owner is premium."""
+    document = site.wait_until_over(site.http.post(f"/process_video{video}").json()["job_id"])
+    assert (document["state"], document["queue"]) == ("finished", queue)
+
+
+def test_a_job_that_rescues_its_own_error_is_finished(site: Site) -> None:
+    """Seed 001: `rescue_from(ActiveRecord::RecordNotFound)`."""
+    document = site.wait_until_over(site.http.post("/process_video?deleted").json()["job_id"])
+    assert (document["state"], document["rescued"]) == ("finished", "There is no such video.")

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, Route
 
-from tests.site import Site
+from tests.site import Site, eventually
+from tests.watcher import SocketWatcher
 
 Until = Callable[..., None]
 
@@ -103,6 +104,39 @@ def test_the_data_object_contains_one_attribute_per_progress_metric_and_job_stat
     miles = [one["data"]["miles_run"] for one in updates if "miles_run" in one["data"]]
     assert miles == sorted(miles)
     assert len(set(miles)) >= 3
+
+
+def test_a_job_state_holds_parameters_metrics_and_the_running_state_in_the_rails_app_too(
+    site: Site, run_marathon
+) -> None:
+    """Seed 003, "Communicating with a JobState Object": what the Runner sets in the worker is read by the controller."""
+
+    def held() -> dict[str, Any]:
+        told: dict[str, Any] = site.http.get(f"/marathon/{job_uuid}").json()
+        return told
+
+    job_uuid = run_marathon(city="Boston", pause=0.4)
+    running = eventually(lambda: (told := held())["metrics"] and told, within=15)
+    assert running["params"] == {"city": "Boston"}
+    assert 0 < running["metrics"]["miles_run"] < 26.2
+    assert [running[word] for word in ("working", "success", "error")] == [True, False, False]
+    site.wait_for(job_uuid, "finished")
+    assert held() == {
+        "params": {"city": "Boston"},
+        "metrics": {"miles_run": 26.2},
+        "working": False,
+        "success": True,
+        "error": False,
+    }
+
+
+def test_a_runner_of_small_strides_tells_every_mile_and_is_bounded_in_what_it_sends(site: Site, run_marathon) -> None:
+    """Seed 003: `@miles += 0.01` until 26.2, here without sleeping: 2,620 metrics, and the last one is exact."""
+    job_uuid = run_marathon(stride=0.01, pause=0)
+    with SocketWatcher(site.websocket_url, job_uuid) as watcher:
+        watcher.until_over(job_uuid)
+    assert watcher.documents[job_uuid][-1]["miles_run"] == 26.2
+    assert len(watcher.documents[job_uuid]) < 100
 
 
 def test_the_job_done_failed(page: Page, run_marathon, alerts: list[str], until: Until) -> None:

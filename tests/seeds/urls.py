@@ -21,6 +21,7 @@ urlpatterns = [
     path("create_job_with_custom_verify", documentation.generate_job_with_custom_verify),
     path("job_custom_verify/<job_id>", documentation.job_custom_verify),
     path("process_video", documentation.process_video),
+    path("delayed_jobs/<job_id>", documentation.persist_delayed),
     path("marathon", races.page),
     path("run_marathon", races.run),
     path("marathon/<job_uuid>", races.announce),

@@ -6,12 +6,12 @@ import json
 import time
 import uuid
 
-from django.http import JsonResponse
+from django.http import HttpResponse, JsonResponse
 from django.shortcuts import render
 
 from immortus_channels import get_strategy, render_immortus
 from tests.seeds.documentation import tasks
-from tests.seeds.documentation.models import Video
+from tests.seeds.documentation.models import DelayedJob, Video
 
 
 def page(request):
@@ -62,3 +62,12 @@ def process_video(request):
     video = Video.objects.create(premium="premium" in request.GET)
     job = tasks.process_video.delay(video.pk if "deleted" not in request.GET else 0)
     return render_immortus(request, job)
+
+
+def persist_delayed(request, job_id):
+    """What Delayed::Job does: keep a record, take it, count its tries, delete it at the end."""
+    if request.method == "DELETE":
+        DelayedJob.objects.all().delete()
+    else:
+        DelayedJob.objects.update_or_create(handler=f"--- job_id: {job_id}", defaults=json.loads(request.body))
+    return HttpResponse(status=204)
