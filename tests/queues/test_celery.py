@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from redis import Redis
 
-from tests.servers import RedisServer
+from tests.servers import RedisServer, free_port
 from tests.site import Site, eventually, redis_options, running_site
 from tests.watcher import SocketWatcher
 
@@ -65,6 +69,15 @@ def test_an_exception_s_text_never_reaches_a_viewer(site: Site) -> None:
     assert "secret" not in site.http.get(f"/immortus/verify/{job_id}").text
 
 
+def test_a_failure_still_reaches_the_queue_s_own_result_backend(site: Site, redis_server: RedisServer) -> None:
+    job_id = site.start("crashes")
+    site.wait_until_over(job_id)
+    with Redis.from_url(f"{redis_server.url[:-1]}1") as backend:
+        result = json.loads(eventually(lambda: backend.get(f"celery-task-meta-{job_id}"), within=5))
+    assert (result["status"], result["result"]["exc_type"]) == ("FAILURE", "RuntimeError")
+    assert result["result"]["exc_message"] == ["a secret nobody may see"]
+
+
 def test_a_failure_keeps_its_last_progress(site: Site) -> None:
     document = site.wait_until_over(site.start("hard_limit"))
     assert (document["current"], document["percentage"]) == (1, 25.0)
@@ -76,6 +89,29 @@ def test_a_retry_is_shown_and_starts_its_progress_again(site: Site) -> None:
         watcher.until_over(job_id)
     assert "retrying" in watcher.states(job_id)
     assert any(d["attempt"] == 2 and d["state"] == "running" for d in watcher.documents[job_id])
+
+
+@pytest.mark.parametrize(("task", "states"), [("retries", ["finished"]), ("exhausts", ["failed"])])
+def test_however_often_a_job_is_tried_it_ends_once(site: Site, task: str, states: list[str]) -> None:
+    job_id = site.start(task)
+    with SocketWatcher(site.websocket_url, job_id) as watcher:
+        watcher.until_over(job_id)
+        watcher.watch(job_id)
+        with pytest.raises(TimeoutError):
+            watcher.until_over("another", within=1)
+    ends = [document for document in watcher.documents[job_id] if document["finished_at"]]
+    assert [document["state"] for document in ends] == states * len(ends)
+    assert len({document["version"] for document in ends}) == 1
+
+
+def test_ten_thousand_updates_are_few_messages_and_the_last_one_counts(site: Site) -> None:
+    job_id = site.start("floods")
+    began = time.monotonic()
+    with SocketWatcher(site.websocket_url, job_id) as watcher:
+        watcher.until_over(job_id)
+    *before, end = watcher.documents[job_id]
+    assert (end["state"], end["current"], end["last"]) == ("finished", 10_000, 10_000)
+    assert len(before) <= 5 * (time.monotonic() - began) + 5
 
 
 def test_progress_is_pushed_while_the_job_runs(site: Site) -> None:
@@ -102,10 +138,11 @@ def test_the_strategy_of_the_first_requirement_works_as_written(site: Site) -> N
 
 
 def test_an_untracked_task_leaves_no_trace(site: Site) -> None:
-    answer = site.http.post("/start/untracked", json={"task_id": "left-alone"})
-    assert answer.status_code == 500
-    time.sleep(0.5)
-    assert site.http.get("/immortus/verify/left-alone").status_code == 404
+    for task in ("untracked", "untracked_failure"):
+        answer = site.http.post(f"/start/{task}", json={"task_id": f"left-alone-{task}"})
+        assert answer.status_code == 500
+        time.sleep(0.5)
+        assert site.http.get(f"/immortus/verify/left-alone-{task}").status_code == 404
 
 
 def test_an_id_given_by_hand_is_the_job_s(site: Site) -> None:
@@ -285,6 +322,51 @@ def test_an_argument_that_json_cannot_hold_is_recorded_by_its_kind(site: Site) -
 
 
 # Death
+
+
+@pytest.fixture
+def own_site(tmp_path: Path, redis_server: RedisServer) -> Iterator[Site]:
+    """A site whose workers are the test's to end."""
+    options = redis_options(redis_server.url) | {"BROKER_URL": f"{redis_server.url[:-1]}12"}
+    with running_site(tmp_path, **options) as site:
+        yield site
+
+
+def test_a_worker_that_is_told_to_end_finishes_its_job_and_leaves_the_next_to_another(own_site: Site) -> None:
+    worker = own_site.start_worker(concurrency=1)
+    running, waiting = (own_site.start("steps", kwargs={"count": 10, "pause": 0.2}) for _ in range(2))
+    own_site.wait_for(running, "running")
+    os.kill(worker.pid, signal.SIGTERM)
+    assert own_site.wait_until_over(running)["state"] == "finished"
+    assert own_site.verify(waiting)["state"] == "enqueued"
+    own_site.start_worker(concurrency=1)
+    document = own_site.wait_until_over(waiting)
+    assert (document["state"], document["attempt"]) == ("finished", 1)
+
+
+def test_a_worker_that_is_interrupted_gives_its_job_back_and_the_job_has_not_failed(own_site: Site) -> None:
+    worker = own_site.start_worker(concurrency=1)
+    job_id = own_site.start("late")
+    own_site.wait_for(job_id, "running")
+    with SocketWatcher(own_site.websocket_url, job_id) as watcher:
+        os.kill(worker.pid, signal.SIGQUIT)
+        own_site.start_worker(concurrency=1)
+        watcher.until_over(job_id)
+    end = watcher.documents[job_id][-1]
+    assert (end["state"], end["attempt"]) == ("finished", 2)
+    assert not {"failed", "lost", "cancelled"} & set(watcher.states(job_id))
+
+
+def test_a_message_that_cannot_be_sent_is_an_error_for_its_sender_and_in_the_end_a_job_that_failed(
+    tmp_path: Path,
+) -> None:
+    with running_site(tmp_path, BROKER_URL=f"redis://127.0.0.1:{free_port()}/0") as site:
+        answer = site.http.post("/start/quick", json={"task_id": "unsent"})
+        assert (answer.status_code, site.verify("unsent")["state"]) == (500, "enqueued")
+        minute_later = "from immortus_channels.models import JobRecord; JobRecord.objects.update(lease_until=1)"
+        site.manage("shell", "-c", minute_later)
+        document = site.verify("unsent")
+        assert (document["state"], document["error"]["code"]) == ("failed", "not_sent")
 
 
 def test_a_whole_worker_that_is_killed_is_told_as_stalled_then_lost(

@@ -21,9 +21,7 @@ def test_the_user_sees_the_spinner_page_then_is_taken_on_with_what_the_job_says(
     """Seed 004, Job Handler: `header` and `message`, then `on_ready` reads a stored symbol, then `next_url`."""
     page.goto(f"/classroom/12/{action}")
     expect(page.locator("h1")).to_have_text("The Header on the Spinner Page")
-    expect(page.locator("body")).to_contain_text(
-        "This message appears to the user on the spinner page as body text."
-    )
+    expect(page.locator("body")).to_contain_text("This message appears to the user on the spinner page as body text.")
     page.wait_for_url("**/classroom/12", timeout=15000)
     expect(page.locator("h1")).to_have_text("Classroom 12")
     tags, text = flash

@@ -109,7 +109,7 @@ def test_the_data_object_contains_one_attribute_per_progress_metric_and_job_stat
 def test_a_job_state_holds_parameters_metrics_and_the_running_state_in_the_rails_app_too(
     site: Site, run_marathon
 ) -> None:
-    """Seed 003, "Communicating with a JobState Object": what the Runner sets in the worker is read by the controller."""
+    """Seed 003, "Communicating with a JobState Object": what the worker sets, the controller reads."""
 
     def held() -> dict[str, Any]:
         told: dict[str, Any] = site.http.get(f"/marathon/{job_uuid}").json()

@@ -1,4 +1,4 @@
-"""Seeds 001 and 002, "Tracking Strategies": which one a job uses, and what a strategy of one's own is asked and told."""
+"""Seeds 001 and 002, "Tracking Strategies": which one a job uses, and what it is asked and told."""
 
 from __future__ import annotations
 
