@@ -19,6 +19,7 @@ JOBS = 1000
 VIEWERS = 8
 
 
+@pytest.mark.case(6)
 @pytest.mark.redis
 @pytest.mark.slow
 def test_a_thousand_jobs_of_no_length_are_each_told_right_and_once(tmp_path: Path, redis_server: RedisServer) -> None:

@@ -48,6 +48,7 @@ OUTCOMES = [
 ]
 
 
+@pytest.mark.case(3)
 @pytest.mark.parametrize(("task", "state", "code", "attempt"), OUTCOMES)
 def test_each_outcome_ends_in_the_state_the_protocol_names(
     site: Site, task: str, state: str, code: str | None, attempt: int
@@ -63,12 +64,14 @@ def test_each_outcome_ends_in_the_state_the_protocol_names(
     assert versions == sorted(set(versions))
 
 
+@pytest.mark.case(2, 55)
 def test_an_exception_s_text_never_reaches_a_viewer(site: Site) -> None:
     job_id = site.start("crashes")
     assert site.wait_until_over(job_id)["error"]["message"] == "Something went wrong."
     assert "secret" not in site.http.get(f"/immortus/verify/{job_id}").text
 
 
+@pytest.mark.case(2)
 def test_a_failure_still_reaches_the_queue_s_own_result_backend(site: Site, redis_server: RedisServer) -> None:
     job_id = site.start("crashes")
     site.wait_until_over(job_id)
@@ -78,11 +81,13 @@ def test_a_failure_still_reaches_the_queue_s_own_result_backend(site: Site, redi
     assert result["result"]["exc_message"] == ["a secret nobody may see"]
 
 
+@pytest.mark.case(10)
 def test_a_failure_keeps_its_last_progress(site: Site) -> None:
     document = site.wait_until_over(site.start("hard_limit"))
     assert (document["current"], document["percentage"]) == (1, 25.0)
 
 
+@pytest.mark.case(4)
 def test_a_retry_is_shown_and_starts_its_progress_again(site: Site) -> None:
     job_id = site.start("retries")
     with SocketWatcher(site.websocket_url, job_id) as watcher:
@@ -91,6 +96,7 @@ def test_a_retry_is_shown_and_starts_its_progress_again(site: Site) -> None:
     assert any(d["attempt"] == 2 and d["state"] == "running" for d in watcher.documents[job_id])
 
 
+@pytest.mark.case(3)
 @pytest.mark.parametrize(("task", "states"), [("retries", ["finished"]), ("exhausts", ["failed"])])
 def test_however_often_a_job_is_tried_it_ends_once(site: Site, task: str, states: list[str]) -> None:
     job_id = site.start(task)
@@ -104,6 +110,7 @@ def test_however_often_a_job_is_tried_it_ends_once(site: Site, task: str, states
     assert len({document["version"] for document in ends}) == 1
 
 
+@pytest.mark.case(37)
 def test_ten_thousand_updates_are_few_messages_and_the_last_one_counts(site: Site) -> None:
     job_id = site.start("floods")
     began = time.monotonic()
@@ -137,6 +144,7 @@ def test_the_strategy_of_the_first_requirement_works_as_written(site: Site) -> N
     assert {20, 40, 60, 80, 100} <= set(shown)
 
 
+@pytest.mark.case(54)
 def test_an_untracked_task_leaves_no_trace(site: Site) -> None:
     for task in ("untracked", "untracked_failure"):
         answer = site.http.post(f"/start/{task}", json={"task_id": f"left-alone-{task}"})
@@ -157,6 +165,7 @@ def test_a_job_that_waits_for_its_eta_is_enqueued_until_then(site: Site) -> None
     assert site.wait_until_over(job_id)["state"] == "finished"
 
 
+@pytest.mark.case(53)
 def test_a_job_that_expires_is_cancelled(site: Site) -> None:
     blockers = [site.start("sleeper", kwargs={"seconds": 2}) for _ in range(2)]
     job_id = site.start("quick", expires=0.5)
@@ -186,6 +195,7 @@ def cancel(site: Site, job_id: str) -> int:
     return site.http.post(f"/immortus/cancel/{job_id}", headers={"X-CSRFToken": token}).status_code
 
 
+@pytest.mark.case(42)
 def test_a_running_job_ends_at_its_next_checkpoint_once_cancelled(site: Site) -> None:
     job_id = site.start("steps", kwargs={"count": 100, "pause": 0.1})
     eventually(lambda: site.verify(job_id)["current"] > 2, within=5)
@@ -195,6 +205,7 @@ def test_a_running_job_ends_at_its_next_checkpoint_once_cancelled(site: Site) ->
     assert document["current"] < 99
 
 
+@pytest.mark.case(42)
 def test_a_waiting_job_that_is_cancelled_never_runs(site: Site) -> None:
     job_id = site.start("own_table", countdown=2)
     assert cancel(site, job_id) == 202
@@ -219,6 +230,7 @@ def test_a_job_cancelled_while_no_worker_is_up_never_runs(
         assert (document["state"], document["started_at"]) == ("cancelled", None)
 
 
+@pytest.mark.case(43)
 def test_a_task_may_allow_its_process_to_be_ended(site: Site) -> None:
     job_id = site.start("terminable")
     site.wait_for(job_id, "running")
@@ -309,6 +321,7 @@ def test_a_later_link_that_is_cancelled_never_runs(site: Site) -> None:
     assert (document["state"], document["started_at"]) == ("cancelled", None)
 
 
+@pytest.mark.case(3)
 def test_a_failure_that_is_retried_is_no_end(site: Site) -> None:
     job_id = site.start("fails_then_recovers")
     with SocketWatcher(site.websocket_url, job_id) as watcher:
@@ -332,6 +345,7 @@ def own_site(tmp_path: Path, redis_server: RedisServer) -> Iterator[Site]:
         yield site
 
 
+@pytest.mark.case(5)
 def test_a_worker_that_is_told_to_end_finishes_its_job_and_leaves_the_next_to_another(own_site: Site) -> None:
     worker = own_site.start_worker(concurrency=1)
     running, waiting = (own_site.start("steps", kwargs={"count": 10, "pause": 0.2}) for _ in range(2))
@@ -344,6 +358,7 @@ def test_a_worker_that_is_told_to_end_finishes_its_job_and_leaves_the_next_to_an
     assert (document["state"], document["attempt"]) == ("finished", 1)
 
 
+@pytest.mark.case(5)
 def test_a_worker_that_is_interrupted_gives_its_job_back_and_the_job_has_not_failed(own_site: Site) -> None:
     worker = own_site.start_worker(concurrency=1)
     job_id = own_site.start("late")
@@ -357,6 +372,7 @@ def test_a_worker_that_is_interrupted_gives_its_job_back_and_the_job_has_not_fai
     assert not {"failed", "lost", "cancelled"} & set(watcher.states(job_id))
 
 
+@pytest.mark.case(7)
 def test_a_message_that_cannot_be_sent_is_an_error_for_its_sender_and_in_the_end_a_job_that_failed(
     tmp_path: Path,
 ) -> None:
@@ -369,6 +385,7 @@ def test_a_message_that_cannot_be_sent_is_an_error_for_its_sender_and_in_the_end
         assert (document["state"], document["error"]["code"]) == ("failed", "not_sent")
 
 
+@pytest.mark.case(5)
 def test_a_whole_worker_that_is_killed_is_told_as_stalled_then_lost(
     tmp_path: pytest.TempPathFactory, redis_server: RedisServer
 ) -> None:
@@ -387,6 +404,7 @@ def test_a_whole_worker_that_is_killed_is_told_as_stalled_then_lost(
         assert any(document["stalled"] for document in watcher.documents[job_id])
 
 
+@pytest.mark.case(5)
 def test_a_frozen_worker_revives_its_lost_job_when_it_thaws(
     tmp_path: pytest.TempPathFactory, redis_server: RedisServer
 ) -> None:

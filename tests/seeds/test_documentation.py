@@ -99,6 +99,7 @@ def test_if_success_creation_and_verify(produced) -> None:
     assert len(lines) >= 5
 
 
+@pytest.mark.case(30)
 def test_if_fail_to_create(produced) -> None:
     """Seed 001: "Executed when `create job` AJAX request returns with a non 2xx status code"; nothing else is."""
     assert produced(CREATE_AND_TRACK.replace("create_job", "create_refused_job")) == ["Job failed to create"]
@@ -122,6 +123,7 @@ def test_a_job_that_raises_failed_to_perform(produced) -> None:
     assert lines[-1] == f"Job {job_id} failed to perform"
 
 
+@pytest.mark.case(28)
 def test_a_job_that_is_over_before_the_answer_to_create_arrives_is_told_as_finished(produced) -> None:
     """Seed 001: the chain, where the worker is faster than the web server."""
     lines = produced(CREATE_AND_TRACK.replace("create_job", "create_outrun_job"))
@@ -155,6 +157,7 @@ def test_if_we_set_to_a_wrong_verify_route_we_still_know_the_job(produced) -> No
 # How to create a custom verify
 
 
+@pytest.mark.case(21)
 def test_completed_tells_javascript_when_to_stop_polling_a_custom_verify(
     page: Page, lines: list[str], until: Until
 ) -> None:
@@ -177,6 +180,7 @@ def test_completed_tells_javascript_when_to_stop_polling_a_custom_verify(
     assert sockets == []
 
 
+@pytest.mark.case(29)
 def test_interval_is_the_minimum_wait_time_from_last_success_request(page: Page, site: Site, until: Until) -> None:
     """Seed 001: "we get a new request in server every second (aprox.)", where the server answers fast every 0.8 s."""
     page.goto("/documentation")
@@ -203,6 +207,7 @@ def test_render_immortus_sends_job_id_and_job_class(site: Site) -> None:
     assert site.http.post("/create_refused_job").status_code == 500
 
 
+@pytest.mark.case(16)
 def test_default_verify_sends_what_meta_returns_and_completed(site: Site) -> None:
     """Seed 001, "How does default verify works": the field progress, by a strategy of its own."""
     job_id = site.http.post("/create_job_with_custom_verify").json()["job_id"]

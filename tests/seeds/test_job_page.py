@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 from tests.site import Site
 
 
+@pytest.mark.case(45, 48)
 @pytest.mark.parametrize(
     ("action", "flash"),
     [

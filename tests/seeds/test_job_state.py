@@ -130,6 +130,22 @@ def test_a_job_state_holds_parameters_metrics_and_the_running_state_in_the_rails
     }
 
 
+@pytest.mark.case(38)
+def test_what_the_rails_app_sets_and_what_the_job_sets_are_both_kept(site: Site, run_marathon) -> None:
+    """Seed 003: information goes back and forth between the two processes; in the original one undid the other."""
+    job_uuid = run_marathon(stride=0.2, pause=0.02)
+    site.wait_for(job_uuid, "running", "finished")
+    with SocketWatcher(site.websocket_url, job_uuid) as watcher:
+        for spectators in range(1, 21):
+            site.http.post(f"/marathon/{job_uuid}", content=str(spectators))
+        watcher.until_over(job_uuid)
+    end = watcher.documents[job_uuid][-1]
+    assert (end["miles_run"], end["spectators"]) == (26.2, 20)
+    seen = [document.get("spectators", 0) for document in watcher.documents[job_uuid]]
+    assert seen == sorted(seen)
+
+
+@pytest.mark.case(37)
 def test_a_runner_of_small_strides_tells_every_mile_and_is_bounded_in_what_it_sends(site: Site, run_marathon) -> None:
     """Seed 003: `@miles += 0.01` until 26.2, here without sleeping: 2,620 metrics, and the last one is exact."""
     job_uuid = run_marathon(stride=0.01, pause=0)
@@ -147,6 +163,7 @@ def test_the_job_done_failed(page: Page, run_marathon, alerts: list[str], until:
     assert alerts == ["The job done failed."]
 
 
+@pytest.mark.case(24)
 def test_you_can_have_more_than_one_job_polled_at_a_time_on_any_given_page(page: Page, run_marathon) -> None:
     """Seed 003, Issues: "you can only have one job status being polled at a time", which is no longer so."""
     winner, stumbler = run_marathon(), run_marathon(stumbles=True)

@@ -37,6 +37,7 @@ def ended(site: Site, name: str) -> dict[str, Any]:
 # How configure which strategy should a job use?
 
 
+@pytest.mark.case(11)
 def test_an_inline_strategy_comes_first_also_before_the_global_one(site: Site, configured_site: Site) -> None:
     """Seed 001: "This will set this `redus_pub_sub_strategy` for this job only"."""
     for one in (site, configured_site):
@@ -45,11 +46,13 @@ def test_an_inline_strategy_comes_first_also_before_the_global_one(site: Site, c
         assert "status" not in document
 
 
+@pytest.mark.case(11)
 def test_the_global_one_comes_next_and_serves_every_job_that_names_none(configured_site: Site) -> None:
     """Seed 001: `Immortus::Job.tracking_strategy = …`, "to be used for all jobs"."""
     assert ended(configured_site, "my_job")["status"] == "finished"
 
 
+@pytest.mark.case(11)
 def test_otherwise_it_is_inferred_from_the_queue(site: Site) -> None:
     """Seed 001: nothing inline, nothing global."""
     document = ended(site, "my_job")
@@ -60,6 +63,7 @@ def test_otherwise_it_is_inferred_from_the_queue(site: Site) -> None:
 # Callbacks
 
 
+@pytest.mark.case(1)
 def test_each_callback_is_called_once_in_its_turn_with_the_job_id(site: Site, redis_server: RedisServer) -> None:
     """Seed 002, callbacks: enqueued, started, successfully finished."""
     job_id = ended(site, "generate_invoice")["job_id"]
@@ -67,6 +71,7 @@ def test_each_callback_is_called_once_in_its_turn_with_the_job_id(site: Site, re
         assert redis.lrange(f"jobs:{job_id}", 0, -1) == ["created", "started", "finished"]
 
 
+@pytest.mark.case(17)
 def test_a_custom_strategy_keeps_its_table_and_its_meta_is_in_every_answer(site: Site) -> None:
     """Seed 001, "Define a custom tracking strategy": created, started, finished, as its table has it."""
     job_id = create(site, "my_custom_job")
@@ -74,6 +79,7 @@ def test_a_custom_strategy_keeps_its_table_and_its_meta_is_in_every_answer(site:
         eventually(lambda: site.verify(job_id).get("status") == "started", within=10)
         watcher.until_over(job_id)
     told = [document["status"] for document in watcher.documents[job_id]]
+    assert all((document["status"] == "finished") is document["completed"] for document in watcher.documents[job_id])
     assert [status for status, before in zip(told, [None, *told], strict=False) if status != before][-2:] == [
         "started",
         "finished",

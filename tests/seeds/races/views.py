@@ -24,6 +24,8 @@ def page(request):
 def announce(request, job_uuid):
     """The three kinds of information that a job state object holds."""
     job_state = RunMarathon.find(job_uuid)
+    if request.method == "POST":
+        job_state.set_progress_metric("spectators", int(request.body))
     return JsonResponse(
         {
             "params": dict(job_state.params),
