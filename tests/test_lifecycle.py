@@ -314,6 +314,13 @@ def test_a_lost_job_is_revived_by_its_own_run_and_by_no_older_one():
 
 
 @pytest.mark.case(53)
+def test_a_job_whose_message_was_taken_out_of_the_queue_is_lost_a_day_after_it_was_due():
+    waiting = replace(after(sent()), lease_until=T0 + DAY)
+    assert apply(waiting, about(Overdue), now=T0 + DAY - 1) is waiting
+    assert outcome(after(about(Overdue), job=waiting, at=T0 + DAY)) == (LOST, "lost")
+
+
+@pytest.mark.case(53)
 @pytest.mark.parametrize("kind", [Retrying, Requeued])
 def test_a_job_that_waits_a_day_past_its_time_is_lost(kind):
     job = after(sent(), started(), about(kind, "r1"))

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from celery import Celery
 from redis import Redis
 
 from tests.servers import RedisServer, free_port
@@ -370,6 +371,16 @@ def test_a_worker_that_is_interrupted_gives_its_job_back_and_the_job_has_not_fai
     end = watcher.documents[job_id][-1]
     assert (end["state"], end["attempt"]) == ("finished", 2)
     assert not {"failed", "lost", "cancelled"} & set(watcher.states(job_id))
+
+
+@pytest.mark.case(53)
+def test_a_waiting_job_that_an_operator_revokes_is_cancelled_and_has_never_started(site: Site) -> None:
+    job_id = site.start("quick", countdown=2)
+    with Celery("operator", broker=site.env["BROKER_URL"], set_as_current=False) as operator:
+        operator.control.revoke(job_id)
+    document = site.wait_until_over(job_id)
+    assert (document["state"], document["error"]["code"]) == ("cancelled", "cancelled")
+    assert (document["started_at"], document["attempt"]) == (None, 1)
 
 
 @pytest.mark.case(7)
