@@ -7,6 +7,14 @@ from playwright.sync_api import Page, expect
 
 from tests.site import Site
 
+NOTE_WHAT_IS_SEEN = """
+addEventListener("DOMContentLoaded", () => {
+  const seen = JSON.parse(sessionStorage.seen ?? "[]");
+  seen.push({header: document.querySelector("h1").textContent.trim(), body: document.body.textContent});
+  sessionStorage.seen = JSON.stringify(seen);
+});
+"""
+
 
 @pytest.mark.case(45, 48)
 @pytest.mark.parametrize(
@@ -20,11 +28,13 @@ def test_the_user_sees_the_spinner_page_then_is_taken_on_with_what_the_job_says(
     page: Page, action: str, flash: tuple[str, str]
 ) -> None:
     """Seed 004, Job Handler: `header` and `message`, then `on_ready` reads a stored symbol, then `next_url`."""
+    page.add_init_script(NOTE_WHAT_IS_SEEN)
     page.goto(f"/classroom/12/{action}")
-    expect(page.locator("h1")).to_have_text("The Header on the Spinner Page")
-    expect(page.locator("body")).to_contain_text("This message appears to the user on the spinner page as body text.")
-    page.wait_for_url("**/classroom/12", timeout=15000)
+    page.wait_for_url("**/classroom/12", timeout=20000)
     expect(page.locator("h1")).to_have_text("Classroom 12")
+    seen = page.evaluate("JSON.parse(sessionStorage.seen)")
+    assert [one["header"] for one in seen] == ["The Header on the Spinner Page", "Classroom 12"]
+    assert "This message appears to the user on the spinner page as body text." in seen[0]["body"]
     tags, text = flash
     expect(page.locator("p")).to_have_text([text])
     expect(page.locator("p")).to_have_class(tags)

@@ -24,7 +24,7 @@ def my_nice_classroom(self, classroom_id, *, nice=True):
     job = repo.find(self.request.id)
 
     # do something nice here
-    time.sleep(1)
+    time.sleep(2)
 
     job.data["was_it_nice"] = WasItNice.YES_IT_WAS if nice else WasItNice.NO_IT_WAS_NOT
 
