@@ -9,6 +9,13 @@ import pytest
 from tests.servers import PostgresServer, RedisServer
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let `-k case_05` choose the tests of the fifth acceptance case."""
+    for item in items:
+        for mark in item.iter_markers("case"):
+            item.extra_keyword_matches.update(f"case_{number:02}" for number in mark.args)
+
+
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
     """A Redis of our own, whose data survives a kill."""

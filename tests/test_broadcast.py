@@ -58,6 +58,7 @@ def broadcaster():
 # The message
 
 
+@pytest.mark.case(19)
 @pytest.mark.parametrize("job_id", ["a", "x" * 255, "a/b c", "é🦄", "../..", "a\nb"])
 def test_any_id_makes_a_group_name_that_every_layer_takes(job_id):
     name = group_name(job_id)

@@ -164,6 +164,7 @@ def test_a_class_based_task_is_tracked():
     assert (record(result.id).state, record(result.id).job_class) == (State.FINISHED, "tests.old")
 
 
+@pytest.mark.case(11)
 def test_an_inherited_strategy_serves_and_is_published_after_each_method():
     result = own_table.delay()
     assert record(result.id).document["rows"] == 1
@@ -220,6 +221,7 @@ def test_on_commit_the_job_belongs_to_whoever_sent_it_then():
     assert [record(r.id).owner for r in (result, other)] == ["7", "8"]
 
 
+@pytest.mark.case(7)
 @pytest.mark.django_db(transaction=True)
 def test_a_transaction_that_is_rolled_back_sends_nothing():
     with transaction.atomic():
@@ -240,6 +242,7 @@ OUTCOMES = [
 ]
 
 
+@pytest.mark.case(6)
 @pytest.mark.parametrize(("task", "outcome", "raises"), OUTCOMES)
 def test_an_eager_job_ends_as_any_other(task, outcome, raises):
     task.apply_async(task_id="j")
@@ -274,6 +277,7 @@ def test_an_eager_job_has_its_progress_and_its_times():
     assert document["finished_at"]
 
 
+@pytest.mark.case(4)
 def test_an_eager_retry_is_the_next_attempt_of_the_same_job():
     job = record(retries.delay().id)
     assert (job.state, job.attempt) == (State.FINISHED, 3)
@@ -298,6 +302,7 @@ def test_what_an_eager_job_answers_names_its_class_and_refuses_an_untracked_task
         job_info(request, untracked.delay())
 
 
+@pytest.mark.case(54)
 def test_an_untracked_task_leaves_no_trace():
     result = untracked.delay()
     assert result.result == ""

@@ -191,6 +191,7 @@ def test_a_strategy_in_the_settings_that_cannot_be_used_is_an_error(settings, na
     assert named in messages()["E002"].msg
 
 
+@pytest.mark.case(12)
 def test_the_error_of_a_strategy_lists_what_was_tried(settings):
     settings.IMMORTUS_TRACKING_STRATEGY = "no_such_strategy"
     assert "immortus_channels.tracking_strategies.NoSuchStrategy" in messages()["E002"].msg
@@ -201,6 +202,7 @@ def test_a_strategy_in_the_settings_that_can_be_used_is_fine(settings):
     assert messages() == {}
 
 
+@pytest.mark.case(12)
 def test_a_task_s_own_strategy_that_cannot_be_used_is_an_error_that_names_the_task(celery_app):
     @celery_app.task(name="shop.paint", shared=False)
     @tracked(strategy="no_such_strategy")
@@ -249,6 +251,7 @@ def test_a_task_s_own_strategy_that_can_be_used_is_fine(celery_app, named):
 # Store
 
 
+@pytest.mark.case(13)
 @pytest.mark.parametrize(
     "store",
     [
@@ -346,6 +349,7 @@ def test_a_layer_that_is_not_configured_is_an_error(settings):
     assert messages() == {}
 
 
+@pytest.mark.case(13)
 @pytest.mark.parametrize("backend", ["nowhere.Layer", "channels.layers.NoLayer", None])
 def test_a_layer_that_cannot_be_imported_is_an_error(settings, backend):
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": backend}}

@@ -195,10 +195,16 @@ def find(name: str) -> object:
 
 def functions_of(file: str, name: str) -> set[str]:
     """The functions of a browser file's one global."""
-    if not (STATIC / file).exists():
-        return set()
     (listed,) = re.findall(rf"globalThis\.{name} = \{{ (.+) \}};", (STATIC / file).read_text())
     return set(listed.split(", "))
+
+
+def declared_in_javascript() -> set[str]:
+    """The options and keys that the browser's files declare, and those within one as `outer.inner`."""
+    declarations = "".join(file.read_text() for file in STATIC.glob("*.d.ts"))
+    names = set(re.findall(r"^    (?:readonly )?(\w+)\??:", declarations, re.MULTILINE))
+    nested = re.findall(r"(\w+)\?: \{ (\w+)\??:", declarations)
+    return names | {f"{outer}.{inner}" for outer, inner in nested}
 
 
 def is_url(name: str) -> bool:
@@ -227,6 +233,7 @@ KINDS: dict[str, Callable[..., bool]] = {
     r"Immortus\.(\w+)": lambda name: name in functions_of("immortus.js", "Immortus"),
     r"JobState\.(\w+)": lambda name: name in functions_of("job-state.js", "JobState"),
     r"immortus_channels\.([EIW]\d{3})": lambda name: name in check_ids(),
+    r"((?!immortus_channels)\w+(?:\.interval)?)": lambda name: name in declared_in_javascript(),
 }
 """What a name in backticks may stand for, by how it looks; everything else is an object of Python."""
 
@@ -263,6 +270,22 @@ def test_what_serves_a_requirement_can_be_found(row):
     assert tested
     assert all(name.startswith("tests/") for name in tested)
     assert [name for name in [*served, *tested] if not is_pending(name) and not exists(name)] == []
+
+
+@pytest.mark.parametrize("row", requirements(), ids=lambda row: row[0])
+def test_what_tests_a_requirement_speaks_of_what_serves_it(row):
+    served, tested = (re.findall(r"`([^`]+)`", cell) for cell in row[2:])
+    words = {re.split(r"[.:]", name.strip("{% }"))[-1] for name in served}
+    texts = [file.read_text() for name in tested for file in files_behind(name)]
+    assert any(re.search(rf"\b{re.escape(word)}\b", text) for word in words for text in texts), words
+
+
+def files_behind(name: str) -> list[Path]:
+    """A test's file; of one in tests/seeds also what it runs."""
+    seeds = ROOT / "tests" / "seeds"
+    return (
+        [ROOT / name, *seeds.rglob("*.py"), *seeds.rglob("*.html")] if seeds in (ROOT / name).parents else [ROOT / name]
+    )
 
 
 # Samples

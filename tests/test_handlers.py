@@ -95,6 +95,7 @@ def test_the_modules_of_installed_apps_are_looked_into_without_being_asked(modul
     assert known("immortus_channels.handlers_of_app.Quick") is module.Quick
 
 
+@pytest.mark.case(48)
 def test_no_record_has_anything_imported(tmp_path, monkeypatch):
     (tmp_path / "canary_module.py").write_text(
         "from immortus_channels.handlers import JobHandler\nclass Canary(JobHandler):\n    pass\n"

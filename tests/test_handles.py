@@ -181,6 +181,7 @@ def test_a_job_from_outside_reads_what_the_store_knows(store, outside, job_id):
         outside.data["missing"]
 
 
+@pytest.mark.case(40)
 def test_updates_from_outside_are_changes_of_their_own(store, outside, job_id):
     outside.update(current=2, total=10, message="Go")
     outside.update(advance=3)

@@ -65,6 +65,7 @@ def test_an_error_is_a_code_and_a_sentence():
     assert Error(code="mine").message == SENTENCES["error"]
 
 
+@pytest.mark.case(16)
 def test_meta_comes_last_sorted_and_cannot_name_a_key_of_the_document():
     job = replace(JOB, meta={"zebra": 1, "state": "hacked", "version": 9}, strategy_meta={"apple": 2})
     assert list(job.document)[-2:] == ["apple", "zebra"]
@@ -95,6 +96,7 @@ def test_progress_in_meta_of_another_type_is_ignored():
 # Percentage
 
 
+@pytest.mark.case(34)
 @pytest.mark.parametrize(
     ("current", "total", "expected"),
     [
@@ -119,6 +121,20 @@ def test_the_percentage_of_a_count(current, total, expected):
     assert percentage(current, total) == expected
 
 
+@pytest.mark.case(35)
+def test_a_count_that_ran_past_its_total_is_shown_beside_it_and_without_a_percentage():
+    shown = replace(JOB, current=12).document
+    assert (shown["current"], shown["total"], shown["percentage"]) == (12, 10, None)
+
+
+@pytest.mark.case(41)
+def test_how_long_a_job_takes_is_told_by_its_times():
+    waiting = replace(JOB, state=State.ENQUEUED, started_at=None).document
+    assert (waiting["started_at"], waiting["finished_at"]) == (None, None)
+    over = replace(JOB, state=State.FINISHED, finished_at=1795366803750000).document
+    assert (over["started_at"], over["finished_at"]) == ("2026-11-22T17:00:01.250Z", "2026-11-22T17:00:03.750Z")
+
+
 def test_a_given_percentage_wins_and_never_rounds_up_to_the_end():
     assert percentage(1, 10, 55.55) == 55.5
     assert percentage(0, None, 99.99) == percentage(0, None, 100) == percentage(0, None, 250) == 99.9
@@ -126,6 +142,7 @@ def test_a_given_percentage_wins_and_never_rounds_up_to_the_end():
     assert percentage(10, 10, 40) == 100.0
 
 
+@pytest.mark.case(10)
 def test_a_finished_job_shows_100_and_a_failed_one_keeps_its_last():
     assert replace(JOB, state=State.FINISHED).document["percentage"] == 100.0
     assert replace(JOB, state=State.FINISHED, total=None).document["percentage"] == 100.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import reduce
 
 import pytest
@@ -122,6 +123,7 @@ def test_the_end_of_a_run_carries_everything_the_run_has_said():
     )
 
 
+@pytest.mark.case(43)
 def test_a_job_that_returned_although_it_was_asked_to_stop_is_finished():
     assert outcome(after(sent(), started(), about(CancelRequested), about(Finished, "r1"))) == (FINISHED, None)
 
@@ -129,6 +131,7 @@ def test_a_job_that_returned_although_it_was_asked_to_stop_is_finished():
 # Out of order, late and twice
 
 
+@pytest.mark.case(6)
 def test_started_before_enqueued_is_running_with_the_senders_knowledge():
     job = after(started(), sent())
     assert job.state is RUNNING
@@ -168,6 +171,7 @@ def test_of_two_ends_the_first_counts():
     )
 
 
+@pytest.mark.case(9)
 @pytest.mark.parametrize("run_id", ["r1", ""])
 @pytest.mark.parametrize("kind", [Reported, Retrying, Requeued, Cancelled, Finished])
 def test_nothing_late_moves_a_job_that_is_over(kind, run_id):
@@ -190,11 +194,21 @@ def test_a_new_step_begins_where_it_says_and_late_progress_of_the_old_one_is_ign
 # Runs and attempts
 
 
+@pytest.mark.case(4)
 def test_a_retry_is_the_next_attempt_and_begins_anew():
     job = after(sent(), started(), told(step=1, current=5, total=10, message="x"), about(Retrying, "r1", eta=T0 + DAY))
     assert (job.state, job.attempt, job.current, job.lease_until) == (RETRYING, 1, 5, T0 + DAY + LEASES.waiting)
     again = after(started("r2"), job=job, at=T0 + DAY)
     assert (again.state, again.attempt, again.current, again.total, again.message) == (RUNNING, 2, 0, None, "")
+
+
+@pytest.mark.case(41)
+def test_the_time_of_a_retry_is_counted_from_its_own_start():
+    job = after(sent(), started(), about(Retrying, "r1", eta=T0 + DAY))
+    again = after(started("r2"), job=job, at=T0 + DAY)
+    assert (again.started_at, again.finished_at, again.document["percentage"]) == (T0 + DAY, None, None)
+    done = after(about(Finished, "r2"), job=again, at=T0 + DAY + 5)
+    assert (done.started_at, done.finished_at) == (T0 + DAY, T0 + DAY + 5)
 
 
 def test_the_next_attempt_may_start_before_the_retry_is_told():
@@ -267,6 +281,7 @@ def test_a_job_that_is_over_cannot_be_cancelled():
 # Silence
 
 
+@pytest.mark.case(7)
 def test_a_message_that_was_never_sent_fails():
     assert outcome(after(sent(), about(Overdue), every=LEASES.sending)) == (FAILED, "not_sent")
 
@@ -299,6 +314,14 @@ def test_a_lost_job_is_revived_by_its_own_run_and_by_no_older_one():
     assert outcome(after(about(Finished, "r2"), job=lost, at=T0 + DAY)) == (FINISHED, None)
 
 
+@pytest.mark.case(53)
+def test_a_job_whose_message_was_taken_out_of_the_queue_is_lost_a_day_after_it_was_due():
+    waiting = replace(after(sent()), lease_until=T0 + DAY)
+    assert apply(waiting, about(Overdue), now=T0 + DAY - 1) is waiting
+    assert outcome(after(about(Overdue), job=waiting, at=T0 + DAY)) == (LOST, "lost")
+
+
+@pytest.mark.case(53)
 @pytest.mark.parametrize("kind", [Retrying, Requeued])
 def test_a_job_that_waits_a_day_past_its_time_is_lost(kind):
     job = after(sent(), started(), about(kind, "r1"))
@@ -511,6 +534,7 @@ def changes(history: list[tuple[Event, int]]) -> list[tuple[Job, Job]]:
     return found
 
 
+@pytest.mark.case(9)
 @given(histories)
 @settings(max_examples=400, deadline=None)
 def test_a_job_that_is_over_stays_so_within_its_attempt_unless_it_was_only_believed_lost(history):

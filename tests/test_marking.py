@@ -126,6 +126,7 @@ def test_no_params_are_recorded_unless_asked_for():
     assert params(Tracking(), "4111") is None
 
 
+@pytest.mark.case(55)
 def test_params_are_named_defaults_included_and_masked():
     tracking = Tracking(params=True, mask=["card", "pin"])
     assert params(tracking, "4111", 2, 3, pin="0000", note="x") == {

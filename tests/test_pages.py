@@ -152,12 +152,14 @@ def test_a_page_is_clean_for_a_content_security_policy(client):
         assert "src=" in tag or 'type="application/json"' in tag
 
 
+@pytest.mark.case(47)
 def test_without_a_handler_the_page_has_its_usual_words(client):
     job = Process()
     job.enqueued()
     assert "One moment, please" in text(client.get(url(job)))
 
 
+@pytest.mark.case(49)
 def test_the_page_is_in_the_viewers_language(client, settings):
     job = Process()
     job.enqueued()
@@ -167,6 +169,7 @@ def test_the_page_is_in_the_viewers_language(client, settings):
     assert '<html lang="ar" dir="rtl">' in text(client.get(url(job)))
 
 
+@pytest.mark.case(49)
 def test_every_sentence_of_an_error_can_be_translated():
     assert set(pages.TRANSLATED) == set(SENTENCES.values())
 
@@ -174,6 +177,7 @@ def test_every_sentence_of_an_error_can_be_translated():
 # Finished
 
 
+@pytest.mark.case(45)
 def test_a_finished_job_leads_on_and_its_flash_message_arrives(client, owner):
     job = make(owner=owner)
     job.finished()
@@ -188,6 +192,7 @@ def test_what_the_job_wrote_decides_which_message(client, owner):
     assert text(client.get(client.get(url(job)).url)) == "ERROR being nice"
 
 
+@pytest.mark.case(45)
 def test_on_ready_is_called_once_however_often_the_page_is_opened(client, owner):
     job = make(owner=owner)
     job.finished()
@@ -320,6 +325,7 @@ def test_it_leads_to_this_host_and_those_of_the_setting(client, settings, to, le
     assert client.get(url(ended(to))).url == leads
 
 
+@pytest.mark.case(48)
 @pytest.mark.parametrize(
     "to",
     [
@@ -352,6 +358,7 @@ def test_a_secure_page_leads_to_no_insecure_one(client, settings):
 # Ended otherwise
 
 
+@pytest.mark.case(46)
 @pytest.mark.parametrize(
     ("end", "header", "sentence"),
     [
@@ -372,6 +379,7 @@ def test_a_job_that_ended_otherwise_says_why_and_calls_its_hook_once(client, own
     assert Nice.calls == ["on_failed"]
 
 
+@pytest.mark.case(46)
 def test_the_handler_may_lead_on_from_a_failure(client):
     job = make(Leading, to="/")
     job.failed()
@@ -410,6 +418,7 @@ def test_a_job_that_was_cancelled_while_it_waited_is_over(client):
 # Unknown, and not to be seen
 
 
+@pytest.mark.case(47)
 def test_unknown_and_foreign_jobs_look_the_same(client):
     foreign = Process("f" * 32, owner="4711", handler=name_of(Nice))
     foreign.enqueued()
@@ -433,6 +442,7 @@ def test_what_is_no_id_is_an_unknown_job(client, query):
     assert "<immortus-job" not in text(response)
 
 
+@pytest.mark.case(47)
 def test_an_unknown_job_is_asked_for_once_more_without_javascript(client):
     first = text(client.get("/immortus/jobs/u/"))
     assert 'content="5;url=/immortus/jobs/u/?again=1"' in first

@@ -50,6 +50,7 @@ def test_track_yields_every_item_and_counts_it_when_the_next_is_asked_for(run):
     assert (said.step, said.current, said.total, said.message) == (1, 3, 3, "Spelling")
 
 
+@pytest.mark.case(35)
 def test_the_total_of_a_stream_is_unknown_unless_given(run):
     list(run.track(iter("abc")))
     assert report(run).total is None
@@ -147,6 +148,7 @@ def test_a_checkpoint_raises_only_once_asked(run):
         run.checkpoint()
 
 
+@pytest.mark.case(34)
 @pytest.mark.parametrize("total", [float("nan"), -1, "10", True])
 @pytest.mark.usefixtures("in_production")
 def test_a_total_that_cannot_be_shown_is_unknown(run, total, caplog):
@@ -158,6 +160,7 @@ def test_a_total_that_cannot_be_shown_is_unknown(run, total, caplog):
 # Updates
 
 
+@pytest.mark.case(34)
 def test_within_a_step_current_does_not_move_back(run):
     for current in (3, 1, 2):
         run.update(current=current)
@@ -171,6 +174,7 @@ def test_a_total_begins_a_step_in_which_current_starts_again(run):
     assert (said.step, said.current, said.total, said.percentage) == (2, 0, 3, None)
 
 
+@pytest.mark.case(34)
 def test_everything_can_be_said_at_once(run):
     run.update(current=1, total=10, advance=2, percentage=33.3, message="Go")
     said = report(run)
@@ -186,6 +190,7 @@ def test_whatever_is_said_in_a_step_current_never_falls(changes):
         before = run._current
 
 
+@pytest.mark.case(34)
 @pytest.mark.parametrize("name", ["current", "total", "advance", "percentage"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1, "7", True, 10**400])
 def test_a_number_that_cannot_be_shown_is_refused_and_changes_nothing(run, name, value):
@@ -269,12 +274,14 @@ def test_meta_is_gathered_field_by_field(run):
     assert report(run).meta == {"a": 1, "b": 3}
 
 
+@pytest.mark.case(36)
 def test_reserved_meta_is_refused_where_it_is_set(run, told):
     with pytest.raises(ReservedMetaKey):
         run.set_meta({"state": "x"})
     assert not told
 
 
+@pytest.mark.case(48)
 def test_data_is_read_back_as_json_gives_it(run):
     run.started(Job(job_id="j", run_id="r", state=State.RUNNING, data={"given": 1}))
     run.set_data("pair", (1, 2))

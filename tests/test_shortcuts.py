@@ -105,6 +105,7 @@ def test_of_a_bare_id_the_class_is_known_where_it_was_sent():
     assert job_info(request, "sent-1")["job_class"] == "gallery.paint"
 
 
+@pytest.mark.case(7)
 def test_no_job_is_500():
     response = render_immortus(request, None)
     assert response.status_code == 500

@@ -6,6 +6,7 @@ import uuid
 
 import pytest
 from django.contrib.auth.models import User
+from django.template import engines
 
 from immortus_channels import queues, tracking
 from immortus_channels.events import Cancelled, Enqueued, Failed, Finished, Origin, Report, Reported, Started
@@ -81,6 +82,7 @@ def test_somebody_elses_job_is_not_found():
         RunMarathon.find(job_id, user=User(pk=8))
 
 
+@pytest.mark.case(36)
 def test_metrics_keep_their_json_type_and_are_the_same_in_both_processes():
     job_id = start()
     values = {"miles_run": 0.2, "wet": True, "shoes": None, "name": "Ödön", "laps": [1, {"a": 2}]}
@@ -104,6 +106,7 @@ def test_metrics_keep_their_json_type_and_are_the_same_in_both_processes():
     assert {name: outside.document[name] for name in values} == values
 
 
+@pytest.mark.case(40)
 def test_metrics_are_set_from_outside_too():
     job = RunMarathon.find(start())
     job.set_progress_metric("miles_run", 3)
@@ -162,6 +165,38 @@ def test_a_listing_is_bounded_whatever_is_asked(monkeypatch):
     monkeypatch.setattr(type(get_store()), "list", lambda self, wanted, *, limit, before: asked.append(limit) or [])
     RunMarathon.all(limit=1_000_000)
     assert asked == [MAX_LISTED]
+
+
+MINE = """{% for job in jobs %}{{ job.job_id }}: {{ job.state }}, {% with job.document as it %}\
+{% if it.percentage is None %}no progress info{% else %}{{ it.percentage }} %{% endif %}, \
+from {{ it.started_at|default_if_none:"-" }} to {{ it.finished_at|default_if_none:"-" }}, \
+attempt {{ it.attempt }}{% if it.result %}, <a href="{{ it.result.url }}">result</a>{% endif %}
+{% endwith %}{% endfor %}"""
+
+
+@pytest.mark.case(50)
+def test_a_page_of_ones_own_jobs_shows_where_each_stands_however_often_it_is_loaded():
+    waits, runs, done = start(), start(), start()
+    start(owner="8")
+    tracking.publish(Reported(job_id=runs, run_id="r", report=Report(step=1, current=3, total=10)))
+    tracking.publish(Reported(job_id=done, run_id="r", report=Report(result={"url": "/races/1"})))
+    end(done, Finished)
+
+    def page():
+        jobs = sorted(RunMarathon.filter(owner=7), key=lambda job: [waits, runs, done].index(job.job_id))
+        return engines["django"].from_string(MINE).render({"jobs": jobs}).splitlines()
+
+    times = {
+        job.job_id: (job.document["started_at"], job.document["finished_at"]) for job in RunMarathon.filter(owner=7)
+    }
+    link = '<a href="/races/1">result</a>'
+    expected = [
+        f"{waits}: running, no progress info, from {times[waits][0]} to -, attempt 1",
+        f"{runs}: running, 30.0 %, from {times[runs][0]} to -, attempt 1",
+        f"{done}: finished, 100.0 %, from {times[done][0]} to {times[done][1]}, attempt 1, {link}",
+    ]
+    assert page() == expected
+    assert page() == expected
 
 
 def test_a_word_that_is_no_state_is_said():

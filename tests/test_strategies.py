@@ -69,6 +69,7 @@ def short_names(monkeypatch):
 # Which strategy
 
 
+@pytest.mark.case(11)
 def test_the_inline_one_wins_over_the_setting_and_that_over_the_queues(queue):
     assert type(strategy_for("plain")) is OfQueue
     with override_settings(IMMORTUS_TRACKING_STRATEGY=FromSetting):
@@ -89,6 +90,7 @@ def test_a_strategy_is_found_by_its_dotted_path():
     assert type(load(f"{__name__}.Inline")) is Inline
 
 
+@pytest.mark.case(12)
 @pytest.mark.parametrize("name", ["process_image_strategy", "ProcessImageStrategy"])
 def test_a_strategy_is_found_by_its_short_name(short_names, name):
     assert type(load(name)) is short_names.ProcessImageStrategy

@@ -153,6 +153,7 @@ pytestmark = pytest.mark.usefixtures("queue", "diary")
 # Hooks, meta, write
 
 
+@pytest.mark.case(17)
 @pytest.mark.usefixtures("memory")
 def test_the_hook_comes_first_then_meta_then_whether_it_is_done_then_the_write(tell, diary, record):
     seen = []
@@ -166,6 +167,7 @@ def test_the_hook_comes_first_then_meta_then_whether_it_is_done_then_the_write(t
     assert (job.state, job.strategy_meta) == (State.FINISHED, {"p": 100})
 
 
+@pytest.mark.case(1)
 @pytest.mark.usefixtures("memory")
 @pytest.mark.parametrize("mode", ["inline", "with_thread"])
 def test_a_hook_knows_the_job_as_the_change_makes_it_the_first_one_too(tell, diary, job_id, request, mode):
@@ -238,6 +240,7 @@ def _with_current(job, current):
     return replace(job, current=current, version=job.version + 1)
 
 
+@pytest.mark.case(2)
 @pytest.mark.usefixtures("memory")
 def test_the_failed_hook_is_told_what_the_viewer_will_see(tell, diary):
     tell(Started, run_id="r")
@@ -245,6 +248,7 @@ def test_the_failed_hook_is_told_what_the_viewer_will_see(tell, diary):
     assert diary.errors == [("not_an_image", "No image.")]
 
 
+@pytest.mark.case(8)
 @pytest.mark.usefixtures("memory")
 def test_a_hook_that_raises_is_logged_and_changes_nothing_else(tell, diary, caplog):
     diary.inside = lambda _: 1 / 0
@@ -255,6 +259,7 @@ def test_a_hook_that_raises_is_logged_and_changes_nothing_else(tell, diary, capl
     assert "job_enqueued" in caplog.text
 
 
+@pytest.mark.case(16)
 @pytest.mark.usefixtures("memory")
 def test_meta_that_raises_keeps_the_last_good_one(tell, diary, caplog, monkeypatch):
     diary.says = {"p": 1}
@@ -296,6 +301,7 @@ async def test_in_an_event_loop_hooks_may_still_use_the_database_and_the_context
     assert seen == [(0, run)]
 
 
+@pytest.mark.case(8)
 @pytest.mark.usefixtures("memory", "with_thread")
 def test_a_store_that_is_down_calls_the_usual_hook_once_and_writes_later(memory, tell, diary, record):
     memory.failures = 3
@@ -613,6 +619,27 @@ def test_a_cancellation_that_is_not_confirmed_in_time_says_so(memory, tell, job_
     memory.failures = 1
     with pytest.raises(StoreUnavailable):
         tracking.cancel(job_id)
+
+
+@pytest.mark.case(43)
+@pytest.mark.usefixtures("memory", "queue")
+def test_a_cancellation_that_races_with_the_end_leaves_one_truth(job_id, tell, record):
+    tell(Enqueued, job_class="silent")
+    for number in range(20):
+        run = {"job_class": "silent", "run_id": f"r{number}"}
+        tell(Started, **run)
+        barrier = threading.Barrier(2)
+        acts = [lambda run=run: tell(Finished, **run), lambda: tracking.cancel(job_id)]
+        both = [threading.Thread(target=lambda act=act: (barrier.wait(), act())) for act in acts]  # noqa: B023
+        for thread in both:
+            thread.start()
+        for thread in both:
+            thread.join()
+        end = record()
+        assert (end.state, end.document["completed"], end.error) == (State.FINISHED, True, None)
+        tracking.cancel(job_id)
+        assert record().text == end.text
+        tell(Enqueued, job_class="silent", origin=Origin(send_id=f"again-{number}"))
 
 
 @pytest.mark.django_db(transaction=True)

@@ -46,6 +46,7 @@ def test_other_ids_do_not(job_id):
         reverse("immortus:verify", kwargs={"job_id": job_id})
 
 
+@pytest.mark.case(19)
 @pytest.mark.parametrize("path", ["..", "a/b/c", ".a", "a%20b", "a b", "a" * 256])
 @pytest.mark.parametrize("name", ["verify", "cancel"])
 def test_paths_that_are_no_ids_name_no_job(path, name):

@@ -114,6 +114,7 @@ def test_anything_clean_is_strict_json(value):
     assert "\\u0000" not in text.replace("\\\\", "")
 
 
+@pytest.mark.case(16)
 @pytest.mark.parametrize("key", sorted(DOCUMENT_KEYS - PROGRESS_KEYS))
 def test_meta_may_not_name_the_documents_own_keys(key):
     with pytest.raises(ReservedMetaKey, match=key):

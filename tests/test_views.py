@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from urllib.parse import quote
 
 import pytest
 from django.contrib.auth.models import User
@@ -62,6 +64,7 @@ def test_the_version_is_the_etag(client, job):
     assert client.get(f"/immortus/verify/{job.job_id}", headers={"If-None-Match": f'"{version}"'}).status_code == 200
 
 
+@pytest.mark.case(18)
 def test_a_class_in_the_path_must_be_the_jobs(client, job):
     job.enqueued()
     assert client.get(f"/immortus/verify/{job.job_id}/shop.paint").status_code == 200
@@ -71,6 +74,69 @@ def test_a_class_in_the_path_must_be_the_jobs(client, job):
     assert is_json_for_nobody_else(response)
 
 
+@pytest.mark.case(18)
+def test_no_class_in_a_path_is_ever_imported(client, job):
+    job.enqueued()
+    for job_id in (job.job_id, "never-was"):
+        answer = client.get(f"/immortus/verify/{job_id}/this.Canary")
+        assert answer.status_code in {404, 409}
+    assert "this" not in sys.modules
+
+
+@pytest.mark.case(19)
+@pytest.mark.parametrize(
+    "job_id", ["100%", "_", "%", "a/b", "..", "../verify", "a?b", "a:b", "a#b", "a&job_id=c", "é\n"]
+)
+def test_an_id_of_odd_characters_names_its_own_job_and_no_other(client, job_id):
+    jobs = {one: Process(one).enqueued() for one in (job_id, "abc")}
+    asked = quote(job_id, safe="")
+    assert client.get(f"/immortus/verify?job_id={asked}").json()["jobs"] == [jobs[job_id].document]
+    in_path = client.get(f"/immortus/verify/{asked}")
+    assert in_path.status_code == (200 if job_id in {"_", "a:b"} else 404)
+    assert in_path.status_code == 404 or in_path.json() == jobs[job_id].document
+
+
+ERRORS = {"broken": KeyError(SECRET), "store down": StoreUnavailable()}
+
+
+def raising(error):
+    def read(ids):
+        raise error
+
+    return read
+
+
+@pytest.mark.case(14)
+@pytest.mark.parametrize(
+    ("what", "answer"),
+    [
+        ("running", (200, "running", None)),
+        ("finished", (200, "finished", None)),
+        ("failed", (200, "failed", "bad_luck")),
+        ("cancelled", (200, "cancelled", "cancelled")),
+        ("unknown", (404, None, "unknown_job")),
+        ("foreign", (404, None, "unknown_job")),
+        ("of another class", (409, None, "wrong_job_class")),
+        ("broken", (500, None, "strategy_error")),
+        ("store down", (503, None, "store_unavailable")),
+    ],
+)
+def test_each_case_has_an_answer_of_its_own_that_names_the_job(client, monkeypatch, what, answer):
+    job = Process("j", owner="4711" if what == "foreign" else None)
+    if what != "unknown":
+        job.enqueued()
+        job.started()
+    if hasattr(job, what):
+        getattr(job, what)()
+    if what in ERRORS:
+        monkeypatch.setattr(tracking, "read", raising(ERRORS[what]))
+    response = client.get("/immortus/verify/j" + "/other.task" * (what == "of another class"))
+    told = response.json()
+    assert (response.status_code, told.get("state"), (told["error"] or {}).get("code")) == answer
+    assert told["job_id"] == "j"
+
+
+@pytest.mark.case(15)
 def test_unknown_and_foreign_jobs_look_the_same(client):
     foreign = Process("f" * 32, owner="4711")
     foreign.enqueued()
@@ -215,6 +281,7 @@ def test_a_waiting_job_is_cancelled_at_once(client, job):
     assert is_json_for_nobody_else(response)
 
 
+@pytest.mark.case(43)
 def test_a_running_job_is_asked(client, job):
     job.enqueued()
     job.started()
@@ -226,6 +293,7 @@ def test_a_running_job_is_asked(client, job):
     )
 
 
+@pytest.mark.case(42)
 @pytest.mark.parametrize("end", ["finished", "failed", "cancelled"])
 def test_a_job_that_is_over_cannot_be_cancelled(client, job, end):
     job.enqueued()
@@ -251,6 +319,7 @@ def test_whoever_may_only_look_may_not_cancel(client, job, monkeypatch):
     assert client.post(f"/immortus/cancel/{job.job_id}").status_code == 409
 
 
+@pytest.mark.case(20)
 def test_a_foreign_job_is_unknown_to_cancel(client):
     job = Process(owner="4711")
     job.enqueued()
@@ -259,6 +328,7 @@ def test_a_foreign_job_is_unknown_to_cancel(client):
     assert tracking.read([job.job_id])[job.job_id].state == "enqueued"
 
 
+@pytest.mark.case(43)
 def test_a_job_that_ended_meanwhile_is_not_called_cancelled(client, job, monkeypatch):
     job.enqueued()
     job.started()
@@ -270,6 +340,26 @@ def test_a_job_that_ended_meanwhile_is_not_called_cancelled(client, job, monkeyp
     assert client.post(f"/immortus/cancel/{job.job_id}").status_code == 409
 
 
+@pytest.mark.case(44)
+def test_cancelling_from_a_second_tab_says_the_same_and_changes_nothing_more(client, job):
+    job.enqueued()
+    job.started()
+    first, second = (client.post(f"/immortus/cancel/{job.job_id}") for _ in range(2))
+    assert (first.status_code, second.status_code) == (202, 202)
+    assert first.json() == second.json()
+
+
+@pytest.mark.case(44)
+def test_looking_never_changes_anything(client, job):
+    job.enqueued()
+    version = job.started().version
+    assert client.get(f"/immortus/cancel/{job.job_id}").status_code == 405
+    for path in (f"verify/{job.job_id}", f"verify?job_id={job.job_id}", f"jobs/{job.job_id}/"):
+        assert client.get(f"/immortus/{path}").status_code == 200
+    assert tracking.read([job.job_id])[job.job_id].version == version
+
+
+@pytest.mark.case(44)
 def test_cancel_needs_the_csrf_token(job):
     job.enqueued()
     assert Client(enforce_csrf_checks=True).post(f"/immortus/cancel/{job.job_id}").status_code == 403

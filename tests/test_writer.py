@@ -123,6 +123,7 @@ def test_a_dry_write_tells_what_would_change_and_changes_nothing(store, threaded
     assert not pushed
 
 
+@pytest.mark.case(8)
 def test_events_keep_their_order_while_the_store_fails(store, threaded, pushed):
     store.failures = 4
     for event in (enqueued(), started(), Updated(job_id="j", current=5), finished()):
@@ -306,6 +307,7 @@ def test_a_change_soon_after_a_report_follows_within_an_interval(store, threaded
     assert eventually(lambda: record().current == 2, 0.5)
 
 
+@pytest.mark.case(37)
 def test_many_changes_are_at_most_one_report_an_interval_and_the_last_is_exact(store, threaded, pushed):
     run = running(threaded)
     began = time.monotonic()
@@ -420,6 +422,7 @@ def test_runs_are_renewed_while_much_waits_to_be_written(store, threaded, settin
     assert "renew" in updates[:-5]
 
 
+@pytest.mark.case(42)
 def test_a_renewal_brings_back_that_cancellation_was_asked_for_elsewhere(store, threaded, settings):
     settings.IMMORTUS_STALLED_AFTER = 0.3
     run = running(threaded)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -93,7 +93,7 @@ class RedisStore(Store):
     def list(self, wanted: Filter, *, limit: int = 100, before: int | None = None) -> list[Job]:
         """The newest jobs that `wanted` lets through; of those overdue, of the 1,000 longest overdue."""
         found: dict[str, Job] = {}
-        for index in self._layout.indexes_for(wanted):
+        for index in self._shortest(self._layout.ways_to(wanted)):
             found |= self._found_in(index, wanted, limit, before)
         return sorted(found.values(), key=lambda job: job.version, reverse=True)[:limit]
 
@@ -177,37 +177,43 @@ class RedisStore(Store):
 
     # Listing
 
+    def _shortest(self, ways: Sequence[Texts]) -> Texts:
+        """The way that leads past the fewest jobs."""
+        if len(ways) == 1:
+            return ways[0]
+        with self._redis() as client, client.pipeline(transaction=False) as pipeline:
+            for index in itertools.chain(*ways):
+                pipeline.zcard(index)
+            sizes = iter(pipeline.execute())
+        lengths = [sum(itertools.islice(sizes, len(way))) for way in ways]
+        return ways[lengths.index(min(lengths))]
+
     def _found_in(self, index: str, wanted: Filter, limit: int, before: int | None) -> dict[str, Job]:
         """At least the `limit` newest jobs of a sorted set that are wanted, if it has as many."""
         found: dict[str, Job] = {}
-        gone: Texts = []
-        for page in self._pages(index, limit, before):
+        start, size = 0, max(limit, _PAGE)
+        while len(found) < limit:
+            page = self._page(index, before, start, size)
             reading = self.get_many(page)
-            gone += [job_id for job_id in page if job_id not in reading.jobs]
+            gone = [job_id for job_id in page if job_id not in reading.jobs]
+            self._forget(index, gone)
+            start += len(page) - len(gone)  # what was forgotten has moved the rest up
             found |= {
                 job_id: job
                 for job_id, job in reading.jobs.items()
                 if wanted.admits(job, reading.now) and (before is None or job.version < before)
             }
-            if len(found) >= limit:
+            if len(page) < size or index == self._layout.leases:
                 break
-        self._forget(index, gone)
         return found
 
-    def _pages(self, index: str, limit: int, before: int | None) -> Iterator[Texts]:
+    def _page(self, index: str, before: int | None, start: int, size: int) -> Texts:
         """The ids in a sorted set, newest first; of the leases, those that ended first."""
-        if index == self._layout.leases:
-            with self._redis() as client:
-                yield _texts(client.zrange(index, 0, _OVERDUE_AT_ONCE - 1))
-            return
-        newest = "+inf" if before is None else f"({before}"
-        size = max(limit, _PAGE)
-        for start in itertools.count(step=size):
-            with self._redis() as client:
-                page = _texts(client.zrevrangebyscore(index, newest, "-inf", start=start, num=size))
-            yield page
-            if len(page) < size:
-                return
+        with self._redis() as client:
+            if index == self._layout.leases:
+                return _texts(client.zrange(index, 0, _OVERDUE_AT_ONCE - 1))
+            newest = "+inf" if before is None else f"({before}"
+            return _texts(client.zrevrangebyscore(index, newest, "-inf", start=start, num=size))
 
     def _forget(self, index: str, job_ids: Texts) -> None:
         """Take out of a sorted set what has expired."""

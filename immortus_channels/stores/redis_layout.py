@@ -85,15 +85,18 @@ class Layout:
         owned = [] if job.owner is None else [self._key("owner", job.owner)]
         return [self._key("all"), self._key("class", job.job_class), self._key("state", job.state), *owned]
 
-    def indexes_for(self, wanted: Filter) -> Texts:
-        """The sorted sets in which everything wanted is, the narrowest there are."""
+    def ways_to(self, wanted: Filter) -> list[Texts]:
+        """Each way to everything wanted: the sorted sets that hold it all between them."""
         if wanted.overdue:
-            return [self.leases]
+            return [[self.leases]]
+        ways = []
         if wanted.owner is not None:
-            return [self._key("owner", wanted.owner)]
+            ways.append([self._key("owner", wanted.owner)])
+        if wanted.job_class is not None:
+            ways.append([self._key("class", wanted.job_class)])
         if wanted.states is not None:
-            return [self._key("state", state) for state in sorted(set(wanted.states))]
-        return [self._key("all") if wanted.job_class is None else self._key("class", wanted.job_class)]
+            ways.append([self._key("state", state) for state in sorted(set(wanted.states))])
+        return ways or [[self._key("all")]]
 
     def writing(self, before: Job | None, after: Job, retention: int) -> list[Texts]:
         """The commands that make `after` of `before`; a job that is over expires `retention` ms after its end."""

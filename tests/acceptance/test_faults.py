@@ -29,6 +29,7 @@ def options_of(redis: RedisServer, store: str) -> dict[str, str]:
     }
 
 
+@pytest.mark.case(8, 26)
 @pytest.mark.parametrize("store", ["database", "redis"])
 def test_jobs_go_through_a_restart_of_redis(tmp_path: Path, own_redis: RedisServer, store: str) -> None:
     with running_site(tmp_path, **options_of(own_redis, store)) as site:

@@ -47,6 +47,7 @@ def told_by_socket(site: Site, client: httpx.Client, job_id: str) -> dict[str, o
     return {key: value for key, value in frame.items() if key != "job_id"}
 
 
+@pytest.mark.case(20)
 @pytest.mark.parametrize("stranger", ["bob", None])
 def test_a_stranger_is_answered_as_for_an_unknown_id_everywhere(site: Site, stranger: str | None) -> None:
     with visitor(site, "alice") as alice, visitor(site, stranger) as other:

@@ -26,6 +26,7 @@ def site(
         yield site
 
 
+@pytest.mark.case(6)
 @pytest.mark.parametrize("ending", ["", "&rollback=1"])
 def test_a_job_sent_in_a_long_transaction_starts_at_once_and_ends_right(site: Site, ending: str) -> None:
     job_id = f"in-transaction{ending}".replace("&", "-").replace("=", "-")
@@ -41,6 +42,7 @@ def test_a_job_sent_in_a_long_transaction_starts_at_once_and_ends_right(site: Si
     assert site.verify(job_id) == document
 
 
+@pytest.mark.case(39)
 def test_progress_inside_the_job_s_own_transaction_is_seen_before_it_commits(site: Site) -> None:
     job_id = site.start("in_own_transaction")
     seen = eventually(lambda: (d := site.verify(job_id)).get("current") and d, within=5)

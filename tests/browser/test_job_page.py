@@ -38,6 +38,7 @@ def page(context: BrowserContext) -> Page:
     return context.new_page()
 
 
+@pytest.mark.case(49)
 def test_the_page_follows_the_job_and_leaves_by_itself_with_the_flash_message(page: Page) -> None:
     page.goto("/transfer?steps=12")
     expect(page.get_by_role("heading")).to_have_text("Moving the class")
@@ -52,6 +53,7 @@ def test_the_other_outcome_has_the_other_message(page: Page) -> None:
     expect(page.locator("body")).to_have_text("ERROR being nice", timeout=10_000)
 
 
+@pytest.mark.case(45)
 def test_of_two_tabs_both_leave_and_the_hook_is_called_once(site: Site, context: BrowserContext, page: Page) -> None:
     page.goto("/transfer?steps=8")
     job_id = page.url.rstrip("/").rpartition("/")[2]
@@ -63,6 +65,7 @@ def test_of_two_tabs_both_leave_and_the_hook_is_called_once(site: Site, context:
     assert (site.var / "web.log").read_text().count(f"ready {job_id}") == 1
 
 
+@pytest.mark.case(46, 55)
 def test_a_failure_is_told_as_text_and_the_page_stays(page: Page) -> None:
     page.goto("/transfer?end=failed")
     expect(page.get_by_role("heading")).to_have_text("This did not work", timeout=10_000)
@@ -80,6 +83,7 @@ def test_going_back_leads_to_where_one_came_from_not_to_the_page_that_waits(page
     expect(page.locator("body")).to_have_text("ada")
 
 
+@pytest.mark.case(47)
 def test_an_unknown_job_is_said_and_not_asked_for_in_circles(browser: Browser, site: Site) -> None:
     page = browser.new_page()
     visits: list[str] = []
@@ -91,6 +95,7 @@ def test_an_unknown_job_is_said_and_not_asked_for_in_circles(browser: Browser, s
     page.close()
 
 
+@pytest.mark.case(49)
 def test_without_javascript_the_page_leaves_too(browser: Browser, site: Site) -> None:
     context = browser.new_context(base_url=site.url, java_script_enabled=False)
     page = context.new_page()

@@ -98,6 +98,7 @@ def test_the_switch_changes_the_transport_of_running_jobs(page):
     expect_state(newest(page), "finished")
 
 
+@pytest.mark.case(50)
 def test_a_reload_in_mid_job_shows_the_same_job(page, photograph):
     card = upload(page, photograph)
     job_id = card.get_attribute("data-job")
@@ -109,6 +110,7 @@ def test_a_reload_in_mid_job_shows_the_same_job(page, photograph):
     assert is_painted(again)
 
 
+@pytest.mark.case(27)
 def test_a_second_tab_and_one_opened_after_the_end_show_the_truth(context, page):
     page.click("[data-sample=chelsea]")
     first = newest(page)

@@ -65,6 +65,7 @@ FAULTS: dict[str, Fault] = {
 }
 
 
+@pytest.mark.case(29)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_where_the_upgrade_fails_the_job_is_polled(site: Site, page: Page, fault: str) -> None:
     asked: list[float] = []
@@ -75,6 +76,7 @@ def test_where_the_upgrade_fails_the_job_is_polled(site: Site, page: Page, fault
     assert len({one["document"]["percentage"] for one in told}) >= 3
 
 
+@pytest.mark.case(29)
 def test_without_a_websocket_constructor_the_job_is_polled_at_the_interval_asked_for(site: Site, page: Page) -> None:
     page.add_init_script("delete window.WebSocket; window.asked = []")
     page.add_init_script(
@@ -98,6 +100,7 @@ def test_through_a_willing_proxy_the_job_is_pushed(site: Site, page: Page) -> No
     assert len([frame for frame in frames if '"type":"job"' in frame]) >= 10
 
 
+@pytest.mark.case(24)
 def test_fifty_jobs_of_a_page_share_one_socket(site: Site, page: Page) -> None:
     sockets: list[str] = []
     page.on("websocket", lambda socket: sockets.append(socket.url))

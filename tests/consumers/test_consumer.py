@@ -167,6 +167,7 @@ async def test_after_unwatch_nothing_more_is_told():
         assert await client.receive_nothing(0.1)
 
 
+@pytest.mark.case(20)
 async def test_unknown_and_foreign_jobs_are_answered_with_the_same_bytes():
     foreign = Process("f" * 32, owner="somebody else")
     foreign.enqueued()
@@ -340,6 +341,7 @@ async def test_a_send_that_blocks_is_given_up_and_freezes_nobody():
 # Cleaning up
 
 
+@pytest.mark.case(32)
 @pytest.mark.parametrize("how", ["disconnect", "cancel"])
 async def test_nothing_is_left_behind(how):
     job = Process()

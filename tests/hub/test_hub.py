@@ -126,6 +126,7 @@ async def test_a_push_that_arrives_during_the_read_wins_over_an_older_read(hub, 
     assert page.versions == [new.version]
 
 
+@pytest.mark.case(27)
 async def test_a_watch_is_answered_from_a_read_that_began_after_it(hub, monkeypatch):
     job = Process()
     job.enqueued()

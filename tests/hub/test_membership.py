@@ -34,6 +34,7 @@ async def test_a_push_of_another_process_arrives_through_the_layer(layer, hub):
     assert hub.recheck.healed == 0
 
 
+@pytest.mark.case(32)
 async def test_a_group_is_joined_once_and_left_after_the_last_watcher(layer, hub, monkeypatch):
     calls = []
     real = type(hub._membership)._reconcile

@@ -20,6 +20,7 @@ from tests.pages import Page, Process, until
 pytestmark = pytest.mark.usefixtures("memory")
 
 
+@pytest.mark.case(27)
 async def test_a_change_that_falls_between_the_read_and_the_join_is_found(layer, hub, monkeypatch):
     joining = asyncio.Event()
     real = Membership._reconcile
@@ -39,6 +40,7 @@ async def test_a_change_that_falls_between_the_read_and_the_join_is_found(layer,
     await until(lambda: len(page.frames) == 2, within=1)
 
 
+@pytest.mark.case(26)
 async def test_every_push_that_the_layer_loses_is_healed_and_counted(layer, hub, settings):
     settings.IMMORTUS_RECHECK_INTERVAL = 0.3
     job = Process()

@@ -14,7 +14,7 @@ test("create posts and resolves with the server's answer", async () => {
   assert.deepEqual({ url, method, body, credentials }, { url: "/process_image", method: "POST", body: undefined, credentials: "same-origin" });
 });
 
-test("a plain object is form-encoded, lists repeat their name, and the caller's object is not changed", async () => {
+test("a plain object is form-encoded, lists repeat their name, and the caller's object is not changed (case 33)", async () => {
   const w = world({ answer: started, dataset: tag });
   const data = Object.freeze({ width: 3, tags: Object.freeze(["a", "b"]), gone: undefined, none: null, size: { w: 1 }, at: new Date(0) });
   await w.Immortus.create("/x", data);
@@ -47,7 +47,7 @@ test("the token comes from the settings, the cookie, the meta tag or the form fi
   }
 });
 
-test("without a token the request is sent all the same, and the server's refusal is told", async () => {
+test("without a token the request is sent all the same, and the server's refusal is told (case 33)", async () => {
   const w = world({ answer: () => html(403) });
   const error = await w.Immortus.create("/x").catch((reason) => reason);
   assert.equal(token(w.requests[0]), undefined);
@@ -75,7 +75,7 @@ test("another site is never sent the token, in no way", async () => {
 for (const [what, answer, status] of [
   ["500", json({}, 500), 500], ["an answer without a job id", json({}), 200], ["an answer that is no JSON", html(200), 200], ["no network", offline, 0],
 ]) {
-  test(`createFailed is told the status and the body: ${what}`, async () => {
+  test(`createFailed is told the status and the body: ${what} (case 30)`, async () => {
     const w = world({ answer: () => answer });
     const failures = [];
     await w.Immortus.create("/x").then(() => assert.fail(), (error) => failures.push(error)).catch(() => {});
@@ -85,7 +85,7 @@ for (const [what, answer, status] of [
   });
 }
 
-test("an address that is none is a rejection, not an exception", async () => {
+test("an address that is none is a rejection, not an exception (case 33)", async () => {
   const w = world({ answer: started });
   assert.equal((await w.Immortus.create("http://[").catch((error) => error)).status, 0);
 });
@@ -114,7 +114,7 @@ test("the documented chain: created, failed", async () => {
   assert.deepEqual(await chain(world({ WebSocket: false, answer: () => answers.shift() })), ["job a created", "job a failed"]);
 });
 
-test("the documented chain: after a create that failed nothing is verified and nothing is unhandled", async () => {
+test("the documented chain: after a create that failed nothing is verified and nothing is unhandled (case 30)", async () => {
   const w = world({ answer: () => json({}, 500) });
   assert.deepEqual(await chain(w), ["failed to create"]);
   assert.equal(w.requests.length, 1);

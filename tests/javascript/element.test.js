@@ -40,7 +40,7 @@ async function shown({ rendered, ...options } = {}) {
   return Object.assign(w, { element, events, parts: element.parts });
 }
 
-test("it shows the state, the message and the percentage, and tells of each document", async () => {
+test("it shows the state, the message and the percentage, and tells of each document (case 49)", async () => {
   const { element, parts, events, socket } = await shown();
   socket.job(document("a", 2, { percentage: 40.5, message: "<b>" }));
   await settle();
@@ -53,7 +53,7 @@ test("it shows the state, the message and the percentage, and tells of each docu
   assert.deepEqual(events, [["progress", 1, true], ["progress", 2, true], ["done", 3, true]]);
 });
 
-test("a percentage that is unknown is an indeterminate bar, but not when the job is over", async () => {
+test("a percentage that is unknown is an indeterminate bar, but not when the job is over (case 35)", async () => {
   const { parts, socket } = await shown();
   socket.job(document("a", 2, { percentage: null }));
   await settle();

@@ -53,7 +53,7 @@ test("update is told with each newer state, success once, and no update after it
   assert.deepEqual(told.error, []);
 });
 
-test("data is the job's document and job_state, and metrics keep their JSON types", async () => {
+test("data is the job's document and job_state, and metrics keep their JSON types (case 36)", async () => {
   const metrics = { miles_run: 12.5, tired: false, shoes: null, splits: [1, { mile: 2 }], city: "Hopkinton – Boston" };
   const { told, socket } = await followed({ answer: () => document("a", 1, metrics) });
   socket.job(finished("a", 2, metrics));
@@ -120,7 +120,7 @@ test("without an id error is told, and nothing is thrown", async () => {
   assert.deepEqual(told.error.map(({ job_id, error, job_state }) => [job_id, error.code, job_state]), [[null, "no_job_id", "error"]]);
 });
 
-test("a server that is down for a while is no error", async () => {
+test("a server that is down for a while is no error (case 26)", async () => {
   const answers = [json({}, 502), new TypeError("Failed to fetch"), finished("a", 2)];
   const w = newPage({ answer: () => answers.shift(), WebSocket: false });
   const { told, handlers } = callbacks();
@@ -129,7 +129,7 @@ test("a server that is down for a while is no error", async () => {
   assert.deepEqual([told.error.length, told.success.length], [0, 1]);
 });
 
-test("each of two jobs of a page is told to its own callbacks", async () => {
+test("each of two jobs of a page is told to its own callbacks (case 24)", async () => {
   const w = newPage({ answer: () => ({ jobs: [document("a", 1, { miles_run: 1 }), document("b", 1, { miles_run: 2 })] }) });
   const [a, b] = ["a", "b"].map((jobUuid) => {
     const { told, handlers } = callbacks();
@@ -166,7 +166,7 @@ test("polled, a job is asked for once in a pollingPeriod, which is a second unle
   }
 });
 
-test("a callback that throws is reported, and stops neither the others nor what follows", async () => {
+test("a callback that throws is reported, and stops neither the others nor what follows (case 25)", async () => {
   const { w, told, socket } = await followed();
   const broken = () => { throw new Error("broken callback"); };
   w.JobState.startPolling({ jobUuid: "a", update: broken, success: broken, error: told.error.push });

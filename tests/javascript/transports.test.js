@@ -29,7 +29,7 @@ async function pushed(options, hello) {
 
 // ---- The start
 
-test("the first state does not wait for the socket", async () => {
+test("the first state does not wait for the socket (case 23)", async () => {
   const w = await followed();
   assert.deepEqual(w.requests.map(({ url }) => url), ["/immortus/verify/a"]);
   assert.deepEqual(w.told.versions(), [1]);
@@ -146,7 +146,7 @@ test("a job that is over needs no unwatch: the server has forgotten it", async (
 
 // ---- Polling
 
-test("without WebSocket in the browser, the page or the settings, the page is polled at its interval", async () => {
+test("without WebSocket in the browser, the page or the settings, the page is polled at its interval (case 29)", async () => {
   for (const options of [{ WebSocket: false }, { dataset: { prefix: "/immortus/", websocket: "" } }, { dataset: { prefix: "/immortus/" } }]) {
     const w = await followed(options, { polling: { interval: 800 } });
     await w.advance(3_200);
@@ -250,7 +250,7 @@ for (const [what, answer] of Object.entries({
   "a network error": offline, "502": json({}, 502), "503 with HTML": html(503), "504": json({}, 504), "429": json({}, 429),
   "JSON that was cut off": { status: 200, headers: { "Content-Type": "application/json" }, text: '{"job_id": "a' },
 })) {
-  test(`asked again with backoff, for ever: ${what}`, async () => {
+  test(`asked again with backoff, for ever: ${what} (case 26)`, async () => {
     const w = await followed({ WebSocket: false, answer: () => answer, random: () => 0.999 });
     await w.advance(200_000);
     assert.equal(w.told.failed.length, 0);
@@ -322,7 +322,7 @@ for (const [what, answer, code] of [
   ["409", json({}, 409), "wrong_job_class"], ["403 with JSON", json({ detail: "no" }, 403), "http_403"], ["500 with HTML", html(500), "http_500"],
   ["200 that is no document", json({ ok: 1 }), "bad_answer"], ["200 without a body", { status: 200, headers: {}, text: "" }, "bad_answer"],
 ]) {
-  test(`the verify fails with ${code}: ${what}`, async () => {
+  test(`the verify fails with ${code}: ${what} (case 31)`, async () => {
     const w = await followed({ answer: () => answer });
     assert.equal(w.told.failed[0]?.error.code, code);
     assert.equal(w.told.failed[0].job_id, "a");
@@ -469,7 +469,7 @@ test("back from the back/forward cache the socket is tried at once, unless it wa
   assert.equal(await away(hopeless), 2);
 });
 
-test("while a good socket is lost polling keeps the page right, from the first moment", async () => {
+test("while a good socket is lost polling keeps the page right, from the first moment (case 26)", async () => {
   const w = await pushed();
   await w.advance(20_000);
   w.socket.drop();
@@ -513,7 +513,7 @@ test("a silent socket is dead after ping_ms + 10 s, and any frame is a sign of l
 });
 
 for (const code of [1000, 1001, 1006, 1011, 3000, 4001, 4401, 4429, 5000]) {
-  test(`after close code ${code} the client comes back`, async () => {
+  test(`after close code ${code} the client comes back (case 26)`, async () => {
     const w = await pushed();
     w.socket.drop(code);
     await w.advance(1_100);
@@ -559,7 +559,7 @@ for (const [what, ring] of Object.entries({
   "the page is seen again": (w) => w.document.dispatchEvent(new Event("visibilitychange")),
   "the machine has slept": (w) => { w.clock.time += 60_000; },
 })) {
-  test(`when ${what}, the watches are repeated, and a socket that does not answer within 2 s is replaced`, async () => {
+  test(`when ${what}, the watches are repeated, and a socket that does not answer within 2 s is replaced (case 26)`, async () => {
     for (const alive of [true, false]) {
       const w = await pushed({}, { ping_ms: 600_000 });
       ring(w);
@@ -608,7 +608,7 @@ test("a page in the back/forward cache holds no socket, request or timer, and is
   assert.equal(w.told.done.length, 1);
 });
 
-test("after the last job the socket closes and no timer is left", async () => {
+test("after the last job the socket closes and no timer is left (case 32)", async () => {
   const w = await pushed();
   w.socket.job(finished("a", 2));
   await w.advance(900);

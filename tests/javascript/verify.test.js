@@ -18,7 +18,7 @@ async function followed(options = {}) {
   return { ...w, w, told, verification, socket: w.socket };
 }
 
-test("progress is told with each newer document, and done once", async () => {
+test("progress is told with each newer document, and done once (case 22)", async () => {
   const { told, socket } = await followed();
   for (const version of [2, 3]) socket.job(document("a", version));
   socket.job(finished("a", 4));
@@ -46,7 +46,7 @@ test("a slow first answer that the socket has overtaken is ignored", async () =>
   assert.deepEqual(told.versions(), [9]);
 });
 
-test("progress never comes after the end", async () => {
+test("progress never comes after the end (case 22)", async () => {
   const { told, socket } = await followed();
   socket.job(finished("a", 4));
   socket.job(document("a", 5));
@@ -54,7 +54,7 @@ test("progress never comes after the end", async () => {
   assert.deepEqual(told.versions(), [1]);
 });
 
-test("a job that is already finished is told as done only", async () => {
+test("a job that is already finished is told as done only (cases 22, 27)", async () => {
   const w = world({ answer: () => finished("a", 9) });
   const told = listener();
   w.Immortus.verify("a").then(...told.handlers);
@@ -99,7 +99,7 @@ test("without a job there is a clear rejection, never a synchronous exception", 
   assert.equal(w.requests.length, 0);
 });
 
-test("two handlers for one job share one subscription, and stopping one keeps the other", async () => {
+test("two handlers for one job share one subscription, and stopping one keeps the other (case 24)", async () => {
   const { w, told, socket, verification } = await followed();
   const second = listener();
   const other = w.Immortus.verify({ job_id: "a" }).then(...second.handlers);
@@ -117,7 +117,7 @@ test("two handlers for one job share one subscription, and stopping one keeps th
   assert.deepEqual(socket.sent.at(-1), { type: "unwatch", job_id: "a" });
 });
 
-test("twenty jobs of a page are independent, and start with one request", async () => {
+test("twenty jobs of a page are independent, and start with one request (case 24)", async () => {
   const ids = Array.from({ length: 20 }, (_, index) => `job-${index}`);
   const w = world({ answer: () => ({ jobs: ids.map((id, index) => (index % 2 ? finished(id, 1) : document(id, 1))) }) });
   const all = ids.map((id) => {
@@ -131,7 +131,7 @@ test("twenty jobs of a page are independent, and start with one request", async 
   all.forEach((told, index) => assert.equal(told.progress.length, 1 - (index % 2)));
 });
 
-test("a handler that throws is reported and stops neither the others nor what follows", async () => {
+test("a handler that throws is reported and stops neither the others nor what follows (case 25)", async () => {
   const { w, told, socket } = await followed();
   w.Immortus.verify("a").then(null, null, () => { throw new Error("broken handler"); });
   socket.job(document("a", 2));
@@ -174,7 +174,7 @@ test("progress handlers of derived promises are told too, and stop() stays withi
   assert.equal(w.clock.timers.size, 0, "nothing is left");
 });
 
-test("after stop() no handler is called, and nobody has to handle the rejection", async () => {
+test("after stop() no handler is called, and nobody has to handle the rejection (case 32)", async () => {
   const { told, socket, verification } = await followed();
   const unhandled = await unhandledAfter(() => {
     verification.stop();
@@ -320,7 +320,7 @@ test("our own addresses never redirect, those of a custom verify may", async () 
   assert.deepEqual(w.requests.map(({ url, redirect }) => [url, redirect]).sort(), [["/custom/1", "follow"], ["/immortus/verify/a", "manual"]]);
 });
 
-test("a custom verify needs only completed, wins over the id, and is polled at its interval", async () => {
+test("a custom verify needs only completed, wins over the id, and is polled at its interval (case 21)", async () => {
   const answers = [{ completed: false, percentage: 10 }, { completed: null, percentage: 10 }, { completed: true, percentage: 100 }];
   const w = world({ answer: () => answers.shift() });
   const told = listener();

@@ -20,7 +20,10 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "immortus_channels",
     "tests.project.shop",
-    "tests.project.seeds",
+    "tests.seeds.image",
+    "tests.seeds.documentation",
+    "tests.seeds.races",
+    "tests.seeds.school",
 ]
 MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",

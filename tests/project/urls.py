@@ -9,7 +9,10 @@ from immortus_channels.urls import immortus_jobs
 from tests.project import views
 
 urlpatterns = [
-    *immortus_jobs(path("start/<name>", views.start)),
+    *immortus_jobs(
+        path("start/<name>", views.start),
+        path("", include("tests.seeds.urls")),
+    ),
     path("start-in-transaction/<name>", views.start_in_transaction),
     path("start-async/<name>", views.start_async),
     path("start-on-commit", views.start_on_commit),
@@ -19,5 +22,4 @@ urlpatterns = [
     path("transfer", views.transfer),
     path("flashes", views.flashes),
     path("admin/", admin.site.urls),
-    path("", include("tests.project.seeds.urls")),
 ]

@@ -52,6 +52,7 @@ def test_a_signature_tells_the_name_of_its_task(two):
     assert queues.name_of(Signature()) == "a"
 
 
+@pytest.mark.case(13)
 def test_what_is_no_task_is_refused_by_name(two):
     with pytest.raises(ConfigurationError, match=r"3\.5 is not a task of any task queue in use"):
         queues.name_of(3.5)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from celery import Celery
+from redis import Redis
 
-from tests.servers import RedisServer
+from tests.servers import RedisServer, free_port
 from tests.site import Site, eventually, redis_options, running_site
 from tests.watcher import SocketWatcher
 
@@ -44,6 +49,7 @@ OUTCOMES = [
 ]
 
 
+@pytest.mark.case(3)
 @pytest.mark.parametrize(("task", "state", "code", "attempt"), OUTCOMES)
 def test_each_outcome_ends_in_the_state_the_protocol_names(
     site: Site, task: str, state: str, code: str | None, attempt: int
@@ -59,23 +65,61 @@ def test_each_outcome_ends_in_the_state_the_protocol_names(
     assert versions == sorted(set(versions))
 
 
+@pytest.mark.case(2, 55)
 def test_an_exception_s_text_never_reaches_a_viewer(site: Site) -> None:
     job_id = site.start("crashes")
     assert site.wait_until_over(job_id)["error"]["message"] == "Something went wrong."
     assert "secret" not in site.http.get(f"/immortus/verify/{job_id}").text
 
 
+@pytest.mark.case(2)
+def test_a_failure_still_reaches_the_queue_s_own_result_backend(site: Site, redis_server: RedisServer) -> None:
+    job_id = site.start("crashes")
+    site.wait_until_over(job_id)
+    with Redis.from_url(f"{redis_server.url[:-1]}1") as backend:
+        result = json.loads(eventually(lambda: backend.get(f"celery-task-meta-{job_id}"), within=5))
+    assert (result["status"], result["result"]["exc_type"]) == ("FAILURE", "RuntimeError")
+    assert result["result"]["exc_message"] == ["a secret nobody may see"]
+
+
+@pytest.mark.case(10)
 def test_a_failure_keeps_its_last_progress(site: Site) -> None:
     document = site.wait_until_over(site.start("hard_limit"))
     assert (document["current"], document["percentage"]) == (1, 25.0)
 
 
+@pytest.mark.case(4)
 def test_a_retry_is_shown_and_starts_its_progress_again(site: Site) -> None:
     job_id = site.start("retries")
     with SocketWatcher(site.websocket_url, job_id) as watcher:
         watcher.until_over(job_id)
     assert "retrying" in watcher.states(job_id)
     assert any(d["attempt"] == 2 and d["state"] == "running" for d in watcher.documents[job_id])
+
+
+@pytest.mark.case(3)
+@pytest.mark.parametrize(("task", "states"), [("retries", ["finished"]), ("exhausts", ["failed"])])
+def test_however_often_a_job_is_tried_it_ends_once(site: Site, task: str, states: list[str]) -> None:
+    job_id = site.start(task)
+    with SocketWatcher(site.websocket_url, job_id) as watcher:
+        watcher.until_over(job_id)
+        watcher.watch(job_id)
+        with pytest.raises(TimeoutError):
+            watcher.until_over("another", within=1)
+    ends = [document for document in watcher.documents[job_id] if document["finished_at"]]
+    assert [document["state"] for document in ends] == states * len(ends)
+    assert len({document["version"] for document in ends}) == 1
+
+
+@pytest.mark.case(37)
+def test_ten_thousand_updates_are_few_messages_and_the_last_one_counts(site: Site) -> None:
+    job_id = site.start("floods")
+    began = time.monotonic()
+    with SocketWatcher(site.websocket_url, job_id) as watcher:
+        watcher.until_over(job_id)
+    *before, end = watcher.documents[job_id]
+    assert (end["state"], end["current"], end["last"]) == ("finished", 10_000, 10_000)
+    assert len(before) <= 5 * (time.monotonic() - began) + 5
 
 
 def test_progress_is_pushed_while_the_job_runs(site: Site) -> None:
@@ -101,11 +145,13 @@ def test_the_strategy_of_the_first_requirement_works_as_written(site: Site) -> N
     assert {20, 40, 60, 80, 100} <= set(shown)
 
 
+@pytest.mark.case(54)
 def test_an_untracked_task_leaves_no_trace(site: Site) -> None:
-    answer = site.http.post("/start/untracked", json={"task_id": "left-alone"})
-    assert answer.status_code == 500
-    time.sleep(0.5)
-    assert site.http.get("/immortus/verify/left-alone").status_code == 404
+    for task in ("untracked", "untracked_crash"):
+        answer = site.http.post(f"/start/{task}", json={"task_id": f"left-alone-{task}"})
+        assert answer.status_code == 500
+        time.sleep(0.5)
+        assert site.http.get(f"/immortus/verify/left-alone-{task}").status_code == 404
 
 
 def test_an_id_given_by_hand_is_the_job_s(site: Site) -> None:
@@ -120,6 +166,7 @@ def test_a_job_that_waits_for_its_eta_is_enqueued_until_then(site: Site) -> None
     assert site.wait_until_over(job_id)["state"] == "finished"
 
 
+@pytest.mark.case(53)
 def test_a_job_that_expires_is_cancelled(site: Site) -> None:
     blockers = [site.start("sleeper", kwargs={"seconds": 2}) for _ in range(2)]
     job_id = site.start("quick", expires=0.5)
@@ -149,6 +196,7 @@ def cancel(site: Site, job_id: str) -> int:
     return site.http.post(f"/immortus/cancel/{job_id}", headers={"X-CSRFToken": token}).status_code
 
 
+@pytest.mark.case(42)
 def test_a_running_job_ends_at_its_next_checkpoint_once_cancelled(site: Site) -> None:
     job_id = site.start("steps", kwargs={"count": 100, "pause": 0.1})
     eventually(lambda: site.verify(job_id)["current"] > 2, within=5)
@@ -158,6 +206,7 @@ def test_a_running_job_ends_at_its_next_checkpoint_once_cancelled(site: Site) ->
     assert document["current"] < 99
 
 
+@pytest.mark.case(42)
 def test_a_waiting_job_that_is_cancelled_never_runs(site: Site) -> None:
     job_id = site.start("own_table", countdown=2)
     assert cancel(site, job_id) == 202
@@ -182,6 +231,7 @@ def test_a_job_cancelled_while_no_worker_is_up_never_runs(
         assert (document["state"], document["started_at"]) == ("cancelled", None)
 
 
+@pytest.mark.case(43)
 def test_a_task_may_allow_its_process_to_be_ended(site: Site) -> None:
     job_id = site.start("terminable")
     site.wait_for(job_id, "running")
@@ -296,6 +346,7 @@ def test_a_later_link_that_is_cancelled_never_runs(site: Site) -> None:
     assert (document["state"], document["started_at"]) == ("cancelled", None)
 
 
+@pytest.mark.case(3)
 def test_a_failure_that_is_retried_is_no_end(site: Site) -> None:
     job_id = site.start("fails_then_recovers")
     with SocketWatcher(site.websocket_url, job_id) as watcher:
@@ -311,6 +362,65 @@ def test_an_argument_that_json_cannot_hold_is_recorded_by_its_kind(site: Site) -
 # Death
 
 
+@pytest.fixture
+def own_site(tmp_path: Path, redis_server: RedisServer) -> Iterator[Site]:
+    """A site whose workers are the test's to end."""
+    options = redis_options(redis_server.url) | {"BROKER_URL": f"{redis_server.url[:-1]}12"}
+    with running_site(tmp_path, **options) as site:
+        yield site
+
+
+@pytest.mark.case(5)
+def test_a_worker_that_is_told_to_end_finishes_its_job_and_leaves_the_next_to_another(own_site: Site) -> None:
+    worker = own_site.start_worker(concurrency=1)
+    running, waiting = (own_site.start("steps", kwargs={"count": 10, "pause": 0.2}) for _ in range(2))
+    own_site.wait_for(running, "running")
+    os.kill(worker.pid, signal.SIGTERM)
+    assert own_site.wait_until_over(running)["state"] == "finished"
+    assert own_site.verify(waiting)["state"] == "enqueued"
+    own_site.start_worker(concurrency=1)
+    document = own_site.wait_until_over(waiting)
+    assert (document["state"], document["attempt"]) == ("finished", 1)
+
+
+@pytest.mark.case(5)
+def test_a_worker_that_is_interrupted_gives_its_job_back_and_the_job_has_not_failed(own_site: Site) -> None:
+    worker = own_site.start_worker(concurrency=1)
+    job_id = own_site.start("late")
+    own_site.wait_for(job_id, "running")
+    with SocketWatcher(own_site.websocket_url, job_id) as watcher:
+        os.kill(worker.pid, signal.SIGQUIT)
+        own_site.start_worker(concurrency=1)
+        watcher.until_over(job_id)
+    end = watcher.documents[job_id][-1]
+    assert (end["state"], end["attempt"]) == ("finished", 2)
+    assert not {"failed", "lost", "cancelled"} & set(watcher.states(job_id))
+
+
+@pytest.mark.case(53)
+def test_a_waiting_job_that_an_operator_revokes_is_cancelled_and_has_never_started(site: Site) -> None:
+    job_id = site.start("quick", countdown=2)
+    with Celery("operator", broker=site.env["BROKER_URL"], set_as_current=False) as operator:
+        operator.control.revoke(job_id)
+    document = site.wait_until_over(job_id)
+    assert (document["state"], document["error"]["code"]) == ("cancelled", "cancelled")
+    assert (document["started_at"], document["attempt"]) == (None, 1)
+
+
+@pytest.mark.case(7)
+def test_a_message_that_cannot_be_sent_is_an_error_for_its_sender_and_in_the_end_a_job_that_failed(
+    tmp_path: Path,
+) -> None:
+    with running_site(tmp_path, BROKER_URL=f"redis://127.0.0.1:{free_port()}/0") as site:
+        answer = site.http.post("/start/quick", json={"task_id": "unsent"})
+        assert (answer.status_code, site.verify("unsent")["state"]) == (500, "enqueued")
+        minute_later = "from immortus_channels.models import JobRecord; JobRecord.objects.update(lease_until=1)"
+        site.manage("shell", "-c", minute_later)
+        document = site.verify("unsent")
+        assert (document["state"], document["error"]["code"]) == ("failed", "not_sent")
+
+
+@pytest.mark.case(5)
 def test_a_whole_worker_that_is_killed_is_told_as_stalled_then_lost(
     tmp_path: pytest.TempPathFactory, redis_server: RedisServer
 ) -> None:
@@ -329,6 +439,7 @@ def test_a_whole_worker_that_is_killed_is_told_as_stalled_then_lost(
         assert any(document["stalled"] for document in watcher.documents[job_id])
 
 
+@pytest.mark.case(5)
 def test_a_frozen_worker_revives_its_lost_job_when_it_thaws(
     tmp_path: pytest.TempPathFactory, redis_server: RedisServer
 ) -> None:

@@ -55,6 +55,7 @@ def test_a_result_tells_the_state_and_nothing_that_may_be_secret(results, word, 
     assert "a secret" not in job.text
 
 
+@pytest.mark.case(15)
 @pytest.mark.parametrize("word", ["PENDING", "PROGRESS"])
 def test_a_word_that_unknown_jobs_have_too_or_that_is_the_projects_own_tells_nothing(results, word):
     assert CeleryQueue().fetch(store(results("cache+memory://"), word)) is None

@@ -112,6 +112,7 @@ def test_the_time_is_in_microseconds_since_1970_in_utc(store):
         assert abs(now - time.time() * SECOND) < 2 * SECOND
 
 
+@pytest.mark.case(19)
 @pytest.mark.parametrize("job_id", ["x" * 255, "ø/%_'\"`; \\", "a:b", "{b}", "\N{PARTY POPPER}"])
 def test_any_id_that_the_protocol_allows_works(store, put, job_id):
     put(store, job_id, owner=job_id, lease_until=-1, lease_holder="h")
@@ -182,6 +183,7 @@ def test_threads_lose_nothing_and_versions_strictly_rise(store, put):
     assert read(store).version == max(versions)
 
 
+@pytest.mark.case(38)
 def test_processes_lose_nothing_and_versions_strictly_rise(shared_place, opened, put):
     store = opened(shared_place)
     put(store)
@@ -335,6 +337,7 @@ def test_jobs_of_one_version_are_all_listed(store, put):
 # Pruning
 
 
+@pytest.mark.case(52)
 def test_only_jobs_that_ended_long_enough_ago_are_pruned(store, put):
     put(store, "old", state=State.FINISHED, finished_at=-100)
     put(store, "new", state=State.FAILED, finished_at=-10)

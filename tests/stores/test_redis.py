@@ -83,11 +83,13 @@ def test_renewing_many_leases_takes_one_round_trip(store, put, round_trips):
 # Expiry
 
 
+@pytest.mark.case(52)
 def test_a_job_that_is_not_over_never_expires(store, put, raw):
     put(store, state=State.RUNNING)
     assert raw.ttl(store._layout.job("a")) == -1
 
 
+@pytest.mark.case(52)
 def test_retention_counts_from_the_jobs_end(store, put, raw, settings):
     settings.IMMORTUS_RETENTION = 7 * DAY
     finish(put, store, finished_at=-2 * DAY)
@@ -103,6 +105,7 @@ def test_a_job_that_comes_back_to_life_does_not_expire(store, put, raw):
     assert store.prune(-10) == 0
 
 
+@pytest.mark.case(52)
 def test_a_record_and_its_places_in_the_indexes_go_together(store, put, raw):
     finish(put, store, owner="ann", job_class="x", finished_at=-10)
     assert store.prune(5) == 1
@@ -120,6 +123,29 @@ def test_what_expired_is_not_listed_and_leaves_nothing_behind(store, put, raw, s
     finish(put, store, "b", finished_at=-1)
     store.prune(0.05)
     assert keys(raw, store) == set()
+
+
+def test_many_that_expired_at_once_are_forgotten_a_page_at_a_time(store, put, raw, monkeypatch):
+    for n in range(120):
+        finish(put, store, f"old-{n}")
+    put(store, "living", state=State.RUNNING, version=-1)
+    raw.delete(*(store._layout.job(f"old-{n}") for n in range(120)))
+    forgotten = []
+    forget = RedisStore._forget
+    monkeypatch.setattr(RedisStore, "_forget", lambda self, *of: forgotten.append(len(of[1])) or forget(self, *of))
+    assert [job.job_id for job in store.list(Filter(), limit=10)] == ["living"]
+    assert forgotten == [50, 50, 20]
+    assert raw.zcard(store._layout._key("all")) == 1
+
+
+def test_a_listing_takes_the_shortest_way_to_what_is_wanted(store, put, round_trips):
+    for n in range(120):
+        finish(put, store, f"usual-{n}", job_class="usual", owner="bob")
+    finish(put, store, "rare", job_class="rare", owner="bob")
+    round_trips.clear()
+    wanted = Filter(job_class="rare", owner="bob", states=frozenset({State.FINISHED}))
+    assert [job.job_id for job in store.list(wanted)] == ["rare"]
+    assert len(round_trips) == 3
 
 
 def test_a_job_made_anew_after_it_expired_is_not_pruned_with_its_past(store, put, settings):

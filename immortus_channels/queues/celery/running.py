@@ -158,10 +158,13 @@ class Running:
         if isinstance(event, Failed):
             self._cancel_followers(getattr(request, "chain", None), getattr(request, "chord", None))
 
-    def revoked(self, sender: Task, request: Any, expired: bool = False, **_: object) -> None:  # noqa: FBT001, FBT002
-        """Found revoked or expired before its start, or its process was terminated."""
+    def revoked(
+        self, sender: Task, request: Any, *, terminated: bool = False, expired: bool = False, **_: object
+    ) -> None:
+        """Found revoked or expired before its start, or its process was terminated: only then was there a run."""
         if self._tracking(sender.name) is not None:
-            run_id, code = ("", "expired") if expired else (_run_id(request), "cancelled")
+            run_id = _run_id(request) if terminated else ""
+            code = "expired" if expired else "cancelled"
             self._tracker.publish(Cancelled(job_id=request.id, job_class=sender.name, run_id=run_id, code=code), wait=0)
         self._cancel_followers(getattr(request, "chain", None), getattr(request, "chord", None))
 

@@ -162,6 +162,24 @@ def dies_once():
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+@shared_task(acks_late=True)
+@tracked
+def late():
+    """Takes long the first time; its message is kept until it is done."""
+    for _ in current_job().track(range(200 if current_job().attempt == 1 else 1)):
+        time.sleep(0.1)
+
+
+@shared_task
+@tracked
+def floods(count=10_000):
+    job = current_job()
+    job.update(total=count)
+    for n in range(1, count + 1):
+        job.update(current=n)
+        job.set_meta(last=n)
+
+
 @shared_task
 @tracked
 def exits():

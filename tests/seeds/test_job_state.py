@@ -1,4 +1,4 @@
-"""Seed 003, JobState: "Showing Real-time Updates Using Ajax"; its sample is in `marathon.html`."""
+"""Seed 003, JobState: "Showing Real-time Updates Using Ajax"; its JavaScript is in `race.html`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, Route
 
-from tests.site import Site
+from tests.site import Site, eventually
+from tests.watcher import SocketWatcher
 
 Until = Callable[..., None]
 
@@ -105,6 +106,55 @@ def test_the_data_object_contains_one_attribute_per_progress_metric_and_job_stat
     assert len(set(miles)) >= 3
 
 
+def test_a_job_state_holds_parameters_metrics_and_the_running_state_in_the_rails_app_too(
+    site: Site, run_marathon
+) -> None:
+    """Seed 003, "Communicating with a JobState Object": what the worker sets, the controller reads."""
+
+    def held() -> dict[str, Any]:
+        told: dict[str, Any] = site.http.get(f"/marathon/{job_uuid}").json()
+        return told
+
+    job_uuid = run_marathon(city="Boston", pause=0.4)
+    running = eventually(lambda: (told := held())["metrics"] and told, within=15)
+    assert running["params"] == {"city": "Boston"}
+    assert 0 < running["metrics"]["miles_run"] < 26.2
+    assert [running[word] for word in ("working", "success", "error")] == [True, False, False]
+    site.wait_for(job_uuid, "finished")
+    assert held() == {
+        "params": {"city": "Boston"},
+        "metrics": {"miles_run": 26.2},
+        "working": False,
+        "success": True,
+        "error": False,
+    }
+
+
+@pytest.mark.case(38)
+def test_what_the_rails_app_sets_and_what_the_job_sets_are_both_kept(site: Site, run_marathon) -> None:
+    """Seed 003: information goes back and forth between the two processes; in the original one undid the other."""
+    job_uuid = run_marathon(stride=0.2, pause=0.02)
+    site.wait_for(job_uuid, "running", "finished")
+    with SocketWatcher(site.websocket_url, job_uuid) as watcher:
+        for spectators in range(1, 21):
+            site.http.post(f"/marathon/{job_uuid}", content=str(spectators))
+        watcher.until_over(job_uuid)
+    end = watcher.documents[job_uuid][-1]
+    assert (end["miles_run"], end["spectators"]) == (26.2, 20)
+    seen = [document.get("spectators", 0) for document in watcher.documents[job_uuid]]
+    assert seen == sorted(seen)
+
+
+@pytest.mark.case(37)
+def test_a_runner_of_small_strides_tells_every_mile_and_is_bounded_in_what_it_sends(site: Site, run_marathon) -> None:
+    """Seed 003: `@miles += 0.01` until 26.2, here without sleeping: 2,620 metrics, and the last one is exact."""
+    job_uuid = run_marathon(stride=0.01, pause=0)
+    with SocketWatcher(site.websocket_url, job_uuid) as watcher:
+        watcher.until_over(job_uuid)
+    assert watcher.documents[job_uuid][-1]["miles_run"] == 26.2
+    assert len(watcher.documents[job_uuid]) < 100
+
+
 def test_the_job_done_failed(page: Page, run_marathon, alerts: list[str], until: Until) -> None:
     """Seed 003: `error: function() { alert('The job done failed.'); }`, for a job that "crashed due to an error"."""
     page.goto(f"/marathon?job={run_marathon(stumbles=True)}")
@@ -113,6 +163,7 @@ def test_the_job_done_failed(page: Page, run_marathon, alerts: list[str], until:
     assert alerts == ["The job done failed."]
 
 
+@pytest.mark.case(24)
 def test_you_can_have_more_than_one_job_polled_at_a_time_on_any_given_page(page: Page, run_marathon) -> None:
     """Seed 003, Issues: "you can only have one job status being polled at a time", which is no longer so."""
     winner, stumbler = run_marathon(), run_marathon(stumbles=True)

@@ -1,6 +1,6 @@
 """Seed 001, "Immortus JavaScript": the two chains and what "this will produce".
 
-Its five callbacks are in `documentation.html`.
+Its five callbacks are in `page.html`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page
 
-from tests.site import Site
+from tests.site import Site, eventually
 
 Until = Callable[..., None]
 
@@ -99,6 +99,7 @@ def test_if_success_creation_and_verify(produced) -> None:
     assert len(lines) >= 5
 
 
+@pytest.mark.case(30)
 def test_if_fail_to_create(produced) -> None:
     """Seed 001: "Executed when `create job` AJAX request returns with a non 2xx status code"; nothing else is."""
     assert produced(CREATE_AND_TRACK.replace("create_job", "create_refused_job")) == ["Job failed to create"]
@@ -120,6 +121,14 @@ def test_a_job_that_raises_failed_to_perform(produced) -> None:
         f"Job {job_id} failed to perform",
     ]
     assert lines[-1] == f"Job {job_id} failed to perform"
+
+
+@pytest.mark.case(28)
+def test_a_job_that_is_over_before_the_answer_to_create_arrives_is_told_as_finished(produced) -> None:
+    """Seed 001: the chain, where the worker is faster than the web server."""
+    lines = produced(CREATE_AND_TRACK.replace("create_job", "create_outrun_job"))
+    job_id = created_job_of(lines)
+    assert lines == [f"Job {job_id} created successfully", f"Job {job_id} finished successfully"]
 
 
 # To only track an existing job without creating it
@@ -148,6 +157,7 @@ def test_if_we_set_to_a_wrong_verify_route_we_still_know_the_job(produced) -> No
 # How to create a custom verify
 
 
+@pytest.mark.case(21)
 def test_completed_tells_javascript_when_to_stop_polling_a_custom_verify(
     page: Page, lines: list[str], until: Until
 ) -> None:
@@ -170,6 +180,7 @@ def test_completed_tells_javascript_when_to_stop_polling_a_custom_verify(
     assert sockets == []
 
 
+@pytest.mark.case(29)
 def test_interval_is_the_minimum_wait_time_from_last_success_request(page: Page, site: Site, until: Until) -> None:
     """Seed 001: "we get a new request in server every second (aprox.)", where the server answers fast every 0.8 s."""
     page.goto("/documentation")
@@ -182,3 +193,50 @@ def test_interval_is_the_minimum_wait_time_from_last_success_request(page: Page,
     gaps = [after - before for before, after in itertools.pairwise(asked)]
     assert min(gaps) >= 790
     assert min(gaps) < 1200
+
+
+# Controller
+
+
+def test_render_immortus_sends_job_id_and_job_class(site: Site) -> None:
+    """Seed 001, Create Job, and what it is the same as to write."""
+    answer = site.http.post("/create_job")
+    assert answer.is_success
+    assert answer.json()["job_class"] == "tests.seeds.documentation.tasks.my_job"
+    assert site.verify(answer.json()["job_id"])["job_id"] == answer.json()["job_id"]
+    assert site.http.post("/create_refused_job").status_code == 500
+
+
+@pytest.mark.case(16)
+def test_default_verify_sends_what_meta_returns_and_completed(site: Site) -> None:
+    """Seed 001, "How does default verify works": the field progress, by a strategy of its own."""
+    job_id = site.http.post("/create_job_with_custom_verify").json()["job_id"]
+    job_class = "tests.seeds.documentation.tasks.job_custom_verify"
+    running = eventually(lambda: (d := site.verify(job_id)).get("progress") and d, within=10)
+    assert running["completed"] is False
+    assert running["progress"] in range(10, 100, 10)
+    site.wait_until_over(job_id)
+    told = site.http.get(f"/immortus/verify/{job_id}/{job_class}").json()
+    assert (told["completed"], told["progress"]) == (True, 100)
+
+
+def test_default_verify_sends_job_id_even_if_it_fails(site: Site) -> None:
+    """Seed 001: "It always send `job_id` to JavaScript even if it fails to verify the job"."""
+    answer = site.http.get("/immortus/verify/never-was/job_class")
+    assert (answer.is_success, answer.json()["job_id"]) == (False, "never-was")
+
+
+# Immortus::Job
+
+
+@pytest.mark.parametrize(("video", "queue"), [("", "videojobs"), ("?premium", "premium_videojobs")])
+def test_a_job_chooses_its_queue_when_it_is_sent(site: Site, video: str, queue: str) -> None:
+    """Seed 001: `queue_as do … end`, by whether the video's owner is premium."""
+    document = site.wait_until_over(site.http.post(f"/process_video{video}").json()["job_id"])
+    assert (document["state"], document["queue"]) == ("finished", queue)
+
+
+def test_a_job_that_rescues_its_own_error_is_finished(site: Site) -> None:
+    """Seed 001: `rescue_from(ActiveRecord::RecordNotFound)`."""
+    document = site.wait_until_over(site.http.post("/process_video?deleted").json()["job_id"])
+    assert (document["state"], document["rescued"]) == ("finished", "There is no such video.")

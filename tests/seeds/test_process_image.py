@@ -1,10 +1,11 @@
-"""Seed 000, "Create a Job to process an image and update the progress in UI"; its JavaScript is in `image.html`."""
+"""Seed 000, "Create a Job to process an image and update the progress in UI"; its JavaScript is in `page.html`."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
 
+import pytest
 from playwright.sync_api import Page, Request
 
 from tests.site import Site
@@ -58,6 +59,7 @@ def test_a_refresh_after_the_end_shows_it_at_once(page: Page) -> None:
     assert page.evaluate("shown") == []
 
 
+@pytest.mark.case(30)
 def test_job_failed_to_create(page: Page, alerts: list[str], until: Callable[..., None]) -> None:
     """Seed 000: `jobFailedToCreate`; the verify step is not run."""
     page.goto("/image?record=refused")

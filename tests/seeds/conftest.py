@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Dialog, Page
 
+from tests.chromium import running_chromium
 from tests.servers import RedisServer
 from tests.site import Site, redis_options, running_site
 
@@ -18,14 +19,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.redis)
+            if "browser" in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.browser)
 
 
 @pytest.fixture(scope="package")
 def site(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) -> Iterator[Site]:
     options = redis_options(redis_server.url) | {"BROKER_URL": f"{redis_server.url[:-1]}10"}
     with running_site(tmp_path_factory.mktemp("seeds"), **options) as site:
-        site.start_worker()
+        site.start_worker("-Q", "celery,videojobs,premium_videojobs")
         yield site
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """Chromium, closed with the package."""
+    with running_chromium() as chromium:
+        yield chromium
 
 
 @pytest.fixture

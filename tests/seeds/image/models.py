@@ -1,4 +1,4 @@
-"""A strategy's own table, as the first requirement has it."""
+"""The table of the strategy."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from django.db import models
 
 
 class ProcessImageTable(models.Model):
-    """One row per job, kept by `ProcessImageStrategy`."""
-
     job_id = models.CharField(max_length=255, unique=True)
     status = models.CharField(max_length=20)
     percentage = models.IntegerField(default=0)

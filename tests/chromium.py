@@ -1,0 +1,25 @@
+"""Debian's Chromium, driven by Playwright."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tests.servers import need
+
+
+@contextmanager
+def running_chromium() -> Iterator[Any]:
+    """A browser; close it soon, as it leaves an event loop running meanwhile."""
+    executable = need(shutil.which("chromium"), "Chromium", "on Debian: apt install chromium")
+    sync_playwright = pytest.importorskip("playwright.sync_api").sync_playwright
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+        chromium = playwright.chromium.launch(executable_path=executable, args=arguments)
+        yield chromium
+        chromium.close()

@@ -1,0 +1,1 @@
+"""Seed 000: a job that processes an image."""

@@ -1,0 +1,1 @@
+"""Seed 003: a marathon and its JobState."""
