@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.matrix import Matrix
 from tests.servers import PostgresServer, RedisServer
 
 
@@ -14,6 +15,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for mark in item.iter_markers("case"):
             item.extra_keyword_matches.update(f"case_{number:02}" for number in mark.args)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the fault matrix listen."""
+    config.pluginmanager.register(Matrix(config.getoption("markexpr")))
 
 
 @pytest.fixture(scope="session")
