@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from http import HTTPStatus
@@ -16,6 +17,7 @@ from websockets.sync.client import connect
 from websockets.sync.server import serve
 
 from immortus_channels.testing import Answer, Faults, FaultyProxy
+from tests.servers import wait_until
 
 SIZE = 100_000
 
@@ -96,10 +98,12 @@ def test_a_hanging_request_is_answered_once_the_fault_is_taken_away(proxy):
     proxy.faults = Faults(hang=True)
     with pytest.raises(httpx.ReadTimeout):
         get(proxy, timeout=0.3)
-    threading.Timer(0.3, setattr, (proxy, "faults", Faults())).start()
-    with taking(0.25):
-        assert get(proxy).status_code == 200
-    assert proxy.counts["hung"] == 2
+    with ThreadPoolExecutor() as threads:
+        answer = threads.submit(get, proxy)
+        wait_until(lambda: proxy.counts["hung"] == 2)
+        assert not answer.done()
+        proxy.faults = Faults()
+        assert answer.result().status_code == 200
 
 
 def test_the_proxy_answers_by_itself(proxy):
