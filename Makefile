@@ -35,8 +35,8 @@ test: $(call has,test) js
 	$(bin)/python -m pytest $(or $(ARGS),-n auto --dist loadfile --cov --cov-report=term)
 
 faults: $(call has,test) build/redis-py-7
-	$(bin)/python -m pytest -m "fault and not soak" $(ARGS)
-	PYTHONPATH=build/redis-py-7 $(bin)/python -m pytest tests/faults -m "fault and redis and not soak" $(ARGS)
+	$(bin)/python -m pytest -m fault $(ARGS)
+	PYTHONPATH=build/redis-py-7 $(bin)/python -m pytest tests/faults -m "fault and redis" $(ARGS)
 
 soak: $(call has,test)
 	$(bin)/python -m pytest -m soak $(ARGS)

@@ -33,7 +33,7 @@ from tests.toys import eventually
 pytestmark = pytest.mark.postgresql
 
 ALIAS = "faulty"
-BRIEF = 0.8
+BRIEF = 1.0
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +49,7 @@ def postgres(django_db_blocker) -> Iterator[PostgresServer]:
 @pytest.fixture
 def on_record(postgres, settings, quick) -> PostgresServer:
     settings.IMMORTUS_STORE = {"BACKEND": "database", "OPTIONS": {"using": ALIAS}}
+    settings.IMMORTUS_STALLED_AFTER = 600  # no run renews its lease here
     connections[ALIAS].close()
     return postgres
 

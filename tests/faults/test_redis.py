@@ -21,7 +21,7 @@ from tests.pages import Process, until
 
 pytestmark = [pytest.mark.redis, pytest.mark.usefixtures("quick")]
 
-BRIEF = 0.8
+BRIEF = 1.0
 """Seconds that a send may take while Redis is silent: half a second, and what a busy machine adds."""
 
 

@@ -29,7 +29,7 @@ PAIRS = [
     pytest.param("uvicorn-core", marks=pytest.mark.soak),
     pytest.param("daphne-pubsub", marks=pytest.mark.soak),
 ]
-PROMPT = 1.0
+PROMPT = 1.5
 """Seconds within which a server answers that waits for nothing, on a busy machine."""
 
 

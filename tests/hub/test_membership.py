@@ -61,6 +61,19 @@ async def test_a_group_is_joined_once_and_left_after_the_last_watcher(layer, hub
     assert calls[1] == ("leave", group_name(job.job_id))
 
 
+async def test_after_a_lost_push_the_group_is_joined_again(layer, hub, settings):
+    settings.IMMORTUS_RECHECK_INTERVAL = 0.3
+    job = Process()
+    job.enqueued()
+    page = Page()
+    await hub.watch(page, job.job_id)
+    await until(lambda: hub.joined_at(job.job_id))
+    before = hub.joined_at(job.job_id)
+    job.started(push=False)
+    await until(lambda: len(page.frames) == 2)
+    await until(lambda: (hub.joined_at(job.job_id) or 0) > before)
+
+
 async def test_a_guessed_id_never_reaches_the_layer(layer, hub, monkeypatch):
     def slowly(user, job):
         time.sleep(0.3 if job.owner else 0)
