@@ -327,7 +327,7 @@ def test_the_limits_are_those_of_the_code():
         ["silence of the client", f"{limits.silence:g} s, any frame breaks it"],
         ["unacknowledged bytes", str(limits.window)],
         ["time to acknowledge them", f"{limits.slow:g} s"],
-        ["frames from the client", f"{limits.per_second:g} a second, {limits.burst} at once"],
+        ["frames from the client", f"{limits.frames_per_second:g} a second, {limits.frames_at_once} at once"],
         ["bytes of a frame from the client", str(frames.MAX_FRAME)],
         ["jobs watched", str(frames.MAX_JOBS)],
         ["bad messages", f"the {consumer.BAD_MESSAGES}th closes"],

@@ -9,13 +9,14 @@ import time
 
 import pytest
 
-from immortus_channels import access
-from immortus_channels.broadcast import group_name
+from immortus_channels import access, revocation
+from immortus_channels.broadcast import Broadcaster, group_name
 from immortus_channels.hub import get_hub
 from immortus_channels.hub.membership import Membership
 from immortus_channels.hub.recheck import Recheck
+from immortus_channels.revocation import Revocation
 from tests.hubs import hub, layer, memory, send_elsewhere  # noqa: F401
-from tests.pages import Page, Process, until
+from tests.pages import Page, Process, logged_in, until
 
 pytestmark = pytest.mark.usefixtures("memory")
 
@@ -126,3 +127,22 @@ async def test_garbage_from_the_layer_changes_nothing(layer, hub):
     send_elsewhere(running)
     await until(lambda: page.versions[-1] == running.version, within=2)
     assert len(page.frames) == 2
+
+
+async def test_what_another_process_revokes_is_heard_through_the_layer(layer, hub, monkeypatch):
+    job = Process()
+    job.enqueued()
+    page = Page(logged_in("alice"))
+    await hub.watch(page, job.job_id)
+    await until(hub.hears_revocations)
+    await asyncio.sleep(0.3)
+    monkeypatch.setattr(access, "may_see", lambda user, job: False)
+    message = Revocation(user=str(page.user.pk)).to_message()
+    await asyncio.to_thread(tell_elsewhere, revocation.group_name(), message)
+    assert await until(lambda: page.over) < 1
+
+
+def tell_elsewhere(group, message):
+    broadcaster = Broadcaster()
+    assert broadcaster.tell(group, message)
+    broadcaster.close()

@@ -1,0 +1,20 @@
+"""The limits: defaults, and what a project changes."""
+
+from __future__ import annotations
+
+from immortus_channels.limits import NAMES, Limits, limits
+
+
+def test_without_a_setting_the_defaults_hold():
+    assert limits() == Limits()
+
+
+def test_a_project_changes_what_it_names(settings):
+    settings.IMMORTUS_LIMITS = {"sockets_per_user": 3, "ping": 5}
+    assert limits() == Limits(sockets_per_user=3, ping=5)
+
+
+def test_a_name_that_there_is_not_breaks_nothing(settings):
+    settings.IMMORTUS_LIMITS = {"sokets": 3}
+    assert limits() == Limits()
+    assert "sokets" not in NAMES
