@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 PREFIX = "immortus."
 """Tells our tokens from the project's own, which may come in the same header."""
-MAX_LENGTH = 4096
+MAX_LENGTH = 4 * 1024
 """Characters; headers of 8 KiB are refused by many servers."""
 GRACE = 25.0
 """Seconds after its end in which a token is still good for a new one, and its watches go on."""

@@ -20,10 +20,10 @@ PACKAGE = ROOT / NAME
 
 LEVELS = (
     "exceptions jobs events lifecycle ids trouble decoding buckets",
-    "conf models migrations owners marking values lookup addresses limits",
+    "conf models migrations owners marking values lookup addresses limits advisories",
     "stores queues broadcast progress revocation",
     "strategies tracking writer access fetching handles running repository states handlers usage",
-    "hub frames consumers middleware views pages shortcuts tokens callers csrf tasks templatetags management admin checks",
+    "hub frames consumers middleware views pages shortcuts tokens callers csrf tasks admin checks templatetags management",
     "urls routing apps celery __init__",
 )
 """Lower never imports higher. A folder stands for all that is in it."""
