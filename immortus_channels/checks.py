@@ -478,8 +478,8 @@ def check_hosts() -> Findings:
     is_anybody = "*" in django_settings.ALLOWED_HOSTS and not django_settings.DEBUG
     if getattr(django_settings, "ASGI_APPLICATION", None) and is_anybody and not settings.ALLOWED_ORIGINS:
         yield Warning(
-            "ALLOWED_HOSTS has '*', so a page of any host that leads here may open sockets: which pages are yours cannot "
-            "be told.",
+            "ALLOWED_HOSTS has '*', so a page of any host that leads here may open sockets: which pages are yours "
+            "cannot be told.",
             hint="Name your hosts in ALLOWED_HOSTS, or your pages' origins in IMMORTUS_ALLOWED_ORIGINS: "
             '["https://www.example.com"]. Only those may then open sockets.',
             id=f"{ID}.W013",

@@ -72,9 +72,11 @@ class Token:
             raise ValueError(msg)
         return text
 
-    def refreshed(self, jobs: frozenset[str]) -> Token:
-        """The token that may take its place, for these of its jobs."""
-        return replace(self, jobs=self.jobs & jobs, expires=min(time.time() + limits().token_life, self.ends))
+    def refreshed(self, jobs: frozenset[str], user: User) -> Token:
+        """The token that may take its place, for these of its jobs; `user` is its user."""
+        login = "" if self.user_key is None else next(_logins(user))
+        expires = min(time.time() + limits().token_life, self.ends)
+        return replace(self, jobs=self.jobs & jobs, login=login, expires=expires)
 
 
 def access_token(job: Any, user: object, *, life: float | None = None) -> str:

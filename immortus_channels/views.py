@@ -137,7 +137,7 @@ def token(request: HttpRequest, caller: Caller, job_id: str | None, job_class: s
     """A new token in place of the one that the request shows, for those of its jobs that its user may still see."""
     shown = caller.token
     jobs = frozenset(seen(caller, sorted(shown.jobs))) if shown is not None else frozenset()
-    fresh = shown.refreshed(jobs) if shown is not None and jobs else None
+    fresh = shown.refreshed(jobs, caller.user) if shown is not None and jobs else None
     if fresh is None:
         return error(404, "unknown_job", UNKNOWN, None)
     if fresh.is_expired():

@@ -23,7 +23,10 @@ LEVELS = (
     "conf models migrations owners marking values lookup addresses limits advisories",
     "stores queues broadcast progress revocation",
     "strategies tracking writer access fetching handles running repository states handlers usage",
-    "hub frames consumers middleware views pages shortcuts tokens callers csrf tasks admin checks templatetags management",
+    (
+        "hub frames consumers middleware views pages shortcuts tokens callers csrf "
+        "templatetags management admin checks tasks"
+    ),
     "urls routing apps celery __init__",
 )
 """Lower never imports higher. A folder stands for all that is in it."""
