@@ -64,8 +64,8 @@ WORDS = {
     "project.md": "immortus_jobs immortus:verify immortus:cancel immortus:token immortus:job "
     "immortus_script immortus_job immortus_doctor prune_jobs",
     "javascript.md": "Immortus.configure prefix websocket csrfToken token Immortus.create Immortus.verify "
-    "Immortus.watch Immortus.cancel JobState.startPolling jobUuid pollingPeriod update success error JobState.killJob data.job_state "
-    "transport polling.interval signal job_id job_class verify_job_url status body stop AbortError",
+    "Immortus.watch Immortus.cancel JobState.startPolling jobUuid pollingPeriod update success error JobState.killJob "
+    "data.job_state transport polling.interval signal job_id job_class verify_job_url status body stop AbortError",
 }
 """Names that are no objects of Python, by the reference page that tells of them."""
 
