@@ -178,6 +178,9 @@
   /** @param {() => void} callback @param {number} ms */
   const after = (callback, ms) => setTimeout(callback, Math.min(ms, 2 ** 31 - 1)); // beyond, a timer fires at once
 
+  /** What should be a number, from outside. @param {number} other @param {any} value */
+  const numberOr = (other, value) => (Number.isFinite(value) ? Number(value) : other);
+
   /** Full jitter: a server that comes back is not met by everybody at once. @param {number} attempt */
   const backoff = (attempt) => Math.min(20_000, 500 + Math.random() * Math.min(20_000, 500 * 2 ** attempt));
 
@@ -741,13 +744,13 @@
       const job = [...this.#watched].find((one) => one.id === id);
       switch (frame?.type) {
         case "hello":
-          this.#limit = frame.max_jobs;
-          this.#silence = frame.ping_ms + PING_GRACE;
+          this.#limit = numberOr(100, frame.max_jobs);
+          this.#silence = numberOr(20_000, frame.ping_ms) + PING_GRACE;
           return this.#sync();
         case "ping":
           return this.#send({ type: "pong" });
         case "bye":
-          throw new Disconnected(frame.code, frame.after_ms);
+          throw new Disconnected(numberOr(1006, frame.code), numberOr(0, frame.after_ms));
         case "current":
           if (job) yield this.#served(job, null);
           return;
