@@ -17,10 +17,10 @@ class ImmortusChannelsConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect the queues; Celery's when it is installed."""
-        from immortus_channels import checks, queues, revocation, tracking  # noqa: PLC0415 - they need the app registry
+        from immortus_channels import checks, queues, rights, tracking  # noqa: PLC0415 - they need the app registry
 
         checks.connect()
-        revocation.connect()
+        rights.connect()
         if queues.connected:
             return
         if find_spec("celery") is not None:

@@ -22,7 +22,7 @@ LEVELS = (
     "exceptions jobs events lifecycle ids trouble decoding buckets",
     "conf models migrations owners marking values lookup addresses limits advisories",
     "stores queues broadcast progress revocation",
-    "strategies tracking writer access fetching handles running repository states handlers usage",
+    "strategies tracking writer access fetching handles running repository states handlers usage rights",
     (
         "hub frames consumers middleware views pages shortcuts tokens callers csrf "
         "templatetags management admin checks tasks"
@@ -36,7 +36,7 @@ PURE = {"jobs", "events", "lifecycle", "decoding", "buckets"}
 """The standard library and each other, nothing else."""
 
 OWNERS = {
-    "channels": {"broadcast", "hub", "consumers", "routing"},
+    "channels": {"broadcast", "hub", "consumers", "routing", "testing.layers"},
     "celery": {"queues.celery", "celery", "tasks"},
     "kombu": {"queues.celery", "celery"},
     "billiard": {"queues.celery", "celery"},

@@ -8,7 +8,7 @@ from typing import Any
 
 from immortus_channels import revocation
 from immortus_channels.broadcast import Push, group_name, shared_layer
-from immortus_channels.revocation import Revocation
+from immortus_channels.revocation import EVERYBODY, Revocation
 from immortus_channels.trouble import Trouble
 
 _CURE = "Until it works, jobs are re-checked often."
@@ -38,6 +38,8 @@ class Membership:
         self._revoked = revoked
         self._joined: dict[str, float] = {}
         self._hears_since: float | None = None
+        self._missed = False
+        """Whether revocations may have been told while nothing was heard."""
         self._changed = asyncio.Event()
         self._healthy = False
         self._deaf = Trouble("Listening to the channel layer", _CURE)
@@ -56,6 +58,15 @@ class Membership:
         """Whether the channel is in the group that revocations are told to."""
         return self._hears_since is not None
 
+    def rejoin(self, job_id: str) -> None:
+        """A push for the job was lost: perhaps the layer has forgotten that we are in its group, so join it again.
+
+        Members of the core layer go with their Redis key: when it expires, is evicted or flushed.
+        """
+        if self._joined.pop(job_id, None) is not None:
+            self._hears_since = None
+            self._changed.set()
+
     async def run(self) -> None:
         """Stay a member until cancelled."""
         first, last = self.BACKOFF
@@ -66,6 +77,7 @@ class Membership:
                 await self._listen()
             except Exception as error:  # noqa: BLE001 - a layer may raise anything, and listening goes on
                 self._deaf.begin(error)
+                self._missed = True
             finally:
                 self._joined.clear()
                 self._hears_since = None
@@ -119,6 +131,9 @@ class Membership:
             async with asyncio.timeout(self.TIMEOUT):
                 await layer.group_add(revocation.group_name(), channel)
             self._hears_since = now
+            if self._missed:
+                self._missed = False
+                self._revoked(Revocation(user=EVERYBODY))
 
     async def _reconcile(self, layer: Any, channel: str) -> None:
         wanted = frozenset(self._wanted())

@@ -11,7 +11,7 @@ import pytest
 
 from immortus_channels import access, revocation
 from immortus_channels.broadcast import Broadcaster, group_name
-from immortus_channels.hub import get_hub
+from immortus_channels.hub import get_hub, membership
 from immortus_channels.hub.membership import Membership
 from immortus_channels.hub.recheck import Recheck
 from immortus_channels.revocation import Revocation
@@ -146,3 +146,35 @@ def tell_elsewhere(group, message):
     broadcaster = Broadcaster()
     assert broadcaster.tell(group, message)
     broadcaster.close()
+
+
+class Unsteady:
+    """A layer whose first wait for a message fails, and that delivers nothing after."""
+
+    failures = 1
+
+    async def new_channel(self):
+        return "unsteady"
+
+    async def receive(self, channel):
+        if self.failures:
+            self.failures -= 1
+            raise ConnectionError
+        await asyncio.Event().wait()
+
+    async def group_add(self, group, channel):
+        """Say yes."""
+
+    group_discard = group_add
+
+
+async def test_after_a_while_of_hearing_nothing_everybody_is_asked_again(monkeypatch):
+    layer = Unsteady()
+    monkeypatch.setattr(membership, "shared_layer", lambda: layer)
+    job = Process()
+    job.enqueued()
+    hub, page = get_hub(), Page()
+    await hub.watch(page, job.job_id)
+    page.login_holds = False
+    assert await until(lambda: page.closed) < 1
+    await hub.stopped()

@@ -43,7 +43,7 @@ function fuzzer(random) {
 const STATES = ["enqueued", "running", "retrying", "finished", "failed", "cancelled", "lost"];
 
 for (let seed = 1; seed <= 12; seed += 1) {
-  test(`a socket may say anything: seed ${seed}`, async () => {
+  test(`a socket may say anything: seed ${seed} (fault H2)`, async () => {
     const w = world({ answer: () => document("a", 1) });
     const fuzz = fuzzer(generator(seed));
     const told = [];
@@ -73,7 +73,7 @@ for (let seed = 1; seed <= 12; seed += 1) {
     assert.ok(STATES.includes(told[0].state));
   });
 
-  test(`an answer may be anything: seed ${seed}`, async () => {
+  test(`an answer may be anything: seed ${seed} (fault H2)`, async () => {
     const random = generator(1000 + seed);
     const fuzz = fuzzer(random);
     const statuses = [200, 200, 200, 304, 400, 401, 404, 429, 500, 502];

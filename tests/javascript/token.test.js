@@ -83,7 +83,7 @@ test("many who need a token at once call the function once", async () => {
   assert.deepEqual(watches(w.socket).map(({ token }) => token), ["one", "one", "one"]);
 });
 
-test("polling goes on with a new token at once when the old one has expired", async () => {
+test("polling goes on with a new token at once when the old one has expired (fault K1)", async () => {
   const give = tokens();
   const answer = (request) => (bearer(request) === "Bearer one" && request.at > 1_001_000 ? expired("a") : document("a", request.at));
   const w = await followed(give, { answer, WebSocket: false });
@@ -94,7 +94,7 @@ test("polling goes on with a new token at once when the old one has expired", as
   assert.ok(Math.max(...gaps) <= 500, `no gap: ${gaps}`);
 });
 
-test("a socket's watches are renewed when the server says that the token ends, with what is held", async () => {
+test("a socket's watches are renewed when the server says that the token ends, with what is held (fault K1)", async () => {
   const give = tokens();
   const w = await pushed(give);
   w.socket.job(document("a", 7));
@@ -138,7 +138,7 @@ test("a token that cannot be renewed ends in an error that says so", async () =>
   assert.ok(w.requests.length <= 3, "and nobody is asked again and again");
 });
 
-test("a function that fails is called again later, and the job is given up by nobody", async () => {
+test("a function that fails is called again later, and the job is given up by nobody (fault K1)", async () => {
   let calls = 0;
   const w = await followed(() => { calls += 1; if (calls < 3) throw new Error("offline"); return "late"; });
   await w.advance(5_000);
