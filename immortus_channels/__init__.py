@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from immortus_channels.marking import tracked
     from immortus_channels.owners import started_by
     from immortus_channels.repository import JobRepository, aget_job, current_job, get_job
+    from immortus_channels.revocation import revoke_access
     from immortus_channels.shortcuts import job_info, job_page_url, render_immortus
     from immortus_channels.states import JobState
     from immortus_channels.strategies import TrackingStrategy, get_strategy
+    from immortus_channels.tokens import access_token
 
 __version__ = "0.1.0"
 
@@ -27,6 +29,7 @@ __all__ = [
     "JobRepository",
     "JobState",
     "TrackingStrategy",
+    "access_token",
     "aget_job",
     "current_job",
     "get_job",
@@ -34,6 +37,7 @@ __all__ = [
     "job_info",
     "job_page_url",
     "render_immortus",
+    "revoke_access",
     "started_by",
     "tracked",
 ]
@@ -45,6 +49,7 @@ _HOMES = {
     "JobRepository": "repository",
     "JobState": "states",
     "TrackingStrategy": "strategies",
+    "access_token": "tokens",
     "aget_job": "repository",
     "current_job": "repository",
     "get_job": "repository",
@@ -52,6 +57,7 @@ _HOMES = {
     "job_info": "shortcuts",
     "job_page_url": "shortcuts",
     "render_immortus": "shortcuts",
+    "revoke_access": "revocation",
     "started_by": "owners",
     "tracked": "marking",
 }

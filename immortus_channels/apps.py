@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class ImmortusChannelsConfig(AppConfig):
-    """Connects the task queues in use to the tracker."""
+    """Connects the task queues in use to the tracker, and what ends rights to the hubs."""
 
     name = "immortus_channels"
     verbose_name = _("Jobs")
@@ -17,9 +17,10 @@ class ImmortusChannelsConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect the queues; Celery's when it is installed."""
-        from immortus_channels import checks, queues, tracking  # noqa: PLC0415 - they need the app registry
+        from immortus_channels import checks, queues, rights, tracking  # noqa: PLC0415 - they need the app registry
 
         checks.connect()
+        rights.connect()
         if queues.connected:
             return
         if find_spec("celery") is not None:

@@ -7,26 +7,30 @@ group is `group_name(job_id)`, the message what `Push.to_message` returns.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from channels.layers import InMemoryChannelLayer, get_channel_layer  # type: ignore[import-untyped]
 from django.utils.crypto import salted_hmac
 
 from immortus_channels.conf import settings
+from immortus_channels.decoding import Bounds, loads
 from immortus_channels.ids import is_job_id
-from immortus_channels.jobs import Job, State
+from immortus_channels.jobs import MAX_DEPTH, Job, State
 from immortus_channels.trouble import Breaker, Trouble
+
+if TYPE_CHECKING:
+    from immortus_channels.revocation import Revocation
 
 logger = logging.getLogger("immortus_channels")
 
 MESSAGE_TYPE = "immortus.job"
 MAX_TEXT = 64 * 1024
-"""Characters; twice a document's limit. A longer text did not come from this package."""
+"""Bytes; twice a document's limit. A longer text did not come from this package."""
+BOUNDS = Bounds(size=MAX_TEXT, depth=MAX_DEPTH)
 
 
 def group_name(job_id: str) -> str:
@@ -106,25 +110,22 @@ _STATES: Mapping[str, State] = {state.value: state for state in State}
 
 
 def _document(text: object) -> Mapping[str, object]:
-    if not isinstance(text, str) or len(text) > MAX_TEXT:
-        return {}
     try:
-        document = json.loads(text.encode(), parse_constant=_refuse)
-    except (ValueError, RecursionError):
+        document = loads(text, BOUNDS)
+    except ValueError:
         return {}
     return document if isinstance(document, dict) else {}
 
 
-def _refuse(constant: str) -> None:
-    msg = f"{constant} is not JSON"
-    raise ValueError(msg)
-
-
 class Receiver(Protocol):
-    """Takes pushes within this process, from any thread, without blocking and without raising."""
+    """Takes what is told within this process, from any thread, without blocking and without raising."""
 
     def receive(self, push: Push) -> None:
         """Take a push for a job that may be watched here."""
+        ...
+
+    def reconsider(self, revocation: Revocation) -> None:
+        """Ask again whether those whom it is about may see what they watch here."""
         ...
 
 
@@ -141,6 +142,11 @@ def leave(receiver: Receiver) -> None:
     """Stop handing pushes to `receiver`."""
     global _receivers  # noqa: PLW0603
     _receivers = tuple(other for other in _receivers if other is not receiver)
+
+
+def receivers() -> tuple[Receiver, ...]:
+    """All that have entered."""
+    return _receivers
 
 
 class Broadcaster:
@@ -173,22 +179,26 @@ class Broadcaster:
             self._send(push)
 
     def _send(self, push: Push) -> None:
+        self.tell(group_name(push.job_id), push.to_message())
+
+    def tell(self, group: str, message: Mapping[str, object]) -> bool:
+        """Send a message to a group, through the layer alone, in at most `TIMEOUT` seconds; whether it went out."""
         try:
-            self._send_through_layer(push)
-        except Exception as error:  # noqa: BLE001 - a layer may raise anything, and a push is only a hint
+            self._send_through_layer(group, message)
+        except Exception as error:  # noqa: BLE001 - a layer may raise anything, and what is told is only a hint
             self._trouble.begin(error)
             self._breaker.failed(time.monotonic(), slowly=isinstance(error, TimeoutError))
-        else:
-            self._breaker.succeeded()
+            return False
+        self._breaker.succeeded()
+        return True
 
-    def _send_through_layer(self, push: Push) -> None:
+    def _send_through_layer(self, group: str, message: Mapping[str, object]) -> None:
         layer = shared_layer()
-        if layer is None or _is_in_event_loop():
+        if layer is None or is_in_event_loop():
             return
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
-        sending = layer.group_send(group_name(push.job_id), push.to_message())
-        self._loop.run_until_complete(_within(self.TIMEOUT, sending))
+        self._loop.run_until_complete(_within(self.TIMEOUT, layer.group_send(group, message)))
         self._trouble.end()
 
     def close(self) -> None:
@@ -204,8 +214,8 @@ class Broadcaster:
             self._trouble.begin(error)
 
 
-def _is_in_event_loop() -> bool:
-    """Writes made inline may come from an event loop's thread, where no other loop can run."""
+def is_in_event_loop() -> bool:
+    """Whether this is an event loop's thread, where no other loop can run: writes made inline may come from one."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

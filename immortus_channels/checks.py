@@ -17,7 +17,8 @@ from django.core.management import get_commands
 from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 
-from immortus_channels import foreign, handlers, marking, queues, strategies
+from immortus_channels import foreign, handlers, limits, marking, queues, strategies
+from immortus_channels.advisories import ADVISORIES
 from immortus_channels.conf import Settings, settings
 from immortus_channels.exceptions import ImmortusError
 from immortus_channels.middleware import JobOwnerMiddleware
@@ -51,8 +52,10 @@ def check_all(**_: object) -> list[CheckMessage]:
         check_access,
         check_layer,
         check_middleware,
+        check_limits,
+        check_versions,
     )
-    sockets = (check_socket, check_runserver, check_daphne) if settings.WEBSOCKET else ()
+    sockets = (check_socket, check_runserver, check_daphne, check_hosts) if settings.WEBSOCKET else ()
     found = [message for check in (*checks, *sockets) for message in check()]
     return [*found, *(message for queue in queues.connected for message in queue.problems())]
 
@@ -121,6 +124,31 @@ def _is_origin(value: object) -> bool:
     from immortus_channels.consumers import origins  # noqa: PLC0415 - workers, which check nothing, need no sockets
 
     return isinstance(value, str) and origins.parse(value) is not None
+
+
+def check_limits() -> Findings:
+    """Whether `IMMORTUS_LIMITS` names limits, with numbers."""
+    given: object = settings.LIMITS
+    pairs = given.items() if isinstance(given, Mapping) else [(given, None)]
+    for name, value in pairs:
+        if name not in limits.NAMES or isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+            yield Error(
+                f"IMMORTUS_LIMITS has {name!r}: {value!r}, which is no limit.",
+                hint=f"Give numbers above 0 for any of {', '.join(sorted(limits.NAMES))}.",
+                id=f"{ID}.E014",
+            )
+
+
+def check_versions() -> Findings:
+    """Whether what is installed has holes that are known."""
+    for advisory in ADVISORIES:
+        installed = _version(advisory.package)
+        if installed and advisory.concerns(installed):
+            yield Warning(
+                f"{advisory.package} {'.'.join(map(str, installed))} {advisory.harm} ({', '.join(advisory.names)}).",
+                hint=f"Install {advisory.cure}, or the newest release.",
+                id=f"{ID}.W013",
+            )
 
 
 def check_sqlite() -> Findings:
@@ -499,6 +527,19 @@ def check_daphne() -> Findings:
             "made to see headers that nobody sent (CVE-2026-44546).",
             hint="`pip install 'daphne>=4.2.2'`.",
             id=f"{ID}.W009",
+        )
+
+
+def check_hosts() -> Findings:
+    """Whether it can be told which pages are the project's own."""
+    is_anybody = "*" in django_settings.ALLOWED_HOSTS and not django_settings.DEBUG
+    if getattr(django_settings, "ASGI_APPLICATION", None) and is_anybody and not settings.ALLOWED_ORIGINS:
+        yield Warning(
+            "ALLOWED_HOSTS has '*', so a page of any host that leads here may open sockets: which pages are yours "
+            "cannot be told.",
+            hint="Name your hosts in ALLOWED_HOSTS, or your pages' origins in IMMORTUS_ALLOWED_ORIGINS: "
+            '["https://www.example.com"]. Only those may then open sockets.',
+            id=f"{ID}.W014",
         )
 
 

@@ -22,6 +22,7 @@ class Settings:
     CHANNEL_LAYER: str = "default"
     WEBSOCKET: bool = True
     ALLOWED_ORIGINS: tuple[str, ...] = ()
+    LIMITS: Mapping[str, float] = {}
     FLUSH_INTERVAL: float = 0.2
     RECHECK_INTERVAL: float = 5.0
     STALLED_AFTER: float = 15.0

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Never
 
 from immortus_channels.broadcast import Push
+from immortus_channels.decoding import Bounds, loads
 from immortus_channels.ids import is_job_id
 from immortus_channels.jobs import dump
 
@@ -17,16 +16,18 @@ MAX_FRAME = 16 * 1024
 MAX_JOBS = 100
 """Jobs one socket may watch."""
 MAX_VERSION = 2**53
+BOUNDS = Bounds(size=MAX_FRAME, depth=8, keys=64, largest=MAX_VERSION)
 
 # From the client
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Tell me of this job; `version` is what I have of it."""
+    """Tell me of this job; `version` is what I have of it, `token` says who I am if the socket does not."""
 
     job_id: str
     version: int
+    token: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,36 +47,29 @@ Command = Watch | Unwatch | Pong
 
 def decode(text: object) -> Command | None:
     """The command in a frame; None when the frame is not one of the protocol. Never raises."""
-    if not isinstance(text, str) or size(text) > MAX_FRAME:
-        return None
     try:
-        # Depth ends in RecursionError; an integer of more than 4,300 digits, NaN and Infinity in ValueError.
-        message = json.loads(text, parse_constant=_refuse)
-    except (ValueError, RecursionError):
+        message = loads(text, BOUNDS)
+    except ValueError:
         return None
     match message:
         case {"type": "pong"}:
             return Pong()
         case {"type": "watch", "job_id": job_id} if is_job_id(job_id):
-            version = message.get("version", 0)
-            return Watch(job_id, version) if _is_version(version) else None
+            return _watch(job_id, message.get("version", 0), message.get("token"))
         case {"type": "unwatch", "job_id": job_id} if is_job_id(job_id):
             return Unwatch(job_id)
     return None
 
 
+def _watch(job_id: str, version: object, token: object) -> Watch | None:
+    if not isinstance(version, int) or isinstance(version, bool) or not 0 <= version < MAX_VERSION:
+        return None
+    return Watch(job_id, version, token) if token is None or isinstance(token, str) else None
+
+
 def size(text: str) -> int:
     """Bytes of the text in UTF-8; lone surrogates count too."""
     return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
-
-
-def _is_version(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MAX_VERSION
-
-
-def _refuse(constant: str) -> Never:
-    msg = f"{constant} is not JSON"
-    raise ValueError(msg)
 
 
 # To the client
@@ -105,6 +99,9 @@ class Document:
 
 PING = dump({"type": "ping"})
 UNKNOWN = "There is no such job, or it is not yours to see."
+EXPIRED = "This access token has expired."
+TOKEN_EXPIRED = dump({"type": "error", "code": "token_expired", "message": EXPIRED})
+"""Ahead of the end: watches by the token go on for a while."""
 BAD_MESSAGE = dump({"type": "error", "code": "bad_message", "message": "This is not a message of immortus.v1."})
 
 
@@ -131,6 +128,11 @@ def strategy_error(job_id: str, *, authenticated: bool) -> str:
 def too_many_jobs(job_id: str, *, authenticated: bool) -> str:
     """This socket watches as many jobs as it may."""
     return _error("too_many_jobs", f"One socket watches {MAX_JOBS} jobs at most.", job_id, authenticated=authenticated)
+
+
+def token_expired(job_id: str) -> str:
+    """The watch has ended with the access token it was asked for by."""
+    return _error("token_expired", EXPIRED, job_id, authenticated=False)
 
 
 def bye(code: int, after: float) -> str:

@@ -18,6 +18,8 @@ JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON
 Number: TypeAlias = "int | float"
 
 MAX_DOCUMENT_BYTES = 32 * 1024
+MAX_DEPTH = 64
+"""Levels of arrays and objects in a document: deep ones hurt whoever reads them."""
 PROGRESS_KEYS = frozenset({"current", "total", "percentage", "message"})
 """The document's own keys that meta may give as well."""
 

@@ -18,7 +18,7 @@ from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
 
-from immortus_channels import access, handlers, tracking
+from immortus_channels import access, callers, handlers, tracking
 from immortus_channels.conf import settings
 from immortus_channels.events import PageHook
 from immortus_channels.exceptions import StoreUnavailable
@@ -78,7 +78,7 @@ def _answer(request: HttpRequest, job_id: str) -> HttpResponse:
         # An answer that is no success is thrown away, and asked for again when somebody really comes.
         return HttpResponse(status=HTTPStatus.SERVICE_UNAVAILABLE)
     try:
-        record = seen(request, [job_id]).get(job_id)
+        record = seen(callers.of_session(request), [job_id]).get(job_id)
         return _unknown(request, job_id) if record is None else _known(request, record)
     except StoreUnavailable:
         logger.warning("The store cannot be reached; %s was answered with 503", request.path)

@@ -33,6 +33,7 @@ urlpatterns = [
     path("verify/<immortus_job_id:job_id>/<str:job_class>", views.verify, name="verify"),
     path("cancel", views.cancel, name="cancel"),
     path("cancel/<immortus_job_id:job_id>", views.cancel, name="cancel"),
+    path("token", views.token, name="token"),
     path("verify/<path:job_id>", views.unfit),
     path("cancel/<path:job_id>", views.unfit),
     path("jobs/", pages.job, name="job"),

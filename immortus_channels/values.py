@@ -13,8 +13,9 @@ from typing import Any, SupportsFloat, SupportsIndex
 from django.core.serializers.json import DjangoJSONEncoder
 
 from immortus_channels.conf import is_strict
+from immortus_channels.decoding import is_deeper
 from immortus_channels.exceptions import DocumentTooLarge, ImmortusError, InvalidValue, ReservedMetaKey
-from immortus_channels.jobs import DOCUMENT_KEYS, JSON, MAX_DOCUMENT_BYTES, PROGRESS_KEYS, Job, Number, dump
+from immortus_channels.jobs import DOCUMENT_KEYS, JSON, MAX_DEPTH, MAX_DOCUMENT_BYTES, PROGRESS_KEYS, Job, Number, dump
 
 logger = logging.getLogger("immortus_channels")
 
@@ -46,6 +47,9 @@ def clean(value: object, job_id: str = "") -> JSON:
     except (TypeError, ValueError, RecursionError) as error:
         msg = f"A value of type {type(value).__name__} cannot be written as JSON: {error}."
         raise InvalidValue(msg) from error
+    if is_deeper(given, MAX_DEPTH - 1):
+        msg = f"A value nests more than {MAX_DEPTH - 1} levels deep."
+        raise InvalidValue(msg)
     if not any(mark in text for mark in _SUSPECT):
         return given  # type: ignore[no-any-return]
     repaired = _repair(given)

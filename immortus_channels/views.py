@@ -1,8 +1,9 @@
-"""The HTTP half of the protocol: verify and cancel, always answered as JSON."""
+"""The HTTP half of the protocol: verify, cancel and new tokens, always answered as JSON."""
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from functools import wraps
 from http import HTTPStatus
@@ -15,25 +16,29 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.cache import get_conditional_response, patch_vary_headers
 
-from immortus_channels import access, fetching, tracking
+from immortus_channels import access, csrf, fetching, tracking, usage
+from immortus_channels.callers import Caller, caller_of
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.ids import is_job_id
 from immortus_channels.jobs import JSON, Job, dump
 from immortus_channels.shortcuts import HEADERS
+from immortus_channels.tokens import GRACE, TokenExpired
 
 logger = logging.getLogger("immortus_channels")
 
 View = Callable[..., HttpResponseBase]
 
 MAX_JOBS = 100
+UNKNOWN = "There is no such job, or it is not yours to see."
 RETRY_AFTER = 2
 """Seconds after which a store that is down may be asked again."""
 
 
-def json_view(*methods: str) -> Callable[[View], View]:
+def json_view(*methods: str, grace: float = 0.0) -> Callable[[View], View]:
     """A view that answers by itself, whatever happens: wrong method, no login, no store, a broken strategy.
 
-    It runs outside `ATOMIC_REQUESTS`, because what it reads and writes is not the request's.
+    It takes access tokens until `grace` seconds after their end, and runs outside `ATOMIC_REQUESTS`, because what it
+    reads and writes is not the request's.
     """
 
     def decorate(view: View) -> View:
@@ -41,10 +46,12 @@ def json_view(*methods: str) -> Callable[[View], View]:
         @transaction.non_atomic_requests
         @wraps(view)
         def answer(request: HttpRequest, job_id: str | None = None, job_class: str | None = None) -> HttpResponseBase:
-            response = _answered(view, methods, request, job_id, job_class)
+            response = _answered(
+                request, job_id, lambda caller: view(request, caller, job_id, job_class), methods, grace
+            )
             for name, value in HEADERS.items():
                 response.headers[name] = value
-            patch_vary_headers(response, ["Cookie"])
+            patch_vary_headers(response, ["Cookie", "Authorization"])
             return response
 
         return cast("View", answer)
@@ -53,14 +60,24 @@ def json_view(*methods: str) -> Callable[[View], View]:
 
 
 def _answered(
-    view: View, methods: tuple[str, ...], request: HttpRequest, job_id: str | None, job_class: str | None
+    request: HttpRequest,
+    job_id: str | None,
+    view: Callable[[Caller], HttpResponseBase],
+    methods: tuple[str, ...],
+    grace: float,
 ) -> HttpResponseBase:
     if request.method not in methods:
         response = error(405, "method_not_allowed", f"Use {' or '.join(methods)}.", job_id)
         response.headers["Allow"] = ", ".join(methods)
         return response
     try:
-        return view(request, job_id, job_class)
+        caller = caller_of(request, grace=grace)
+        wait = usage.ask(caller.account)
+        return _rate_limited(wait, job_id) if wait else view(caller)
+    except TokenExpired:
+        response = error(401, "token_expired", "This access token has expired.", job_id)
+        response.headers["WWW-Authenticate"] = 'Bearer error="invalid_token"'
+        return response
     except StoreUnavailable:
         logger.warning("The store cannot be reached; %s was answered with 503", request.path)
         response = error(503, "store_unavailable", "The state of jobs cannot be told at the moment.", job_id)
@@ -74,13 +91,13 @@ def _answered(
 
 
 @json_view("GET", "HEAD")
-def verify(request: HttpRequest, job_id: str | None, job_class: str | None) -> HttpResponseBase:
+def verify(request: HttpRequest, caller: Caller, job_id: str | None, job_class: str | None) -> HttpResponseBase:
     """The document of the job named in the path, or of every job named in the query."""
     if job_id is None:
-        return _verify_many(request, request.GET.getlist("job_id"))
-    job = seen(request, [job_id], job_class or "").get(job_id)
+        return _verify_many(caller, request.GET.getlist("job_id"))
+    job = seen(caller, [job_id], job_class or "").get(job_id)
     if job is None:
-        return unknown(request, job_id)
+        return unknown(caller, job_id)
     if job_class is not None and job_class != job.job_class:
         return error(409, "wrong_job_class", "This is not a job of that class.", job_id)
     etag = f'"{job.version}"'
@@ -90,60 +107,81 @@ def verify(request: HttpRequest, job_id: str | None, job_class: str | None) -> H
     return response
 
 
-def _verify_many(request: HttpRequest, job_ids: list[str]) -> HttpResponse:
+def _verify_many(caller: Caller, job_ids: list[str]) -> HttpResponse:
     if not 0 < len(job_ids) <= MAX_JOBS:
         return error(400, "bad_request", f"Name 1 to {MAX_JOBS} jobs as ?job_id=…&job_id=…", None)
-    jobs = seen(request, job_ids)
-    answers = [jobs[job_id].text if job_id in jobs else dump(_unknown(request, job_id)) for job_id in job_ids]
+    jobs = seen(caller, job_ids)
+    answers = [jobs[job_id].text if job_id in jobs else dump(_unknown(caller, job_id)) for job_id in job_ids]
     return _json(f'{{"jobs":[{",".join(answers)}]}}')
 
 
+@csrf.unless_by_token
 @json_view("POST")
-def cancel(request: HttpRequest, job_id: str | None, job_class: str | None) -> HttpResponse:  # noqa: ARG001
+def cancel(request: HttpRequest, caller: Caller, job_id: str | None, job_class: str | None) -> HttpResponse:  # noqa: ARG001
     """Ask for the job's cancellation; the job named in the path, or in the query."""
     job_id = request.GET.get("job_id", "") if job_id is None else job_id
-    job = seen(request, [job_id]).get(job_id)
+    job = seen(caller, [job_id]).get(job_id)
     if job is None:
-        return unknown(request, job_id)
-    if job.is_over or job.cancel == "never" or not access.may_cancel(access.user_of(request), job):
+        return unknown(caller, job_id)
+    if job.is_over or job.cancel == "never" or not access.may_cancel(caller.user, job):
         return _not_cancellable(job)
     after = tracking.cancel(job_id)
     if after is None:
-        return unknown(request, job_id)
+        return unknown(caller, job_id)
     return _json(after.text, 202) if after.cancel_requested else _not_cancellable(after)
 
 
 @json_view("GET", "HEAD", "POST")
-def unfit(request: HttpRequest, job_id: str | None, job_class: str | None) -> HttpResponse:  # noqa: ARG001
+def unfit(request: HttpRequest, caller: Caller, job_id: str | None, job_class: str | None) -> HttpResponse:  # noqa: ARG001
     """404, as JSON too, for a path that names no job: an id that does not fit goes by query."""
-    return unknown(request, job_id or "")
+    return unknown(caller, job_id or "")
 
 
-def seen(request: HttpRequest, job_ids: list[str], job_class: str = "") -> dict[str, Job]:
-    """Those of the jobs that there are and that the user may see: unknown and not-yours look the same from here on."""
-    wanted = {job_id for job_id in job_ids if is_job_id(job_id)}
-    jobs = tracking.read(wanted)
+@csrf.unless_by_token
+@json_view("POST", grace=GRACE)
+def token(request: HttpRequest, caller: Caller, job_id: str | None, job_class: str | None) -> HttpResponse:  # noqa: ARG001
+    """A new token in place of the one that the request shows, for those of its jobs that its user may still see."""
+    shown = caller.token
+    jobs = frozenset(seen(caller, sorted(shown.jobs))) if shown is not None else frozenset()
+    fresh = shown.refreshed(jobs, caller.user) if shown is not None and jobs else None
+    if fresh is None:
+        return error(404, "unknown_job", UNKNOWN, None)
+    if fresh.is_expired():
+        raise TokenExpired
+    return _json(dump({"token": fresh.text(), "expires_in": max(int(fresh.expires - time.time()), 0)}))
+
+
+def seen(caller: Caller, job_ids: list[str], job_class: str = "") -> dict[str, Job]:
+    """Those of the jobs that there are and that the caller may see: unknown and not-theirs look the same from here."""
+    wanted = {job_id for job_id in job_ids if is_job_id(job_id) and caller.may_ask_for(job_id)}
+    jobs = tracking.read(wanted) if wanted else {}
     for job_id in wanted - jobs.keys():
-        job = fetching.fetch(access.user_of(request), job_id, job_class)
+        job = fetching.fetch(caller.user, job_id, job_class)
         if job is not None:
             jobs[job_id] = job
-    return {job_id: job for job_id, job in jobs.items() if access.may_see(access.user_of(request), job)}
+    shown = {job_id: job for job_id, job in jobs.items() if access.may_see(caller.user, job)}
+    if len(shown) < len(job_ids):
+        usage.deny(caller.account, set(job_ids) - shown.keys())
+    return shown
 
 
 # Answers
 
 
-def unknown(request: HttpRequest, job_id: str) -> HttpResponse:
-    """404, for a job that is unknown, expired, or not this user's."""
-    return _json(dump(_unknown(request, job_id)), 404)
+def unknown(caller: Caller, job_id: str) -> HttpResponse:
+    """404, for a job that is unknown, expired, or not this caller's."""
+    return _json(dump(_unknown(caller, job_id)), 404)
 
 
-def _unknown(request: HttpRequest, job_id: str) -> dict[str, JSON]:
-    told: dict[str, JSON] = {
-        "job_id": job_id,
-        "error": {"code": "unknown_job", "message": "There is no such job, or it is not yours to see."},
-    }
-    return told if access.user_of(request).is_authenticated else {**told, "authenticated": False}
+def _unknown(caller: Caller, job_id: str) -> dict[str, JSON]:
+    told: dict[str, JSON] = {"job_id": job_id, "error": {"code": "unknown_job", "message": UNKNOWN}}
+    return told if caller.user.is_authenticated else {**told, "authenticated": False}
+
+
+def _rate_limited(wait: int, job_id: str | None) -> HttpResponse:
+    response = error(429, "rate_limited", "Too many requests; please wait a moment.", job_id)
+    response.headers["Retry-After"] = str(wait)
+    return response
 
 
 def error(status: int, code: str, message: str, job_id: str | None) -> HttpResponse:

@@ -63,6 +63,7 @@ class Page:
         self.user = user or AnonymousUser()
         self.frames: list[str] = []
         self.over: list[str] = []
+        self.refused: list[str] = []
         self.closed: int | None = None
         self.login_holds = True
 
@@ -71,6 +72,9 @@ class Page:
 
     def ended(self, job_id: str) -> None:
         self.over.append(job_id)
+
+    def denied(self, job_id: str) -> None:
+        self.refused.append(job_id)
 
     def still_logged_in(self) -> bool:
         return self.login_holds

@@ -19,17 +19,20 @@ NAME = "immortus_channels"
 PACKAGE = ROOT / NAME
 
 LEVELS = (
-    "exceptions jobs events lifecycle ids trouble",
-    "conf models migrations owners foreign marking values lookup addresses",
-    "stores queues broadcast progress",
-    "strategies tracking writer access fetching handles running repository states handlers",
-    "hub frames consumers middleware views pages shortcuts templatetags management admin checks tasks",
+    "exceptions jobs events lifecycle ids trouble decoding buckets",
+    "conf models migrations owners foreign marking values lookup addresses limits advisories",
+    "stores queues broadcast progress revocation",
+    "strategies tracking writer access fetching handles running repository states handlers usage rights",
+    (
+        "hub frames consumers middleware views pages shortcuts tokens callers csrf "
+        "templatetags management admin checks tasks"
+    ),
     "urls routing apps celery __init__",
 )
 """Lower never imports higher. A folder stands for all that is in it."""
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names.split()} | {"testing": 3}
 
-PURE = {"jobs", "events", "lifecycle"}
+PURE = {"jobs", "events", "lifecycle", "decoding", "buckets"}
 """The standard library and each other, nothing else."""
 
 OWNERS = {
@@ -46,7 +49,7 @@ OWNERS = {
 API = {
     *("tracked", "current_job", "get_job", "aget_job", "get_strategy", "started_by"),
     *("TrackingStrategy", "JobHandler", "JobRepository", "JobState", "JobFailed", "JobCancelled"),
-    *("render_immortus", "job_info", "job_page_url"),
+    *("render_immortus", "job_info", "job_page_url", "revoke_access", "access_token"),
 }
 """What may be imported from the package itself."""
 

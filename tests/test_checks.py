@@ -65,6 +65,7 @@ def project(settings):
     settings.ROOT_URLCONF = __name__
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, OWNER]
     settings.ASGI_APPLICATION = f"{__name__}.whole"
+    settings.ALLOWED_HOSTS = ["testserver"]
     return settings
 
 
@@ -514,7 +515,7 @@ def test_where_a_socket_ends_up_is_found_out_as_far_as_it_can_be_known(settings,
 def test_a_project_that_only_polls_hears_nothing_of_sockets(settings, monkeypatch):
     settings.ASGI_APPLICATION = f"{__name__}.http_only"
     settings.DEBUG = True
-    monkeypatch.setattr(checks, "version", lambda package: "4.0.0")
+    monkeypatch.setattr(checks, "version", only("daphne", "4.0.0"))
     settings.IMMORTUS_WEBSOCKET = False
     assert messages() == {}
 
@@ -545,8 +546,68 @@ def test_no_development_server_is_judged_where_there_is_no_asgi(settings):
     ("daphne", "is_old"), [("4.2.1", True), ("4.2", True), ("4.2.2", False), ("5.0.0.dev1", False)]
 )
 def test_a_daphne_that_strangers_can_harm_is_found(monkeypatch, daphne, is_old):
-    monkeypatch.setattr(checks, "version", lambda package: daphne)
+    monkeypatch.setattr(checks, "version", only("daphne", daphne))
     assert found() == ({"W009"} if is_old else set())
+
+
+def only(installed, release):
+    """Stands for `importlib.metadata.version` where nothing else is installed."""
+
+    def version(package):
+        if package != installed:
+            raise checks.PackageNotFoundError(package)
+        return release
+
+    return version
+
+
+@pytest.mark.parametrize(
+    ("package", "release", "is_old"),
+    [
+        ("Django", "5.2.15", True),
+        ("Django", "6.0.6", True),
+        ("Django", "6.1", False),
+        ("asgiref", "3.11.0", True),
+        ("asgiref", "3.11.1", False),
+        ("Twisted", "25.5.0", True),
+    ],
+)
+def test_a_release_with_a_known_hole_is_found(monkeypatch, package, release, is_old):
+    monkeypatch.setattr(checks, "version", only(package, release))
+    found = messages()
+    assert set(found) == ({"W013"} if is_old else set())
+    assert not is_old or (package in found["W013"].msg and "CVE-" in found["W013"].msg)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "origins", "debug", "expected"),
+    [
+        (["*"], [], False, {"W014"}),
+        (["example.com", "*"], [], False, {"W014"}),
+        (["*"], ["https://example.com"], False, set()),
+        ([".example.com"], [], False, set()),
+        (["*"], [], True, {"W008"}),
+    ],
+)
+def test_a_project_of_any_host_without_named_origins_is_found(settings, hosts, origins, debug, expected):
+    settings.ALLOWED_HOSTS, settings.IMMORTUS_ALLOWED_ORIGINS, settings.DEBUG = hosts, origins, debug
+    assert found() == expected
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ({"sockets_per_user": 5, "ping": 10.5}, set()),
+        ({"sokets": 5}, {"E014"}),
+        ({"sockets": 0}, {"E014"}),
+        ({"sockets": "many"}, {"E014"}),
+        ({"sockets": True}, {"E014"}),
+        (20, {"E014"}),
+    ],
+)
+def test_limits_that_are_none_are_found(settings, limits, expected):
+    settings.IMMORTUS_LIMITS = limits
+    assert found() == expected
 
 
 def test_a_daphne_that_is_not_installed_harms_nobody(monkeypatch):

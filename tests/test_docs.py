@@ -41,7 +41,8 @@ def is_pending(name: str) -> bool:
 
 PYTHON = {
     "immortus_channels": "tracked current_job get_job aget_job get_strategy started_by TrackingStrategy JobHandler "
-    "JobRepository JobState JobFailed JobCancelled render_immortus job_info job_page_url",
+    "JobRepository JobState JobFailed JobCancelled render_immortus job_info job_page_url revoke_access "
+    "access_token",
     "immortus_channels.celery": "TrackedTask",
     "immortus_channels.urls": "immortus_jobs",
     "immortus_channels.routing": "websocket_application websocket_urlpatterns",
@@ -60,11 +61,11 @@ PYTHON = {
 WORDS = {
     "python.md": "strategy handler params mask cancel publish_result",
     "strategies.md": "completed meta status fetch",
-    "project.md": "immortus_jobs immortus:verify immortus:cancel immortus:job immortus_script immortus_job "
-    "immortus_doctor prune_jobs",
-    "javascript.md": "Immortus.configure prefix websocket csrfToken Immortus.create Immortus.verify Immortus.watch "
-    "Immortus.cancel JobState.startPolling jobUuid pollingPeriod update success error JobState.killJob data.job_state "
-    "transport polling.interval signal job_id job_class verify_job_url status body stop AbortError",
+    "project.md": "immortus_jobs immortus:verify immortus:cancel immortus:token immortus:job "
+    "immortus_script immortus_job immortus_doctor prune_jobs",
+    "javascript.md": "Immortus.configure prefix websocket csrfToken token Immortus.create Immortus.verify "
+    "Immortus.watch Immortus.cancel JobState.startPolling jobUuid pollingPeriod update success error JobState.killJob "
+    "data.job_state transport polling.interval signal job_id job_class verify_job_url status body stop AbortError",
 }
 """Names that are no objects of Python, by the reference page that tells of them."""
 

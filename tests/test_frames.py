@@ -42,7 +42,15 @@ HOSTILE = [
     '{"type": "watch", "job_id": "a", "version": 9007199254740992}',
     '{"type": "watch", "job_id": "a", "version": NaN}',
     '{"type": "watch", "job_id": "a", "version": 1e400}',
+    '{"type": "watch", "job_id": "a", "token": 7}',
+    '{"type": "watch", "job_id": "a", "token": ["x"]}',
     '{"type": "pong", "x": Infinity}',
+    '{"type": "pong", "type": "pong"}',
+    '{"type": "pong", "x": {"__proto__": 1, "__proto__": 2}}',
+    '{"type": "pong", "x": 9007199254740993}',
+    '{"type": "pong", "x": -1e999}',
+    '{"type": "pong", "x": ' + "[" * 8 + "]" * 8 + "}",
+    json.dumps({"type": "pong", **{str(n): n for n in range(64)}}),
     '{"type": "watch", "job_id": "a", "version": ' + "9" * 5000 + "}",
     "[" * 16_000,
     '{"a":' * 3_000,
@@ -72,8 +80,10 @@ def test_the_commands():
     assert decode('{"type": "unwatch", "job_id": "a"}') == Unwatch("a")
 
 
-def test_of_a_repeated_key_the_last_one_counts():
-    assert decode('{"type": "pong", "type": "unwatch", "job_id": "a", "job_id": "b"}') == Unwatch("b")
+def test_a_watch_may_bring_a_token_which_is_not_shown():
+    watch = decode('{"type": "watch", "job_id": "a", "token": "immortus.secret"}')
+    assert watch == Watch("a", 0, "immortus.secret")
+    assert "secret" not in repr(watch)
 
 
 def test_a_size_is_counted_in_bytes():

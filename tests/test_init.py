@@ -14,6 +14,7 @@ PUBLIC = {
     "JobRepository",
     "JobState",
     "TrackingStrategy",
+    "access_token",
     "aget_job",
     "current_job",
     "get_job",
@@ -21,6 +22,7 @@ PUBLIC = {
     "job_info",
     "job_page_url",
     "render_immortus",
+    "revoke_access",
     "started_by",
     "tracked",
 }

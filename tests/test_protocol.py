@@ -67,6 +67,7 @@ def test_each_golden_frame_is_one_that_the_server_says(frame: dict[str, Any]) ->
 
 def said_by_server(frame: dict[str, Any]) -> list[dict[str, Any]]:
     texts = [frames.hello(20.0), frames.PING, frames.BAD_MESSAGE, frames.bye(4010, 1.0), frames.current("x", 1)]
+    texts += [frames.TOKEN_EXPIRED, frames.token_expired("x")]
     for authenticated in (True, False):
         texts += [
             frames.unknown_job("x", authenticated=authenticated),

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from immortus_channels import frames, pages, urls, views
+from immortus_channels import frames, pages, tokens, urls, views
 from immortus_channels.broadcast import MESSAGE_TYPE, Push
 from immortus_channels.consumers import consumer
 from immortus_channels.consumers.flow import MAX_AGE, Limits
@@ -267,6 +267,8 @@ def test_the_frames_from_the_server_are_all_that_it_says():
         frames.unknown_job("gone", authenticated=True),
         too_many_jobs(job_id),
         frames.strategy_error(job_id, authenticated=True),
+        frames.token_expired(job_id),
+        frames.TOKEN_EXPIRED,
         frames.BAD_MESSAGE,
         frames.PING,
         frames.bye(MAX_AGE, 1.234),
@@ -288,7 +290,7 @@ def is_command(frame: dict[str, Any]) -> bool:
 def test_the_frames_from_the_client_are_all_that_the_server_understands():
     source = (PACKAGE / "frames.py").read_text()
     commands = [one["type"] for one in examples() if "type" in one and is_command(one)]
-    assert sorted(commands) == sorted(re.findall(r'case \{"type": "(\w+)"', source))
+    assert sorted(set(commands)) == sorted(re.findall(r'case \{"type": "(\w+)"', source))
 
 
 def test_each_event_stands_on_the_page_and_no_other():
@@ -327,12 +329,22 @@ def test_the_limits_are_those_of_the_code():
         ["silence of the client", f"{limits.silence:g} s, any frame breaks it"],
         ["unacknowledged bytes", str(limits.window)],
         ["time to acknowledge them", f"{limits.slow:g} s"],
-        ["frames from the client", f"{limits.per_second:g} a second, {limits.burst} at once"],
+        ["frames from the client", f"{limits.frames_per_second:g} a second, {limits.frames_at_once} at once"],
+        ["bytes from the client", f"{limits.bytes_per_second:g} a second, {limits.bytes_at_once} at once"],
         ["bytes of a frame from the client", str(frames.MAX_FRAME)],
         ["jobs watched", str(frames.MAX_JOBS)],
         ["bad messages", f"the {consumer.BAD_MESSAGES}th closes"],
         ["age of a socket", f"{limits.age / 3600:g} h, give or take a quarter"],
+        ["sockets of one user", str(limits.sockets_per_user)],
+        ["sockets of one process", str(limits.sockets)],
+        ["requests", f"{limits.requests_per_second:g} a second, {limits.requests_at_once} at once"],
+        ["different ids refused", f"{limits.denials} a minute"],
     ]
+    assert f"for {limits.token_life / 60:g} minutes" in PAGE
+    assert f"no chain of them is longer than {limits.token_age / 3600:g} hours" in PAGE
+    assert f"until {tokens.GRACE:g} seconds after its" in PAGE
+    assert f"at most {tokens.MAX_LENGTH} characters" in PAGE
+    assert f"more than {frames.BOUNDS.depth} levels, {frames.BOUNDS.keys} keys" in PAGE
     assert f"`Retry-After: {views.RETRY_AFTER}`" in PAGE
     assert f"up to {views.MAX_JOBS} documents" in PAGE
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from immortus_channels import values
 from immortus_channels.exceptions import DocumentTooLarge, InvalidValue, ReservedMetaKey
-from immortus_channels.jobs import DOCUMENT_KEYS, MAX_DOCUMENT_BYTES, PROGRESS_KEYS, Job
+from immortus_channels.jobs import DOCUMENT_KEYS, MAX_DEPTH, MAX_DOCUMENT_BYTES, PROGRESS_KEYS, Job
 from immortus_channels.values import (
     LARGEST,
     MAX_SENTENCE,
@@ -198,3 +198,12 @@ def test_parts_that_fit_alone_but_not_together_are_left_out_at_last(caplog):
     assert len(caplog.records) == 1
     assert within_limit(None, after).meta == {}
     assert within_limit(None, before) is before
+
+
+def test_a_value_that_nests_too_deep_is_refused():
+    deep: object = 1
+    for _ in range(MAX_DEPTH - 1):
+        deep = [deep]
+    assert clean(deep) == deep
+    with pytest.raises(InvalidValue, match="levels deep"):
+        clean({"a": deep})

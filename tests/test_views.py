@@ -7,10 +7,10 @@ import sys
 from urllib.parse import quote
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import AnonymousUser, User
 from django.test import Client
 
-from immortus_channels import access, tracking, views
+from immortus_channels import access, access_token, tokens, tracking, usage, views
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.ids import is_job_id
 from immortus_channels.strategies import TrackingStrategy
@@ -35,7 +35,7 @@ def job():
 def is_json_for_nobody_else(response):
     assert response.headers["Cache-Control"] == "private, no-store"
     assert response.headers["X-Content-Type-Options"] == "nosniff"
-    assert "Cookie" in response.headers["Vary"]
+    assert {"Cookie", "Authorization"} <= set(response.headers["Vary"].split(", "))
     if response.status_code != 304:
         assert response.headers["Content-Type"] == "application/json"
         response.json()
@@ -363,6 +363,148 @@ def test_looking_never_changes_anything(client, job):
 def test_cancel_needs_the_csrf_token(job):
     job.enqueued()
     assert Client(enforce_csrf_checks=True).post(f"/immortus/cancel/{job.job_id}").status_code == 403
+
+
+# Access tokens
+
+
+@pytest.fixture
+def alice():
+    return User.objects.create(username="alice")
+
+
+def shown(token):
+    return {"headers": {"Authorization": f"Bearer {token}"}}
+
+
+def test_a_token_shows_its_jobs_and_no_others(client, alice):
+    job, other = Process(owner=str(alice.pk)), Process(owner=str(alice.pk))
+    text = job.enqueued().text
+    other.enqueued()
+    by_token = shown(access_token(job, alice))
+    response = client.get(f"/immortus/verify/{job.job_id}", **by_token)
+    assert response.content.decode() == text
+    assert is_json_for_nobody_else(response)
+    assert client.get(f"/immortus/verify/{other.job_id}", **by_token).status_code == 404
+    many = client.get("/immortus/verify", {"job_id": [job.job_id, other.job_id]}, **by_token).json()["jobs"]
+    assert [one.get("state") for one in many] == ["enqueued", None]
+    assert client.post(f"/immortus/cancel/{other.job_id}", **by_token).status_code == 404
+    assert client.post(f"/immortus/cancel/{job.job_id}", **by_token).status_code == 202
+
+
+def test_a_token_grants_nothing_that_its_user_has_not(client, alice):
+    theirs = Process(owner="4711")
+    theirs.enqueued()
+    assert client.get(f"/immortus/verify/{theirs.job_id}", **shown(access_token(theirs, alice))).status_code == 404
+    assert (
+        client.get(f"/immortus/verify/{theirs.job_id}", **shown(access_token(theirs, AnonymousUser()))).status_code
+        == 404
+    )
+
+
+@pytest.mark.parametrize("how", ["forged", "flipped", "long", "of another user", "for another job", "old key"])
+def test_a_token_that_is_no_good_is_answered_as_an_unknown_job(client, alice, settings, how):
+    job = Process("f" * 32, owner=str(alice.pk))
+    job.enqueued()
+    good = access_token(job, alice)
+    bad = {
+        "forged": "immortus.forged",
+        "flipped": good[:-1] + ("A" if good[-1] != "A" else "B"),
+        "long": "immortus." + "x" * 10_000,
+        "of another user": access_token(job, User.objects.create(username="bob")),
+        "for another job": access_token("u" * 32, alice),
+        "old key": good,
+    }
+    settings.SECRET_KEY = "another key, long enough to be accepted by all" if how == "old key" else settings.SECRET_KEY
+    refused = client.get(f"/immortus/verify/{job.job_id}", **shown(bad[how]))
+    unknown = client.get(f"/immortus/verify/{'u' * 32}", **shown(bad[how]))
+    assert (refused.status_code, dict(refused.headers)) == (unknown.status_code, dict(unknown.headers))
+    assert refused.json() == {**unknown.json(), "job_id": job.job_id}
+    assert refused.json()["error"]["code"] == "unknown_job"
+
+
+def test_an_expired_token_is_told_as_such(client, alice):
+    for response in (
+        client.get("/immortus/verify/a", **shown(access_token("a", alice, life=-1))),
+        client.post("/immortus/cancel/a", **shown(access_token("a", alice, life=-1))),
+    ):
+        assert (response.status_code, response.json()["error"]["code"]) == (401, "token_expired")
+        assert response.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
+        assert is_json_for_nobody_else(response)
+
+
+def test_a_token_is_changed_for_a_new_one_also_shortly_after_its_end(client, alice):
+    job = Process(owner=str(alice.pk))
+    job.enqueued()
+    for life in (900, -10):
+        response = client.post("/immortus/token", **shown(access_token([job, "gone"], alice, life=life)))
+        assert response.status_code == 200
+        assert 890 < response.json()["expires_in"] <= 900
+        assert is_json_for_nobody_else(response)
+        assert tokens.read(response.json()["token"]).jobs == {job.job_id}
+        assert client.get(f"/immortus/verify/{job.job_id}", **shown(response.json()["token"])).status_code == 200
+
+
+def test_a_token_long_after_its_end_is_not_changed_nor_one_of_whoever_sees_the_job_no_more(client, alice):
+    job = Process(owner=str(alice.pk))
+    job.enqueued()
+    late, good = access_token(job, alice, life=-30), access_token(job, alice)
+    assert client.post("/immortus/token", **shown(late)).status_code == 401
+    User.objects.update(is_active=False)
+    assert client.post("/immortus/token", **shown(good)).status_code == 404
+    User.objects.all().delete()
+    assert client.post("/immortus/token", **shown(good)).status_code == 404
+
+
+def test_no_chain_of_tokens_is_longer_than_its_age(client, alice, settings):
+    job = Process(owner=str(alice.pk))
+    job.enqueued()
+    settings.IMMORTUS_LIMITS = {"token_age": -1}
+    spent = access_token(job, alice)
+    settings.IMMORTUS_LIMITS = {}
+    response = client.post("/immortus/token", **shown(spent))
+    assert (response.status_code, response.json()["error"]["code"]) == (401, "token_expired")
+
+
+def test_whoever_is_only_logged_in_gets_no_token_here(client, alice):
+    client.force_login(alice)
+    assert client.post("/immortus/token").status_code == 404
+    assert client.get("/immortus/token").status_code == 405
+
+
+# Limits
+
+
+@pytest.fixture
+def _fresh():
+    usage.reset()
+    yield
+    usage.reset()
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_too_many_requests_are_told_when_to_come_back_and_others_are_served(client, alice, settings):
+    settings.IMMORTUS_LIMITS = {"requests_at_once": 3, "requests_per_second": 0.5}
+    client.force_login(alice)
+    answers = [client.get("/immortus/verify?job_id=a") for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert answers[-1].json()["error"]["code"] == "rate_limited"
+    assert 1 <= int(answers[-1].headers["Retry-After"]) <= 2
+    assert is_json_for_nobody_else(answers[-1])
+    assert client.post("/immortus/cancel/a").status_code == 429
+    assert Client().get("/immortus/verify?job_id=a").status_code == 200
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_whoever_guesses_ids_waits_for_the_rest_of_the_minute(client, alice, settings, caplog):
+    settings.IMMORTUS_LIMITS = {"denials": 150}
+    client.force_login(alice)
+    for start in (0, 100):
+        client.get("/immortus/verify", {"job_id": [str(n) for n in range(start, start + 100)]})
+    response = client.get("/immortus/verify/a")
+    assert response.status_code == 429
+    assert 0 < int(response.headers["Retry-After"]) <= 60
+    assert [record.name for record in caplog.records].count("immortus_channels") == 1
 
 
 # Jobs that the store does not know

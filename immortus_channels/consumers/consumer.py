@@ -11,13 +11,16 @@ from typing import Any
 
 from channels.consumer import AsyncConsumer  # type: ignore[import-untyped]
 
-from immortus_channels import frames
+from immortus_channels import frames, usage
 from immortus_channels.consumers import origins
-from immortus_channels.consumers.flow import MAX_AGE, TOO_MANY, TOO_SLOW, Flow, Limits
+from immortus_channels.consumers.bearer import Bearer
+from immortus_channels.consumers.flow import MAX_AGE, TOO_MANY, TOO_SLOW, Flow
 from immortus_channels.consumers.login import Login
+from immortus_channels.consumers.watches import Watches
 from immortus_channels.frames import Pong, Unwatch, Watch
-from immortus_channels.hub import Hub, get_hub
 from immortus_channels.ids import is_job_id
+from immortus_channels.limits import Limits
+from immortus_channels.limits import limits as present_limits
 
 logger = logging.getLogger("immortus_channels")
 
@@ -41,9 +44,8 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
     channel_layer_alias = None
 
     def __init__(self, limits: Limits | None = None) -> None:
-        self._limits = limits or Limits()
-        self._hub: Hub | None = None
-        self._watches: dict[str, asyncio.Task[None]] = {}
+        self._limits = limits or present_limits()
+        self._watches = Watches(self, self._report)
         self._notices: deque[str] = deque()
         self._unsent: dict[str, str] = {}
         self._news = asyncio.Event()
@@ -60,16 +62,26 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
             return
         self._login = Login(scope)
         self.user = self._login.user
-        age = self._limits.age * random.uniform(0.75, 1.25)  # noqa: S311 - so that not all come back at once
-        self._flow = Flow(self._limits, _time(), age)
+        self._account = usage.key_of(self.user, scope.get("session"), (scope.get("client") or (None,))[0])
         subprotocol = frames.SUBPROTOCOL if frames.SUBPROTOCOL in scope.get("subprotocols", ()) else None
         await send({"type": "websocket.accept", "subprotocol": subprotocol})
+        if usage.is_suspended(self._account) or not usage.enter(self._account):
+            await send({"type": "websocket.close", "code": TOO_MANY})
+            return
+        try:
+            await self._serve(scope, receive, send)
+        finally:
+            usage.leave(self._account)
+
+    async def _serve(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        age = self._limits.age * random.uniform(0.75, 1.25)  # noqa: S311 - so that not all come back at once
+        self._flow = Flow(self._limits, _time(), age)
         listening = asyncio.create_task(self._listen(receive))
         speaking = asyncio.create_task(self._speak(send))
         self._notices.append(frames.hello(self._limits.ping))
         job_id = scope.get("url_route", {}).get("kwargs", {}).get("job_id")
         if is_job_id(job_id):
-            self._watch(Watch(job_id, 0))
+            self._watches.begin(Watch(job_id, 0))
         try:
             await asyncio.wait({listening, speaking}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -77,9 +89,7 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
 
     async def _clean_up(self, listening: asyncio.Task[None], speaking: asyncio.Task[None]) -> None:
         """Forget every watch, and leave no task behind."""
-        tasks = {speaking, *self._watches.values()}
-        for job_id in tuple(self._watches):
-            self._unwatch(job_id)
+        tasks = {speaking, *self._watches.end_all()}
         for task in tasks:
             task.cancel()
         if not speaking.done() or self._closing is None:
@@ -94,48 +104,28 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
         while (message := await receive())["type"] != "websocket.disconnect":
             if self._closing is not None:
                 continue
-            if not self._flow.heard(_time()):
+            text = message.get("text")
+            if not self._flow.heard(_time(), len(text if text is not None else message.get("bytes") or b"")):
                 self.close(TOO_MANY)
                 continue
-            self._obey(frames.decode(message.get("text")))
+            self._obey(frames.decode(text))
 
     def _obey(self, command: frames.Command | None) -> None:
         match command:
             case Watch():
-                self._watch(command)
+                self._watches.begin(command)
             case Unwatch(job_id):
-                self._unwatch(job_id)
+                self._watches.end(job_id)
             case Pong():
                 self._flow.ponged()
                 self._news.set()
             case None:
                 self._complain()
 
-    def _watch(self, command: Watch) -> None:
-        job_id = command.job_id
-        if job_id not in self._watches and len(self._watches) >= frames.MAX_JOBS:
-            self.tell(job_id, frames.too_many_jobs(job_id, authenticated=self.user.is_authenticated))
-            return
-        if job_id in self._watches:
-            self._watches[job_id].cancel()
-        self._hub = get_hub()
-        watch = asyncio.create_task(self._hub.watch(self, job_id, command.version))
-        watch.add_done_callback(self._report)
-        self._watches[job_id] = watch
-
-    def _unwatch(self, job_id: str) -> None:
-        watch = self._watches.pop(job_id, None)
-        if watch is None or self._hub is None:
-            return
-        watch.cancel()
-        self._hub.unwatch(self, job_id)
-        self._unsent.pop(job_id, None)
-
     def _complain(self) -> None:
         self._bad_messages += 1
         if self._bad_messages < BAD_MESSAGES:
-            self._notices.append(frames.BAD_MESSAGE)
-            self._news.set()
+            self.notify(frames.BAD_MESSAGE)
         else:
             self.close(PROTOCOL_ERROR)
 
@@ -145,16 +135,34 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
             logger.error("A socket met an error it does not know", exc_info=error)
             self.close(INTERNAL_ERROR)
 
-    # What the hub calls
+    # What the hub and the watches call
 
     def tell(self, job_id: str, frame: str) -> None:
         """Send this frame about the job, in place of any other about it that was not sent yet."""
         self._unsent[job_id] = frame
         self._news.set()
 
+    def notify(self, frame: str) -> None:
+        """Send this frame, which is about no job."""
+        self._notices.append(frame)
+        self._news.set()
+
+    def withdraw(self, job_id: str) -> None:
+        """Send nothing about the job that was not sent yet."""
+        self._unsent.pop(job_id, None)
+
     def ended(self, job_id: str) -> None:
         """The hub has forgotten the watch."""
-        self._watches.pop(job_id, None)
+        self._watches.ended(job_id)
+
+    def denied(self, job_id: str) -> None:
+        """A job was refused; whoever tries very many is sent away."""
+        if usage.deny(self._account, [job_id]):
+            self.close(TOO_MANY)
+
+    def dismiss(self, bearer: Bearer, *, is_expired: bool) -> None:
+        """An access token is no longer good: end all watches by it."""
+        self._watches.dismiss(bearer, is_expired=is_expired)
 
     def still_logged_in(self) -> bool:
         """Whether the login the socket was opened with holds; called in a thread."""

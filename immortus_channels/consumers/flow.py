@@ -7,22 +7,13 @@ is what the client has acknowledged: after `window` bytes without a pong nothing
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+
+from immortus_channels.buckets import Bucket
+from immortus_channels.limits import Limits
+
+__all__ = ["MAX_AGE", "NO_PONG", "TOO_MANY", "TOO_SLOW", "Flow", "Limits"]
 
 MAX_AGE, TOO_SLOW, NO_PONG, TOO_MANY = 4010, 4008, 4012, 4429
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How patient a socket is: seconds, bytes and frames."""
-
-    ping: float = 20.0
-    silence: float = 30.0
-    slow: float = 40.0
-    age: float = 4 * 3600.0
-    window: int = 64 * 1024
-    burst: int = 400
-    per_second: float = 20.0
 
 
 class Flow:
@@ -32,18 +23,17 @@ class Flow:
         """The socket opened at `now` and is to be closed after `age` seconds."""
         self._limits = limits
         self._until = now + age
-        self._heard_at = self._pinged_at = self._refilled_at = now
+        self._heard_at = self._pinged_at = now
         self._sent = self._acknowledged = 0
         self._pings: deque[int] = deque()
         self._choked_at: float | None = None
-        self._allowance = float(limits.burst)
+        self._frames = Bucket(limits.frames_per_second, limits.frames_at_once, now)
+        self._bytes = Bucket(limits.bytes_per_second, limits.bytes_at_once, now)
 
-    def heard(self, now: float) -> bool:
-        """The client sent a frame; False when it sends too many."""
-        earned = (now - self._refilled_at) * self._limits.per_second
-        self._heard_at = self._refilled_at = now
-        self._allowance = min(self._allowance + earned, self._limits.burst) - 1
-        return self._allowance >= 0
+    def heard(self, now: float, size: int = 0) -> bool:
+        """The client sent a frame of `size` bytes; False when it sends too much."""
+        self._heard_at = now
+        return self._frames.take(now) and self._bytes.take(now, size)
 
     def sent(self, size: int, now: float) -> None:
         """A frame of `size` bytes went out."""

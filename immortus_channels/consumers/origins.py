@@ -24,15 +24,22 @@ _PORTS = {"http": 80, "https": 443}
 def is_allowed(scope: Mapping[str, Any]) -> bool:
     """Whether this handshake may go on.
 
-    The Origin must be the server's own, or one of `IMMORTUS_ALLOWED_ORIGINS`: scheme, host and port. Only a
-    client that carries no session cookie may leave it out; that is no browser.
+    The Origin must be the server's own, or one of `IMMORTUS_ALLOWED_ORIGINS`: scheme, host and port. Only a client that
+    carries no session cookie may leave it out; that is no browser.
     """
     request = Handshake(scope)
     sent = [value for name, value in scope.get("headers", ()) if name == b"origin"]
     if not sent:
         return django_settings.SESSION_COOKIE_NAME not in parse_cookie(request.META.get("HTTP_COOKIE", ""))
     origin = parse(sent[0].decode("latin-1")) if len(sent) == 1 else None
-    return origin is not None and (origin == request.origin() or origin in map(parse, settings.ALLOWED_ORIGINS))
+    if origin is None or origin in map(parse, settings.ALLOWED_ORIGINS):
+        return origin is not None
+    return _is_host_known() and origin == request.origin()
+
+
+def _is_host_known() -> bool:
+    """Whether the host is ours: with `"*"` it may be anybody's, and origins count alone once they are named."""
+    return not settings.ALLOWED_ORIGINS or "*" not in django_settings.ALLOWED_HOSTS
 
 
 def log_refusal(scope: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ import logging
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from weakref import WeakKeyDictionary
 
 from immortus_channels import access, broadcast, frames, tracking
@@ -29,6 +29,7 @@ from immortus_channels.hub.reading import Readers
 from immortus_channels.hub.recheck import Recheck
 from immortus_channels.hub.watching import Watched, Watcher
 from immortus_channels.jobs import Job
+from immortus_channels.revocation import Revocation
 from immortus_channels.trouble import Trouble
 
 logger = logging.getLogger("immortus_channels")
@@ -61,15 +62,17 @@ class Hub:
     LIFT_AGAIN = 600_000_000
     """Microseconds until a client's claim about the same job is looked into again: it costs a write."""
     LIFTED = 10_000
+    DOUBT = 0.02
+    """Seconds until a watch is looked at again whose watcher is in doubt."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.jobs: dict[str, Watched] = {}
         self._loop = loop
         self._ticks = itertools.count(1)
         self._readers = Readers()
-        self._membership = Membership(self._wanted, self.take)
         self.recheck = Recheck(self, self._readers)
         self.authorization = Authorization(self, self._readers)
+        self._membership = Membership(self._wanted, self.take, self.authorization.reconsider)
         self._trouble = Trouble("Answering watches", "They are answered as soon as the store answers.")
         self._idle: asyncio.TimerHandle | None = None
         self._lifted: OrderedDict[str, int] = OrderedDict()
@@ -77,6 +80,7 @@ class Hub:
             loop.create_task(self._membership.run()),
             loop.create_task(self.recheck.run()),
             loop.create_task(self.authorization.run()),
+            loop.create_task(self.authorization.run_doubts()),
         ]
         broadcast.enter(self)
         self._rest_if_idle()
@@ -90,7 +94,7 @@ class Hub:
             job = await self._allowed(watcher, watched)
         except Exception:
             logger.exception("The state of %r cannot be told", job_id, extra={"job_id": job_id})
-            self._dismiss(watcher, watched, frames.strategy_error(job_id, authenticated=watcher.user.is_authenticated))
+            self._dismiss(watcher, watched, frames.strategy_error(job_id, authenticated=_is_authenticated(watcher)))
             return
         if watcher not in watched.sent:
             return
@@ -108,7 +112,7 @@ class Hub:
         watched = self.jobs.get(job_id)
         if watched is None:
             return
-        watched.sent.pop(watcher, None)
+        watched.forget(watcher)
         if not watched.sent:
             del self.jobs[job_id]
             self._rest_if_idle()
@@ -127,16 +131,19 @@ class Hub:
         since = next(self._ticks)
         delay, longest = self.BACKOFF
         while True:
+            revocations = self.authorization.revocations
             try:
                 job = await self._read(watched, since)
-                allowed = job is not None and await self._readers.run(access.may_see, watcher.user, job)
+                allowed = await self._readers.run(_may_see, watcher, job)
             except (StoreUnavailable, TimeoutError) as error:
                 self._trouble.begin(error)
                 await asyncio.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load
                 delay = min(delay * 2, longest)
             else:
                 self._trouble.end()
-                return job if allowed else None
+                if watcher not in watched.doubted and revocations == self.authorization.revocations:
+                    return job if allowed else None
+                await asyncio.sleep(self.DOUBT)
 
     async def _read(self, watched: Watched, since: int) -> Job | None:
         """The job as one read found it that began after tick `since`; all who wait meanwhile share the next read."""
@@ -159,7 +166,8 @@ class Hub:
 
     def refuse(self, watcher: Watcher, watched: Watched) -> None:
         """Tell the watcher that the job is unknown, which also means that it may not see it."""
-        self._dismiss(watcher, watched, frames.unknown_job(watched.job_id, authenticated=watcher.user.is_authenticated))
+        watcher.denied(watched.job_id)
+        self._dismiss(watcher, watched, frames.unknown_job(watched.job_id, authenticated=_is_authenticated(watcher)))
 
     def _dismiss(self, watcher: Watcher, watched: Watched, frame: str) -> None:
         watcher.tell(watched.job_id, frame)
@@ -190,20 +198,30 @@ class Hub:
 
     def receive(self, push: Push) -> None:
         """Take a push from any thread of this process."""
-        if push.job_id not in self.jobs:
-            return
+        if push.job_id in self.jobs:
+            self._from_thread(self.take, push)
+
+    def reconsider(self, revocation: Revocation) -> None:
+        """Take a revocation from any thread of this process."""
+        self._from_thread(self.authorization.reconsider, revocation)
+
+    def _from_thread(self, call: Callable[..., None], *told: Push | Revocation) -> None:
         try:
-            self._loop.call_soon_threadsafe(self.take, push)
+            self._loop.call_soon_threadsafe(call, *told)
         except RuntimeError:  # the loop was closed without stopping us
             broadcast.leave(self)
 
     def take(self, push: Push) -> None:
         """Hand a document to all who watch the job, if it is the newest."""
         watched = self.jobs.get(push.job_id)
-        if watched is None or not watched.take(push):
-            return
+        if watched is not None and watched.take(push):
+            self.catch_up(watched)
+
+    def catch_up(self, watched: Watched) -> None:
+        """Hand the newest document to those who watch the job and have an older one."""
         document = watched.newest
-        assert document is not None  # noqa: S101 - it was just taken
+        if document is None:
+            return
         for watcher in watched.behind():
             watched.sent[watcher] = document.version
             watcher.tell(watched.job_id, document.frame)
@@ -219,6 +237,10 @@ class Hub:
     def joined_at(self, job_id: str) -> float | None:
         """When the job's group was joined, by the loop's clock; None while pushes for it cannot be heard."""
         return self._membership.joined_at(job_id)
+
+    def hears_revocations(self) -> bool:
+        """Whether what other processes revoke arrives here."""
+        return self._membership.hears_revocations
 
     def rejoin(self, job_id: str) -> None:
         """A push for the job was lost, although its group had been joined."""
@@ -256,3 +278,13 @@ class Hub:
         """Stop, and wait until everything has ended, for two seconds at most."""
         self.stop()
         await asyncio.wait(self._tasks, timeout=2)
+
+
+def _may_see(watcher: Watcher, job: Job | None) -> bool:
+    """In a thread: whoever was not looked up yet is, also for a job that there is not, or the answer would tell."""
+    is_known = watcher.user is not None or watcher.still_logged_in()
+    return is_known and job is not None and watcher.user is not None and access.may_see(watcher.user, job)
+
+
+def _is_authenticated(watcher: Watcher) -> bool:
+    return watcher.user is not None and watcher.user.is_authenticated

@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Callable, Collection
 from typing import Any
 
+from immortus_channels import revocation
 from immortus_channels.broadcast import Push, group_name, shared_layer
+from immortus_channels.revocation import EVERYBODY, Revocation
 from immortus_channels.trouble import Trouble
 
 _CURE = "Until it works, jobs are re-checked often."
@@ -24,11 +26,20 @@ class Membership:
     REJOIN = 3600.0
     """Seconds; the layer forgets members after its `group_expiry`, a day by default."""
 
-    def __init__(self, wanted: Callable[[], Collection[str]], arrived: Callable[[Push], None]) -> None:
-        """`wanted` are the ids of the jobs to hear of; `arrived` is called with each push."""
+    def __init__(
+        self,
+        wanted: Callable[[], Collection[str]],
+        arrived: Callable[[Push], None],
+        revoked: Callable[[Revocation], None],
+    ) -> None:
+        """`wanted` are the ids of the jobs to hear of; the others are called with each push and each revocation."""
         self._wanted = wanted
         self._arrived = arrived
+        self._revoked = revoked
         self._joined: dict[str, float] = {}
+        self._hears_since: float | None = None
+        self._missed = False
+        """Whether revocations may have been told while nothing was heard."""
         self._changed = asyncio.Event()
         self._healthy = False
         self._deaf = Trouble("Listening to the channel layer", _CURE)
@@ -42,12 +53,18 @@ class Membership:
         """The loop's time at which the job's group was joined; None while it is not."""
         return self._joined.get(job_id)
 
+    @property
+    def hears_revocations(self) -> bool:
+        """Whether the channel is in the group that revocations are told to."""
+        return self._hears_since is not None
+
     def rejoin(self, job_id: str) -> None:
         """A push for the job was lost: perhaps the layer has forgotten that we are in its group, so join it again.
 
         Members of the core layer go with their Redis key: when it expires, is evicted or flushed.
         """
         if self._joined.pop(job_id, None) is not None:
+            self._hears_since = None
             self._changed.set()
 
     async def run(self) -> None:
@@ -60,8 +77,10 @@ class Membership:
                 await self._listen()
             except Exception as error:  # noqa: BLE001 - a layer may raise anything, and listening goes on
                 self._deaf.begin(error)
+                self._missed = True
             finally:
                 self._joined.clear()
+                self._hears_since = None
             delay = first if self._healthy else min(delay * 2, last)
             await asyncio.sleep(delay)
 
@@ -77,18 +96,23 @@ class Membership:
                 message = await layer.receive(channel)
                 self._healthy = True
                 self._deaf.end()
-                push = Push.from_message(message)
-                if push is not None:
-                    self._arrived(push)
+                self._hand_on(message)
         finally:
             keeping.cancel()
             await self._leave(layer, channel)
+
+    def _hand_on(self, message: object) -> None:
+        if (push := Push.from_message(message)) is not None:
+            self._arrived(push)
+        elif (told := Revocation.from_message(message)) is not None:
+            self._revoked(told)
 
     async def _keep(self, layer: Any, channel: str) -> None:
         """Join and leave groups as jobs come and go; try again what failed."""
         while True:
             self._changed.clear()
             try:
+                await self._hear_revocations(layer, channel)
                 await self._reconcile(layer, channel)
             except Exception as error:  # noqa: BLE001
                 self._outside.begin(error)
@@ -100,6 +124,16 @@ class Membership:
                     await self._changed.wait()
             except TimeoutError:
                 continue
+
+    async def _hear_revocations(self, layer: Any, channel: str) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._hears_since is None or now - self._hears_since > self.REJOIN:
+            async with asyncio.timeout(self.TIMEOUT):
+                await layer.group_add(revocation.group_name(), channel)
+            self._hears_since = now
+            if self._missed:
+                self._missed = False
+                self._revoked(Revocation(user=EVERYBODY))
 
     async def _reconcile(self, layer: Any, channel: str) -> None:
         wanted = frozenset(self._wanted())
@@ -119,7 +153,7 @@ class Membership:
         """Leave every group, so that no dead member stays behind; as far as the layer lets us."""
         try:
             async with asyncio.timeout(self.TIMEOUT):
-                for job_id in tuple(self._joined):
-                    await layer.group_discard(group_name(job_id), channel)
+                for group in (revocation.group_name(), *map(group_name, tuple(self._joined))):
+                    await layer.group_discard(group, channel)
         except Exception as error:  # noqa: BLE001
             self._outside.begin(error)

@@ -19,8 +19,8 @@ class Watcher(Protocol):
     """A socket as the hub sees it. All but `still_logged_in` is called on the event loop: never block, never raise."""
 
     @property
-    def user(self) -> AbstractBaseUser | AnonymousUser:
-        """Who is looking."""
+    def user(self) -> AbstractBaseUser | AnonymousUser | None:
+        """Who is looking; None until `still_logged_in` has read it."""
         ...
 
     def tell(self, job_id: str, frame: str) -> None:
@@ -29,6 +29,10 @@ class Watcher(Protocol):
 
     def ended(self, job_id: str) -> None:
         """The watch is over; nothing more will be told of the job."""
+        ...
+
+    def denied(self, job_id: str) -> None:
+        """The job is unknown, or not for this watcher to see."""
         ...
 
     def still_logged_in(self) -> bool:
@@ -49,6 +53,8 @@ class Watched:
         self.newest: Document | None = None
         self.sent: dict[Watcher, int | None] = {}
         """The version last handed to each watcher; None until its watch is answered, which also authorizes it."""
+        self.doubted: set[Watcher] = set()
+        """Those who are told nothing until somebody has asked again whether they may see the job."""
         self.reading = asyncio.Lock()
         """One read of a job at a time."""
         self.found: Job | None = None
@@ -74,8 +80,13 @@ class Watched:
         self.newest = Document(push)
         return True
 
+    def forget(self, watcher: Watcher) -> None:
+        """The watcher watches it no more."""
+        self.sent.pop(watcher, None)
+        self.doubted.discard(watcher)
+
     def behind(self) -> Iterator[Watcher]:
-        """The watchers who were answered, but not with the newest document."""
+        """The watchers who were answered, but not with the newest document; the doubted left out."""
         for watcher, sent in tuple(self.sent.items()):
-            if sent is not None and sent < self.version:
+            if sent is not None and sent < self.version and watcher not in self.doubted:
                 yield watcher

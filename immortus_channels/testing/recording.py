@@ -14,6 +14,7 @@ from django.test.utils import override_settings
 from immortus_channels import broadcast
 from immortus_channels.broadcast import Push
 from immortus_channels.jobs import JSON
+from immortus_channels.revocation import Revocation
 
 
 class RecordedJobs:
@@ -31,6 +32,9 @@ class RecordedJobs:
         with self._lock:
             self.documents.append(json.loads(push.text))
             self.events.append((push.job_id, push.event))
+
+    def reconsider(self, revocation: Revocation) -> None:
+        """Nobody watches here whose rights could have gone."""
 
     def of(self, job_id: str) -> list[dict[str, Any]]:
         """The documents of one job."""

@@ -14,13 +14,15 @@ from django.contrib.auth.models import AnonymousUser
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from immortus_channels import access, hub, tracking
-from immortus_channels.consumers import JobConsumer
+from immortus_channels import access, access_token, hub, tracking, usage
+from immortus_channels.consumers import JobConsumer, bearer
 from immortus_channels.consumers.consumer import CLEAN_UP
 from immortus_channels.consumers.flow import Limits
 from immortus_channels.consumers.login import _warn
-from immortus_channels.frames import MAX_FRAME, MAX_JOBS
+from immortus_channels.frames import EXPIRED, MAX_FRAME, MAX_JOBS
 from immortus_channels.hub import get_hub
+from immortus_channels.revocation import Revocation
+from immortus_channels.tokens import Token
 from tests.pages import Process, logged_in, until
 from tests.site import redis_options, running_site
 from tests.test_frames import HOSTILE
@@ -72,8 +74,10 @@ async def opened(**options):
 async def _quiet_hub(settings):
     settings.IMMORTUS_STORE = {"BACKEND": "memory"}
     settings.IMMORTUS_RECHECK_INTERVAL = 60
+    usage.reset()
     yield
     await get_hub().stopped()
+    usage.reset()
 
 
 # Opening
@@ -249,7 +253,7 @@ async def test_the_tenth_bad_message_closes():
 
 
 async def test_a_flood_of_frames_closes():
-    async with opened(limits=Limits(burst=20, per_second=0)) as client:
+    async with opened(limits=Limits(frames_at_once=20, frames_per_second=0)) as client:
         for _ in range(21):
             await client.say(type="pong")
         assert await client.closed_with() == 4429
@@ -336,6 +340,181 @@ async def test_a_send_that_blocks_is_given_up_and_freezes_nobody():
     await JobConsumer(Limits(slow=0.2))(scope, receive, send)
     assert blocked.is_set()
     assert time.monotonic() - began < 0.2 + 2 * CLEAN_UP + 0.5
+
+
+# Limits
+
+
+async def test_too_many_bytes_close():
+    async with opened(limits=Limits(bytes_at_once=1000, bytes_per_second=0)) as client:
+        await client.say(type="pong", x="x" * 900)
+        await client.say(type="pong", x="x" * 900)
+        assert await client.closed_with() == 4429
+
+
+async def test_the_socket_beyond_the_last_seat_of_a_user_is_closed_and_others_are_served(settings):
+    settings.IMMORTUS_LIMITS = {"sockets_per_user": 2}
+    alice, bob = logged_in("alice"), logged_in("bob")
+    async with opened(user=alice), opened(user=alice), opened(user=bob), opened(), opened(), opened():
+        third = Client(user=alice)
+        assert (await third.connect())[0]
+        assert await third.closed_with() == 4429
+    async with opened(user=alice):
+        pass
+
+
+async def test_seats_are_given_back_however_a_socket_ends():
+    async with opened(user=logged_in("alice")) as client:
+        for _ in range(10):
+            await client.send_to(text_data="nonsense")
+        await client.closed_with()
+    client = Client(user=logged_in("alice"))
+    await client.connect()
+    client.future.cancel()
+    await asyncio.wait([client.future], timeout=2)
+    assert not usage._sockets
+
+
+async def test_whoever_tries_very_many_ids_is_sent_away_and_does_not_come_back_at_once(settings, caplog):
+    settings.IMMORTUS_LIMITS = {"denials": 5}
+    alice = logged_in("alice")
+    async with opened(user=alice) as client:
+        for number in range(7):
+            await client.say(type="watch", job_id=f"guess-{number}")
+        assert await client.closed_with() == 4429
+    again = Client(user=alice)
+    await again.connect()
+    assert await again.closed_with() == 4429
+    assert sum("unknown or not theirs" in record.getMessage() for record in caplog.records) == 1
+    async with opened(user=logged_in("bob")):
+        pass
+
+
+# Access tokens
+
+
+@pytest.fixture
+def alice(monkeypatch):
+    """A user whom tokens find without a database."""
+    alice = logged_in("alice")
+    monkeypatch.setattr(Token, "user", lambda token: alice if token.user_key == str(alice.pk) else None)
+    return alice
+
+
+async def test_a_token_shows_the_jobs_of_its_user_to_whoever_has_it(alice):
+    job = Process(owner=str(alice.pk))
+    document = job.enqueued().document
+    async with opened() as client:
+        await client.say(type="watch", job_id=job.job_id, token=access_token(job, alice))
+        assert await client.hear() == {"type": "job", "event": "snapshot", "job": document}
+        job.started()
+        assert (await client.hear())["job"]["state"] == "running"
+
+
+async def test_a_token_that_is_no_good_is_answered_as_an_unknown_job_whatever_is_wrong_with_it(alice):
+    job = Process("f" * 32, owner=str(alice.pk))
+    job.enqueued()
+    good, bob = access_token(job, alice), logged_in("bob")
+    bad = {
+        "forged": "immortus.forged",
+        "flipped": good[:-1] + ("A" if good[-1] != "A" else "B"),
+        "long": "immortus." + "x" * 10_000,
+        "of another user": access_token(job, bob),
+        "for another job": access_token("u" * 32, alice),
+        "of another kind": "eyJhbGciOiJub25lIn0.e30.",
+    }
+    async with opened() as client:
+        answers = {}
+        for name, token in bad.items():
+            await client.say(type="watch", job_id=job.job_id, token=token)
+            answers[name] = await client.receive_from()
+        await client.say(type="watch", job_id=job.job_id)
+        answers["none at all"] = await client.receive_from()
+        assert len(set(answers.values())) == 1
+
+
+async def test_by_a_token_too_unknown_and_foreign_jobs_are_answered_with_the_same_bytes(alice):
+    foreign = Process("f" * 32, owner="somebody else")
+    foreign.enqueued()
+    answers = set()
+    for job_id in (foreign.job_id, "u" * 32):
+        async with opened() as client:
+            await client.say(type="watch", job_id=job_id, token=access_token(job_id, alice))
+            answers.add((await client.receive_from()).replace(job_id, "…"))
+    (answer,) = answers
+    assert json.loads(answer)["authenticated"] is True
+
+
+async def test_a_bad_token_ends_a_watch_that_a_good_one_began(alice):
+    job = Process(owner=str(alice.pk))
+    job.enqueued()
+    async with opened() as client:
+        await client.say(type="watch", job_id=job.job_id, token=access_token(job, alice))
+        await client.hear()
+        await client.say(type="watch", job_id=job.job_id, token="immortus.forged")
+        assert (await client.hear())["code"] == "unknown_job"
+        assert not get_hub().jobs
+
+
+async def test_a_watch_is_renewed_by_another_token_without_missing_anything(alice):
+    job = Process(owner=str(alice.pk))
+    version = job.enqueued().version
+    async with opened() as client:
+        await client.say(type="watch", job_id=job.job_id, token=access_token(job, alice))
+        await client.hear()
+        await client.say(type="watch", job_id=job.job_id, version=version, token=access_token(job, alice, life=600))
+        assert (await client.hear())["type"] == "current"
+        job.started()
+        assert (await client.hear())["job"]["state"] == "running"
+        assert len(get_hub().jobs[job.job_id].sent) == 1
+
+
+async def test_a_token_that_ends_is_told_ahead_and_its_watches_end_a_while_later(alice, monkeypatch):
+    monkeypatch.setattr(bearer, "GRACE", 0.3)
+    job = Process(owner=str(alice.pk))
+    job.enqueued()
+    async with opened() as client:
+        await client.say(type="watch", job_id=job.job_id, token=access_token(job, alice, life=0.3))
+        await client.hear()
+        assert await client.hear() == {"type": "error", "code": "token_expired", "message": EXPIRED}
+        job.started()
+        assert (await client.hear())["job"]["state"] == "running", "it still goes on"
+        ended = await client.hear()
+        assert (ended["code"], ended["job_id"]) == ("token_expired", job.job_id)
+        assert not get_hub().jobs
+
+
+async def test_an_expired_token_begins_no_watch_and_says_why(alice):
+    async with opened() as client:
+        await client.say(type="watch", job_id="a", token=access_token("a", alice, life=-1))
+        assert (await client.hear())["code"] == "token_expired"
+        assert not get_hub().jobs
+
+
+async def test_whoever_is_disabled_loses_the_watches_of_their_tokens_and_no_others(alice, monkeypatch):
+    job, open_to_all = Process(owner=str(alice.pk)), Process()
+    job.enqueued()
+    open_to_all.enqueued()
+    async with opened() as client:
+        await client.say(type="watch", job_id=job.job_id, token=access_token(job, alice))
+        await client.hear()
+        await client.say(type="watch", job_id=open_to_all.job_id)
+        await client.hear()
+        monkeypatch.setattr(Token, "user", lambda token: None)
+        get_hub().reconsider(Revocation(user=str(alice.pk)))
+        frame = await client.hear(1)
+        assert (frame["code"], frame["job_id"], frame["authenticated"]) == ("unknown_job", job.job_id, False)
+        assert list(get_hub().jobs) == [open_to_all.job_id]
+
+
+async def test_no_timer_of_a_token_outlives_its_watches(alice):
+    job = Process(owner=str(alice.pk))
+    job.enqueued()
+    async with opened() as client:
+        await client.say(type="watch", job_id=job.job_id, token=access_token(job, alice, life=0.3))
+        await client.hear()
+        await client.say(type="unwatch", job_id=job.job_id)
+        assert await client.receive_nothing(0.5)
 
 
 # Cleaning up

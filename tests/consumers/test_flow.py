@@ -80,7 +80,7 @@ def test_no_socket_lives_for_ever():
 
 
 def test_a_burst_is_allowed_a_flood_is_not():
-    socket = flow(burst=10, per_second=2.0)
+    socket = flow(frames_at_once=10, frames_per_second=2.0)
     assert all(socket.heard(0.0) for _ in range(10))
     assert not socket.heard(0.0)
     assert socket.heard(1.0), "two a second are earned"
@@ -95,3 +95,10 @@ def test_asking_again_in_time_always_has_a_reason():
             socket.ponged()
         assert socket.next_at() > now
         now = socket.next_at()
+
+
+def test_bytes_are_counted_like_frames():
+    socket = flow(bytes_at_once=1000, bytes_per_second=100.0)
+    assert socket.heard(0.0, 900)
+    assert not socket.heard(0.0, 200)
+    assert socket.heard(1.0, 200), "a hundred a second are earned"

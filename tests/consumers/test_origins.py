@@ -76,6 +76,15 @@ def test_named_origins_are_allowed_exactly(settings):
         assert not is_allowed(handshake(origin))
 
 
+def test_where_any_host_is_allowed_named_origins_are_the_only_ones(settings):
+    settings.ALLOWED_HOSTS = ["*"]
+    assert is_allowed(handshake("http://evil.org", host="evil.org")), "nothing says which pages are ours"
+    settings.IMMORTUS_ALLOWED_ORIGINS = ["https://app.example.org"]
+    assert not is_allowed(handshake("http://evil.org", host="evil.org"))
+    assert not is_allowed(handshake("http://example.com"))
+    assert is_allowed(handshake("https://app.example.org"))
+
+
 def test_a_proxy_is_believed_only_as_the_settings_say(settings):
     behind = {"host": "127.0.0.1:8000", "x_forwarded_proto": "https", "x_forwarded_host": "example.com"}
     assert not is_allowed(handshake("https://example.com", **behind))

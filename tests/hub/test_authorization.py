@@ -4,12 +4,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+
 import pytest
 
 from immortus_channels import access
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.hub import get_hub
 from immortus_channels.hub.authorization import LOGIN_CHANGED, Authorization
+from immortus_channels.revocation import EVERYBODY, Revocation
 from tests.hubs import hub, memory  # noqa: F401
 from tests.pages import Page, Process, logged_in, until
 
@@ -70,4 +74,164 @@ async def test_a_store_that_is_silent_takes_nobodys_right_away(monkeypatch, capl
     assert page.closed is None
     assert len(page.frames) == 1
     assert len(caplog.records) == 1
+    await hub.stopped()
+
+
+# Revoked
+
+
+async def watched_by(hub, job, *users):
+    pages = [Page(user) for user in users]
+    for page in pages:
+        await hub.watch(page, job.job_id)
+    return pages
+
+
+@pytest.fixture
+def rights(monkeypatch):
+    """Everybody may see everything, but whoever is in the set."""
+    without: set[str] = set()
+    monkeypatch.setattr(access, "may_see", lambda user, job: user.username not in without)
+    return without
+
+
+async def test_whose_rights_are_revoked_is_asked_at_once_and_others_go_on(hub, rights):
+    job = Process()
+    job.enqueued()
+    alice, bob = await watched_by(hub, job, logged_in("alice"), logged_in("bob"))
+    rights.add("alice")
+    hub.reconsider(Revocation(user=str(alice.user.pk)))
+    assert await until(lambda: alice.over) < 1
+    assert alice.told[-1]["code"] == "unknown_job"
+    job.started()
+    await until(lambda: len(bob.frames) == 2)
+    assert len(alice.frames) == 2
+
+
+async def test_the_revocation_of_a_job_asks_all_who_watch_it(hub, rights):
+    job, other = Process(), Process()
+    job.enqueued()
+    other.enqueued()
+    alice, bob = await watched_by(hub, job, logged_in("alice"), logged_in("bob"))
+    (carol,) = await watched_by(hub, other, logged_in("carol"))
+    rights.update(("alice", "carol"))
+    hub.reconsider(Revocation(job_id=job.job_id))
+    await until(lambda: alice.over)
+    assert (bob.over, carol.over) == ([], [])
+
+
+async def test_whoever_is_in_doubt_is_told_nothing_and_then_the_newest(hub, rights):
+    job = Process()
+    job.enqueued()
+    (alice,) = await watched_by(hub, job, logged_in("alice"))
+    answer = threading.Event()
+    alice.still_logged_in = lambda: answer.wait(5)
+    hub.reconsider(Revocation(user=str(alice.user.pk)))
+    await asyncio.sleep(0)
+    job.started()
+    last = job.reported(1)
+    await asyncio.sleep(0.1)
+    assert len(alice.frames) == 1
+    answer.set()
+    await until(lambda: len(alice.frames) == 2)
+    assert alice.versions[-1] == last.version
+
+
+async def test_a_revocation_outruns_a_watch_that_is_being_answered(hub, monkeypatch):
+    job = Process()
+    job.enqueued()
+    asked, go_on, verdicts = threading.Event(), threading.Event(), iter([True, False])
+
+    def may_see(user, job):
+        asked.set()
+        go_on.wait(5)
+        return next(verdicts, False)
+
+    monkeypatch.setattr(access, "may_see", may_see)
+    alice = Page(logged_in("alice"))
+    watching = asyncio.create_task(hub.watch(alice, job.job_id))
+    await until(asked.is_set)
+    hub.reconsider(Revocation(user=str(alice.user.pk)))
+    await asyncio.sleep(0.02)
+    go_on.set()
+    await watching
+    assert [frame["type"] for frame in alice.told] == ["error"]
+
+
+async def test_whoever_still_looked_logged_in_is_asked_a_second_time(hub):
+    job = Process()
+    job.enqueued()
+    (alice,) = await watched_by(hub, job, logged_in("alice"))
+    asked = []
+    alice.still_logged_in = lambda: not asked.append(1) and len(asked) < 2
+    hub.reconsider(Revocation(user=str(alice.user.pk)))
+    assert await until(lambda: alice.closed) < 1
+    assert (alice.closed, len(asked)) == (LOGIN_CHANGED, 2)
+
+
+async def test_a_store_that_cannot_tell_keeps_the_doubt_until_it_can(hub, monkeypatch):
+    monkeypatch.setattr(Authorization, "AGAIN", 0.05)
+    job = Process()
+    job.enqueued()
+    (alice,) = await watched_by(hub, job, logged_in("alice"))
+    outages = iter([True] * 3)
+
+    def asked():
+        if next(outages, False):
+            raise StoreUnavailable
+        return True
+
+    alice.still_logged_in = asked
+    hub.reconsider(Revocation(user=str(alice.user.pk)))
+    await asyncio.sleep(0.02)
+    job.started()
+    assert len(alice.frames) == 1
+    await until(lambda: len(alice.frames) == 2)
+
+
+async def test_a_revocation_about_nobody_here_asks_nobody(hub):
+    job = Process()
+    job.enqueued()
+    (alice,) = await watched_by(hub, job, logged_in("alice"))
+    alice.still_logged_in = lambda: pytest.fail("asked")
+    hub.reconsider(Revocation(user="4711"))
+    hub.reconsider(Revocation(job_id="another"))
+    await asyncio.sleep(0.05)
+    assert alice.over == []
+    assert hub.authorization.revocations == 0
+
+
+async def test_a_thousand_revocations_of_one_user_are_one_or_two_questions(hub):
+    job = Process()
+    job.enqueued()
+    (alice,) = await watched_by(hub, job, logged_in("alice"))
+    asked = []
+    alice.still_logged_in = lambda: not asked.append(1)
+    for _ in range(1000):
+        hub.reconsider(Revocation(user=str(alice.user.pk)))
+    await until(lambda: len(asked) == 2)
+    await asyncio.sleep(0.1)
+    assert len(asked) == 2
+
+
+async def test_when_everybody_is_asked_documents_go_on_meanwhile(hub, rights):
+    job = Process()
+    job.enqueued()
+    alice, bob = await watched_by(hub, job, logged_in("alice"), logged_in("bob"))
+    rights.add("bob")
+    hub.reconsider(Revocation(user=EVERYBODY))
+    await until(lambda: bob.over)
+    job.started()
+    await until(lambda: len(alice.frames) == 2)
+
+
+async def test_where_no_revocation_of_others_is_heard_everybody_is_asked_more_often(monkeypatch):
+    monkeypatch.setattr(Authorization, "DEAF_INTERVAL", 0.05)
+    job = Process()
+    job.enqueued()
+    hub = get_hub()
+    assert not hub.hears_revocations(), "there is no layer"
+    (page,) = await watched_by(hub, job, logged_in("alice"))
+    page.login_holds = False
+    await until(lambda: page.closed)
     await hub.stopped()

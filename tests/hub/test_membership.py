@@ -9,13 +9,14 @@ import time
 
 import pytest
 
-from immortus_channels import access
-from immortus_channels.broadcast import group_name
-from immortus_channels.hub import get_hub
+from immortus_channels import access, revocation
+from immortus_channels.broadcast import Broadcaster, group_name
+from immortus_channels.hub import get_hub, membership
 from immortus_channels.hub.membership import Membership
 from immortus_channels.hub.recheck import Recheck
+from immortus_channels.revocation import Revocation
 from tests.hubs import hub, layer, memory, send_elsewhere  # noqa: F401
-from tests.pages import Page, Process, until
+from tests.pages import Page, Process, logged_in, until
 
 pytestmark = pytest.mark.usefixtures("memory")
 
@@ -140,3 +141,54 @@ async def test_garbage_from_the_layer_changes_nothing(layer, hub):
     send_elsewhere(running)
     await until(lambda: page.versions[-1] == running.version, within=2)
     assert len(page.frames) == 2
+
+
+async def test_what_another_process_revokes_is_heard_through_the_layer(layer, hub, monkeypatch):
+    job = Process()
+    job.enqueued()
+    page = Page(logged_in("alice"))
+    await hub.watch(page, job.job_id)
+    await until(hub.hears_revocations)
+    await asyncio.sleep(0.3)
+    monkeypatch.setattr(access, "may_see", lambda user, job: False)
+    message = Revocation(user=str(page.user.pk)).to_message()
+    await asyncio.to_thread(tell_elsewhere, revocation.group_name(), message)
+    assert await until(lambda: page.over) < 1
+
+
+def tell_elsewhere(group, message):
+    broadcaster = Broadcaster()
+    assert broadcaster.tell(group, message)
+    broadcaster.close()
+
+
+class Unsteady:
+    """A layer whose first wait for a message fails, and that delivers nothing after."""
+
+    failures = 1
+
+    async def new_channel(self):
+        return "unsteady"
+
+    async def receive(self, channel):
+        if self.failures:
+            self.failures -= 1
+            raise ConnectionError
+        await asyncio.Event().wait()
+
+    async def group_add(self, group, channel):
+        """Say yes."""
+
+    group_discard = group_add
+
+
+async def test_after_a_while_of_hearing_nothing_everybody_is_asked_again(monkeypatch):
+    layer = Unsteady()
+    monkeypatch.setattr(membership, "shared_layer", lambda: layer)
+    job = Process()
+    job.enqueued()
+    hub, page = get_hub(), Page()
+    await hub.watch(page, job.job_id)
+    page.login_holds = False
+    assert await until(lambda: page.closed) < 1
+    await hub.stopped()

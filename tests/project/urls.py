@@ -18,6 +18,8 @@ urlpatterns = [
     path("start-on-commit", views.start_on_commit),
     path("canvas/<name>", views.canvas),
     path("log-in/<name>", views.log_in),
+    path("log-out", views.log_out),
+    path("token/<job_id>", views.token),
     path("page", views.page),
     path("transfer", views.transfer),
     path("flashes", views.flashes),

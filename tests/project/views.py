@@ -8,13 +8,13 @@ import time
 
 from celery import chain, chord, group
 from django.contrib import messages
-from django.contrib.auth import get_user_model, login
+from django.contrib.auth import get_user_model, login, logout
 from django.db import transaction
 from django.http import HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.csrf import csrf_exempt
 
-from immortus_channels import JobFailed, JobRepository, render_immortus
+from immortus_channels import JobFailed, JobRepository, access_token, render_immortus
 from tests.project.shop import tasks
 
 
@@ -88,6 +88,16 @@ def log_in(request, name):
     user, _ = get_user_model().objects.get_or_create(username=name, is_staff=name == "boss")
     login(request, user, backend="django.contrib.auth.backends.ModelBackend")
     return HttpResponse(name)
+
+
+def log_out(request):
+    logout(request)
+    return HttpResponse("nobody")
+
+
+def token(request, job_id):
+    """An access token for whoever is logged in."""
+    return HttpResponse(access_token(job_id, request.user, life=float(request.GET.get("life", 900))))
 
 
 def page(request):

@@ -53,6 +53,11 @@ declare namespace Immortus {
     /** The path or address of the socket; null or false: polling only. @default "/ws/immortus/" */
     websocket?: string | false | null;
     csrfToken?: string;
+    /**
+     * For a page without a session: an access token, or what gets one. It is called with the ids of the jobs that the page
+     * follows, again when the token has expired or the page follows others. A string is refreshed at the server.
+     */
+    token?: string | ((jobIds: string[]) => string | Promise<string>) | null;
   }
 
   type FormSource = Record<string, unknown> | FormData | URLSearchParams | HTMLFormElement | null | undefined;

@@ -42,14 +42,19 @@
   const WAKE_TIMEOUT = 2_000;
   const LINGER = 1_000; // the next job of a page often follows at once
 
-  /** @type {{ prefix: string, websocket: string | false | null, csrfToken: string }} */
-  const settings = { prefix: "/immortus/", websocket: "/ws/immortus/", csrfToken: "" };
+  /** @type {{ prefix: string, websocket: string | false | null, csrfToken: string, token: Immortus.Settings["token"] }} */
+  const settings = { prefix: "/immortus/", websocket: "/ws/immortus/", csrfToken: "", token: null };
 
   /** Tells where the server is; the tag of `{% immortus_script %}` does it. @type {Immortus.Client["configure"]} */
-  function configure({ prefix, websocket, csrfToken }) {
+  function configure({ prefix, websocket, csrfToken, token }) {
     if (prefix !== undefined) settings.prefix = prefix.replace(/\/*$/, "/");
     if (websocket !== undefined) settings.websocket = websocket;
     if (csrfToken !== undefined) settings.csrfToken = csrfToken;
+    if (token !== undefined) {
+      settings.token = token;
+      access = new Access();
+      page.wake();
+    }
     page.changed();
   }
 
@@ -95,7 +100,7 @@
   async function cancel(jobInfo) {
     const { id } = identify(typeof jobInfo === "object" ? { job_id: jobInfo?.job_id } : jobInfo);
     const path = isPathSafe(id) ? `cancel/${encodeURIComponent(id)}` : `cancel?${query([id])}`;
-    const { response, body } = await post(settings.prefix + path).catch((cause) => {
+    const { response, body } = await authorized([id], (headers) => post(settings.prefix + path, undefined, headers)).catch((cause) => {
       throw JobError.of(id, "unreachable", "The server could not be reached.", { cause });
     });
     if (!response.ok || !isDocument(body)) throw refusal(id, response, body, { 403: "forbidden", 409: "not_cancellable" });
@@ -172,6 +177,9 @@
 
   /** @param {() => void} callback @param {number} ms */
   const after = (callback, ms) => setTimeout(callback, Math.min(ms, 2 ** 31 - 1)); // beyond, a timer fires at once
+
+  /** What should be a number, from outside. @param {number} other @param {any} value */
+  const numberOr = (other, value) => (Number.isFinite(value) ? Number(value) : other);
 
   /** Full jitter: a server that comes back is not met by everybody at once. @param {number} attempt */
   const backoff = (attempt) => Math.min(20_000, 500 + Math.random() * Math.min(20_000, 500 * 2 ** attempt));
@@ -385,13 +393,78 @@
     return /(?:^|;\s*)csrftoken=([^;]+)/.exec(document.cookie)?.[1] || meta?.content || field?.value;
   }
 
-  /** @param {string} url @param {BodyInit} [body] */
-  async function post(url, body) {
+  /** @param {string} url @param {BodyInit} [body] @param {Record<string, string>} [more] headers */
+  async function post(url, body, more) {
     const token = isOurs(url) && csrfToken();
-    const headers = { Accept: "application/json", ...(token && { "X-CSRFToken": token }) };
+    const headers = { Accept: "application/json", ...(token && { "X-CSRFToken": token }), ...more };
     const mode = isOurs(url) ? "same-origin" : "cors"; // a redirect must not carry the token to another site either
     const response = await fetch(url, { method: "POST", headers, body, mode, credentials: "same-origin" });
     return { response, body: await read(response) };
+  }
+
+  /** The access token of a page without a session: got when there is none yet, when it has expired, or lacks a job. */
+  class Access {
+    /** @type {string | null} */ #text = typeof settings.token === "string" ? settings.token : null;
+    /** @type {Set<string>} */ #ids = new Set();
+    /** @type {Promise<void> | null} */ #asking = null;
+
+    /** The token for these jobs; null where the page has none. @param {string[]} ids @returns {Promise<string | null>} */
+    async get(ids) {
+      if (!settings.token) return null;
+      while (this.#asking) await this.#asking;
+      if (!this.#text || (typeof settings.token === "function" && ids.some((id) => !this.#ids.has(id)))) {
+        this.#asking = this.#renew(ids).finally(() => (this.#asking = null));
+        await this.#asking;
+      }
+      return this.#text;
+    }
+
+    /** This one is no longer good; a string is changed for another at the server. @param {string | null} text */
+    async expired(text) {
+      while (this.#asking) await this.#asking;
+      if (text !== this.#text || !text) return;
+      if (typeof settings.token === "function") this.#text = null;
+      else this.#asking = this.#change(text).finally(() => (this.#asking = null));
+      await this.#asking;
+    }
+
+    /** @param {string[]} ids */
+    async #renew(ids) {
+      const all = [...new Set([...page.jobs.filter(({ url }) => !url).map(({ id }) => id), ...ids])];
+      this.#text = typeof settings.token === "function" ? await within(REQUEST_TIMEOUT, settings.token(all)) : settings.token || null;
+      this.#ids = new Set(all);
+    }
+
+    /** @param {string} text */
+    async #change(text) {
+      const { response, body } = await post(`${settings.prefix}token`, undefined, { Authorization: `Bearer ${text}` });
+      if (response.ok && body?.token) this.#text = body.token;
+    }
+  }
+
+  let access = new Access();
+
+  /**
+   * Makes a request with the headers of whoever the page is; once more when its token has expired meanwhile.
+   * @template {{ response: Response, body: any }} T
+   * @param {string[]} ids @param {(headers: Record<string, string>) => Promise<T>} request @returns {Promise<T>}
+   */
+  async function authorized(ids, request) {
+    for (let again = true; ; again = false) {
+      const token = await access.get(ids);
+      const answer = await request(token ? { Authorization: `Bearer ${token}` } : {});
+      const expired = answer.response.status === 401 && answer.body?.error?.code === "token_expired";
+      if (!again || !token || !expired) return answer;
+      await access.expired(token);
+    }
+  }
+
+  /** @template T @param {number} ms @param {T | Promise<T>} promise @returns {Promise<T>} */
+  function within(ms, promise) {
+    return new Promise((resolve, reject) => {
+      const timer = after(() => reject(new TryLater()), ms);
+      Promise.resolve(promise).then(resolve, reject).finally(() => clearTimeout(timer));
+    });
   }
 
   /** @param {string} url @param {Immortus.FormSource} [data] */
@@ -493,9 +566,14 @@
     const single = batch.length === 1 && !url && isPathSafe(id);
     const path = [id, ...(jobClass && isPathSafe(jobClass) ? [jobClass] : [])].map(encodeURIComponent).join("/");
     const address = url ?? settings.prefix + (single ? `verify/${path}` : `verify?${query(batch.map((job) => job.id))}`);
-    const headers = { Accept: "application/json", ...(single && held && { "If-None-Match": `"${held.version}"` }) };
+    const conditional = single && held && isOurs(address); // another site would have to allow the header
+    const headers = { Accept: "application/json", ...(conditional && { "If-None-Match": `"${held.version}"` }) };
     // Our own addresses never redirect: what does leads to a login, perhaps on a site whose answer fetch may not read.
-    const { response, body } = await get(address, { headers, redirect: url ? "follow" : "manual" }, signal);
+    const request = (/** @type {Record<string, string>} */ more) =>
+      get(address, { headers: { ...headers, ...more }, redirect: url ? "follow" : "manual" }, signal);
+    const { response, body } = await (url ? request({}) : authorized(batch.map((job) => job.id), request)).catch((error) => {
+      throw error instanceof TryLater ? error : new TryLater(); // the page's own function could not give a token
+    });
     if (response.status === 304) return batch.map((job) => [job, null]);
     if (!response.ok || typeof body !== "object") return batch.map((job) => [job, refusal(job.id, response, body)]);
     return batch.map((job) => [job, answerFor(job, job.url || single ? [body] : (body?.jobs ?? []))]);
@@ -629,6 +707,7 @@
     #ticked = Date.now();
     #page;
     #socket;
+    /** @type {string | null} */ #token = null;
 
     /** @param {string} address @param {Page} page */
     constructor(address, page) {
@@ -665,13 +744,13 @@
       const job = [...this.#watched].find((one) => one.id === id);
       switch (frame?.type) {
         case "hello":
-          this.#limit = frame.max_jobs;
-          this.#silence = frame.ping_ms + PING_GRACE;
+          this.#limit = numberOr(100, frame.max_jobs);
+          this.#silence = numberOr(20_000, frame.ping_ms) + PING_GRACE;
           return this.#sync();
         case "ping":
           return this.#send({ type: "pong" });
         case "bye":
-          throw new Disconnected(frame.code, frame.after_ms);
+          throw new Disconnected(numberOr(1006, frame.code), numberOr(0, frame.after_ms));
         case "current":
           if (job) yield this.#served(job, null);
           return;
@@ -679,6 +758,7 @@
           if (job && isDocument(frame.job)) yield this.#served(job, frame.job);
           return;
         case "error":
+          if (frame.code === "token_expired") return this.#renew(job);
           if (job) yield* this.#refused(job, frame);
       }
     }
@@ -719,7 +799,26 @@
 
     /** @param {Job} job */
     #watch(job) {
-      this.#send({ type: "watch", job_id: job.id, version: job.held?.version ?? 0 });
+      const frame = () => ({ type: "watch", job_id: job.id, version: job.held?.version ?? 0 });
+      if (!settings.token) return this.#send(frame());
+      const send = (/** @type {string | null} */ token) => {
+        this.#token = token;
+        if (this.#watched.has(job)) this.#send({ ...frame(), ...(token && { token }) });
+      };
+      access.get([job.id]).then(send, () => this.#missing.add(job));
+    }
+
+    /**
+     * The token ends. Told of no job, the watches go on for a while, and a new watch takes their place; told of one, its
+     * watch has ended.
+     * @param {Job | undefined} job
+     */
+    #renew(job) {
+      if (job) job.poll();
+      const jobs = job ? [job] : [...this.#watched];
+      const later = () => jobs.forEach((one) => this.#missing.add(one));
+      access.expired(this.#token).then(() => (job ? later() : jobs.forEach((one) => this.#watch(one))), later);
+      this.#page.changed();
     }
 
     /** @param {object} frame */

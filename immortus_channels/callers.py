@@ -1,0 +1,64 @@
+"""Who asks over HTTP: by a session, or by an access token in the header `Authorization`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from django.http import HttpRequest
+
+from immortus_channels import access, tokens, usage
+from immortus_channels.tokens import Token, TokenExpired
+
+if TYPE_CHECKING:
+    from immortus_channels.access import User
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """A user, the jobs they may ask for here (None: any), and whose account their requests are on."""
+
+    user: User
+    account: str | None
+    jobs: frozenset[str] | None = None
+    token: Token | None = None
+
+    def may_ask_for(self, job_id: str) -> bool:
+        """Whether the job is within what the token was made for."""
+        return self.jobs is None or job_id in self.jobs
+
+
+def caller_of(request: HttpRequest, *, grace: float = 0.0) -> Caller:
+    """The caller of a request. Raises TokenExpired for a token that ended more than `grace` seconds ago.
+
+    Whoever shows a token is its user, whatever their cookies say. A token that is not good makes them nobody, who sees
+    nothing; one that is not ours at all is the project's own affair.
+    """
+    text = bearer_text(request)
+    if text is None:
+        return of_session(request)
+    token = tokens.read(text)
+    if token is not None and token.is_expired(grace=grace):
+        raise TokenExpired
+    user = None if token is None else token.user()
+    address = request.META.get("REMOTE_ADDR")
+    if token is None or user is None:
+        from django.contrib.auth.models import AnonymousUser  # noqa: PLC0415 - a project may do without logins
+
+        nobody = AnonymousUser()
+        return Caller(user=nobody, account=usage.key_of(nobody, None, address), jobs=frozenset())
+    return Caller(user=user, account=usage.key_of(user, None, address), jobs=token.jobs, token=token)
+
+
+def of_session(request: HttpRequest) -> Caller:
+    """Whoever is logged in."""
+    user = access.user_of(request)
+    session = getattr(request, "session", None)
+    return Caller(user=user, account=usage.key_of(user, session, request.META.get("REMOTE_ADDR")))
+
+
+def bearer_text(request: HttpRequest) -> str | None:
+    """The token of ours that the request shows, good or not (RFC 6750, section 2.1); None for none."""
+    scheme, _, text = request.headers.get("Authorization", "").partition(" ")
+    text = text.strip()
+    return text if scheme.lower() == "bearer" and tokens.is_ours(text) else None

@@ -1,0 +1,107 @@
+"""What one socket watches, and as whom: as the one it belongs to, or by an access token."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Protocol
+
+from immortus_channels import frames
+from immortus_channels.consumers.bearer import Bearer, Bearers, Socket
+from immortus_channels.frames import Watch
+from immortus_channels.hub import Hub, get_hub
+from immortus_channels.hub.watching import Watcher
+from immortus_channels.tokens import TokenExpired
+
+if TYPE_CHECKING:
+    from immortus_channels.access import User
+
+
+class Owner(Socket, Watcher, Protocol):
+    """The socket: a watcher itself, and where the frames of its tokens' watches go."""
+
+    @property
+    def user(self) -> User:
+        """Whose it is."""
+        ...
+
+    def withdraw(self, job_id: str) -> None:
+        """Send nothing about the job that was not sent yet."""
+        ...
+
+
+class Watches:
+    """The watches of one socket, each a task until it is answered. Called on the event loop."""
+
+    def __init__(self, socket: Owner, report: Callable[[asyncio.Task[None]], None]) -> None:
+        """`report` is called with each watch's task when it has ended."""
+        self._socket = socket
+        self._report = report
+        self._hub: Hub | None = None
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._watchers: dict[str, Watcher] = {}
+        self._bearers = Bearers(socket)
+
+    def begin(self, command: Watch) -> None:
+        """Watch a job, or answer why not."""
+        job_id, socket = command.job_id, self._socket
+        if job_id not in self._tasks and len(self._tasks) >= frames.MAX_JOBS:
+            socket.tell(job_id, frames.too_many_jobs(job_id, authenticated=socket.user.is_authenticated))
+            return
+        try:
+            watcher = socket if command.token is None else self._bearers.find(command.token, job_id)
+        except TokenExpired:
+            self._refuse(job_id, frames.token_expired(job_id))
+            return
+        if watcher is None:
+            self._refuse(job_id, frames.unknown_job(job_id, authenticated=False))
+            socket.denied(job_id)
+            return
+        self._begin(watcher, command)
+
+    def _begin(self, watcher: Watcher, command: Watch) -> None:
+        job_id = command.job_id
+        if job_id in self._tasks:
+            self._tasks[job_id].cancel()
+        if self._watchers.get(job_id, watcher) is not watcher:
+            self.end(job_id)
+        self._hub = get_hub()
+        task = asyncio.create_task(self._hub.watch(watcher, job_id, command.version))
+        task.add_done_callback(self._report)
+        self._tasks[job_id], self._watchers[job_id] = task, watcher
+
+    def _refuse(self, job_id: str, frame: str) -> None:
+        """What is asked by a token that is no good ends what was watched before."""
+        self.end(job_id)
+        self._bearers.keep(self._watchers.values())
+        self._socket.tell(job_id, frame)
+
+    def end(self, job_id: str) -> None:
+        """Watch the job no more."""
+        task, watcher = self._tasks.pop(job_id, None), self._watchers.pop(job_id, None)
+        if task is None or watcher is None or self._hub is None:
+            return
+        task.cancel()
+        self._hub.unwatch(watcher, job_id)
+        self._socket.withdraw(job_id)
+        self._bearers.keep(self._watchers.values())
+
+    def ended(self, job_id: str) -> None:
+        """The hub has forgotten the watch."""
+        self._tasks.pop(job_id, None)
+        self._watchers.pop(job_id, None)
+        self._bearers.keep(self._watchers.values())
+
+    def dismiss(self, bearer: Bearer, *, is_expired: bool) -> None:
+        """End what is watched by a token, which has expired or whose user may do nothing any more."""
+        for job_id in [job_id for job_id, watcher in self._watchers.items() if watcher is bearer]:
+            frame = frames.token_expired(job_id) if is_expired else frames.unknown_job(job_id, authenticated=False)
+            self._refuse(job_id, frame)
+
+    def end_all(self) -> Iterable[asyncio.Task[None]]:
+        """Watch nothing any more; the tasks that may not have ended yet."""
+        tasks = tuple(self._tasks.values())
+        for job_id in tuple(self._tasks):
+            self.end(job_id)
+        self._bearers.keep(())
+        return tasks

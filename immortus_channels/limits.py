@@ -1,0 +1,55 @@
+"""The numbers that `IMMORTUS_LIMITS` may change: how patient a server is, and how much of it one person may use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from immortus_channels.conf import settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Seconds, bytes and counts. None is ever met by a page that does what pages do."""
+
+    ping: float = 20.0
+    """Between two pings of a socket."""
+    silence: float = 30.0
+    """Without a frame from the client."""
+    slow: float = 40.0
+    """Until what was sent is acknowledged."""
+    age: float = 4 * 3600.0
+    """Of a socket, give or take a quarter."""
+    window: int = 64 * 1024
+    """Bytes sent without being acknowledged."""
+    frames_per_second: float = 20.0
+    frames_at_once: int = 400
+    bytes_per_second: float = 64 * 1024.0
+    bytes_at_once: int = 1024 * 1024
+    """From one socket, likewise the frames."""
+    sockets_per_user: int = 20
+    """Of somebody who is logged in, in one process; further tabs poll."""
+    sockets: int = 5_000
+    """In one process."""
+    requests_per_second: float = 100.0
+    requests_at_once: int = 2_000
+    """Of one user, session or address, in one process."""
+    denials: int = 500
+    """Different ids that one user, session or address may be refused in a minute."""
+    token_life: float = 15 * 60.0
+    """Of an access token."""
+    token_age: float = 12 * 3600.0
+    """Of an access token and all that it was refreshed to."""
+
+
+NAMES = frozenset(field.name for field in fields(Limits))
+
+
+def limits() -> Limits:
+    """The limits, by the present settings; a name that there is not is left to the system check."""
+    given: Mapping[str, Any] = settings.LIMITS
+    return replace(_DEFAULT, **{name: given[name] for name in NAMES & given.keys()}) if given else _DEFAULT
+
+
+_DEFAULT = Limits()
