@@ -17,6 +17,7 @@ from typing import Any, Protocol, Self
 from channels.layers import InMemoryChannelLayer, get_channel_layer  # type: ignore[import-untyped]
 from django.utils.crypto import salted_hmac
 
+from immortus_channels import metrics
 from immortus_channels.conf import settings
 from immortus_channels.ids import is_job_id
 from immortus_channels.jobs import Job, State
@@ -176,6 +177,7 @@ class Broadcaster:
         try:
             self._send_through_layer(push)
         except Exception as error:  # noqa: BLE001 - a layer may raise anything, and a push is only a hint
+            metrics.LAYER_ERRORS.add(of="group_send")
             self._trouble.begin(error)
             self._breaker.failed(time.monotonic(), slowly=isinstance(error, TimeoutError))
         else:
@@ -187,8 +189,11 @@ class Broadcaster:
             return
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
+        began = time.perf_counter()
         sending = layer.group_send(group_name(push.job_id), push.to_message())
         self._loop.run_until_complete(_within(self.TIMEOUT, sending))
+        metrics.PUBLISHED.add()
+        metrics.PUBLISH_SECONDS.add(time.perf_counter() - began)
         self._trouble.end()
 
     def close(self) -> None:

@@ -20,6 +20,7 @@ from functools import partial
 
 from django.core import mail
 
+from immortus_channels import metrics
 from immortus_channels.broadcast import Broadcaster
 from immortus_channels.conf import leases, settings
 from immortus_channels.events import Event, Reported
@@ -121,6 +122,7 @@ class Writer:
                 return write
             self._make_room()
             self._writes.append(write)
+            metrics.WRITES_WAITING.set(len(self._writes))
             self._wake()
         if wait > 0 and not is_down and not write.done.wait(wait):
             with self._condition:
@@ -135,6 +137,7 @@ class Writer:
         if len(self._writes) < _PENDING:
             return
         self._writes.popleft().finish(failed=True)
+        metrics.WRITES_DROPPED.add()
         self._overflow.begin(OverflowError(f"more than {_PENDING} changes"))
 
     def holds(self, job_id: str) -> bool:
@@ -287,6 +290,7 @@ class Writer:
     def _back_off(self, error: StoreUnavailable | None) -> None:
         if not self._failures and error is not None:
             logger.warning("The store cannot be reached (%s); changes are kept and written later", error)
+        metrics.STORE_RETRIES.add()
         first, last = _BACKOFF
         self._retry_at = time.monotonic() + min(first * 2**self._failures, last)
         self._failures += 1
@@ -302,6 +306,7 @@ class Writer:
                 raise
             except Exception:
                 logger.exception("%s could not be applied and is dropped", write)
+                metrics.WRITES_DROPPED.add()
                 self._finish(write, failed=True)
             else:
                 self._finish(write)
@@ -315,6 +320,7 @@ class Writer:
             if self._writes and self._writes[0] is write:
                 self._writes.popleft()
             self._in_vain = False
+            metrics.WRITES_WAITING.set(len(self._writes))
             write.finish(failed=failed)
 
     def _push(self, broadcaster: Broadcaster, write: Write) -> None:
@@ -331,6 +337,7 @@ class Writer:
                 raise
             except Exception:
                 logger.exception("%s could not be applied and is dropped", write)
+                metrics.WRITES_DROPPED.add()
                 run.flushed_at = time.monotonic() + _UNFIT_REST
             else:
                 self._learn(run.job_id, write.after)

@@ -19,7 +19,7 @@ NAME = "immortus_channels"
 PACKAGE = ROOT / NAME
 
 LEVELS = (
-    "exceptions jobs events lifecycle ids trouble",
+    "exceptions jobs events lifecycle ids trouble metrics",
     "conf models migrations owners marking values lookup addresses",
     "stores queues broadcast progress",
     "strategies tracking writer access fetching handles running repository states handlers",

@@ -20,7 +20,7 @@ from collections import OrderedDict
 from collections.abc import Collection
 from weakref import WeakKeyDictionary
 
-from immortus_channels import access, broadcast, frames, tracking
+from immortus_channels import access, broadcast, frames, metrics, tracking
 from immortus_channels.broadcast import Push
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.hub.authorization import Authorization
@@ -108,7 +108,9 @@ class Hub:
         watched = self.jobs.get(job_id)
         if watched is None:
             return
-        watched.sent.pop(watcher, None)
+        if watcher in watched.sent:
+            del watched.sent[watcher]
+            metrics.WATCHES.add(-1)
         if not watched.sent:
             del self.jobs[job_id]
             self._rest_if_idle()
@@ -119,7 +121,9 @@ class Hub:
             self._idle.cancel()
             self._idle = None
         watched = self.jobs.setdefault(job_id, Watched(job_id))
-        watched.sent.setdefault(watcher, None)
+        if watcher not in watched.sent:
+            watched.sent[watcher] = None
+            metrics.WATCHES.add()
         return watched
 
     async def _allowed(self, watcher: Watcher, watched: Watched) -> Job | None:
@@ -159,6 +163,7 @@ class Hub:
 
     def refuse(self, watcher: Watcher, watched: Watched) -> None:
         """Tell the watcher that the job is unknown, which also means that it may not see it."""
+        metrics.WATCHES_DENIED.add()
         self._dismiss(watcher, watched, frames.unknown_job(watched.job_id, authenticated=watcher.user.is_authenticated))
 
     def _dismiss(self, watcher: Watcher, watched: Watched, frame: str) -> None:

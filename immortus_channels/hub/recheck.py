@@ -8,7 +8,7 @@ import random
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-from immortus_channels import tracking
+from immortus_channels import metrics, tracking
 from immortus_channels.broadcast import Push
 from immortus_channels.conf import settings
 from immortus_channels.hub.reading import Readers
@@ -128,7 +128,9 @@ class Recheck:
         """Read what differs; what is still older than what was sent is lifted above it."""
         if not ahead and not behind:
             return
-        self.healed += sum(1 for job_id in ahead if self._hub.joined_at(job_id) is not None)
+        unheard = sum(1 for job_id in ahead if self._hub.joined_at(job_id) is not None)
+        self.healed += unheard
+        metrics.PUSHES_HEALED.add(unheard)
         found = await self._readers.run(tracking.read, [*ahead, *behind])
         for job in found.values():
             self._hub.take(Push.of(job))
@@ -139,6 +141,7 @@ class Recheck:
     async def lift(self, job_id: str, sent: int) -> None:
         """The store went back in time (failover, restored backup): make the job newer than what browsers hold."""
         self.rollbacks += 1
+        metrics.ROLLBACKS.add()
         logger.warning("The store is older than what was sent of %r (version %d); lifting it", job_id, sent)
         await self._readers.run(tracking.touch, job_id)
 
