@@ -11,12 +11,12 @@ from typing import Any
 
 from channels.consumer import AsyncConsumer  # type: ignore[import-untyped]
 
-from immortus_channels import frames
+from immortus_channels import frames, metrics
 from immortus_channels.consumers import origins
 from immortus_channels.consumers.flow import MAX_AGE, TOO_MANY, TOO_SLOW, Flow, Limits
 from immortus_channels.consumers.login import Login
 from immortus_channels.frames import Pong, Unwatch, Watch
-from immortus_channels.hub import Hub, get_hub
+from immortus_channels.hub import Hub, get_drain, get_hub
 from immortus_channels.ids import is_job_id
 
 logger = logging.getLogger("immortus_channels")
@@ -48,6 +48,7 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
         self._unsent: dict[str, str] = {}
         self._news = asyncio.Event()
         self._closing: int | None = None
+        self._come_back_after: float | None = None
         self._bad_messages = 0
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -55,6 +56,7 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
         if (await receive())["type"] != "websocket.connect":
             return
         if not origins.is_allowed(scope):
+            metrics.SOCKETS_REFUSED.add()
             origins.log_refusal(scope)
             await send({"type": "websocket.close"})
             return
@@ -64,12 +66,16 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
         self._flow = Flow(self._limits, _time(), age)
         subprotocol = frames.SUBPROTOCOL if frames.SUBPROTOCOL in scope.get("subprotocols", ()) else None
         await send({"type": "websocket.accept", "subprotocol": subprotocol})
-        listening = asyncio.create_task(self._listen(receive))
-        speaking = asyncio.create_task(self._speak(send))
         self._notices.append(frames.hello(self._limits.ping))
         job_id = scope.get("url_route", {}).get("kwargs", {}).get("job_id")
         if is_job_id(job_id):
             self._watch(Watch(job_id, 0))
+        with get_drain().holding(self):
+            await self._converse(receive, send)
+
+    async def _converse(self, receive: Receive, send: Send) -> None:
+        listening = asyncio.create_task(self._listen(receive))
+        speaking = asyncio.create_task(self._speak(send))
         try:
             await asyncio.wait({listening, speaking}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -118,6 +124,8 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
             return
         if job_id in self._watches:
             self._watches[job_id].cancel()
+        elif command.version:
+            metrics.WATCHES_RESUMED.add()
         self._hub = get_hub()
         watch = asyncio.create_task(self._hub.watch(self, job_id, command.version))
         watch.add_done_callback(self._report)
@@ -149,6 +157,8 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
 
     def tell(self, job_id: str, frame: str) -> None:
         """Send this frame about the job, in place of any other about it that was not sent yet."""
+        if job_id in self._unsent:
+            metrics.FRAMES_REPLACED.add()
         self._unsent[job_id] = frame
         self._news.set()
 
@@ -167,7 +177,13 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
         """Close the socket with this code; the first one counts."""
         if self._closing is None:
             self._closing = code
+            metrics.SOCKETS_CLOSED.add(of=code)
         self._news.set()
+
+    def leave(self, code: int, after: float) -> None:
+        """Tell the client to come back after so many seconds, and close with this code."""
+        self._come_back_after = after
+        self.close(code)
 
     # Speaking
 
@@ -193,6 +209,7 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
         now = _time()
         code = self._flow.verdict(now)
         if code is not None:
+            self._come_back_after = random.uniform(0, 5) if code == MAX_AGE else None  # noqa: S311
             self.close(code)
             return None
         if self._notices:
@@ -220,8 +237,9 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
             async with asyncio.timeout(CLEAN_UP):
                 for frame in self._notices:
                     await send({"type": "websocket.send", "text": frame})
-                if self._closing == MAX_AGE:
-                    await send({"type": "websocket.send", "text": frames.bye(MAX_AGE, random.uniform(0, 5))})  # noqa: S311
+                if self._come_back_after is not None and self._closing is not None:
+                    bye = frames.bye(self._closing, self._come_back_after)
+                    await send({"type": "websocket.send", "text": bye})
                 await send({"type": "websocket.close", "code": self._closing})
         except (TimeoutError, OSError):
             return
