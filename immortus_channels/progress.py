@@ -154,12 +154,15 @@ class Run:
 
     def begin_step(self, *, total: Number | None, message: str = "", current: Number = 0) -> None:
         """Progress starts again from `current`, towards `total` (None: unknown)."""
-        with self._lock:
-            self._step += 1
-            self._current, self._total, self._percentage = current, total, None
+        self._go_on_to(total, current)
         if message:
             self._say(message)
         self._touch()
+
+    def _go_on_to(self, total: Number | None, current: Number) -> None:
+        with self._lock:
+            self._step += 1
+            self._current, self._total, self._percentage = current, total, None
 
     def update(
         self,
@@ -180,7 +183,7 @@ class Run:
             total = clean_number("total", total, self.job_id)
         goes_on = total == self._total and current is not None and current >= self._current
         if total is not None and not goes_on:
-            self.begin_step(total=total, current=current or 0)
+            self._go_on_to(total, current or 0)
         elif current is not None and current > self._current:
             self._current = current
         if advance is not None:

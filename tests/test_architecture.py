@@ -33,7 +33,7 @@ PURE = {"jobs", "events", "lifecycle"}
 """The standard library and each other, nothing else."""
 
 OWNERS = {
-    "channels": {"broadcast", "hub", "consumers", "routing"},
+    "channels": {"broadcast", "hub", "consumers", "routing", "testing.layers"},
     "celery": {"queues.celery", "celery", "tasks"},
     "kombu": {"queues.celery", "celery"},
     "billiard": {"queues.celery", "celery"},

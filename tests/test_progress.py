@@ -236,6 +236,13 @@ def test_whatever_is_said_meanwhile_the_writer_is_told_once(run, told):
     assert told == [run]
 
 
+def test_the_writer_is_told_of_an_update_once_all_of_it_is_known():
+    reports = []
+    run = Run(job_id="j", job_class="c", run_id="r", notify=lambda run: reports.append(report(run)))
+    run.update(current=1, total=4, message="Sawing")
+    assert [(one.current, one.total, one.message) for one in reports] == [(1, 4, "Sawing")]
+
+
 def test_an_item_of_a_loop_costs_next_to_nothing_and_an_update_little(run):
     items = range(20_000)
 

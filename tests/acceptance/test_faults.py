@@ -72,7 +72,7 @@ def assert_all_went_well(site: Site, watcher: SocketWatcher, jobs: list[str]) ->
 
 
 def test_every_push_may_be_lost_and_every_page_is_right_within_six_seconds(tmp_path: Path) -> None:
-    layer = json.dumps({"BACKEND": "tests.layers.DeafLayer"})
+    layer = json.dumps({"BACKEND": "immortus_channels.testing.FaultyChannelLayer", "CONFIG": {"drop": 1}})
     with running_site(tmp_path, LAYER=layer) as site:
         site.start_worker()
         job_id = site.start("steps", kwargs={"count": 10, "pause": 0.1})

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.proxy import Fault, FaultyProxy, answered, dying, hanging, passed_through
+from immortus_channels.testing import Answer, Faults, FaultyProxy
 from tests.servers import RedisServer
 from tests.site import Site, redis_options, running_site
 
@@ -56,22 +56,22 @@ def followed(site: Site, page: Page, url: str) -> list[dict[str, Any]]:
     return told
 
 
-FAULTS: dict[str, Fault] = {
-    "answered 403": answered("403 Forbidden"),
-    "answered 404": answered("404 Not Found"),
-    "answered 502": answered("502 Bad Gateway"),
-    "hangs": hanging,
-    "opens and dies at once": dying,
+FAULTS = {
+    "answered 403": Faults(answer=Answer(403)),
+    "answered 404": Faults(answer=Answer(404)),
+    "answered 502": Faults(answer=Answer(502)),
+    "hangs": Faults(hang=True),
+    "opens and dies at once": Faults(kill_after=0),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_where_the_upgrade_fails_the_job_is_polled(site: Site, page: Page, fault: str) -> None:
     asked: list[float] = []
-    with FaultyProxy(site.port, FAULTS[fault]) as proxy:
+    with FaultyProxy(site.port, upgrades=FAULTS[fault]) as proxy:
         page.on("request", lambda request: "verify" in request.url and asked.append(request.timing["startTime"]))
         told = followed(site, page, proxy.url)
-        assert proxy.upgrades >= 1
+        assert proxy.counts["upgrades"] >= 1
     assert len({one["document"]["percentage"] for one in told}) >= 3
 
 
@@ -92,7 +92,7 @@ def test_without_a_websocket_constructor_the_job_is_polled_at_the_interval_asked
 def test_through_a_willing_proxy_the_job_is_pushed(site: Site, page: Page) -> None:
     frames: list[str] = []
     page.on("websocket", lambda socket: socket.on("framereceived", lambda data: frames.append(str(data))))
-    with FaultyProxy(site.port, passed_through) as proxy:
+    with FaultyProxy(site.port) as proxy:
         told = followed(site, page, proxy.url)
     assert len({one["document"]["percentage"] for one in told}) >= 10
     assert len([frame for frame in frames if '"type":"job"' in frame]) >= 10

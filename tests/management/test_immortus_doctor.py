@@ -24,7 +24,6 @@ from immortus_channels.routing import websocket_application
 from immortus_channels.stores import get_store
 from immortus_channels.stores.memory import MemoryStore
 from immortus_channels.urls import immortus_jobs
-from tests.layers import DeafLayer
 from tests.servers import RedisServer
 from tests.site import ROOT, Site, redis_options, running_site
 
@@ -45,22 +44,6 @@ class SlowLayer(InMemoryChannelLayer):
     async def group_add(self, group: str, channel: str) -> None:
         await asyncio.sleep(0.2)
         await super().group_add(group, channel)
-
-
-class Unreachable(DeafLayer):
-    """A layer whose server is not there."""
-
-    async def new_channel(self, prefix: str = "") -> str:
-        msg = "connection refused"
-        raise ConnectionError(msg)
-
-
-class Hanging(DeafLayer):
-    """A layer whose server does not answer."""
-
-    async def new_channel(self, prefix: str = "") -> str:
-        await asyncio.sleep(30)
-        raise AssertionError
 
 
 class Down(MemoryStore):
@@ -233,22 +216,26 @@ def test_a_worker_that_fails_is_found(monkeypatch):
 # Layer
 
 
+FAULTY = "immortus_channels.testing.FaultyChannelLayer"
+
+
 @pytest.mark.parametrize(
     ("layer", "told"),
     [
-        ("Unreachable", "connection refused"),
-        ("Hanging", "no answer in time"),
-        ("DeafLayer", "did not arrive"),
-        ("NoLayer", "NoLayer"),
+        ({"BACKEND": FAULTY, "CONFIG": {"fail": 1}}, "on purpose"),
+        ({"BACKEND": FAULTY, "CONFIG": {"stall": 1}}, "no answer in time"),
+        ({"BACKEND": FAULTY, "CONFIG": {"drop": 1}}, "did not arrive"),
+        ({"BACKEND": f"{__name__}.NoLayer"}, "NoLayer"),
     ],
+    ids=["fails", "hangs", "deaf", "none"],
 )
 def test_a_layer_that_does_not_bring_the_worker_s_push_is_found(settings, layer, told):
-    settings.CHANNEL_LAYERS = {"default": {"BACKEND": f"{__name__}.{layer}"}}
+    settings.CHANNEL_LAYERS = {"default": layer}
     assert told in wrong()["layer"]
 
 
 def test_a_deaf_layer_is_found_without_a_worker_too(settings, lazy_app):
-    settings.CHANNEL_LAYERS = {"default": {"BACKEND": f"{__name__}.DeafLayer"}}
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": FAULTY, "CONFIG": {"drop": 1}}}
     assert "did not come back" in wrong()["layer"]
 
 

@@ -1,0 +1,72 @@
+"""What jobs told while a block ran: every document, in order, with a store that is empty at its beginning."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import groupby
+from typing import Any
+
+from django.test.utils import override_settings
+
+from immortus_channels import broadcast
+from immortus_channels.broadcast import Push
+from immortus_channels.jobs import JSON
+
+
+class RecordedJobs:
+    """Every version of every job, as a page would have been shown it."""
+
+    def __init__(self) -> None:
+        self.documents: list[dict[str, Any]] = []
+        """All documents in the order in which they were written."""
+        self.events: list[tuple[str, str]] = []
+        """The job's id and what happened (`job_enqueued`, `meta`, …), one for each document."""
+        self._lock = threading.Lock()
+
+    def receive(self, push: Push) -> None:
+        """Take one version of a job; called by the package."""
+        with self._lock:
+            self.documents.append(json.loads(push.text))
+            self.events.append((push.job_id, push.event))
+
+    def of(self, job_id: str) -> list[dict[str, Any]]:
+        """The documents of one job."""
+        return [document for document in self.documents if document["job_id"] == job_id]
+
+    def last(self, job_id: str) -> dict[str, Any]:
+        """The newest document of one job. Raises KeyError when nothing was told of it."""
+        documents = self.of(job_id)
+        if not documents:
+            msg = f"nothing was told of {job_id!r}; there are {sorted({one['job_id'] for one in self.documents})}"
+            raise KeyError(msg)
+        return documents[-1]
+
+    def states(self, job_id: str) -> list[str]:
+        """The states of one job, each as often as it was entered."""
+        seen = [(document["attempt"], document["state"]) for document in self.of(job_id)]
+        return [state for (_, state), _ in groupby(seen)]
+
+    def seen(self, job_id: str, key: str) -> list[JSON]:
+        """The values that one key of the document had, repetitions left out: `seen(job_id, "percentage")`."""
+        values = [document.get(key) for document in self.of(job_id)]
+        return [value for value, _ in groupby(values)]
+
+
+@contextmanager
+def recorded_jobs(**settings: Any) -> Iterator[RecordedJobs]:
+    """Record all jobs of the block, in a memory store of its own.
+
+    Every call that says something makes a document, none is merged with the next. Further `settings` hold for the
+    block as well. Jobs that other processes run are not recorded: run tasks eagerly, or with Celery's `apply()`.
+    """
+    own: Mapping[str, Any] = {"IMMORTUS_STORE": {"BACKEND": "memory"}, "IMMORTUS_FLUSH_INTERVAL": 0}
+    jobs = RecordedJobs()
+    with override_settings(**{**own, **settings}):
+        broadcast.enter(jobs)
+        try:
+            yield jobs
+        finally:
+            broadcast.leave(jobs)

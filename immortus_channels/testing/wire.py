@@ -1,0 +1,129 @@
+"""One direction of a connection, with everything that slows and stops bytes on their way."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable
+from typing import Literal
+
+from immortus_channels.testing.faults import Faults
+
+Way = Literal["up", "down"]
+
+TICK = 0.01
+"""Seconds until it is looked again whether the faults have changed."""
+MOST = 65_536
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Wait until it is true."""
+    while not holds():  # noqa: ASYNC110 - faults are set from any thread
+        await asyncio.sleep(TICK)
+
+
+class Line:
+    """Carries bytes from `source` to `sink`, and then the end.
+
+    Reading is a task of its own, so that latency delays what is sent and does not thin it out; little is read ahead, so
+    that a sender feels a slow line.
+    """
+
+    def __init__(  # noqa: PLR0913 - keywords
+        self,
+        *,
+        way: Way,
+        source: asyncio.StreamReader,
+        sink: asyncio.StreamWriter,
+        faults: Callable[[], Faults],
+        dice: random.Random,
+        counts: Counter[str],
+    ) -> None:
+        self._way = way
+        self._source, self._sink = source, sink
+        self._faults = faults
+        self._dice = dice
+        self._counts = counts
+        self._under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(maxsize=8)
+        self._held = b""
+        self._held_since = 0.0
+
+    async def run(self) -> None:
+        """Carry until the source has ended."""
+        reading = asyncio.create_task(self._read())
+        try:
+            while True:
+                due, data = await self._next()
+                await asyncio.sleep(due - _now())
+                await until(self._is_open)
+                if not data:
+                    break
+                await self._hold(data)
+            await self._pass_on()
+            if self._sink.can_write_eof():
+                self._sink.write_eof()
+        finally:
+            reading.cancel()
+
+    async def _read(self) -> None:
+        while True:
+            try:
+                data = await self._source.read(self._appetite())
+            except ConnectionError:
+                data = b""
+            faults = self._faults()
+            due = _now() + faults.latency + self._dice.uniform(0, faults.jitter)
+            await self._under_way.put((due, data))
+            if not data:
+                return
+
+    def _appetite(self) -> int:
+        """How much to read at once: of a slow line no more than a tenth of a second's worth."""
+        bandwidth = self._faults().bandwidth
+        return MOST if bandwidth is None else max(min(MOST, int(bandwidth / 10)), 1)
+
+    async def _next(self) -> tuple[float, bytes]:
+        """What comes next; what is held back meanwhile leaves when it is old enough."""
+        while self._held and self._under_way.empty():
+            await asyncio.sleep(TICK)
+            if self._is_released():
+                await self._pass_on()
+        return await self._under_way.get()
+
+    def _is_open(self) -> bool:
+        return self._faults().blackhole not in (self._way, "both")
+
+    async def _hold(self, data: bytes) -> None:
+        if not self._held:
+            self._held_since = _now()
+        self._held += data
+        if self._is_released():
+            await self._pass_on()
+
+    def _is_released(self) -> bool:
+        faults = self._faults()
+        if self._way == "up" or (faults.hold_bytes is None and faults.hold_seconds is None):
+            return True
+        is_full = faults.hold_bytes is not None and len(self._held) >= faults.hold_bytes
+        is_old = faults.hold_seconds is not None and _now() >= self._held_since + faults.hold_seconds
+        return is_full or is_old
+
+    async def _pass_on(self) -> None:
+        data, self._held = self._held, b""
+        while data:
+            await until(self._is_open)
+            faults = self._faults()
+            piece = data[: faults.slice or len(data)]
+            self._sink.write(piece)
+            await self._sink.drain()
+            self._counts[self._way] += len(piece)
+            data = data[len(piece) :]
+            if faults.bandwidth is not None:
+                await asyncio.sleep(len(piece) / faults.bandwidth)
+            elif faults.slice:
+                await asyncio.sleep(0)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

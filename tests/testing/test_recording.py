@@ -1,0 +1,65 @@
+"""Recorded jobs: every document that a block of code gave rise to."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import connection
+
+from immortus_channels import JobFailed, JobRepository, broadcast, get_job
+from immortus_channels.conf import settings
+from immortus_channels.exceptions import JobNotFound
+from immortus_channels.testing import recorded_jobs
+
+
+def worked(**how):
+    with JobRepository().create().running() as job:
+        for n in range(3):
+            job.update(current=n + 1, total=4, **how)
+    return job.job_id
+
+
+def test_every_call_makes_a_document():
+    with recorded_jobs() as jobs:
+        job_id = worked(message="Sawing")
+        assert get_job(job_id).document == jobs.last(job_id)
+    assert jobs.states(job_id) == ["enqueued", "running", "finished"]
+    assert jobs.seen(job_id, "percentage") == [None, 25.0, 50.0, 75.0, 100.0]
+    assert jobs.seen(job_id, "message") == ["", "Sawing"]
+    assert [event for _, event in jobs.events] == ["job_enqueued", "job_started", *["meta"] * 3, "job_finished"]
+
+
+def test_jobs_are_told_apart():
+    with recorded_jobs() as jobs:
+        first, second = worked(), worked()
+    assert {document["job_id"] for document in jobs.documents} == {first, second}
+    assert {document["job_id"] for document in jobs.of(second)} == {second}
+
+
+def test_how_a_job_failed_is_recorded():
+    with recorded_jobs() as jobs, JobRepository().create(id="saw").running():
+        raise JobFailed(code="blunt", message="The saw is blunt.")
+    assert jobs.last("saw")["error"] == {"code": "blunt", "message": "The saw is blunt."}
+
+
+def test_a_job_of_which_nothing_was_told_is_a_mistake_that_shows_what_there_is():
+    with recorded_jobs() as jobs:
+        JobRepository().create(id="saw")
+    with pytest.raises(KeyError, match=r"'file'.*\['saw'\]"):
+        jobs.last("file")
+
+
+def test_nothing_is_written_to_the_database_and_nothing_is_left(settings):
+    settings.IMMORTUS_STORE = {"BACKEND": "memory"}
+    before = broadcast._receivers
+    with recorded_jobs():
+        job_id = worked()
+    assert broadcast._receivers == before
+    assert connection.connection is None or not connection.in_atomic_block
+    with pytest.raises(JobNotFound):
+        get_job(job_id)
+
+
+def test_other_settings_hold_for_the_block():
+    with recorded_jobs(IMMORTUS_RETENTION=5):
+        assert (settings.RETENTION, settings.FLUSH_INTERVAL) == (5, 0)
+    assert settings.FLUSH_INTERVAL == 0.2
