@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, include, path, register_converter
 
-from immortus_channels import ids, pages, views
+from immortus_channels import ids, monitoring, pages, views
 
 app_name = "immortus"
 
@@ -33,6 +33,8 @@ urlpatterns = [
     path("verify/<immortus_job_id:job_id>/<str:job_class>", views.verify, name="verify"),
     path("cancel", views.cancel, name="cancel"),
     path("cancel/<immortus_job_id:job_id>", views.cancel, name="cancel"),
+    path("health", monitoring.health, name="health"),
+    path("metrics", monitoring.numbers, name="metrics"),
     path("jobs/", pages.job, name="job"),
     path("jobs/<immortus_job_id:job_id>/", pages.job, name="job"),
 ]

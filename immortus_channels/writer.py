@@ -172,6 +172,11 @@ class Writer:
             if run.run_id in self._runs:
                 self._wake()
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether the store did not take what it was last given."""
+        return self._failures > 0
+
     def stop(self, timeout: float = _DRAIN) -> None:
         """Write what is left, for at most `timeout` seconds, and end the thread; the next event starts it again."""
         with self._condition:
@@ -493,6 +498,11 @@ def _after_fork() -> None:
     if run is not None:
         run.forked()
     forget_connections()
+
+
+def is_behind() -> bool:
+    """Whether changes of this process wait because the store could not take them."""
+    return _writer is not None and _writer.is_behind
 
 
 def drain(timeout: float = _DRAIN) -> None:

@@ -23,7 +23,7 @@ LEVELS = (
     "conf models migrations owners marking values lookup addresses",
     "stores queues broadcast progress",
     "strategies tracking writer access fetching handles running repository states handlers",
-    "hub frames consumers middleware views pages shortcuts templatetags management admin checks tasks",
+    "hub frames consumers middleware views monitoring pages shortcuts templatetags management admin checks tasks",
     "urls routing apps celery __init__",
 )
 """Lower never imports higher. A folder stands for all that is in it."""

@@ -49,6 +49,17 @@ def get_hub() -> Hub:
     return hub
 
 
+def layer_state() -> str:
+    """How the channel layer serves the hubs of this process.
+
+    `none`: there is no shared one; `idle`: nobody watches here, so nobody listens; else `ok` or `failing`.
+    """
+    if not broadcast.has_shared_layer():
+        return "none"
+    states = {hub.is_hearing for hub in tuple(_hubs.values())}
+    return "failing" if False in states else "ok" if states else "idle"
+
+
 class Hub:
     """Who watches what on one event loop. Everything but `receive` is called on that loop."""
 
@@ -224,6 +235,11 @@ class Hub:
     def joined_at(self, job_id: str) -> float | None:
         """When the job's group was joined, by the loop's clock; None while pushes for it cannot be heard."""
         return self._membership.joined_at(job_id)
+
+    @property
+    def is_hearing(self) -> bool:
+        """Whether nothing is known to keep pushes from arriving here."""
+        return not self._membership.is_failing
 
     def _wanted(self) -> Collection[str]:
         """Jobs that somebody may see: the layer never hears of an id that was only guessed."""

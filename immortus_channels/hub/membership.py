@@ -50,11 +50,9 @@ class Membership:
         return self._deaf.is_on or self._probe.is_deaf
 
     @property
-    def state(self) -> str:
-        """`none` without a layer that reaches other processes; else `ok` or `failing`."""
-        if shared_layer() is None:
-            return "none"
-        return "failing" if self._is_deaf or self._outside.is_on else "ok"
+    def is_failing(self) -> bool:
+        """Whether pushes for some job cannot be heard."""
+        return self._is_deaf or self._outside.is_on
 
     async def run(self) -> None:
         """Stay a member until cancelled."""
