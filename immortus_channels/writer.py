@@ -108,6 +108,7 @@ class Writer:
         self._failures = 0
         self._renewed_at = 0.0
         self._in_vain = False
+        self._outage = Trouble("Writing to the store", "Changes are kept and written when it answers.")
         self._overflow = Trouble("Keeping all that waits for the store", "The oldest changes are lost.")
 
     # For callers
@@ -287,14 +288,13 @@ class Writer:
             logger.exception("The writer met an error it does not know; it goes on")
             self._back_off(None)
         else:
-            if self._failures:
-                logger.warning("The store answers again; what was kept has been written")
+            self._outage.end()
             self._failures = 0
-            self._overflow.is_on = False
+            self._overflow.end()
 
     def _back_off(self, error: StoreUnavailable | None) -> None:
-        if not self._failures and error is not None:
-            logger.warning("The store cannot be reached (%s); changes are kept and written later", error)
+        if error is not None:
+            self._outage.begin(error)
         metrics.STORE_RETRIES.add()
         first, last = _BACKOFF
         self._retry_at = time.monotonic() + min(first * 2**self._failures, last)
@@ -309,9 +309,8 @@ class Writer:
                 if write.is_dry:
                     self._finish(write, failed=True)
                 raise
-            except Exception:
-                logger.exception("%s could not be applied and is dropped", write)
-                metrics.WRITES_DROPPED.add()
+            except Exception as error:  # noqa: BLE001 - the next event may fit
+                self._drop(write, error)
                 self._finish(write, failed=True)
             else:
                 self._finish(write)
@@ -319,6 +318,11 @@ class Writer:
                 self._push(broadcaster, write)
                 # After an outage thousands may wait: meanwhile no run here may be taken for dead.
                 self._renew_runs()
+
+    def _drop(self, write: Write, error: Exception) -> None:
+        about = {"job_id": write.event.job_id}
+        logger.error("%s could not be applied and is dropped", write, exc_info=error, extra=about)
+        metrics.WRITES_DROPPED.add()
 
     def _finish(self, write: Write, *, failed: bool = False) -> None:
         with self._condition:
@@ -340,9 +344,8 @@ class Writer:
             except StoreUnavailable:
                 run.untake()
                 raise
-            except Exception:
-                logger.exception("%s could not be applied and is dropped", write)
-                metrics.WRITES_DROPPED.add()
+            except Exception as error:  # noqa: BLE001
+                self._drop(write, error)
                 run.flushed_at = time.monotonic() + _UNFIT_REST
             else:
                 self._learn(run.job_id, write.after)
@@ -414,7 +417,7 @@ class InlineWriter(Writer):
         try:
             perform(write)
         except Exception:
-            logger.exception("%s could not be written", write)
+            logger.exception("%s could not be written", write, extra={"job_id": event.job_id})
             write.finish(failed=True)
         else:
             write.finish()

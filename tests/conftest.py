@@ -6,7 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from immortus_channels.trouble import quiet
 from tests.servers import PostgresServer, RedisServer
+
+
+@pytest.fixture(autouse=True)
+def _as_nothing_was_said() -> None:
+    """What another test has made the package say may be said again."""
+    quiet.forget()
 
 
 @pytest.fixture(scope="session")

@@ -142,7 +142,8 @@ class Recheck:
         """The store went back in time (failover, restored backup): make the job newer than what browsers hold."""
         self.rollbacks += 1
         metrics.ROLLBACKS.add()
-        logger.warning("The store is older than what was sent of %r (version %d); lifting it", job_id, sent)
+        told = {"job_id": job_id, "version": sent}
+        logger.warning("The store is older than what was sent of %r; lifting it", job_id, extra=told)
         await self._readers.run(tracking.touch, job_id)
 
 

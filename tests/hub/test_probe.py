@@ -39,7 +39,9 @@ async def pipe(settings, redis_server):
 
 @pytest.fixture
 def deaf(settings):
-    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.layers.DeafLayer"}}
+    settings.CHANNEL_LAYERS = {
+        "default": {"BACKEND": "immortus_channels.testing.FaultyChannelLayer", "CONFIG": {"drop": 1}}
+    }
 
 
 async def watched(hub):
