@@ -36,6 +36,11 @@ class Process:
         """The process id, which is its group's as well."""
         return self._popen.pid
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return self._popen.poll() is None
+
     def signal_all(self, signum: signal.Signals) -> None:
         """Send a signal to the whole group."""
         os.killpg(self.pid, signum)
@@ -93,7 +98,10 @@ class Site:
 
     def spawn(self, name: str, *command: str) -> Process:
         """Start a process of the site."""
-        process = Process([sys.executable, "-m", *command], self.env, self.var / f"{name}.log")
+        limited = (
+            ["sh", "-c", f'ulimit -n {self.env["LIMIT_FILES"]}; exec "$@"', "sh"] if "LIMIT_FILES" in self.env else []
+        )
+        process = Process([*limited, sys.executable, "-m", *command], self.env, self.var / f"{name}.log")
         self.processes.append(process)
         return process
 

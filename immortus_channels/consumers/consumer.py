@@ -78,6 +78,12 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
         speaking = asyncio.create_task(self._speak(send))
         try:
             await asyncio.wait({listening, speaking}, return_when=asyncio.FIRST_COMPLETED)
+            self._report(listening)
+            self._report(speaking)
+            if listening.done() and self._closing is not None:
+                await asyncio.wait({speaking}, timeout=CLEAN_UP)
+            elif speaking.done() and self._closing == INTERNAL_ERROR:
+                await self._say_goodbye(send)
         finally:
             await self._clean_up(listening, speaking)
 
@@ -148,8 +154,8 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
             self.close(PROTOCOL_ERROR)
 
     def _report(self, task: asyncio.Task[None]) -> None:
-        """A watch or the speaker ended by an error we do not know: say so, and let the client come back."""
-        if not task.cancelled() and (error := task.exception()) is not None:
+        """A task of the socket ended by an error we do not know: say so, and let the client come back."""
+        if task.done() and not task.cancelled() and (error := task.exception()) is not None:
             logger.error("A socket met an error it does not know", exc_info=error)
             self.close(INTERNAL_ERROR)
 
