@@ -116,13 +116,13 @@ class Site:
         eventually(lambda: self.http.get("/immortus/verify").status_code, within=30)
         return web
 
-    def start_worker(self, *options: str, concurrency: int = 2) -> Process:
-        """Start a Celery worker and wait until it is ready."""
-        log = self.var / "worker.log"
-        seen = log.read_text(errors="replace").count(" ready.") if log.exists() else 0
+    def start_worker(self, *options: str, concurrency: int = 2, log: str = "worker") -> Process:
+        """Start a Celery worker and wait until it is ready; what it prints goes into the file of this name."""
+        file = self.var / f"{log}.log"
+        seen = file.read_text(errors="replace").count(" ready.") if file.exists() else 0
         worker = self.spawn(
-            "worker", "celery", "-A", "tests.project", "worker", "-c", str(concurrency),
-            "-l", "INFO", "-n", f"w{seen}@%h", "--without-gossip", "--without-mingle", *options,
+            log, "celery", "-A", "tests.project", "worker", "-c", str(concurrency),
+            "-l", "INFO", "-n", f"{log}{seen}@%h", "--without-gossip", "--without-mingle", *options,
         )  # fmt: skip
         eventually(lambda: worker.output.count(" ready.") > seen, within=30)
         return worker
