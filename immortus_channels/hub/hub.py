@@ -241,6 +241,10 @@ class Hub:
         """Whether nothing is known to keep pushes from arriving here."""
         return not self._membership.is_failing
 
+    def rejoin(self, job_id: str) -> None:
+        """A push for the job was lost, although its group had been joined."""
+        self._membership.rejoin(job_id)
+
     def _wanted(self) -> Collection[str]:
         """Jobs that somebody may see: the layer never hears of an id that was only guessed."""
         return [job_id for job_id, watched in self.jobs.items() if watched.is_answered()]

@@ -554,7 +554,7 @@ test("a server that is about to end and says so at once is no reason to give soc
     w.socket.open();
     await settle();
     w.socket.tell({ type: "bye", code: 4001, after_ms: 500 });
-    while (w.sockets.length === n) await w.advance(100);
+    for (let waited = 0; w.sockets.length === n && waited < 20_000; waited += 100) await w.advance(100);
   }
   w.socket.open();
   await settle();
