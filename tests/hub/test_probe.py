@@ -53,6 +53,7 @@ async def watched(hub):
     return job, page
 
 
+@pytest.mark.fault("D3")
 @pytest.mark.usefixtures("_hasty")
 async def test_a_silent_subscription_is_replaced_and_pushes_come_again(pipe, hub):
     job, page = await watched(hub)
@@ -68,6 +69,7 @@ async def test_a_silent_subscription_is_replaced_and_pushes_come_again(pipe, hub
     assert await until(lambda: len(page.frames) == 3) < Recheck.SHORT / 2
 
 
+@pytest.mark.fault("D3", twin=True)
 async def test_without_the_probe_a_silent_subscription_starves_until_the_recheck(pipe, hub, settings, monkeypatch):
     monkeypatch.setattr(Probe, "INTERVAL", 600)
     job, page = await watched(hub)
