@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from channels.layers import InMemoryChannelLayer, get_channel_layer  # type: ignore[import-untyped]
 from django.utils.crypto import salted_hmac
 
+from immortus_channels import metrics
 from immortus_channels.conf import settings
 from immortus_channels.decoding import Bounds, loads
 from immortus_channels.ids import is_job_id
@@ -186,6 +187,7 @@ class Broadcaster:
         try:
             self._send_through_layer(group, message)
         except Exception as error:  # noqa: BLE001 - a layer may raise anything, and what is told is only a hint
+            metrics.LAYER_ERRORS.add(of="group_send")
             self._trouble.begin(error)
             self._breaker.failed(time.monotonic(), slowly=isinstance(error, TimeoutError))
             return False
@@ -198,7 +200,10 @@ class Broadcaster:
             return
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
+        began = time.perf_counter()
         self._loop.run_until_complete(_within(self.TIMEOUT, layer.group_send(group, message)))
+        metrics.PUBLISHED.add()
+        metrics.PUBLISH_SECONDS.add(time.perf_counter() - began)
         self._trouble.end()
 
     def close(self) -> None:

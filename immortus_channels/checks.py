@@ -68,7 +68,8 @@ def _runs_elsewhere() -> bool:
 # What is named in settings
 
 
-_SECONDS = ("FLUSH_INTERVAL", "RECHECK_INTERVAL", "STALLED_AFTER", "LOST_AFTER", "RETENTION")
+_SECONDS = ("FLUSH_INTERVAL", "RECHECK_INTERVAL", "STALLED_AFTER", "LOST_AFTER", "RETENTION", "DRAIN")
+_OR_NONE_AT_ALL = "DRAIN"
 _SEVERAL = ("ALLOWED_ORIGINS", "REDIRECT_HOSTS")
 
 
@@ -79,6 +80,8 @@ def check_values() -> Findings:
         yield Warning(f"{unknown} is no setting of {ID}.", hint="See the README's table.", id=f"{ID}.W011")
     for name in _SECONDS:
         value = getattr(settings, name)
+        if name == _OR_NONE_AT_ALL and value == 0:
+            continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
             yield Error(f"IMMORTUS_{name} is {value!r}.", hint="Give seconds, as a number above 0.", id=f"{ID}.E009")
             return

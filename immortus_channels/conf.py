@@ -28,6 +28,8 @@ class Settings:
     STALLED_AFTER: float = 15.0
     LOST_AFTER: float = 60.0
     RETENTION: float = 7 * DAY
+    DRAIN: float = 5.0
+    METRICS_TOKEN: str | None = None
     REDIRECT_HOSTS: tuple[str, ...] = ()
 
     def __getattribute__(self, name: str) -> Any:

@@ -81,7 +81,7 @@ def _answer(request: HttpRequest, job_id: str) -> HttpResponse:
         record = seen(callers.of_session(request), [job_id]).get(job_id)
         return _unknown(request, job_id) if record is None else _known(request, record)
     except StoreUnavailable:
-        logger.warning("The store cannot be reached; %s was answered with 503", request.path)
+        logger.warning("The store cannot be reached; job pages are answered with 503")
         return _unavailable(request)
 
 
@@ -148,7 +148,9 @@ def _led_on(request: HttpRequest, handler: JobHandler, name: str) -> HttpRespons
         url = resolve_url(target)
     except Exception:
         # An object's `get_absolute_url` may raise anything.
-        logger.exception("%s of %r is %r, which is no address", name, handler, target)
+        logger.exception(
+            "%s of %r is %r, which is no address", name, handler, target, extra={"job_id": handler.job.job_id}
+        )
         return _misled(request)
     if not _is_allowed(request, url):
         msg = "%s of %r leads to %r, which is neither here nor in IMMORTUS_REDIRECT_HOSTS; nobody is sent there"

@@ -17,7 +17,6 @@ from immortus_channels.conf import settings
 from immortus_channels.exceptions import StrategyNotFound
 from immortus_channels.jobs import Error, Job
 from immortus_channels.marking import Named
-from immortus_channels.trouble import is_news
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
@@ -123,8 +122,7 @@ def strategy_of(job: Job) -> Any:
         return strategy_for(job.job_class)
     except Exception:
         # Its module or its class may raise anything, and the job must be followed all the same.
-        if is_news(f"strategy of {job.job_class}"):
-            logger.exception("No strategy for jobs of %r", job.job_class, extra={"job_id": job.job_id})
+        logger.exception("No strategy for jobs of %r", job.job_class, extra={"job_id": job.job_id})
         return load(TrackingStrategy)
 
 

@@ -43,7 +43,6 @@ from immortus_channels.jobs import JSON, Error, Job, State
 from immortus_channels.progress import Run, current_run
 from immortus_channels.queues.base import Queue
 from immortus_channels.stores import get_store
-from immortus_channels.trouble import is_news
 from immortus_channels.values import MAX_SENTENCE, clean_meta, fits, refuse_too_large
 from immortus_channels.writer import WAIT, Write, drain, get_writer, perform, report_of
 
@@ -219,9 +218,8 @@ def guarded(what: str, job_id: str) -> Iterator[None]:
             yield
     except queues.interrupts():
         raise
-    except Exception as error:
-        if is_news(f"{what}: {error!r}"):
-            logger.exception("%s raised; the job goes on", what, extra={"job_id": job_id})
+    except Exception:
+        logger.exception("%s raised; the job goes on", what, extra={"job_id": job_id})
 
 
 def _outside_event_loop(call: Callable[[], Answer]) -> Answer:

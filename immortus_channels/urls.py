@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, include, path, register_converter
 
-from immortus_channels import ids, pages, views
+from immortus_channels import ids, monitoring, pages, views
 
 app_name = "immortus"
 
@@ -36,6 +36,8 @@ urlpatterns = [
     path("token", views.token, name="token"),
     path("verify/<path:job_id>", views.unfit),
     path("cancel/<path:job_id>", views.unfit),
+    path("health", monitoring.health, name="health"),
+    path("metrics", monitoring.numbers, name="metrics"),
     path("jobs/", pages.job, name="job"),
     path("jobs/<immortus_job_id:job_id>/", pages.job, name="job"),
 ]

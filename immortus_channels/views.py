@@ -79,7 +79,7 @@ def _answered(
         response.headers["WWW-Authenticate"] = 'Bearer error="invalid_token"'
         return response
     except StoreUnavailable:
-        logger.warning("The store cannot be reached; %s was answered with 503", request.path)
+        logger.warning("The store cannot be reached; requests are answered with 503")
         response = error(503, "store_unavailable", "The state of jobs cannot be told at the moment.", job_id)
         response.headers["Retry-After"] = str(RETRY_AFTER)
         return response

@@ -20,6 +20,7 @@ from functools import partial
 
 from django.core import mail
 
+from immortus_channels import metrics
 from immortus_channels.broadcast import Broadcaster
 from immortus_channels.conf import leases, settings
 from immortus_channels.events import Event, Reported
@@ -107,6 +108,7 @@ class Writer:
         self._failures = 0
         self._renewed_at = 0.0
         self._in_vain = False
+        self._outage = Trouble("Writing to the store", "Changes are kept and written when it answers.")
         self._overflow = Trouble("Keeping all that waits for the store", "The oldest changes are lost.")
 
     # For callers
@@ -121,6 +123,7 @@ class Writer:
                 return write
             self._make_room()
             self._writes.append(write)
+            metrics.WRITES_WAITING.set(len(self._writes))
             self._wake()
         if wait > 0 and not is_down and not write.done.wait(wait):
             with self._condition:
@@ -135,6 +138,7 @@ class Writer:
         if len(self._writes) < _PENDING:
             return
         self._writes.popleft().finish(failed=True)
+        metrics.WRITES_DROPPED.add()
         self._overflow.begin(OverflowError(f"more than {_PENDING} changes"))
 
     def holds(self, job_id: str) -> bool:
@@ -168,6 +172,11 @@ class Writer:
                 self._runs.setdefault(run.run_id, run)
             if run.run_id in self._runs:
                 self._wake()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the store did not take what it was last given."""
+        return self._failures > 0
 
     def stop(self, timeout: float = _DRAIN) -> None:
         """Write what is left, for at most `timeout` seconds, and end the thread; the next event starts it again."""
@@ -279,14 +288,14 @@ class Writer:
             logger.exception("The writer met an error it does not know; it goes on")
             self._back_off(None)
         else:
-            if self._failures:
-                logger.warning("The store answers again; what was kept has been written")
+            self._outage.end()
             self._failures = 0
-            self._overflow.is_on = False
+            self._overflow.end()
 
     def _back_off(self, error: StoreUnavailable | None) -> None:
-        if not self._failures and error is not None:
-            logger.warning("The store cannot be reached (%s); changes are kept and written later", error)
+        if error is not None:
+            self._outage.begin(error)
+        metrics.STORE_RETRIES.add()
         first, last = _BACKOFF
         self._retry_at = time.monotonic() + min(first * 2**self._failures, last)
         self._failures += 1
@@ -300,8 +309,8 @@ class Writer:
                 if write.is_dry:
                     self._finish(write, failed=True)
                 raise
-            except Exception:
-                logger.exception("%s could not be applied and is dropped", write)
+            except Exception as error:  # noqa: BLE001 - the next event may fit
+                self._drop(write, error)
                 self._finish(write, failed=True)
             else:
                 self._finish(write)
@@ -310,11 +319,17 @@ class Writer:
                 # After an outage thousands may wait: meanwhile no run here may be taken for dead.
                 self._renew_runs()
 
+    def _drop(self, write: Write, error: Exception) -> None:
+        about = {"job_id": write.event.job_id}
+        logger.error("%s could not be applied and is dropped", write, exc_info=error, extra=about)
+        metrics.WRITES_DROPPED.add()
+
     def _finish(self, write: Write, *, failed: bool = False) -> None:
         with self._condition:
             if self._writes and self._writes[0] is write:
                 self._writes.popleft()
             self._in_vain = False
+            metrics.WRITES_WAITING.set(len(self._writes))
             write.finish(failed=failed)
 
     def _push(self, broadcaster: Broadcaster, write: Write) -> None:
@@ -329,8 +344,8 @@ class Writer:
             except StoreUnavailable:
                 run.untake()
                 raise
-            except Exception:
-                logger.exception("%s could not be applied and is dropped", write)
+            except Exception as error:  # noqa: BLE001
+                self._drop(write, error)
                 run.flushed_at = time.monotonic() + _UNFIT_REST
             else:
                 self._learn(run.job_id, write.after)
@@ -402,7 +417,7 @@ class InlineWriter(Writer):
         try:
             perform(write)
         except Exception:
-            logger.exception("%s could not be written", write)
+            logger.exception("%s could not be written", write, extra={"job_id": event.job_id})
             write.finish(failed=True)
         else:
             write.finish()
@@ -486,6 +501,11 @@ def _after_fork() -> None:
     if run is not None:
         run.forked()
     forget_connections()
+
+
+def is_behind() -> bool:
+    """Whether changes of this process wait because the store could not take them."""
+    return _writer is not None and _writer.is_behind
 
 
 def drain(timeout: float = _DRAIN) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from immortus_channels.trouble import quiet
 from tests.matrix import Matrix
 from tests.servers import PostgresServer, RedisServer
 
@@ -20,6 +21,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Let the fault matrix listen."""
     config.pluginmanager.register(Matrix(config.getoption("markexpr")))
+
+
+@pytest.fixture(autouse=True)
+def _as_nothing_was_said() -> None:
+    """What another test has made the package say may be said again."""
+    quiet.forget()
 
 
 @pytest.fixture(scope="session")

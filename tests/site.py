@@ -36,6 +36,11 @@ class Process:
         """The process id, which is its group's as well."""
         return self._popen.pid
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return self._popen.poll() is None
+
     def signal_all(self, signum: signal.Signals) -> None:
         """Send a signal to the whole group."""
         os.killpg(self.pid, signum)
@@ -93,7 +98,10 @@ class Site:
 
     def spawn(self, name: str, *command: str) -> Process:
         """Start a process of the site."""
-        process = Process([sys.executable, "-m", *command], self.env, self.var / f"{name}.log")
+        limited = (
+            ["sh", "-c", f'ulimit -n {self.env["LIMIT_FILES"]}; exec "$@"', "sh"] if "LIMIT_FILES" in self.env else []
+        )
+        process = Process([*limited, sys.executable, "-m", *command], self.env, self.var / f"{name}.log")
         self.processes.append(process)
         return process
 
@@ -108,13 +116,13 @@ class Site:
         eventually(lambda: self.http.get("/immortus/verify").status_code, within=30)
         return web
 
-    def start_worker(self, *options: str, concurrency: int = 2) -> Process:
-        """Start a Celery worker and wait until it is ready."""
-        log = self.var / "worker.log"
-        seen = log.read_text(errors="replace").count(" ready.") if log.exists() else 0
+    def start_worker(self, *options: str, concurrency: int = 2, log: str = "worker") -> Process:
+        """Start a Celery worker and wait until it is ready; what it prints goes into the file of this name."""
+        file = self.var / f"{log}.log"
+        seen = file.read_text(errors="replace").count(" ready.") if file.exists() else 0
         worker = self.spawn(
-            "worker", "celery", "-A", "tests.project", "worker", "-c", str(concurrency),
-            "-l", "INFO", "-n", f"w{seen}@%h", "--without-gossip", "--without-mingle", *options,
+            log, "celery", "-A", "tests.project", "worker", "-c", str(concurrency),
+            "-l", "INFO", "-n", f"{log}{seen}@%h", "--without-gossip", "--without-mingle", *options,
         )  # fmt: skip
         eventually(lambda: worker.output.count(" ready.") > seen, within=30)
         return worker

@@ -19,12 +19,12 @@ NAME = "immortus_channels"
 PACKAGE = ROOT / NAME
 
 LEVELS = (
-    "exceptions jobs events lifecycle ids trouble decoding buckets",
+    "exceptions jobs events lifecycle ids trouble metrics decoding buckets",
     "conf models migrations owners foreign marking values lookup addresses limits advisories",
     "stores queues broadcast progress revocation",
     "strategies tracking writer access fetching handles running repository states handlers usage rights",
     (
-        "hub frames consumers middleware views pages shortcuts tokens callers csrf "
+        "hub frames consumers middleware views monitoring pages shortcuts tokens callers csrf "
         "templatetags management admin checks tasks"
     ),
     "urls routing apps celery __init__",

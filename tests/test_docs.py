@@ -45,6 +45,7 @@ PYTHON = {
     "access_token",
     "immortus_channels.celery": "TrackedTask",
     "immortus_channels.urls": "immortus_jobs",
+    "immortus_channels.metrics": "read samples Sample",
     "immortus_channels.routing": "websocket_application websocket_urlpatterns",
     "immortus_channels.middleware": "JobOwnerMiddleware",
     "immortus_channels.celery.TrackedTask": "tracking_strategy job_id strategy delay_on_commit apply_async_on_commit",
@@ -61,8 +62,8 @@ PYTHON = {
 WORDS = {
     "python.md": "strategy handler params mask cancel publish_result",
     "strategies.md": "completed meta status fetch",
-    "project.md": "immortus_jobs immortus:verify immortus:cancel immortus:token immortus:job "
-    "immortus_script immortus_job immortus_doctor prune_jobs",
+    "project.md": "immortus_jobs immortus:verify immortus:cancel immortus:token immortus:job immortus:health "
+    "immortus:metrics immortus_script immortus_job immortus_doctor prune_jobs",
     "javascript.md": "Immortus.configure prefix websocket csrfToken token Immortus.create Immortus.verify "
     "Immortus.watch Immortus.cancel JobState.startPolling jobUuid pollingPeriod update success error JobState.killJob "
     "data.job_state transport polling.interval signal job_id job_class verify_job_url status body stop AbortError",

@@ -137,8 +137,8 @@ def test_trouble_with_the_store_is_logged_once_and_its_end_too(store, threaded, 
     store.failures = 4
     threaded.submit(enqueued(), wait=3)
     assert eventually(lambda: len(caplog.records) == 2)
-    assert "kept and written later" in caplog.messages[0]
-    assert "answers again" in caplog.messages[1]
+    assert "Changes are kept" in caplog.messages[0]
+    assert "works again" in caplog.messages[1]
 
 
 def test_a_caller_waits_half_a_second_at_most_and_nobody_after_it(store, threaded):

@@ -11,13 +11,14 @@ from typing import Any
 
 from channels.consumer import AsyncConsumer  # type: ignore[import-untyped]
 
-from immortus_channels import frames, usage
+from immortus_channels import frames, metrics, usage
 from immortus_channels.consumers import origins
 from immortus_channels.consumers.bearer import Bearer
 from immortus_channels.consumers.flow import MAX_AGE, TOO_MANY, TOO_SLOW, Flow
 from immortus_channels.consumers.login import Login
 from immortus_channels.consumers.watches import Watches
 from immortus_channels.frames import Pong, Unwatch, Watch
+from immortus_channels.hub import get_drain
 from immortus_channels.ids import is_job_id
 from immortus_channels.limits import Limits
 from immortus_channels.limits import limits as present_limits
@@ -50,6 +51,7 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
         self._unsent: dict[str, str] = {}
         self._news = asyncio.Event()
         self._closing: int | None = None
+        self._come_back_after: float | None = None
         self._bad_messages = 0
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -57,6 +59,7 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
         if (await receive())["type"] != "websocket.connect":
             return
         if not origins.is_allowed(scope):
+            metrics.SOCKETS_REFUSED.add()
             origins.log_refusal(scope)
             await send({"type": "websocket.close"})
             return
@@ -66,6 +69,7 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
         subprotocol = frames.SUBPROTOCOL if frames.SUBPROTOCOL in scope.get("subprotocols", ()) else None
         await send({"type": "websocket.accept", "subprotocol": subprotocol})
         if usage.is_suspended(self._account) or not usage.enter(self._account):
+            metrics.SOCKETS_CLOSED.add(of=TOO_MANY)
             await send({"type": "websocket.close", "code": TOO_MANY})
             return
         try:
@@ -76,14 +80,24 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
     async def _serve(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         age = self._limits.age * random.uniform(0.75, 1.25)  # noqa: S311 - so that not all come back at once
         self._flow = Flow(self._limits, _time(), age)
-        listening = asyncio.create_task(self._listen(receive))
-        speaking = asyncio.create_task(self._speak(send))
         self._notices.append(frames.hello(self._limits.ping))
         job_id = scope.get("url_route", {}).get("kwargs", {}).get("job_id")
         if is_job_id(job_id):
             self._watches.begin(Watch(job_id, 0))
+        with get_drain().holding(self):
+            await self._converse(receive, send)
+
+    async def _converse(self, receive: Receive, send: Send) -> None:
+        listening = asyncio.create_task(self._listen(receive))
+        speaking = asyncio.create_task(self._speak(send))
         try:
             await asyncio.wait({listening, speaking}, return_when=asyncio.FIRST_COMPLETED)
+            self._report(listening)
+            self._report(speaking)
+            if listening.done() and self._closing is not None:
+                await asyncio.wait({speaking}, timeout=CLEAN_UP)
+            elif speaking.done() and self._closing == INTERNAL_ERROR:
+                await self._say_goodbye(send)
         finally:
             await self._clean_up(listening, speaking)
 
@@ -130,8 +144,8 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
             self.close(PROTOCOL_ERROR)
 
     def _report(self, task: asyncio.Task[None]) -> None:
-        """A watch or the speaker ended by an error we do not know: say so, and let the client come back."""
-        if not task.cancelled() and (error := task.exception()) is not None:
+        """A task of the socket ended by an error we do not know: say so, and let the client come back."""
+        if task.done() and not task.cancelled() and (error := task.exception()) is not None:
             logger.error("A socket met an error it does not know", exc_info=error)
             self.close(INTERNAL_ERROR)
 
@@ -139,6 +153,8 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
 
     def tell(self, job_id: str, frame: str) -> None:
         """Send this frame about the job, in place of any other about it that was not sent yet."""
+        if job_id in self._unsent:
+            metrics.FRAMES_REPLACED.add()
         self._unsent[job_id] = frame
         self._news.set()
 
@@ -175,7 +191,13 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
         """Close the socket with this code; the first one counts."""
         if self._closing is None:
             self._closing = code
+            metrics.SOCKETS_CLOSED.add(of=code)
         self._news.set()
+
+    def leave(self, code: int, after: float) -> None:
+        """Tell the client to come back after so many seconds, and close with this code."""
+        self._come_back_after = after
+        self.close(code)
 
     # Speaking
 
@@ -201,6 +223,7 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
         now = _time()
         code = self._flow.verdict(now)
         if code is not None:
+            self._come_back_after = random.uniform(0, 5) if code == MAX_AGE else None  # noqa: S311
             self.close(code)
             return None
         if self._notices:
@@ -228,8 +251,9 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
             async with asyncio.timeout(CLEAN_UP):
                 for frame in self._notices:
                     await send({"type": "websocket.send", "text": frame})
-                if self._closing == MAX_AGE:
-                    await send({"type": "websocket.send", "text": frames.bye(MAX_AGE, random.uniform(0, 5))})  # noqa: S311
+                if self._come_back_after is not None and self._closing is not None:
+                    bye = frames.bye(self._closing, self._come_back_after)
+                    await send({"type": "websocket.send", "text": bye})
                 await send({"type": "websocket.close", "code": self._closing})
         except (TimeoutError, OSError):
             return

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
-from immortus_channels import frames
+from immortus_channels import frames, metrics
 from immortus_channels.consumers.bearer import Bearer, Bearers, Socket
 from immortus_channels.frames import Watch
 from immortus_channels.hub import Hub, get_hub
@@ -63,6 +63,8 @@ class Watches:
         job_id = command.job_id
         if job_id in self._tasks:
             self._tasks[job_id].cancel()
+        elif command.version:
+            metrics.WATCHES_RESUMED.add()
         if self._watchers.get(job_id, watcher) is not watcher:
             self.end(job_id)
         self._hub = get_hub()

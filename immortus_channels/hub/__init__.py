@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from immortus_channels.hub.hub import Hub, get_hub
+from immortus_channels.hub.draining import get_drain, is_draining
+from immortus_channels.hub.hub import Hub, get_hub, layer_state
 
-__all__ = ["Hub", "get_hub"]
+__all__ = ["Hub", "get_drain", "get_hub", "is_draining", "layer_state"]

@@ -20,7 +20,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection
 from weakref import WeakKeyDictionary
 
-from immortus_channels import access, broadcast, frames, tracking
+from immortus_channels import access, broadcast, frames, metrics, tracking
 from immortus_channels.broadcast import Push
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.hub.authorization import Authorization
@@ -48,6 +48,17 @@ def get_hub() -> Hub:
         hub = _hubs[loop] = Hub(loop)
     hub.stay()
     return hub
+
+
+def layer_state() -> str:
+    """How the channel layer serves the hubs of this process.
+
+    `none`: there is no shared one; `idle`: nobody watches here, so nobody listens; else `ok` or `failing`.
+    """
+    if not broadcast.has_shared_layer():
+        return "none"
+    states = {hub.is_hearing for hub in tuple(_hubs.values())}
+    return "failing" if False in states else "ok" if states else "idle"
 
 
 class Hub:
@@ -112,6 +123,8 @@ class Hub:
         watched = self.jobs.get(job_id)
         if watched is None:
             return
+        if watcher in watched.sent:
+            metrics.WATCHES.add(-1)
         watched.forget(watcher)
         if not watched.sent:
             del self.jobs[job_id]
@@ -123,7 +136,9 @@ class Hub:
             self._idle.cancel()
             self._idle = None
         watched = self.jobs.setdefault(job_id, Watched(job_id))
-        watched.sent.setdefault(watcher, None)
+        if watcher not in watched.sent:
+            watched.sent[watcher] = None
+            metrics.WATCHES.add()
         return watched
 
     async def _allowed(self, watcher: Watcher, watched: Watched) -> Job | None:
@@ -167,6 +182,7 @@ class Hub:
     def refuse(self, watcher: Watcher, watched: Watched) -> None:
         """Tell the watcher that the job is unknown, which also means that it may not see it."""
         watcher.denied(watched.job_id)
+        metrics.WATCHES_DENIED.add()
         self._dismiss(watcher, watched, frames.unknown_job(watched.job_id, authenticated=_is_authenticated(watcher)))
 
     def _dismiss(self, watcher: Watcher, watched: Watched, frame: str) -> None:
@@ -241,6 +257,11 @@ class Hub:
     def hears_revocations(self) -> bool:
         """Whether what other processes revoke arrives here."""
         return self._membership.hears_revocations
+
+    @property
+    def is_hearing(self) -> bool:
+        """Whether nothing is known to keep pushes from arriving here."""
+        return not self._membership.is_failing
 
     def rejoin(self, job_id: str) -> None:
         """A push for the job was lost, although its group had been joined."""

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Callable, Collection
 from typing import Any
 
-from immortus_channels import revocation
+from immortus_channels import metrics, revocation
 from immortus_channels.broadcast import Push, group_name, shared_layer
+from immortus_channels.hub.probe import Probe
 from immortus_channels.revocation import EVERYBODY, Revocation
 from immortus_channels.trouble import Trouble
 
@@ -41,6 +42,7 @@ class Membership:
         self._missed = False
         """Whether revocations may have been told while nothing was heard."""
         self._changed = asyncio.Event()
+        self._probe = Probe()
         self._healthy = False
         self._deaf = Trouble("Listening to the channel layer", _CURE)
         self._outside = Trouble("Joining groups of the channel layer", _CURE)
@@ -50,8 +52,17 @@ class Membership:
         self._changed.set()
 
     def joined_at(self, job_id: str) -> float | None:
-        """The loop's time at which the job's group was joined; None while it is not."""
-        return self._joined.get(job_id)
+        """The loop's time at which the job's group was joined; None while it is not, or nothing can be heard."""
+        return None if self._is_deaf else self._joined.get(job_id)
+
+    @property
+    def _is_deaf(self) -> bool:
+        return self._deaf.is_on or self._probe.is_deaf
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether pushes for some job cannot be heard."""
+        return self._is_deaf or self._outside.is_on
 
     @property
     def hears_revocations(self) -> bool:
@@ -76,6 +87,7 @@ class Membership:
             try:
                 await self._listen()
             except Exception as error:  # noqa: BLE001 - a layer may raise anything, and listening goes on
+                metrics.LAYER_ERRORS.add(of="receive")
                 self._deaf.begin(error)
                 self._missed = True
             finally:
@@ -90,16 +102,29 @@ class Membership:
             await asyncio.Event().wait()
         async with asyncio.timeout(self.TIMEOUT):
             channel = await layer.new_channel()
-        keeping = asyncio.create_task(self._keep(layer, channel))
+        tasks = [
+            asyncio.create_task(self._hear(layer, channel)),
+            asyncio.create_task(self._keep(layer, channel)),
+            asyncio.create_task(self._probe.run(layer, channel)),
+        ]
         try:
-            while True:
-                message = await layer.receive(channel)
-                self._healthy = True
-                self._deaf.end()
-                self._hand_on(message)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         finally:
-            keeping.cancel()
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait({asyncio.gather(*tasks, return_exceptions=True)}, timeout=self.TIMEOUT)
             await self._leave(layer, channel)
+
+    async def _hear(self, layer: Any, channel: str) -> None:
+        """Hand on what arrives, until the layer fails."""
+        while True:
+            message = await layer.receive(channel)
+            self._healthy = True
+            self._deaf.end()
+            if not self._probe.hears(message):
+                self._hand_on(message)
 
     def _hand_on(self, message: object) -> None:
         if (push := Push.from_message(message)) is not None:
@@ -115,6 +140,7 @@ class Membership:
                 await self._hear_revocations(layer, channel)
                 await self._reconcile(layer, channel)
             except Exception as error:  # noqa: BLE001
+                metrics.LAYER_ERRORS.add(of="group_add")
                 self._outside.begin(error)
                 await asyncio.sleep(self.TIMEOUT)
                 continue
@@ -153,7 +179,7 @@ class Membership:
         """Leave every group, so that no dead member stays behind; as far as the layer lets us."""
         try:
             async with asyncio.timeout(self.TIMEOUT):
-                for group in (revocation.group_name(), *map(group_name, tuple(self._joined))):
+                for group in (self._probe.group, revocation.group_name(), *map(group_name, tuple(self._joined))):
                     await layer.group_discard(group, channel)
         except Exception as error:  # noqa: BLE001
             self._outside.begin(error)

@@ -8,7 +8,7 @@ import random
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-from immortus_channels import tracking
+from immortus_channels import metrics, tracking
 from immortus_channels.broadcast import Push
 from immortus_channels.conf import settings
 from immortus_channels.hub.reading import Readers
@@ -134,6 +134,7 @@ class Recheck:
             return
         lost = [job_id for job_id in ahead if self._hub.joined_at(job_id) is not None]
         self.healed += len(lost)
+        metrics.PUSHES_HEALED.add(len(lost))
         found = await self._readers.run(tracking.read, [*ahead, *behind])
         for job in found.values():
             self._hub.take(Push.of(job))
@@ -146,7 +147,9 @@ class Recheck:
     async def lift(self, job_id: str, sent: int) -> None:
         """The store went back in time (failover, restored backup): make the job newer than what browsers hold."""
         self.rollbacks += 1
-        logger.warning("The store is older than what was sent of %r (version %d); lifting it", job_id, sent)
+        metrics.ROLLBACKS.add()
+        told = {"job_id": job_id, "version": sent}
+        logger.warning("The store is older than what was sent of %r; lifting it", job_id, extra=told)
         await self._readers.run(tracking.touch, job_id)
 
 

@@ -554,6 +554,35 @@ test("bye is a planned close: the client leaves, polls, and comes back after tha
   assert.equal(w.sockets.length, 2);
 });
 
+test("a server that is about to end and says so at once is no reason to give sockets up", async () => {
+  const w = await followed();
+  for (let n = 1; n <= 4; n++) {
+    assert.equal(w.sockets.length, n);
+    w.socket.open();
+    await settle();
+    w.socket.tell({ type: "bye", code: 4001, after_ms: 500 });
+    for (let waited = 0; w.sockets.length === n && waited < 20_000; waited += 100) await w.advance(100);
+  }
+  w.socket.open();
+  await settle();
+  w.socket.tell({ type: "current", job_id: "a", version: 1 });
+  await settle();
+  assert.equal(w.transports.at(-1), "websocket");
+});
+
+test("the pages of a server that ends come back spread over the time it told them", async () => {
+  const times = [];
+  for (const after_ms of [100, 2_000, 4_900]) {
+    const w = await pushed();
+    await w.advance(1_000);
+    w.socket.tell({ type: "bye", code: 4001, after_ms });
+    const told = w.clock.time;
+    while (w.sockets.length === 1) await w.advance(50);
+    times.push(w.clock.time - told - after_ms);
+  }
+  assert.ok(times.every((late) => late >= 0 && late <= 100), String(times));
+});
+
 test("an address for which the browser allows no socket means polling", async () => {
   const w = await followed({ WebSocket: class { constructor() { throw new DOMException("insecure", "SecurityError"); } } });
   await w.advance(2_000);

@@ -867,7 +867,7 @@
      * @param {Disconnected} end @param {number | null} goodFor how long it was good, if ever
      */
     fell({ after: planned }, goodFor) {
-      if (goodFor === null) this.#strikes += 1;
+      if (goodFor === null) this.#strikes += planned === undefined ? 1 : 0; // a server that says when to come back works
       else if (goodFor >= SETTLED_AFTER) this.#strikes = this.#attempts = this.#probes = 0;
       if (!this.hopeful) return Math.min(PROBE.longest, PROBE.first * 2 ** this.#probes++) * (0.5 + Math.random());
       return planned !== undefined && goodFor !== null ? planned : Math.max(planned ?? 0, backoff(this.#attempts++));
