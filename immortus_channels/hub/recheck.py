@@ -140,7 +140,7 @@ class Recheck:
         """The store went back in time (failover, restored backup): make the job newer than what browsers hold."""
         self.rollbacks += 1
         logger.warning("The store is older than what was sent of %r (version %d); lifting it", job_id, sent)
-        await self._readers.run(tracking.touch, job_id)
+        await self._readers.run(tracking.touch, job_id, sent)
 
 
 def _time() -> float:
