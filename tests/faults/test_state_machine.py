@@ -20,7 +20,7 @@ from tests.faults.world import ACTIONS, JOBS, World
 COMMON = {"deadline": None, "print_blob": True, "suppress_health_check": list(HealthCheck)}
 PROFILES = {
     "default": settings(max_examples=100, stateful_step_count=30, **COMMON),
-    "soak": settings(max_examples=10_000, stateful_step_count=60, **COMMON),
+    "soak": settings(max_examples=3_000, stateful_step_count=60, **COMMON),
 }
 
 jobs = st.sampled_from(JOBS)

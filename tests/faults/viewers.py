@@ -50,23 +50,23 @@ class Viewer:
     socket: Socket | None = None
 
     def hear(self, text: str) -> None:
-        """Take a frame."""
+        """Take a frame; one about a job that is followed no more is ignored."""
         frame = json.loads(text)
         match frame:
             case {"type": "ping"} if self.socket is not None:
                 self.socket.say(type="pong")
-            case {"type": "job", "job": {"job_id": job_id}}:
+            case {"type": "job", "job": {"job_id": job_id}} if job_id in self.shown:
                 self.take(job_id, document_of(text))
-            case {"type": "current", "job_id": job_id}:
-                self._of(job_id).is_missing = False
-            case {"type": "error", "code": "unknown_job", "job_id": job_id}:
-                self._of(job_id).is_missing = True
+            case {"type": "current", "job_id": job_id} if job_id in self.shown:
+                self.shown[job_id].is_missing = False
+            case {"type": "error", "code": "unknown_job", "job_id": job_id} if job_id in self.shown:
+                self.shown[job_id].is_missing = True
                 if self.socket is not None:
                     self.socket.missing.add(job_id)
 
     def take(self, job_id: str, text: str) -> None:
         """The one rule."""
-        shown, document = self._of(job_id), json.loads(text)
+        shown, document = self.shown[job_id], json.loads(text)
         shown.is_missing = False
         if shown.settled or document["version"] <= shown.version:
             return
@@ -76,14 +76,14 @@ class Viewer:
 
     def follow(self, job_id: str) -> None:
         """Show a job; a page that had settled is loaded anew."""
-        if self._of(job_id).settled:
+        if job_id not in self.shown or self.shown[job_id].settled:
             self.shown[job_id] = Shown()
         self.watch(job_id)
 
     def watch(self, job_id: str, version: int | None = None) -> None:
         """Ask the socket for the job."""
         if self.socket is not None:
-            self.socket.watch(job_id, self._of(job_id).version if version is None else version)
+            self.socket.watch(job_id, self.shown[job_id].version if version is None else version)
 
     def leave(self, job_id: str) -> None:
         """Follow the job no more."""
@@ -99,9 +99,6 @@ class Viewer:
         for job_id in sorted(missing & self.shown.keys()):
             if not self.shown[job_id].settled:
                 self.watch(job_id)
-
-    def _of(self, job_id: str) -> Shown:
-        return self.shown.setdefault(job_id, Shown())
 
 
 def document_of(frame: str) -> str:

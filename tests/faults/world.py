@@ -18,6 +18,7 @@ from django.test import RequestFactory, override_settings
 
 from immortus_channels import broadcast, tracking, views
 from immortus_channels.broadcast import group_name, shared_layer
+from immortus_channels.consumers.flow import Limits
 from immortus_channels.events import (
     Cancelled,
     CancelRequested,
@@ -34,6 +35,7 @@ from immortus_channels.events import (
 )
 from immortus_channels.hub import get_hub
 from immortus_channels.hub.authorization import Authorization
+from immortus_channels.hub.hub import _hubs
 from immortus_channels.hub.recheck import Recheck
 from immortus_channels.jobs import Job
 from immortus_channels.stores import get_store, memory
@@ -209,7 +211,7 @@ class World:
             return
         self.forbidden[name, job_id] = self._now()
         for socket in self._sockets():
-            if socket.viewer.user.name == name and self._is_watching(socket, job_id):
+            if socket.viewer.user.name == name and self._is_being_told(socket, job_id):
                 self._spared.add((socket, job_id))
 
     def allow(self, name: str, job_id: str) -> None:
@@ -252,10 +254,9 @@ class World:
         crowded = [
             socket.viewer.user.name
             for socket in self._sockets()
-            if len(socket.consumer._unsent) > len(socket.consumer._watches) + len(socket.expected)
-            or any(isinstance(frame, list) for frame in socket.consumer._unsent.values())
+            if len(socket.consumer._unsent) > len(JOBS) or len(socket.consumer._notices) > 1
         ]
-        return [*self.mistakes, *self.store.mistakes, *self.errors.texts, *crowded]
+        return [*self.mistakes, *self.store.mistakes, *self.errors.texts, *(f"too much waits for {u}" for u in crowded)]
 
     def not_converged(self) -> Iterator[str]:
         """Whose page does not show what is on record."""
@@ -306,11 +307,14 @@ class World:
         since = self.forbidden.get((socket.viewer.user.name, job_id))
         if since is None:
             return True
-        return (socket, job_id) in self._spared and self._now() < since + 1.15 * RIGHTS + 0.1
+        # What had been told, but waited for a reader who does not read, may go until the reader is given up.
+        return (socket, job_id) in self._spared and self._now() < since + 1.15 * RIGHTS + 0.1 + Limits().slow
 
-    def _is_watching(self, socket: Socket, job_id: str) -> bool:
-        watched = get_hub_jobs(self.loop).get(job_id)
-        return watched is not None and watched.sent.get(socket.consumer) is not None
+    def _is_being_told(self, socket: Socket, job_id: str) -> bool:
+        hub = _hubs.get(self.loop)  # not `get_hub`, for which the loop would have to run
+        watched = hub.jobs.get(job_id) if hub is not None else None
+        is_watching = watched is not None and watched.sent.get(socket.consumer) is not None
+        return is_watching or job_id in socket.consumer._unsent
 
     def _sockets(self) -> list[Socket]:
         return [viewer.socket for viewer in self.viewers if viewer.socket is not None]
@@ -338,15 +342,6 @@ class World:
     @contextmanager
     def _here(self) -> Iterator[None]:
         yield
-
-
-def get_hub_jobs(loop: VirtualLoop) -> dict[str, Any]:
-    """What the hub watches at the moment."""
-
-    async def jobs() -> dict[str, Any]:
-        return get_hub().jobs
-
-    return loop.run(jobs())
 
 
 class _Errors(logging.Handler):
