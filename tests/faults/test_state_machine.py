@@ -1,21 +1,20 @@
 """No order of faults makes anybody see anything wrong, or wait for ever for what is right.
 
-Hypothesis looks for an order that does. `HYPOTHESIS_PROFILE=soak` lets it look for long; what it finds it prints as a
-few steps, with a line that repeats them.
+Hypothesis looks for an order that does, for long with `make soak`. What it finds it prints as a few steps, with a line
+that repeats them; `HYPOTHESIS_SEED=…` repeats a whole search.
 """
 
 from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from tests.faults.world import ACTIONS, JOBS, World
+from tests.simulation.world import ACTIONS, JOBS, World
 
 COMMON = {"deadline": None, "print_blob": True, "suppress_health_check": list(HealthCheck)}
 PROFILES = {
@@ -175,7 +174,15 @@ class Faults(RuleBasedStateMachine):
 
 
 def test_no_order_of_faults_shows_anybody_anything_wrong_or_leaves_it_open():
+    search(PROFILES[os.environ.get("HYPOTHESIS_PROFILE", "default")])
+
+
+@pytest.mark.soak
+def test_no_order_of_faults_does_so_however_long_one_looks():
+    search(PROFILES["soak"])
+
+
+def search(profile: settings) -> None:
     number = int(os.environ.get("HYPOTHESIS_SEED") or random.getrandbits(32))
     print(f"HYPOTHESIS_SEED={number}")  # noqa: T201 - pytest shows it with a failure
-    profile = PROFILES[os.environ.get("HYPOTHESIS_PROFILE", "default")]
     run_state_machine_as_test(seed(number)(Faults), settings=profile)

@@ -39,9 +39,9 @@ from immortus_channels.hub.hub import _hubs
 from immortus_channels.hub.recheck import Recheck
 from immortus_channels.jobs import Job
 from immortus_channels.stores import get_store, memory
-from tests.faults.stand_ins import HeldLayer, RememberingStore
-from tests.faults.viewers import FINAL, Person, Socket, Viewer, document_of
-from tests.faults.virtual import Turns, VirtualLoop
+from tests.simulation.stand_ins import HeldLayer, RememberingStore
+from tests.simulation.viewers import FINAL, Person, Socket, Viewer, document_of
+from tests.simulation.virtual import Turns, VirtualLoop
 
 JOBS = ("a", "b")
 RECHECK = 1.0
@@ -101,8 +101,8 @@ class World:
     def __init__(self) -> None:
         self.patches = pytest.MonkeyPatch()
         self.settings = override_settings(
-            IMMORTUS_STORE={"BACKEND": "tests.faults.stand_ins.RememberingStore"},
-            CHANNEL_LAYERS={"default": {"BACKEND": "tests.faults.stand_ins.HeldLayer"}},
+            IMMORTUS_STORE={"BACKEND": "tests.simulation.stand_ins.RememberingStore"},
+            CHANNEL_LAYERS={"default": {"BACKEND": "tests.simulation.stand_ins.HeldLayer"}},
             IMMORTUS_RECHECK_INTERVAL=RECHECK,
             IMMORTUS_ACCESS=self._may_see,
         )
