@@ -69,7 +69,7 @@ def test_behind_a_job_that_ended_meanwhile_it_is_told_the_end_once(world, page):
 @pytest.mark.parametrize("clock", [0.0, -90.0, 90.0])
 def test_ahead_because_the_store_went_back_it_is_told_the_store_s_document_above_its_own(world, page, clock):
     held = page.shown["a"].version
-    world.restart()
+    world.stop()
     world.store.roll_back("a", 1)
     world.skew = clock
     assert came_back(world, page) == ["job"]
@@ -78,7 +78,7 @@ def test_ahead_because_the_store_went_back_it_is_told_the_store_s_document_above
 
 
 def test_ahead_of_a_job_that_is_over_it_is_told_the_end(world, page):
-    world.restart()
+    world.stop()
     world.store.roll_back("a", 1)
     world.skew = -90.0
     world.tell("a", "finish")

@@ -120,7 +120,8 @@ class Socket:
         self.missing: set[str] = set()
         """Jobs that it said are unknown, to be asked for again."""
         self.is_open = True
-        self.blocked: str | None = None
+        self.was_slow = False
+        """Whether something may wait because the viewer did not read."""
         self._reads = asyncio.Event()
         self._reads.set()
         self._inbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -152,6 +153,7 @@ class Socket:
 
     def stop_reading(self) -> None:
         """Let the server's next send wait."""
+        self.was_slow = True
         self._reads.clear()
 
     def read_again(self) -> None:
@@ -180,8 +182,6 @@ class Socket:
             return
         text = message["text"]
         self.viewer.judge(self.viewer, self, text)
-        self.blocked = text
         await self._reads.wait()
-        self.blocked = None
         if self.is_open:
             self.viewer.hear(text)

@@ -104,6 +104,8 @@ class World:
             IMMORTUS_STORE={"BACKEND": "tests.simulation.stand_ins.RememberingStore"},
             CHANNEL_LAYERS={"default": {"BACKEND": "tests.simulation.stand_ins.HeldLayer"}},
             IMMORTUS_RECHECK_INTERVAL=RECHECK,
+            IMMORTUS_STALLED_AFTER=5.0,
+            IMMORTUS_LOST_AFTER=10.0,
             IMMORTUS_ACCESS=self._may_see,
         )
         self.settings.enable()
@@ -142,7 +144,7 @@ class World:
 
     def close(self) -> None:
         """End everything, and put back what was patched."""
-        self.restart()
+        self.stop()
         self.loop.close()
         logging.getLogger("immortus_channels").removeHandler(self.errors)
         self.settings.disable()
@@ -151,13 +153,16 @@ class World:
     # What happens
 
     def pass_time(self, seconds: float = 0.001) -> None:
-        """Let everything happen that happens in so many seconds; pages ask again, each second, for what is missing."""
+        """Let everything happen that happens in so many seconds; each second pages ask for what is missing."""
         while seconds > 0:
             self.loop.pass_time(min(seconds, 1.0))
             seconds -= 1.0
-            if seconds > 0:
-                for viewer in self.viewers:
-                    viewer.ask_again()
+            for viewer in self.viewers if seconds > 0 else ():
+                if viewer.socket is not None and not viewer.socket.is_open:
+                    self.connect(viewer)  # unlike one who is cut off, who has no socket
+                viewer.ask_again()
+        for socket in self._sockets():
+            socket.was_slow = socket.was_slow and not (socket.is_reading and not socket.consumer._unsent)
 
     def tell(self, job_id: str, what: str, *, fate: str = "arrives", elsewhere: bool = True) -> None:
         """Publish a change of a job, as another process does or as this one does."""
@@ -196,14 +201,13 @@ class World:
         request = RequestFactory(headers=headers).get("/")
         request.user = viewer.user  # type: ignore[assignment]
         answer = views.verify(request, job_id=job_id)
-        if answer.status_code == 404 or held is None:
-            return
-        if (viewer.user.name, job_id) in self.forbidden:
+        if answer.status_code != 404 and (viewer.user.name, job_id) in self.forbidden:
             self.mistakes.append(f"HTTP told {viewer.user.name} of {job_id}")
         if answer.status_code == 200:
             text = answer.content.decode()  # type: ignore[attr-defined]
             self._note(job_id, text)
-            viewer.take(job_id, text)
+            if held is not None:
+                viewer.take(job_id, text)
 
     def forbid(self, name: str, job_id: str) -> None:
         """Take somebody's right to see a job."""
@@ -219,7 +223,15 @@ class World:
         self.forbidden.pop((name, job_id), None)
 
     def restart(self) -> None:
-        """The server's process ends, with its hub and all sockets, and another one starts."""
+        """The server's process ends, with its hub and all sockets, and another one starts; pages come back."""
+        cut_off = [socket.viewer for socket in self._sockets()]
+        self.stop()
+        for viewer in cut_off:
+            self.connect(viewer)
+        self.pass_time()
+
+    def stop(self) -> None:
+        """The server's process ends."""
         for socket in self._sockets():
             socket.task.cancel()
             self.cut(socket.viewer)
@@ -230,7 +242,6 @@ class World:
 
         self.loop.run(stop())
         self.layer.forget_groups()
-        self.pass_time()
 
     def settle_down(self) -> None:
         """All faults end; then as much time passes as healing may take."""
@@ -307,8 +318,9 @@ class World:
         since = self.forbidden.get((socket.viewer.user.name, job_id))
         if since is None:
             return True
-        # What had been told, but waited for a reader who does not read, may go until the reader is given up.
-        return (socket, job_id) in self._spared and self._now() < since + 1.15 * RIGHTS + 0.1 + Limits().slow
+        # What waits for a reader who does not read may go until that reader is given up.
+        grace = 1.15 * RIGHTS + 0.1 + (Limits().slow if socket.was_slow else 0)
+        return (socket, job_id) in self._spared and self._now() < since + grace
 
     def _is_being_told(self, socket: Socket, job_id: str) -> bool:
         hub = _hubs.get(self.loop)  # not `get_hub`, for which the loop would have to run
