@@ -4,6 +4,8 @@
 # make test                       everything: Python, the browser, and JavaScript where Node is installed
 # make test ARGS="-k retry"       some of the Python tests, without measuring coverage
 # make docs                       the documentation as a site, in build/docs/index.html
+# make faults                     the fault matrix of docs/reliability.md, a mark for each row; again with redis-py 7
+# make soak                       its rows that take minutes
 # make lint types film js clean
 #
 # PYTHON is the interpreter (default: the newest on the PATH, 3.11 at least), VENV the folder of the virtual
@@ -24,13 +26,24 @@ made := $(VENV)/.made-with-$(version)
 has = $(VENV)/.has$(DJANGO)-$(1)
 pip = $(bin)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint types docs film js clean
+.PHONY: demo test faults soak lint types docs film js clean
 
 demo: $(call has,celery-daphne-example$(if $(REDIS_URL),-redis))
 	@PORT=$(PORT) exec $(bin)/python example/serve.py
 
 test: $(call has,test) js
 	$(bin)/python -m pytest $(or $(ARGS),--cov --cov-report=term)
+
+faults: $(call has,test) build/redis-py-7
+	$(bin)/python -m pytest -m "fault and not soak" $(ARGS)
+	PYTHONPATH=build/redis-py-7 $(bin)/python -m pytest tests/faults -m "fault and redis and not soak" $(ARGS)
+
+soak: $(call has,test)
+	$(bin)/python -m pytest -m soak $(ARGS)
+
+# redis-py 7 waits for ever where 8 gives up after five seconds, and both are in use.
+build/redis-py-7: $(call has,test)
+	$(pip) install --no-deps --target $@ "redis>=7,<8"
 
 lint: $(call has,dev)
 	$(bin)/ruff check

@@ -6,7 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.matrix import Matrix
 from tests.servers import PostgresServer, RedisServer
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the fault matrix listen."""
+    config.pluginmanager.register(Matrix(config.getoption("markexpr")))
 
 
 @pytest.fixture(scope="session")

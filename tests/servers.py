@@ -65,6 +65,11 @@ class Server:
         self._process = self._spawn()
         wait_until(self._answers)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
     def freeze(self) -> None:
         """Let it keep its connections and say nothing (SIGSTOP)."""
         self._signal(signal.SIGSTOP)
@@ -145,6 +150,37 @@ class RedisServer(Server):
                 return connection.recv(100).startswith(b"+PONG")
         except OSError:
             return False
+
+
+class SentinelServer(RedisServer):
+    """A sentinel by itself, which makes a replica the master half a second after the master has gone."""
+
+    def __init__(self, master_port: int) -> None:
+        """Watch the master that listens there."""
+        super().__init__()
+        name = "immortus"
+        (self.directory / "sentinel.conf").write_text(
+            f"sentinel monitor {name} 127.0.0.1 {master_port} 1\n"
+            f"sentinel down-after-milliseconds {name} 500\n"
+            f"sentinel failover-timeout {name} 3000\n"
+        )
+
+    def master_port(self) -> int:
+        """Where the master listens, as it tells everybody."""
+        return int(self._ask(b"SENTINEL get-master-addr-by-name immortus\r\n").split(b"\r\n")[4])
+
+    def knows_a_replica(self) -> bool:
+        """Whether there is one to make the master."""
+        return b"127.0.0.1:" in self._ask(b"SENTINEL REPLICAS immortus\r\n")
+
+    def _ask(self, command: bytes) -> bytes:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+            connection.sendall(command)
+            return connection.recv(65536)
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        where = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory))
+        return self._popen(self._binary, str(self.directory / "sentinel.conf"), "--sentinel", *where)
 
 
 class PostgresServer(Server):

@@ -73,7 +73,7 @@ class Site:
         self.websocket_url = f"ws://127.0.0.1:{self.port}/ws/immortus/"
         self.env = {
             **os.environ,
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
             "PYTHONUNBUFFERED": "1",
             "DJANGO_SETTINGS_MODULE": "tests.project.settings",
             "PROJECT_VAR": str(var),

@@ -234,6 +234,10 @@ class Hub:
         """When the job's group was joined, by the loop's clock; None while pushes for it cannot be heard."""
         return self._membership.joined_at(job_id)
 
+    def rejoin(self, job_id: str) -> None:
+        """A push for the job was lost, although its group had been joined."""
+        self._membership.rejoin(job_id)
+
     def _wanted(self) -> Collection[str]:
         """Jobs that somebody may see: the layer never hears of an id that was only guessed."""
         return [job_id for job_id, watched in self.jobs.items() if watched.is_answered()]

@@ -42,6 +42,14 @@ class Membership:
         """The loop's time at which the job's group was joined; None while it is not."""
         return self._joined.get(job_id)
 
+    def rejoin(self, job_id: str) -> None:
+        """A push for the job was lost: perhaps the layer has forgotten that we are in its group, so join it again.
+
+        Members of the core layer go with their Redis key: when it expires, is evicted or flushed.
+        """
+        if self._joined.pop(job_id, None) is not None:
+            self._changed.set()
+
     async def run(self) -> None:
         """Stay a member until cancelled."""
         first, last = self.BACKOFF

@@ -30,6 +30,10 @@ class Watch(Protocol):
         """When the job's group was joined, by the loop's clock; None while pushes for it cannot be heard."""
         ...
 
+    def rejoin(self, job_id: str) -> None:
+        """A push for the job was lost, although its group had been joined."""
+        ...
+
     def take(self, push: Push) -> None:
         """Hand a document to all who watch the job, if it is the newest."""
         ...
@@ -128,10 +132,13 @@ class Recheck:
         """Read what differs; what is still older than what was sent is lifted above it."""
         if not ahead and not behind:
             return
-        self.healed += sum(1 for job_id in ahead if self._hub.joined_at(job_id) is not None)
+        lost = [job_id for job_id in ahead if self._hub.joined_at(job_id) is not None]
+        self.healed += len(lost)
         found = await self._readers.run(tracking.read, [*ahead, *behind])
         for job in found.values():
             self._hub.take(Push.of(job))
+        for job_id in lost:
+            self._hub.rejoin(job_id)
         for job_id, sent in behind.items():
             if job_id in found and found[job_id].version < sent:
                 await self.lift(job_id, sent)

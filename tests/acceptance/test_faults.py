@@ -29,6 +29,7 @@ def options_of(redis: RedisServer, store: str) -> dict[str, str]:
     }
 
 
+@pytest.mark.fault("D1")
 @pytest.mark.parametrize("store", ["database", "redis"])
 def test_jobs_go_through_a_restart_of_redis(tmp_path: Path, own_redis: RedisServer, store: str) -> None:
     with running_site(tmp_path, **options_of(own_redis, store)) as site:
@@ -44,6 +45,7 @@ def test_jobs_go_through_a_restart_of_redis(tmp_path: Path, own_redis: RedisServ
         assert_all_went_well(site, watcher, jobs)
 
 
+@pytest.mark.fault("D2")
 @pytest.mark.parametrize("store", ["database", "redis"])
 def test_jobs_that_end_while_redis_hangs_are_told_right(tmp_path: Path, own_redis: RedisServer, store: str) -> None:
     with running_site(tmp_path, **options_of(own_redis, store)) as site:
@@ -71,6 +73,7 @@ def assert_all_went_well(site: Site, watcher: SocketWatcher, jobs: list[str]) ->
         assert watcher.documents[job_id][-1] == document
 
 
+@pytest.mark.fault("A1")
 def test_every_push_may_be_lost_and_every_page_is_right_within_six_seconds(tmp_path: Path) -> None:
     layer = json.dumps({"BACKEND": "immortus_channels.testing.FaultyChannelLayer", "CONFIG": {"drop": 1}})
     with running_site(tmp_path, LAYER=layer) as site:

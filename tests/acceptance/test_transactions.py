@@ -26,6 +26,7 @@ def site(
         yield site
 
 
+@pytest.mark.fault("E3")
 @pytest.mark.parametrize("ending", ["", "&rollback=1"])
 def test_a_job_sent_in_a_long_transaction_starts_at_once_and_ends_right(site: Site, ending: str) -> None:
     job_id = f"in-transaction{ending}".replace("&", "-").replace("=", "-")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -42,9 +42,10 @@ def page(browser: Browser) -> Iterator[Page]:
     context.close()
 
 
-def followed(site: Site, page: Page, url: str) -> list[dict[str, Any]]:
-    """What the callbacks of a four second job were told on a page that came from `url`."""
+def followed(site: Site, page: Page, url: str, then: Callable[[], None] = lambda: None) -> list[dict[str, Any]]:
+    """What the callbacks of a four second job were told on a page that came from `url`; `then` something happened."""
     page.goto(f"{url}/page")
+    then()
     job_id = site.start("steps", kwargs={"count": 20, "pause": 0.2})
     told: list[dict[str, Any]] = page.evaluate(FOLLOW, {"job_id": job_id})
     assert [one["how"] for one in told].count("done") == 1
@@ -96,6 +97,20 @@ def test_through_a_willing_proxy_the_job_is_pushed(site: Site, page: Page) -> No
         told = followed(site, page, proxy.url)
     assert len({one["document"]["percentage"] for one in told}) >= 10
     assert len([frame for frame in frames if '"type":"job"' in frame]) >= 10
+
+
+@pytest.mark.fault("A3b")
+def test_a_first_answer_that_comes_after_newer_pushes_is_not_shown(site: Site, page: Page) -> None:
+    answers: list[dict[str, Any]] = []
+    page.on("response", lambda answer: "verify" in answer.url and answers.append(answer.json()))
+    with FaultyProxy(site.port, upgrades=Faults()) as proxy:
+
+        def hold_answers() -> None:
+            proxy.faults = Faults(hold_seconds=1.5)
+
+        told = followed(site, page, proxy.url, hold_answers)
+    assert answers
+    assert told[0]["document"]["version"] != answers[0]["version"], "a push was first"
 
 
 def test_fifty_jobs_of_a_page_share_one_socket(site: Site, page: Page) -> None:

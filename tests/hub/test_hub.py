@@ -105,6 +105,7 @@ async def test_a_push_is_withheld_until_the_watcher_is_authorized(hub, monkeypat
     assert [frame["type"] for frame in page.told] == ["error"]
 
 
+@pytest.mark.fault("A3")
 async def test_a_push_that_arrives_during_the_read_wins_over_an_older_read(hub, monkeypatch):
     job = Process()
     old = job.enqueued()

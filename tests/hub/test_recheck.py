@@ -20,6 +20,7 @@ from tests.pages import Page, Process, until
 pytestmark = pytest.mark.usefixtures("memory")
 
 
+@pytest.mark.fault("A3")
 async def test_a_change_that_falls_between_the_read_and_the_join_is_found(layer, hub, monkeypatch):
     joining = asyncio.Event()
     real = Membership._reconcile
@@ -74,6 +75,7 @@ async def test_a_job_whose_record_is_gone_for_long_becomes_unknown(hub, monkeypa
     assert page.told[-1]["code"] == "unknown_job"
 
 
+@pytest.mark.fault("D4")
 async def test_a_store_that_went_back_in_time_is_lifted_above_what_was_sent(hub, caplog):
     job = Process()
     old = job.enqueued()
@@ -89,6 +91,7 @@ async def test_a_store_that_went_back_in_time_is_lifted_above_what_was_sent(hub,
     assert hub.recheck.rollbacks == 1
 
 
+@pytest.mark.fault("D4")
 async def test_a_stale_recheck_is_no_rollback(hub, monkeypatch):
     job = Process()
     job.enqueued()

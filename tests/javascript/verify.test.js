@@ -29,7 +29,7 @@ test("progress is told with each newer document, and done once", async () => {
   assert.equal(told.failed.length, 0);
 });
 
-test("a document of an equal or lower version is not told", async () => {
+test("a document of an equal or lower version is not told (fault A3b)", async () => {
   const { told, socket } = await followed();
   for (const version of [5, 5, 4, 1, 6]) socket.job(document("a", version));
   await settle();

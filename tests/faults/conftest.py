@@ -1,0 +1,97 @@
+"""What the rows of the fault matrix share."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from immortus_channels import broadcast
+from immortus_channels.hub import Hub, get_hub
+from immortus_channels.hub.recheck import Recheck
+from immortus_channels.testing import FaultyChannelLayer, History
+from immortus_channels.trouble import Breaker
+from tests.faults.world import QUICK, Elsewhere, layer_config
+from tests.hubs import LAYERS, hub  # noqa: F401
+from tests.servers import RedisServer
+
+
+@pytest.fixture(scope="session")
+def _victim() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def redis(_victim: RedisServer) -> Iterator[RedisServer]:
+    """A Redis that may be harmed in any way; whoever comes next gets it running and empty."""
+    yield _victim
+    if _victim.is_running:
+        _victim.kill()
+    _victim.start()
+
+
+@pytest.fixture
+def history(request: pytest.FixtureRequest) -> History:
+    return History(seed=request.node.name)
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Elsewhere]:
+    with Elsewhere() as elsewhere:
+        yield elsewhere
+
+
+@pytest.fixture
+def quick(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs in memory, re-checked often; a sender that failed tries again soon."""
+    monkeypatch.setattr(Breaker, "REST", QUICK)
+    settings.IMMORTUS_STORE = {"BACKEND": "memory"}
+    settings.IMMORTUS_RECHECK_INTERVAL = QUICK
+
+
+@pytest.fixture(params=LAYERS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Each layer that comes with channels_redis."""
+    return str(request.param)
+
+
+@pytest.fixture
+def use(settings: Any) -> Callable[[dict[str, Any]], Any]:
+    """Takes an entry of CHANNEL_LAYERS and gives the layer."""
+
+    def use_it(config: dict[str, Any]) -> Any:
+        settings.CHANNEL_LAYERS = {"default": config}
+        return broadcast.shared_layer()
+
+    return use_it
+
+
+@pytest.fixture
+async def started_hub() -> AsyncIterator[Callable[[], Hub]]:
+    """Gives the hub of the test's event loop, for tests that choose its layer themselves."""
+    yield get_hub
+    await get_hub().stopped()
+
+
+@pytest.fixture
+def layer(kind: str, redis: RedisServer, use: Any) -> Any:
+    """A layer on the Redis that may be harmed."""
+    return use(layer_config(kind, redis.url))
+
+
+@pytest.fixture
+def faulty(kind: str, redis_server: RedisServer, use: Any) -> FaultyChannelLayer:
+    """A layer on a healthy Redis that can be told to misbehave."""
+    inner = layer_config(kind, redis_server.url)
+    path = "immortus_channels.testing.FaultyChannelLayer"
+    layer = use({"BACKEND": path, "CONFIG": {"layer": inner, "seed": 7}})
+    assert isinstance(layer, FaultyChannelLayer)
+    return layer
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The twin: nothing is ever re-checked."""
+    monkeypatch.setattr(Recheck, "_due", lambda _: [])

@@ -1,0 +1,208 @@
+"""PostgreSQL dies, hangs and rolls back: what was said is written later, and pages show only what is on record."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+from django.core.management import call_command
+from django.db import connections, transaction
+
+from immortus_channels import broadcast
+from immortus_channels.broadcast import Push
+from immortus_channels.events import Event, Finished, Origin, Report, Reported, Started
+from immortus_channels.hub.hub import Hub
+from immortus_channels.hub.reading import Readers
+from immortus_channels.stores import get_store
+from immortus_channels.stores.sql import TABLE
+from immortus_channels.testing import History
+from immortus_channels.writer import Write, Writer
+from tests.faults.world import SOON, Viewer
+from tests.pages import Process, until
+from tests.servers import PostgresServer, add_database
+from tests.toys import eventually
+
+pytestmark = pytest.mark.postgresql
+
+ALIAS = "faulty"
+BRIEF = 0.8
+
+
+@pytest.fixture(scope="module")
+def postgres(django_db_blocker) -> Iterator[PostgresServer]:
+    """A PostgreSQL that may be harmed, with the table of jobs."""
+    with PostgresServer() as server, django_db_blocker.unblock():
+        add_database(ALIAS, server.database)
+        call_command("migrate", "immortus_channels", database=ALIAS, verbosity=0)
+        yield server
+        connections[ALIAS].close()
+
+
+@pytest.fixture
+def on_record(postgres, settings, quick) -> PostgresServer:
+    settings.IMMORTUS_STORE = {"BACKEND": "database", "OPTIONS": {"using": ALIAS}}
+    connections[ALIAS].close()
+    return postgres
+
+
+@pytest.fixture
+def writer() -> Iterator[Writer]:
+    """The writer of a worker, with its thread."""
+    writer = Writer()
+    yield writer
+    writer.stop()
+
+
+@contextmanager
+def another_client(server: PostgresServer) -> Iterator[psycopg.Connection]:
+    """A connection that Django knows nothing of."""
+    told = server.database
+    with psycopg.connect(dbname="postgres", user="postgres", host=told["HOST"], port=told["PORT"]) as connection:
+        yield connection
+
+
+@contextmanager
+def locked(server: PostgresServer) -> Iterator[None]:
+    """Nobody can read or write jobs meanwhile: every query hangs."""
+    with another_client(server) as connection, connection.transaction():
+        connection.execute(f"LOCK TABLE {TABLE} IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+class Worker:
+    """One job, told of through a real writer."""
+
+    def __init__(self, writer: Writer, history: History) -> None:
+        self.job_id = Process().job_id
+        self._writer, self._history = writer, history
+
+    def submit(self, kind: type[Event], **fields: Any) -> Write:
+        """Say it, and take down what was written if it was written at once."""
+        origin = Origin(send_id=self.job_id)
+        write = self._writer.submit(
+            kind(job_id=self.job_id, job_class="shop.paint", run_id="run", origin=origin, **fields)
+        )
+        if write.is_known:
+            self.note(write)
+        return write
+
+    def note(self, write: Write) -> None:
+        assert write.after is not None
+        self._history.wrote(json.loads(write.after.text))
+
+    def reported(self, current: int) -> Write:
+        return self.submit(Reported, report=Report(step=1, current=current, total=10))
+
+
+@pytest.fixture
+def worker(writer: Writer, history: History) -> Worker:
+    return Worker(writer, history)
+
+
+def readers() -> int:
+    return sum(thread.name == "immortus-reader" for thread in threading.enumerate())
+
+
+@pytest.mark.fault("E1")
+@pytest.mark.parametrize("seconds", [1.5, pytest.param(30, marks=pytest.mark.soak)])
+async def test_while_the_database_is_down_what_is_said_is_kept_and_who_asks_waits(
+    on_record, hub, worker, history, seconds
+):
+    page, late = Viewer(history), Viewer(history, "bob")
+    worker.submit(Started)
+    await hub.watch(page, worker.job_id)
+    on_record.kill()
+    began = time.monotonic()
+    write = worker.reported(7)
+    assert time.monotonic() - began < BRIEF
+    asking = [asyncio.create_task(hub.watch(late, worker.job_id)) for _ in range(20)]
+    await asyncio.sleep(seconds)
+    assert not write.done.is_set()
+    assert len(page.frames) == 1, "the last known state, and no error"
+    assert not late.frames
+    assert readers() <= Readers.THREADS
+    on_record.start()
+    await until(write.done.is_set, within=SOON)
+    worker.note(write)
+    await asyncio.wait_for(asyncio.gather(*asking), Hub.BACKOFF[1] * 1.5 + SOON)
+    worker.submit(Finished)
+    await until(lambda: page.over and late.over, within=SOON)
+    history.check()
+
+
+@pytest.mark.fault("E2")
+async def test_while_a_query_hangs_nobody_else_waits(on_record, hub, worker, history):
+    page, late = Viewer(history), Viewer(history, "bob")
+    worker.submit(Started)
+    await hub.watch(page, worker.job_id)
+    with locked(on_record):
+        asking = [asyncio.create_task(hub.watch(late, worker.job_id)) for _ in range(20)]
+        assert await longest_pause(1) < 0.3
+        assert readers() <= Readers.THREADS
+        assert not late.frames
+    await asyncio.wait_for(asyncio.gather(*asking), Hub.BACKOFF[1] * 1.5 + SOON)
+    worker.submit(Finished)
+    await until(lambda: page.over and late.over, within=SOON)
+    history.check()
+
+
+async def longest_pause(seconds: float) -> float:
+    """For how long, at most, the event loop did nothing else."""
+    longest, end = 0.0, time.monotonic() + seconds
+    while (before := time.monotonic()) < end:
+        await asyncio.sleep(0.01)
+        longest = max(longest, time.monotonic() - before - 0.01)
+    return longest
+
+
+@pytest.mark.fault("E2", twin=True)
+async def test_a_query_in_the_event_loop_would_freeze_everybody(on_record, hub, worker, history, monkeypatch):
+    async def in_the_loop(self, function, *args, **kwargs):
+        try:
+            return function(*args, **kwargs)
+        finally:
+            connections[ALIAS].close()
+
+    worker.submit(Started)
+    monkeypatch.setattr(Readers, "run", in_the_loop)
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+    locking = locked(on_record)
+    locking.__enter__()
+    unlocking = threading.Timer(1, locking.__exit__, (None, None, None))
+    unlocking.start()
+    watching = asyncio.create_task(hub.watch(Viewer(history), worker.job_id))
+    assert await longest_pause(0.5) > 0.5
+    await watching
+    unlocking.join()
+
+
+@pytest.mark.fault("E3")
+def test_what_is_pushed_is_on_record_already_and_a_rollback_takes_nothing_back(on_record, worker):
+    seen = []
+
+    def receive(push: Push) -> None:
+        with another_client(on_record) as connection:
+            row = connection.execute(f"SELECT version FROM {TABLE} WHERE job_id = %s", [push.job_id]).fetchone()
+        seen.append((push.version, *(row or ())))
+
+    receiver = types.SimpleNamespace(receive=receive)
+    broadcast.enter(receiver)
+    try:
+        with transaction.atomic(using=ALIAS):
+            worker.submit(Started)
+            worker.reported(3)
+            transaction.set_rollback(True, using=ALIAS)
+        worker.submit(Finished)
+        assert eventually(lambda: len(seen) == 3)
+    finally:
+        broadcast.leave(receiver)
+    assert all(pushed == recorded for pushed, recorded in seen)
+    assert get_store().get_many([worker.job_id]).jobs[worker.job_id].version == seen[-1][0]
