@@ -18,7 +18,7 @@ from tests.simulation.world import ACTIONS, JOBS, World
 
 COMMON = {"deadline": None, "print_blob": True, "suppress_health_check": list(HealthCheck)}
 PROFILES = {
-    "default": settings(max_examples=100, stateful_step_count=30, **COMMON),
+    "default": settings(max_examples=150, stateful_step_count=30, **COMMON),
     "soak": settings(max_examples=3_000, stateful_step_count=60, **COMMON),
 }
 
@@ -113,10 +113,12 @@ class Faults(RuleBasedStateMachine):
     def the_layer_forgets_its_groups(self) -> None:
         self.world.layer.forget_groups()
 
-    @rule(job=jobs, changes=st.integers(1, 5))
-    def the_store_goes_back(self, job: str, changes: int) -> None:
+    @rule(job=jobs, changes=st.integers(1, 5), is_last=st.booleans())
+    def the_store_goes_back(self, job: str, changes: int, is_last: bool) -> None:  # noqa: FBT001
         self.world.store.roll_back(job, changes)
         self._pass()
+        if is_last:
+            self.all_faults_end()
 
     @rule(job=jobs)
     def the_store_loses_a_job(self, job: str) -> None:

@@ -244,10 +244,9 @@ class World:
         self.layer.forget_groups()
 
     def settle_down(self) -> None:
-        """All faults end; then as much time passes as healing may take."""
+        """All faults end, but for a clock that is wrong; then as much time passes as healing may take."""
         self.store.amid = None
         self.layer.held.clear()
-        self.skew = 0.0
         for viewer in self.viewers:
             if viewer.socket is None or not viewer.socket.is_open:
                 self.connect(viewer)
