@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +15,8 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+
+from tests.chromium import chromium
 
 ROOT = Path(__file__).parents[2]
 READY_WITHIN = 90.0
@@ -93,17 +94,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 
 @pytest.fixture(scope="package")
 def browser():
-    """Debian's Chromium, driven by Playwright; closed at the end, as it leaves an event loop running meanwhile."""
-    executable = shutil.which("chromium")
-    if executable is None:
-        message = "Chromium is not installed; on Debian: apt install chromium"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(message)
-    sync_playwright = pytest.importorskip("playwright.sync_api").sync_playwright
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-        chromium = playwright.chromium.launch(executable_path=executable, args=arguments)
-        yield chromium
-        chromium.close()
+    """Closed at the end, as it leaves an event loop running meanwhile."""
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture

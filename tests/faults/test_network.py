@@ -156,7 +156,7 @@ def cut_off_again_and_again(
     proxy: FaultyProxy, history: History, *, times: int, every: float, offline: float, jobs: int
 ) -> None:
     """Jobs run and end while every line is reset, so often, after so many seconds, for so many."""
-    waiting = [Told(history) for _ in range(jobs)]
+    waiting, steps = [Told(history) for _ in range(jobs)], itertools.count(1)
     for job in waiting:
         job.begun()
     ids = [job.job_id for job in waiting]
@@ -165,8 +165,8 @@ def cut_off_again_and_again(
             end = time.monotonic() + every
             while time.monotonic() < end:
                 for job in waiting:
-                    job.reported(cut * 1_000 + 1, push=True)
-                time.sleep(min(0.05, every))
+                    job.reported(next(steps), push=True)
+                time.sleep(max(0.05, every / 30))
             proxy.faults = Faults(reset=True, refuse=True)
             proxy.cut()
             if (cut + 1) * jobs // times > jobs - len(waiting):

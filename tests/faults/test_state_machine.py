@@ -18,7 +18,7 @@ from tests.simulation.world import ACTIONS, JOBS, World
 
 COMMON = {"deadline": None, "print_blob": True, "suppress_health_check": list(HealthCheck)}
 PROFILES = {
-    "default": settings(max_examples=150, stateful_step_count=30, **COMMON),
+    "default": settings(max_examples=100, stateful_step_count=30, **COMMON),
     "soak": settings(max_examples=3_000, stateful_step_count=60, **COMMON),
 }
 
@@ -57,6 +57,12 @@ class Faults(RuleBasedStateMachine):
     @rule(job=jobs, what=changes, fate=fates)
     def a_job_will_change_amid_a_read(self, job: str, what: str, fate: str) -> None:
         self.world.tell_amid(job, what, fate=fate)
+
+    @rule(job=jobs, fate=fates)
+    def a_job_reports_often(self, job: str, fate: str) -> None:
+        for _ in range(4):
+            self.world.tell(job, "report", fate=fate)
+            self._pass()
 
     # Viewers
 
@@ -169,6 +175,9 @@ class Faults(RuleBasedStateMachine):
             self.world.close()
 
     def everybody_sees_what_is_on_record(self) -> None:
+        for viewer in self.world.viewers:
+            for job in JOBS:
+                self.world.verify(viewer, job)
         assert self.world.judge_now() == []
         assert list(self.world.not_converged()) == []
 

@@ -1,0 +1,25 @@
+"""Debian's Chromium, driven by Playwright."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tests.servers import need
+
+
+@contextmanager
+def chromium(**options: Any) -> Iterator[Any]:
+    """A browser; while it lives, an event loop runs in the calling thread. `options` are those of Playwright's launch."""
+    executable = need(shutil.which("chromium"), "Chromium", "on Debian: apt install chromium")
+    sync_playwright = pytest.importorskip("playwright.sync_api").sync_playwright
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path=executable, args=arguments, **options)
+        yield browser
+        browser.close()
