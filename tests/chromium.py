@@ -15,7 +15,7 @@ from tests.servers import need
 
 @contextmanager
 def chromium(**options: Any) -> Iterator[Any]:
-    """A browser; while it lives, an event loop runs in the calling thread. `options` are those of Playwright's launch."""
+    """A browser, launched with Playwright's `options`; while it lives, an event loop runs in the calling thread."""
     executable = need(shutil.which("chromium"), "Chromium", "on Debian: apt install chromium")
     sync_playwright = pytest.importorskip("playwright.sync_api").sync_playwright
     with sync_playwright() as playwright:

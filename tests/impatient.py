@@ -1,4 +1,4 @@
-"""An ASGI application whose sockets lose patience within a second, or by LIMITS: `uvicorn tests.impatient:application`."""
+"""Sockets that lose patience within a second, or by LIMITS: `uvicorn tests.impatient:application`."""
 
 from __future__ import annotations
 

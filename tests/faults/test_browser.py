@@ -1,4 +1,4 @@
-"""Networks and the life of a browser: Chromium behind a proxy that misbehaves, and pages that sleep, hide and come back."""
+"""Chromium behind a proxy that misbehaves, and pages that sleep, hide and come back."""
 
 from __future__ import annotations
 
@@ -34,10 +34,8 @@ FOLLOW = """
   const real = window.fetch;
   window.asked = 0;
   window.fetch = (...given) => { window.asked += 1; return real(...given); };
-  const began = performance.now();
   for (const job of jobs) {
-    const note = (how) => (document) =>
-      told.push({how, at: performance.now() - began, version: document.version, state: document.state, code: document.error?.code});
+    const note = (how) => ({ version, error }) => told.push({ how, version, code: error?.code });
     Immortus.verify(job).then(note("done"), note("failed"), note("progress"));
   }
 }
@@ -127,7 +125,9 @@ def follow(page: Page, url: str, *jobs: Worker, clock: bool = False) -> None:
 def shows(page: Page, job: Job, within: float = 5.0) -> float:
     """Wait until the page was told this version; the seconds it took."""
     began = time.monotonic()
-    page.wait_for_function(f"told.some(({{ version }}) => version === {job.version})", timeout=within * 1000, polling=20)
+    page.wait_for_function(
+        f"told.some(({{ version }}) => version === {job.version})", timeout=within * 1000, polling=20
+    )
     return time.monotonic() - began
 
 
@@ -346,7 +346,7 @@ def test_a_hidden_page_stays_live_by_its_socket_and_is_right_at_once_when_it_is_
     proxy.upgrades = None if pushed else NO_UPGRADES
     follow(page, proxy.url, job)
     transport(page, "websocket" if pushed else "polling", within=6)
-    page.evaluate(HIDE, True)
+    page.evaluate(HIDE, arg=True)
     time.sleep(0.6)
     asked = page.evaluate("asked")
     changed = job.report()
@@ -355,7 +355,7 @@ def test_a_hidden_page_stays_live_by_its_socket_and_is_right_at_once_when_it_is_
     else:
         time.sleep(1.5)
         assert page.evaluate("asked") - asked <= 1, "it is polled every five seconds"
-    page.evaluate(HIDE, False)
+    page.evaluate(HIDE, arg=False)
     assert shows(page, job.report()) < 2
     ends_well(page, job)
 

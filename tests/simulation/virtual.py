@@ -1,7 +1,7 @@
 """An event loop whose time is not real: it passes only when nothing else can happen, and then at once.
 
-So minutes of pings, re-checks and leases take milliseconds, and the same steps give the same order of events every time.
-The hub's reader threads are real, but each works only while the loop has nothing to do, one call after the other.
+So minutes of pings, re-checks and leases take milliseconds, and the same steps give the same order of events. The hub's
+reader threads are real, but each works only while the loop has nothing to do, one call after the other.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ import pytest
 from django.test import RequestFactory, override_settings
 
 from immortus_channels import broadcast, tracking, views
-from immortus_channels.broadcast import group_name, shared_layer
+from immortus_channels.broadcast import shared_layer
 from immortus_channels.consumers.flow import Limits
 from immortus_channels.events import (
     Cancelled,
@@ -117,7 +117,9 @@ class World:
         self.patches.setattr(Authorization, "INTERVAL", RIGHTS)
         self.patches.setattr(Recheck, "MISSING", MISSING)
         self.errors = _Errors()
-        logging.getLogger("immortus_channels").addHandler(self.errors)
+        self.logger = logging.getLogger("immortus_channels")
+        self.logger.addHandler(self.errors)
+        self.patches.setattr(self.logger, "propagate", False)  # pytest would keep every line of a long search
         self.mistakes: list[str] = []
         self.tasks = {job_id: Task(job_id) for job_id in JOBS}
         self.forbidden: dict[tuple[str, str], float] = {}
@@ -146,7 +148,7 @@ class World:
         """End everything, and put back what was patched."""
         self.stop()
         self.loop.close()
-        logging.getLogger("immortus_channels").removeHandler(self.errors)
+        self.logger.removeHandler(self.errors)
         self.settings.disable()
         self.patches.undo()
 
