@@ -6,7 +6,7 @@ the store (`recheck`) and keeps, per job, the newest document and what each watc
 How a watch is answered: the watcher is registered, then the job is read, then the user is authorized, then the newer of
 what was read and what was pushed meanwhile is sent; from then on only newer versions are. If the watcher has a newer
 version than the store, the store is lifted above it first: pages drop what is older than what they hold. The group is
-joined beside all that, and a change that falls between the read and the join is found by the re-check that follows every
+joined beside all that, and a change that falls between read and join is found by the re-check that follows every
 join: so neither a slow layer nor the id of a stranger's job costs more than the read.
 """
 
