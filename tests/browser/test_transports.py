@@ -104,16 +104,16 @@ def test_through_a_willing_proxy_the_job_is_pushed(site: Site, page: Page) -> No
 
 @pytest.mark.fault("A3b")
 def test_a_first_answer_that_comes_after_newer_pushes_is_not_shown(site: Site, page: Page) -> None:
-    answers: list[dict[str, Any]] = []
-    page.on("response", lambda answer: "verify" in answer.url and answers.append(answer.json()))
+    answers: list[int] = []
+    page.on("response", lambda answer: "verify" in answer.url and answers.append(answer.json()["version"]))
     with FaultyProxy(site.port, upgrades=Faults()) as proxy:
 
         def hold_answers() -> None:
-            proxy.faults = Faults(hold_seconds=1.5)
+            proxy.faults = Faults(hold_seconds=2.5)
 
         told = followed(site, page, proxy.url, hold_answers)
-    assert answers
-    assert told[0]["document"]["version"] != answers[0]["version"], "a push was first"
+    before = [one["document"]["version"] for one in told if one["at"] < 2400]
+    assert answers[0] < max(before)
 
 
 def test_fifty_jobs_of_a_page_share_one_socket(site: Site, page: Page) -> None:
