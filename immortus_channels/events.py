@@ -99,8 +99,11 @@ class Overdue(Event):
     """Somebody found the job's lease expired; the lease decides again when this is applied."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Touched(Event):
-    """Nothing happened, but the record must become newer than what browsers hold."""
+    """Nothing happened, but the record must become newer than what browsers hold: above the version `above`."""
+
+    above: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import Any
+from zlib import crc32
 
 from immortus_channels.events import (
     Cancelled,
@@ -65,8 +66,23 @@ def apply(job: Job | None, event: Event, *, now: int, leases: Leases = DEFAULT_L
     after = _changed(job, event, now, leases)
     if after == job and job.version and not isinstance(event, Touched) and after.to_record() == job.to_record():
         return job  # the records tell 1 from True, which are equal
-    return replace(after, version=max(job.version + 1, now))
+    return replace(after, version=_next_version(after, event, now))
 
+
+def _next_version(after: Job, event: Event, now: int) -> int:
+    """Above the job's and above what browsers hold of it; the store's clock where that has gone on.
+
+    While it has not (it was set back, or is another host's since a failover), the step depends on what is written: with
+    steps of one, the history that a failover lost and the one that follows it would meet in a version.
+    """
+    above = event.above if isinstance(event, Touched) and event.above < now + _FURTHEST else 0
+    last = max(after.version, above)
+    return now if now > last else last + 1 + crc32(after.to_record().encode()) % _STEPS
+
+
+_FURTHEST = 86_400 * SECOND
+"""How far a version may be lifted ahead of the clock: it may come from a browser."""
+_STEPS = 1 << 14
 
 _PROVES_NOTHING = (CancelRequested, Claimed, Overdue, Refreshed, Touched, Updated)
 

@@ -435,6 +435,6 @@ def claim(job: Job, hook: PageHook) -> bool:
     return write.after is not None and write.after.claims.get(hook) == event.claim
 
 
-def touch(job_id: str) -> None:
+def touch(job_id: str, above: int) -> None:
     """Lift the job's version above what browsers hold: its store went back in time."""
-    get_writer().submit(Touched(job_id=job_id))
+    get_writer().submit(Touched(job_id=job_id, above=above))

@@ -14,12 +14,12 @@ from tests.servers import need
 
 
 @contextmanager
-def running_chromium() -> Iterator[Any]:
-    """A browser; close it soon, as it leaves an event loop running meanwhile."""
+def chromium(**options: Any) -> Iterator[Any]:
+    """A browser, launched with Playwright's `options`; while it lives, an event loop runs in the calling thread."""
     executable = need(shutil.which("chromium"), "Chromium", "on Debian: apt install chromium")
     sync_playwright = pytest.importorskip("playwright.sync_api").sync_playwright
     with sync_playwright() as playwright:
         arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-        chromium = playwright.chromium.launch(executable_path=executable, args=arguments)
-        yield chromium
-        chromium.close()
+        browser = playwright.chromium.launch(executable_path=executable, args=arguments, **options)
+        yield browser
+        browser.close()

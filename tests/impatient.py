@@ -1,7 +1,8 @@
-"""An ASGI application whose sockets give a slow reader one second: `uvicorn tests.impatient:application`."""
+"""Sockets that give a slow reader one second, or are as LIMITS says: `uvicorn tests.impatient:application`."""
 
 from __future__ import annotations
 
+import json
 import os
 
 from channels.auth import AuthMiddlewareStack
@@ -15,6 +16,7 @@ http = get_asgi_application()
 from immortus_channels.consumers import JobConsumer  # noqa: E402 - Django first
 from immortus_channels.consumers.flow import Limits  # noqa: E402
 
-socket = JobConsumer.as_asgi(limits=Limits(ping=0.3, silence=10.0, slow=1.0))
+limits = Limits(**json.loads(os.environ.get("LIMITS", '{"ping": 0.3, "silence": 10.0, "slow": 1.0}')))
+socket = JobConsumer.as_asgi(limits=limits)
 routes = URLRouter([re_path(r"^ws/immortus/(?:(?P<job_id>[^/]+)/)?$", socket)])
 application = ProtocolTypeRouter({"http": http, "websocket": AuthMiddlewareStack(routes)})

@@ -105,11 +105,11 @@ class Site:
         self.processes.append(process)
         return process
 
-    def start_web(self) -> Process:
+    def start_web(self, asgi: str = "tests.project.asgi:application") -> Process:
         """Start the web server and wait until it answers."""
         commands = {
-            "uvicorn": ("uvicorn", "--port", str(self.port), "--no-access-log", "tests.project.asgi:application"),
-            "daphne": ("daphne", "-p", str(self.port), "-b", "127.0.0.1", "tests.project.asgi:application"),
+            "uvicorn": ("uvicorn", "--port", str(self.port), "--no-access-log", asgi),
+            "daphne": ("daphne", "-p", str(self.port), "-b", "127.0.0.1", asgi),
             "gunicorn": ("gunicorn", "-b", f"127.0.0.1:{self.port}", "--threads", "4", "tests.project.wsgi"),
         }
         web = self.spawn("web", *commands[self.server])

@@ -4,9 +4,10 @@ One hub serves all sockets of an event loop. It owns the one channel in the chan
 the store (`recheck`) and keeps, per job, the newest document and what each watcher was sent (`watching`).
 
 How a watch is answered: the watcher is registered, then the job is read, then the user is authorized, then the newer of
-what was read and what was pushed meanwhile is sent; from then on only newer versions are. The group is joined beside
-that, and a change that falls between the read and the join is found by the re-check that follows every join: so neither
-a slow layer nor the id of a stranger's job costs more than the read.
+what was read and what was pushed meanwhile is sent; from then on only newer versions are. If the watcher has a newer
+version than the store, the store is lifted above it first: pages drop what is older than what they hold. The group is
+joined beside all that, and a change that falls between read and join is found by the re-check that follows every
+join: so neither a slow layer nor the id of a stranger's job costs more than the read.
 """
 
 from __future__ import annotations
@@ -68,10 +69,11 @@ class Hub:
     """Seconds without a watch after which the hub stops."""
     BACKOFF = (0.25, 4.0)
     """Seconds between tries to answer a watch while the store is silent."""
-    SKEW = 60_000_000
+    SKEW = 600_000_000
     """Microseconds a client's version may be ahead of this host's clock and still be believed."""
     LIFT_AGAIN = 600_000_000
-    """Microseconds until a client's claim about the same job is looked into again: it costs a write."""
+    """Microseconds until the same job is lifted again on a client's word, which costs a write; unless its record has
+    gone back meanwhile, which proves the word."""
     LIFTED = 10_000
     DOUBT = 0.02
     """Seconds until a watch is looked at again whose watcher is in doubt."""
@@ -86,7 +88,8 @@ class Hub:
         self._membership = Membership(self._wanted, self.take, self.authorization.reconsider)
         self._trouble = Trouble("Answering watches", "They are answered as soon as the store answers.")
         self._idle: asyncio.TimerHandle | None = None
-        self._lifted: OrderedDict[str, int] = OrderedDict()
+        self._lifted: OrderedDict[str, tuple[int, int]] = OrderedDict()
+        """When and to above which version jobs were lifted on a client's word."""
         self._tasks = [
             loop.create_task(self._membership.run()),
             loop.create_task(self.recheck.run()),
@@ -114,9 +117,10 @@ class Hub:
             return
         watched.job_class = job.job_class
         self.take(Push.of(job))
-        self._answer(watcher, watched, have)
         if have > watched.version:
             await self._believe(watched, have)
+        if watcher in watched.sent:
+            self._answer(watcher, watched, have)
 
     def unwatch(self, watcher: Watcher, job_id: str) -> None:
         """Tell the watcher no more of the job."""
@@ -196,19 +200,29 @@ class Hub:
     async def _believe(self, watched: Watched, have: int) -> None:
         """The client has a newer version than the store, which may have gone back in time."""
         now = time.time_ns() // 1000
-        is_known = watched.newest is not None and watched.newest.is_last
-        if is_known or have > now + self.SKEW or now - self._lifted.get(watched.job_id, 0) < self.LIFT_AGAIN:
-            return
-        self._lifted[watched.job_id] = now
-        if len(self._lifted) > self.LIFTED:
-            self._lifted.popitem(last=False)
         try:
             job = await self._read(watched, next(self._ticks))
-            if job is not None and job.version < have:
-                await self.recheck.lift(watched.job_id, have)
+            if job is None or job.version >= have or not self._may_lift(job, have, now):
+                return
+            await self.recheck.lift(watched.job_id, have)
+            job = await self._read(watched, next(self._ticks))
         except (StoreUnavailable, TimeoutError) as error:
             self._lifted.pop(watched.job_id, None)
             self._trouble.begin(error)
+        else:
+            if job is not None:
+                self.take(Push.of(job))
+
+    def _may_lift(self, job: Job, have: int, now: int) -> bool:
+        """Whether a client's word is enough, and if so, note that it was taken."""
+        at, above = self._lifted.get(job.job_id, (0, 0))
+        if have > now + self.SKEW or (job.version > above and now - at < self.LIFT_AGAIN):
+            return False
+        self._lifted[job.job_id] = now, have
+        self._lifted.move_to_end(job.job_id)
+        if len(self._lifted) > self.LIFTED:
+            self._lifted.popitem(last=False)
+        return True
 
     # Telling
 

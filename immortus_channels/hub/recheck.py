@@ -150,7 +150,7 @@ class Recheck:
         metrics.ROLLBACKS.add()
         told = {"job_id": job_id, "version": sent}
         logger.warning("The store is older than what was sent of %r; lifting it", job_id, extra=told)
-        await self._readers.run(tracking.touch, job_id)
+        await self._readers.run(tracking.touch, job_id, sent)
 
 
 def _time() -> float:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.chromium import running_chromium
+from tests.chromium import chromium
 
 ROOT = Path(__file__).parents[2]
 READY_WITHIN = 90.0
@@ -96,9 +96,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 
 @pytest.fixture(scope="package")
 def browser():
-    """Chromium, closed with the package."""
-    with running_chromium() as chromium:
-        yield chromium
+    """Closed at the end, as it leaves an event loop running meanwhile."""
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")

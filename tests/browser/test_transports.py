@@ -67,6 +67,9 @@ FAULTS = {
 
 
 @pytest.mark.case(29)
+@pytest.mark.fault("N6")
+@pytest.mark.fault("N7")
+@pytest.mark.fault("N8")
 @pytest.mark.parametrize("fault", FAULTS)
 def test_where_the_upgrade_fails_the_job_is_polled(site: Site, page: Page, fault: str) -> None:
     asked: list[float] = []

@@ -685,6 +685,7 @@ async def test_a_real_server_tells_unknown_and_foreign_jobs_apart_by_nothing(sit
         assert len(set(answers.values())) == 1
 
 
+@pytest.mark.fault("N2")
 @pytest.mark.parametrize("server", ["uvicorn", "daphne"])
 async def test_a_real_client_that_reads_nothing_is_closed(server, redis_server, tmp_path, settings):
     environ = redis_options(redis_server.url, store=True)

@@ -254,13 +254,38 @@ async def test_a_client_ahead_of_the_store_is_believed_once_and_only_if_that_can
     old = job.enqueued()
     page = Page()
     await hub.watch(page, job.job_id, old.version + 5)
-    await until(lambda: len(page.frames) == 2)
-    assert page.versions[1] > old.version + 5
+    assert page.versions[0] > old.version + 5
+    await hub.watch(page, job.job_id, page.versions[0] + 5)
+    assert page.versions[1] == page.versions[0]
     other = Process()
-    other.enqueued()
+    version = other.enqueued().version
     await hub.watch(page, other.job_id, 2**53 - 1)
-    await asyncio.sleep(0.1)
-    assert len(page.frames) == 3
+    assert page.versions[2] == version
+
+
+async def test_a_client_ahead_of_a_store_that_went_back_is_answered_above_its_version_each_time(hub):
+    job = Process()
+    old = job.enqueued()
+    page = Page()
+    for _ in range(3):
+        have = get_store().get_many([job.job_id]).jobs[job.job_id].version + 90_000_000
+        get_store()._records[job.job_id] = old.to_record()
+        await hub.watch(page, job.job_id, have)
+        assert page.versions[-1] > have
+        hub.unwatch(page, job.job_id)
+
+
+async def test_a_client_ahead_of_a_job_that_is_over_is_told_its_end(hub):
+    job = Process()
+    job.enqueued()
+    job.started()
+    last = job.finished()
+    page = Page()
+    await hub.watch(page, job.job_id, last.version + 90_000_000)
+    (frame,) = page.told
+    assert frame["job"]["state"] == "finished"
+    assert frame["job"]["version"] > last.version + 90_000_000
+    assert page.over == [job.job_id]
 
 
 # Threads

@@ -233,7 +233,7 @@ test("a slow answer for one job holds up no other", async () => {
   assert.equal(told.done.length, 1);
 });
 
-test("a hidden page is polled less often, and at once when it is seen again", async () => {
+test("a hidden page is polled less often, and at once when it is seen again (fault B2)", async () => {
   const w = await followed({ WebSocket: false, page: { hidden: true } });
   await w.advance(4_900);
   assert.equal(w.requests.length, 1);
@@ -382,7 +382,7 @@ test("polling stops when the socket is good", async () => {
   assert.deepEqual(w.transports, ["connecting", "polling", "websocket"]);
 });
 
-test("two attempts that end before they were good lead to polling; the next comes after 60 s, then ever later up to 15 min", async () => {
+test("two attempts that end before they were good lead to polling; the next comes after 60 s, then ever later up to 15 min (fault N8)", async () => {
   const w = await followed({ random: () => 0.5 });
   w.socket.drop();
   await w.advance(2_000);
@@ -405,7 +405,7 @@ test("two attempts that end before they were good lead to polling; the next come
   }
 });
 
-test("a socket that comes back after long polling takes over", async () => {
+test("a socket that comes back after long polling takes over (fault N14)", async () => {
   const w = await followed({ random: () => 0.5 });
   w.socket.drop();
   await w.advance(2_000);
@@ -421,7 +421,7 @@ test("a socket that comes back after long polling takes over", async () => {
   assert.equal(w.transports.at(-1), "websocket");
 });
 
-test("a handshake that never ends is a strike", async () => {
+test("a handshake that never ends is a strike (fault N7)", async () => {
   const w = await followed();
   await w.advance(12_000);
   assert.equal(w.sockets.length, 2);
@@ -430,7 +430,7 @@ test("a handshake that never ends is a strike", async () => {
   assert.equal(w.sockets.length, 2);
 });
 
-test("a socket that is open, greets and pings, but tells of no job, is a strike after 10 s", async () => {
+test("a socket that is open, greets and pings, but tells of no job, is a strike after 10 s (fault N9)", async () => {
   const w = await followed();
   w.socket.open();
   for (let second = 0; second < 12; second += 1) {
@@ -508,7 +508,7 @@ test("strikes and backoff are forgotten after 10 s of good life, not when a sock
   assert.ok((await live(11_000)) <= 1_100);
 });
 
-test("a silent socket is dead after ping_ms + 10 s, and any frame is a sign of life", async () => {
+test("a silent socket is dead after ping_ms + 10 s, and any frame is a sign of life (fault N3, N11)", async () => {
   const w = await pushed({}, { ping_ms: 5_000 });
   await w.advance(14_000);
   w.socket.tell({ type: "anything" });
@@ -608,7 +608,7 @@ for (const [what, ring] of Object.entries({
   });
 }
 
-test("an ordinary wait for the socket ends when the network is back, the long one does not", async () => {
+test("an ordinary wait for the socket ends when the network is back, the long one does not (fault B4)", async () => {
   const w = await pushed({ random: () => 0.999 });
   w.socket.drop();
   await settle();
@@ -625,7 +625,7 @@ test("an ordinary wait for the socket ends when the network is back, the long on
   assert.equal(w.sockets.length, sockets);
 });
 
-test("a page in the back/forward cache holds no socket, request or timer, and is right again when shown", async () => {
+test("a page in the back/forward cache holds no socket, request or timer, and is right again when shown (fault B3)", async () => {
   const w = await pushed();
   w.window.dispatchEvent(new Event("pagehide"));
   await settle();

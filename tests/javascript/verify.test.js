@@ -131,7 +131,7 @@ test("twenty jobs of a page are independent, and start with one request (case 24
   all.forEach((told, index) => assert.equal(told.progress.length, 1 - (index % 2)));
 });
 
-test("a handler that throws is reported and stops neither the others nor what follows (case 25)", async () => {
+test("a handler that throws is reported and stops neither the others nor what follows (fault B7) (case 25)", async () => {
   const { w, told, socket } = await followed();
   w.Immortus.verify("a").then(null, null, () => { throw new Error("broken handler"); });
   socket.job(document("a", 2));
@@ -197,7 +197,7 @@ test("after stop() whoever awaits gets an AbortError", async () => {
   }
 });
 
-test("stop() inside a progress handler keeps even the next handler of that verify from being called", async () => {
+test("stop() inside a progress handler keeps even the next handler of that verify from being called (fault B6)", async () => {
   const w = world({ answer: () => document("a", 1) });
   const told = listener();
   const verification = w.Immortus.verify("a");
@@ -205,6 +205,29 @@ test("stop() inside a progress handler keeps even the next handler of that verif
   verification.then(...told.handlers);
   await settle();
   assert.deepEqual(told.versions(), []);
+});
+
+test("a handler that follows the same job anew, or stops and does so, is told nothing twice (fault B6)", async () => {
+  for (const stops of [false, true]) {
+    const { w, told, socket, verification } = await followed();
+    const again = listener();
+    let followers = 0;
+    verification.then(null, null, () => {
+      if (followers++) return;
+      if (stops) verification.stop();
+      w.Immortus.verify("a").then(...again.handlers);
+    });
+    await settle();
+    socket.job(document("a", 2));
+    await settle();
+    socket.job(finished("a", 3));
+    await settle();
+    assert.deepEqual(again.versions(), [1, 2]);
+    assert.equal(again.done.length, 1);
+    assert.deepEqual([told.versions(), told.done.length], stops ? [[1], 0] : [[1, 2], 1]);
+    assert.equal(w.sockets.length, 1);
+    assert.deepEqual(socket.sent.map(({ type }) => type), stops ? ["watch", "unwatch", "watch"] : ["watch"]);
+  }
 });
 
 test("stop() between the last document and its handlers keeps them from being called", async () => {

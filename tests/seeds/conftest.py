@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Dialog, Page
 
-from tests.chromium import running_chromium
+from tests.chromium import chromium
 from tests.servers import RedisServer
 from tests.site import Site, redis_options, running_site
 
@@ -34,8 +34,8 @@ def site(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) ->
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """Chromium, closed with the package."""
-    with running_chromium() as chromium:
-        yield chromium
+    with chromium() as running:
+        yield running
 
 
 @pytest.fixture
