@@ -42,8 +42,8 @@ soak: $(call has,test)
 	$(bin)/python -m pytest -m soak $(ARGS)
 
 # redis-py 7 waits for ever where 8 gives up after five seconds, and both are in use.
-build/redis-py-7: $(call has,test)
-	$(pip) install --no-deps --target $@ "redis>=7,<8"
+build/redis-py-7: | $(call has,test)
+	$(pip) --no-deps --target $@ "redis>=7,<8"
 
 lint: $(call has,dev)
 	$(bin)/ruff check
