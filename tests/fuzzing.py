@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from importlib import import_module
 
 import django
 from django.conf import settings
@@ -47,9 +48,11 @@ def main(name: str, *options: str) -> None:
     """Feed one target until an option of libFuzzer ends it, or something is found."""
     import atheris  # noqa: PLC0415 - not for every platform
 
-    settings.configure(SECRET_KEY="only for fuzzing", INSTALLED_APPS=[])
+    settings.configure(SECRET_KEY="only for fuzzing", INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes"])
     django.setup()
-    atheris.instrument_all()
+    with atheris.instrument_imports(include=["immortus_channels", "django.core.signing"]):
+        for module in ("frames", "broadcast", "tokens", "consumers.origins"):
+            import_module(f"immortus_channels.{module}")
     target = TARGETS[name]
     atheris.Setup([sys.argv[0], *options], lambda data: target(data.decode("utf-8", "surrogateescape")))
     atheris.Fuzz()
