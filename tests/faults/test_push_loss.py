@@ -255,7 +255,9 @@ async def test_other_people_s_coming_and_going_loses_nobody_s_pushes(faulty, hub
     for n in range(1, 101):
         await elsewhere.apush(job.reported(n))
         await asyncio.sleep(0.01)
-    await until(lambda: faulty.counts["received"] >= 101, within=SOON)  # every single one, and what the hub sends itself
+    await until(
+        lambda: faulty.counts["received"] >= 101, within=SOON
+    )  # every single one, and what the hub sends itself
     for task in churning:
         task.cancel()
     assert await asyncio.gather(*churning, return_exceptions=True)
