@@ -48,7 +48,9 @@ def main(name: str, *options: str) -> None:
     """Feed one target until an option of libFuzzer ends it, or something is found."""
     import atheris  # noqa: PLC0415 - not for every platform
 
-    settings.configure(SECRET_KEY="only for fuzzing", INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes"])
+    settings.configure(
+        SECRET_KEY="only for fuzzing", INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes"]
+    )
     django.setup()
     with atheris.instrument_imports(include=["immortus_channels", "django.core.signing"]):
         for module in ("frames", "broadcast", "tokens", "consumers.origins"):

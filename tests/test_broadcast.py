@@ -14,7 +14,7 @@ import pytest
 from channels.layers import BaseChannelLayer
 from redis import Redis
 
-from immortus_channels import broadcast
+from immortus_channels import broadcast, metrics
 from immortus_channels.broadcast import Broadcaster, Push, group_name, has_shared_layer
 from immortus_channels.jobs import Job, State
 from immortus_channels.trouble import Breaker
@@ -186,6 +186,18 @@ def test_a_layer_that_raises_is_logged_once_and_never_raises(fake, broadcaster, 
     assert len(fake.sent) == Breaker.FAILURES
     assert len(caplog.records) == 1
     assert "no connection" in caplog.text
+
+
+def test_what_the_layer_takes_and_what_it_refuses_is_counted(fake, broadcaster):
+    before = metrics.read()
+    broadcaster.send(JOB)
+    broadcaster.send(JOB)
+    fake.error = RuntimeError("no connection")
+    broadcaster.send(JOB)
+    now = metrics.read()
+    assert now["published"] == before["published"] + 2
+    assert now["publish_seconds"] > before["publish_seconds"]
+    assert now["layer_errors"]["group_send"] == before["layer_errors"].get("group_send", 0) + 1
 
 
 def test_a_layer_that_works_again_is_used_again(fake, broadcaster, caplog, monkeypatch):

@@ -731,6 +731,13 @@ def test_seconds_are_a_number_above_nothing(settings, value):
     assert "E009" in found()
 
 
+def test_no_drain_at_all_may_be_wanted(settings):
+    settings.IMMORTUS_DRAIN = 0
+    assert found() == set()
+    settings.IMMORTUS_DRAIN = -1
+    assert "E009" in found()
+
+
 def test_a_job_is_stalled_before_it_is_lost(settings):
     settings.IMMORTUS_STALLED_AFTER = 100
     assert found() == {"E010"}

@@ -44,6 +44,7 @@ def own_redis(settings):
     with RedisServer() as server:
         settings.IMMORTUS_STORE = {"BACKEND": "redis", "OPTIONS": {"url": server.url}}
         yield server
+        get_store().close()
 
 
 def ask(path="health", **options):

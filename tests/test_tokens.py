@@ -33,7 +33,7 @@ def test_a_token_says_which_jobs_as_whom_and_until_when():
     assert not token.is_expired()
 
 
-@pytest.mark.parametrize("job", ["a", Process("a"), type("Result", (), {"id": "a"})(), ["a"], ("a",), {"a"}])
+@pytest.mark.parametrize("job", ["a", Process("a"), type("Job", (), {"job_id": "a"})(), ["a"], ("a",), {"a"}])
 def test_a_job_is_whatever_render_immortus_takes_or_several_of_these(job):
     assert read(access_token(job, AnonymousUser())).jobs == {"a"}
 

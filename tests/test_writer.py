@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.core import mail
 from django.db import connection, transaction
 
-from immortus_channels import broadcast, writer
+from immortus_channels import broadcast, metrics, writer
 from immortus_channels.events import CancelRequested, Enqueued, Finished, Origin, Overdue, Started, Updated
 from immortus_channels.jobs import State
 from immortus_channels.lifecycle import SECOND
@@ -131,6 +131,19 @@ def test_events_keep_their_order_while_the_store_fails(store, threaded, pushed):
     assert eventually(lambda: len(pushed) == 4)
     assert [event for event, _ in pushed] == ["job_enqueued", "job_started", "meta", "job_finished"]
     assert (record().state, record().current, record().attempt) == (State.FINISHED, 5, 1)
+
+
+def test_what_waits_and_is_tried_again_is_counted(store, threaded):
+    retries, dropped = metrics.STORE_RETRIES.read(), metrics.WRITES_DROPPED.read()
+    store.failures = 3
+    for n in range(5):
+        threaded.submit(enqueued(f"j{n}"), wait=0)
+    assert metrics.WRITES_WAITING.read() == 5
+    assert eventually(lambda: metrics.WRITES_WAITING.read() == 0)
+    assert metrics.STORE_RETRIES.read() == retries + 3
+    threaded.submit(started())
+    threaded.submit(unfit())
+    assert metrics.WRITES_DROPPED.read() == dropped + 1
 
 
 def test_trouble_with_the_store_is_logged_once_and_its_end_too(store, threaded, caplog):

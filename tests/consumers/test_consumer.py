@@ -14,13 +14,13 @@ from django.contrib.auth.models import AnonymousUser
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from immortus_channels import access, access_token, hub, tracking, usage
+from immortus_channels import access, access_token, hub, metrics, tracking, usage
 from immortus_channels.consumers import JobConsumer, bearer
 from immortus_channels.consumers.consumer import CLEAN_UP
 from immortus_channels.consumers.flow import Limits
 from immortus_channels.consumers.login import _warn
 from immortus_channels.frames import EXPIRED, MAX_FRAME, MAX_JOBS
-from immortus_channels.hub import get_hub
+from immortus_channels.hub import get_drain, get_hub
 from immortus_channels.revocation import Revocation
 from immortus_channels.tokens import Token
 from tests.pages import Process, logged_in, until
@@ -576,6 +576,39 @@ async def test_a_login_that_ended_is_closed_as_such(monkeypatch):
     monkeypatch.setattr("immortus_channels.hub.authorization.Authorization.INTERVAL", 0.1)
     async with opened(user=alice, job_id=job.job_id) as client:
         assert await client.closed_with() == 4401
+
+
+async def test_what_sockets_go_through_is_counted():
+    before = metrics.read()
+    job = Process()
+    job.enqueued()
+    async with opened(limits=Limits(age=0.3)) as client:
+        assert metrics.SOCKETS.read() == before["sockets"] + 1
+        await client.say(type="watch", job_id=job.job_id, version=1)
+        await client.hear_until("job")
+        assert metrics.WATCHES.read() == before["watches"] + 1
+        await client.say(type="watch", job_id="guessed")
+        await client.hear_until("error")
+        job.started()
+        job.reported(1)
+        job.reported(2)
+        await client.hear_until("job")
+        assert await client.closed_with() == 4010
+    await until(lambda: metrics.SOCKETS.read() == before["sockets"])
+    now = metrics.read()
+    for name in ("watches_resumed", "watches_denied"):
+        assert now[name] == before[name] + 1, name
+    assert now["frames_replaced"] == before["frames_replaced"] + 2
+    assert now["watches"] == before["watches"]
+    assert now["sockets_closed"]["4010"] == before["sockets_closed"].get("4010", 0) + 1
+
+
+async def test_a_planned_close_says_when_to_come_back():
+    async with opened() as client:
+        (consumer,) = get_drain()._sockets
+        consumer.leave(4001, 1.234)
+        assert await client.hear() == {"type": "bye", "code": 4001, "after_ms": 1234}
+        assert await client.closed_with() == 4001
 
 
 # Real servers

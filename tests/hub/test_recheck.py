@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from immortus_channels import tracking
+from immortus_channels import metrics, tracking
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.hub.membership import Membership
 from immortus_channels.hub.recheck import Recheck
@@ -43,6 +43,7 @@ async def test_a_change_that_falls_between_the_read_and_the_join_is_found(layer,
 
 @pytest.mark.case(26)
 async def test_every_push_that_the_layer_loses_is_healed_and_counted(layer, hub, settings):
+    counted = metrics.PUSHES_HEALED.read()
     settings.IMMORTUS_RECHECK_INTERVAL = 0.3
     job = Process()
     job.enqueued()
@@ -52,6 +53,7 @@ async def test_every_push_that_the_layer_loses_is_healed_and_counted(layer, hub,
     job.started(push=False)
     await until(lambda: len(page.frames) == 2, within=1)
     assert hub.recheck.healed == 1
+    assert metrics.PUSHES_HEALED.read() == counted + 1
 
 
 async def test_without_a_shared_layer_the_recheck_alone_feeds_the_sockets(hub):
