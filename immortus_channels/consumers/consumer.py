@@ -63,7 +63,10 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
         age = self._limits.age * random.uniform(0.75, 1.25)  # noqa: S311 - so that not all come back at once
         self._flow = Flow(self._limits, _time(), age)
         subprotocol = frames.SUBPROTOCOL if frames.SUBPROTOCOL in scope.get("subprotocols", ()) else None
-        await send({"type": "websocket.accept", "subprotocol": subprotocol})
+        try:
+            await send({"type": "websocket.accept", "subprotocol": subprotocol})
+        except OSError:  # the client has gone meanwhile
+            return
         listening = asyncio.create_task(self._listen(receive))
         speaking = asyncio.create_task(self._speak(send))
         self._notices.append(frames.hello(self._limits.ping))
