@@ -80,6 +80,7 @@ class Document:
 
     def __init__(self, push: Push) -> None:
         self.version = push.version
+        self.is_over = push.is_over
         self.is_last = push.is_last
         self._push = push
 

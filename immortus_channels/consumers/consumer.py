@@ -67,7 +67,10 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
         self.user = self._login.user
         self._account = usage.key_of(self.user, scope.get("session"), (scope.get("client") or (None,))[0])
         subprotocol = frames.SUBPROTOCOL if frames.SUBPROTOCOL in scope.get("subprotocols", ()) else None
-        await send({"type": "websocket.accept", "subprotocol": subprotocol})
+        try:
+            await send({"type": "websocket.accept", "subprotocol": subprotocol})
+        except OSError:  # the client has gone meanwhile
+            return
         if usage.is_suspended(self._account) or not usage.enter(self._account):
             metrics.SOCKETS_CLOSED.add(of=TOO_MANY)
             await send({"type": "websocket.close", "code": TOO_MANY})

@@ -71,9 +71,8 @@ class Hub:
     """Seconds between tries to answer a watch while the store is silent."""
     SKEW = 600_000_000
     """Microseconds a client's version may be ahead of this host's clock and still be believed."""
-    LIFT_AGAIN = 600_000_000
-    """Microseconds until the same job is lifted again on a client's word, which costs a write; unless its record has
-    gone back meanwhile, which proves the word."""
+    LIFT_AGAIN = 5.0
+    """Seconds until the same job is lifted again on a client's word, which costs a write."""
     LIFTED = 10_000
     DOUBT = 0.02
     """Seconds until a watch is looked at again whose watcher is in doubt."""
@@ -88,8 +87,9 @@ class Hub:
         self._membership = Membership(self._wanted, self.take, self.authorization.reconsider)
         self._trouble = Trouble("Answering watches", "They are answered as soon as the store answers.")
         self._idle: asyncio.TimerHandle | None = None
-        self._lifted: OrderedDict[str, tuple[int, int]] = OrderedDict()
-        """When and to above which version jobs were lifted on a client's word."""
+        self._lifted: OrderedDict[str, float] = OrderedDict()
+        """When jobs were lifted on a client's word, by the loop's clock."""
+        self._answering: set[asyncio.Task[None]] = set()
         self._tasks = [
             loop.create_task(self._membership.run()),
             loop.create_task(self.recheck.run()),
@@ -198,31 +198,31 @@ class Hub:
         watcher.ended(watched.job_id)
 
     async def _believe(self, watched: Watched, have: int) -> None:
-        """The client has a newer version than the store, which may have gone back in time."""
-        now = time.time_ns() // 1000
+        """The client has a newer version than the store, which may have gone back in time: then lift it above that."""
+        if have > time.time_ns() // 1000 + self.SKEW:
+            return
         try:
             job = await self._read(watched, next(self._ticks))
-            if job is None or job.version >= have or not self._may_lift(job, have, now):
-                return
-            await self.recheck.lift(watched.job_id, have)
-            job = await self._read(watched, next(self._ticks))
+            while job is not None and job.version < have:
+                await self._lift(watched.job_id, have)
+                job = await self._read(watched, next(self._ticks))
         except (StoreUnavailable, TimeoutError) as error:
-            self._lifted.pop(watched.job_id, None)
             self._trouble.begin(error)
         else:
             if job is not None:
                 self.take(Push.of(job))
 
-    def _may_lift(self, job: Job, have: int, now: int) -> bool:
-        """Whether a client's word is enough, and if so, note that it was taken."""
-        at, above = self._lifted.get(job.job_id, (0, 0))
-        if have > now + self.SKEW or (job.version > above and now - at < self.LIFT_AGAIN):
-            return False
-        self._lifted[job.job_id] = now, have
-        self._lifted.move_to_end(job.job_id)
+    async def _lift(self, job_id: str, have: int) -> None:
+        """Lift the job, or wait until it may be lifted on a client's word again."""
+        rest = self._lifted.get(job_id, -self.LIFT_AGAIN) + self.LIFT_AGAIN - self._loop.time()
+        if rest > 0:
+            await asyncio.sleep(rest)
+            return
+        self._lifted[job_id] = self._loop.time()
+        self._lifted.move_to_end(job_id)
         if len(self._lifted) > self.LIFTED:
             self._lifted.popitem(last=False)
-        return True
+        await self.recheck.lift(job_id, have)
 
     # Telling
 
@@ -244,8 +244,12 @@ class Hub:
     def take(self, push: Push) -> None:
         """Hand a document to all who watch the job, if it is the newest."""
         watched = self.jobs.get(push.job_id)
-        if watched is not None and watched.take(push):
-            self.catch_up(watched)
+        before = watched.newest if watched is not None else None
+        if watched is None or not watched.take(push):
+            return
+        if before is not None and before.is_over:
+            self._ask_again(watched)
+        self.catch_up(watched)
 
     def catch_up(self, watched: Watched) -> None:
         """Hand the newest document to those who watch the job and have an older one."""
@@ -257,6 +261,21 @@ class Hub:
             watcher.tell(watched.job_id, document.frame)
             if document.is_last:
                 self._end(watcher, watched)
+
+    def _ask_again(self, watched: Watched) -> None:
+        """A job that was lost goes on; it may have been sent anew, by somebody whose job it is now.
+
+        So everybody is told by a new answer to their watch, which looks at their right first.
+        """
+        for watcher in watched.behind():
+            watched.sent[watcher] = None
+            answering = self._loop.create_task(self._answer_again(watcher, watched))
+            self._answering.add(answering)
+            answering.add_done_callback(self._answering.discard)
+
+    async def _answer_again(self, watcher: Watcher, watched: Watched) -> None:
+        if watcher in watched.sent:
+            await self.watch(watcher, watched.job_id)
 
     def give_up(self, job_id: str) -> None:
         """Tell all who watch the job that it is unknown: its record has gone."""
@@ -305,7 +324,7 @@ class Hub:
             del _hubs[self._loop]
         if self._idle is not None:
             self._idle.cancel()
-        for task in self._tasks:
+        for task in (*self._tasks, *self._answering):
             task.cancel()
         self._readers.close()
 

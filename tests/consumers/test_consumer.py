@@ -342,6 +342,17 @@ async def test_a_send_that_blocks_is_given_up_and_freezes_nobody():
     assert time.monotonic() - began < 0.2 + 2 * CLEAN_UP + 0.5
 
 
+async def test_a_client_that_left_before_it_was_accepted_is_no_error():
+    async def receive():
+        return {"type": "websocket.connect"}
+
+    async def send(message):
+        raise OSError  # as Uvicorn does
+
+    scope = {"type": "websocket", "path": "/ws/immortus/", "headers": [], "user": AnonymousUser()}
+    await JobConsumer()(scope, receive, send)
+
+
 # Limits
 
 

@@ -33,7 +33,7 @@ from immortus_channels.events import (
     Retrying,
     Started,
 )
-from immortus_channels.hub import get_hub
+from immortus_channels.hub import Hub, get_hub
 from immortus_channels.hub.authorization import Authorization
 from immortus_channels.hub.hub import _hubs
 from immortus_channels.hub.recheck import Recheck
@@ -116,6 +116,7 @@ class World:
         self.patches.setattr(memory, "_now", lambda: int((self._now() + self.skew) * 1e6))
         self.patches.setattr(Authorization, "INTERVAL", RIGHTS)
         self.patches.setattr(Recheck, "MISSING", MISSING)
+        self.patches.setattr(Hub, "LIFT_AGAIN", RECHECK)
         self.errors = _Errors()
         self.logger = logging.getLogger("immortus_channels")
         self.logger.addHandler(self.errors)
