@@ -54,6 +54,7 @@ API = {
 """What may be imported from the package itself."""
 
 TESTED_BY = {
+    "checks": "test_checks.py",
     "events.py": "test_lifecycle.py",
     "models.py": "stores/test_database.py",
     "stores/base.py": "stores/test_contract.py",

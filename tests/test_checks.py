@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 from datetime import timedelta
+from importlib.metadata import PackageNotFoundError
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -24,6 +25,7 @@ from django.http import HttpResponse
 from django.urls import path, re_path
 
 from immortus_channels import JobHandler, TrackingStrategy, checks, marking, queues, tracked, tracking
+from immortus_channels.checks import check_sqlite, releases, sockets, stores
 from immortus_channels.consumers import JobConsumer
 from immortus_channels.middleware import JobOwnerMiddleware
 from immortus_channels.owners import current_owner
@@ -375,7 +377,7 @@ def test_a_layer_that_cannot_be_imported_is_an_error(settings, backend):
     ],
 )
 def test_a_core_layer_that_gives_up_while_it_waits_is_found(settings, monkeypatch, hosts, redis, dies):
-    monkeypatch.setattr(checks, "version", lambda package: redis if package == "redis" else "99")
+    monkeypatch.setattr(releases, "version", lambda package: redis if package == "redis" else "99")
     settings.CHANNEL_LAYERS = layer(CORE, hosts=hosts, capacity=10_000)
     assert found() == ({"W003"} if dies else set())
 
@@ -465,24 +467,24 @@ async def by_hand(scope, receive, send):
     """Dispatches as it likes."""
 
 
-def sockets(application: Any) -> ProtocolTypeRouter:
+def leading_to(application: Any) -> ProtocolTypeRouter:
     return ProtocolTypeRouter({"http": http, "websocket": application})
 
 
 http = get_asgi_application()
 chat = re_path("^ws/chat/", Chat.as_asgi())
 ours = re_path("^ws/immortus/", Ours.as_asgi())
-whole = sockets(websocket_application)
-validated = sockets(AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter([chat, *websocket_urlpatterns]))))
-subclassed = sockets(AuthMiddlewareStack(URLRouter([ours])))
-nested = sockets(AuthMiddlewareStack(URLRouter([path("", URLRouter([chat])), path("", URLRouter([ours]))])))
-by_token = sockets(TokenMiddleware(URLRouter([ours])))
-hidden = sockets(Opaque(URLRouter([chat])))
+whole = leading_to(websocket_application)
+validated = leading_to(AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter([chat, *websocket_urlpatterns]))))
+subclassed = leading_to(AuthMiddlewareStack(URLRouter([ours])))
+nested = leading_to(AuthMiddlewareStack(URLRouter([path("", URLRouter([chat])), path("", URLRouter([ours]))])))
+by_token = leading_to(TokenMiddleware(URLRouter([ours])))
+hidden = leading_to(Opaque(URLRouter([chat])))
 http_only = ProtocolTypeRouter({"http": http})
-only_chat = sockets(AuthMiddlewareStack(URLRouter([chat])))
-bare = sockets(URLRouter(list(websocket_urlpatterns)))
-with_session = sockets(AllowedHostsOriginValidator(SessionMiddlewareStack(URLRouter([ours]))))
-half_bare = sockets(URLRouter([path("a", AuthMiddlewareStack(URLRouter([ours]))), ours]))
+only_chat = leading_to(AuthMiddlewareStack(URLRouter([chat])))
+bare = leading_to(URLRouter(list(websocket_urlpatterns)))
+with_session = leading_to(AllowedHostsOriginValidator(SessionMiddlewareStack(URLRouter([ours]))))
+half_bare = leading_to(URLRouter([path("a", AuthMiddlewareStack(URLRouter([ours]))), ours]))
 endless = TokenMiddleware(None)
 endless.inner = endless
 
@@ -515,7 +517,7 @@ def test_where_a_socket_ends_up_is_found_out_as_far_as_it_can_be_known(settings,
 def test_a_project_that_only_polls_hears_nothing_of_sockets(settings, monkeypatch):
     settings.ASGI_APPLICATION = f"{__name__}.http_only"
     settings.DEBUG = True
-    monkeypatch.setattr(checks, "version", only("daphne", "4.0.0"))
+    monkeypatch.setattr(releases, "version", only("daphne", "4.0.0"))
     settings.IMMORTUS_WEBSOCKET = False
     assert messages() == {}
 
@@ -530,7 +532,7 @@ def test_a_project_that_only_polls_hears_nothing_of_sockets(settings, monkeypatc
     ],
 )
 def test_a_development_server_without_sockets_is_found(settings, monkeypatch, by, debug, expected):
-    monkeypatch.setattr(checks, "get_commands", lambda: {"runserver": by})
+    monkeypatch.setattr(sockets, "get_commands", lambda: {"runserver": by})
     settings.DEBUG = debug
     assert found() == expected
 
@@ -546,7 +548,7 @@ def test_no_development_server_is_judged_where_there_is_no_asgi(settings):
     ("daphne", "is_old"), [("4.2.1", True), ("4.2", True), ("4.2.2", False), ("5.0.0.dev1", False)]
 )
 def test_a_daphne_that_strangers_can_harm_is_found(monkeypatch, daphne, is_old):
-    monkeypatch.setattr(checks, "version", only("daphne", daphne))
+    monkeypatch.setattr(releases, "version", only("daphne", daphne))
     assert found() == ({"W009"} if is_old else set())
 
 
@@ -555,7 +557,7 @@ def only(installed, release):
 
     def version(package):
         if package != installed:
-            raise checks.PackageNotFoundError(package)
+            raise PackageNotFoundError(package)
         return release
 
     return version
@@ -573,7 +575,7 @@ def only(installed, release):
     ],
 )
 def test_a_release_with_a_known_hole_is_found(monkeypatch, package, release, is_old):
-    monkeypatch.setattr(checks, "version", only(package, release))
+    monkeypatch.setattr(releases, "version", only(package, release))
     found = messages()
     assert set(found) == ({"W013"} if is_old else set())
     assert not is_old or (package in found["W013"].msg and "CVE-" in found["W013"].msg)
@@ -612,9 +614,9 @@ def test_limits_that_are_none_are_found(settings, limits, expected):
 
 def test_a_daphne_that_is_not_installed_harms_nobody(monkeypatch):
     def missing(package):
-        raise checks.PackageNotFoundError(package)
+        raise PackageNotFoundError(package)
 
-    monkeypatch.setattr(checks, "version", missing)
+    monkeypatch.setattr(releases, "version", missing)
     assert messages() == {}
 
 
@@ -778,7 +780,7 @@ def test_a_misspelt_setting_is_found(settings):
 def test_sqlite_without_immediate_transactions_is_found(celery_app, monkeypatch):
     make_task(celery_app)
     sqlite = {"ENGINE": "django.db.backends.sqlite3", "NAME": "x"}
-    monkeypatch.setattr(checks, "django_settings", SimpleNamespace(DATABASES={"default": sqlite}))
-    assert [message.id for message in checks.check_sqlite()] == ["immortus_channels.I001"]
+    monkeypatch.setattr(stores, "django_settings", SimpleNamespace(DATABASES={"default": sqlite}))
+    assert [message.id for message in check_sqlite()] == ["immortus_channels.I001"]
     sqlite["OPTIONS"] = {"transaction_mode": "IMMEDIATE"}
-    assert list(checks.check_sqlite()) == []
+    assert list(check_sqlite()) == []

@@ -1,0 +1,47 @@
+"""The mistakes people make, found by `manage.py check`, each with what to do about it.
+
+Nothing here connects to anything, and what belongs to one task queue is asked of its adapter.
+"""
+
+from __future__ import annotations
+
+from django.core.checks import CheckMessage, register
+
+from immortus_channels import queues
+from immortus_channels.checks.layers import check_layer
+from immortus_channels.checks.named import check_access, check_handlers, check_marks, check_strategies
+from immortus_channels.checks.project import check_middleware, check_urls
+from immortus_channels.checks.releases import check_daphne, check_versions
+from immortus_channels.checks.sockets import check_hosts, check_runserver, check_socket
+from immortus_channels.checks.stores import check_sqlite, check_store
+from immortus_channels.checks.values import check_limits, check_values
+from immortus_channels.conf import settings
+
+TAG = "immortus"
+
+
+def connect() -> None:
+    """Have Django run all of them."""
+    register(check_all, TAG)
+
+
+def check_all(**_: object) -> list[CheckMessage]:
+    """Everything that is wrong with how this project uses the package."""
+    # The addresses first: they import the views, and the views the tasks.
+    checks = (
+        check_values,
+        check_urls,
+        check_strategies,
+        check_handlers,
+        check_marks,
+        check_store,
+        check_sqlite,
+        check_access,
+        check_layer,
+        check_middleware,
+        check_limits,
+        check_versions,
+    )
+    sockets = (check_socket, check_runserver, check_daphne, check_hosts) if settings.WEBSOCKET else ()
+    found = [message for check in (*checks, *sockets) for message in check()]
+    return [*found, *(message for queue in queues.connected for message in queue.problems())]

@@ -1,0 +1,101 @@
+"""What settings and tasks name: strategies, handlers, the rule of access; and marks that nobody reads."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - Django's name
+from django.utils.module_loading import import_string
+
+from immortus_channels import foreign, handlers, marking, queues, strategies
+from immortus_channels.checks.finding import ID, Findings, told
+from immortus_channels.conf import settings
+
+
+def check_strategies() -> Findings:
+    """Whether every strategy that is named can be found."""
+    if settings.TRACKING_STRATEGY is not None:
+        yield from _check_strategy(
+            settings.TRACKING_STRATEGY, f"IMMORTUS_TRACKING_STRATEGY is {settings.TRACKING_STRATEGY!r}", f"{ID}.E002"
+        )
+    for queue in queues.connected:
+        for name in sorted(queue.tracked_names()):
+            tracking = queue.tracking(name)
+            if tracking is not None and tracking.strategy is not None:
+                where = f"The task {name!r} is tracked by the strategy {tracking.strategy!r}"
+                yield from _check_strategy(tracking.strategy, where, f"{ID}.E003")
+
+
+def _check_strategy(named: Any, where: str, id_: str) -> Findings:
+    try:
+        strategies.load(named)
+    except Exception as error:  # noqa: BLE001 - users' modules and constructors may raise anything
+        yield Error(
+            f"{where}, which cannot be used: {told(error)}",
+            hint="Give a class, the dotted path of one, or its short name: `process_image_strategy` is the class "
+            f"`ProcessImageStrategy` in the module `{strategies.MODULE}` of an installed app.",
+            id=id_,
+        )
+
+
+def check_handlers() -> Findings:
+    """Whether every handler that a task names can be found."""
+    for queue in queues.connected:
+        for name in sorted(queue.tracked_names()):
+            tracking = queue.tracking(name)
+            if tracking is not None and tracking.handler is not None:
+                yield from _check_handler(name, tracking.handler)
+
+
+def _check_handler(task: str, named: Any) -> Findings:
+    try:
+        handlers.load(named)
+    except Exception as error:  # noqa: BLE001 - users' modules may raise anything
+        yield Error(
+            f"The task {task!r} has the handler {named!r}, which cannot be used: {told(error)}",
+            hint="Give a subclass of JobHandler, the dotted path of one, or its short name: `nice_handler` is "
+            f"`NiceHandler` in the module `{handlers.MODULE}` of an installed app.",
+            id=f"{ID}.E012",
+        )
+
+
+def check_access() -> Findings:
+    """Whether the rule for who may see a job can be called."""
+    rule: Any = settings.ACCESS
+    if rule in ("owner", "login"):
+        return
+    try:
+        is_rule = callable(import_string(rule) if isinstance(rule, str) else rule)
+    except Exception:  # noqa: BLE001 - the module may raise anything; the message is the same
+        is_rule = False
+    if not is_rule:
+        yield Error(
+            f"IMMORTUS_ACCESS is {rule!r}, which is no function that can be imported, so nobody may see any job.",
+            hint='Give "owner", "login" or the dotted path of a function (user, job) -> bool.',
+            id=f"{ID}.E006",
+        )
+
+
+def check_marks() -> Findings:
+    """Whether a queue that is followed has each function that bears the mark."""
+    followed = {
+        tracking.place
+        for queue in queues.connected
+        for name in queue.tracked_names()
+        if (tracking := queue.tracking(name)) is not None
+    }
+    for place in sorted(marking.places - followed):
+        module, _, name = place.rpartition(".")
+        found = getattr(sys.modules.get(module), name, None)
+        queue = foreign.queue_of(found)
+        if queue is not None:
+            yield _unread_mark(place, f"is a task of {queue}, which has no adapter here", foreign.CURE)
+        elif marking.is_marked_function(found, place):
+            cure = "Write the decorator of a Celery task above it: `@shared_task`, then `@tracked`."
+            yield _unread_mark(place, "is no task of any task queue in use", cure)
+
+
+def _unread_mark(place: str, what: str, cure: str) -> CheckMessage:
+    msg = f"{place!r} is marked with @tracked, but {what}, so its jobs are not followed."
+    return Warning(msg, hint=cure, id=f"{ID}.W012")

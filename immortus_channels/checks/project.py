@@ -1,0 +1,51 @@
+"""How the package is built into the project: its addresses and its middleware."""
+
+from __future__ import annotations
+
+from django.conf import settings as django_settings
+from django.core.checks import Error, Warning  # noqa: A004 - Django's name
+from django.urls import NoReverseMatch, reverse
+from django.utils.module_loading import import_string
+
+from immortus_channels.checks.finding import ID, Findings
+from immortus_channels.middleware import JobOwnerMiddleware
+
+
+def check_urls() -> Findings:
+    """Whether browsers can ask for the state of a job."""
+    if not getattr(django_settings, "ROOT_URLCONF", None):
+        return
+    try:
+        reverse("immortus:verify")
+    except NoReverseMatch:
+        yield Error(
+            f"The addresses of {ID} are not in {django_settings.ROOT_URLCONF!r}, so no page can follow a job.",
+            hint="Write `from immortus_channels.urls import immortus_jobs` and `urlpatterns = [*immortus_jobs(), …]`.",
+            id=f"{ID}.E001",
+        )
+
+
+def check_middleware() -> Findings:
+    """Whether jobs get to know whose they are.
+
+    Its place among the others does not matter: the user is looked up when a job is sent.
+    """
+    if any(_is_owner_middleware(path) for path in django_settings.MIDDLEWARE):
+        return
+    yield Warning(
+        "JobOwnerMiddleware is not in MIDDLEWARE, so jobs that views start belong to nobody, and with IMMORTUS_ACCESS "
+        '"owner" whoever knows such a job\'s id may see it.',
+        hint='Add "immortus_channels.middleware.JobOwnerMiddleware" below '
+        '"django.contrib.auth.middleware.AuthenticationMiddleware".',
+        id=f"{ID}.W001",
+    )
+
+
+def _is_owner_middleware(path: str) -> bool:
+    if path.startswith("django."):
+        return False
+    try:
+        found = import_string(path)
+    except ImportError:  # Django says so itself
+        return False
+    return isinstance(found, type) and issubclass(found, JobOwnerMiddleware)

@@ -1,0 +1,44 @@
+"""Whether what is installed has holes that are known."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import PackageNotFoundError, version
+
+from django.conf import settings as django_settings
+from django.core.checks import Warning  # noqa: A004 - Django's name
+
+from immortus_channels.advisories import ADVISORIES
+from immortus_channels.checks.finding import ID, Findings
+
+
+def check_versions() -> Findings:
+    """Whether what is installed has holes that are known."""
+    for advisory in ADVISORIES:
+        installed = release_of(advisory.package)
+        if installed and advisory.concerns(installed):
+            yield Warning(
+                f"{advisory.package} {'.'.join(map(str, installed))} {advisory.harm} ({', '.join(advisory.names)}).",
+                hint=f"Install {advisory.cure}, or the newest release.",
+                id=f"{ID}.W013",
+            )
+
+
+def check_daphne() -> Findings:
+    """Whether Daphne is one that bounds what a stranger may send."""
+    installed = release_of("daphne")
+    if getattr(django_settings, "ASGI_APPLICATION", None) and () < installed < (4, 2, 2):
+        yield Warning(
+            f"daphne {'.'.join(map(str, installed))} takes WebSocket messages of any size (CVE-2026-44545) and can be "
+            "made to see headers that nobody sent (CVE-2026-44546).",
+            hint="`pip install 'daphne>=4.2.2'`.",
+            id=f"{ID}.W009",
+        )
+
+
+def release_of(package: str) -> tuple[int, ...]:
+    """The installed release of a package; () when it is not installed."""
+    try:
+        return tuple(int(part) for part in re.findall(r"\d+", version(package))[:3])
+    except PackageNotFoundError:
+        return ()

@@ -1,0 +1,123 @@
+"""Whether sockets come to this package, from the pages of the project, with a login on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.checks import Warning  # noqa: A004 - Django's name
+from django.core.management import get_commands
+from django.utils.module_loading import import_string
+
+from immortus_channels.checks.finding import ID, Findings, path_of, told
+from immortus_channels.conf import settings
+
+_WITH_LOGIN = "immortus_channels.routing.websocket_application"
+_BARE = "immortus_channels.routing.job_socket"
+_CONSUMER = "immortus_channels.consumers.consumer.JobConsumer"
+_WITHOUT_LOGIN = frozenset(
+    {
+        "channels.routing.ProtocolTypeRouter",
+        "channels.routing.URLRouter",
+        "channels.sessions.CookieMiddleware",
+        "channels.sessions.SessionMiddleware",
+        "channels.security.websocket.OriginValidator",
+    }
+)
+"""What may stand above a consumer and certainly finds out nobody's user."""
+_INNER = ("inner", "application", "app")
+_DEEPEST = 50
+
+
+def check_socket() -> Findings:
+    """Whether the ASGI application leads sockets to this package, with a login on the way.
+
+    What somebody else's middleware does cannot be known, so nothing is said of it.
+    """
+    path = getattr(django_settings, "ASGI_APPLICATION", None)
+    if not path:
+        return
+    try:
+        application = import_string(path)
+    except Exception as error:  # noqa: BLE001 - the project's module may raise anything
+        yield Warning(
+            f"ASGI_APPLICATION is {path!r}, which cannot be imported: {told(error)}",
+            hint="Correct it, or remove it: without it pages poll.",
+            id=f"{ID}.W005",
+        )
+        return
+    ends = list(_ends(application, ()))
+    ours = [(end, above) for end, above in ends if _is_ours(end)]
+    if not ours and all(_is_dead_end(end) for end, _ in ends):
+        yield Warning(
+            f"ASGI_APPLICATION is {path!r}, which leads no socket to {ID}: pages poll.",
+            hint="Serve ProtocolTypeRouter({'http': get_asgi_application(), 'websocket': websocket_application}) with "
+            "`from immortus_channels.routing import websocket_application`, or add websocket_urlpatterns to your "
+            "URLRouter. If polling is enough, set IMMORTUS_WEBSOCKET = False.",
+            id=f"{ID}.W006",
+        )
+    if any(path_of(end) != _WITH_LOGIN and above <= _WITHOUT_LOGIN for end, above in ours):
+        yield Warning(
+            f"ASGI_APPLICATION is {path!r}, whose sockets come to {ID} without a user: everybody is anonymous there, "
+            "and is refused the jobs they may see by polling.",
+            hint="Wrap your URLRouter in channels.auth.AuthMiddlewareStack, or serve websocket_application of "
+            "immortus_channels.routing.",
+            id=f"{ID}.W007",
+        )
+
+
+def _ends(application: Any, above: tuple[str, ...]) -> Iterator[tuple[Any, frozenset[str]]]:
+    """Every application in which a socket may end up, with the paths of what stands above it.
+
+    Routers and middleware are known by their attributes, so that subclasses and other people's are seen through too.
+    """
+    below = (*above, path_of(type(application)))
+    protocols, routes = getattr(application, "application_mapping", None), getattr(application, "routes", None)
+    inner = next(filter(callable, (getattr(application, name, None) for name in _INNER)), None)
+    if isinstance(protocols, Mapping):
+        inners = [protocols["websocket"]] if "websocket" in protocols else []
+    elif isinstance(routes, list | tuple):
+        inners = [route.callback for route in routes if getattr(route, "callback", None)]
+    elif inner is not None and len(above) < _DEEPEST:
+        inners = [inner]
+    else:
+        yield application, frozenset(above)
+        return
+    for each in inners:
+        yield from _ends(each, below)
+
+
+def _is_ours(end: Any) -> bool:
+    lineage = getattr(getattr(end, "consumer_class", None), "__mro__", ())
+    return path_of(end) in (_WITH_LOGIN, _BARE) or _CONSUMER in map(path_of, lineage)
+
+
+def _is_dead_end(end: Any) -> bool:
+    """Whether it is known to lead no further: somebody else's consumer, or Django's own HTTP handler."""
+    return hasattr(end, "consumer_class") or path_of(type(end)).startswith("django.")
+
+
+def check_runserver() -> Findings:
+    """Whether the development server serves sockets."""
+    has_asgi = bool(getattr(django_settings, "ASGI_APPLICATION", None))
+    by = get_commands().get("runserver")
+    if django_settings.DEBUG and has_asgi and by in ("django.core", "django.contrib.staticfiles"):
+        yield Warning(
+            f"ASGI_APPLICATION is set, but `runserver` is the one of {by!r}, which serves no sockets: pages poll.",
+            hint='`pip install daphne` and put "daphne" into INSTALLED_APPS, before "django.contrib.staticfiles".',
+            id=f"{ID}.W008",
+        )
+
+
+def check_hosts() -> Findings:
+    """Whether it can be told which pages are the project's own."""
+    is_anybody = "*" in django_settings.ALLOWED_HOSTS and not django_settings.DEBUG
+    if getattr(django_settings, "ASGI_APPLICATION", None) and is_anybody and not settings.ALLOWED_ORIGINS:
+        yield Warning(
+            "ALLOWED_HOSTS has '*', so a page of any host that leads here may open sockets: which pages are yours "
+            "cannot be told.",
+            hint="Name your hosts in ALLOWED_HOSTS, or your pages' origins in IMMORTUS_ALLOWED_ORIGINS: "
+            '["https://www.example.com"]. Only those may then open sockets.',
+            id=f"{ID}.W014",
+        )

@@ -1,0 +1,86 @@
+"""Whether each setting is one, and of the kind it must be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.checks import Error, Warning  # noqa: A004 - Django's name
+
+from immortus_channels import limits
+from immortus_channels.checks.finding import ID, Findings
+from immortus_channels.conf import Settings, settings
+
+_SECONDS = ("FLUSH_INTERVAL", "RECHECK_INTERVAL", "STALLED_AFTER", "LOST_AFTER", "RETENTION", "DRAIN")
+_OR_NONE_AT_ALL = "DRAIN"
+_SEVERAL = ("ALLOWED_ORIGINS", "REDIRECT_HOSTS")
+
+
+def check_values() -> Findings:
+    """Whether each setting is one, and of the kind it must be."""
+    names = [name for name in dir(django_settings) if name.startswith("IMMORTUS_")]
+    for unknown in (name for name in names if not hasattr(Settings, name.removeprefix("IMMORTUS_"))):
+        yield Warning(f"{unknown} is no setting of {ID}.", hint="See the README's table.", id=f"{ID}.W011")
+    for name in _SECONDS:
+        value = getattr(settings, name)
+        if name == _OR_NONE_AT_ALL and value == 0:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+            yield Error(f"IMMORTUS_{name} is {value!r}.", hint="Give seconds, as a number above 0.", id=f"{ID}.E009")
+            return
+    if settings.LOST_AFTER <= settings.STALLED_AFTER:
+        yield Error(
+            f"IMMORTUS_LOST_AFTER ({settings.LOST_AFTER!r}) is not after IMMORTUS_STALLED_AFTER "
+            f"({settings.STALLED_AFTER!r}), so jobs would be lost before they are called stalled.",
+            hint="A silent job is stalled first and lost later: 15 and 60 seconds by default.",
+            id=f"{ID}.E010",
+        )
+    for name in _SEVERAL:
+        value = getattr(settings, name)
+        if isinstance(value, str):
+            yield Error(f"IMMORTUS_{name} is the text {value!r}.", hint=f"Give a list: [{value!r}].", id=f"{ID}.E011")
+            return
+    yield from _check_origins_and_hosts()
+    websocket: object = settings.WEBSOCKET
+    if not isinstance(websocket, bool):
+        yield Error(f"IMMORTUS_WEBSOCKET is {websocket!r}.", hint="Give True or False.", id=f"{ID}.E013")
+
+
+def _check_origins_and_hosts() -> Findings:
+    """Whether a page can have each origin, and an address each host."""
+    allowed: Any = settings.ALLOWED_ORIGINS
+    hosts: Any = settings.REDIRECT_HOSTS
+    for value in allowed:
+        if not _is_origin(value):
+            yield Error(
+                f"IMMORTUS_ALLOWED_ORIGINS has {value!r}, which is no origin of a page.",
+                hint="Give scheme and host, and a port if there is one: 'https://www.example.com'.",
+                id=f"{ID}.E013",
+            )
+    for value in hosts:
+        if not isinstance(value, str) or not value or "/" in value:
+            yield Error(
+                f"IMMORTUS_REDIRECT_HOSTS has {value!r}, which is no host.",
+                hint="Give the host alone, and a port if there is one: 'www.example.com'.",
+                id=f"{ID}.E013",
+            )
+
+
+def _is_origin(value: object) -> bool:
+    from immortus_channels.consumers import origins  # noqa: PLC0415 - workers, which check nothing, need no sockets
+
+    return isinstance(value, str) and origins.parse(value) is not None
+
+
+def check_limits() -> Findings:
+    """Whether `IMMORTUS_LIMITS` names limits, with numbers."""
+    given: object = settings.LIMITS
+    pairs = given.items() if isinstance(given, Mapping) else [(given, None)]
+    for name, value in pairs:
+        if name not in limits.NAMES or isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+            yield Error(
+                f"IMMORTUS_LIMITS has {name!r}: {value!r}, which is no limit.",
+                hint=f"Give numbers above 0 for any of {', '.join(sorted(limits.NAMES))}.",
+                id=f"{ID}.E014",
+            )
