@@ -95,7 +95,8 @@ def test_a_slow_reader_slows_nobody_and_is_given_up_in_time(site, proxy, job, hi
         proxy.faults = Faults()
         documents, code = rest_of(slow)
     print(f"slowest {max(delays):.3f} s, median {sorted(delays)[10]:.3f} s, memory +{grown / 2**20:.1f} MiB")  # noqa: T201
-    assert code == 4008
+    # Daphne ends the connection a second after its close frame, which then may be lost among what was never read.
+    assert code in ({4008} if site.server == "uvicorn" else {4008, None})
     assert len(documents) <= WINDOW // len(LARGE) + 2, "a window, and the document that crossed its end"
     assert sorted(delays)[10] < 0.5
     assert grown < 8 * 2**20
