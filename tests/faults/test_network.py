@@ -74,15 +74,15 @@ def behind(proxy: FaultyProxy) -> str:
 
 @pytest.mark.fault("N1")
 def test_a_slow_reader_slows_nobody_and_is_given_up_in_time(site, proxy, job, history):
-    slow_line = Faults(bandwidth=1_000)
+    proxy.faults = Faults(bandwidth=1_000)
     with ExitStack() as stack:
         fast = [
             stack.enter_context(SocketViewer(site.websocket_url, history, f"fast {n}", job.job_id)) for n in range(10)
         ]
         slow = stack.enter_context(SocketWatcher(behind(proxy), job.job_id, max_size=2**20))
         assert eventually(lambda: all(viewer.heard("job") for viewer in fast))
-        slow.receive(5)
-        proxy.faults = slow_line
+        while slow.receive(10)["type"] != "job":
+            continue
         before = memory_of(site.processes[-1])
         delays = []
         for step in range(20):
