@@ -74,15 +74,15 @@ def behind(proxy: FaultyProxy) -> str:
 
 @pytest.mark.fault("N1")
 def test_a_slow_reader_slows_nobody_and_is_given_up_in_time(site, proxy, job, history):
-    slow_line = Faults(bandwidth=1_000)
+    proxy.faults = Faults(bandwidth=1_000)
     with ExitStack() as stack:
         fast = [
             stack.enter_context(SocketViewer(site.websocket_url, history, f"fast {n}", job.job_id)) for n in range(10)
         ]
         slow = stack.enter_context(SocketWatcher(behind(proxy), job.job_id, max_size=2**20))
         assert eventually(lambda: all(viewer.heard("job") for viewer in fast))
-        slow.receive(5)
-        proxy.faults = slow_line
+        while slow.receive(10)["type"] != "job":
+            continue
         before = memory_of(site.processes[-1])
         delays = []
         for step in range(20):
@@ -95,7 +95,8 @@ def test_a_slow_reader_slows_nobody_and_is_given_up_in_time(site, proxy, job, hi
         proxy.faults = Faults()
         documents, code = rest_of(slow)
     print(f"slowest {max(delays):.3f} s, median {sorted(delays)[10]:.3f} s, memory +{grown / 2**20:.1f} MiB")  # noqa: T201
-    assert code == 4008
+    # Daphne ends the connection a second after its close frame, which then may be lost among what was never read.
+    assert code in ({4008} if site.server == "uvicorn" else {4008, None})
     assert len(documents) <= WINDOW // len(LARGE) + 2, "a window, and the document that crossed its end"
     assert sorted(delays)[10] < 0.5
     assert grown < 8 * 2**20
