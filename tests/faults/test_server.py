@@ -18,6 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from immortus_channels import metrics
 from immortus_channels.consumers import JobConsumer
 from immortus_channels.consumers.consumer import INTERNAL_ERROR
+from immortus_channels.consumers.watches import Watches
 from immortus_channels.hub import get_hub
 from tests.consumers.test_consumer import Client, opened
 from tests.pages import Process, until
@@ -300,9 +301,9 @@ def _memory(settings):
     settings.IMMORTUS_RECHECK_INTERVAL = 60
 
 
-def failing_once(monkeypatch, method):
+def failing_once(monkeypatch, part, method):
     """The consumer's method raises when it is next called."""
-    real, calls = getattr(JobConsumer, method), []
+    real, calls = getattr(part, method), []
 
     def fail(self, *args, **kwargs):
         calls.append(self)
@@ -311,20 +312,26 @@ def failing_once(monkeypatch, method):
             raise RuntimeError(msg)
         return real(self, *args, **kwargs)
 
-    monkeypatch.setattr(JobConsumer, method, fail)
+    monkeypatch.setattr(part, method, fail)
 
 
 @pytest.mark.fault("S5")
-@pytest.mark.parametrize("method", ["_obey", "_watch", "_unwatch", "_complain", "_next_frame", "tell", "_wait"])
+@pytest.mark.parametrize(
+    ("part", "method"),
+    [
+        *((JobConsumer, name) for name in ("_obey", "_complain", "_next_frame", "tell", "_wait")),
+        *((Watches, name) for name in ("begin", "end")),
+    ],
+)
 @pytest.mark.usefixtures("_memory")
-async def test_an_error_in_any_part_of_a_socket_closes_it_and_leaves_nothing_behind(method, monkeypatch, caplog):
+async def test_an_error_in_any_part_of_a_socket_closes_it_and_leaves_nothing_behind(part, method, monkeypatch, caplog):
     hub, job = get_hub(), Process()
     job.enqueued()
     open_before = metrics.SOCKETS.read()
     try:
         async with opened(job_id=job.job_id) as bystander:
             await bystander.hear_until("job")
-            failing_once(monkeypatch, method)
+            failing_once(monkeypatch, part, method)
             broken = Client()
             await broken.connect()
             await broken.say(type="watch", job_id=job.job_id)
