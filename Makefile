@@ -2,6 +2,7 @@
 # make demo PORT=8123             on another port
 # REDIS_URL=redis://127.0.0.1:6379/0 make demo    with Redis as broker, store and channel layer
 # make test                       everything: Python and the browser on all cores, and JavaScript where Node is installed
+# What fails beside other tests is tried again alone: some tests allow a tenth of a second.
 # make test ARGS="-k retry"       some of the Python tests, without measuring coverage
 # make docs                       the documentation as a site, in build/docs/index.html
 # make faults                     the fault matrix of docs/reliability.md, a mark for each row; again with redis-py 7
@@ -32,7 +33,12 @@ demo: $(call has,celery-daphne-example$(if $(REDIS_URL),-redis))
 	@PORT=$(PORT) exec $(bin)/python example/serve.py
 
 test: $(call has,test) js
-	$(bin)/python -m pytest $(or $(ARGS),-n auto --dist loadfile --cov --cov-report=term)
+ifdef ARGS
+	$(bin)/python -m pytest $(ARGS)
+else
+	$(bin)/python -m pytest -n auto --dist loadfile --cov --cov-report=term \
+		|| { test $$? -eq 1 && $(bin)/python -m pytest --last-failed --last-failed-no-failures none; }
+endif
 
 faults: $(call has,test) build/redis-py-7
 	$(bin)/python -m pytest -m fault $(ARGS)
