@@ -13,7 +13,16 @@ from immortus_channels.jobs import JSON, Job, Number, State
 from immortus_channels.progress import Run
 from immortus_channels.running import running
 from immortus_channels.stores import get_store
-from immortus_channels.values import clean, clean_meta, clean_number, clean_result, clean_text, fits, refuse_too_large
+from immortus_channels.values import (
+    clean,
+    clean_error,
+    clean_meta,
+    clean_number,
+    clean_result,
+    clean_text,
+    fits,
+    refuse_too_large,
+)
 
 Item = TypeVar("Item")
 
@@ -118,7 +127,8 @@ class JobHandle:
 
     def fail(self, code: str = "error", message: object = "") -> None:
         """End the job as failed, whoever runs it; what is over stays as it is. Both are shown to end users."""
-        self._end(Failed, code=clean_text(code), message=clean_text(message))
+        said = clean_error(code, message, self.job_id)
+        self._end(Failed, code=said.code, message=said.message)
 
     def _end(self, kind: type[Event], **fields: object) -> None:
         if self._run is not None:

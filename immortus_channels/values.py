@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import logging
 import math
@@ -15,13 +16,25 @@ from django.core.serializers.json import DjangoJSONEncoder
 from immortus_channels.conf import is_strict
 from immortus_channels.decoding import is_deeper
 from immortus_channels.exceptions import DocumentTooLarge, ImmortusError, InvalidValue, ReservedMetaKey
-from immortus_channels.jobs import DOCUMENT_KEYS, JSON, MAX_DEPTH, MAX_DOCUMENT_BYTES, PROGRESS_KEYS, Job, Number, dump
+from immortus_channels.jobs import (
+    DOCUMENT_KEYS,
+    JSON,
+    MAX_DEPTH,
+    MAX_DOCUMENT_BYTES,
+    PROGRESS_KEYS,
+    Error,
+    Job,
+    Number,
+    dump,
+)
 
 logger = logging.getLogger("immortus_channels")
 
 RESERVED = DOCUMENT_KEYS - PROGRESS_KEYS
 MAX_SENTENCE = 500
 """Characters of a message that always find room."""
+MAX_CODE = 100
+"""Characters of an error's code."""
 _ROOM = MAX_DOCUMENT_BYTES - 8 * 1024
 """Bytes for what a task says; the rest is for the document's own keys, with the longest of ids and sentences."""
 LARGEST = 2**53 - 1
@@ -68,6 +81,35 @@ def clean_text(text: object) -> str:
     """`text` (a lazy translation too) without what stores and sockets refuse."""
     text = str(text)
     return text if text.isascii() and "\0" not in text else _repair_text(text)
+
+
+def clean_error(code: object, message: object, job_id: str = "") -> Error:
+    """What a failure says, fit for the document. Never raises: whatever is wrong with it, the job has failed.
+
+    An enum's member stands for its value and a number for its digits. What else is no text becomes the code `error`,
+    and is logged: the text of an exception or of bytes is not meant for end users.
+    """
+    return Error(code=_code(code, job_id), message=_written(message, job_id))
+
+
+def _code(code: object, job_id: str) -> str:
+    value = code.value if isinstance(code, enum.Enum) else code
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        return _written(value, job_id)[:MAX_CODE] or _ERROR
+    msg = "A failure's code is text, and no %s; the job has failed with the code %r"
+    logger.error(msg, type(value).__name__, _ERROR, extra={"job_id": job_id})
+    return _ERROR
+
+
+_ERROR = "error"
+
+
+def _written(value: object, job_id: str) -> str:
+    try:
+        return clean_text(value)
+    except Exception:
+        logger.exception("What a failure says could not be written as text", extra={"job_id": job_id})
+        return ""
 
 
 def clean_number(name: str, value: object, job_id: str = "") -> Number | None:

@@ -68,6 +68,12 @@ def marked(value=0):
 
 @app.task(shared=False)
 @tracked
+def fails_oddly(code):
+    raise JobFailed({"enum": State.LOST, "none": None, "object": object()}[code], "A sentence.")
+
+
+@app.task(shared=False)
+@tracked
 def fails(value=0):
     raise JobFailed("not_an_image", "No image.")  # noqa: EM101 - as tasks write it
 
@@ -263,6 +269,12 @@ def assert_ended(job_id, outcome):
     assert job.attempt == 1
     assert "secret" not in job.text
     assert current_run.get() is None
+
+
+@pytest.mark.parametrize(("code", "shown"), [("enum", "lost"), ("none", "error"), ("object", "error")])
+def test_a_job_that_fails_with_any_code_at_all_has_failed(code, shown):
+    job = record(fails_oddly.delay(code).id)
+    assert (job.state, job.error.code, job.error.message) == (State.FAILED, shown, "A sentence.")
 
 
 def test_an_eager_job_that_was_ignored_is_finished():

@@ -230,6 +230,12 @@ def test_in_production_what_is_unfit_from_outside_is_left_out(memory, outside, m
     assert len(caplog.records) == 3
 
 
+def test_a_job_that_is_made_to_fail_with_any_code_at_all_has_failed(memory, outside):
+    outside.fail(object(), "A sentence.")
+    outside.refresh()
+    assert (outside.state, outside.record.error.code) == (State.FAILED, "error")
+
+
 def test_a_falsy_result_from_outside_is_a_result(memory, outside):
     outside.set_result([1])
     outside.set_result(0)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import enum
 import json
 import uuid
 from dataclasses import replace
@@ -15,11 +16,13 @@ from hypothesis import strategies as st
 
 from immortus_channels import values
 from immortus_channels.exceptions import DocumentTooLarge, InvalidValue, ReservedMetaKey
-from immortus_channels.jobs import DOCUMENT_KEYS, MAX_DEPTH, MAX_DOCUMENT_BYTES, PROGRESS_KEYS, Job
+from immortus_channels.jobs import DOCUMENT_KEYS, MAX_DEPTH, MAX_DOCUMENT_BYTES, PROGRESS_KEYS, Error, Job
 from immortus_channels.values import (
     LARGEST,
+    MAX_CODE,
     MAX_SENTENCE,
     clean,
+    clean_error,
     clean_meta,
     clean_number,
     clean_text,
@@ -27,6 +30,21 @@ from immortus_channels.values import (
     refuse_too_large,
     within_limit,
 )
+
+
+class Code(enum.Enum):
+    BAD_ROW = "bad_row"
+    GONE = 410
+    ODD = ("a", "b")
+
+
+class TextCode(str, enum.Enum):  # noqa: UP042 - as projects wrote it before StrEnum
+    BAD_ROW = "bad_row"
+
+
+class Unspeakable:
+    def __str__(self):
+        raise RuntimeError
 
 
 @pytest.fixture
@@ -207,3 +225,47 @@ def test_a_value_that_nests_too_deep_is_refused():
     assert clean(deep) == deep
     with pytest.raises(InvalidValue, match="levels deep"):
         clean({"a": deep})
+
+
+@pytest.mark.parametrize(
+    ("code", "shown"),
+    [
+        ("bad_row", "bad_row"),
+        (Code.BAD_ROW, "bad_row"),
+        (TextCode.BAD_ROW, "bad_row"),
+        (Code.GONE, "410"),
+        (404, "404"),
+        ("", "error"),
+        ("x" * 1000, "x" * MAX_CODE),
+        ("a\0", "a\ufffd"),
+    ],
+)
+def test_the_code_of_a_failure_is_short_text(code, shown, caplog):
+    error = clean_error(code, "A sentence.")
+    assert (error, type(error.code)) == (Error(code=shown, message="A sentence."), str)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "code",
+    [None, True, ValueError("a secret"), b"a secret", object(), Code.ODD, 10**5000],
+    ids=lambda it: str(type(it)),
+)
+def test_a_code_that_is_no_text_is_the_general_one_and_is_logged_without_its_words(code, caplog):
+    assert clean_error(code, "A sentence.", "j") == Error(code="error", message="A sentence.")
+    (line,) = caplog.records
+    assert (line.levelname, line.job_id) == ("ERROR", "j")
+    assert "secret" not in line.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        (gettext_lazy("Jobs"), "Jobs"),
+        ("", "Something went wrong."),
+        (Unspeakable(), "Something went wrong."),
+    ],
+    ids=["lazy", "empty", "unspeakable"],
+)
+def test_the_sentence_of_a_failure_is_text_whatever_was_given(message, shown):
+    assert clean_error("x", message).message == shown
