@@ -278,11 +278,15 @@ class JobData(Mapping[str, JSON]):
 
 
 def read(job_id: str) -> Job:
-    """The job on record; in a hook, the one it is told of. Raises JobNotFound and StoreUnavailable."""
-    job = tracking.told_of(job_id) or get_store().get_many([job_id]).jobs.get(job_id)
+    """The job as it stands; in a hook, the one it is told of. Raises JobNotFound and StoreUnavailable."""
+    told = tracking.told_of(job_id)
+    if told is not None:
+        return told
+    reading = get_store().get_many([job_id])
+    job = reading.jobs.get(job_id)
     if job is None:
         raise JobNotFound(unknown(job_id))
-    return job
+    return tracking.as_it_stands(job, reading.now)
 
 
 def unknown(job_id: str) -> str:

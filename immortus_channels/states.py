@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from immortus_channels import handles, queues
+from immortus_channels import handles, queues, tracking
 from immortus_channels.exceptions import JobNotFound
 from immortus_channels.handles import JobHandle
 from immortus_channels.jobs import JSON, State
 from immortus_channels.repository import get_job
-from immortus_channels.stores import get_store
 from immortus_channels.stores.base import Filter
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ class JobState(JobHandle):
             job_class=cls._class() or None,
             states=None if states is None else frozenset(map(State, states)),
         )
-        records = get_store().list(wanted, limit=min(limit, MAX_LISTED), before=before)
+        records = tracking.listed(wanted, limit=min(limit, MAX_LISTED), before=before)
         return [cls(record.job_id, record=record) for record in records]
 
     @classmethod

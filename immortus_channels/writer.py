@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from django.core import mail
 
@@ -117,8 +118,8 @@ _ENDS = (Finished, Failed, Cancelled, Retrying, Requeued)
 
 def _bare(event: Event) -> Event:
     """The event with nothing but what it is: a failure's code is `error` then."""
-    completed = {"completed": event.completed} if isinstance(event, Finished) else {}
-    return type(event)(job_id=event.job_id, job_class=event.job_class, run_id=event.run_id, **completed)
+    kept: dict[str, Any] = {"completed": event.completed} if isinstance(event, Finished) else {}
+    return type(event)(job_id=event.job_id, job_class=event.job_class, run_id=event.run_id, **kept)
 
 
 class Writer:

@@ -248,3 +248,24 @@ def test_getting_the_job_one_runs_in_brings_what_others_wrote_meanwhile(owned):
         assert get_job(job_id).owner == "7"
     finally:
         current_run.reset(token)
+
+
+def test_a_silent_job_is_found_out_by_whoever_reads_it(store, job_id):
+    for kind in (Enqueued, Started):
+        tracking.publish(kind(job_id=job_id, job_class="task", run_id="r" if kind is Started else "", origin=Origin()))
+    get_store().renew({job_id: "r"}, -1)
+    assert get_job(job_id).document["stalled"] is True
+    get_store().renew({job_id: "r"}, -1)
+    assert get_job(job_id).state is State.LOST
+
+
+def test_a_job_that_reads_itself_is_not_silent(store, job_id):
+    run = tracking.make_run(job_id=job_id, job_class="task", run_id="r", origin=Origin())
+    token = current_run.set(run)
+    tracking.begin(run)
+    try:
+        get_store().renew({job_id: "r"}, -1)
+        assert get_job(job_id).document["stalled"] is False
+    finally:
+        current_run.reset(token)
+        tracking.end(run, Finished)
