@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Self, TypeVar
+from typing import Any, Never, Self, TypeVar
 
 from immortus_channels import addresses, strategies, tracking
 from immortus_channels.events import Event, Failed, Finished, Updated
@@ -64,7 +64,7 @@ class JobHandle:
     ) -> None:
         """Set what is given; `total` begins a step, within which `current` does not move back.
 
-        `percentage` is 0 to 100. What is no finite number of 0 or more is refused.
+        `percentage` is 0 to 100. What is above, or no finite number of 0 or more, is refused.
         """
         if self._run is not None:
             self._run.update(current, total, advance, percentage, message)
@@ -77,12 +77,15 @@ class JobHandle:
             text = None
         self._publish(Updated, **numbers, message=text)
 
-    def set_meta(self, **fields: object) -> None:
+    def set_meta(self, /, *given: Never, **fields: object) -> None:
         """Add fields to the top level of the job document.
 
         In DEBUG and tests raises ReservedMetaKey for the document's own keys and DocumentTooLarge beyond 32 KiB;
-        otherwise such fields are dropped and logged.
+        otherwise such fields are dropped and logged. A NaN becomes null, with a warning, in both.
         """
+        if given:
+            msg = "Give keywords: set_meta(a=1); what a mapping holds is given as set_meta(**mapping)."
+            raise TypeError(msg)
         if self._run is not None:
             self._run.set_meta(fields)
         else:
@@ -251,7 +254,7 @@ class JobHandle:
         if self._run is not None:
             self._run.set_data(key, value)
         else:
-            self._publish(Updated, data={key: clean(value, self.job_id)})
+            self._publish(Updated, data={key: clean(value, self.job_id, what=f"Data {key!r}")})
 
 
 class JobData(Mapping[str, JSON]):

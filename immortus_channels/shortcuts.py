@@ -31,7 +31,7 @@ def render_immortus(request: HttpRequest, job: object) -> JsonResponse:
     if job is None:
         logger.warning(
             "render_immortus was given no job (None); the page is told that none was started. If delay_on_commit() "
-            "returned that, its task needs base=TrackedTask, of immortus_channels.celery: then the job's id is known at once."
+            "returned that, write base=TrackedTask (of immortus_channels.celery) at the task: its result has an id."
         )
         error = {"code": "not_started", "message": "The job was not started."}
         return JsonResponse({"job_id": None, "error": error}, status=500, headers=HEADERS)

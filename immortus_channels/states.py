@@ -59,13 +59,15 @@ class JobState(JobHandle):
         """The newest jobs of the class, by their last change, at most 1,000.
 
         `owner` is a user or a primary key. The next page is what was changed `before` the version in the last
-        document. Raises StoreUnavailable, and ValueError for a word that is no state.
+        document. Raises StoreUnavailable, and ValueError for a word that is no state and for a `limit` or `before` that
+        is no whole number of 0 or more.
         """
+        _refuse_unless_whole(limit=limit, before=0 if before is None else before)
         key = getattr(owner, "pk", owner)
         wanted = Filter(
             owner=None if key is None else str(key),
             job_class=cls._class() or None,
-            states=None if states is None else frozenset(map(State, states)),
+            states=None if states is None else _states(states),
         )
         records = tracking.listed(wanted, limit=min(limit, MAX_LISTED), before=before)
         return [cls(record.job_id, record=record) for record in records]
@@ -103,3 +105,20 @@ class JobState(JobHandle):
     def is_working(self) -> bool:
         """Whether the job is not over: waiting, running or about to be tried again."""
         return not self.state.is_over
+
+
+def _refuse_unless_whole(**numbers: object) -> None:
+    for name, value in numbers.items():
+        if not isinstance(value, int) or value < 0:
+            msg = f"{name}={value!r}: give a whole number, 0 or more."
+            raise ValueError(msg)
+
+
+def _states(given: Collection[State | str]) -> frozenset[State]:
+    """The states; a single word stands for itself, not for its letters."""
+    words = (given,) if isinstance(given, str) else given
+    for word in words:
+        if word not in tuple(State):
+            msg = f"{word!r} is no state; the states are {', '.join(State)}."
+            raise ValueError(msg)
+    return frozenset(map(State, words))

@@ -48,8 +48,8 @@ def refuse(error: ImmortusError, job_id: str) -> None:
     logger.error("%s", error, extra={"job_id": job_id})
 
 
-def clean(value: object, job_id: str = "") -> JSON:
-    """`value` as strict JSON, written as `DjangoJSONEncoder` writes it.
+def clean(value: object, job_id: str = "", *, what: str = "A value") -> JSON:
+    """`value` as strict JSON, written as `DjangoJSONEncoder` writes it; `what` it is called in the log.
 
     NaN and infinities become null; NUL and lone surrogates in texts become U+FFFD: PostgreSQL and WebSockets
     refuse them. Raises InvalidValue for what JSON cannot hold.
@@ -68,7 +68,9 @@ def clean(value: object, job_id: str = "") -> JSON:
     repaired = _repair(given)
     if json.dumps(repaired) != text:
         logger.warning(
-            "A published value held NaN, NUL or half a character, which JSON cannot carry; it was replaced.",
+            "%s%s held NaN, infinity, NUL or half a character, which JSON cannot carry; that was replaced.",
+            what,
+            f" of the job {job_id!r}" if job_id else "",
             extra={"job_id": job_id},
         )
     return repaired  # type: ignore[no-any-return]
@@ -113,12 +115,20 @@ def _written(value: object, job_id: str) -> str:
 
 
 def clean_number(name: str, value: object, job_id: str = "") -> Number | None:
-    """`value` as a number that can be shown; None, and refused, for NaN, infinities, negatives, and no numbers."""
+    """`value` as a number that can be shown; None, and refused, for NaN, infinities, negatives, and no numbers.
+
+    A `percentage` above 100 is refused as well, but for what sums of floats are above it.
+    """
     number = _number(value)
-    if number is not None and 0 <= number <= LARGEST:
+    is_percentage = name == "percentage"
+    if number is not None and 0 <= number <= (_HUNDRED if is_percentage else LARGEST):
         return number
-    refuse(InvalidValue(f"{name}={value!r}: give a finite number, 0 or more."), job_id)
+    allowed = "a number from 0 to 100" if is_percentage else "a finite number, 0 or more"
+    refuse(InvalidValue(f"{name}={value!r}: give {allowed}."), job_id)
     return None
+
+
+_HUNDRED = 100 + 1e-6
 
 
 def _number(value: object) -> Number | None:
@@ -160,7 +170,7 @@ def clean_meta(meta: Mapping[str, object], job_id: str = "") -> dict[str, JSON]:
             refuse(ReservedMetaKey(msg), job_id)
             continue
         try:
-            fit[name] = clean(value, job_id)
+            fit[name] = clean(value, job_id, what=f"Meta {name!r}")
         except InvalidValue as error:
             refuse(InvalidValue(f"Meta {name!r} is left out. {error}"), job_id)
     return fit
@@ -169,7 +179,7 @@ def clean_meta(meta: Mapping[str, object], job_id: str = "") -> dict[str, JSON]:
 def clean_result(value: object, job_id: str = "") -> JSON:
     """A result as strict JSON; None, and refused, for what JSON cannot hold."""
     try:
-        return clean(value, job_id)
+        return clean(value, job_id, what="The result")
     except InvalidValue as error:
         refuse(InvalidValue(f"The result is not published. {error}"), job_id)
     return None

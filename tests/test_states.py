@@ -225,6 +225,23 @@ def test_a_page_of_ones_own_jobs_shows_where_each_stands_however_often_it_is_loa
     assert page() == expected
 
 
-def test_a_word_that_is_no_state_is_said():
-    with pytest.raises(ValueError, match="queued"):
-        RunMarathon.filter(states=["queued"])
+@pytest.mark.parametrize("states", [["queued"], "queued"])
+def test_a_word_that_is_no_state_is_said_with_those_that_are(states):
+    with pytest.raises(ValueError, match=r"'queued' is no state; .* enqueued, running, retrying, .*, lost"):
+        RunMarathon.filter(states=states)
+
+
+def test_a_single_state_stands_for_itself():
+    job_id = start()
+    assert [job.job_id for job in RunMarathon.filter(states="running")] == [job_id]
+
+
+@pytest.mark.parametrize(("name", "value"), [("limit", -1), ("limit", "3"), ("limit", 2.5), ("before", "3")])
+def test_what_bounds_a_listing_is_a_whole_number(name, value):
+    with pytest.raises(ValueError, match=rf"{name}={value!r}: give a whole number, 0 or more"):
+        RunMarathon.filter(**{name: value})
+
+
+def test_a_listing_of_none_is_empty():
+    start()
+    assert RunMarathon.all(limit=0) == []

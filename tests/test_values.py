@@ -25,6 +25,7 @@ from immortus_channels.values import (
     clean_error,
     clean_meta,
     clean_number,
+    clean_result,
     clean_text,
     fits,
     refuse_too_large,
@@ -82,6 +83,20 @@ def test_values_are_written_as_django_writes_json(value, shown, caplog):
 def test_what_json_and_postgresql_refuse_is_replaced_with_one_log_line(value, shown, caplog):
     assert clean(value, "j") == shown
     assert [record.job_id for record in caplog.records] == ["j"]
+
+
+@pytest.mark.parametrize(
+    ("publish", "named"),
+    [
+        (lambda: clean_meta({"speed": float("nan")}, "j"), "Meta 'speed' of the job 'j' held"),
+        (lambda: clean_result([float("inf")], "j"), "The result of the job 'j' held"),
+        (lambda: clean("a\0", what="The argument 'name'"), "The argument 'name' held"),
+    ],
+)
+def test_what_is_replaced_is_named_with_its_job(publish, named, caplog):
+    publish()
+    (line,) = caplog.records
+    assert line.getMessage().startswith(named)
 
 
 def test_texts_that_only_look_suspicious_stay_and_are_not_logged(caplog):
@@ -269,3 +284,12 @@ def test_a_code_that_is_no_text_is_the_general_one_and_is_logged_without_its_wor
 )
 def test_the_sentence_of_a_failure_is_text_whatever_was_given(message, shown):
     assert clean_error("x", message).message == shown
+
+
+def test_a_percentage_above_100_is_refused_but_for_what_floats_add_up_to(monkeypatch, caplog):
+    assert clean_number("percentage", 100.00000000000001) == 100.00000000000001
+    with pytest.raises(InvalidValue, match="percentage=400: give a number from 0 to 100"):
+        clean_number("percentage", 400)
+    monkeypatch.setattr(values, "is_strict", lambda: False)
+    assert clean_number("percentage", 400) is None
+    assert len(caplog.records) == 1
