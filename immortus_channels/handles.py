@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Self, TypeVar
+from typing import Any, Never, Self, TypeVar
 
 from immortus_channels import addresses, strategies, tracking
 from immortus_channels.events import Event, Failed, Finished, Updated
@@ -13,7 +13,16 @@ from immortus_channels.jobs import JSON, Job, Number, State
 from immortus_channels.progress import Run
 from immortus_channels.running import running
 from immortus_channels.stores import get_store
-from immortus_channels.values import clean, clean_meta, clean_number, clean_result, clean_text, fits, refuse_too_large
+from immortus_channels.values import (
+    clean,
+    clean_error,
+    clean_meta,
+    clean_number,
+    clean_result,
+    clean_text,
+    fits,
+    refuse_too_large,
+)
 
 Item = TypeVar("Item")
 
@@ -55,7 +64,7 @@ class JobHandle:
     ) -> None:
         """Set what is given; `total` begins a step, within which `current` does not move back.
 
-        `percentage` is 0 to 100. What is no finite number of 0 or more is refused.
+        `percentage` is 0 to 100. What is above, or no finite number of 0 or more, is refused.
         """
         if self._run is not None:
             self._run.update(current, total, advance, percentage, message)
@@ -68,12 +77,15 @@ class JobHandle:
             text = None
         self._publish(Updated, **numbers, message=text)
 
-    def set_meta(self, **fields: object) -> None:
+    def set_meta(self, /, *given: Never, **fields: object) -> None:
         """Add fields to the top level of the job document.
 
         In DEBUG and tests raises ReservedMetaKey for the document's own keys and DocumentTooLarge beyond 32 KiB;
-        otherwise such fields are dropped and logged.
+        otherwise such fields are dropped and logged. A NaN becomes null, with a warning, in both.
         """
+        if given:
+            msg = "Give keywords: set_meta(a=1); what a mapping holds is given as set_meta(**mapping)."
+            raise TypeError(msg)
         if self._run is not None:
             self._run.set_meta(fields)
         else:
@@ -118,7 +130,8 @@ class JobHandle:
 
     def fail(self, code: str = "error", message: object = "") -> None:
         """End the job as failed, whoever runs it; what is over stays as it is. Both are shown to end users."""
-        self._end(Failed, code=clean_text(code), message=clean_text(message))
+        said = clean_error(code, message, self.job_id)
+        self._end(Failed, code=said.code, message=said.message)
 
     def _end(self, kind: type[Event], **fields: object) -> None:
         if self._run is not None:
@@ -241,7 +254,7 @@ class JobHandle:
         if self._run is not None:
             self._run.set_data(key, value)
         else:
-            self._publish(Updated, data={key: clean(value, self.job_id)})
+            self._publish(Updated, data={key: clean(value, self.job_id, what=f"Data {key!r}")})
 
 
 class JobData(Mapping[str, JSON]):
@@ -268,11 +281,15 @@ class JobData(Mapping[str, JSON]):
 
 
 def read(job_id: str) -> Job:
-    """The job on record; in a hook, the one it is told of. Raises JobNotFound and StoreUnavailable."""
-    job = tracking.told_of(job_id) or get_store().get_many([job_id]).jobs.get(job_id)
+    """The job as it stands; in a hook, the one it is told of. Raises JobNotFound and StoreUnavailable."""
+    told = tracking.told_of(job_id)
+    if told is not None:
+        return told
+    reading = get_store().get_many([job_id])
+    job = reading.jobs.get(job_id)
     if job is None:
         raise JobNotFound(unknown(job_id))
-    return job
+    return tracking.as_it_stands(job, reading.now)
 
 
 def unknown(job_id: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, TypeVar, overload
 
@@ -84,7 +84,7 @@ def tracked(task: Any = None, /, **options: Any) -> Any:
     exists already. The function is returned as it was given.
 
     Raises TypeError above a queue's decorator and for an unknown option, ConfigurationError for a task of a queue
-    that has no adapter.
+    that has no adapter, and for `params` that the function does not take.
     """
     if task is None:
         return lambda function: _mark(function, options, is_decorator=True)
@@ -104,8 +104,10 @@ def _mark(task: Any, options: Mapping[str, Any], *, is_decorator: bool) -> Any:
         )
         raise TypeError(msg)
     place = _place_of(task)
+    tracking = _tracking(options, place)
+    _refuse_params_not_taken(task, tracking.params)
     try:
-        setattr(task, MARK, _tracking(options, place))
+        setattr(task, MARK, tracking)
     except AttributeError as error:
         msg = f"{task!r} is no task; options go by name, as in @tracked(strategy={task!r})."
         raise TypeError(msg) from error
@@ -138,12 +140,34 @@ def is_marked_function(thing: object, place: str) -> bool:
 
 
 def _tracking(options: Mapping[str, Any], place: str) -> Tracking:
+    unknown = sorted(options.keys() - set(_OPTIONS))
+    if unknown:
+        msg = f"tracked() has no option {unknown[0]!r}; its options are {', '.join(_OPTIONS)}."
+        raise TypeError(msg)
     cancel = {True: "ask", False: "never"}.get(options.get("cancel", "ask"), options.get("cancel", "ask"))
     if cancel not in ("ask", "terminate", "never"):
         msg = f"@tracked(cancel={cancel!r}): allowed are 'ask', 'terminate' and False."
         raise ConfigurationError(msg)
     names = {name: _names(options[name]) for name in ("params", "mask") if name in options}
     return Tracking(**{**options, **names, "cancel": cancel}, place=place)
+
+
+_OPTIONS = tuple(option.name for option in fields(Tracking) if option.name != "place")
+
+
+def _refuse_params_not_taken(function: Any, params: bool | Collection[str]) -> None:  # noqa: FBT001 - as users give it
+    """A name that is never there would never be recorded. Of what is no plain function, nobody can tell yet."""
+    if isinstance(params, bool) or type(function) is not FunctionType:
+        return
+    try:
+        taken = inspect.signature(function).parameters
+    except (TypeError, ValueError, NameError):  # annotations of names that are there for type checkers only
+        return
+    wrong = [name for name in params if name not in taken]
+    if wrong and not any(one.kind is one.VAR_KEYWORD for one in taken.values()):
+        names = ", ".join(taken) or "nothing"
+        msg = f"@tracked(params={list(params)!r}): {function.__qualname__} takes no {wrong[0]!r}, but {names}."
+        raise ConfigurationError(msg)
 
 
 def _names(given: Any) -> Any:

@@ -234,7 +234,7 @@ class Run:
 
     def set_data(self, key: str, value: object) -> None:
         """Keep a JSON value on the server. Raises InvalidValue for what JSON cannot hold."""
-        fit = clean(value, self.job_id)
+        fit = clean(value, self.job_id, what=f"Data {key!r}")
         with self._lock:
             self._data[clean_text(key)] = fit
             self.data = {**self.data, **self._data}

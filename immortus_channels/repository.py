@@ -12,7 +12,7 @@ from immortus_channels.events import Created, Origin
 from immortus_channels.exceptions import InvalidValue, JobExists, JobNotFound, StoreUnavailable
 from immortus_channels.handlers import name_of
 from immortus_channels.handles import JobHandle
-from immortus_channels.ids import is_job_id
+from immortus_channels.ids import MAX_LENGTH, is_job_id
 from immortus_channels.jobs import Job
 from immortus_channels.marking import Named
 from immortus_channels.progress import current_run, owner_here
@@ -46,8 +46,9 @@ def get_job(job_id: str, *, user: User = None, kind: type[Any] = JobHandle) -> A
     """The job of this id, as it stands now, as a `kind`.
 
     Asks no permission unless `user` is given. Raises JobNotFound for an unknown id and for one that is not the
-    user's, and StoreUnavailable.
+    user's, TypeError for what is no text, and StoreUnavailable.
     """
+    _refuse_no_id(job_id)
     record = handles.read(job_id)
     if user is not None and not access.may_see(user, record):
         raise JobNotFound(handles.unknown(job_id))
@@ -56,6 +57,15 @@ def get_job(job_id: str, *, user: User = None, kind: type[Any] = JobHandle) -> A
         return kind(job_id, record=record)
     run.know(record)
     return kind(job_id, run=run, record=record)
+
+
+def _refuse_no_id(given: object) -> None:
+    if not isinstance(given, str):
+        msg = f"{given!r} is no job's id: give its id as text; of what delay() returned, that is its `id`."
+        raise TypeError(msg)
+    if not is_job_id(given):
+        msg = f"No job has the id {given[:MAX_LENGTH]!r}: ids have 1 to {MAX_LENGTH} characters, no NUL, no half ones."
+        raise JobNotFound(msg)
 
 
 async def aget_job(job_id: str, *, user: User = None) -> JobHandle:
@@ -90,7 +100,7 @@ class JobRepository:
             owner=owner,
             staff_only=staff_only,
             handler=name_of(handler or handler_class),
-            data={name: clean(value, job_id) for name, value in data.items()},
+            data={name: clean(value, job_id, what=f"Data {name!r}") for name, value in data.items()},
         )
         return JobHandle(job_id, record=_created(job_id, origin))
 

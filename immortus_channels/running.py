@@ -11,7 +11,7 @@ from immortus_channels.events import Cancelled, Failed, Finished, Origin
 from immortus_channels.exceptions import JobCancelled, JobFailed
 from immortus_channels.jobs import Job
 from immortus_channels.progress import Run, current_run
-from immortus_channels.values import clean_text
+from immortus_channels.values import clean_error
 
 
 @contextmanager
@@ -34,7 +34,8 @@ def running(record: Job) -> Iterator[Run]:
         if not _is_about(error, run):
             raise
     except JobFailed as error:
-        tracking.end(run, Failed, code=error.code, message=clean_text(error.message))
+        said = clean_error(error.code, error.message, run.job_id)
+        tracking.end(run, Failed, code=said.code, message=said.message)
     except BaseException:
         # Ctrl-C ends the job as well: nobody would ever hear of it again.
         tracking.end(run, Failed)

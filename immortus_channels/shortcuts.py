@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+
 from django.http import HttpRequest, JsonResponse
 
 from immortus_channels import foreign, queues
 from immortus_channels.addresses import page_url, verify_url, websocket_url
 from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.ids import is_job_id
+
+logger = logging.getLogger("immortus_channels")
 
 JobInfo = dict[str, str | None]
 
@@ -25,6 +29,10 @@ def render_immortus(request: HttpRequest, job: object) -> JsonResponse:
     for what is no job at all.
     """
     if job is None:
+        logger.warning(
+            "render_immortus was given no job (None); the page is told that none was started. If delay_on_commit() "
+            "returned that, write base=TrackedTask (of immortus_channels.celery) at the task: its result has an id."
+        )
         error = {"code": "not_started", "message": "The job was not started."}
         return JsonResponse({"job_id": None, "error": error}, status=500, headers=HEADERS)
     info = job_info(request, job)
@@ -44,8 +52,9 @@ def job_info(request: HttpRequest, job: object) -> JobInfo:  # noqa: ARG001 - th
 
 
 def identify(job: object) -> tuple[str, str | None]:
-    """The id of a job and, as far as this process knows it, the registered name of its task.
+    """The id of a job and, as far as `job` knows it, the registered name of its task.
 
+    Of a bare id nothing is told, whatever this process has sent: who gives one may not be who may see the job.
     Raises ConfigurationError for a group, for a task that is not tracked and for a queue that has no adapter, TypeError
     for what is no job at all.
     """
@@ -59,7 +68,7 @@ def identify(job: object) -> tuple[str, str | None]:
         allowed = "what a tracked task's delay() returned, a job, or its id as text of 1 to 255 characters"
         msg = f"{job!r} is no job: give {allowed}."
         raise TypeError(msg)
-    return job_id, getattr(job, "job_class", None) or queues.class_of(job_id)
+    return job_id, getattr(job, "job_class", None) or None
 
 
 def job_page_url(job: object) -> str:

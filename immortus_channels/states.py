@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from immortus_channels import handles, queues
+from immortus_channels import handles, queues, tracking
 from immortus_channels.exceptions import JobNotFound
 from immortus_channels.handles import JobHandle
 from immortus_channels.jobs import JSON, State
 from immortus_channels.repository import get_job
-from immortus_channels.stores import get_store
 from immortus_channels.stores.base import Filter
 
 if TYPE_CHECKING:
@@ -60,15 +59,17 @@ class JobState(JobHandle):
         """The newest jobs of the class, by their last change, at most 1,000.
 
         `owner` is a user or a primary key. The next page is what was changed `before` the version in the last
-        document. Raises StoreUnavailable, and ValueError for a word that is no state.
+        document. Raises StoreUnavailable, and ValueError for a word that is no state and for a `limit` or `before` that
+        is no whole number of 0 or more.
         """
+        _refuse_unless_whole(limit=limit, before=0 if before is None else before)
         key = getattr(owner, "pk", owner)
         wanted = Filter(
             owner=None if key is None else str(key),
             job_class=cls._class() or None,
-            states=None if states is None else frozenset(map(State, states)),
+            states=None if states is None else _states(states),
         )
-        records = get_store().list(wanted, limit=min(limit, MAX_LISTED), before=before)
+        records = tracking.listed(wanted, limit=min(limit, MAX_LISTED), before=before)
         return [cls(record.job_id, record=record) for record in records]
 
     @classmethod
@@ -104,3 +105,20 @@ class JobState(JobHandle):
     def is_working(self) -> bool:
         """Whether the job is not over: waiting, running or about to be tried again."""
         return not self.state.is_over
+
+
+def _refuse_unless_whole(**numbers: object) -> None:
+    for name, value in numbers.items():
+        if not isinstance(value, int) or value < 0:
+            msg = f"{name}={value!r}: give a whole number, 0 or more."
+            raise ValueError(msg)
+
+
+def _states(given: Collection[State | str]) -> frozenset[State]:
+    """The states; a single word stands for itself, not for its letters."""
+    words = (given,) if isinstance(given, str) else given
+    for word in words:
+        if word not in tuple(State):
+            msg = f"{word!r} is no state; the states are {', '.join(State)}."
+            raise ValueError(msg)
+    return frozenset(map(State, words))

@@ -43,10 +43,12 @@ from immortus_channels.jobs import JSON, Error, Job, State
 from immortus_channels.progress import Run, current_run
 from immortus_channels.queues.base import Queue
 from immortus_channels.stores import get_store
+from immortus_channels.stores.base import Filter
 from immortus_channels.values import MAX_SENTENCE, clean_meta, fits, refuse_too_large
 from immortus_channels.writer import WAIT, Write, drain, get_writer, perform, report_of
 
 __all__ = [
+    "as_it_stands",
     "ask_strategies",
     "begin",
     "cancel",
@@ -54,6 +56,7 @@ __all__ = [
     "drain",
     "end",
     "guarded",
+    "listed",
     "make_run",
     "publish",
     "publish_meta",
@@ -311,6 +314,26 @@ def read(job_ids: Collection[str]) -> dict[str, Job]:
     return {job_id: _called_overdue(job, reading.now) or _refreshed(job) or job for job_id, job in reading.jobs.items()}
 
 
+def as_it_stands(job: Job, now: int) -> Job:
+    """The job, called overdue first if it is at `now` by the store's clock; strategies are not asked."""
+    return _called_overdue(job, now) or job
+
+
+def listed(wanted: Filter, *, limit: int, before: int | None) -> list[Job]:
+    """The newest jobs that `wanted` lets through, below version `before`.
+
+    Of those whose lease has expired, `limit` are called overdue first, so that the states shown and asked for are those
+    of now. Raises StoreUnavailable.
+    """
+    store = get_store()
+    if not get_writer().is_behind:
+        overdue = store.list(replace(wanted, states=None, overdue=True), limit=limit)
+        for left, job in zip(reversed(range(len(overdue))), overdue, strict=True):
+            # Writes are made in order: when the last is done, all are.
+            _call_overdue(job, wait=0 if left else WAIT)
+    return store.list(wanted, limit=limit, before=before)
+
+
 def recheck(watched: Mapping[str, str]) -> dict[str, int]:
     """The versions on record of the watched jobs, given as id → class; unknown ids are absent.
 
@@ -336,7 +359,14 @@ def ask_strategies(watched: Mapping[str, str]) -> None:
 def _called_overdue(job: Job, now: int) -> Job | None:
     if job.is_over or job.lease_until is None or now < job.lease_until:
         return None
-    return publish(Overdue(job_id=job.job_id, job_class=job.job_class))
+    return _call_overdue(job)
+
+
+def _call_overdue(job: Job, *, wait: float = WAIT) -> Job | None:
+    run = current_run.get()
+    if run is not None and run.job_id == job.job_id:
+        return None  # the job itself asks
+    return publish(Overdue(job_id=job.job_id, job_class=job.job_class), wait=wait)
 
 
 def _has_a_say(job_class: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import logging
 import math
@@ -15,13 +16,25 @@ from django.core.serializers.json import DjangoJSONEncoder
 from immortus_channels.conf import is_strict
 from immortus_channels.decoding import is_deeper
 from immortus_channels.exceptions import DocumentTooLarge, ImmortusError, InvalidValue, ReservedMetaKey
-from immortus_channels.jobs import DOCUMENT_KEYS, JSON, MAX_DEPTH, MAX_DOCUMENT_BYTES, PROGRESS_KEYS, Job, Number, dump
+from immortus_channels.jobs import (
+    DOCUMENT_KEYS,
+    JSON,
+    MAX_DEPTH,
+    MAX_DOCUMENT_BYTES,
+    PROGRESS_KEYS,
+    Error,
+    Job,
+    Number,
+    dump,
+)
 
 logger = logging.getLogger("immortus_channels")
 
 RESERVED = DOCUMENT_KEYS - PROGRESS_KEYS
 MAX_SENTENCE = 500
 """Characters of a message that always find room."""
+MAX_CODE = 100
+"""Characters of an error's code."""
 _ROOM = MAX_DOCUMENT_BYTES - 8 * 1024
 """Bytes for what a task says; the rest is for the document's own keys, with the longest of ids and sentences."""
 LARGEST = 2**53 - 1
@@ -35,8 +48,8 @@ def refuse(error: ImmortusError, job_id: str) -> None:
     logger.error("%s", error, extra={"job_id": job_id})
 
 
-def clean(value: object, job_id: str = "") -> JSON:
-    """`value` as strict JSON, written as `DjangoJSONEncoder` writes it.
+def clean(value: object, job_id: str = "", *, what: str = "A value") -> JSON:
+    """`value` as strict JSON, written as `DjangoJSONEncoder` writes it; `what` it is called in the log.
 
     NaN and infinities become null; NUL and lone surrogates in texts become U+FFFD: PostgreSQL and WebSockets
     refuse them. Raises InvalidValue for what JSON cannot hold.
@@ -55,7 +68,9 @@ def clean(value: object, job_id: str = "") -> JSON:
     repaired = _repair(given)
     if json.dumps(repaired) != text:
         logger.warning(
-            "A published value held NaN, NUL or half a character, which JSON cannot carry; it was replaced.",
+            "%s%s held NaN, infinity, NUL or half a character, which JSON cannot carry; that was replaced.",
+            what,
+            f" of the job {job_id!r}" if job_id else "",
             extra={"job_id": job_id},
         )
     return repaired  # type: ignore[no-any-return]
@@ -70,13 +85,50 @@ def clean_text(text: object) -> str:
     return text if text.isascii() and "\0" not in text else _repair_text(text)
 
 
+def clean_error(code: object, message: object, job_id: str = "") -> Error:
+    """What a failure says, fit for the document. Never raises: whatever is wrong with it, the job has failed.
+
+    An enum's member stands for its value and a number for its digits. What else is no text becomes the code `error`,
+    and is logged: the text of an exception or of bytes is not meant for end users.
+    """
+    return Error(code=_code(code, job_id), message=_written(message, job_id))
+
+
+def _code(code: object, job_id: str) -> str:
+    value = code.value if isinstance(code, enum.Enum) else code
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        return _written(value, job_id)[:MAX_CODE] or _ERROR
+    msg = "A failure's code is text, and no %s; the job has failed with the code %r"
+    logger.error(msg, type(value).__name__, _ERROR, extra={"job_id": job_id})
+    return _ERROR
+
+
+_ERROR = "error"
+
+
+def _written(value: object, job_id: str) -> str:
+    try:
+        return clean_text(value)
+    except Exception:
+        logger.exception("What a failure says could not be written as text", extra={"job_id": job_id})
+        return ""
+
+
 def clean_number(name: str, value: object, job_id: str = "") -> Number | None:
-    """`value` as a number that can be shown; None, and refused, for NaN, infinities, negatives, and no numbers."""
+    """`value` as a number that can be shown; None, and refused, for NaN, infinities, negatives, and no numbers.
+
+    A `percentage` above 100 is refused as well, but for what sums of floats are above it.
+    """
     number = _number(value)
-    if number is not None and 0 <= number <= LARGEST:
+    is_percentage = name == "percentage"
+    if number is not None and 0 <= number <= (_HUNDRED if is_percentage else LARGEST):
         return number
-    refuse(InvalidValue(f"{name}={value!r}: give a finite number, 0 or more."), job_id)
+    allowed = "a number from 0 to 100" if is_percentage else "a finite number, 0 or more"
+    refuse(InvalidValue(f"{name}={value!r}: give {allowed}."), job_id)
     return None
+
+
+_HUNDRED = 100 + 1e-6
 
 
 def _number(value: object) -> Number | None:
@@ -118,7 +170,7 @@ def clean_meta(meta: Mapping[str, object], job_id: str = "") -> dict[str, JSON]:
             refuse(ReservedMetaKey(msg), job_id)
             continue
         try:
-            fit[name] = clean(value, job_id)
+            fit[name] = clean(value, job_id, what=f"Meta {name!r}")
         except InvalidValue as error:
             refuse(InvalidValue(f"Meta {name!r} is left out. {error}"), job_id)
     return fit
@@ -127,7 +179,7 @@ def clean_meta(meta: Mapping[str, object], job_id: str = "") -> dict[str, JSON]:
 def clean_result(value: object, job_id: str = "") -> JSON:
     """A result as strict JSON; None, and refused, for what JSON cannot hold."""
     try:
-        return clean(value, job_id)
+        return clean(value, job_id, what="The result")
     except InvalidValue as error:
         refuse(InvalidValue(f"The result is not published. {error}"), job_id)
     return None

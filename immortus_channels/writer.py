@@ -17,13 +17,14 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from django.core import mail
 
 from immortus_channels import metrics
 from immortus_channels.broadcast import Broadcaster
 from immortus_channels.conf import leases, settings
-from immortus_channels.events import Event, Reported
+from immortus_channels.events import Cancelled, Event, Failed, Finished, Reported, Requeued, Retrying
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs import Job, State
 from immortus_channels.lifecycle import apply
@@ -92,6 +93,33 @@ def perform(write: Write) -> None:
 def _change(job: Job | None, now: int, *, event: Event) -> Job | None:
     after = apply(job, event, now=now, leases=leases())
     return after if after is None or after is job else within_limit(job, after)
+
+
+def perform_anyhow(write: Write) -> None:
+    """Make one write; how a run ended is told without what it said when it cannot be told with that.
+
+    Raises StoreUnavailable.
+    """
+    try:
+        perform(write)
+    except StoreUnavailable:
+        raise
+    except Exception:
+        if write.is_dry or not isinstance(write.event, _ENDS):
+            raise
+        about = {"job_id": write.event.job_id}
+        logger.exception("%s could not be applied; it is told without what it says", write, extra=about)
+        write.event = _bare(write.event)
+        perform(write)
+
+
+_ENDS = (Finished, Failed, Cancelled, Retrying, Requeued)
+
+
+def _bare(event: Event) -> Event:
+    """The event with nothing but what it is: a failure's code is `error` then."""
+    kept: dict[str, Any] = {"completed": event.completed} if isinstance(event, Finished) else {}
+    return type(event)(job_id=event.job_id, job_class=event.job_class, run_id=event.run_id, **kept)
 
 
 class Writer:
@@ -304,7 +332,7 @@ class Writer:
         while self._writes:
             write = self._writes[0]
             try:
-                perform(write)
+                perform_anyhow(write)
             except StoreUnavailable:
                 if write.is_dry:
                     self._finish(write, failed=True)
@@ -415,7 +443,7 @@ class InlineWriter(Writer):
         """Write now."""
         write = Write(event, is_dry=is_dry)
         try:
-            perform(write)
+            perform_anyhow(write)
         except Exception:
             logger.exception("%s could not be written", write, extra={"job_id": event.job_id})
             write.finish(failed=True)

@@ -14,6 +14,7 @@ from immortus_channels.celery import TrackedTask
 from immortus_channels.exceptions import ConfigurationError, JobCancelled, JobFailed, JobNotFound
 from immortus_channels.jobs import State
 from immortus_channels.progress import current_run
+from immortus_channels.queues.celery import CeleryQueue
 from immortus_channels.stores import get_store
 from immortus_channels.strategies import Calling, TrackingStrategy
 from immortus_channels.urls import immortus_jobs
@@ -64,6 +65,12 @@ def marked(value=0):
     for _ in current_job().track(range(3)):
         pass
     return value + 1
+
+
+@app.task(shared=False)
+@tracked
+def fails_oddly(code):
+    raise JobFailed({"enum": State.LOST, "none": None, "object": object()}[code], "A sentence.")
 
 
 @app.task(shared=False)
@@ -263,6 +270,39 @@ def assert_ended(job_id, outcome):
     assert job.attempt == 1
     assert "secret" not in job.text
     assert current_run.get() is None
+
+
+@pytest.mark.parametrize(("code", "shown"), [("enum", "lost"), ("none", "error"), ("object", "error")])
+def test_a_job_that_fails_with_any_code_at_all_has_failed(code, shown):
+    job = record(fails_oddly.delay(code).id)
+    assert (job.state, job.error.code, job.error.message) == (State.FAILED, shown, "A sentence.")
+
+
+@app.task(shared=False, throws=(KeyError,))
+@tracked
+def expects_more():
+    raise KeyError
+
+
+@app.task(shared=False)
+def is_untracked():
+    pass
+
+
+def test_the_ends_that_a_job_chooses_are_no_errors_in_celerys_log(caplog):
+    caplog.set_level("INFO", "celery.app.trace")
+    for task in (fails, cancels_itself, expects_more, crashes):
+        task.delay()
+    levels = [line.levelname for line in caplog.records if line.name == "celery.app.trace"]
+    assert levels == ["INFO", "INFO", "INFO", "ERROR"]
+
+
+def test_what_a_task_expects_is_extended_once_and_only_where_it_is_tracked():
+    app.finalize()
+    for _ in range(2):
+        CeleryQueue()._finalized(app)
+    assert expects_more.throws == (KeyError, JobFailed, JobCancelled)
+    assert is_untracked.throws == ()
 
 
 def test_an_eager_job_that_was_ignored_is_finished():

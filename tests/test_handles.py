@@ -230,6 +230,24 @@ def test_in_production_what_is_unfit_from_outside_is_left_out(memory, outside, m
     assert len(caplog.records) == 3
 
 
+def test_a_job_that_is_made_to_fail_with_any_code_at_all_has_failed(memory, outside):
+    outside.fail(object(), "A sentence.")
+    outside.refresh()
+    assert (outside.state, outside.record.error.code) == (State.FAILED, "error")
+
+
+@pytest.mark.parametrize("made", [JobHandle, current_job, None])
+def test_meta_is_given_by_keywords(memory, outside, made):
+    job = outside if made is None else made()
+    with pytest.raises(TypeError, match=r"set_meta\(a=1\)"):
+        job.set_meta({"a": 1})
+
+
+def test_meta_may_be_called_as_the_parameters_are(memory, outside):
+    outside.set_meta(self=1, given=2)
+    assert (outside.document["self"], outside.document["given"]) == (1, 2)
+
+
 def test_a_falsy_result_from_outside_is_a_result(memory, outside):
     outside.set_result([1])
     outside.set_result(0)

@@ -144,7 +144,7 @@ def test_chosen_params_alone_are_recorded():
 
 
 def test_one_name_stands_for_itself_and_not_for_its_letters():
-    tracking = tracking_of(tracked(params="amount", mask="amount")(lambda: None))
+    tracking = tracking_of(tracked(params="amount", mask="amount")(lambda amount: None))
     assert params(tracking, "4111", 2) == {"amount": MASK}
 
 
@@ -158,3 +158,34 @@ def test_arguments_that_do_not_fit_are_recorded_by_keyword():
 def test_what_is_no_task_is_said_with_the_way_to_give_options(given):
     with pytest.raises(TypeError, match=r"is no task; options go by name"):
         tracked(given)
+
+
+def test_an_option_that_there_is_not_is_said_with_those_that_there_are():
+    with pytest.raises(TypeError, match=r"tracked\(\) has no option 'foo'; .* strategy, handler, params, mask, cancel"):
+        tracked(foo=1)(lambda: None)
+    with pytest.raises(TypeError, match="'place'"):
+        tracked(place="x")(lambda: None)
+
+
+def test_params_that_the_function_does_not_take_are_refused():
+    def task(path, *, size=1):
+        pass
+
+    with pytest.raises(ConfigurationError, match=r"params=\['nope'\].* takes no 'nope', but path, size"):
+        tracked(params=["nope"])(task)
+    assert tracked(params=["path", "size"])(task) is task
+    with pytest.raises(ConfigurationError, match="takes no 'nope', but nothing"):
+        tracked(params="nope")(lambda: None)
+
+
+def test_params_of_what_takes_anything_or_cannot_be_looked_at_are_believed():
+    def unreadable():
+        pass
+
+    def takes_anything(**options):
+        pass
+
+    unreadable.__signature__ = "no signature"
+    assert tracked(params=["nope"])(takes_anything) is takes_anything
+    assert tracked(params=["nope"])(unreadable) is unreadable
+    assert tracked(Task(), params=["nope"])

@@ -6,6 +6,7 @@ import threading
 import uuid
 
 import pytest
+from celery.result import AsyncResult
 from django.contrib.auth.models import AnonymousUser, User
 
 from immortus_channels import queues, tracking
@@ -248,3 +249,38 @@ def test_getting_the_job_one_runs_in_brings_what_others_wrote_meanwhile(owned):
         assert get_job(job_id).owner == "7"
     finally:
         current_run.reset(token)
+
+
+def test_a_silent_job_is_found_out_by_whoever_reads_it(store, job_id):
+    for kind in (Enqueued, Started):
+        tracking.publish(kind(job_id=job_id, job_class="task", run_id="r" if kind is Started else "", origin=Origin()))
+    get_store().renew({job_id: "r"}, -1)
+    assert get_job(job_id).document["stalled"] is True
+    get_store().renew({job_id: "r"}, -1)
+    assert get_job(job_id).state is State.LOST
+
+
+def test_a_job_that_reads_itself_is_not_silent(store, job_id):
+    run = tracking.make_run(job_id=job_id, job_class="task", run_id="r", origin=Origin())
+    token = current_run.set(run)
+    tracking.begin(run)
+    try:
+        get_store().renew({job_id: "r"}, -1)
+        assert get_job(job_id).document["stalled"] is False
+    finally:
+        current_run.reset(token)
+        tracking.end(run, Finished)
+
+
+@pytest.mark.parametrize("given", [None, 5, uuid.UUID(int=1), b"j", AsyncResult("j")], ids=lambda it: type(it).__name__)
+def test_what_is_no_text_is_no_id_and_the_cure_is_said(memory, given):
+    with pytest.raises(TypeError, match="give its id"):
+        get_job(given)
+    with pytest.raises(TypeError, match="give its id"):
+        JobRepository().find(given)
+
+
+@pytest.mark.parametrize("text", ["", "x" * 256, "a\0", "\ud800"], ids=["empty", "long", "NUL", "half"])
+def test_a_text_that_can_be_no_id_is_no_jobs(store, text):
+    with pytest.raises(JobNotFound, match="1 to 255 characters"):
+        get_job(text)

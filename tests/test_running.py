@@ -57,6 +57,12 @@ def test_a_block_says_how_its_job_failed(job):
     assert end_of(job) == (State.FAILED, ("not_an_image", "This file is not an image."))
 
 
+def test_a_block_that_fails_with_a_code_that_is_no_text_has_failed(job):
+    with job.running():
+        raise JobFailed(ValueError("a secret"), "A sentence.")
+    assert end_of(job) == (State.FAILED, ("error", "A sentence."))
+
+
 @pytest.mark.parametrize("error", [ValueError("a secret"), KeyboardInterrupt()])
 def test_whatever_else_a_block_raises_fails_the_job_without_its_words_and_goes_on(job, error):
     with pytest.raises(type(error)), job.running():

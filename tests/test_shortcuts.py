@@ -101,8 +101,9 @@ def test_a_task_that_this_process_knows_by_name_alone_may_be_tracked_where_it_ru
     assert job_info(request, AsyncResult("sent-3"))["job_class"] == "workers.paint"
 
 
-def test_of_a_bare_id_the_class_is_known_where_it_was_sent():
-    assert job_info(request, "sent-1")["job_class"] == "gallery.paint"
+@pytest.mark.parametrize("job", ["sent-1", SimpleNamespace(job_id="sent-1")])
+def test_of_a_bare_id_nothing_is_told_where_it_was_sent_either(job):
+    assert job_info(request, job)["job_class"] is None
 
 
 @pytest.mark.case(7)
@@ -110,6 +111,13 @@ def test_no_job_is_500():
     response = render_immortus(request, None)
     assert response.status_code == 500
     assert json.loads(response.content)["error"]["code"] == "not_started"
+
+
+def test_no_job_is_logged_with_the_cure_of_a_task_that_tells_no_id(caplog):
+    render_immortus(request, None)
+    (line,) = caplog.records
+    assert line.levelname == "WARNING"
+    assert "base=TrackedTask" in line.getMessage()
 
 
 @pytest.mark.parametrize("job", [object(), "", "x" * 256, "a\0", 7, SimpleNamespace(id="an order's")])

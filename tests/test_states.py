@@ -162,9 +162,35 @@ def test_a_listing_is_filtered_and_goes_page_by_page():
 
 def test_a_listing_is_bounded_whatever_is_asked(monkeypatch):
     asked = []
-    monkeypatch.setattr(type(get_store()), "list", lambda self, wanted, *, limit, before: asked.append(limit) or [])
+    monkeypatch.setattr(
+        type(get_store()), "list", lambda self, wanted, *, limit, before=None: asked.append(limit) or []
+    )
     RunMarathon.all(limit=1_000_000)
-    assert asked == [MAX_LISTED]
+    assert set(asked) == {MAX_LISTED}
+
+
+def test_a_silent_job_is_found_out_by_whoever_lists_it_with_one_write_for_each():
+    silent, running = start(), start()
+    get_store().renew({silent: "r"}, -1)
+    assert {job.job_id: job.document["stalled"] for job in RunMarathon.all()} == {silent: True, running: False}
+    versions = {job.job_id: job.record.version for job in RunMarathon.all()}
+    assert {job.job_id: job.record.version for job in RunMarathon.filter(states=["running"])} == versions
+
+
+def test_a_job_is_listed_by_the_state_that_it_is_found_to_be_in():
+    job_id = start()
+    for _ in ("stalled", "lost"):
+        get_store().renew({job_id: "r"}, -1)
+        found = RunMarathon.filter(owner=7, states=["lost"])
+    assert [(job.job_id, job.state) for job in found] == [(job_id, State.LOST)]
+    assert not RunMarathon.filter(states=["running"])
+
+
+def test_nobody_elses_silence_is_looked_for():
+    other = start("other")
+    get_store().renew({other: "r"}, -1)
+    RunMarathon.all()
+    assert not get_store().get_many([other]).jobs[other].stalled
 
 
 MINE = """{% for job in jobs %}{{ job.job_id }}: {{ job.state }}, {% with job.document as it %}\
@@ -199,6 +225,23 @@ def test_a_page_of_ones_own_jobs_shows_where_each_stands_however_often_it_is_loa
     assert page() == expected
 
 
-def test_a_word_that_is_no_state_is_said():
-    with pytest.raises(ValueError, match="queued"):
-        RunMarathon.filter(states=["queued"])
+@pytest.mark.parametrize("states", [["queued"], "queued"])
+def test_a_word_that_is_no_state_is_said_with_those_that_are(states):
+    with pytest.raises(ValueError, match=r"'queued' is no state; .* enqueued, running, retrying, .*, lost"):
+        RunMarathon.filter(states=states)
+
+
+def test_a_single_state_stands_for_itself():
+    job_id = start()
+    assert [job.job_id for job in RunMarathon.filter(states="running")] == [job_id]
+
+
+@pytest.mark.parametrize(("name", "value"), [("limit", -1), ("limit", "3"), ("limit", 2.5), ("before", "3")])
+def test_what_bounds_a_listing_is_a_whole_number(name, value):
+    with pytest.raises(ValueError, match=rf"{name}={value!r}: give a whole number, 0 or more"):
+        RunMarathon.filter(**{name: value})
+
+
+def test_a_listing_of_none_is_empty():
+    start()
+    assert RunMarathon.all(limit=0) == []

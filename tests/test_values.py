@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import enum
 import json
 import uuid
 from dataclasses import replace
@@ -15,18 +16,36 @@ from hypothesis import strategies as st
 
 from immortus_channels import values
 from immortus_channels.exceptions import DocumentTooLarge, InvalidValue, ReservedMetaKey
-from immortus_channels.jobs import DOCUMENT_KEYS, MAX_DEPTH, MAX_DOCUMENT_BYTES, PROGRESS_KEYS, Job
+from immortus_channels.jobs import DOCUMENT_KEYS, MAX_DEPTH, MAX_DOCUMENT_BYTES, PROGRESS_KEYS, Error, Job
 from immortus_channels.values import (
     LARGEST,
+    MAX_CODE,
     MAX_SENTENCE,
     clean,
+    clean_error,
     clean_meta,
     clean_number,
+    clean_result,
     clean_text,
     fits,
     refuse_too_large,
     within_limit,
 )
+
+
+class Code(enum.Enum):
+    BAD_ROW = "bad_row"
+    GONE = 410
+    ODD = ("a", "b")
+
+
+class TextCode(str, enum.Enum):  # noqa: UP042 - as projects wrote it before StrEnum
+    BAD_ROW = "bad_row"
+
+
+class Unspeakable:
+    def __str__(self):
+        raise RuntimeError
 
 
 @pytest.fixture
@@ -64,6 +83,20 @@ def test_values_are_written_as_django_writes_json(value, shown, caplog):
 def test_what_json_and_postgresql_refuse_is_replaced_with_one_log_line(value, shown, caplog):
     assert clean(value, "j") == shown
     assert [record.job_id for record in caplog.records] == ["j"]
+
+
+@pytest.mark.parametrize(
+    ("publish", "named"),
+    [
+        (lambda: clean_meta({"speed": float("nan")}, "j"), "Meta 'speed' of the job 'j' held"),
+        (lambda: clean_result([float("inf")], "j"), "The result of the job 'j' held"),
+        (lambda: clean("a\0", what="The argument 'name'"), "The argument 'name' held"),
+    ],
+)
+def test_what_is_replaced_is_named_with_its_job(publish, named, caplog):
+    publish()
+    (line,) = caplog.records
+    assert line.getMessage().startswith(named)
 
 
 def test_texts_that_only_look_suspicious_stay_and_are_not_logged(caplog):
@@ -207,3 +240,56 @@ def test_a_value_that_nests_too_deep_is_refused():
     assert clean(deep) == deep
     with pytest.raises(InvalidValue, match="levels deep"):
         clean({"a": deep})
+
+
+@pytest.mark.parametrize(
+    ("code", "shown"),
+    [
+        ("bad_row", "bad_row"),
+        (Code.BAD_ROW, "bad_row"),
+        (TextCode.BAD_ROW, "bad_row"),
+        (Code.GONE, "410"),
+        (404, "404"),
+        ("", "error"),
+        ("x" * 1000, "x" * MAX_CODE),
+        ("a\0", "a\ufffd"),
+    ],
+)
+def test_the_code_of_a_failure_is_short_text(code, shown, caplog):
+    error = clean_error(code, "A sentence.")
+    assert (error, type(error.code)) == (Error(code=shown, message="A sentence."), str)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "code",
+    [None, True, ValueError("a secret"), b"a secret", object(), Code.ODD, 10**5000],
+    ids=lambda it: str(type(it)),
+)
+def test_a_code_that_is_no_text_is_the_general_one_and_is_logged_without_its_words(code, caplog):
+    assert clean_error(code, "A sentence.", "j") == Error(code="error", message="A sentence.")
+    (line,) = caplog.records
+    assert (line.levelname, line.job_id) == ("ERROR", "j")
+    assert "secret" not in line.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        (gettext_lazy("Jobs"), "Jobs"),
+        ("", "Something went wrong."),
+        (Unspeakable(), "Something went wrong."),
+    ],
+    ids=["lazy", "empty", "unspeakable"],
+)
+def test_the_sentence_of_a_failure_is_text_whatever_was_given(message, shown):
+    assert clean_error("x", message).message == shown
+
+
+def test_a_percentage_above_100_is_refused_but_for_what_floats_add_up_to(monkeypatch, caplog):
+    assert clean_number("percentage", 100.00000000000001) == 100.00000000000001
+    with pytest.raises(InvalidValue, match="percentage=400: give a number from 0 to 100"):
+        clean_number("percentage", 400)
+    monkeypatch.setattr(values, "is_strict", lambda: False)
+    assert clean_number("percentage", 400) is None
+    assert len(caplog.records) == 1

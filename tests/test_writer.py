@@ -11,7 +11,20 @@ from django.core import mail
 from django.db import connection, transaction
 
 from immortus_channels import broadcast, metrics, writer
-from immortus_channels.events import CancelRequested, Enqueued, Finished, Origin, Overdue, Started, Updated
+from immortus_channels.events import (
+    Cancelled,
+    CancelRequested,
+    Enqueued,
+    Failed,
+    Finished,
+    Origin,
+    Overdue,
+    Report,
+    Requeued,
+    Retrying,
+    Started,
+    Updated,
+)
 from immortus_channels.jobs import State
 from immortus_channels.lifecycle import SECOND
 from immortus_channels.progress import Run, current_run
@@ -75,6 +88,17 @@ def finished(job_id="j", run_id="r"):
 def unfit(job_id="j"):
     """An event that no store can write."""
     return Updated(job_id=job_id, meta={"x": object()})
+
+
+UNFIT = Report(meta={"x": object()})
+ENDS = [
+    (Failed(job_id="j", run_id="r", code=object()), State.FAILED),
+    (Finished(job_id="j", run_id="r", report=UNFIT), State.FINISHED),
+    (Finished(job_id="j", run_id="r", report=UNFIT, completed=False), State.RUNNING),
+    (Cancelled(job_id="j", run_id="r", report=UNFIT), State.CANCELLED),
+    (Retrying(job_id="j", run_id="r", report=UNFIT), State.RETRYING),
+    (Requeued(job_id="j", run_id="r", report=UNFIT), State.ENQUEUED),
+]
 
 
 def running(threaded, job_id="j", run_id="r"):
@@ -189,6 +213,25 @@ def test_an_event_that_cannot_be_applied_is_dropped_with_one_log_line_that_tells
     assert (broken.done.is_set(), broken.is_known, good.is_known) == (True, False, True)
     assert threaded.submit(started()).is_known
     assert [r.getMessage() for r in caplog.records] == ["Updated of 'j' could not be applied and is dropped"]
+
+
+@pytest.mark.parametrize(("end", "state"), ENDS)
+def test_how_a_run_ended_is_told_without_its_words_when_they_cannot_be_applied(store, threaded, end, state):
+    threaded.submit(started())
+    write = threaded.submit(end)
+    assert write.is_known
+    assert write.after == record()
+    assert (record().state, record().lease_holder == "r") == (state, False)
+    assert record().error is None or record().error.code in ("error", "cancelled")
+
+
+def test_an_end_without_its_words_outlives_an_outage(store, threaded, caplog):
+    threaded.submit(started())
+    store.failures = 1
+    write = threaded.submit(ENDS[0][0])
+    assert write.done.wait(5)
+    assert record().state is State.FAILED
+    assert sum("without what it says" in line.getMessage() for line in caplog.records) == 1
 
 
 def test_what_waits_is_bounded_and_the_oldest_is_lost_with_one_log_line(store, threaded, monkeypatch, caplog):
@@ -673,6 +716,13 @@ def test_inline_nothing_unknown_reaches_the_caller(store, caplog):
     inline.submit(enqueued())
     assert not inline.submit(unfit()).is_known
     assert len(caplog.records) == 1
+
+
+def test_inline_an_end_that_cannot_be_applied_is_told_without_its_words(store):
+    inline = InlineWriter()
+    inline.submit(started())
+    assert inline.submit(ENDS[0][0]).is_known
+    assert record().state is State.FAILED
 
 
 def test_inline_a_run_is_reported_at_most_once_an_interval(store, pushed):

@@ -322,6 +322,19 @@ def test_the_running_server_s_answer_to_the_handshake_is_told(server, status, cu
     assert (cure in found["socket"]) if cure else not found
 
 
+@pytest.mark.parametrize(
+    ("url", "cure"),
+    [
+        ("localhost:8182", "http://localhost:8182"),
+        ("example.com", "http://example.com"),
+        ("ws://example.com/app", "http://example.com/app"),
+        ("http://", "http://localhost:8000"),
+    ],
+)
+def test_an_address_without_its_scheme_is_said_with_the_one_that_was_meant(url, cure):
+    assert f"Write http:// or https:// in front: --url {cure}" in wrong(url=url)["socket"]
+
+
 def test_a_server_that_does_not_run_is_found():
     assert "Start the server" in wrong(url="http://127.0.0.1:1")["socket"]
 

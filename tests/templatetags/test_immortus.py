@@ -13,6 +13,7 @@ from django.test import RequestFactory
 from django.urls import include, path, set_script_prefix
 from django.utils import translation
 
+from immortus_channels import queues
 from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.jobs import Job, State
 from immortus_channels.urls import immortus_jobs
@@ -38,6 +39,11 @@ def element(job):
 def attribute(html, name):
     found = re.search(rf'<script [^>]*{name}="([^"]*)"', html)
     return found and found[1]
+
+
+def test_of_a_bare_id_the_class_is_not_told_to_whoever_looks_at_the_page():
+    queues.remember("sent-1", "gallery.paint")
+    assert "gallery.paint" not in element("sent-1")
 
 
 def test_the_script_knows_its_addresses_under_any_mount_point():

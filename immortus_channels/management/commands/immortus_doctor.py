@@ -296,6 +296,10 @@ def _handshake() -> dict[str, Any]:
 def _knock(url: str, timeout: float) -> Finding:
     """Ask the running server for a socket, as a page of it would."""
     site = urlsplit(url)
+    if site.scheme not in ("http", "https") or not site.hostname:
+        host = url.rpartition("//")[2] or "localhost:8000"
+        cure = f"Write http:// or https:// in front: --url http://{host}"
+        return Finding(part="socket", verdict="wrong", told=f"{url!r} is no address of a site", cure=cure)
     path = f"{site.path.rstrip('/')}/ws/immortus/"
     headers = {
         "Connection": "Upgrade",

@@ -12,7 +12,7 @@ from celery.result import AsyncResult, GroupResult
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - Django's name
 
 from immortus_channels import queues
-from immortus_channels.exceptions import ConfigurationError
+from immortus_channels.exceptions import ConfigurationError, JobCancelled, JobFailed
 from immortus_channels.jobs import Job, State
 from immortus_channels.marking import Tracking
 from immortus_channels.progress import current_run
@@ -166,6 +166,7 @@ class CeleryQueue(Queue):
             if tracking is not None:
                 self._tracked[name] = tracking
                 self._refuse_before_start(task)
+                _expect_its_ends(task)
 
     def _refuse_before_start(self, task: Task) -> None:
         """Let `Ignore` stop a run whose job is over: only `before_start` can, `task_prerun` cannot.
@@ -185,6 +186,12 @@ class CeleryQueue(Queue):
 
         before_start.__immortus__ = True  # type: ignore[attr-defined]
         kind.before_start = before_start
+
+
+def _expect_its_ends(task: Task) -> None:
+    """Let Celery log the ends that a job chooses itself as INFO, not as errors that nobody expected."""
+    known = task.throws if isinstance(task.throws, tuple) else (task.throws,)
+    task.throws = (*known, *(end for end in (JobFailed, JobCancelled) if not issubclass(end, known)))
 
 
 def _is_green(pool: Any) -> bool:

@@ -50,12 +50,12 @@ def origin_here(tracking: Tracking | None, name: str, args: Any, kwargs: Any, et
 def _params(tracking: Tracking, name: str, args: Any, kwargs: Any) -> dict[str, JSON] | None:
     """The arguments to record, as JSON; what JSON cannot hold is recorded as its kind alone."""
     params = tracking.params_of(_signature(name), tuple(args or ()), kwargs or {})
-    return None if params is None else {key: _jsonable(value) for key, value in params.items()}
+    return None if params is None else {key: _jsonable(key, value) for key, value in params.items()}
 
 
-def _jsonable(value: object) -> JSON:
+def _jsonable(name: str, value: object) -> JSON:
     try:
-        return clean(value)
+        return clean(value, what=f"The argument {name!r}")
     except (TypeError, ValueError):
         return f"<{type(value).__name__}>"
 

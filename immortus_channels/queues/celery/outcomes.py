@@ -9,7 +9,7 @@ from celery.exceptions import Reject, SoftTimeLimitExceeded, TimeLimitExceeded
 from immortus_channels.events import Cancelled, Failed
 from immortus_channels.exceptions import JobCancelled, JobFailed
 from immortus_channels.lifecycle import SECOND
-from immortus_channels.values import clean_text
+from immortus_channels.values import clean_error
 
 
 def verdict(job_id: str, job_class: str, run_id: str, exception: BaseException) -> Failed | Cancelled:
@@ -18,7 +18,8 @@ def verdict(job_id: str, job_class: str, run_id: str, exception: BaseException) 
         case JobCancelled():
             return Cancelled(job_id=job_id, job_class=job_class, run_id=run_id)
         case JobFailed():
-            code, message = exception.code, clean_text(exception.message)
+            said = clean_error(exception.code, exception.message, job_id)
+            code, message = said.code, said.message
         case SoftTimeLimitExceeded() | TimeLimitExceeded():
             code, message = "time_limit", ""
         case Reject():
