@@ -106,6 +106,19 @@ def test_without_javascript_the_page_leaves_too(browser: Browser, site: Site) ->
     context.close()
 
 
+@pytest.mark.parametrize("has_javascript", [True, False])
+def test_a_viewer_can_cancel_with_and_without_javascript(browser: Browser, site: Site, has_javascript) -> None:
+    context = browser.new_context(base_url=site.url, java_script_enabled=has_javascript)
+    page = context.new_page()
+    page.goto("/transfer?steps=150")
+    address = page.url
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("heading")).to_have_text("Cancelled", timeout=20_000)
+    assert page.url == address
+    expect(page.get_by_role("button")).to_have_count(0)
+    context.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_fits_a_phone_and_keeps_still_for_those_who_want_that(
     browser: Browser, site: Site, scheme, tmp_path: Path
