@@ -51,6 +51,11 @@ def may_cancel(user: User, job: Job) -> bool:
         return False
 
 
+def is_cancellable(user: User, job: Job) -> bool:
+    """Whether `user`, who may see `job`, can still have it stopped; the strategy of one that is over is not asked."""
+    return not job.is_over and job.cancel != "never" and may_cancel(user, job)
+
+
 def _rule(job: Job, name: str) -> Rule:
     """The method of the job's strategy; `TrackingStrategy`'s own where that, which may be any class, has none."""
     silent = strategies.load(strategies.TrackingStrategy)

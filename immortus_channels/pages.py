@@ -31,6 +31,7 @@ from immortus_channels.views import RETRY_AFTER, seen
 logger = logging.getLogger("immortus_channels")
 
 TEMPLATE = "immortus_channels/job_page.html"
+METHODS = ("GET", "HEAD", "POST")
 REFRESH = 5
 """Seconds after which a browser without JavaScript looks again."""
 
@@ -61,8 +62,9 @@ _ENDS = {
 def job(request: HttpRequest, job_id: str | None = None) -> HttpResponse:
     """The page of the job named in the path, or in the query.
 
-    What it shows must be true, so it is neither cached nor fetched ahead of being looked at. It runs outside
-    `ATOMIC_REQUESTS`, as what it reads and writes is not the request's; a handler's hooks run inside.
+    A POST asks for the job's cancellation. What the page shows must be true, so it is neither cached nor fetched ahead
+    of being looked at. It runs outside `ATOMIC_REQUESTS`, as what it reads and writes is not the request's; a handler's
+    hooks run inside.
     """
     response = _answer(request, request.GET.get("job_id", "") if job_id is None else job_id)
     response.headers["Cache-Control"] = "private, no-store"
@@ -72,14 +74,16 @@ def job(request: HttpRequest, job_id: str | None = None) -> HttpResponse:
 
 
 def _answer(request: HttpRequest, job_id: str) -> HttpResponse:
-    if request.method not in ("GET", "HEAD"):
-        return HttpResponseNotAllowed(["GET", "HEAD"])
+    if request.method not in METHODS:
+        return HttpResponseNotAllowed(METHODS)
     if _is_prefetch(request):
         # An answer that is no success is thrown away, and asked for again when somebody really comes.
         return HttpResponse(status=HTTPStatus.SERVICE_UNAVAILABLE)
     try:
         record = seen(callers.of_session(request), [job_id]).get(job_id)
-        return _unknown(request, job_id) if record is None else _known(request, record)
+        if record is None:
+            return _unknown(request, job_id)
+        return _cancel(request, record) if request.method == "POST" else _known(request, record)
     except StoreUnavailable:
         logger.warning("The store cannot be reached; job pages are answered with 503")
         return _unavailable(request)
@@ -101,6 +105,13 @@ def _known(request: HttpRequest, record: Job) -> HttpResponse:
         return _led_on(request, handler, "next_url") or _over(request, handler)
     _call(request, handler, "on_failed")
     return _led_on(request, handler, "failed_url") or _over(request, handler)
+
+
+def _cancel(request: HttpRequest, record: Job) -> HttpResponse:
+    """Back to the page, whether the job could be stopped or not: it says how things are."""
+    if access.is_cancellable(access.user_of(request), record):
+        tracking.cancel(record.job_id)
+    return HttpResponseRedirect(request.get_full_path(), status=HTTPStatus.SEE_OTHER)
 
 
 # Hooks
@@ -168,9 +179,18 @@ def _is_allowed(request: HttpRequest, url: str) -> bool:
 
 
 def _running(request: HttpRequest, handler: JobHandler) -> HttpResponse:
-    texts = {name: handlers.told(handler, name) for name in ("header", "message")}
+    job = handler.job
     return _page(
-        request, handler.job.state, job=handler.job, job_id=handler.job.job_id, **texts, watches=True, refresh=REFRESH
+        request,
+        job.state,
+        job=job,
+        job_id=job.job_id,
+        header=handlers.told(handler, "header"),
+        message=handlers.told(handler, "message"),
+        note=_("It has been asked to stop.") if job.cancel_requested else "",
+        may_cancel=not job.cancel_requested and access.is_cancellable(access.user_of(request), job.record),
+        watches=True,
+        refresh=REFRESH,
     )
 
 
@@ -247,16 +267,16 @@ def _unavailable(request: HttpRequest) -> HttpResponse:
 
 
 def _misled(request: HttpRequest) -> HttpResponse:
+    """200: the job's page stays, as where a handler leads nowhere; whose mistake it is, the log says."""
     return _page(
         request,
         "misled",
-        HTTPStatus.INTERNAL_SERVER_ERROR,
         header=_("This is where it ends"),
         message=_("The work is over, but the page that comes next cannot be opened."),
     )
 
 
-_NOTHING = dict.fromkeys(("job", "job_id", "note", "login_url", "refresh", "retry", "watches"))
+_NOTHING = dict.fromkeys(("job", "job_id", "note", "login_url", "may_cancel", "refresh", "retry", "watches"))
 """What a page has not of itself, so that a template may ask for it."""
 
 

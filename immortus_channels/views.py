@@ -123,7 +123,7 @@ def cancel(request: HttpRequest, caller: Caller, job_id: str | None, job_class: 
     job = seen(caller, [job_id]).get(job_id)
     if job is None:
         return unknown(caller, job_id)
-    if job.is_over or job.cancel == "never" or not access.may_cancel(caller.user, job):
+    if not access.is_cancellable(caller.user, job):
         return _not_cancellable(job)
     after = tracking.cancel(job_id)
     if after is None:

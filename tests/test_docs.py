@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ from django.urls import NoReverseMatch, reverse
 import immortus_channels
 from immortus_channels import urls
 from immortus_channels.conf import Settings
+from immortus_channels.repository import JobHandle
 from immortus_channels.templatetags import immortus
 from tests.pages_of_docs import DOCS, PAGES, README, ROOT, Page, Sample, page
 
@@ -149,6 +151,7 @@ WITHOUT_DOCSTRING = {
     "immortus_channels.JobState.task",
 }
 """Plain attributes: told in a sentence."""
+HOMES_OF_GLANCE = [f"immortus_channels{home}" for home in ("", ".celery", ".urls", ".metrics", ".repository")]
 
 
 @pytest.mark.parametrize("name", PUBLIC)
@@ -157,6 +160,46 @@ def test_each_public_name_of_python_is_in_the_reference(name):
         assert f"`{name.rpartition('.')[2]}`" in page("reference/python.md").prose
     elif not is_pending(name) or name.count(".") == 1:
         assert name in told_in_reference()
+
+
+def at_a_glance(name: str) -> list[str]:
+    """The first cells of the tables under that heading, which say with one line each what the page has at length."""
+    (section,) = re.findall(r"^## At a glance\n(.*?)^## ", page(f"reference/{name}").text, re.MULTILINE | re.DOTALL)
+    return re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)
+
+
+GLANCED = [
+    *((line, HOMES_OF_GLANCE) for line in at_a_glance("python.md")),
+    *((line, ["immortus_channels.TrackingStrategy"]) for line in at_a_glance("strategies.md")),
+]
+
+
+def object_of(line: str, homes: list[str]) -> str:
+    """The dotted name that a line at a glance speaks of."""
+    names = [f"{home}.{line.partition('(')[0]}" for home in homes]
+    return next(name for name in names if name in PUBLIC)
+
+
+def signature_of(name: str) -> str:
+    """The arguments of a callable as the pages write them: without types and `self`."""
+    parameters = inspect.signature(find(name)).parameters.values()
+    told = [p.replace(annotation=p.empty) for p in parameters if p.name != "self"]
+    return str(inspect.Signature(told)).replace(str(JobHandle), "JobHandle")
+
+
+@pytest.mark.parametrize(("line", "homes"), GLANCED, ids=lambda value: value if isinstance(value, str) else "")
+def test_what_is_said_at_a_glance_is_the_true_signature(line, homes):
+    name = object_of(line, homes)
+    if "(" in line:
+        assert line.removeprefix(line.partition("(")[0]) == signature_of(name)
+    else:
+        assert name in WITHOUT_DOCSTRING or not callable(find(name)) or isinstance(find(name), type)
+
+
+def test_each_public_name_is_told_at_a_glance_but_for_those_of_the_project_page():
+    told = [object_of(line, homes) for line, homes in GLANCED]
+    elsewhere = {name for name in PUBLIC if re.match(r"immortus_channels\.(routing|middleware)\.", name)}
+    assert sorted(told) == sorted(set(PUBLIC) - elsewhere)
 
 
 def test_the_package_offers_no_name_that_the_reference_leaves_out():

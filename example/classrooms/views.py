@@ -6,20 +6,20 @@ from django.contrib import messages
 from django.db.models import Count
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_POST, require_safe
 
 from classrooms.forms import TransferForm
 from classrooms.models import Classroom, Student
 from classrooms.tasks import create_transfer
 
 
-@require_GET
+@require_safe
 def classrooms(_request: HttpRequest) -> HttpResponse:
     """Go to a classroom with somebody in it."""
     return redirect("classroom", Student.objects.values_list("classroom", flat=True).first())
 
 
-@require_GET
+@require_safe
 def classroom(request: HttpRequest, classroom_id: int) -> HttpResponse:
     """A classroom, its students, and where they could go."""
     rooms = Classroom.objects.annotate(taken=Count("students"))

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.csrf import ensure_csrf_cookie
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_POST, require_safe
 
 from immortus_channels import get_job, job_info, render_immortus
 from immortus_channels.exceptions import JobNotFound
@@ -25,7 +25,7 @@ SHOWN = 12
 PICTURES = ("preview.jpg", "thumbnail.jpg", "painting.jpg")
 
 
-@require_GET
+@require_safe
 @ensure_csrf_cookie
 def index(request: HttpRequest) -> HttpResponse:
     """The page, with the true state of every job it lists."""
@@ -62,7 +62,7 @@ def clear(request: HttpRequest) -> HttpResponse:
     return redirect("index")
 
 
-@require_GET
+@require_safe
 def media(_request: HttpRequest, photo: uuid.UUID, name: str) -> HttpResponse:
     """A picture of a painting, to whoever knows the unguessable id of its photograph."""
     file = Painting(str(photo)).folder / name

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_POST, require_safe
 
 from immortus_channels.exceptions import JobNotFound
 from races.courses import COURSES, MILES
@@ -17,7 +17,7 @@ SHOWN = 6
 """As many of a visitor's latest marathons are on the page."""
 
 
-@require_GET
+@require_safe
 def marathons(request: HttpRequest) -> HttpResponse:
     """The visitor's marathons, each as it stands now."""
     context = {"races": list(_races(request)), "courses": COURSES.values(), "miles": MILES}

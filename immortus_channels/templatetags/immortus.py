@@ -8,11 +8,23 @@ from django import template
 from django.middleware.csrf import get_token
 from django.template import Context
 from django.urls import NoReverseMatch, reverse
+from django.utils.translation import gettext_lazy as _
 
 from immortus_channels import addresses, shortcuts
 from immortus_channels.exceptions import ConfigurationError
+from immortus_channels.jobs import State
 
 register = template.Library()
+
+_WORDS: dict[str, object] = {
+    State.ENQUEUED: _("waiting"),
+    State.RUNNING: _("running"),
+    State.RETRYING: _("trying again"),
+    State.FINISHED: _("done"),
+    State.FAILED: _("failed"),
+    State.CANCELLED: _("cancelled"),
+    State.LOST: _("lost"),
+}
 
 
 @register.inclusion_tag("immortus_channels/script.html", takes_context=True)
@@ -45,7 +57,24 @@ def immortus_job(job: Any) -> dict[str, object]:
     A job shows its state before any script runs; of a bare id nothing is known, and nothing is read.
     """
     job_id, job_class = shortcuts.identify(job)
-    return {"job_id": job_id, "job_class": job_class, "document": getattr(job, "document", None)}
+    return {
+        "job_id": job_id,
+        "job_class": job_class,
+        "document": getattr(job, "document", None),
+        "page_url": addresses.page_url(job_id),
+    }
+
+
+@register.inclusion_tag("immortus_channels/state.html")
+def immortus_state(state: str = "") -> dict[str, object]:
+    """The word for a state, and those that the client puts in its place, in the viewer's language."""
+    return {"words": _WORDS, "shown": _WORDS.get(state, "")}
+
+
+@register.filter
+def percent(percentage: float | None) -> str:
+    """A percentage as the client writes it: a whole one without decimals, any other with one; "" for none."""
+    return "" if percentage is None else f"{percentage:.1f}".removesuffix(".0") + " %"
 
 
 def _prefix() -> str:

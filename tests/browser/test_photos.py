@@ -225,3 +225,30 @@ def sign_in(browser, demo, name):
     page.click("button.primary")
     expect(page.locator(".foot")).to_contain_text(f"Signed in as {name}")
     return page
+
+
+@pytest.mark.parametrize("path", ["/", "/marathons/", "/classrooms/"])
+def test_no_page_scrolls_sideways_on_the_narrowest_phone(page, path):
+    page.set_viewport_size({"width": 320, "height": 640})
+    page.goto(path)
+    assert page.evaluate("document.documentElement.scrollWidth") == 320
+
+
+@pytest.mark.parametrize("path", ["/", "/marathons/", "/classrooms/"])
+def test_each_page_answers_to_head(context, path):
+    assert context.request.head(path).status == 200
+
+
+def test_without_javascript_the_jobs_are_listed_each_with_its_page(browser, demo):
+    context = browser.new_context(base_url=demo.url, java_script_enabled=False)
+    page = context.new_page()
+    page.goto("/")
+    expect(page.get_by_text("Nothing yet")).to_be_visible()
+    token = page.locator("#upload [name=csrfmiddlewaretoken]").get_attribute("value")
+    form = {"sample": "chelsea", "csrfmiddlewaretoken": token}
+    job_id = context.request.post("/process_image", form=form).json()["job_id"]
+    page.reload()
+    expect(page.get_by_text("Nothing yet")).to_be_hidden()
+    page.get_by_role("link", name="Chelsea").click()
+    assert job_id in page.url
+    context.close()

@@ -63,6 +63,17 @@ test("a percentage that is unknown is an indeterminate bar, but not when the job
   assert.deepEqual([parts.progress.value, parts.message.textContent], ["0", "Something went wrong."]);
 });
 
+test("a whole percentage has no decimals and any other one, as the server writes it", async () => {
+  const { parts, socket } = await shown();
+  const texts = [];
+  for (const [index, percentage] of [0, 12.5, 25, 33.3, 99.9, 100].entries()) {
+    socket.job(document("a", index + 2, { percentage }));
+    await settle();
+    texts.push(parts.percentage.textContent);
+  }
+  assert.deepEqual(texts, ["0 %", "12.5 %", "25 %", "33.3 %", "99.9 %", "100 %"]);
+});
+
 test("the document it was rendered with is shown at once, and one that is over needs no request", async () => {
   const w = await shown({ rendered: document("a", 5, { state: "finished" }) });
   assert.deepEqual(w.events, [["done", 5, true]]);
@@ -103,7 +114,7 @@ test("put back into the page, it does not go back to the document it was rendere
   w.element.isConnected = true;
   w.element.connectedCallback();
   await settle();
-  assert.equal(w.parts.percentage.textContent, "60.0 %");
+  assert.equal(w.parts.percentage.textContent, "60 %");
   assert.deepEqual(w.events.map(([, version]) => version), [5, 6]);
 });
 

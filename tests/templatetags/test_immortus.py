@@ -14,6 +14,7 @@ from django.urls import include, path, set_script_prefix
 from django.utils import translation
 
 from immortus_channels import queues
+from immortus_channels.addresses import page_url
 from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.jobs import Job, State
 from immortus_channels.urls import immortus_jobs
@@ -157,7 +158,7 @@ def test_a_job_shows_its_state_before_any_script_runs():
     assert '<progress max="100" value="33.3">' in html
     assert '<span data-immortus="percentage">33.3 %</span>' in html
     assert '<span data-immortus="message">&lt;b&gt;Filtering&lt;/b&gt;</span>' in html
-    assert '<span data-immortus="state">running</span>' in html
+    assert re.search(r'<span data-immortus="state"[^>]*>running</span>', html)
     document = re.search(r'<script type="application/json">(.*?)</script>', html)
     assert json.loads(document[1]) == job.document
     assert "<b>" not in html
@@ -177,6 +178,34 @@ def test_an_unknown_percentage_is_an_indeterminate_bar():
     html = element(Job(job_id="a", state=State.RUNNING))
     assert '<progress max="100"></progress>' in html
     assert "None" not in html
+
+
+@pytest.mark.parametrize(("current", "shown"), [(0, "0 %"), (1, "12.5 %"), (2, "25 %"), (8, "100 %")])
+def test_a_whole_percentage_has_no_decimals_and_any_other_one(current, shown):
+    html = element(Job(job_id="a", state=State.RUNNING, current=current, total=8))
+    assert f'<span data-immortus="percentage">{shown}</span>' in html
+
+
+@pytest.mark.parametrize(
+    ("state", "word"), [("enqueued", "waiting"), ("retrying", "trying again"), ("finished", "done"), ("lost", "lost")]
+)
+def test_each_state_has_one_word_before_and_after_the_client_takes_over(state, word):
+    html = element(Job(job_id="a", state=State(state)))
+    (attributes, shown) = re.search(r'<span data-immortus="state"([^>]*)>([^<]*)</span>', html).groups()
+    assert shown == word
+    assert f'data-{state}="{word}"' in attributes
+    assert attributes.count(" data-") == len(State)
+
+
+@pytest.mark.parametrize("job_id", ["a-1", "a/b"])
+def test_without_javascript_there_is_a_way_to_the_jobs_page(job_id):
+    (address,) = re.findall(r'<noscript><a href="([^"]+)">', element(job_id))
+    assert address == page_url(job_id)
+
+
+@pytest.mark.urls("tests.templatetags")
+def test_where_no_addresses_are_mounted_there_is_no_page_to_go_to():
+    assert "<noscript>" not in element("a-1")
 
 
 def test_numbers_are_numbers_in_every_language(settings):

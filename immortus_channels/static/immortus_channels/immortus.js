@@ -1253,6 +1253,11 @@
 
   // ---- <immortus-job job-id="…" job-class="…">
 
+  /** @param {number} percentage */
+  function percent(percentage) {
+    return `${percentage.toFixed(1).replace(/\.0$/, "")} %`;
+  }
+
   /**
    * Keeps up to date what the server rendered inside: `<progress>` and the texts of `[data-immortus="message"]`,
    * `"percentage"` and `"state"` (on which `data-running="…"` and the like translate). The document that the page was
@@ -1305,7 +1310,7 @@
       this.setAttribute("state", job.state);
       this.setAttribute("aria-busy", String(!isOver(job)));
       this.#write("message", job.error?.message ?? job.message);
-      this.#write("percentage", job.percentage == null ? "" : `${Number(job.percentage).toFixed(1)} %`);
+      this.#write("percentage", job.percentage == null ? "" : percent(Number(job.percentage)));
       this.#write("state", job.state);
       this.#move(job);
       this.#tell(isDone(job) ? "done" : isOver(job) ? "failed" : "progress", job);
