@@ -183,7 +183,7 @@ def object_of(line: str, homes: list[str]) -> str:
 def signature_of(name: str) -> str:
     """The arguments of a callable as the pages write them: without types and `self`."""
     parameters = inspect.signature(find(name)).parameters.values()
-    told = [p.replace(annotation=p.empty) for p in parameters if p.name != "self"]
+    told = [p.replace(annotation=p.empty) for p in parameters if p.name != "self" and p.annotation != "Never"]
     return str(inspect.Signature(told)).replace(str(JobHandle), "JobHandle")
 
 
