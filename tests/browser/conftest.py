@@ -19,7 +19,7 @@ from PIL import Image
 from tests.chromium import chromium
 
 ROOT = Path(__file__).parents[2]
-READY_WITHIN = 90.0
+READY_WITHIN = 120.0
 PATIENCE = 45_000
 """Milliseconds."""
 HERE = Path(__file__).parent
