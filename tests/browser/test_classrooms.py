@@ -30,7 +30,7 @@ def enter(page):
 
 
 def students(page):
-    return page.locator(".students label").all_inner_texts()
+    return [name.strip() for name in page.locator(".students label").all_inner_texts()]
 
 
 def move(page, ending):

@@ -31,7 +31,7 @@ class Socket:
         self.said.append(bearer)
 
 
-TOKEN = access_token(["a", "b"], AnonymousUser())
+TOKEN = access_token(["a", "b"], AnonymousUser(), life=3600)
 
 
 async def test_one_token_is_one_watcher_for_all_its_jobs_and_none_for_others():
