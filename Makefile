@@ -6,7 +6,7 @@
 # make test ARGS="-k retry"       some of the Python tests, without measuring coverage
 # make docs                       the documentation as a site, in build/docs/index.html
 # make faults                     the fault matrix of docs/reliability.md, a mark for each row; again with redis-py 7
-# make soak                       its rows that take minutes
+# make soak                       its rows that take minutes; reports of some go into build/soak/
 # make lint types film js clean
 #
 # PYTHON is the interpreter (default: the newest on the PATH, 3.11 at least), VENV the folder of the virtual
@@ -44,8 +44,12 @@ faults: $(call has,test) build/redis-py-7
 	$(bin)/python -m pytest -m fault $(ARGS)
 	PYTHONPATH=build/redis-py-7 $(bin)/python -m pytest tests/faults -m "fault and redis" $(ARGS)
 
-soak: $(call has,test)
-	$(bin)/python -m pytest -m soak $(ARGS)
+soak: $(call has,test) build/celery-progress
+	PYTHONPATH=$(CURDIR)/build/celery-progress $(bin)/python -m pytest -m soak $(ARGS)
+
+# Goes through the same ordeal as this package.
+build/celery-progress: | $(call has,test)
+	$(pip) --no-deps --target $@ celery-progress==0.5
 
 # redis-py 7 waits for ever where 8 gives up after five seconds, and both are in use.
 build/redis-py-7: | $(call has,test)

@@ -33,6 +33,7 @@ from websockets.exceptions import ConnectionClosed
 from immortus_channels import frames, usage
 from immortus_channels.broadcast import MESSAGE_TYPE, Push, group_name
 from immortus_channels.consumers import JobConsumer, origins
+from immortus_channels.consumers.consumer import FRAMES_IN_A_TURN
 from immortus_channels.hub import get_hub
 from immortus_channels.limits import Limits
 from immortus_channels.strategies import TrackingStrategy
@@ -296,6 +297,18 @@ async def test_a_flood_of_frames_is_ended_and_a_neighbour_does_not_notice(in_pro
         assert statistics.median(waits) < 0.1
         for attacker in attackers:
             assert await attacker.closed_with(5) == 4429
+
+
+@pytest.mark.fault("H3")
+async def test_a_flood_that_has_arrived_takes_turns_with_everybody_else(in_process):
+    attacker, turns = Attacker(), 0
+    for _ in range(10 * FRAMES_IN_A_TURN):
+        attacker.send({"type": "websocket.receive", "text": '{"type":"pong"}'})
+    while not attacker._received.empty():
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns >= 10
+    await attacker.leave()
 
 
 @pytest.mark.fault("H3")
