@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import sys
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -71,7 +72,7 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
         subprotocol = frames.SUBPROTOCOL if frames.SUBPROTOCOL in scope.get("subprotocols", ()) else None
         try:
             await send({"type": "websocket.accept", "subprotocol": subprotocol})
-        except OSError:  # the client has gone meanwhile
+        except _gone():
             return
         if usage.is_suspended(self._account) or not usage.enter(self._account):
             metrics.SOCKETS_CLOSED.add(of=TOO_MANY)
@@ -223,7 +224,7 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
                 self._flow.sent(frames.size(frame), _time())
         except TimeoutError:
             self.close(TOO_SLOW)
-        except OSError:  # the client has gone: Uvicorn's ClientDisconnected is one
+        except _gone():
             return
         await self._say_goodbye(send)
 
@@ -264,8 +265,14 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
                     bye = frames.bye(self._closing, self._come_back_after)
                     await send({"type": "websocket.send", "text": bye})
                 await send({"type": "websocket.close", "code": self._closing})
-        except (TimeoutError, OSError):
+        except _gone():  # TimeoutError is an OSError
             return
+
+
+def _gone() -> tuple[type[Exception], ...]:
+    """What is raised when the client has gone: Uvicorn's ClientDisconnected is an OSError, the one of Daphne is not."""
+    autobahn = sys.modules.get("autobahn.exception")
+    return (OSError, autobahn.Disconnected) if autobahn else (OSError,)
 
 
 def _time() -> float:

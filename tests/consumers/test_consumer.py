@@ -9,6 +9,7 @@ import socket
 import time
 
 import pytest
+from autobahn.exception import Disconnected
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import AnonymousUser
 from websockets.asyncio.client import connect
@@ -764,3 +765,20 @@ def _listens(port):
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False
+
+
+@pytest.mark.parametrize("error", [Disconnected("closed"), ConnectionResetError()])
+async def test_a_client_that_has_gone_is_no_error_on_either_server(caplog, error):
+    async def receive():
+        return {"type": "websocket.connect"} if not sent else await asyncio.sleep(60)
+
+    async def send(message):
+        sent.append(message)
+        if message["type"] == "websocket.send":
+            raise error
+
+    sent = []
+    scope = {"type": "websocket", "path": "/ws/immortus/", "headers": [], "user": AnonymousUser()}
+    await asyncio.wait_for(JobConsumer(PATIENT)(scope, receive, send), 5)
+    assert [message["type"] for message in sent] == ["websocket.accept", "websocket.send"]
+    assert not caplog.records
