@@ -7,6 +7,10 @@
 # make docs                       the documentation as a site, in build/docs/index.html
 # make faults                     the fault matrix of docs/reliability.md, a mark for each row; again with redis-py 7
 # make soak                       its rows that take minutes; reports of some go into build/soak/
+# make soak                       its rows that take minutes
+# make bench                      the benchmarks beside celery-progress, a plain consumer and the floor: 10 minutes, machine idle
+# make bench-quick                the same with small counts, in a minute
+# make bench ARGS="push polling"  some of the families of rows
 # make lint types film js clean
 #
 # PYTHON is the interpreter (default: the newest on the PATH, 3.11 at least), VENV the folder of the virtual
@@ -27,7 +31,7 @@ made := $(VENV)/.made-with-$(version)
 has = $(VENV)/.has$(DJANGO)-$(1)
 pip = $(bin)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test faults soak lint types docs film js clean
+.PHONY: demo test faults soak bench bench-quick lint types docs film js clean
 
 demo: $(call has,celery-daphne-example$(if $(REDIS_URL),-redis))
 	@PORT=$(PORT) exec $(bin)/python example/serve.py
@@ -50,6 +54,12 @@ soak: $(call has,test) build/celery-progress
 # Goes through the same ordeal as this package.
 build/celery-progress: | $(call has,test)
 	$(pip) --no-deps --target $@ celery-progress==0.5
+
+bench: $(call has,bench)
+	$(bin)/python -m benchmarks $(ARGS)
+
+bench-quick: $(call has,bench)
+	$(bin)/python -m benchmarks --quick $(ARGS)
 
 # redis-py 7 waits for ever where 8 gives up after five seconds, and both are in use.
 build/redis-py-7: | $(call has,test)

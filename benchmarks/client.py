@@ -1,0 +1,4 @@
+from collections.abc import Iterator
+from benchmarks.rows import Row
+def rows(world, scale) -> Iterator[Row]:
+    yield from ()

@@ -1,0 +1,67 @@
+"""Sockets on which nothing happens: their memory, and the processor time of keeping and re-checking them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from benchmarks.processes import Child, cpu_seconds, resident_bytes
+from benchmarks.publishers import publish
+from benchmarks.rows import OURS, Row, Scale, at_most
+from benchmarks.sockets import hold
+from benchmarks.world import IDLE, PLAIN, System, World
+from benchmarks.world import OURS as OUR_SYSTEM
+
+SOCKETS = 5000
+SECONDS = 12
+"""Long enough for two re-checks."""
+WARM = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rest:
+    """What a socket costs while nothing changes: bytes, and percent of a core for all of them."""
+
+    bytes_each: float
+    percent: float
+
+
+def rows(world: World, scale: Scale) -> Iterator[Row]:
+    """The rows of this family; memory does not vary from round to round, so there is one."""
+    count = scale.of(SOCKETS, 200)
+    own = [f"idle-{number}" for number in range(count)]
+    shared = [f"idle-{number % 50}" for number in range(count)]
+    ours = _rest(world, scale, OUR_SYSTEM, own)
+    crowd = _rest(world, scale, OUR_SYSTEM, shared)
+    plain, idle = _rest(world, scale, PLAIN, own), _rest(world, scale, IDLE, own)
+    memory = {OURS: ours.bytes_each, PLAIN.name: plain.bytes_each, IDLE.name: idle.bytes_each}
+    yield Row(what="memory per idle socket", unit="bytes", figures=memory, bounds=(at_most(1.15, PLAIN.name),))
+    costs = {OURS: ours.percent, "ours, 50 jobs": crowd.percent, PLAIN.name: plain.percent, IDLE.name: idle.percent}
+    yield Row(what=f"{SOCKETS:,} idle sockets, each on a job of its own", unit="% of a core", figures=costs)
+    more = {OURS: ours.percent - idle.percent}
+    yield Row(what="more than the idle consumer's", unit="% of a core", figures=more, bounds=(at_most(5),))
+
+
+def _rest(world: World, scale: Scale, system: System, jobs: Sequence[str]) -> Rest:
+    with ExitStack() as stack:
+        web = stack.enter_context(world.web(system))
+        if system.kind == "ours":
+            begun = stack.enter_context(Child(world.publishing(system), publish, "ours", sorted(set(jobs)), 1, 0))
+            begun.wait()
+        stack.enter_context(_held(world, web.port, system, jobs[:WARM]))
+        before = resident_bytes(web.pid)
+        stack.enter_context(_held(world, web.port, system, jobs))
+        time.sleep(scale.of(4) + len(jobs) / 2000)
+        bytes_each = (resident_bytes(web.pid) - before) / len(jobs)
+        cpu, begin = cpu_seconds(web.pid), time.monotonic()
+        time.sleep(scale.of(SECONDS, 2))
+        percent = (cpu_seconds(web.pid) - cpu) / (time.monotonic() - begin) * 100
+    return Rest(bytes_each=bytes_each, percent=percent)
+
+
+def _held(world: World, port: int, system: System, jobs: Sequence[str]) -> Child:
+    child = Child({}, hold, port, system.path, jobs, world.cookie)
+    child.wait()
+    return child

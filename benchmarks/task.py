@@ -1,0 +1,216 @@
+"""The task's side: what tracking costs the job. Beside a bare loop, tqdm, and celery-progress' call."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.processes import Talk, call
+from benchmarks.rows import OURS, Row, Rounds, Scale, at_least, at_most
+from benchmarks.world import World
+from tests.servers import PostgresServer, RedisServer
+
+NANO, MILLI = 1e9, 1e3
+HUNG_JOB = 2.0
+"""Seconds that the job takes whose Redis hangs."""
+
+
+def rows(world: World, scale: Scale) -> Iterator[Row]:
+    """The rows of this family."""
+    yield from _loops(world, scale)
+    yield from _changes(world, scale)
+    yield from _hung(world, scale)
+
+
+# Loops
+
+
+def _loops(world: World, scale: Scale) -> Iterator[Row]:
+    rounds = Rounds()
+    store = world.environ(store=world.redis_store("benchmarks.stamps.CountingRedisStore"))
+    for _ in range(scale.rounds):
+        for what, system, figure in call(store, _time_loops, scale.of(1_000_000, 50_000)):
+            rounds.add(what, system, figure)
+    yield rounds.row("track(), per item over a bare loop", "ns", at_most(100), at_most(0.5, "tqdm"))
+    yield rounds.row("update(current=n), per call over a bare loop", "ns", at_most(300))
+    yield rounds.row("writes of those updates, per 0.2 s", "writes", at_most(1.0))
+    yield rounds.row("the last of those updates is exact", "share", at_least(1))
+
+
+def _time_loops(_: Talk, count: int) -> list[tuple[str, str, float]]:
+    """Loops over the same numbers, in one job."""
+    from tqdm import tqdm  # noqa: PLC0415
+
+    from benchmarks.stamps import CountingRedisStore  # noqa: PLC0415
+    from immortus_channels import JobRepository, get_job  # noqa: PLC0415
+
+    track, update = "track(), per item over a bare loop", "update(current=n), per call over a bare loop"
+    with JobRepository().create().running() as job, Path(os.devnull).open("w") as null:
+        bare = _seconds(range(count))
+        tracked = _seconds(job.track(range(count)))
+        watched = _seconds(tqdm(range(count), file=null))
+        job.update(current=0, total=count)
+        time.sleep(0.5)
+        writes = CountingRedisStore.writes
+        seconds = _seconds_of_calls(lambda n: job.update(current=n + 1), count)
+        empty = _seconds_of_calls(lambda n: None, count)
+        time.sleep(0.5)
+        writes = CountingRedisStore.writes - writes
+    # The first is written at once and the last after the loop: they are not the pace.
+    return [
+        (track, OURS, (tracked - bare) / count * NANO),
+        (track, "tqdm", (watched - bare) / count * NANO),
+        (update, OURS, (seconds - empty) / count * NANO),
+        ("writes of those updates, per 0.2 s", OURS, max(writes - 2, 0) / (seconds / 0.2)),
+        ("the last of those updates is exact", OURS, float(get_job(job.job_id).document["current"] == count)),
+    ]
+
+
+def _seconds(items: Iterable[int]) -> float:
+    begin = time.perf_counter()
+    for _ in items:
+        pass
+    return time.perf_counter() - begin
+
+
+def _seconds_of_calls(function: Callable[[int], None], count: int) -> float:
+    begin = time.perf_counter()
+    for number in range(count):
+        function(number)
+    return time.perf_counter() - begin
+
+
+# State changes
+
+
+def _changes(world: World, scale: Scale) -> Iterator[Row]:
+    redis, postgres = "a state change in a task, Redis store", "a state change in a task, PostgreSQL store"
+    rounds, jobs = Rounds(), scale.of(200, 20)
+    with PostgresServer() as server:
+        database = json.dumps(server.database)
+        stored = world.environ(store={"BACKEND": "database"}, BENCH_DATABASE=database)
+        call(stored, _migrate)
+        for _ in range(scale.rounds):
+            rounds.add(redis, OURS, call(world.environ(), _time_changes, jobs))
+            rounds.add(postgres, OURS, call(stored, _time_changes, jobs))
+            rounds.add(redis, "celery-progress", call(world.environ("core"), _time_celery_progress, jobs))
+    yield rounds.row(redis, "ms", at_most(1), at_most(1 / 8, "celery-progress"))
+    yield rounds.row(postgres, "ms", at_most(3))
+
+
+def _migrate(_: Talk) -> None:
+    from django.core.management import call_command  # noqa: PLC0415
+
+    call_command("migrate", verbosity=0)
+
+
+def _time_changes(_: Talk, jobs: int) -> float:
+    """The median time that a task waits for its start or its end to be on record."""
+    _change_twice()
+    time.sleep(0.5)
+    return median(figure for _ in range(jobs) for figure in _change_twice())
+
+
+def _change_twice() -> list[float]:
+    """How long a job's start and its end took, in milliseconds."""
+    from immortus_channels import tracking  # noqa: PLC0415
+    from immortus_channels.events import Finished, Origin  # noqa: PLC0415
+    from immortus_channels.stores import get_store  # noqa: PLC0415
+
+    job_id = str(uuid.uuid4())
+    run = tracking.make_run(job_id=job_id, job_class="benchmark", run_id=job_id, origin=Origin(send_id=job_id))
+    times = []
+    for change in (partial(tracking.begin, run), partial(tracking.end, run, Finished)):
+        times.append(_milliseconds(change))
+        time.sleep(0.002)  # a task does something else: the push of one change is no part of the next
+    assert get_store().get_many([job_id]).jobs[job_id].is_over
+    return times
+
+
+def _time_celery_progress(_: Talk, jobs: int) -> float:
+    """The median time of a call of celery-progress' WebSocket recorder."""
+    from benchmarks.publishers import CeleryProgress  # noqa: PLC0415
+
+    publisher = CeleryProgress()
+    return median(_milliseconds(partial(publisher.change, str(uuid.uuid4()), 1)) for _ in range(jobs))
+
+
+def _milliseconds(function: Callable[[], Any]) -> float:
+    begin = time.perf_counter()
+    function()
+    return (time.perf_counter() - begin) * MILLI
+
+
+# Redis hung
+
+
+def _hung(world: World, scale: Scale) -> Iterator[Row]:
+    longest, slower = "longest call of a task while Redis hangs", "job slowed by tracking once that is known"
+    rounds = Rounds()
+    for _ in range(scale.rounds):
+        with RedisServer() as redis:
+            environ = world.environ(store={"BACKEND": "redis", "OPTIONS": {"url": redis.url}}, BENCH_REDIS=redis.url)
+            call_s, slowed = call(environ, _time_hung, redis.pid)
+        rounds.add(longest, OURS, call_s)
+        rounds.add(slower, OURS, slowed * 100)
+    yield rounds.row(longest, "s", at_most(0.5))
+    yield rounds.row(slower, "%", at_most(2))
+
+
+def _time_hung(_: Talk, redis_pid: int) -> tuple[float, float]:
+    """The longest call of two jobs, and the share by which the second was slower than without tracking."""
+    import signal  # noqa: PLC0415
+
+    count = _calibrated(HUNG_JOB)
+    times: list[float] = []
+    _tracked_job(1, [])
+    os.kill(redis_pid, signal.SIGSTOP)
+    _tracked_job(1, times)
+    pairs = []
+    for _number in range(3):
+        bare = _timed(lambda: _work(count))
+        pairs.append(_timed(lambda: _tracked_job(count, times)) / bare - 1)
+    os.kill(redis_pid, signal.SIGCONT)
+    return max(times), median(pairs)
+
+
+def _tracked_job(count: int, times: list[float]) -> None:
+    """A job that tells of each of its steps; the time of every call is kept."""
+    from immortus_channels import tracking  # noqa: PLC0415
+    from immortus_channels.events import Finished  # noqa: PLC0415
+
+    job_id = str(uuid.uuid4())
+    run = tracking.make_run(job_id=job_id, job_class="benchmark", run_id=job_id, origin=None)
+    times.append(_timed(lambda: tracking.begin(run)))
+    for number in range(count):
+        _step()
+        times.append(_timed(lambda: run.update(current=number + 1, total=count)))  # noqa: B023 - called at once
+    times.append(_timed(lambda: run.set_meta({"done": True})))
+    times.append(_timed(lambda: tracking.end(run, Finished)))
+
+
+def _work(count: int) -> None:
+    for _ in range(count):
+        _step()
+
+
+def _step() -> None:
+    """About a millisecond of work."""
+    sum(range(50_000))
+
+
+def _calibrated(seconds: float) -> int:
+    return max(round(seconds / (_timed(lambda: _work(100)) / 100)), 1)
+
+
+def _timed(function: Callable[[], Any]) -> float:
+    begin = time.perf_counter()
+    function()
+    return time.perf_counter() - begin
