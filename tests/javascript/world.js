@@ -97,13 +97,15 @@ export const offline = new TypeError("Failed to fetch");
 /**
  * A fresh world. `answer(request)` answers what is fetched: a document, an answer made by `json()` and the like, an error to
  * throw, nothing for an answer that never comes, or a promise of one of these. `scripts` are the files that the page loads.
+ * Frames are drawn by `draw()` when asked for with `drawn: true`; without, there are none, as outside of browsers.
  */
-export function world({ answer = () => undefined, WebSocket = true, dataset, page = {}, random = () => 0, elements, scripts = ["immortus"], sessionStorage } = {}) {
+export function world({ answer = () => undefined, WebSocket = true, dataset, page = {}, random = () => 0, elements, scripts = ["immortus"], sessionStorage, drawn = false } = {}) {
   const clock = new Clock();
   const requests = [];
   const sockets = [];
   const reported = [];
   const window = new EventTarget();
+  const frames = new Map();
   const registry = new Map();
   const document = Object.assign(new EventTarget(), {
     baseURI: "https://shop.example/orders/", cookie: "", hidden: false, readyState: "complete",
@@ -142,6 +144,8 @@ export function world({ answer = () => undefined, WebSocket = true, dataset, pag
     HTMLElement: elements, customElements: elements && { get: (name) => registry.get(name), define: (name, type) => registry.set(name, type) },
     reportError: (error) => reported.push(error),
     HTMLFormElement: undefined, sessionStorage,
+    requestAnimationFrame: drawn ? (callback) => frames.set(frames.size + 1, callback).size : undefined,
+    cancelAnimationFrame: (id) => frames.delete(id),
   };
   const scope = Object.assign(Object.create(globalThis), names);
   const run = () => {
@@ -153,6 +157,12 @@ export function world({ answer = () => undefined, WebSocket = true, dataset, pag
   run();
   return {
     Immortus: scope.Immortus, JobState: scope.JobState, scope, run, clock, requests, sockets, reported, window, document, registry,
+    draw: () => {
+      const callbacks = [...frames.values()];
+      frames.clear();
+      for (const callback of callbacks) callback(clock.time);
+      return callbacks.length;
+    },
     advance: (ms) => clock.advance(ms), get socket() { return sockets.at(-1); },
     transports: listenTo(window),
   };

@@ -41,6 +41,7 @@
   const SLEPT = 5_000; // between two ticks: the machine was asleep
   const WAKE_TIMEOUT = 2_000;
   const LINGER = 1_000; // the next job of a page often follows at once
+  const FRAMELESS = 250; // hidden pages and frames out of sight are not drawn
 
   /** @type {{ prefix: string, websocket: string | false | null, csrfToken: string, token: Immortus.Settings["token"] }} */
   const settings = { prefix: "/immortus/", websocket: "/ws/immortus/", csrfToken: "", token: null };
@@ -357,7 +358,7 @@
       // An answer of a custom verify has no version: each is news.
       if (!answer || !(this.url || !this.held || answer.version > this.held.version)) return;
       this.held = answer;
-      this.tell(answer, [...this.subscribers]);
+      if (isOver(answer) || !frames.hold(this)) this.tell(answer, [...this.subscribers]);
     }
 
     /** @param {JobDocument} document @param {Subscriber[]} subscribers */
@@ -377,6 +378,48 @@
       return now() - this.unknownSince < (this.held ? UNKNOWN_GRACE.seen : UNKNOWN_GRACE.neverSeen);
     }
   }
+
+  /**
+   * Jobs change more often than a page is drawn. The first news of a job in a frame is told at once, the newest of what
+   * follows when the next frame is drawn; the end of a job waits for neither.
+   */
+  class Frames {
+    /** @type {Set<Job>} */ #told = new Set();
+    /** Who was there when the news came: who came later was told it then. @type {Map<Job, Subscriber[]>} */
+    #news = new Map();
+
+    /** Whether the job's news wait for the next frame. @param {Job} job */
+    hold(job) {
+      if (!globalThis.requestAnimationFrame) return false;
+      if (this.#told.has(job)) return Boolean(this.#news.set(job, [...job.subscribers]));
+      if (!this.#told.size) this.#await();
+      this.#told.add(job);
+      return false;
+    }
+
+    #await() {
+      const drawn = () => {
+        cancelAnimationFrame(frame);
+        clearTimeout(timer);
+        this.#tell();
+      };
+      const frame = requestAnimationFrame(drawn);
+      const timer = after(drawn, FRAMELESS);
+    }
+
+    #tell() {
+      const news = this.#news;
+      this.#news = new Map();
+      this.#told = new Set(news.keys());
+      if (news.size) this.#await();
+      for (const [job, subscribers] of news) {
+        const { held } = job;
+        if (held && !isOver(held)) job.tell(held, subscribers.filter((one) => job.subscribers.has(one)));
+      }
+    }
+  }
+
+  const frames = new Frames();
 
   // ---- HTTP
 
@@ -697,7 +740,7 @@
   /** One life of the page's one socket. */
   class Connection {
     #frames = /** @type {Mailbox<any>} */ (new Mailbox());
-    /** @type {Set<Job>} */ #watched = new Set();
+    /** By id. @type {Map<string, Job>} */ #watched = new Map();
     /** @type {Set<Job>} */ #missing = new Set();
     /** @type {ReturnType<typeof setTimeout> | undefined} */ #wakeTimer;
     #limit = 0;
@@ -741,7 +784,7 @@
     /** @param {any} frame @returns {Generator<[Job, Answer]>} */
     *#read(frame) {
       const id = frame?.job?.job_id ?? frame?.job_id;
-      const job = [...this.#watched].find((one) => one.id === id);
+      const job = this.#watched.get(id);
       switch (frame?.type) {
         case "hello":
           this.#limit = numberOr(100, frame.max_jobs);
@@ -767,7 +810,7 @@
     #served(job, document) {
       this.#proveBy = Infinity;
       job.pushed = true;
-      if (document && isFinal(document)) this.#watched.delete(job); // the server has forgotten it
+      if (document && isFinal(document)) this.#watched.delete(job.id); // the server has forgotten it
       return [job, document];
     }
 
@@ -775,7 +818,7 @@
     *#refused(job, { code, message, authenticated }) {
       job.poll();
       this.#page.changed();
-      if (code === "too_many_jobs" && this.#watched.delete(job)) this.#limit = this.#watched.size;
+      if (code === "too_many_jobs" && this.#watched.delete(job.id)) this.#limit = this.#watched.size;
       if (code !== "unknown_job") return;
       this.#missing.add(job);
       yield [job, new JobError({ job_id: job.id, error: { code, message }, authenticated })];
@@ -783,16 +826,16 @@
 
     /** Watches what the page follows, as far as there is room. */
     #sync() {
-      const wanted = this.#page.jobs.filter((job) => job.mayPush);
-      for (const job of this.#watched) {
-        if (wanted.includes(job)) continue;
-        this.#watched.delete(job);
+      const wanted = new Set(this.#page.jobs.filter((job) => job.mayPush));
+      for (const job of this.#watched.values()) {
+        if (wanted.has(job)) continue;
+        this.#watched.delete(job.id);
         this.#send({ type: "unwatch", job_id: job.id });
         job.poll();
       }
       for (const job of wanted) {
-        if (this.#watched.has(job) || this.#watched.size >= this.#limit) continue;
-        this.#watched.add(job);
+        if (this.#watched.has(job.id) || this.#watched.size >= this.#limit) continue;
+        this.#watched.set(job.id, job);
         this.#watch(job);
       }
     }
@@ -830,7 +873,7 @@
     #recheck() {
       if (!this.#watched.size) return;
       const asked = now();
-      for (const job of this.#watched) this.#watch(job);
+      for (const job of this.#watched.values()) this.#watch(job);
       clearTimeout(this.#wakeTimer);
       this.#wakeTimer = after(() => this.#heard <= asked && this.#die(), WAKE_TIMEOUT);
     }
@@ -840,7 +883,7 @@
       this.#ticked = Date.now();
       if (slept) return this.#page.wake();
       if (now() - this.#heard > this.#silence || now() > this.#proveBy) return this.#die();
-      for (const job of this.#missing) if (this.#watched.has(job)) this.#watch(job);
+      for (const job of this.#missing) if (this.#watched.has(job.id)) this.#watch(job);
       this.#missing.clear();
     }
 
@@ -1056,9 +1099,8 @@
 
     /** Tells the page what feeds it, when that changes. */
     announce() {
-      const pushed = this.#goodSince !== null && "websocket";
-      const polled = this.jobs.some((job) => job.polled) && "polling";
-      const transport = this.#jobs.size ? pushed || polled || "connecting" : "idle";
+      const fed = () => (this.jobs.some((job) => job.polled) ? "polling" : "connecting");
+      const transport = !this.#jobs.size ? "idle" : this.#goodSince !== null ? "websocket" : fed();
       if (transport === this.#transport) return;
       this.#transport = transport;
       globalThis.window?.dispatchEvent(new CustomEvent("immortus:transport", { detail: { transport } }));
