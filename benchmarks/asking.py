@@ -32,14 +32,14 @@ async def _ask(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes
     return code, headers, await reader.readexactly(length)
 
 
-def ask(_: Talk, port: int, path: str, seconds: float, headers: Mapping[str, str]) -> Answers:  # noqa: PLR0913, PLR0917 - one process' task
+def ask(_: Talk, port: int, path: str, seconds: float, headers: Mapping[str, str]) -> Answers:
     """Ask for so many seconds."""
     return asyncio.run(_ask_from_all(port, path, seconds, headers))
 
 
 async def _ask_from_all(port: int, path: str, seconds: float, headers: Mapping[str, str]) -> Answers:
-    lines = [f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", *(f"{name}: {value}" for name, value in headers.items())]
-    request = "\r\n".join([*lines, "", ""]).encode()
+    fields = [f"{name}: {value}" for name, value in {"Host": f"127.0.0.1:{port}", **headers}.items()]
+    request = "\r\n".join([f"GET {path} HTTP/1.1", *fields, "", ""]).encode()
     statuses: dict[int, int] = {}
     last: tuple[dict[str, str], bytes] = ({}, b"")
     end = time.monotonic() + seconds

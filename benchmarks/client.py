@@ -17,7 +17,7 @@ from websockets.http11 import Request
 from websockets.typing import Subprotocol
 
 from benchmarks.processes import Child, Talk
-from benchmarks.rows import OURS, Row, Rounds, Scale, at_least, at_most
+from benchmarks.rows import OURS, Rounds, Row, Scale, at_least, at_most
 from benchmarks.sockets import document
 from benchmarks.world import World
 from tests.chromium import running_chromium
@@ -36,7 +36,7 @@ FILES = {
 }
 
 
-def rows(world: World, scale: Scale) -> Iterator[Row]:
+def rows(_: World, scale: Scale) -> Iterator[Row]:
     """The rows of this family; none where Chromium is not installed."""
     if shutil.which("chromium") is None:
         return
@@ -84,7 +84,7 @@ def _busy_seconds(session: Any) -> float:
 # The server, in its own process
 
 
-def push(talk: Talk, port: int, jobs: int, rate: int, seconds: float) -> None:  # noqa: PLR0913, PLR0917 - one process' task
+def push(talk: Talk, port: int, jobs: int, rate: int, seconds: float) -> None:
     """Serve the page; when told to, push so many documents a second, then the last of every job."""
     asyncio.run(_serve(talk, port, jobs, rate, seconds))
 

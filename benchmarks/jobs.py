@@ -9,7 +9,7 @@ from statistics import median
 
 from benchmarks.processes import Talk, call
 from benchmarks.push import Load, run
-from benchmarks.rows import OURS, Row, Rounds, Scale, at_most
+from benchmarks.rows import OURS, Rounds, Row, Scale, at_most
 from benchmarks.world import FLOOR, PLAIN, System, World
 from benchmarks.world import OURS as OUR_SYSTEM
 
@@ -22,9 +22,9 @@ RUNNING = (10, 10_000)
 def rows(world: World, scale: Scale) -> Iterator[Row]:
     """The rows of this family."""
     rounds = Rounds()
-    for jobs in (MANY, MOST):
+    for jobs in scale.choice((MANY, MOST), quick=(MANY,)):
         what = f"{jobs:,} jobs with a watcher each, 1,000 changes/s: p99"
-        for system in (FLOOR, OUR_SYSTEM, PLAIN):
+        for system in scale.choice((FLOOR, OUR_SYSTEM, PLAIN), quick=(FLOOR, OUR_SYSTEM)):
             rounds.add(what, system.name, _p99(world, scale, system, jobs))
         yield rounds.row(what, "ms", at_most(50))
     few, many = RUNNING
@@ -47,8 +47,8 @@ def _p99(world: World, scale: Scale, system: System, jobs: int) -> float | None:
 
 def _time_changes(_: Talk, prefix: str, count: int) -> float:
     """The median time until a change of one job is on record while so many run, on record and in this process."""
-    from immortus_channels import tracking  # noqa: PLC0415
-    from immortus_channels.events import Origin, Updated  # noqa: PLC0415
+    from immortus_channels import tracking
+    from immortus_channels.events import Origin, Updated
 
     runs = []
     for number in range(count):

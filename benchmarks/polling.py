@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 
+from benchmarks.asking import Answers, ask
 from benchmarks.processes import Child, Talk, call
 from benchmarks.publishers import publish
-from benchmarks.asking import Answers, ask
-from benchmarks.rows import OURS, Row, Rounds, Scale, at_least
+from benchmarks.rows import OURS, Rounds, Row, Scale, at_least
 from benchmarks.world import OURS as OUR_SYSTEM
 from benchmarks.world import Web, World
 
@@ -57,6 +57,6 @@ def _round(world: World, scale: Scale, rounds: Rounds, web: Web) -> None:
 
 def _progress_by_celery(_: Talk, job: str) -> None:
     """A task of celery-progress on its way."""
-    from benchmarks.publishers import CeleryProgress  # noqa: PLC0415
+    from benchmarks.publishers import CeleryProgress
 
     CeleryProgress().change(job, 1)

@@ -76,7 +76,7 @@ def _serve(line: Connection, environ: Mapping[str, str], function: Callable[...,
     os.environ.update(environ)
     try:
         if "DJANGO_SETTINGS_MODULE" in environ:
-            import django  # noqa: PLC0415 - the environment first
+            import django
 
             django.setup()
         line.send(function(Talk(line), *arguments))

@@ -5,6 +5,7 @@ Imported in children only, whose Django is set up.
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from abc import ABC, abstractmethod
@@ -27,7 +28,7 @@ JOB_CLASS = "benchmark"
 class Publisher(ABC):
     """Changes jobs; `stamp` is called where the store has taken a change, or where there is none, before the push."""
 
-    def begin(self, jobs: Sequence[str]) -> None:
+    def begin(self, jobs: Sequence[str]) -> None:  # noqa: B027 - most have nothing to begin
         """Let the jobs run."""
 
     @abstractmethod
@@ -38,7 +39,7 @@ class Publisher(ABC):
     def finish(self, job: str) -> None:
         """End a job."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027
         """Send what is left."""
 
 
@@ -46,13 +47,13 @@ class Immortus(Publisher):
     """Ours, by the way that every change goes; the store stamps."""
 
     def __init__(self) -> None:
-        from immortus_channels import tracking  # noqa: PLC0415
+        from immortus_channels import tracking
 
         self._tracking = tracking
 
     def begin(self, jobs: Sequence[str]) -> None:
         """Tell of a run per job."""
-        from immortus_channels.events import Origin, Started  # noqa: PLC0415
+        from immortus_channels.events import Origin, Started
 
         for job in jobs:
             origin = Origin(send_id=job, owner=OWNER)
@@ -61,13 +62,13 @@ class Immortus(Publisher):
 
     def change(self, job: str, current: int) -> None:
         """Hand the change to the writer."""
-        from immortus_channels.events import Updated  # noqa: PLC0415
+        from immortus_channels.events import Updated
 
         self._tracking.publish(Updated(job_id=job, job_class=JOB_CLASS, current=current), wait=0)
 
     def finish(self, job: str) -> None:
         """Hand the end to the writer."""
-        from immortus_channels.events import Finished  # noqa: PLC0415
+        from immortus_channels.events import Finished
 
         self._tracking.publish(Finished(job_id=job, job_class=JOB_CLASS, run_id=job), wait=0)
 
@@ -80,10 +81,10 @@ class CeleryProgress(Publisher):
     """celery-progress' WebSocket recorder, on a task of a real Celery application with its results in Redis."""
 
     def __init__(self) -> None:
-        from celery import Task  # noqa: PLC0415
-        from celery_progress.websockets.backend import WebSocketProgressRecorder  # noqa: PLC0415
+        from celery import Task
+        from celery_progress.websockets.backend import WebSocketProgressRecorder
 
-        from benchmarks.site.celery import app  # noqa: PLC0415
+        from benchmarks.site.celery import app
 
         class StampedTask(Task):  # type: ignore[misc]
             def update_state(self, *, state: str, meta: dict[str, Any]) -> None:
@@ -104,7 +105,7 @@ class CeleryProgress(Publisher):
 
     def finish(self, job: str) -> None:
         """What its receiver of `task_postrun` does."""
-        from celery_progress.backend import KnownResult, Progress  # noqa: PLC0415
+        from celery_progress.backend import KnownResult, Progress
 
         data = Progress(KnownResult(job, "done", "SUCCESS")).get_info()
         self.recorder.push_update(job, data=data, final=True)
@@ -123,8 +124,6 @@ class Plain(Publisher):
         self._send(job, document(job, -1, "finished"))
 
     def _send(self, job: str, text: str) -> None:
-        import json  # noqa: PLC0415
-
         message = {"type": "job.changed", "job": json.loads(text)}
         async_to_sync(get_channel_layer().group_send)(f"job_{job}", message)
 
@@ -145,11 +144,16 @@ class Floor(Publisher):
         self._redis.publish(f"floor.{job}", document(job, -1, "finished"))
 
 
-KINDS: dict[str, type[Publisher]] = {"ours": Immortus, "celery-progress": CeleryProgress, "plain": Plain, "floor": Floor}
+KINDS: dict[str, type[Publisher]] = {
+    "ours": Immortus,
+    "celery-progress": CeleryProgress,
+    "plain": Plain,
+    "floor": Floor,
+}
 
 
-def publish(talk: Talk, kind: str, jobs: Sequence[str], rate: float, seconds: float) -> Stamps:  # noqa: PLR0913, PLR0917 - one process' task
-    """Change the jobs in turn, so many times a second if it can; ready when they run, and with the stamps at the end."""
+def publish(talk: Talk, kind: str, jobs: Sequence[str], rate: float, seconds: float) -> Stamps:
+    """Change the jobs in turn, so many times a second if it can; ready when they run, at the end with the stamps."""
     logging.disable(logging.INFO)
     publisher = KINDS[kind]()
     publisher.begin(jobs)

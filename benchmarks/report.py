@@ -16,7 +16,10 @@ from pathlib import Path
 from benchmarks.rows import OURS, Row, Scale
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("Django", "channels", "channels-redis", "redis", "uvicorn", "websockets", "daphne", "celery", "celery-progress")
+PACKAGES = (
+    "Django", "channels", "channels-redis", "redis", "uvicorn", "websockets", "daphne", "celery", "celery-progress",
+    "tqdm",
+)  # fmt: skip
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -6,8 +6,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from statistics import median
+from typing import TypeVar
 
 OURS = "ours"
+
+Choice = TypeVar("Choice")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +23,10 @@ class Scale:
     def of(self, count: int, least: int = 1) -> int:
         """The share of a full count."""
         return max(least, round(count * self.share))
+
+    def choice(self, full: tuple[Choice, ...], *, quick: tuple[Choice, ...]) -> tuple[Choice, ...]:
+        """Everything, or what is measured when there is little time."""
+        return full if self.is_full else quick
 
     @property
     def is_full(self) -> bool:

@@ -25,7 +25,7 @@ FULL, QUICK = Scale(rounds=3, share=1), Scale(rounds=1, share=0.05)
 def main() -> None:
     """Measure what was asked for."""
     parser = argparse.ArgumentParser(prog="make bench")
-    parser.add_argument("--quick", action="store_true", help="small counts, for daily use; writes nothing into results/")
+    parser.add_argument("--quick", action="store_true", help="small counts, for daily use; nothing is written")
     parser.add_argument("families", nargs="*", metavar="family", help=f"some of {', '.join(FAMILIES)}; default: all")
     options = parser.parse_args()
     unknown = set(options.families) - set(FAMILIES)

@@ -156,7 +156,7 @@ class Watchers:
                 seen, quiet_since = len(self.arrivals), time.monotonic()
 
 
-def watch(talk: Talk, port: int, path: str, jobs: Sequence[str], cookie: str) -> Seen:  # noqa: PLR0913, PLR0917 - one process' task
+def watch(talk: Talk, port: int, path: str, jobs: Sequence[str], cookie: str) -> Seen:
     """Watch the jobs from one process: ready to connect, ready when all are open, and at the end what was seen."""
     talk.ready()
     return asyncio.run(_watch(talk, port, path, jobs, cookie))

@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.processes import Talk, call
-from benchmarks.rows import OURS, Row, Rounds, Scale, at_least, at_most
+from benchmarks.rows import OURS, Rounds, Row, Scale, at_least, at_most
 from benchmarks.world import World
 from tests.servers import PostgresServer, RedisServer
 
@@ -46,10 +46,10 @@ def _loops(world: World, scale: Scale) -> Iterator[Row]:
 
 def _time_loops(_: Talk, count: int) -> list[tuple[str, str, float]]:
     """Loops over the same numbers, in one job."""
-    from tqdm import tqdm  # noqa: PLC0415
+    from tqdm import tqdm
 
-    from benchmarks.stamps import CountingRedisStore  # noqa: PLC0415
-    from immortus_channels import JobRepository, get_job  # noqa: PLC0415
+    from benchmarks.stamps import CountingRedisStore
+    from immortus_channels import JobRepository, get_job
 
     track, update = "track(), per item over a bare loop", "update(current=n), per call over a bare loop"
     with JobRepository().create().running() as job, Path(os.devnull).open("w") as null:
@@ -60,7 +60,7 @@ def _time_loops(_: Talk, count: int) -> list[tuple[str, str, float]]:
         time.sleep(0.5)
         writes = CountingRedisStore.writes
         seconds = _seconds_of_calls(lambda n: job.update(current=n + 1), count)
-        empty = _seconds_of_calls(lambda n: None, count)
+        empty = _seconds_of_calls(lambda _: None, count)
         time.sleep(0.5)
         writes = CountingRedisStore.writes - writes
     # The first is written at once and the last after the loop: they are not the pace.
@@ -106,7 +106,7 @@ def _changes(world: World, scale: Scale) -> Iterator[Row]:
 
 
 def _migrate(_: Talk) -> None:
-    from django.core.management import call_command  # noqa: PLC0415
+    from django.core.management import call_command
 
     call_command("migrate", verbosity=0)
 
@@ -120,9 +120,9 @@ def _time_changes(_: Talk, jobs: int) -> float:
 
 def _change_twice() -> list[float]:
     """How long a job's start and its end took, in milliseconds."""
-    from immortus_channels import tracking  # noqa: PLC0415
-    from immortus_channels.events import Finished, Origin  # noqa: PLC0415
-    from immortus_channels.stores import get_store  # noqa: PLC0415
+    from immortus_channels import tracking
+    from immortus_channels.events import Finished, Origin
+    from immortus_channels.stores import get_store
 
     job_id = str(uuid.uuid4())
     run = tracking.make_run(job_id=job_id, job_class="benchmark", run_id=job_id, origin=Origin(send_id=job_id))
@@ -136,7 +136,7 @@ def _change_twice() -> list[float]:
 
 def _time_celery_progress(_: Talk, jobs: int) -> float:
     """The median time of a call of celery-progress' WebSocket recorder."""
-    from benchmarks.publishers import CeleryProgress  # noqa: PLC0415
+    from benchmarks.publishers import CeleryProgress
 
     publisher = CeleryProgress()
     return median(_milliseconds(partial(publisher.change, str(uuid.uuid4()), 1)) for _ in range(jobs))
@@ -166,7 +166,7 @@ def _hung(world: World, scale: Scale) -> Iterator[Row]:
 
 def _time_hung(_: Talk, redis_pid: int) -> tuple[float, float]:
     """The longest call of two jobs, and the share by which the second was slower than without tracking."""
-    import signal  # noqa: PLC0415
+    import signal
 
     count = _calibrated(HUNG_JOB)
     times: list[float] = []
@@ -183,8 +183,8 @@ def _time_hung(_: Talk, redis_pid: int) -> tuple[float, float]:
 
 def _tracked_job(count: int, times: list[float]) -> None:
     """A job that tells of each of its steps; the time of every call is kept."""
-    from immortus_channels import tracking  # noqa: PLC0415
-    from immortus_channels.events import Finished  # noqa: PLC0415
+    from immortus_channels import tracking
+    from immortus_channels.events import Finished
 
     job_id = str(uuid.uuid4())
     run = tracking.make_run(job_id=job_id, job_class="benchmark", run_id=job_id, origin=None)

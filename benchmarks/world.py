@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -103,7 +104,7 @@ class World:
             "daphne": ("daphne", "-p", str(port), "-b", "127.0.0.1", "-v", "0", "benchmarks.site.asgi:application"),
             "floor": ("benchmarks.floor", str(port), self.redis.url),
         }  # fmt: skip
-        command = [str(self._python), "-m", *commands[system.server]]
+        command = [sys.executable, "-m", *commands[system.server]]
         process = Process(command, {**os.environ, **self.environ(system.layer)}, self.var / "web.log")
         try:
             wait_until(lambda: _listens(port))
@@ -114,12 +115,6 @@ class World:
         finally:
             process.kill()
 
-    @property
-    def _python(self) -> Path:
-        import sys  # noqa: PLC0415
-
-        return Path(sys.executable)
-
 
 def _listens(port: int) -> bool:
     with closing(socket.socket()) as probe:
@@ -128,9 +123,9 @@ def _listens(port: int) -> bool:
 
 def _prepare(_: Talk) -> str:
     """Make the tables, a user and a session of theirs; the cookie of it."""
-    from django.contrib.auth.models import User  # noqa: PLC0415
-    from django.core.management import call_command  # noqa: PLC0415
-    from django.test import Client  # noqa: PLC0415
+    from django.contrib.auth.models import User
+    from django.core.management import call_command
+    from django.test import Client
 
     call_command("migrate", verbosity=0)
     client = Client()

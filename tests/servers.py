@@ -5,14 +5,16 @@ They listen on free ports, keep their data in a temporary directory and take it 
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -187,6 +189,42 @@ class SentinelServer(RedisServer):
     def _spawn(self) -> subprocess.Popen[bytes]:
         where = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory))
         return self._popen(self._binary, str(self.directory / "sentinel.conf"), "--sentinel", *where)
+
+
+class NginxServer(Server):
+    """An nginx in front of web servers on these ports, which it asks in turn, by a server block's content.
+
+    Whatever the block passes to on 127.0.0.1 goes to all of them.
+    """
+
+    def __init__(self, block: str, ports: Sequence[int]) -> None:
+        """Find the program and write its configuration."""
+        found = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin")
+        self._binary = need(found, "nginx", "install it (Debian: apt install nginx-light)")
+        super().__init__()
+        servers = " ".join(f"server 127.0.0.1:{port};" for port in ports)
+        block = re.sub(r"proxy_pass http://127\.0\.0\.1:\d+;", "proxy_pass http://webs;", block)
+        log = """'{"server": "$upstream_addr", "path": "$uri", "status": $status}'"""
+        kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        temporary = " ".join(f"{kind}_temp_path {self.directory}/{kind};" for kind in kinds)
+        (self.directory / "nginx.conf").write_text(
+            f"daemon off; pid {self.directory}/pid; error_log stderr;\n"
+            "events {}\n"
+            f"http {{ {temporary} log_format json {log}; access_log {self.directory}/requests json;\n"
+            f"upstream webs {{ {servers} }}\n"
+            f"server {{ listen 127.0.0.1:{self.port};\n{block}\n}} }}\n"
+        )
+
+    def requests(self) -> list[dict[str, Any]]:
+        """The requests that were answered, and the sockets that have closed: who served which path."""
+        return [json.loads(line) for line in (self.directory / "requests").read_text().splitlines()]
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        return self._popen(self._binary, "-p", str(self.directory), "-c", "nginx.conf")
+
+    def _answers(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
 class PostgresServer(Server):

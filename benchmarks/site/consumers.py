@@ -1,4 +1,4 @@
-"""What ours is compared with on the same server: a consumer as the Channels tutorial writes it, and one that does nothing."""
+"""What ours is compared with on the same server: the consumer of the Channels tutorial, and one that does nothing."""
 
 from __future__ import annotations
 
