@@ -13,9 +13,11 @@ from html import escape
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks.capacity import capacity
 from benchmarks.rows import OURS, Row, Scale
 
 RESULTS = Path(__file__).parent / "results"
+PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 PACKAGES = (
     "Django", "channels", "channels-redis", "redis", "uvicorn", "websockets", "daphne", "celery", "celery-progress",
     "tqdm",
@@ -57,13 +59,24 @@ def conditions(scale: Scale) -> dict[str, object]:
     }
 
 
-def write(rows: Sequence[Row], about: dict[str, object], folder: Path = RESULTS) -> None:
-    """Write the JSON, the table and the plot."""
+def write(rows: Sequence[Row], about: dict[str, object], folder: Path = RESULTS, page: Path = PAGE) -> None:
+    """Write the JSON and the plot, and the tables into the page that explains them."""
     folder.mkdir(exist_ok=True)
     body = {"conditions": about, "rows": [{**asdict(row), "is_reached": row.is_reached} for row in rows]}
     (folder / "results.json").write_text(json.dumps(body, indent=1) + "\n")
-    (folder / "results.md").write_text(table(rows) + "\n")
     (folder / "results.svg").write_text(plot(rows))
+    told = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in about.items())
+    text = _filled(page.read_text(), "figures", f"{table(rows)}\n\nTaken with: {told}.")
+    page.write_text(_filled(text, "capacity", capacity(rows)))
+
+
+def _filled(text: str, name: str, content: str) -> str:
+    """The page with the content between the marks of that name."""
+    before, begin, rest = text.partition(f"<!-- {name} -->\n")
+    _, end, after = rest.partition(f"<!-- end of {name} -->")
+    assert begin
+    assert end
+    return f"{before}{begin}\n{content}\n\n{end}{after}"
 
 
 # The plot: a panel per row, a bar per system

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from pathlib import Path
 
 from benchmarks import client, idle, jobs, polling, push, report, task
 from benchmarks.rows import Family, Row, Scale
@@ -44,7 +43,7 @@ def main() -> None:
     sys.stdout.write(report.table(rows) + "\n")
     if scale.is_full and not options.families:
         report.write(rows, about)
-        _say(f"written into {report.RESULTS.relative_to(Path.cwd())}")
+        _say(f"written into {report.RESULTS} and {report.PAGE}")
 
 
 def _say(text: str) -> None:
