@@ -43,7 +43,7 @@ def rows(_: World, scale: Scale) -> Iterator[Row]:
     rounds, jobs = Rounds(), scale.of(JOBS, 100)
     for _ in range(scale.rounds):
         port = free_port()
-        with Child({}, push, port, jobs, PER_SECOND, scale.of(SECONDS)) as server, running_chromium() as chromium:
+        with Child({}, push, port, jobs, PER_SECOND, scale.seconds(SECONDS)) as server, running_chromium() as chromium:
             server.wait()
             page = chromium.new_page()
             page.goto(f"http://127.0.0.1:{port}/?jobs={jobs}")

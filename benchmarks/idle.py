@@ -33,14 +33,14 @@ def rows(world: World, scale: Scale) -> Iterator[Row]:
     count = scale.of(SOCKETS, 200)
     own = [f"idle-{number}" for number in range(count)]
     shared = [f"idle-{number % 50}" for number in range(count)]
-    ours = _rest(world, scale, OUR_SYSTEM, own)
-    crowd = _rest(world, scale, OUR_SYSTEM, shared)
-    plain, idle = _rest(world, scale, PLAIN, own), _rest(world, scale, IDLE, own)
-    memory = {OURS: ours.bytes_each, PLAIN.name: plain.bytes_each, IDLE.name: idle.bytes_each}
+    rests = {system.name: _rest(world, scale, system, own) for system in (OUR_SYSTEM, PLAIN, IDLE)}
+    memory = {name: rest.bytes_each for name, rest in rests.items()}
     yield Row(what="memory per idle socket", unit="bytes", figures=memory, bounds=(at_most(1.15, PLAIN.name),))
-    costs = {OURS: ours.percent, "ours, 50 jobs": crowd.percent, PLAIN.name: plain.percent, IDLE.name: idle.percent}
+    costs = {name: rest.percent for name, rest in rests.items()}
+    if scale.is_full:
+        costs["ours, 50 jobs"] = _rest(world, scale, OUR_SYSTEM, shared).percent
     yield Row(what=f"{SOCKETS:,} idle sockets, each on a job of its own", unit="% of a core", figures=costs)
-    more = {OURS: ours.percent - idle.percent}
+    more = {OURS: costs[OURS] - costs[IDLE.name]}
     yield Row(what="more than the idle consumer's", unit="% of a core", figures=more, bounds=(at_most(5),))
 
 
@@ -53,10 +53,10 @@ def _rest(world: World, scale: Scale, system: System, jobs: Sequence[str]) -> Re
         stack.enter_context(_held(world, web.port, system, jobs[:WARM]))
         before = resident_bytes(web.pid)
         stack.enter_context(_held(world, web.port, system, jobs))
-        time.sleep(scale.of(4) + len(jobs) / 2000)
+        time.sleep(scale.seconds(4) + len(jobs) / 2000)
         bytes_each = (resident_bytes(web.pid) - before) / len(jobs)
         cpu, begin = cpu_seconds(web.pid), time.monotonic()
-        time.sleep(scale.of(SECONDS, 2))
+        time.sleep(scale.seconds(SECONDS))
         percent = (cpu_seconds(web.pid) - cpu) / (time.monotonic() - begin) * 100
     return Rest(bytes_each=bytes_each, percent=percent)
 

@@ -41,7 +41,7 @@ def _p99(world: World, scale: Scale, system: System, jobs: int) -> float | None:
     count = scale.of(jobs, 50)
     names = [f"{system.kind}-{jobs}-{number}" for number in range(count)]
     with world.web(system) as web:
-        load = Load(jobs=names, watchers=count, rate=scale.of(round(CHANGES), 100), seconds=scale.of(5))
+        load = Load(jobs=names, watchers=count, rate=scale.of(round(CHANGES), 100), seconds=scale.seconds(5))
         return run(world, web, system, load).milliseconds(0.99)
 
 

@@ -36,7 +36,7 @@ def rows(world: World, scale: Scale) -> Iterator[Row]:
 def _round(world: World, scale: Scale, rounds: Rounds, web: Web) -> None:
     def asked(path: str, expected: int = 200, **headers: str) -> Answers:
         given: Mapping[str, str] = {"Cookie": world.cookie, **headers}
-        answers: Answers = call({}, ask, web.port, path, scale.of(SECONDS), given)
+        answers: Answers = call({}, ask, web.port, path, scale.seconds(SECONDS), given)
         assert set(answers.statuses) == {expected}, answers
         return answers
 

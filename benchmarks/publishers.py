@@ -77,6 +77,30 @@ class Immortus(Publisher):
         self._tracking.drain()
 
 
+class Pushes(Immortus):
+    """Ours, without the store: where the server is to be measured, not how fast one process can write."""
+
+    def __init__(self) -> None:
+        from immortus_channels.broadcast import Broadcaster
+
+        super().__init__()
+        self._broadcaster = Broadcaster()
+
+    def change(self, job: str, current: int) -> None:
+        """Push a document as the writer does."""
+        from immortus_channels.jobs import Job, State
+
+        version = time.time_ns() // 1000
+        self._broadcaster.send(
+            Job(job_id=job, job_class=JOB_CLASS, state=State.RUNNING, version=version, current=current)
+        )
+
+    def close(self) -> None:
+        """Wait for the writer, which tells the end."""
+        super().close()
+        self._broadcaster.close()
+
+
 class CeleryProgress(Publisher):
     """celery-progress' WebSocket recorder, on a task of a real Celery application with its results in Redis."""
 
@@ -146,6 +170,7 @@ class Floor(Publisher):
 
 KINDS: dict[str, type[Publisher]] = {
     "ours": Immortus,
+    "pushes": Pushes,
     "celery-progress": CeleryProgress,
     "plain": Plain,
     "floor": Floor,

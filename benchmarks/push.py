@@ -27,12 +27,13 @@ FLOOD = 400.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """Jobs with a watcher each, or one with many, changed in turn."""
+    """Jobs with a watcher each, or one with many, changed in turn; ours can do without its store."""
 
     jobs: Sequence[str]
     watchers: int
     rate: float
     seconds: float
+    stores: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,15 +54,16 @@ class Outcome:
 def run(world: World, web: Web, system: System, load: Load) -> Outcome:
     """Put the load on a running server: publisher and watchers are processes of their own."""
     watched = [load.jobs[number % len(load.jobs)] for number in range(load.watchers)]
+    kind = "pushes" if system.kind == "ours" and not load.stores else system.kind
     with (
-        Child(world.publishing(system), publish, system.kind, load.jobs, load.rate, load.seconds) as publisher,
+        Child(world.publishing(system), publish, kind, load.jobs, load.rate, load.seconds) as publisher,
         Child({}, watch, web.port, system.path, watched, world.cookie) as watchers,
     ):
         publisher.wait()
         watchers.wait()
         watchers.go()
         watchers.wait()
-        time.sleep(1 + len(load.jobs) / 2000)  # groups are joined beside the answer
+        time.sleep(0.3 + len(load.jobs) / 1000)  # groups are joined beside the answer
         watchers.go()
         before = cpu_seconds(web.pid)
         publisher.go()
@@ -103,14 +105,15 @@ def rows(world: World, scale: Scale) -> Iterator[Row]:
 
 def _round(rounds: Rounds, scale: Scale, system: System, name: str, load: Callable[[Load], Outcome]) -> None:
     """One system's turn."""
-    one = load(Load(jobs=[f"{name}-one"], watchers=1, rate=40, seconds=scale.of(3)))
+    one = load(Load(jobs=[f"{name}-one"], watchers=1, rate=40, seconds=scale.seconds(3.5)))
     rounds.add("store → socket, p50", system.name, one.milliseconds(0.5))
     rounds.add("store → socket, p99", system.name, one.milliseconds(0.99))
     if system not in IN_CROWD:
         return
     watchers = scale.of(WATCHERS, 40)
-    crowd = load(Load(jobs=[f"{name}-crowd"], watchers=watchers, rate=20, seconds=scale.of(3)))
+    crowd = load(Load(jobs=[f"{name}-crowd"], watchers=watchers, rate=20, seconds=scale.seconds(4)))
     rounds.add("200 watchers, 20 changes/s: final states", system.name, crowd.ended)
     rounds.add("200 watchers, 20 changes/s: p50", system.name, crowd.milliseconds(0.5))
-    flood = load(Load(jobs=[f"{name}-flood"], watchers=watchers, rate=FLOOD, seconds=scale.of(2)))
+    job = [f"{name}-flood"]
+    flood = load(Load(jobs=job, watchers=watchers, rate=FLOOD, seconds=scale.seconds(2), stores=False))
     rounds.add("documents/s to 200 watchers", system.name, flood.rate)

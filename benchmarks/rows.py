@@ -24,6 +24,10 @@ class Scale:
         """The share of a full count."""
         return max(least, round(count * self.share))
 
+    def seconds(self, full: float) -> float:
+        """How long something is done: the whole time, or a quarter where there is little."""
+        return full if self.is_full else full / 4
+
     def choice(self, full: tuple[Choice, ...], *, quick: tuple[Choice, ...]) -> tuple[Choice, ...]:
         """Everything, or what is measured when there is little time."""
         return full if self.is_full else quick
