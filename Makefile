@@ -7,7 +7,6 @@
 # make docs                       the documentation as a site, in build/docs/index.html
 # make faults                     the fault matrix of docs/reliability.md, a mark for each row; again with redis-py 7
 # make soak                       its rows that take minutes; reports of some go into build/soak/
-# make soak                       its rows that take minutes
 # make bench                      the benchmarks beside celery-progress, a plain consumer and the floor: 10 minutes, machine idle
 # make bench-quick                the same with small counts, in a minute
 # make bench ARGS="push polling"  some of the families of rows
