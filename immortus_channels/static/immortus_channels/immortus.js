@@ -846,7 +846,7 @@
       if (!settings.token) return this.#send(frame());
       const send = (/** @type {string | null} */ token) => {
         this.#token = token;
-        if (this.#watched.has(job)) this.#send({ ...frame(), ...(token && { token }) });
+        if (this.#watched.has(job.id)) this.#send({ ...frame(), ...(token && { token }) });
       };
       access.get([job.id]).then(send, () => this.#missing.add(job));
     }
@@ -858,7 +858,7 @@
      */
     #renew(job) {
       if (job) job.poll();
-      const jobs = job ? [job] : [...this.#watched];
+      const jobs = job ? [job] : [...this.#watched.values()];
       const later = () => jobs.forEach((one) => this.#missing.add(one));
       access.expired(this.#token).then(() => (job ? later() : jobs.forEach((one) => this.#watch(one))), later);
       this.#page.changed();
