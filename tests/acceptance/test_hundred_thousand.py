@@ -107,7 +107,7 @@ def test_with_a_hundred_thousand_rows_a_lookup_reads_what_it_gives_and_a_page_co
         with counted_steps() as steps, CaptureQueriesContext(connection) as queries:
             assert len(lookup()) == size
         read = [query["sql"] for query in queries if query["sql"].startswith("SELECT")]
-        assert len(read) <= len(State), read
+        assert len(read) <= len(State) + 1, read  # whatever is overdue is looked for first
         assert len(steps) < 10
     client.force_login(User.objects.create_superuser("boss", password="x"))
     for query in ({}, {"p": "90"}, {"state__exact": "failed"}, {"job_class": "shop.7"}, {"q": "job-70000"}):
