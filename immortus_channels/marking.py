@@ -84,7 +84,7 @@ def tracked(task: Any = None, /, **options: Any) -> Any:
     exists already. The function is returned as it was given.
 
     Raises TypeError above a queue's decorator and for an unknown option, ConfigurationError for a task of a queue
-    that has no adapter, and for `params` that the function does not take.
+    that has no adapter, and for names in `params` or `mask` that the function does not take.
     """
     if task is None:
         return lambda function: _mark(function, options, is_decorator=True)
@@ -105,7 +105,7 @@ def _mark(task: Any, options: Mapping[str, Any], *, is_decorator: bool) -> Any:
         raise TypeError(msg)
     place = _place_of(task)
     tracking = _tracking(options, place)
-    _refuse_params_not_taken(task, tracking.params)
+    _refuse_names_not_taken(task, tracking)
     try:
         setattr(task, MARK, tracking)
     except AttributeError as error:
@@ -155,19 +155,23 @@ def _tracking(options: Mapping[str, Any], place: str) -> Tracking:
 _OPTIONS = tuple(option.name for option in fields(Tracking) if option.name != "place")
 
 
-def _refuse_params_not_taken(function: Any, params: bool | Collection[str]) -> None:  # noqa: FBT001 - as users give it
-    """A name that is never there would never be recorded. Of what is no plain function, nobody can tell yet."""
-    if isinstance(params, bool) or type(function) is not FunctionType:
+def _refuse_names_not_taken(function: Any, tracking: Tracking) -> None:
+    """A name that is never there would never be recorded, or never be masked. Of what is no function, nobody knows."""
+    if type(function) is not FunctionType:
         return
     try:
         taken = inspect.signature(function).parameters
     except (TypeError, ValueError, NameError):  # annotations of names that are there for type checkers only
         return
-    wrong = [name for name in params if name not in taken]
-    if wrong and not any(one.kind is one.VAR_KEYWORD for one in taken.values()):
-        names = ", ".join(taken) or "nothing"
-        msg = f"@tracked(params={list(params)!r}): {function.__qualname__} takes no {wrong[0]!r}, but {names}."
-        raise ConfigurationError(msg)
+    if any(one.kind is one.VAR_KEYWORD for one in taken.values()):
+        return
+    for option in ("params", "mask"):
+        named = getattr(tracking, option)
+        wrong = [] if isinstance(named, bool) else [name for name in named if name not in taken]
+        if wrong:
+            names = ", ".join(taken) or "nothing"
+            msg = f"@tracked({option}={list(named)!r}): {function.__qualname__} takes no {wrong[0]!r}, but {names}."
+            raise ConfigurationError(msg)
 
 
 def _names(given: Any) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from immortus_channels import queues
 from immortus_channels.trouble import quiet
 from tests.matrix import Matrix
 from tests.servers import PostgresServer, RedisServer
@@ -27,6 +28,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def _as_nothing_was_said() -> None:
     """What another test has made the package say may be said again."""
     quiet.forget()
+
+
+@pytest.fixture(autouse=True)
+def _as_no_other_test_had_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that a test has made is not known by its name to the next one."""
+    for queue in queues.connected:
+        monkeypatch.setattr(queue, "_tracked", dict(queue._tracked))
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,7 @@ def test_options_are_what_the_mark_says():
         pass
 
     @tracked(strategy=Strategy, handler="handler", params=True, mask=["card"], cancel="terminate", publish_result=True)
-    def task():
+    def task(card):
         pass
 
     assert tracking_of(task) == Tracking(
@@ -176,6 +176,11 @@ def test_params_that_the_function_does_not_take_are_refused():
     assert tracked(params=["path", "size"])(task) is task
     with pytest.raises(ConfigurationError, match="takes no 'nope', but nothing"):
         tracked(params="nope")(lambda: None)
+
+
+def test_a_misspelt_name_to_mask_is_refused_or_the_secret_would_be_on_record():
+    with pytest.raises(ConfigurationError, match=r"mask=\['pasword'\].* takes no 'pasword', but user, password"):
+        tracked(params=True, mask=["pasword"])(lambda user, password: None)
 
 
 def test_params_of_what_takes_anything_or_cannot_be_looked_at_are_believed():

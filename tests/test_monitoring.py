@@ -20,6 +20,7 @@ from django.test.utils import CaptureQueriesContext
 from immortus_channels import metrics, monitoring, tracking, writer
 from immortus_channels.events import Enqueued, Origin
 from immortus_channels.hub import get_drain, get_hub
+from immortus_channels.hub.probe import Probe
 from immortus_channels.metrics import Sample
 from immortus_channels.monitoring import StoreCheck, exposition
 from immortus_channels.stores import get_store
@@ -123,7 +124,10 @@ async def test_a_process_that_is_about_to_end_wants_no_traffic(memory):
     assert answer.json()["status"] == "draining"
 
 
-async def test_the_layer_is_told_and_takes_nobody_out_of_service(memory, layer, redis_server):
+async def test_the_layer_is_told_and_takes_nobody_out_of_service(memory, layer, redis_server, monkeypatch):
+    # What joins through a connection that has just died hears of it by the probe alone.
+    monkeypatch.setattr(Probe, "INTERVAL", 0.3)
+    monkeypatch.setattr(Probe, "TIMEOUT", 0.5)
     assert (await asyncio.to_thread(ask)).json()["layer"] == "idle"
     hub, job = get_hub(), Process()
     job.enqueued()

@@ -8,12 +8,14 @@ import random
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from channels.consumer import AsyncConsumer  # type: ignore[import-untyped]
 
 from immortus_channels import frames, metrics, usage
 from immortus_channels.consumers import origins
+from immortus_channels.consumers.alarm import Alarm
 from immortus_channels.consumers.bearer import Bearer
 from immortus_channels.consumers.flow import MAX_AGE, TOO_MANY, TOO_SLOW, Flow
 from immortus_channels.consumers.login import Login
@@ -30,7 +32,7 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 PROTOCOL_ERROR = 4500
-INTERNAL_ERROR = 1011
+INTERNAL_ERROR = 4011
 BAD_MESSAGES = 10
 FRAMES_IN_A_TURN = 16
 """Taken from one socket before all others have theirs: `receive` of a flood gives frame after frame without waiting."""
@@ -53,6 +55,7 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
         self._notices: deque[str] = deque()
         self._unsent: dict[str, str] = {}
         self._news = asyncio.Event()
+        self._is_sending = False
         self._closing: int | None = None
         self._come_back_after: float | None = None
         self._bad_messages = 0
@@ -96,15 +99,16 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
     async def _converse(self, receive: Receive, send: Send) -> None:
         listening = asyncio.create_task(self._listen(receive))
         speaking = asyncio.create_task(self._speak(send))
+        self._alarm = Alarm(partial(self._look_at_the_time, speaking))
         try:
             await asyncio.wait({listening, speaking}, return_when=asyncio.FIRST_COMPLETED)
             self._report(listening)
             self._report(speaking)
-            if listening.done() and self._closing is not None:
+            if self._closing is not None:
                 await asyncio.wait({speaking}, timeout=CLEAN_UP)
-            elif speaking.done() and self._closing == INTERNAL_ERROR:
                 await self._say_goodbye(send)
         finally:
+            self._alarm.stop()
             await self._clean_up(listening, speaking)
 
     async def _clean_up(self, listening: asyncio.Task[None], speaking: asyncio.Task[None]) -> None:
@@ -212,21 +216,20 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
     # Speaking
 
     async def _speak(self, send: Send) -> None:
-        """Say what is to be said until the socket closes."""
+        """Say what is to be said until the socket closes or the client has gone."""
         try:
             while self._closing is None:
                 frame = self._next_frame()
                 if frame is None:
                     await self._wait()
                     continue
-                async with asyncio.timeout(self._limits.slow):
-                    await send({"type": "websocket.send", "text": frame})
+                self._alarm.set(_time() + self._limits.slow)
+                self._is_sending = True
+                await send({"type": "websocket.send", "text": frame})
+                self._is_sending = False
                 self._flow.sent(frames.size(frame), _time())
-        except TimeoutError:
-            self.close(TOO_SLOW)
         except _gone():
             return
-        await self._say_goodbye(send)
 
     def _next_frame(self) -> str | None:
         """What to say now; None for nothing."""
@@ -248,13 +251,16 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
     async def _wait(self) -> None:
         """Wait for news, or for the time to look again."""
         self._news.clear()
-        if self._closing is not None:
-            return
-        try:
-            async with asyncio.timeout(max(self._flow.next_at() - _time(), 0.0)):
-                await self._news.wait()
-        except TimeoutError:
-            return
+        if self._closing is None:
+            self._alarm.set(self._flow.next_at())
+            await self._news.wait()
+
+    def _look_at_the_time(self, speaking: asyncio.Task[None]) -> None:
+        if self._is_sending:
+            self.close(TOO_SLOW)
+            speaking.cancel()
+        else:
+            self._news.set()
 
     async def _say_goodbye(self, send: Send) -> None:
         try:

@@ -91,6 +91,7 @@ def test_a_page_that_is_behind_the_end_of_a_race_reloads_once_and_not_for_ever(c
 
 def test_a_runner_who_gives_up_is_told_with_the_reason_and_the_page_stays(page, loads):
     card = start(page, "death-valley")
+    page.wait_for_load_state()
     started = len(loads)
     expect(card).to_have_attribute("data-state", "failed")
     expect(card.locator(".message")).to_have_text("Too hot: the runner gave up after 16.4 miles.")

@@ -16,7 +16,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from immortus_channels import access, access_token, hub, metrics, tracking, usage
-from immortus_channels.consumers import JobConsumer, bearer
+from immortus_channels.consumers import JobConsumer, bearer, consumer, flow
 from immortus_channels.consumers.consumer import CLEAN_UP
 from immortus_channels.consumers.flow import Limits
 from immortus_channels.consumers.login import _warn
@@ -267,8 +267,14 @@ async def test_an_error_nobody_foresaw_closes_so_that_the_client_comes_back(monk
     monkeypatch.setattr(hub.Hub, "watch", broken)
     async with opened() as client:
         await client.say(type="watch", job_id="a")
-        assert await client.closed_with() == 1011
+        assert await client.closed_with() == 4011
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_no_code_is_one_that_daphne_refuses_to_send():
+    """Autobahn raises for all but 1000 and 3000 to 4999."""
+    codes = [consumer.PROTOCOL_ERROR, consumer.INTERNAL_ERROR, flow.MAX_AGE, flow.TOO_SLOW, flow.NO_PONG, flow.TOO_MANY]
+    assert all(3000 <= code <= 4999 for code in codes)
 
 
 # Flow

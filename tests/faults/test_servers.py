@@ -182,8 +182,8 @@ def test_while_the_store_hangs_other_sockets_are_answered_and_pushes_arrive(worl
     try:
         waiting = [SocketViewer(world.site.websocket_url, History(), f"waiting {n}", job.job_id) for n in range(8)]
         began = time.monotonic()
-        elsewhere.push(later)
-        assert eventually(lambda: viewer.shows(later), PROMPT)
+        # The first may come before the group is joined, which the store has no part in.
+        assert eventually(lambda: elsewhere.push(later) and viewer.shows(later), PROMPT)
         viewer.complain_to()
         assert eventually(lambda: viewer.heard("error"), PROMPT)
         assert time.monotonic() - began < 2 * PROMPT
