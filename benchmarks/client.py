@@ -20,7 +20,7 @@ from benchmarks.processes import Child, Talk
 from benchmarks.rows import OURS, Rounds, Row, Scale, at_least, at_most
 from benchmarks.sockets import document
 from benchmarks.world import World
-from tests.chromium import running_chromium
+from tests.chromium import chromium
 from tests.servers import free_port
 from tests.site import ROOT
 
@@ -43,9 +43,9 @@ def rows(_: World, scale: Scale) -> Iterator[Row]:
     rounds, jobs = Rounds(), scale.of(JOBS, 100)
     for _ in range(scale.rounds):
         port = free_port()
-        with Child({}, push, port, jobs, PER_SECOND, scale.seconds(SECONDS)) as server, running_chromium() as chromium:
+        with Child({}, push, port, jobs, PER_SECOND, scale.seconds(SECONDS)) as server, chromium() as browser:
             server.wait()
-            page = chromium.new_page()
+            page = browser.new_page()
             page.goto(f"http://127.0.0.1:{port}/?jobs={jobs}")
             _measure(page, server, rounds, jobs)
     yield rounds.row("progress callbacks per job and frame, 10,000 documents/s", "calls", at_most(1))

@@ -41,6 +41,8 @@ _PENDING = 10_000
 _IDLE = 30.0
 _DRAIN = 5.0
 _BACKOFF = (0.1, 2.0)
+_HAND_OVER = 50e-6
+"""Seconds in which whoever waited for a write takes the interpreter back; else it waits for the push as well."""
 _UNFIT_REST = 10.0
 """Seconds until a run whose report could not be applied is asked again."""
 
@@ -48,11 +50,12 @@ _UNFIT_REST = 10.0
 class Write:
     """An event on its way into the store, and where its outcome will be found."""
 
-    __slots__ = ("after", "before", "done", "event", "failed", "is_dry")
+    __slots__ = ("after", "before", "done", "event", "failed", "is_awaited", "is_dry")
 
-    def __init__(self, event: Event, *, is_dry: bool = False) -> None:
+    def __init__(self, event: Event, *, is_dry: bool = False, is_awaited: bool = False) -> None:
         self.event = event
         self.is_dry = is_dry
+        self.is_awaited = is_awaited
         self.done = threading.Event()
         self.failed = False
         self.before: Job | None = None
@@ -143,7 +146,7 @@ class Writer:
 
     def submit(self, event: Event, *, wait: float = WAIT, is_dry: bool = False) -> Write:
         """Hand an event over and wait at most `wait` seconds; `done` tells whether it was written by then."""
-        write = Write(event, is_dry=is_dry)
+        write = Write(event, is_dry=is_dry, is_awaited=wait > 0)
         with self._condition:
             is_down = self._is_down()
             if is_dry and is_down:
@@ -359,6 +362,8 @@ class Writer:
             self._in_vain = False
             metrics.WRITES_WAITING.set(len(self._writes))
             write.finish(failed=failed)
+        if write.is_awaited:
+            time.sleep(_HAND_OVER)
 
     def _push(self, broadcaster: Broadcaster, write: Write) -> None:
         if write.changed and not write.is_dry and write.after is not None:

@@ -53,6 +53,9 @@ IMMORTUS_STORE = json.loads(os.environ.get("BENCH_STORE", '{"BACKEND": "database
 # Jobs are changed by hand here: no worker renews their leases.
 IMMORTUS_STALLED_AFTER = 3600
 IMMORTUS_LOST_AFTER = 7200
+# All watchers are one user here.
+_ENOUGH = 1_000_000
+IMMORTUS_LIMITS = dict.fromkeys(("sockets_per_user", "sockets", "requests_per_second", "requests_at_once"), _ENOUGH)
 
 CELERY_BROKER_URL = REDIS
 CELERY_RESULT_BACKEND = REDIS

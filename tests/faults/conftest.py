@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -10,11 +11,13 @@ import pytest
 from immortus_channels import broadcast
 from immortus_channels.hub import Hub, get_hub
 from immortus_channels.hub.recheck import Recheck
-from immortus_channels.testing import FaultyChannelLayer, History
+from immortus_channels.testing import FaultyChannelLayer, FaultyProxy, History
 from immortus_channels.trouble import Breaker
 from tests.faults.world import QUICK, Elsewhere, layer_config
 from tests.hubs import LAYERS, hub  # noqa: F401
+from tests.project import settings as project
 from tests.servers import RedisServer
+from tests.site import Site
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +33,22 @@ def redis(_victim: RedisServer) -> Iterator[RedisServer]:
     if _victim.is_running:
         _victim.kill()
     _victim.start()
+
+
+@pytest.fixture
+def site(_site: Site, settings: Any) -> Site:
+    """The site of the module, with the same settings here as there, so that this process can be a worker."""
+    settings.SECRET_KEY = project.SECRET_KEY
+    settings.IMMORTUS_STORE = json.loads(_site.env["STORE"])
+    settings.CHANNEL_LAYERS = {"default": json.loads(_site.env["LAYER"])}
+    return _site
+
+
+@pytest.fixture
+def proxy(site: Site) -> Iterator[FaultyProxy]:
+    """A network before the site that can be told to misbehave."""
+    with FaultyProxy(site.port) as proxy:
+        yield proxy
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,10 +12,9 @@ from playwright.sync_api import Browser, BrowserContext, Page
 from redis import Redis
 
 from immortus_channels.jobs import Job
-from immortus_channels.testing import Answer, Faults, FaultyProxy
+from immortus_channels.testing import Answer, Faults
 from tests.chromium import chromium
 from tests.pages import Process
-from tests.project import settings as project
 from tests.servers import RedisServer
 from tests.site import Site, redis_options, running_site
 from tests.toys import eventually
@@ -55,21 +53,6 @@ def _site(
     options = redis_options(redis_server.url, store=True)
     with running_site(tmp_path_factory.mktemp("site"), server=request.param, **options) as site:
         yield site
-
-
-@pytest.fixture
-def site(_site: Site, settings) -> Site:
-    """The same settings here as there, so that this process can be a worker."""
-    settings.SECRET_KEY = project.SECRET_KEY
-    settings.IMMORTUS_STORE = json.loads(_site.env["STORE"])
-    settings.CHANNEL_LAYERS = {"default": json.loads(_site.env["LAYER"])}
-    return _site
-
-
-@pytest.fixture
-def proxy(site: Site) -> Iterator[FaultyProxy]:
-    with FaultyProxy(site.port) as proxy:
-        yield proxy
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from websockets.exceptions import ConnectionClosed
 from immortus_channels.testing import Faults, FaultyProxy, History
 from tests.faults.follower import Follower
 from tests.faults.world import SocketViewer, Told
-from tests.project import settings as project
 from tests.servers import RedisServer
 from tests.site import Process, Site, redis_options
 from tests.toys import eventually
@@ -41,21 +40,6 @@ def _site(
         yield site
     finally:
         site.close()
-
-
-@pytest.fixture
-def site(_site: Site, settings) -> Site:
-    """The same settings here as there, so that this process can be a worker."""
-    settings.SECRET_KEY = project.SECRET_KEY
-    settings.IMMORTUS_STORE = json.loads(_site.env["STORE"])
-    settings.CHANNEL_LAYERS = {"default": json.loads(_site.env["LAYER"])}
-    return _site
-
-
-@pytest.fixture
-def proxy(site: Site) -> Iterator[FaultyProxy]:
-    with FaultyProxy(site.port) as proxy:
-        yield proxy
 
 
 @pytest.fixture
