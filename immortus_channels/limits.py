@@ -35,6 +35,8 @@ class Limits:
     requests_per_second: float = 100.0
     requests_at_once: int = 2_000
     """Of one user, session or address, in one process."""
+    requests_in_parallel: int = 16
+    """Answered at a time by one process; others wait."""
     denials: int = 500
     """Different ids that one user, session or address may be refused in a minute."""
     token_life: float = 15 * 60.0

@@ -23,6 +23,7 @@ from immortus_channels.ids import is_job_id
 from immortus_channels.jobs import JSON, Job, dump
 from immortus_channels.shortcuts import HEADERS
 from immortus_channels.tokens import GRACE, TokenExpired
+from immortus_channels.turns import turn
 
 logger = logging.getLogger("immortus_channels")
 
@@ -71,15 +72,16 @@ def _answered(
         response.headers["Allow"] = ", ".join(methods)
         return response
     try:
-        caller = caller_of(request, grace=grace)
-        wait = usage.ask(caller.account)
-        return _rate_limited(wait, job_id) if wait else view(caller)
+        with turn():
+            caller = caller_of(request, grace=grace)
+            wait = usage.ask(caller.account)
+            return _rate_limited(wait, job_id) if wait else view(caller)
     except TokenExpired:
         response = error(401, "token_expired", "This access token has expired.", job_id)
         response.headers["WWW-Authenticate"] = 'Bearer error="invalid_token"'
         return response
-    except StoreUnavailable:
-        logger.warning("The store cannot be reached; requests are answered with 503")
+    except StoreUnavailable as unavailable:
+        logger.warning("A request is answered with 503: %s", unavailable)
         response = error(503, "store_unavailable", "The state of jobs cannot be told at the moment.", job_id)
         response.headers["Retry-After"] = str(RETRY_AFTER)
         return response

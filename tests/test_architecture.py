@@ -22,7 +22,7 @@ LEVELS = (
     "exceptions jobs events lifecycle ids trouble metrics decoding buckets",
     "conf models migrations owners foreign marking values lookup addresses limits advisories",
     "stores queues broadcast progress revocation",
-    "strategies tracking writer access fetching handles running repository states handlers usage rights",
+    "strategies tracking writer access fetching handles running repository states handlers usage turns rights",
     (
         "hub frames consumers middleware views monitoring pages shortcuts tokens callers csrf "
         "templatetags management admin checks tasks"

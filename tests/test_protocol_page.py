@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from immortus_channels import frames, pages, tokens, urls, views
+from immortus_channels import frames, pages, tokens, turns, urls, views
 from immortus_channels.broadcast import MESSAGE_TYPE, Push
 from immortus_channels.consumers import consumer
 from immortus_channels.consumers.flow import MAX_AGE, Limits
@@ -339,6 +339,10 @@ def test_the_limits_are_those_of_the_code():
         ["sockets of one process", str(limits.sockets)],
         ["requests", f"{limits.requests_per_second:g} a second, {limits.requests_at_once} at once"],
         ["different ids refused", f"{limits.denials} a minute"],
+        [
+            "requests answered at a time by one process",
+            f"{limits.requests_in_parallel}; others wait, and are answered with 503 after {turns.PATIENCE:g} s",
+        ],
     ]
     assert f"for {limits.token_life / 60:g} minutes" in PAGE
     assert f"no chain of them is longer than {limits.token_age / 3600:g} hours" in PAGE

@@ -7,10 +7,13 @@ import json
 import threading
 import time
 import types
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 from django.core.management import call_command
@@ -28,6 +31,7 @@ from immortus_channels.writer import Write, Writer
 from tests.faults.world import SOON, Viewer
 from tests.pages import Process, until
 from tests.servers import PostgresServer, add_database
+from tests.site import Site, running_site
 from tests.toys import eventually
 
 pytestmark = pytest.mark.postgresql
@@ -207,3 +211,30 @@ def test_what_is_pushed_is_on_record_already_and_a_rollback_takes_nothing_back(o
         broadcast.leave(receiver)
     assert all(pushed == recorded for pushed, recorded in seen)
     assert get_store().get_many([worker.job_id]).jobs[worker.job_id].version == seen[-1][0]
+
+
+@contextmanager
+def site_on(server: PostgresServer, var: Path, **more: str) -> Iterator[Site]:
+    with running_site(var, POSTGRES=json.dumps(server.database), **more) as site:
+        yield site
+
+
+async def poll_all_at_once(site: Site, pages: int) -> Counter[int]:
+    """What so many pages are answered that ask in one moment, each on a connection of its own."""
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(base_url=site.url, limits=limits, timeout=60) as client:
+        answers = await asyncio.gather(*(client.get(f"/immortus/verify/unknown-{n}") for n in range(pages)))
+    return Counter(answer.status_code for answer in answers)
+
+
+@pytest.mark.fault("E4")
+async def test_hundreds_who_poll_at_once_are_all_answered_by_a_few_connections(postgres, tmp_path):
+    with site_on(postgres, tmp_path) as site:
+        assert await poll_all_at_once(site, 400) == {404: 400}
+        assert "503" not in site.processes[0].output
+
+
+@pytest.mark.fault("E4", twin=True)
+async def test_without_turns_the_database_runs_out_of_connections(postgres, tmp_path):
+    with site_on(postgres, tmp_path, SETTINGS='{"IMMORTUS_LIMITS": {"requests_in_parallel": 1000}}') as site:
+        assert (await poll_all_at_once(site, 400))[503] > 0
