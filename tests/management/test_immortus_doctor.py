@@ -329,9 +329,11 @@ def test_the_running_server_s_answer_to_the_handshake_is_told(server, status, cu
         ("example.com", "http://example.com"),
         ("ws://example.com/app", "http://example.com/app"),
         ("http://", "http://localhost:8000"),
+        ("http://localhost:http", "http://localhost:8000"),
+        ("http://[::1", "http://localhost:8000"),
     ],
 )
-def test_an_address_without_its_scheme_is_said_with_the_one_that_was_meant(url, cure):
+def test_an_address_that_is_none_is_said_with_the_one_that_was_meant(url, cure):
     assert f"Write http:// or https:// in front: --url {cure}" in wrong(url=url)["socket"]
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any, Literal, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from django.conf import settings as django_settings
 from django.core.checks import ERROR
@@ -295,10 +295,10 @@ def _handshake() -> dict[str, Any]:
 
 def _knock(url: str, timeout: float) -> Finding:
     """Ask the running server for a socket, as a page of it would."""
-    site = urlsplit(url)
-    if site.scheme not in ("http", "https") or not site.hostname:
-        host = url.rpartition("//")[2] or "localhost:8000"
-        cure = f"Write http:// or https:// in front: --url http://{host}"
+    site = _site_at(url)
+    if site is None:
+        meant = f"http://{url.rpartition('//')[2] or 'localhost:8000'}"
+        cure = f"Write http:// or https:// in front: --url {meant if _site_at(meant) else 'http://localhost:8000'}"
         return Finding(part="socket", verdict="wrong", told=f"{url!r} is no address of a site", cure=cure)
     path = f"{site.path.rstrip('/')}/ws/immortus/"
     headers = {
@@ -325,6 +325,16 @@ def _knock(url: str, timeout: float) -> Finding:
         case _:
             cure = "It is no ASGI server, its websocket part leads elsewhere, or a proxy does not pass Upgrade on."
     return Finding(part="socket", verdict="wrong", told=f"{url} answered {status} to the handshake", cure=cure)
+
+
+def _site_at(url: str) -> SplitResult | None:
+    """The parts of a site's address; None for what is none."""
+    try:
+        site = urlsplit(url)
+        is_one = site.scheme in ("http", "https") and bool(site.hostname) and site.port != 0
+    except ValueError:  # a port or an IPv6 address that is none
+        return None
+    return site if is_one else None
 
 
 # Waiting
