@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from functools import wraps
+from typing import TYPE_CHECKING, ParamSpec, TypeAlias, TypeVar
 
+from django.db import InterfaceError, OperationalError
 from django.utils.module_loading import import_string
 
 from immortus_channels import strategies
 from immortus_channels.conf import settings
-from immortus_channels.exceptions import ConfigurationError
+from immortus_channels.exceptions import ConfigurationError, StoreUnavailable
 from immortus_channels.jobs import Job
 
 if TYPE_CHECKING:
@@ -26,6 +28,24 @@ logger = logging.getLogger("immortus_channels")
 VIEW_ALL = "immortus_channels.view_jobrecord"
 
 
+Arguments = ParamSpec("Arguments")
+Answer = TypeVar("Answer")
+
+
+def needing_database(function: Callable[Arguments, Answer]) -> Callable[Arguments, Answer]:
+    """The function, raising StoreUnavailable where a database is away: nobody can tell then, which is not a no."""
+
+    @wraps(function)
+    def ask(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
+        try:
+            return function(*args, **kwargs)
+        except (OperationalError, InterfaceError) as error:
+            msg = f"The database cannot tell who may do what: {type(error).__name__}"
+            raise StoreUnavailable(msg) from error
+
+    return ask
+
+
 def user_of(source: object) -> User:
     """The user of a request, or of anything else that may have one; an anonymous one where nobody looked."""
     from django.contrib.auth.models import AnonymousUser  # noqa: PLC0415 - a project may do without logins
@@ -34,26 +54,32 @@ def user_of(source: object) -> User:
 
 
 def may_see(user: User, job: Job) -> bool:
-    """Whether `user` may see `job`, as the job's strategy says; a strategy that cannot tell means no."""
-    try:
-        return bool(_rule(job, "allows")(user, job))
-    except Exception:
-        logger.exception("Who may see %r cannot be told: refused", job.job_id, extra={"job_id": job.job_id})
-        return False
+    """Whether `user` may see `job`, as the job's strategy says; a strategy that cannot tell means no.
+
+    Raises StoreUnavailable when a database it asks is away.
+    """
+    return _says(job, "allows", user)
 
 
 def may_cancel(user: User, job: Job) -> bool:
-    """Whether `user`, who may see `job`, may cancel it, as the job's strategy says."""
-    try:
-        return bool(_rule(job, "allows_cancel")(user, job))
-    except Exception:
-        logger.exception("Who may cancel %r cannot be told: refused", job.job_id, extra={"job_id": job.job_id})
-        return False
+    """Whether `user`, who may see `job`, may cancel it, as the job's strategy says; raises as `may_see`."""
+    return _says(job, "allows_cancel", user)
 
 
 def is_cancellable(user: User, job: Job) -> bool:
     """Whether `user`, who may see `job`, can still have it stopped; the strategy of one that is over is not asked."""
     return not job.is_over and job.cancel != "never" and may_cancel(user, job)
+
+
+@needing_database
+def _says(job: Job, name: str, user: User) -> bool:
+    try:
+        return bool(_rule(job, name)(user, job))
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:
+        logger.exception("%s() of %r cannot be told: refused", name, job.job_id, extra={"job_id": job.job_id})
+        return False
 
 
 def _rule(job: Job, name: str) -> Rule:

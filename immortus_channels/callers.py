@@ -29,14 +29,18 @@ class Caller:
 
 
 def caller_of(request: HttpRequest, *, grace: float = 0.0) -> Caller:
-    """The caller of a request. Raises TokenExpired for a token that ended more than `grace` seconds ago.
+    """The caller of a request.
 
     Whoever shows a token is its user, whatever their cookies say. A token that is not good makes them nobody, who sees
-    nothing; one that is not ours at all is the project's own affair.
+    nothing; one that is not ours at all is the project's own affair. Raises TokenExpired for a token that ended more
+    than `grace` seconds ago, and StoreUnavailable when the database cannot tell whose session or token it is.
     """
     text = bearer_text(request)
-    if text is None:
-        return of_session(request)
+    return of_session(request) if text is None else _of_token(request, text, grace)
+
+
+@access.needing_database
+def _of_token(request: HttpRequest, text: str, grace: float) -> Caller:
     token = tokens.read(text)
     if token is not None and token.is_expired(grace=grace):
         raise TokenExpired
@@ -50,8 +54,9 @@ def caller_of(request: HttpRequest, *, grace: float = 0.0) -> Caller:
     return Caller(user=user, account=usage.key_of(user, None, address), jobs=token.jobs, token=token)
 
 
+@access.needing_database
 def of_session(request: HttpRequest) -> Caller:
-    """Whoever is logged in."""
+    """Whoever is logged in. Raises StoreUnavailable when the database cannot tell."""
     user = access.user_of(request)
     session = getattr(request, "session", None)
     return Caller(user=user, account=usage.key_of(user, session, request.META.get("REMOTE_ADDR")))

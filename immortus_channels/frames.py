@@ -8,7 +8,7 @@ from functools import cached_property
 from immortus_channels.broadcast import Push
 from immortus_channels.decoding import Bounds, loads
 from immortus_channels.ids import is_job_id
-from immortus_channels.jobs import dump
+from immortus_channels.jobs import State, dump
 
 SUBPROTOCOL = "immortus.v1"
 MAX_FRAME = 16 * 1024
@@ -81,6 +81,7 @@ class Document:
     def __init__(self, push: Push) -> None:
         self.version = push.version
         self.is_over = push.is_over
+        self.is_queued = push.state is State.ENQUEUED
         self.is_last = push.is_last
         self._push = push
 

@@ -303,6 +303,8 @@ class Run:
     def forked(self) -> None:
         """In a child: the parent tells what was said before; another thread of it may have held the lock."""
         self._lock = Lock()
+        self._known_meta, self._meta, self._data = self.meta, {}, {}
+        self._message = self._percentage = self._result = self._strategy_meta = None
         self._dirty, self._reported = False, self._current
         self.is_forked = True
 

@@ -33,8 +33,10 @@ def turn() -> Iterator[None]:
     try:
         yield
     finally:
-        _close_connections()
-        _give_back()
+        try:
+            _close_connections()
+        finally:
+            _give_back()
 
 
 def _close_connections() -> None:
@@ -48,6 +50,8 @@ def _take() -> None:
     global _taken  # noqa: PLW0603 - guarded by the condition
     most = limits().requests_in_parallel
     with _changed:
+        if _taken >= most:
+            _close_connections()  # a middleware's: whoever waits holds none
         if not _changed.wait_for(lambda: _taken < most, PATIENCE):
             msg = f"{most} requests are being answered, and none has ended within {PATIENCE:g} s."
             raise StoreUnavailable(msg)

@@ -133,6 +133,8 @@ class Writer:
         self._writes: deque[Write] = deque()
         self._renewals: dict[str, tuple[str, float]] = {}
         self._runs: dict[str, Run] = {}
+        self._telling: dict[str, Run] = {}
+        """Those of the runs that may have something to report: a process may have thousands that wait for others."""
         self._thread: threading.Thread | None = None
         self._stop_by: float | None = None
         self._retry_at = 0.0
@@ -188,13 +190,14 @@ class Writer:
         with self._condition:
             if not self._runs:
                 self._renewed_at = time.monotonic()
-            self._runs[run.run_id] = run
+            self._runs[run.run_id] = self._telling[run.run_id] = run
             self._wake()
 
     def detach(self, run: Run) -> None:
         """Stop reporting this run."""
         with self._condition:
             self._runs.pop(run.run_id, None)
+            self._telling.pop(run.run_id, None)
 
     def notify(self, run: Run) -> None:
         """A run has said something: report it at once if the last report is old enough."""
@@ -202,6 +205,7 @@ class Writer:
             if run.is_forked:
                 self._runs.setdefault(run.run_id, run)
             if run.run_id in self._runs:
+                self._telling[run.run_id] = run
                 self._wake()
 
     @property
@@ -285,15 +289,23 @@ class Writer:
             return self._retry_at - now
         if not self._runs:
             return _IDLE
-        waits = [settings.FLUSH_INTERVAL - (now - run.flushed_at) for run in self._runs.values() if run.is_dirty]
-        if any(run.is_counting for run in self._runs.values()):
+        telling = self._runs_that_tell()
+        waits = [settings.FLUSH_INTERVAL - (now - run.flushed_at) for run in telling if run.is_dirty]
+        if any(run.is_counting for run in telling):
             waits.append(settings.FLUSH_INTERVAL)
         waits.append(self._renewed_at + self._renewal_interval() - now)
         return max(min(waits), 0.0)
 
     def _due_runs(self, now: float) -> list[Run]:
         interval = settings.FLUSH_INTERVAL if self._stop_by is None else -_UNFIT_REST
-        return [run for run in self._attached() if run.is_dirty and now - run.flushed_at >= interval]
+        return [run for run in self._runs_that_tell() if run.is_dirty and now - run.flushed_at >= interval]
+
+    def _runs_that_tell(self) -> list[Run]:
+        """Those that have something to report, or count without a word; `notify` brings the others back."""
+        with self._condition:
+            for run in [run for run in self._telling.values() if not (run.is_dirty or run.is_counting)]:
+                del self._telling[run.run_id]
+            return list(self._telling.values())
 
     def _attached(self) -> list[Run]:
         """The runs of this moment: tasks begin and end while the thread works."""
@@ -386,11 +398,11 @@ class Writer:
 
     def _learn(self, job_id: str, job: Job | None) -> None:
         """What the store answered about a job that may run here: whether it was asked to stop, and which run it is."""
-        for run in self._attached():
-            if job is not None and run.job_id == job_id and run.run_id == job.run_id:
-                run.attempt = job.attempt
-                run.cancel_requested = run.cancel_requested or job.cancel_requested
-                run.know(job)
+        run = self._runs.get(job.run_id) if job is not None else None
+        if job is not None and run is not None and run.job_id == job_id:
+            run.attempt = job.attempt
+            run.cancel_requested = run.cancel_requested or job.cancel_requested
+            run.know(job)
 
     def _move_leases(self) -> None:
         with self._condition:
@@ -425,6 +437,9 @@ class Writer:
             if job is None or job.stalled or job.state is State.LOST:
                 run.untake()
                 run.flushed_at = -math.inf
+                with self._condition:
+                    if run.run_id in self._runs:
+                        self._telling[run.run_id] = run
 
 
 def report_of(run: Run, kind: type[Event] = Reported, **fields: object) -> Event:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, Permission, User
+from django.db import InterfaceError, OperationalError
 
 from immortus_channels import access, strategies
-from immortus_channels.exceptions import ConfigurationError
+from immortus_channels.exceptions import ConfigurationError, StoreUnavailable
 from immortus_channels.jobs import Job
 from immortus_channels.strategies import TrackingStrategy
 
@@ -111,6 +112,17 @@ def test_a_strategy_that_raises_means_no_and_a_log_line(monkeypatch, caplog):
     assert access.may_cancel(alice, ALICES) is False
     assert len(caplog.records) == 2
     assert "ConnectionError" in caplog.text
+
+
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+def test_a_database_that_is_away_is_no_refusal(monkeypatch, error):
+    def asks(user, job):
+        raise error
+
+    monkeypatch.setattr(Strict, "allows", lambda self, user, job: asks(user, job))
+    monkeypatch.setattr(strategies, "strategy_of", lambda job: Strict())
+    with pytest.raises(StoreUnavailable, match=error.__name__):
+        access.may_see(alice, ALICES)
 
 
 def test_a_strategy_of_any_class_that_says_nothing_leaves_it_to_the_setting(monkeypatch):

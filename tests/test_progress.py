@@ -421,6 +421,17 @@ def test_in_a_forked_child_only_what_is_said_there_is_told(run, told):
     assert report(run).current == 2
 
 
+def test_a_forked_child_repeats_nothing_that_its_parent_said(run):
+    run.update(current=1, message="parent", percentage=5)
+    run.set_meta({"x": 1})
+    run.set_data("y", 1)
+    run.forked()
+    run.set_meta({"z": 2})
+    told = report(run)
+    assert (told.message, told.percentage, told.meta, told.data) == (None, None, {"z": 2}, {})
+    assert run.meta == {"x": 1, "z": 2}
+
+
 def test_the_same_total_again_goes_on_with_the_step():
     run = Run(job_id="a", job_class="t", run_id="r")
     for current in range(1, 4):

@@ -65,6 +65,17 @@ def test_a_connection_of_the_turn_is_closed_with_it(monkeypatch):
     assert closed == [1], "before another may begin"
 
 
+def test_a_connection_that_cannot_be_closed_gives_the_turn_back(monkeypatch):
+    def broken():
+        raise OSError
+
+    monkeypatch.setattr(turns, "_close_connections", broken)
+    for _ in range(3):
+        with pytest.raises(OSError), turn():  # noqa: PT011 - the one above
+            """Answered."""
+    assert turns._taken == 0
+
+
 @pytest.mark.django_db
 def test_the_connection_of_a_test_stays_open():
     with turn():

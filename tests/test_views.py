@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, User
+from django.db import OperationalError
 from django.test import Client
 
 from immortus_channels import access, access_token, tokens, tracking, usage, views
@@ -234,6 +235,16 @@ def test_a_store_that_is_down_says_when_to_come_back(client, monkeypatch, caplog
         assert response.headers["Retry-After"] == "2"
         assert response.json()["error"]["code"] == "store_unavailable"
         assert is_json_for_nobody_else(response)
+
+
+def test_while_nobody_can_tell_who_asks_the_client_is_told_to_come_back(client, monkeypatch):
+    def away(request):
+        raise OperationalError
+
+    monkeypatch.setattr(access, "user_of", away)
+    response = client.get("/immortus/verify/a")
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "2")
+    assert client.get("/immortus/jobs/a/").status_code == 503
 
 
 def test_a_state_that_cannot_be_told_is_an_error_without_its_traceback(client, monkeypatch, caplog):

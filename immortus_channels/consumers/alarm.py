@@ -1,4 +1,4 @@
-"""A deadline that moves all the time: with every frame a socket's does, and a timer of the event loop costs more."""
+"""A deadline that moves with every frame of a socket; winding a timer of the event loop each time would cost more."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ class Alarm:
 
     A timer that turns out to be early is wound again only then; so moving the time on costs next to nothing.
     """
+
+    __slots__ = ("_at", "_loop", "_ring", "_timer")
 
     def __init__(self, ring: Callable[[], None]) -> None:
         """Never rings before a time is set."""

@@ -79,8 +79,8 @@ class Bearer:
         return self.user is not None
 
     def close(self, code: int) -> None:
-        """The user is no longer what they were: their watches end."""
-        self._socket.dismiss(self, is_expired=False)
+        """The user is no longer what they were, or the token has ended: their watches end."""
+        self._socket.dismiss(self, is_expired=self.is_expired)
 
     def forget(self) -> None:
         """Nobody watches by the token any more."""

@@ -6,9 +6,7 @@ import asyncio
 import logging
 import random
 import sys
-from collections import deque
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any
 
 from channels.consumer import AsyncConsumer  # type: ignore[import-untyped]
@@ -52,10 +50,11 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
     def __init__(self, limits: Limits | None = None) -> None:
         self._limits = limits or present_limits()
         self._watches = Watches(self, self._report)
-        self._notices: deque[str] = deque()
+        self._notices: list[str] = []
         self._unsent: dict[str, str] = {}
-        self._news = asyncio.Event()
+        self._news: asyncio.Future[None] | None = None
         self._is_sending = False
+        self._has_gone = False
         self._closing: int | None = None
         self._come_back_after: float | None = None
         self._bad_messages = 0
@@ -99,12 +98,13 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
     async def _converse(self, receive: Receive, send: Send) -> None:
         listening = asyncio.create_task(self._listen(receive))
         speaking = asyncio.create_task(self._speak(send))
-        self._alarm = Alarm(partial(self._look_at_the_time, speaking))
+        self._speaking = speaking
+        self._alarm = Alarm(self._look_at_the_time)
         try:
             await asyncio.wait({listening, speaking}, return_when=asyncio.FIRST_COMPLETED)
             self._report(listening)
             self._report(speaking)
-            if self._closing is not None:
+            if self._closing is not None and not self._has_gone:
                 await asyncio.wait({speaking}, timeout=CLEAN_UP)
                 await self._say_goodbye(send)
         finally:
@@ -137,6 +137,7 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
                 self.close(TOO_MANY)
                 continue
             self._obey(frames.decode(text))
+        self._has_gone = True
 
     def _obey(self, command: frames.Command | None) -> None:
         match command:
@@ -146,7 +147,7 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
                 self._watches.end(job_id)
             case Pong():
                 self._flow.ponged()
-                self._news.set()
+                self._wake()
             case None:
                 self._complain()
 
@@ -170,12 +171,12 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
         if job_id in self._unsent:
             metrics.FRAMES_REPLACED.add()
         self._unsent[job_id] = frame
-        self._news.set()
+        self._wake()
 
     def notify(self, frame: str) -> None:
         """Send this frame, which is about no job."""
         self._notices.append(frame)
-        self._news.set()
+        self._wake()
 
     def withdraw(self, job_id: str) -> None:
         """Send nothing about the job that was not sent yet."""
@@ -206,7 +207,7 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
         if self._closing is None:
             self._closing = code
             metrics.SOCKETS_CLOSED.add(of=code)
-        self._news.set()
+        self._wake()
 
     def leave(self, code: int, after: float) -> None:
         """Tell the client to come back after so many seconds, and close with this code."""
@@ -217,30 +218,31 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
 
     async def _speak(self, send: Send) -> None:
         """Say what is to be said until the socket closes or the client has gone."""
+        time = asyncio.get_running_loop().time
         try:
             while self._closing is None:
-                frame = self._next_frame()
+                now = time()
+                frame = self._next_frame(now)
                 if frame is None:
                     await self._wait()
                     continue
-                self._alarm.set(_time() + self._limits.slow)
+                self._alarm.set(now + self._limits.slow)
                 self._is_sending = True
                 await send({"type": "websocket.send", "text": frame})
                 self._is_sending = False
-                self._flow.sent(frames.size(frame), _time())
+                self._flow.sent(frames.size(frame), now)
         except _gone():
             return
 
-    def _next_frame(self) -> str | None:
+    def _next_frame(self, now: float) -> str | None:
         """What to say now; None for nothing."""
-        now = _time()
         code = self._flow.verdict(now)
         if code is not None:
             self._come_back_after = random.uniform(0, 5) if code == MAX_AGE else None  # noqa: S311
             self.close(code)
             return None
         if self._notices:
-            return self._notices.popleft()
+            return self._notices.pop(0)
         if self._flow.needs_ping(now):
             self._flow.pinged(now)
             return frames.PING
@@ -250,23 +252,28 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
 
     async def _wait(self) -> None:
         """Wait for news, or for the time to look again."""
-        self._news.clear()
         if self._closing is None:
             self._alarm.set(self._flow.next_at())
-            await self._news.wait()
+            self._news = asyncio.get_running_loop().create_future()
+            await self._news
 
-    def _look_at_the_time(self, speaking: asyncio.Task[None]) -> None:
+    def _wake(self) -> None:
+        """There is something to say, or to look at: nothing that comes while a frame is sent needs to be noted."""
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
+
+    def _look_at_the_time(self) -> None:
         if self._is_sending:
             self.close(TOO_SLOW)
-            speaking.cancel()
+            self._speaking.cancel()
         else:
-            self._news.set()
+            self._wake()
 
     async def _say_goodbye(self, send: Send) -> None:
         try:
             async with asyncio.timeout(CLEAN_UP):
-                for frame in self._notices:
-                    await send({"type": "websocket.send", "text": frame})
+                while self._notices:
+                    await send({"type": "websocket.send", "text": self._notices.pop(0)})
                 if self._come_back_after is not None and self._closing is not None:
                     bye = frames.bye(self._closing, self._come_back_after)
                     await send({"type": "websocket.send", "text": bye})

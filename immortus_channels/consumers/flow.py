@@ -6,8 +6,6 @@ is what the client has acknowledged: after `window` bytes without a pong nothing
 
 from __future__ import annotations
 
-from collections import deque
-
 from immortus_channels.buckets import Bucket
 from immortus_channels.limits import Limits
 
@@ -25,7 +23,7 @@ class Flow:
         self._until = now + age
         self._heard_at = self._pinged_at = now
         self._sent = self._acknowledged = 0
-        self._pings: deque[int] = deque()
+        self._pings: list[int] = []
         self._choked_at: float | None = None
         self._frames = Bucket(limits.frames_per_second, limits.frames_at_once, now)
         self._bytes = Bucket(limits.bytes_per_second, limits.bytes_at_once, now)
@@ -49,7 +47,7 @@ class Flow:
     def ponged(self) -> None:
         """The client answered the oldest ping; a pong nobody asked for means nothing."""
         if self._pings:
-            self._acknowledged = self._pings.popleft()
+            self._acknowledged = self._pings.pop(0)
         if self._unread < self._limits.window:
             self._choked_at = None
 

@@ -66,11 +66,12 @@ class Watches:
         elif command.version:
             metrics.WATCHES_RESUMED.add()
         if self._watchers.get(job_id, watcher) is not watcher:
-            self.end(job_id)
+            self._drop(job_id)
         self._hub = get_hub()
         task = asyncio.create_task(self._hub.watch(watcher, job_id, command.version))
         task.add_done_callback(self._report)
         self._tasks[job_id], self._watchers[job_id] = task, watcher
+        self._bearers.keep(self._watchers.values())
 
     def _refuse(self, job_id: str, frame: str) -> None:
         """What is asked by a token that is no good ends what was watched before."""
@@ -80,13 +81,16 @@ class Watches:
 
     def end(self, job_id: str) -> None:
         """Watch the job no more."""
+        self._drop(job_id)
+        self._bearers.keep(self._watchers.values())
+
+    def _drop(self, job_id: str) -> None:
         task, watcher = self._tasks.pop(job_id, None), self._watchers.pop(job_id, None)
         if task is None or watcher is None or self._hub is None:
             return
         task.cancel()
         self._hub.unwatch(watcher, job_id)
         self._socket.withdraw(job_id)
-        self._bearers.keep(self._watchers.values())
 
     def ended(self, job_id: str) -> None:
         """The hub has forgotten the watch."""

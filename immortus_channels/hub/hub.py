@@ -81,8 +81,8 @@ class Hub:
         self.jobs: dict[str, Watched] = {}
         self._loop = loop
         self._ticks = itertools.count(1)
-        self._readers = Readers()
-        self.recheck = Recheck(self, self._readers)
+        self._readers, self._asker = Readers(), Readers(threads=1)
+        self.recheck = Recheck(self, self._readers, self._asker)
         self.authorization = Authorization(self, self._readers)
         self._membership = Membership(self._wanted, self.take, self.authorization.reconsider)
         self._trouble = Trouble("Answering watches", "They are answered as soon as the store answers.")
@@ -105,8 +105,10 @@ class Hub:
         """Answer the watcher, who has version `have` of the job, and tell it of every newer one from then on."""
         watched = self._register(watcher, job_id)
         try:
-            job = await self._allowed(watcher, watched)
+            job = await self._believed(watcher, watched, have)
         except Exception:
+            if watcher not in watched.sent:
+                return
             logger.exception("The state of %r cannot be told", job_id, extra={"job_id": job_id})
             self._dismiss(watcher, watched, frames.strategy_error(job_id, authenticated=_is_authenticated(watcher)))
             return
@@ -115,12 +117,7 @@ class Hub:
         if job is None:
             self.refuse(watcher, watched)
             return
-        watched.job_class = job.job_class
-        self.take(Push.of(job))
-        if have > watched.version:
-            await self._believe(watched, have)
-        if watcher in watched.sent:
-            self._answer(watcher, watched, have)
+        self._answer(watcher, watched, have)
 
     def unwatch(self, watcher: Watcher, job_id: str) -> None:
         """Tell the watcher no more of the job."""
@@ -144,6 +141,19 @@ class Hub:
             watched.sent[watcher] = None
             metrics.WATCHES.add()
         return watched
+
+    async def _believed(self, watcher: Watcher, watched: Watched, have: int) -> Job | None:
+        """The job, if the watcher may see it, made newer than what the client has where that can be believed."""
+        job = await self._allowed(watcher, watched)
+        if job is None:
+            return None
+        watched.job_class = job.job_class
+        self.take(Push.of(job))
+        if have <= watched.version:
+            return job
+        await self._believe(watched, have)
+        # That took a while: a right may have gone.
+        return await self._allowed(watcher, watched)
 
     async def _allowed(self, watcher: Watcher, watched: Watched) -> Job | None:
         """The job from a read that begins after this call, if the watcher may see it; waits for a silent store."""
@@ -247,7 +257,7 @@ class Hub:
         before = watched.newest if watched is not None else None
         if watched is None or not watched.take(push):
             return
-        if before is not None and before.is_over:
+        if before is not None and watched.begins_anew(before):
             self._ask_again(watched)
         self.catch_up(watched)
 
@@ -263,7 +273,7 @@ class Hub:
                 self._end(watcher, watched)
 
     def _ask_again(self, watched: Watched) -> None:
-        """A job that was lost goes on; it may have been sent anew, by somebody whose job it is now.
+        """A job that was lost goes on, or one waits that did not; it may be somebody else's now who sent it anew.
 
         So everybody is told by a new answer to their watch, which looks at their right first.
         """
@@ -327,6 +337,7 @@ class Hub:
         for task in (*self._tasks, *self._answering):
             task.cancel()
         self._readers.close()
+        self._asker.close()
 
     async def stopped(self) -> None:
         """Stop, and wait until everything has ended, for two seconds at most."""

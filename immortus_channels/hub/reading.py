@@ -31,7 +31,8 @@ class Readers:
     THREADS = 4
     TIMEOUT = 2.0
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int = THREADS) -> None:
+        self._most = threads
         self._calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
 
@@ -41,7 +42,7 @@ class Readers:
         """What the function returns, or raises. TimeoutError after `TIMEOUT` seconds; its thread may work on."""
         future: Future[Found] = Future()
         self._calls.put((future, partial(function, *args, **kwargs)))
-        if len(self._threads) < self.THREADS:
+        if len(self._threads) < self._most:
             self._threads.append(threading.Thread(target=self._work, name="immortus-reader", daemon=True))
             self._threads[-1].start()
         async with asyncio.timeout(self.TIMEOUT):

@@ -52,13 +52,15 @@ class Recheck:
     MISSING = 30.0
     BATCH = 1000
 
-    def __init__(self, hub: Watch, readers: Readers) -> None:
+    def __init__(self, hub: Watch, readers: Readers, asker: Readers) -> None:
+        """`readers` read the store, `asker` asks strategies, which may take as long as they like."""
         self.healed = 0
         """Changes found here although their push should have been heard."""
         self.rollbacks = 0
         """Times the store was found older than what had been sent."""
         self._hub = hub
         self._readers = readers
+        self._asker = asker
         self._all_due_at = 0.0
         self._asking: asyncio.Task[None] | None = None
         self._trouble = Trouble("Re-checking watched jobs", "Their pages show the last known state until then.")
@@ -93,6 +95,7 @@ class Recheck:
         return joined_at is None or job.checked_at < joined_at + self.SHORT
 
     async def _check(self, jobs: Sequence[Watched]) -> None:
+        self._ask({job.job_id: job.job_class for job in jobs})
         for start in range(0, len(jobs), self.BATCH):
             await self._check_batch(jobs[start : start + self.BATCH])
 
@@ -101,7 +104,6 @@ class Recheck:
         known = {job.job_id: job.version for job in jobs}
         watched = {job.job_id: job.job_class for job in jobs}
         versions = await self._readers.run(tracking.recheck, watched)
-        self._ask(watched)
         for job in jobs:
             self._note_presence(job, is_known=job.job_id in versions, now=_time())
         behind = {job_id for job_id, version in versions.items() if version < known[job_id]}
@@ -111,9 +113,9 @@ class Recheck:
             job.checked_at = began
 
     def _ask(self, watched: Mapping[str, str]) -> None:
-        """Let strategies speak beside the checks: a slow one holds up nobody else's page."""
-        if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._readers.run(tracking.ask_strategies, watched))
+        """Let strategies speak beside the checks, in a thread of their own: a slow one holds up no page but theirs."""
+        if watched and (self._asking is None or self._asking.done()):
+            self._asking = asyncio.create_task(self._asker.run(tracking.ask_strategies, watched))
             self._asking.add_done_callback(self._asked)
 
     def _asked(self, asking: asyncio.Task[None]) -> None:

@@ -80,6 +80,10 @@ class Watched:
         self.newest = Document(push)
         return True
 
+    def begins_anew(self, before: Document) -> bool:
+        """Whether what is told now may be another's job: one that was over goes on, or one waits that did not."""
+        return before.is_over or (self.newest is not None and self.newest.is_queued and not before.is_queued)
+
     def forget(self, watcher: Watcher) -> None:
         """The watcher watches it no more."""
         self.sent.pop(watcher, None)

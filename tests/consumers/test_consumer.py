@@ -557,6 +557,26 @@ async def test_nothing_is_left_behind(how):
     await until(lambda: asyncio.all_tasks() - before <= set(hub._tasks))
 
 
+async def test_a_client_that_has_gone_is_told_no_goodbye(caplog):
+    """Servers call it an error of ours."""
+    heard, said = asyncio.Queue(), []
+
+    async def send(message):
+        said.append(message["type"])
+        if message["type"] == "websocket.send":
+            await asyncio.Event().wait()
+
+    consumer = JobConsumer(PATIENT)
+    await heard.put({"type": "websocket.connect"})
+    serving = asyncio.create_task(consumer({"type": "websocket", "user": AnonymousUser()}, heard.get, send))
+    await until(lambda: "websocket.send" in said)
+    consumer.close(4001)
+    await heard.put({"type": "websocket.disconnect", "code": 1006})
+    await asyncio.wait_for(serving, 5)
+    assert said == ["websocket.accept", "websocket.send"]
+    assert not caplog.records
+
+
 async def test_a_client_that_leaves_while_the_store_is_silent_is_forgotten(monkeypatch):
     monkeypatch.setattr(tracking, "read", lambda ids: time.sleep(0.5) or {})
     client = Client(job_id="a")

@@ -9,7 +9,7 @@ from django.contrib.auth.models import AnonymousUser
 
 from immortus_channels import access_token
 from immortus_channels.consumers.watches import Watches
-from immortus_channels.frames import MAX_JOBS, Watch
+from immortus_channels.frames import MAX_JOBS, TOKEN_EXPIRED, Watch
 from tests.hubs import hub, memory  # noqa: F401
 from tests.pages import Page, Process, until
 
@@ -55,6 +55,15 @@ async def test_a_watch_by_a_token_takes_the_place_of_the_sockets_own(hub, job):
     assert watcher is not socket
     socket.watches.end_all()
     assert not hub.jobs
+
+
+async def test_a_token_that_takes_the_place_of_another_watcher_is_told_when_it_ends(job, settings):
+    settings.IMMORTUS_LIMITS = {"token_life": 1}
+    socket = Socket()
+    socket.watches.begin(Watch(job.job_id, 0))
+    socket.watches.begin(Watch(job.job_id, 0, access_token(job, AnonymousUser())))
+    await until(lambda: TOKEN_EXPIRED in socket.frames, within=3)
+    socket.watches.end_all()
 
 
 async def test_what_was_not_sent_yet_is_not_sent_any_more(job):

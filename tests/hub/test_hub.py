@@ -85,6 +85,20 @@ async def test_a_lost_job_that_somebody_else_sends_anew_is_told_to_its_former_ow
     assert [frame.get("code") or frame["job"]["state"] for frame in page.told] == ["lost", "unknown_job"]
 
 
+async def test_a_running_job_that_somebody_else_sends_anew_is_told_to_its_former_owner_no_more(hub):
+    """Its end was never heard here."""
+    alice, bob = logged_in("alice"), logged_in("bob")
+    job = Process(owner=str(alice.pk))
+    job.enqueued()
+    job.started(push=False)
+    page = Page(alice)
+    await hub.watch(page, job.job_id)
+    job.finished(push=False)
+    Process(job.job_id, owner=str(bob.pk)).enqueued()
+    await until(lambda: page.over)
+    assert [frame.get("code") or frame["job"]["state"] for frame in page.told] == ["running", "unknown_job"]
+
+
 async def test_unknown_and_foreign_jobs_get_the_same_answer(hub):
     job = Process(owner="somebody else")
     job.enqueued()
@@ -205,6 +219,19 @@ async def test_a_state_that_cannot_be_told_ends_one_watch_and_no_other(hub, monk
 # Pushing
 
 
+async def test_a_state_that_cannot_be_told_harms_no_later_watch(hub, monkeypatch):
+    """The watch was ended, and perhaps begun anew by another watcher of the same socket, before it failed."""
+
+    async def broken(watcher, watched):
+        hub.unwatch(watcher, watched.job_id)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(hub, "_allowed", broken)
+    page = Page()
+    await hub.watch(page, "a")
+    assert (page.frames, page.over) == ([], [])
+
+
 async def test_a_push_in_this_process_needs_no_layer_and_no_recheck(hub, monkeypatch):
     monkeypatch.setattr(Recheck, "SHORT", 60)
     job = Process()
@@ -272,6 +299,21 @@ async def test_a_client_ahead_of_the_store_is_believed_if_that_can_be(hub):
     version = other.enqueued().version
     await hub.watch(page, other.job_id, 2**53 - 1)
     assert page.versions[1] == version
+
+
+async def test_a_right_that_ends_while_a_client_is_believed_is_not_used(hub, monkeypatch):
+    job = Process()
+    version = job.enqueued().version
+    lift = hub.recheck.lift
+
+    async def meanwhile(job_id, sent):
+        monkeypatch.setattr(access, "may_see", lambda user, job: False)
+        await lift(job_id, sent)
+
+    monkeypatch.setattr(hub.recheck, "lift", meanwhile)
+    page = Page()
+    await hub.watch(page, job.job_id, version + 5)
+    assert [frame.get("code") for frame in page.told] == ["unknown_job"]
 
 
 async def test_claims_about_one_job_cost_a_write_in_a_while_and_each_is_answered(hub, monkeypatch):

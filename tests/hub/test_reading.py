@@ -45,9 +45,8 @@ async def test_an_error_is_raised_where_it_was_asked_for():
 
 
 async def test_what_was_given_up_before_it_began_is_never_done(monkeypatch):
-    monkeypatch.setattr(Readers, "THREADS", 1)
     monkeypatch.setattr(Readers, "TIMEOUT", 0.05)
-    readers, go_on, done = Readers(), threading.Event(), []
+    readers, go_on, done = Readers(threads=1), threading.Event(), []
     calls = [readers.run(go_on.wait, 5), readers.run(done.append, 1)]
     assert [type(answer) for answer in await asyncio.gather(*calls, return_exceptions=True)] == [TimeoutError] * 2
     go_on.set()

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from immortus_channels import metrics, tracking
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.hub.membership import Membership
+from immortus_channels.hub.reading import Readers
 from immortus_channels.hub.recheck import Recheck
 from immortus_channels.stores import get_store
 from tests.hubs import hub, layer, memory  # noqa: F401
@@ -114,6 +116,30 @@ async def test_a_stale_recheck_is_no_rollback(hub, monkeypatch):
     await asyncio.sleep(4 * Recheck.SHORT)
     assert len(page.frames) >= 3
     assert hub.recheck.rollbacks == 0
+
+
+async def test_strategies_that_take_very_long_hold_up_no_other_page(hub, monkeypatch, settings):
+    settings.IMMORTUS_RECHECK_INTERVAL = 0.05
+    monkeypatch.setattr(Readers, "TIMEOUT", 0.1)
+    monkeypatch.setattr(Recheck, "PAUSE", 0.05)
+    may_end, asked = threading.Event(), []
+
+    def for_ever(watched):
+        asked.append(watched)
+        may_end.wait(10)
+
+    monkeypatch.setattr(tracking, "ask_strategies", for_ever)
+    job = Process()
+    job.enqueued()
+    page = Page()
+    try:
+        await hub.watch(page, job.job_id)
+        await asyncio.sleep(3)
+        job.started(push=False)
+        await until(lambda: len(page.frames) == 2)
+        assert len(asked) == 1, "the others wait for it, and are given up"
+    finally:
+        may_end.set()
 
 
 async def test_a_recheck_that_fails_is_tried_again(hub, monkeypatch, caplog):

@@ -223,6 +223,16 @@ test("polled jobs that are due at almost the same time come to share a request",
   assert.equal(w.requests.at(-1).url, "/immortus/verify?job_id=a&job_id=b");
 });
 
+test("an answer about many that is no list is a bad one for each", async () => {
+  for (const jobs of [{}, null, "a", [null]]) {
+    const w = world({ WebSocket: false, answer: () => ({ jobs }) });
+    const told = listener();
+    for (const id of ["a", "b"]) w.Immortus.verify(id).then(...told.handlers);
+    await w.advance(1_000);
+    assert.deepEqual(told.failed.map(({ error }) => error.code), ["bad_answer", "bad_answer"]);
+  }
+});
+
 test("a slow answer for one job holds up no other", async () => {
   const w = world({ WebSocket: false, answer: ({ url }) => (url === "/slow" ? undefined : finished("b", 1)) });
   w.Immortus.verify({ verify_job_url: "/slow" }).then();

@@ -346,7 +346,7 @@
     rest(failure) {
       this.asking = false;
       this.due = now() + (failure ? backoff(this.failures) : this.interval);
-      this.notBefore = failure ? now() + failure.after : 0;
+      this.notBefore = failure ? now() + numberOr(0, failure.after) : 0;
       this.failures = failure ? this.failures + 1 : 0;
     }
 
@@ -619,7 +619,7 @@
     });
     if (response.status === 304) return batch.map((job) => [job, null]);
     if (!response.ok || typeof body !== "object") return batch.map((job) => [job, refusal(job.id, response, body)]);
-    return batch.map((job) => [job, answerFor(job, job.url || single ? [body] : (body?.jobs ?? []))]);
+    return batch.map((job) => [job, answerFor(job, job.url || single ? [body] : [body?.jobs].flat())]);
   }
 
   /** @param {Job} job @param {any[]} answers @returns {Answer} */
