@@ -351,7 +351,8 @@ def ask_strategies(watched: Mapping[str, str]) -> None:
 
     At most once an interval per job. Takes as long as the strategies do. Raises StoreUnavailable.
     """
-    asked = [job_id for job_id, job_class in watched.items() if _has_a_say(job_class) and _is_due(job_id)]
+    speaking = {job_class for job_class in set(watched.values()) if _has_a_say(job_class)}
+    asked = [job_id for job_id, job_class in watched.items() if job_class in speaking and _is_due(job_id)]
     for job in get_store().get_many(asked).jobs.values() if asked else ():
         _refreshed(job, is_due=True)
 

@@ -133,7 +133,7 @@ async def test_the_layer_is_told_and_takes_nobody_out_of_service(memory, layer, 
     job.enqueued()
     try:
         await hub.watch(Page(), job.job_id)
-        await until(lambda: hub.joined_at(job.job_id))
+        await until(lambda: hub.joined.get(job.job_id))
         assert (await asyncio.to_thread(ask)).json()["layer"] == "ok"
         redis_server.kill()
         another = Process()

@@ -49,6 +49,8 @@ class Authorization:
     DEAF_INTERVAL = 30.0
     """Where no revocation of another process is heard."""
     AGAIN = 0.5
+    REST = 0.1
+    """Seconds between two whom nobody is in doubt about, at most."""
 
     def __init__(self, hub: Watches, readers: Readers) -> None:
         self.revocations = 0
@@ -66,11 +68,21 @@ class Authorization:
 
     async def run(self) -> None:
         """Authorize until cancelled."""
+        step = min(self.INTERVAL, self.DEAF_INTERVAL)
+        last = _time()
         while True:
-            interval = self.INTERVAL if self._hub.hears_revocations() else min(self.INTERVAL, self.DEAF_INTERVAL)
-            await asyncio.sleep(interval * random.uniform(0.85, 1.15))  # noqa: S311 - spreads load
+            await asyncio.sleep(step * random.uniform(0.85, 1.15))  # noqa: S311 - spreads load
+            if self._hub.hears_revocations() and _time() - last < self.INTERVAL - step / 2:
+                continue
+            last = _time()
             for watcher in {watcher for watched in self._hub.jobs.values() for watcher in watched.sent}:
-                await self._try(watcher)
+                await self._try_in_peace(watcher)
+
+    async def _try_in_peace(self, watcher: Watcher) -> None:
+        """Ask, and rest: thousands without a rest between would keep a core busy for ten seconds."""
+        began = _time()
+        await self._try(watcher)
+        await asyncio.sleep(min(3 * (_time() - began), self.REST))
 
     async def _try(self, watcher: Watcher) -> bool | None:
         """Whether the watcher's login holds; None when nobody could tell."""

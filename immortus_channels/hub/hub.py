@@ -18,7 +18,7 @@ import logging
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from weakref import WeakKeyDictionary
 
 from immortus_channels import access, broadcast, frames, metrics, tracking
@@ -293,9 +293,10 @@ class Hub:
         for watcher in tuple(watched.sent) if watched is not None else ():
             self.refuse(watcher, self.jobs[job_id])
 
-    def joined_at(self, job_id: str) -> float | None:
-        """When the job's group was joined, by the loop's clock; None while pushes for it cannot be heard."""
-        return self._membership.joined_at(job_id)
+    @property
+    def joined(self) -> Mapping[str, float]:
+        """When the groups of jobs were joined, by the loop's clock; without those whose pushes cannot be heard now."""
+        return self._membership.joined
 
     def hears_revocations(self) -> bool:
         """Whether what other processes revoke arrives here."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from immortus_channels import metrics, revocation
@@ -51,9 +51,10 @@ class Membership:
         """What is wanted has changed."""
         self._changed.set()
 
-    def joined_at(self, job_id: str) -> float | None:
-        """The loop's time at which the job's group was joined; None while it is not, or nothing can be heard."""
-        return None if self._is_deaf else self._joined.get(job_id)
+    @property
+    def joined(self) -> Mapping[str, float]:
+        """The loop's times at which the groups of jobs were joined; none while nothing can be heard."""
+        return {} if self._is_deaf else self._joined
 
     @property
     def _is_deaf(self) -> bool:

@@ -26,8 +26,9 @@ class Watch(Protocol):
         """The watched jobs by id."""
         ...
 
-    def joined_at(self, job_id: str) -> float | None:
-        """When the job's group was joined, by the loop's clock; None while pushes for it cannot be heard."""
+    @property
+    def joined(self) -> Mapping[str, float]:
+        """When the groups of jobs were joined, by the loop's clock; without those whose pushes cannot be heard now."""
         ...
 
     def rejoin(self, job_id: str) -> None:
@@ -79,19 +80,20 @@ class Recheck:
 
     def _due(self) -> Sequence[Watched]:
         now = _time()
-        jobs = [job for job in self._hub.jobs.values() if job.is_answered()]
+        jobs = self._hub.jobs.values()
         if now < self._all_due_at:
-            return [job for job in jobs if self._is_doubtful(job)]
+            joined = self._hub.joined
+            return [job for job in jobs if self._is_doubtful(job, joined) and job.is_answered()]
         self._all_due_at = now + settings.RECHECK_INTERVAL * random.uniform(0.85, 1.15)  # noqa: S311 - spreads load
-        return jobs
+        return [job for job in jobs if job.is_answered()]
 
-    def _is_doubtful(self, job: Watched) -> bool:
+    def _is_doubtful(self, job: Watched, joined: Mapping[str, float]) -> bool:
         """Whether a push may have been missed since the last check.
 
         The pubsub layer does not wait until Redis has confirmed a subscription, so a check counts only when it began
         a moment after the join.
         """
-        joined_at = self._hub.joined_at(job.job_id)
+        joined_at = joined.get(job.job_id)
         return joined_at is None or job.checked_at < joined_at + self.SHORT
 
     async def _check(self, jobs: Sequence[Watched]) -> None:
@@ -134,7 +136,7 @@ class Recheck:
         """Read what differs; what is still older than what was sent is lifted above it."""
         if not ahead and not behind:
             return
-        lost = [job_id for job_id in ahead if self._hub.joined_at(job_id) is not None]
+        lost = [job_id for job_id in ahead if job_id in self._hub.joined]
         self.healed += len(lost)
         metrics.PUSHES_HEALED.add(len(lost))
         found = await self._readers.run(tracking.read, [*ahead, *behind])

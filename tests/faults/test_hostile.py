@@ -479,7 +479,7 @@ async def test_messages_written_by_hand_do_nothing_but_have_rights_asked_for_aga
     other.enqueued()
     hub, page = get_hub(), Page(logged_in("alice"))
     await hub.watch(page, job.job_id)
-    await until(lambda: hub.joined_at(job.job_id))
+    await until(lambda: hub.joined.get(job.job_id))
     await asyncio.sleep(0.5)
     honest = Push.of(document).to_message()
     for message in (
@@ -512,7 +512,7 @@ async def test_bytes_that_are_no_message_are_logged_once_and_the_page_goes_on(
     job.enqueued()
     hub, page = get_hub(), Page()
     await hub.watch(page, job.job_id)
-    await until(lambda: hub.joined_at(job.job_id))
+    await until(lambda: hub.joined.get(job.job_id))
     await asyncio.sleep(0.3)
     with Redis.from_url(redis_server.url) as redis:
         for garbage in (b"\xc1", b"\xdd\xff\xff\xff\xff", b"\x93" * 200, b"\x81\xa1x\xc4", os.urandom(64)):

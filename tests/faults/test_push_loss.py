@@ -32,8 +32,8 @@ pytestmark = [pytest.mark.redis, pytest.mark.usefixtures("quick")]
 
 async def joined(hub, *jobs):
     """Wait until pushes for the jobs are heard, and the check that follows each join has been made."""
-    await until(lambda: all(hub.joined_at(job.job_id) for job in jobs))
-    await until(lambda: all(not hub.recheck._is_doubtful(hub.jobs[job.job_id]) for job in jobs))
+    await until(lambda: all(hub.joined.get(job.job_id) for job in jobs))
+    await until(lambda: all(not hub.recheck._is_doubtful(hub.jobs[job.job_id], hub.joined) for job in jobs))
 
 
 # A1
@@ -61,7 +61,7 @@ async def test_without_the_recheck_a_page_whose_pushes_are_lost_starves(faulty, 
     job, page = Told(history), Viewer(history)
     job.begun()
     await hub.watch(page, job.job_id)
-    await until(lambda: hub.joined_at(job.job_id))
+    await until(lambda: hub.joined.get(job.job_id))
     await elsewhere.apush(job.finished())
     await asyncio.sleep(3 * QUICK)
     assert [finding.rule for finding in history.findings()] == ["stuck"]
@@ -78,7 +78,7 @@ async def told_in_disorder(faulty, hub, history, elsewhere):
         job.begun()
         for viewer in viewers:
             await hub.watch(viewer, job.job_id)
-    await until(lambda: all(hub.joined_at(job.job_id) for job in jobs))
+    await until(lambda: all(hub.joined.get(job.job_id) for job in jobs))
     await asyncio.sleep(0.2)
     for n in range(1, 31):
         for job in jobs:
@@ -106,6 +106,7 @@ async def test_without_versions_pages_go_back(faulty, hub, history, elsewhere, m
         return True
 
     monkeypatch.setattr(Watched, "take", take)
+    monkeypatch.setattr(Watched, "begins_anew", lambda self, before: False)  # which would read the truth
     await told_in_disorder(faulty, hub, history, elsewhere)
     assert "went back" in {finding.rule for finding in history.findings()}
 
@@ -361,7 +362,7 @@ async def test_without_the_recheck_a_forgotten_member_of_the_core_layer_starves(
     job, page = Told(history), Viewer(history)
     job.begun()
     await hub.watch(page, job.job_id)
-    await until(lambda: hub.joined_at(job.job_id))
+    await until(lambda: hub.joined.get(job.job_id))
     await _forget("flushed", redis, job)
     await elsewhere.apush(job.finished())
     await asyncio.sleep(3 * QUICK)

@@ -30,7 +30,7 @@ async def watching(hub, history):
     job, page = Told(history), Viewer(history)
     job.begun()
     await hub.watch(page, job.job_id)
-    await until(lambda: hub.joined_at(job.job_id))
+    await until(lambda: hub.joined.get(job.job_id))
     return job, page
 
 
@@ -46,7 +46,9 @@ async def is_pushed_again(hub, job, page, elsewhere, history, settings):
     settings.IMMORTUS_RECHECK_INTERVAL = 60
     await until(lambda: hub.recheck._all_due_at > asyncio.get_running_loop().time() + 10)
     await asyncio.sleep(1.2)  # the pubsub layer subscribes again a second after it has lost its connection
-    await until(lambda: hub.joined_at(job.job_id) and not hub.recheck._is_doubtful(hub.jobs[job.job_id]), within=10)
+    await until(
+        lambda: hub.joined.get(job.job_id) and not hub.recheck._is_doubtful(hub.jobs[job.job_id], hub.joined), within=10
+    )
     healed = hub.recheck.healed
     await is_right_again(hub, job, page, elsewhere, history)
     assert hub.recheck.healed == healed

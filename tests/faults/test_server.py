@@ -371,7 +371,7 @@ async def test_a_thousand_sockets_that_come_and_go_leave_nothing_behind(redis_se
             await asyncio.gather(*(visit(start + n) for n in range(50)))
         await until(lambda: not hub.jobs)
         await until(lambda: len(asyncio.all_tasks()) <= 10)  # the hub's own, the layer's and this test
-        await until(lambda: hub.joined_at(job.job_id) is None)
+        await until(lambda: job.job_id not in hub.joined)
         assert metrics.WATCHES.read() == watches
     finally:
         await hub.stopped()

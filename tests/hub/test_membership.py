@@ -26,7 +26,7 @@ async def test_a_push_of_another_process_arrives_through_the_layer(layer, hub):
     job.enqueued()
     page = Page()
     await hub.watch(page, job.job_id)
-    await until(lambda: hub.joined_at(job.job_id))
+    await until(lambda: hub.joined.get(job.job_id))
     await asyncio.sleep(3 * Recheck.SHORT)
     running = job.started(push=False)
     send_elsewhere(running)
@@ -68,11 +68,11 @@ async def test_after_a_lost_push_the_group_is_joined_again(layer, hub, settings)
     job.enqueued()
     page = Page()
     await hub.watch(page, job.job_id)
-    await until(lambda: hub.joined_at(job.job_id))
-    before = hub.joined_at(job.job_id)
+    await until(lambda: hub.joined.get(job.job_id))
+    before = hub.joined.get(job.job_id)
     job.started(push=False)
     await until(lambda: len(page.frames) == 2)
-    await until(lambda: (hub.joined_at(job.job_id) or 0) > before)
+    await until(lambda: hub.joined.get(job.job_id, 0) > before)
 
 
 async def test_a_guessed_id_never_reaches_the_layer(layer, hub, monkeypatch):
@@ -86,8 +86,8 @@ async def test_a_guessed_id_never_reaches_the_layer(layer, hub, monkeypatch):
     own.enqueued()
     guessing = asyncio.create_task(hub.watch(Page(), foreign.job_id))
     await hub.watch(Page(), own.job_id)
-    await until(lambda: hub.joined_at(own.job_id))
-    assert hub.joined_at(foreign.job_id) is None
+    await until(lambda: hub.joined.get(own.job_id))
+    assert foreign.job_id not in hub.joined
     assert not guessing.done()
     await guessing
 
@@ -115,14 +115,14 @@ async def test_a_restart_of_redis_is_survived(layer, hub, redis_server, settings
     job.started(push=False)
     page = Page()
     await hub.watch(page, job.job_id)
-    await until(lambda: hub.joined_at(job.job_id))
+    await until(lambda: hub.joined.get(job.job_id))
     redis_server.kill()
     job.reported(1, push=False)
     await until(lambda: len(page.frames) == 2, within=2)
     redis_server.start()
     await asyncio.sleep(1.5)
     settings.IMMORTUS_RECHECK_INTERVAL = 60
-    await until(lambda: hub.joined_at(job.job_id), within=6)
+    await until(lambda: hub.joined.get(job.job_id), within=6)
     await asyncio.sleep(1)
     send_elsewhere(job.reported(2, push=False))
     await until(lambda: len(page.frames) == 3, within=2)
@@ -133,7 +133,7 @@ async def test_garbage_from_the_layer_changes_nothing(layer, hub):
     job.enqueued()
     page = Page()
     await hub.watch(page, job.job_id)
-    await until(lambda: hub.joined_at(job.job_id))
+    await until(lambda: hub.joined.get(job.job_id))
     for message in ({"type": "websocket.close"}, {"type": "immortus.job", "job_id": job.job_id, "text": "{"}):
         await layer.group_send(group_name(job.job_id), message)
     await asyncio.sleep(0.2)

@@ -51,7 +51,7 @@ async def test_every_push_that_the_layer_loses_is_healed_and_counted(layer, hub,
     job.enqueued()
     page = Page()
     await hub.watch(page, job.job_id)
-    await until(lambda: hub.joined_at(job.job_id))
+    await until(lambda: hub.joined.get(job.job_id))
     job.started(push=False)
     await until(lambda: len(page.frames) == 2, within=1)
     assert hub.recheck.healed == 1

@@ -107,6 +107,7 @@ class World:
             IMMORTUS_STALLED_AFTER=5.0,
             IMMORTUS_LOST_AFTER=10.0,
             IMMORTUS_ACCESS=self._may_see,
+            IMMORTUS_LIMITS=dict.fromkeys(("requests_per_second", "requests_at_once"), 10**9),  # by the true time
         )
         self.settings.enable()
         self.loop = VirtualLoop(Turns(self.patches))
