@@ -15,7 +15,7 @@ from benchmarks.world import Web, World
 AT_ONCE = 100
 """Jobs in one request, the most there may be."""
 NAMES = [f"polled-{number}" for number in range(AT_ONCE)]
-SECONDS = 2
+SECONDS = 1.5
 VERIFY = "/immortus/verify"
 
 

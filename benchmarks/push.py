@@ -16,7 +16,7 @@ from benchmarks.stamps import Stamps
 from benchmarks.world import CELERY_PROGRESS, CORE, DAPHNE, FLOOR, NO_LAYER, OURS, PLAIN, System, Web, World
 
 ALL = (FLOOR, OURS, DAPHNE, CORE, NO_LAYER, PLAIN, CELERY_PROGRESS)
-IN_SHORT = (FLOOR, OURS, PLAIN)
+IN_SHORT = (FLOOR, OURS)
 IN_CROWD = (FLOOR, OURS, DAPHNE, PLAIN, CELERY_PROGRESS)
 WARM_UP = 0.5
 """Seconds of a load that are not counted: connections are opened then."""
@@ -105,15 +105,15 @@ def rows(world: World, scale: Scale) -> Iterator[Row]:
 
 def _round(rounds: Rounds, scale: Scale, system: System, name: str, load: Callable[[Load], Outcome]) -> None:
     """One system's turn."""
-    one = load(Load(jobs=[f"{name}-one"], watchers=1, rate=40, seconds=scale.seconds(3.5)))
+    one = load(Load(jobs=[f"{name}-one"], watchers=1, rate=40, seconds=scale.seconds(2.5)))
     rounds.add("store → socket, p50", system.name, one.milliseconds(0.5))
     rounds.add("store → socket, p99", system.name, one.milliseconds(0.99))
     if system not in IN_CROWD:
         return
     watchers = scale.of(WATCHERS, 40)
-    crowd = load(Load(jobs=[f"{name}-crowd"], watchers=watchers, rate=20, seconds=scale.seconds(4)))
+    crowd = load(Load(jobs=[f"{name}-crowd"], watchers=watchers, rate=20, seconds=scale.seconds(3)))
     rounds.add("200 watchers, 20 changes/s: final states", system.name, crowd.ended)
     rounds.add("200 watchers, 20 changes/s: p50", system.name, crowd.milliseconds(0.5))
     job = [f"{name}-flood"]
-    flood = load(Load(jobs=job, watchers=watchers, rate=FLOOD, seconds=scale.seconds(2), stores=False))
+    flood = load(Load(jobs=job, watchers=watchers, rate=FLOOD, seconds=scale.seconds(1.5), stores=False))
     rounds.add("documents/s to 200 watchers", system.name, flood.rate)

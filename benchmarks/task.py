@@ -18,7 +18,7 @@ from benchmarks.world import World
 from tests.servers import PostgresServer, RedisServer
 
 NANO, MILLI = 1e9, 1e3
-HUNG_JOB = 2.0
+HUNG_JOB = 1.0
 """Seconds that the job takes whose Redis hangs."""
 
 

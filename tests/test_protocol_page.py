@@ -280,7 +280,7 @@ def test_the_frames_from_the_server_are_all_that_it_says():
 def types_of_frames() -> set[str]:
     """The types in the module's dicts, and that of the job frame, which is written as text."""
     source = (PACKAGE / "frames.py").read_text()
-    return set(re.findall(r'dump\(\{"type": "(\w+)"', source)) | set(re.findall(r'"type":"(\w+)"', source))
+    return set(re.findall(r'dump\(\{"type": "(\w+)"', source)) | set(re.findall(r'"type":"(\w+)","event"', source))
 
 
 def is_command(frame: dict[str, Any]) -> bool:

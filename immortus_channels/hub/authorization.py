@@ -17,7 +17,7 @@ from immortus_channels.trouble import Trouble
 LOGIN_CHANGED = 4401
 
 
-class Watches(Protocol):
+class Authorized(Protocol):
     """What authorizing needs of the hub."""
 
     @property
@@ -52,7 +52,7 @@ class Authorization:
     REST = 0.1
     """Seconds between two whom nobody is in doubt about, at most."""
 
-    def __init__(self, hub: Watches, readers: Readers) -> None:
+    def __init__(self, hub: Authorized, readers: Readers) -> None:
         self.revocations = 0
         """How many have been about somebody here."""
         self._hub = hub

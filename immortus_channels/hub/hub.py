@@ -133,9 +133,7 @@ class Hub:
         self._membership.changed()
 
     def _register(self, watcher: Watcher, job_id: str) -> Watched:
-        if self._idle is not None:
-            self._idle.cancel()
-            self._idle = None
+        self._stop_resting()
         watched = self.jobs.setdefault(job_id, Watched(job_id))
         if watcher not in watched.sent:
             watched.sent[watcher] = None
@@ -319,10 +317,13 @@ class Hub:
 
     def stay(self) -> None:
         """Somebody is about to watch: rest only after another while."""
+        self._stop_resting()
+        self._rest_if_idle()
+
+    def _stop_resting(self) -> None:
         if self._idle is not None:
             self._idle.cancel()
             self._idle = None
-        self._rest_if_idle()
 
     def _rest_if_idle(self) -> None:
         if not self.jobs and self._idle is None:
@@ -333,8 +334,7 @@ class Hub:
         broadcast.leave(self)
         if _hubs.get(self._loop) is self:
             del _hubs[self._loop]
-        if self._idle is not None:
-            self._idle.cancel()
+        self._stop_resting()
         for task in (*self._tasks, *self._answering):
             task.cancel()
         self._readers.close()

@@ -18,7 +18,7 @@ from immortus_channels.trouble import Trouble
 logger = logging.getLogger("immortus_channels")
 
 
-class Watch(Protocol):
+class Rechecked(Protocol):
     """What the re-check needs of the hub."""
 
     @property
@@ -53,7 +53,7 @@ class Recheck:
     MISSING = 30.0
     BATCH = 1000
 
-    def __init__(self, hub: Watch, readers: Readers, asker: Readers) -> None:
+    def __init__(self, hub: Rechecked, readers: Readers, asker: Readers) -> None:
         """`readers` read the store, `asker` asks strategies, which may take as long as they like."""
         self.healed = 0
         """Changes found here although their push should have been heard."""

@@ -55,6 +55,8 @@ def on_record(postgres, settings, quick) -> PostgresServer:
     settings.IMMORTUS_STORE = {"BACKEND": "database", "OPTIONS": {"using": ALIAS}}
     settings.IMMORTUS_STALLED_AFTER = 600  # no run renews its lease here
     connections[ALIAS].close()
+    if not postgres.is_running:  # another test has failed in the middle
+        postgres.start()
     return postgres
 
 
@@ -133,7 +135,7 @@ async def test_while_the_database_is_down_what_is_said_is_kept_and_who_asks_wait
     assert not write.done.is_set()
     assert len(page.frames) == 1, "the last known state, and no error"
     assert not late.frames
-    assert readers() <= Readers.THREADS
+    assert readers() <= Readers.THREADS + 1, "and one for strategies"
     on_record.start()
     await until(write.done.is_set, within=SOON)
     worker.note(write)
@@ -151,7 +153,7 @@ async def test_while_a_query_hangs_nobody_else_waits(on_record, hub, worker, his
     with locked(on_record):
         asking = [asyncio.create_task(hub.watch(late, worker.job_id)) for _ in range(20)]
         assert await longest_pause(1) < 0.3
-        assert readers() <= Readers.THREADS
+        assert readers() <= Readers.THREADS + 1, "and one for strategies"
         assert not late.frames
     await asyncio.wait_for(asyncio.gather(*asking), Hub.BACKOFF[1] * 1.5 + SOON)
     worker.submit(Finished)
