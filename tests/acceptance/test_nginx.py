@@ -81,6 +81,9 @@ def test_the_end_of_one_web_server_is_no_more_than_a_new_socket(fleet: Fleet) ->
     job = fleet.start("steps", count=40, pause=0.2)
     with fleet.watch(job) as one, fleet.watch(job) as other:
         eventually(lambda: fleet.verify(job)["state"] == "running", within=20)
+        for watcher in (one, other):
+            while job not in watcher.documents:
+                watcher.receive(timeout=10)
         site = fleet.sites[0]
         site.processes[0].kill()
         cut_off = [watcher for watcher in (one, other) if not survives(watcher)]
