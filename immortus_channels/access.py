@@ -28,6 +28,9 @@ logger = logging.getLogger("immortus_channels")
 VIEW_ALL = "immortus_channels.view_jobrecord"
 
 
+_AWAY = (OperationalError, InterfaceError)
+"""What a database raises that is away; its other errors are somebody's mistake."""
+
 Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
 
@@ -39,7 +42,7 @@ def needing_database(function: Callable[Arguments, Answer]) -> Callable[Argument
     def ask(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
         try:
             return function(*args, **kwargs)
-        except (OperationalError, InterfaceError) as error:
+        except _AWAY as error:
             msg = f"The database cannot tell who may do what: {type(error).__name__}"
             raise StoreUnavailable(msg) from error
 
@@ -75,7 +78,7 @@ def is_cancellable(user: User, job: Job) -> bool:
 def _says(job: Job, name: str, user: User) -> bool:
     try:
         return bool(_rule(job, name)(user, job))
-    except (OperationalError, InterfaceError):
+    except _AWAY:
         raise
     except Exception:
         logger.exception("%s() of %r cannot be told: refused", name, job.job_id, extra={"job_id": job.job_id})

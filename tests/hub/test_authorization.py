@@ -11,7 +11,7 @@ import pytest
 
 from immortus_channels import access
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.hub import get_hub
+from immortus_channels.hub import Hub, get_hub
 from immortus_channels.hub.authorization import LOGIN_CHANGED, Authorization
 from immortus_channels.revocation import EVERYBODY, Revocation
 from tests.hubs import hub, memory  # noqa: F401
@@ -54,6 +54,21 @@ async def test_everybody_is_authorized_again_from_time_to_time(monkeypatch):
         await hub.watch(page, job.job_id)
         page.login_holds = False
     await until(lambda: all(page.closed for page in pages))
+    await hub.stopped()
+
+
+@pytest.mark.parametrize(("interval", "hears", "is_asked"), [(0.2, True, True), (30, True, False), (30, False, True)])
+async def test_who_hears_of_revocations_asks_seldom_and_who_does_not_often(monkeypatch, interval, hears, is_asked):
+    monkeypatch.setattr(Authorization, "INTERVAL", interval)
+    monkeypatch.setattr(Authorization, "DEAF_INTERVAL", 0.05)
+    monkeypatch.setattr(Hub, "hears_revocations", lambda self: hears)
+    job = Process()
+    job.enqueued()
+    hub, page = get_hub(), Page()
+    await hub.watch(page, job.job_id)
+    page.login_holds = False
+    await asyncio.sleep(0.6)
+    assert (page.closed == LOGIN_CHANGED) is is_asked
     await hub.stopped()
 
 
