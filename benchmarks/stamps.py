@@ -23,9 +23,9 @@ def stamp(job: str, current: int) -> None:
 class StampedRedisStore(RedisStore):
     """A Redis store that notes the end of each write."""
 
-    def update(self, job_id: str, change: Change) -> tuple[Job | None, Job | None]:
+    def update(self, job_id: str, change: Change, *, known: Job | None = None) -> tuple[Job | None, Job | None]:
         """Apply the change and stamp it."""
-        before, after = super().update(job_id, change)
+        before, after = super().update(job_id, change, known=known)
         if after is not None and after is not before:
             stamp(job_id, int(after.current))
         return before, after
@@ -36,7 +36,7 @@ class CountingRedisStore(RedisStore):
 
     writes = 0
 
-    def update(self, job_id: str, change: Change) -> tuple[Job | None, Job | None]:
+    def update(self, job_id: str, change: Change, *, known: Job | None = None) -> tuple[Job | None, Job | None]:
         """Apply the change and count it."""
         type(self).writes += 1
-        return super().update(job_id, change)
+        return super().update(job_id, change, known=known)

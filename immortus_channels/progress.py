@@ -58,6 +58,7 @@ class Run:
         "is_forked",
         "job_class",
         "job_id",
+        "known",
         "origin",
         "params",
         "refused",
@@ -86,6 +87,8 @@ class Run:
         self.is_forked = False
         self.cancel_requested = False
         self.flushed_at = -math.inf
+        self.known: Job | None = None
+        """The job as it was last on record, as far as this process has heard."""
         self._notify = notify
         self._lock = Lock()
         self._dirty = False
@@ -115,7 +118,7 @@ class Run:
     def know(self, job: Job) -> None:
         """Take over what others have written of the job meanwhile; what this run said itself is newer."""
         with self._lock:
-            self._known_meta = job.meta
+            self.known, self._known_meta = job, job.meta
             self.data = {**job.data, **self._data}
 
     @property

@@ -75,11 +75,11 @@ Answer = TypeVar("Answer")
 # Writing
 
 
-def publish(event: Event, *, wait: float = WAIT) -> Job | None:
+def publish(event: Event, *, wait: float = WAIT, known: Job | None = None) -> Job | None:
     """Take an event into the store, with its strategy's hook and meta, and push what changed.
 
     Returns the job after it, or None when the store has not answered within `wait` seconds; the write is made
-    all the same. Never raises.
+    all the same, without a read if the job still stands as it is `known`. Never raises.
     """
     try:
         if not is_job_id(event.job_id) or len(event.job_class) > MAX_LENGTH:
@@ -89,7 +89,7 @@ def publish(event: Event, *, wait: float = WAIT) -> Job | None:
                 event.job_class[:MAX_LENGTH],
             )
             return None
-        write = _publish(event, 0 if get_store().waits_for_caller() else wait)
+        write = _publish(event, 0 if get_store().waits_for_caller() else wait, known)
     except queues.interrupts():
         raise
     except Exception:
@@ -98,12 +98,12 @@ def publish(event: Event, *, wait: float = WAIT) -> Job | None:
     return write.after if write.is_known else None
 
 
-def _publish(event: Event, wait: float) -> Write:
+def _publish(event: Event, wait: float, known: Job | None = None) -> Write:
     event = _shortened(event)
     writer = get_writer()
     strategy = strategies.strategy_of(Job(job_id=event.job_id, job_class=event.job_class))
     if not strategies.defines(strategy, *strategies.HOOKS, "meta", "completed"):
-        return writer.submit(event, wait=wait)
+        return writer.submit(event, wait=wait, known=known)
     # Who cannot wait for the write still waits to learn what it changes: a guess would call a hook twice for what is
     # told twice, and the hook itself takes longer than the answer.
     patience = WAIT if strategies.defines(strategy, *strategies.HOOKS) else wait
@@ -112,7 +112,8 @@ def _publish(event: Event, wait: float) -> Write:
     wait -= time.monotonic() - began
     if expected.is_known and not expected.changed:
         return expected
-    return writer.submit(_outside_event_loop(lambda: _followed(strategy, event, expected)), wait=wait)
+    followed = _outside_event_loop(lambda: _followed(strategy, event, expected))
+    return writer.submit(followed, wait=wait, known=expected.before)
 
 
 def _shortened(event: Event) -> Event:
@@ -268,7 +269,7 @@ def begin(run: Run) -> None:
 def end(run: Run, kind: type[Event], **fields: object) -> Job | None:
     """Tell how a run ended, with everything it has said. Never raises."""
     get_writer().detach(run)
-    return publish(report_of(run, kind, **fields))
+    return publish(report_of(run, kind, **fields), known=run.known)
 
 
 def _tell_meta(run: Run, strategy: Any) -> None:

@@ -50,10 +50,13 @@ _UNFIT_REST = 10.0
 class Write:
     """An event on its way into the store, and where its outcome will be found."""
 
-    __slots__ = ("after", "before", "done", "event", "failed", "is_awaited", "is_dry")
+    __slots__ = ("after", "before", "done", "event", "failed", "is_awaited", "is_dry", "known")
 
-    def __init__(self, event: Event, *, is_dry: bool = False, is_awaited: bool = False) -> None:
+    def __init__(
+        self, event: Event, *, known: Job | None = None, is_dry: bool = False, is_awaited: bool = False
+    ) -> None:
         self.event = event
+        self.known = known
         self.is_dry = is_dry
         self.is_awaited = is_awaited
         self.done = threading.Event()
@@ -90,7 +93,7 @@ def perform(write: Write) -> None:
         write.after = apply(write.before, write.event, now=reading.now, leases=leases())
     else:
         change = partial(_change, event=write.event)
-        write.before, write.after = store.update(write.event.job_id, change)
+        write.before, write.after = store.update(write.event.job_id, change, known=write.known)
 
 
 def _change(job: Job | None, now: int, *, event: Event) -> Job | None:
@@ -146,9 +149,12 @@ class Writer:
 
     # For callers
 
-    def submit(self, event: Event, *, wait: float = WAIT, is_dry: bool = False) -> Write:
-        """Hand an event over and wait at most `wait` seconds; `done` tells whether it was written by then."""
-        write = Write(event, is_dry=is_dry, is_awaited=wait > 0)
+    def submit(self, event: Event, *, wait: float = WAIT, known: Job | None = None, is_dry: bool = False) -> Write:
+        """Hand an event over and wait at most `wait` seconds; `done` tells whether it was written by then.
+
+        It is written without a read if the job still stands as it is `known`.
+        """
+        write = Write(event, known=known, is_dry=is_dry, is_awaited=wait > 0)
         with self._condition:
             is_down = self._is_down()
             if is_dry and is_down:
@@ -383,7 +389,7 @@ class Writer:
 
     def _write_reports(self, broadcaster: Broadcaster) -> None:
         for run in self._due_runs(time.monotonic()):
-            write = Write(report_of(run))
+            write = Write(report_of(run), known=run.known)
             try:
                 perform(write)
             except StoreUnavailable:
@@ -459,8 +465,15 @@ def report_of(run: Run, kind: type[Event] = Reported, **fields: object) -> Event
 class InlineWriter(Writer):
     """Writes in the caller's thread, inside the caller's transaction: for test runners."""
 
-    def submit(self, event: Event, *, wait: float = WAIT, is_dry: bool = False) -> Write:
-        """Write now."""
+    def submit(
+        self,
+        event: Event,
+        *,
+        wait: float = WAIT,
+        known: Job | None = None,
+        is_dry: bool = False,
+    ) -> Write:
+        """Write now, after a read: the caller's transaction may show another job than others know."""
         write = Write(event, is_dry=is_dry)
         try:
             perform_anyhow(write)

@@ -220,14 +220,14 @@ def test_a_hook_is_called_once_also_when_the_write_meets_another(memory, tell, d
     diary.calls.clear()
     update, tries = memory.update, []
 
-    def contended(job_id, change):
+    def contended(job_id, change, **known):
         def changed(job, now):
             tries.append(1)
             if len(tries) == 1:
                 super(type(memory), memory).update(job_id, lambda job, now: _with_current(job, 3))
             return change(job, now)
 
-        return update(job_id, changed)
+        return update(job_id, changed, **known)
 
     monkeypatch.setattr(memory, "update", contended)
     tell(Finished, run_id="r")
@@ -411,6 +411,23 @@ def test_a_run_is_begun_reported_and_ended_with_everything_it_said(run, record):
     run.set_meta({"a": 1})
     job = tracking.end(run, Finished)
     assert (job.state, job.current, job.meta) == (State.FINISHED, 1, {"a": 1})
+
+
+@pytest.mark.usefixtures("with_thread")
+@pytest.mark.parametrize(
+    ("job_class", "to_begin", "to_end"),
+    [
+        ("silent", ["update", "get_many"], ["update"]),
+        ("told", ["get_many", "update", "get_many"], ["get_many", "update"]),
+    ],
+)
+def test_the_end_of_a_run_is_written_without_a_second_read(memory, job_id, job_class, to_begin, to_end):
+    run = tracking.make_run(job_id=job_id, job_class=job_class, run_id="r", origin=None)
+    tracking.begin(run)
+    assert memory.calls == to_begin
+    memory.calls.clear()
+    assert tracking.end(run, Finished).state is State.FINISHED
+    assert memory.calls == to_end
 
 
 @pytest.mark.usefixtures("memory")

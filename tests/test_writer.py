@@ -4,6 +4,7 @@ import contextlib
 import os
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from django.contrib.auth.models import User
@@ -385,6 +386,26 @@ def test_a_loop_is_reported_while_it_counts_and_exactly_in_the_end(store, thread
     threaded.detach(run)
     threaded.submit(report_of(run, Finished))
     assert (record().current, record().document["percentage"]) == (60, 100.0)
+
+
+def test_what_a_run_says_is_written_without_a_read_once_the_store_has_answered(store, threaded):
+    run = running(threaded)
+    run.started(record())
+    store.calls.clear()
+    for current in (1, 2):
+        run.update(current=current)
+        assert eventually(lambda current=current: record().current == current)
+    assert store.calls == ["update"] * 2
+
+
+def test_what_others_wrote_meanwhile_is_read_and_kept(store, threaded):
+    run = running(threaded)
+    run.started(record())
+    super(FlakyStore, store).update("j", lambda job, now: replace(job, meta={"theirs": 1}, version=job.version + 1))
+    store.calls.clear()
+    run.set_meta({"ours": 1})
+    assert eventually(lambda: record().meta == {"theirs": 1, "ours": 1})
+    assert store.calls == ["update", "get_many"]
 
 
 def test_a_report_that_was_not_written_is_written_later(store, threaded):

@@ -36,9 +36,9 @@ class FlakyStore(MemoryStore):
         self._try("get_many")
         return super().get_many(job_ids)
 
-    def update(self, job_id: str, change: Any) -> Any:
+    def update(self, job_id: str, change: Any, *, known: Any = None) -> Any:
         self._try("update")
-        return super().update(job_id, change)
+        return super().update(job_id, change, known=known)
 
     def renew(self, holders: Any, seconds: float) -> None:
         self._try("renew")

@@ -74,11 +74,11 @@ class Store(ABC):
         """The positions of up to 1,000 ids in one round trip, without reading the jobs."""
 
     @abstractmethod
-    def update(self, job_id: str, change: Change) -> tuple[Job | None, Job | None]:
+    def update(self, job_id: str, change: Change, *, known: Job | None = None) -> tuple[Job | None, Job | None]:
         """Apply `change` by compare-and-set on the version, again on conflict; the job before and after.
 
         `change` may be called several times and must be pure. When it returns the job it was given,
-        nothing is written.
+        nothing is written. A store may try the job as it is `known` before it reads it.
         """
 
     @abstractmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections.abc import Collection, Iterator, Mapping
@@ -12,26 +11,23 @@ from typing import TYPE_CHECKING, Any
 from django.db import DEFAULT_DB_ALIAS, DataError, Error, IntegrityError, ProgrammingError, connections, transaction
 from django.db.transaction import TransactionManagementError
 
-from immortus_channels.conf import settings
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs import Job
 from immortus_channels.stores import sql
-from immortus_channels.stores.base import Change, Filter, Position, Positions, Reading, Store
+from immortus_channels.stores.base import Filter, Position, Positions, Reading
+from immortus_channels.stores.comparing import ComparingStore
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper as Connection
 
-logger = logging.getLogger(__name__)
-
 TIMEOUT = 2
 """Seconds that a claimed thread waits for a connection, a lock or an answer."""
-_CONFLICTS = 100
 _PRUNED_AT_ONCE = 1_000
 _HOLDERS_AT_ONCE = 200
 """SQLite nests a chain of ORs, to a depth of 1,000 at most."""
 
 
-class DatabaseStore(Store):
+class DatabaseStore(ComparingStore):
     """Keeps jobs in the database `using`, in autocommit; inside the caller's `atomic()`, under a savepoint.
 
     A claimed thread has a connection of its own. Behind PgBouncer add `options` to its `ignore_startup_parameters`,
@@ -43,6 +39,7 @@ class DatabaseStore(Store):
         if using not in connections:
             msg = f"DATABASES has no {using!r}, only {', '.join(map(repr, connections))}"
             raise ValueError(msg)
+        super().__init__()
         self.using = using
         self._own: dict[tuple[int, int], Connection] = {}
 
@@ -57,29 +54,6 @@ class DatabaseStore(Store):
         with self._connected() as connection:
             now, rows = sql.select(connection, "version, lease_until", job_ids)
         return Positions(now=now, of={row[0]: Position(version=row[1], lease_until=row[2]) for row in rows})
-
-    def update(self, job_id: str, change: Change) -> tuple[Job | None, Job | None]:
-        """Apply `change` by compare-and-set, again on conflict; the job before and after."""
-        for _ in range(_CONFLICTS):
-            try:
-                with self._connected() as connection:
-                    now, rows = sql.select(connection, sql.JOB, [job_id])
-                    before = sql.to_job(*rows[0][1:]) if rows else None
-                    after = change(before, now)
-                    if after is None or after is before:
-                        return before, before
-                    is_kept = (
-                        sql.insert(connection, after)
-                        if before is None
-                        else sql.compare_and_set(connection, before, after)
-                    )
-            except IntegrityError:  # another process created the record after we had looked for it
-                continue
-            if is_kept:
-                self._prune_a_little(after, connection)
-                return before, after
-        msg = f"The job {job_id!r} was changed by others {_CONFLICTS} times while it was to be changed here."
-        raise StoreUnavailable(msg)
 
     def renew(self, holders: Mapping[str, str], seconds: float) -> None:
         """Move the lease of each job whose holder is given, by one statement for up to 200."""
@@ -128,11 +102,14 @@ class DatabaseStore(Store):
         """
         self.release_thread()
 
+    def _connection(self) -> Connection:
+        """The calling thread's own, or Django's."""
+        return self._own.get(_this_thread()) or connections[self.using]
+
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
-        """A connection for one read and at most one write; what goes wrong is `StoreUnavailable`, conflicts aside."""
-        own = self._own.get(_this_thread())
-        connection = own or connections[self.using]
+        """The connection, for one statement; what goes wrong is `StoreUnavailable`, conflicts aside."""
+        connection = self._connection()
         savepoint = transaction.atomic(using=self.using) if connection.in_atomic_block else nullcontext()
         try:
             with savepoint:
@@ -140,7 +117,7 @@ class DatabaseStore(Store):
         except (IntegrityError, DataError):
             raise  # a conflict, or a value that no second try will make acceptable
         except Error as error:
-            _close_if_dead(connection, is_own=own is not None)
+            _close_if_dead(connection, is_own=_this_thread() in self._own)
             raise StoreUnavailable(self._explained(error)) from error
 
     def _explained(self, error: Error) -> str:
@@ -152,14 +129,20 @@ class DatabaseStore(Store):
             )
         return f"The database {self.using!r} did not do what was asked: {error}"
 
-    def _prune_a_little(self, after: Job, connection: Connection) -> None:
-        """About every hundredth time that a job ends (a version ends in microseconds), forget some old ones."""
-        if not after.is_over or after.version % 100 or connection.in_atomic_block:
-            return
+    def _replace(self, before: Job | None, after: Job, guessed: int | None) -> bool:
+        """Write `after` by one statement, whose conditions compare."""
         try:
-            self.prune(settings.RETENTION, limit=100)
-        except StoreUnavailable:
-            logger.warning("Old jobs could not be pruned.", exc_info=True)
+            with self._connected() as connection:
+                if before is None:
+                    return sql.insert(connection, after)
+                return sql.compare_and_set(connection, before, after, guessed)
+        except IntegrityError:  # another process created the record after we had looked for it
+            return False
+
+    def _prune_a_little(self, after: Job) -> None:
+        """Not in the caller's transaction."""
+        if not self._connection().in_atomic_block:
+            super()._prune_a_little(after)
 
 
 # Connections

@@ -9,16 +9,18 @@ from dataclasses import replace
 
 from immortus_channels.jobs import Job
 from immortus_channels.lifecycle import SECOND
-from immortus_channels.stores.base import Change, Filter, Position, Positions, Reading, Store
+from immortus_channels.stores.base import Filter, Position, Positions, Reading
+from immortus_channels.stores.comparing import CLOCK_SLACK, ComparingStore
 
 
-class MemoryStore(Store):
+class MemoryStore(ComparingStore):
     """Keeps jobs as text in a dict, so that they come back as they would from any other store."""
 
     is_shared = False
 
     def __init__(self) -> None:
         """Begin with no jobs."""
+        super().__init__()
         self._records: dict[str, str] = {}
         self._lock = threading.Lock()
 
@@ -33,19 +35,6 @@ class MemoryStore(Store):
         reading = self.get_many(job_ids)
         of = {i: Position(version=job.version, lease_until=job.lease_until) for i, job in reading.jobs.items()}
         return Positions(now=reading.now, of=of)
-
-    def update(self, job_id: str, change: Change) -> tuple[Job | None, Job | None]:
-        """Apply `change` by compare-and-set, again on conflict; the job before and after."""
-        while True:
-            record = self._records.get(job_id)
-            before = Job.from_record(record) if record else None
-            after = change(before, _now())
-            if after is None or after is before:
-                return before, before
-            with self._lock:
-                if self._records.get(job_id) == record:
-                    self._records[job_id] = after.to_record()
-                    return before, after
 
     def renew(self, holders: Mapping[str, str], seconds: float) -> None:
         """Move the lease of each job whose holder is given."""
@@ -75,6 +64,16 @@ class MemoryStore(Store):
     def close(self) -> None:
         """In a child after fork, another thread of the parent may have held the lock."""
         self._lock = threading.Lock()
+
+    def _replace(self, before: Job | None, after: Job, guessed: int | None) -> bool:
+        """Write `after` if the record is the same to the letter."""
+        with self._lock:
+            if self._records.get(after.job_id) != (before and before.to_record()):
+                return False
+            if guessed is not None and abs(_now() - guessed) > CLOCK_SLACK:
+                return False
+            self._records[after.job_id] = after.to_record()
+        return True
 
     def _jobs(self) -> Iterator[Job]:
         return (Job.from_record(record) for record in tuple(self._records.values()))

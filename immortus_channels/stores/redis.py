@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,20 +18,18 @@ from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs import Job, dump
 from immortus_channels.lifecycle import SECOND
 from immortus_channels.stores import redis_layout as layout
-from immortus_channels.stores.base import Change, Filter, Position, Positions, Reading, Store
+from immortus_channels.stores.base import Filter, Position, Positions, Reading
+from immortus_channels.stores.comparing import CLOCK_SLACK, ComparingStore
 from immortus_channels.stores.redis_layout import Texts
 
 Values: TypeAlias = "list[bytes]"
 
-logger = logging.getLogger(__name__)
-
-_CONFLICTS = 100
 _PRUNED_AT_ONCE = 200
 _OVERDUE_AT_ONCE = 1_000
 _PAGE = 50
 
 
-class RedisStore(Store):
+class RedisStore(ComparingStore):
     """Keeps jobs in the Redis at `url`; `prefix` begins every key.
 
     `options` are redis-py's. Nothing is retried and nothing waits for longer than `socket_timeout` seconds at a
@@ -47,6 +44,7 @@ class RedisStore(Store):
         **options: Any,
     ) -> None:
         """Raise ValueError if `url` is none that redis-py understands, TypeError if an option is none of its."""
+        super().__init__()
         self._url = url
         self._layout = layout.Layout(prefix)
         self._options = {
@@ -69,20 +67,6 @@ class RedisStore(Store):
         now, found = self._read(job_ids, "version", "lease")
         of = {i: Position(version=int(version), lease_until=_number(lease)) for i, (version, lease) in found.items()}
         return Positions(now=now, of=of)
-
-    def update(self, job_id: str, change: Change) -> tuple[Job | None, Job | None]:
-        """Apply `change` by compare-and-set, again on conflict: two round trips when there is none."""
-        for _ in range(_CONFLICTS):
-            reading = self.get_many([job_id])
-            before = reading.jobs.get(job_id)
-            after = change(before, reading.now)
-            if after is None or after is before:
-                return before, before
-            if self._replace(before, after):
-                self._prune_a_little(after)
-                return before, after
-        msg = f"The job {job_id!r} was changed by others {_CONFLICTS} times while it was to be changed here."
-        raise StoreUnavailable(msg)
 
     def renew(self, holders: Mapping[str, str], seconds: float) -> None:
         """Move the lease of each job whose holder is given, by one script."""
@@ -153,27 +137,17 @@ class RedisStore(Store):
         found = {job_id: row for job_id, row in zip(ids, rows, strict=True) if row[0] is not None}
         return seconds * SECOND + micros, found
 
-    def _replace(self, before: Job | None, after: Job) -> bool:
-        """Whether the job was still as it was read.
-
-        A change that leaves the lease alone must not undo a renewal, and one that moves it (a job called overdue)
-        was decided on the lease that it read: then a renewal is a conflict.
-        """
+    def _replace(self, before: Job | None, after: Job, guessed: int | None) -> bool:
+        """Write `after` by one script, which compares first."""
         expected = [str(before.version) if before else ""]
         if before and layout.lease(before) != layout.lease(after):
             expected += layout.lease(before).values()
         commands = self._layout.writing(before, after, int(settings.RETENTION * 1000))
         keys = dict.fromkeys([self._layout.job(after.job_id), *(command[1] for command in commands)])
-        return bool(self._run(layout.COMPARE_AND_SET, [*keys], [dump(expected), dump(commands)]))
-
-    def _prune_a_little(self, after: Job) -> None:
-        """About every hundredth time that a job ends (a version ends in microseconds), forget some old ones."""
-        if not after.is_over or after.version % 100:
-            return
-        try:
-            self.prune(settings.RETENTION, limit=100)
-        except StoreUnavailable:
-            logger.warning("Old jobs could not be pruned.", exc_info=True)
+        arguments = [dump(expected), dump(commands)]
+        if guessed:
+            arguments += [str(guessed), str(CLOCK_SLACK)]
+        return bool(self._run(layout.COMPARE_AND_SET, [*keys], arguments))
 
     # Listing
 

@@ -22,6 +22,10 @@ from immortus_channels.stores.base import Filter
 Texts: TypeAlias = "list[str]"
 
 COMPARE_AND_SET = """
+if ARGV[3] then
+  local time = redis.call('TIME')
+  if math.abs(time[1] * 1000000 + time[2] - ARGV[3]) > tonumber(ARGV[4]) then return 0 end
+end
 local kept = redis.call('HMGET', KEYS[1], 'version', 'lease', 'holder')
 for position, expected in ipairs(cjson.decode(ARGV[1])) do
   if (kept[position] or '') ~= expected then return 0 end
@@ -29,7 +33,10 @@ end
 for _, command in ipairs(cjson.decode(ARGV[2])) do redis.call(unpack(command)) end
 return 1
 """
-"""Runs the commands ARGV[2] if the job KEYS[1] still has the version (and lease and holder) ARGV[1]."""
+"""Runs the commands ARGV[2] if the job KEYS[1] still has the version (and lease and holder) ARGV[1].
+
+Where a time ARGV[3] was guessed, it must be right by ARGV[4] microseconds as well.
+"""
 
 RENEW = """
 local time = redis.call('TIME')

@@ -14,6 +14,7 @@ from immortus_channels.jobs import Job, State
 from immortus_channels.lifecycle import SECOND
 from immortus_channels.models import JobRecord
 from immortus_channels.stores.base import Filter
+from immortus_channels.stores.comparing import CLOCK_SLACK
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper as Connection
@@ -101,17 +102,15 @@ def insert(connection: Connection, job: Job) -> bool:
     return _execute(connection, sql, list(row.values())) == 1
 
 
-def compare_and_set(connection: Connection, before: Job, after: Job) -> bool:
-    """Whether the row was still as it was read.
-
-    A change that leaves the lease alone must not undo a renewal, and one that moves it (a job called overdue)
-    was decided on the lease that it read: then a renewal is a conflict.
-    """
+def compare_and_set(connection: Connection, before: Job, after: Job, guessed: int | None) -> bool:
+    """Write a row if it is still as it was read, and the time that was guessed is about right."""
     new = _columns(after)
     where: Where = [("job_id = %s", [before.job_id]), ("version = %s", [before.version])]
     if _lease(after) != _lease(before):
         new |= _lease(after)
         where += [_is("lease_until", before.lease_until), _is("lease_holder", before.lease_holder)]
+    if guessed is not None:
+        where += [(f"ABS({clock(connection)} - %s) <= %s", [guessed, CLOCK_SLACK])]
     conditions, parameters = _joined(where)
     assignments = ", ".join(f"{name} = %s" for name in new)
     sql = f"UPDATE {TABLE} SET {assignments} WHERE {conditions}"  # noqa: S608

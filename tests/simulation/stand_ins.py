@@ -87,9 +87,9 @@ class RememberingStore(MemoryStore):
             happen, self.amid = self.amid, None
             happen()
 
-    def update(self, job_id: str, change: Change) -> tuple[Job | None, Job | None]:
+    def update(self, job_id: str, change: Change, *, known: Job | None = None) -> tuple[Job | None, Job | None]:
         """Apply, judge and remember the change."""
-        before, after = super().update(job_id, change)
+        before, after = super().update(job_id, change, known=known)
         if after is not None and after is not before:
             self._judge(before, after)
             self.past.setdefault(job_id, []).append(after.to_record())

@@ -135,6 +135,60 @@ def test_positions_say_version_and_lease_of_a_thousand_jobs(store, put):
     assert positions.of == {job.job_id: Position(version=job.version, lease_until=job.lease_until) for job in known}
 
 
+# What is known already
+
+
+def say(text: str):
+    """A change that sets the message."""
+    return lambda job, now: replace(job, message=text, version=max(job.version + 1, now))
+
+
+def test_a_job_that_stands_as_it_is_known_is_changed(store, put):
+    put(store)
+    known = read(store)
+    for text in ("one", "two"):
+        before, known = store.update("a", say(text), known=known)
+        assert before.version < known.version
+        assert read(store) == known
+
+
+def test_a_job_that_others_have_changed_is_changed_as_it_stands(store, put):
+    known = put(store)
+    put(store, current=5)
+    before, after = store.update("a", say("new"), known=known)
+    assert (before.current, after.current, after.message) == (5, 5, "new")
+    assert read(store) == after
+
+
+def test_a_job_that_is_known_and_gone_is_no_job(store):
+    known = Job(job_id="a", version=7)
+    assert store.update("a", lambda job, _now: job and say("new")(job, 8), known=known) == (None, None)
+    assert read(store) is None
+
+
+def test_what_would_change_nothing_of_the_job_as_known_is_asked_of_the_job_on_record(store, put):
+    known = put(store, message="old")
+    put(store, message="newer")
+    _, after = store.update("a", lambda job, now: job if job.message == "old" else say("mine")(job, now), known=known)
+    assert after.message == read(store).message == "mine"
+
+
+def test_a_renewal_since_then_is_not_undone(store, put):
+    known = put(store, lease_until=1, lease_holder="run")
+    store.renew({"a": "run"}, 60)
+    store.update("a", say("new"), known=known)
+    assert read(store).message == "new"
+    assert read(store).lease_until > store.get_many([]).now + 30 * SECOND
+
+
+def test_a_job_known_to_be_overdue_and_renewed_since_is_not_stalled(store, put):
+    put(store, "b")
+    known = put(store, state=State.RUNNING, lease_until=-1, lease_holder="run")
+    store.renew({"a": "run"}, 60)
+    store.update("a", lambda job, now: apply(job, Overdue(job_id="a"), now=now), known=known)
+    assert not read(store).stalled
+
+
 # Two at once
 
 

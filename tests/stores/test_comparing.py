@@ -1,0 +1,92 @@
+"""When a store's own clock is asked, and when it is guessed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from immortus_channels.jobs import Job
+from immortus_channels.lifecycle import SECOND
+from immortus_channels.stores import comparing
+from immortus_channels.stores.comparing import CLOCK_SLACK, Clock
+
+
+@pytest.fixture
+def host(monkeypatch):
+    """The host's own time since it was started, in microseconds; it stands still."""
+    times = [5 * SECOND]
+    monkeypatch.setattr(comparing, "_since_boot", lambda: times[0])
+    return times
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgresql", "redis"])
+def store(request, opened):
+    return opened(request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+def reads(store, monkeypatch):
+    """The ids of each read."""
+    made = []
+    get_many = store.get_many
+    monkeypatch.setattr(store, "get_many", lambda ids: [made.append(ids), get_many(ids)][1])
+    return made
+
+
+def later(job: Job, now: int) -> Job:
+    return replace(job, message="new", version=max(job.version + 1, now))
+
+
+def test_a_clock_goes_on_by_the_hosts_time(host):
+    clock = Clock()
+    assert clock.guess() is None
+    clock.show(100)
+    assert clock.guess() == 100
+    host[0] += 3
+    assert clock.guess() == 103
+
+
+def test_a_job_that_is_known_is_written_without_a_read(store, put, reads):
+    known = put(store)
+    assert reads.clear() is None
+    for _ in range(3):
+        _, known = store.update("a", later, known=known)
+    assert reads == []
+
+
+def test_the_first_write_of_a_process_reads_because_it_does_not_know_the_time(store, put, reads):
+    known = put(store)
+    store._clock = Clock()
+    assert reads.clear() is None
+    store.update("a", later, known=known)
+    assert reads == [["a"]]
+
+
+def test_another_change_since_costs_one_read(store, put, reads):
+    known = put(store)
+    put(store)
+    assert reads.clear() is None
+    store.update("a", later, known=known)
+    assert reads == [["a"]]
+
+
+@pytest.mark.parametrize("seconds", [-3600, 3600])
+def test_a_host_that_slept_does_not_write_a_wrong_time(store, put, reads, host, seconds):
+    known = put(store, version=1)
+    host[0] += seconds * SECOND
+    assert reads.clear() is None
+    _, after = store.update("a", lambda job, now: replace(later(job, now), finished_at=now), known=known)
+    assert reads == [["a"]]
+    assert abs(after.finished_at - store.get_many([]).now) < CLOCK_SLACK
+    assert reads.clear() is None
+    store.update("a", later, known=after)
+    assert reads == []
+
+
+def test_times_in_a_record_do_not_run_backwards_where_the_clock_was_read_late(store, put, host):
+    known = put(store)
+    host[0] -= CLOCK_SLACK // 2
+    times = []
+    store.update("a", lambda job, now: [times.append(now), later(job, now)][1], known=known)
+    assert times == [known.version]
