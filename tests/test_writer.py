@@ -30,7 +30,7 @@ from immortus_channels.jobs import State
 from immortus_channels.lifecycle import SECOND
 from immortus_channels.progress import Run, current_run
 from immortus_channels.stores import get_store
-from immortus_channels.writer import WAIT, InlineWriter, Writer, get_writer, is_inline, report_of
+from immortus_channels.writer import WAIT, InlineWriter, Writer, get_writer, is_inline, report_of, thread
 from tests.toys import FlakyStore, eventually
 
 forks = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
@@ -236,7 +236,7 @@ def test_an_end_without_its_words_outlives_an_outage(store, threaded, caplog):
 
 
 def test_what_waits_is_bounded_and_the_oldest_is_lost_with_one_log_line(store, threaded, monkeypatch, caplog):
-    monkeypatch.setattr(writer, "_PENDING", 3)
+    monkeypatch.setattr(thread, "_PENDING", 3)
     store.failures = 10**6
     writes = [threaded.submit(enqueued("0"), wait=0)]
     assert eventually(lambda: threaded._failures > 0)
@@ -259,14 +259,14 @@ def test_a_document_that_would_be_too_large_is_written_without_what_is_new(store
 
 
 def test_the_thread_ends_when_idle_and_comes_back(store, threaded, monkeypatch):
-    monkeypatch.setattr(writer, "_IDLE", 0.05)
+    monkeypatch.setattr(thread, "_IDLE", 0.05)
     threaded.submit(enqueued())
     assert eventually(lambda: threaded._thread is None)
     assert threaded.submit(started()).is_known
 
 
 def test_the_thread_does_not_end_while_a_run_is_attached(store, threaded, monkeypatch):
-    monkeypatch.setattr(writer, "_IDLE", 0.05)
+    monkeypatch.setattr(thread, "_IDLE", 0.05)
     run = running(threaded)
     time.sleep(0.3)
     assert threaded._thread is not None
@@ -461,10 +461,10 @@ def test_runs_may_come_and_go_while_reports_are_written(store, threaded, caplog)
             threaded.detach(run)
 
     threads = [threading.Thread(target=work, args=(str(n),)) for n in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
     assert not caplog.records
 
 
@@ -535,7 +535,7 @@ def test_a_renewal_clears_stalled(store, threaded, settings):
     threaded.submit(Overdue(job_id="j"))
     assert record().stalled
     settings.IMMORTUS_STALLED_AFTER = 0.3
-    threaded.notify(threaded._runs["r"])
+    threaded.notify(threaded._runs.all()[0])
     assert eventually(lambda: not record().stalled, 2)
     assert record().state is State.RUNNING
 
@@ -547,7 +547,7 @@ def test_a_job_believed_lost_is_revived_by_its_run(store, threaded, settings, pu
         threaded.submit(Overdue(job_id="j"))
     assert record().state is State.LOST
     settings.IMMORTUS_STALLED_AFTER = 0.3
-    threaded.notify(threaded._runs["r"])
+    threaded.notify(threaded._runs.all()[0])
     assert eventually(lambda: record().state is State.RUNNING, 2)
     assert (record().attempt, record().error, record().finished_at) == (1, None, None)
     assert eventually(lambda: "job_lost" in dict(pushed) and pushed[-1][0] == "job_started")

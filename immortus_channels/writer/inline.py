@@ -1,0 +1,98 @@
+"""Writers without a thread: under a test runner, and where gevent or eventlet have replaced threads."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+
+from django.core import mail
+
+from immortus_channels.broadcast import Broadcaster
+from immortus_channels.conf import settings
+from immortus_channels.events import Event
+from immortus_channels.jobs import Job
+from immortus_channels.progress import Run
+from immortus_channels.stores import get_store
+from immortus_channels.writer.thread import WAIT, Writer
+from immortus_channels.writer.write import Write, perform_anyhow, report_of
+
+logger = logging.getLogger("immortus_channels")
+
+
+class InlineWriter(Writer):
+    """Writes in the caller's thread, inside the caller's transaction: for test runners."""
+
+    def submit(
+        self,
+        event: Event,
+        *,
+        wait: float = WAIT,
+        known: Job | None = None,
+        is_dry: bool = False,
+    ) -> Write:
+        """Write now, after a read: the caller's transaction may show another job than others know."""
+        write = Write(event, is_dry=is_dry)
+        try:
+            perform_anyhow(write)
+        except Exception:
+            logger.exception("%s could not be written", write, extra={"job_id": event.job_id})
+            write.finish(failed=True)
+        else:
+            write.finish()
+            self._runs.learn(event.job_id, write.after)
+            self._push_now(write)
+        return write
+
+    def renew(self, job_id: str, holder: str, seconds: float) -> None:
+        """Move the lease now."""
+        get_store().renew({job_id: holder}, seconds)
+
+    def attach(self, run: Run) -> None:
+        """Write the run's reports as it makes them."""
+        self._runs.attach(run)
+        if run.is_dirty:
+            self.notify(run)
+
+    def notify(self, run: Run) -> None:
+        """Write the run's report if the last one is old enough."""
+        if self._runs.listen_to(run) and time.monotonic() - run.flushed_at >= settings.FLUSH_INTERVAL:
+            self.submit(report_of(run))
+        else:
+            run.ask_again()
+
+    def _push_now(self, write: Write) -> None:
+        broadcaster = Broadcaster()
+        try:
+            self._push(broadcaster, write)
+        finally:
+            broadcaster.close()
+
+
+class GreenWriter(InlineWriter):
+    """Writes in the caller's greenlet and pushes nothing, where gevent or eventlet have patched threads.
+
+    A thread with an event loop of ours would break every other loop of such a process (measured). Pages are told by the
+    re-check of their server.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        logger.warning("Threads are patched (gevent, eventlet): jobs are written inline, and pages learn by re-checks")
+
+    def _push_now(self, write: Write) -> None:
+        """Nobody is told."""
+
+
+def is_green() -> bool:
+    """Whether gevent or eventlet have replaced this process' threads."""
+    gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
+    return bool(
+        (gevent is not None and gevent.is_module_patched("threading"))
+        or (eventlet is not None and eventlet.is_monkey_patched("thread"))
+    )
+
+
+def is_inline() -> bool:
+    """Whether writes happen in the caller's thread: under a test runner, whose transactions no other thread sees."""
+    return hasattr(mail, "outbox")

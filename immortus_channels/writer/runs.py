@@ -1,0 +1,109 @@
+"""The runs of this process: which of them have something to report, and when their leases are due."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Mapping
+from threading import Lock
+
+from immortus_channels.conf import settings
+from immortus_channels.jobs import Job, State
+from immortus_channels.progress import Run
+
+
+class Runs:
+    """The runs whose reports a writer makes and whose leases it renews. Safe to use from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._runs: dict[str, Run] = {}
+        self._telling: dict[str, Run] = {}
+        """Those that may have something to report: a process may have thousands that wait for others."""
+        self._renewed_at = 0.0
+
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return bool(self._runs)
+
+    def all(self) -> list[Run]:
+        """The runs of this moment: tasks begin and end meanwhile."""
+        with self._lock:
+            return list(self._runs.values())
+
+    def attach(self, run: Run) -> None:
+        """Take a run in."""
+        with self._lock:
+            if not self._runs:
+                self._renewed_at = time.monotonic()
+            self._runs[run.run_id] = self._telling[run.run_id] = run
+
+    def detach(self, run: Run) -> None:
+        """Let a run go."""
+        with self._lock:
+            self._runs.pop(run.run_id, None)
+            self._telling.pop(run.run_id, None)
+
+    def listen_to(self, run: Run) -> bool:
+        """Whether the run is one of these: it has something to report. One that a fork brought along is taken in."""
+        with self._lock:
+            if run.is_forked:
+                self._runs.setdefault(run.run_id, run)
+            is_ours = run.run_id in self._runs
+            if is_ours:
+                self._telling[run.run_id] = run
+            return is_ours
+
+    # What is due
+
+    def due(self, now: float, interval: float) -> list[Run]:
+        """Those with something to report whose last report is `interval` seconds old."""
+        return [run for run in self._those_that_tell() if run.is_dirty and now - run.flushed_at >= interval]
+
+    def pause(self, now: float) -> float:
+        """Seconds until there may be something to do for them that nobody will tell of."""
+        telling = self._those_that_tell()
+        waits = [settings.FLUSH_INTERVAL - (now - run.flushed_at) for run in telling if run.is_dirty]
+        if any(run.is_counting for run in telling):
+            waits.append(settings.FLUSH_INTERVAL)
+        waits.append(self._renewed_at + _renewal_interval() - now)
+        return min(waits)
+
+    def _those_that_tell(self) -> list[Run]:
+        """Those that have something to report, or count without a word; `listen_to` brings the others back."""
+        with self._lock:
+            for run in [run for run in self._telling.values() if not (run.is_dirty or run.is_counting)]:
+                del self._telling[run.run_id]
+            return list(self._telling.values())
+
+    def is_renewal_due(self, now: float) -> bool:
+        """Whether it is time to renew their leases."""
+        return bool(self._runs) and now - self._renewed_at >= _renewal_interval()
+
+    def renewed(self, now: float) -> None:
+        """Their leases were renewed at `now`."""
+        self._renewed_at = now
+
+    # What the store says
+
+    def learn(self, job_id: str, job: Job | None) -> None:
+        """What the store answered about a job that may run here: whether it was asked to stop, and which run it is."""
+        run = self._runs.get(job.run_id) if job is not None else None
+        if job is not None and run is not None and run.job_id == job_id:
+            run.attempt = job.attempt
+            run.cancel_requested = run.cancel_requested or job.cancel_requested
+            run.know(job)
+
+    def hear(self, asked: Iterable[Run], jobs: Mapping[str, Job]) -> None:
+        """What became of these runs' jobs meanwhile; one that is believed silent or gone reports at once."""
+        for run in asked:
+            job = jobs.get(run.job_id)
+            self.learn(run.job_id, job)
+            if job is None or job.stalled or job.state is State.LOST:
+                run.untake()
+                run.flushed_at = -math.inf
+                self.listen_to(run)
+
+
+def _renewal_interval() -> float:
+    return float(settings.STALLED_AFTER) / 3

@@ -1,0 +1,304 @@
+"""The one thread per process that writes to the store and sends to the channel layer, in order.
+
+It starts with the first write, again after a fork, and stops when idle. Callers hand their event over and go on; a
+lifecycle event waits a moment for its write, so that it is on record before the job goes on. What could not be
+written is kept, in order, and tried again until it is.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+
+from immortus_channels import metrics
+from immortus_channels.broadcast import Broadcaster
+from immortus_channels.conf import settings
+from immortus_channels.events import Event
+from immortus_channels.exceptions import StoreUnavailable
+from immortus_channels.jobs import Job
+from immortus_channels.progress import Run
+from immortus_channels.stores import get_store
+from immortus_channels.trouble import Trouble
+from immortus_channels.writer.runs import Runs
+from immortus_channels.writer.write import Write, perform, perform_anyhow, report_of
+
+logger = logging.getLogger("immortus_channels")
+
+WAIT = 0.4
+"""Seconds a lifecycle event waits for its write, so that no call of a task takes half a second."""
+_PENDING = 10_000
+_IDLE = 30.0
+DRAIN = 5.0
+_BACKOFF = (0.1, 2.0)
+_HAND_OVER = 50e-6
+"""Seconds in which whoever waited for a write takes the interpreter back; else it waits for the push as well."""
+_UNFIT_REST = 10.0
+"""Seconds until a run whose report could not be applied is asked again."""
+
+
+class Writer:
+    """Writes events and the reports of running jobs, renews their leases, and pushes what changed."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._writes: deque[Write] = deque()
+        self._renewals: dict[str, tuple[str, float]] = {}
+        self._runs = Runs()
+        self._thread: threading.Thread | None = None
+        self._stop_by: float | None = None
+        self._retry_at = 0.0
+        self._failures = 0
+        self._in_vain = False
+        self._outage = Trouble("Writing to the store", "Changes are kept and written when it answers.")
+        self._overflow = Trouble("Keeping all that waits for the store", "The oldest changes are lost.")
+
+    # For callers
+
+    def submit(self, event: Event, *, wait: float = WAIT, known: Job | None = None, is_dry: bool = False) -> Write:
+        """Hand an event over and wait at most `wait` seconds; `done` tells whether it was written by then.
+
+        It is written without a read if the job still stands as it is `known`.
+        """
+        write = Write(event, known=known, is_dry=is_dry, is_awaited=wait > 0)
+        with self._condition:
+            is_down = self._is_down()
+            if is_dry and is_down:
+                write.finish(failed=True)
+                return write
+            self._make_room()
+            self._writes.append(write)
+            metrics.WRITES_WAITING.set(len(self._writes))
+            self._wake()
+        if wait > 0 and not is_down and not write.done.wait(wait):
+            with self._condition:
+                self._in_vain = not write.done.is_set()
+        return write
+
+    def _is_down(self) -> bool:
+        """Whether waiting for the store is in vain: it failed, or somebody waited and it has not answered since."""
+        return self._failures > 0 or self._in_vain
+
+    def _make_room(self) -> None:
+        if len(self._writes) < _PENDING:
+            return
+        self._writes.popleft().finish(failed=True)
+        metrics.WRITES_DROPPED.add()
+        self._overflow.begin(OverflowError(f"more than {_PENDING} changes"))
+
+    def holds(self, job_id: str) -> bool:
+        """Whether something about this job waits to be written."""
+        with self._condition:
+            return any(write.event.job_id == job_id and not write.is_dry for write in self._writes)
+
+    def renew(self, job_id: str, holder: str, seconds: float) -> None:
+        """Move a lease, soon, without waiting."""
+        with self._condition:
+            self._renewals[job_id] = (holder, seconds)
+            self._wake()
+
+    def attach(self, run: Run) -> None:
+        """Report what this run says and renew its lease until it is detached."""
+        with self._condition:
+            self._runs.attach(run)
+            self._wake()
+
+    def detach(self, run: Run) -> None:
+        """Stop reporting this run."""
+        self._runs.detach(run)
+
+    def notify(self, run: Run) -> None:
+        """A run has said something: report it at once if the last report is old enough."""
+        with self._condition:
+            if self._runs.listen_to(run):
+                self._wake()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the store did not take what it was last given."""
+        return self._failures > 0
+
+    def stop(self, timeout: float = DRAIN) -> None:
+        """Write what is left, for at most `timeout` seconds, and end the thread; the next event starts it again."""
+        with self._condition:
+            thread, self._stop_by = self._thread, time.monotonic() + timeout
+            self._condition.notify_all()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout + WAIT)
+
+    def resume(self) -> None:
+        """After a stop that left something: start again."""
+        with self._condition:
+            if self._is_busy():
+                self._wake()
+
+    def _wake(self) -> None:
+        self._stop_by = None
+        if self._thread is None or not self._thread.is_alive():
+            self._start()
+        self._condition.notify_all()
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._work, name="immortus-writer", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            logger.exception("The writer's thread cannot start now; what waits is written when it can")
+            return
+        self._thread = thread
+
+    # In the thread
+
+    def _work(self) -> None:
+        broadcaster = Broadcaster()
+        store = get_store()
+        store.claim_thread()
+        idle_since = time.monotonic()
+        try:
+            while True:
+                with self._condition:
+                    # Each wake-up may have moved the time until which nothing is due: `wait_for` would keep the first.
+                    while not self._has_work() and not self._may_end(time.monotonic() - idle_since):
+                        self._condition.wait(self._pause())
+                    if self._is_busy():
+                        idle_since = time.monotonic()
+                    if self._may_end(time.monotonic() - idle_since):
+                        self._thread = None
+                        return
+                self._cycle(broadcaster)
+        finally:
+            broadcaster.close()
+            store.release_thread()
+
+    def _is_busy(self) -> bool:
+        return bool(self._writes or self._runs or self._renewals)
+
+    def _may_end(self, idle: float) -> bool:
+        if self._stop_by is None:
+            return idle >= _IDLE and not self._is_busy()
+        is_unsaid = any(run.is_dirty for run in self._runs.all())
+        return time.monotonic() >= self._stop_by or not (self._writes or self._renewals or is_unsaid)
+
+    def _has_work(self) -> bool:
+        now = time.monotonic()
+        if now < self._retry_at:
+            return False
+        return bool(self._writes or self._renewals or self._due_runs(now) or self._runs.is_renewal_due(now))
+
+    def _pause(self) -> float:
+        """Seconds until there may be something to do that nobody will tell of."""
+        now = time.monotonic()
+        if self._stop_by is not None:
+            return max(min(self._stop_by, max(self._retry_at, now)) - now, 0.0)
+        if now < self._retry_at:
+            return self._retry_at - now
+        if not self._runs:
+            return _IDLE
+        return max(self._runs.pause(now), 0.0)
+
+    def _due_runs(self, now: float) -> list[Run]:
+        return self._runs.due(now, settings.FLUSH_INTERVAL if self._stop_by is None else -_UNFIT_REST)
+
+    def _cycle(self, broadcaster: Broadcaster) -> None:
+        """One round: events first, then reports, then leases. A store that is down ends the round."""
+        try:
+            self._write_events(broadcaster)
+            self._write_reports(broadcaster)
+            self._move_leases()
+            self._renew_runs()
+        except StoreUnavailable as error:
+            self._back_off(error)
+        except Exception:
+            logger.exception("The writer met an error it does not know; it goes on")
+            self._back_off(None)
+        else:
+            self._outage.end()
+            self._failures = 0
+            self._overflow.end()
+
+    def _back_off(self, error: StoreUnavailable | None) -> None:
+        if error is not None:
+            self._outage.begin(error)
+        metrics.STORE_RETRIES.add()
+        first, last = _BACKOFF
+        self._retry_at = time.monotonic() + min(first * 2**self._failures, last)
+        self._failures += 1
+
+    def _write_events(self, broadcaster: Broadcaster) -> None:
+        while self._writes:
+            write = self._writes[0]
+            try:
+                perform_anyhow(write)
+            except StoreUnavailable:
+                if write.is_dry:
+                    self._finish(write, failed=True)
+                raise
+            except Exception as error:  # noqa: BLE001 - the next event may fit
+                self._drop(write, error)
+                self._finish(write, failed=True)
+            else:
+                self._finish(write)
+                self._runs.learn(write.event.job_id, write.after)
+                self._push(broadcaster, write)
+                # After an outage thousands may wait: meanwhile no run here may be taken for dead.
+                self._renew_runs()
+
+    def _drop(self, write: Write, error: Exception) -> None:
+        about = {"job_id": write.event.job_id}
+        logger.error("%s could not be applied and is dropped", write, exc_info=error, extra=about)
+        metrics.WRITES_DROPPED.add()
+
+    def _finish(self, write: Write, *, failed: bool = False) -> None:
+        with self._condition:
+            if self._writes and self._writes[0] is write:
+                self._writes.popleft()
+            self._in_vain = False
+            metrics.WRITES_WAITING.set(len(self._writes))
+            write.finish(failed=failed)
+        if write.is_awaited:
+            time.sleep(_HAND_OVER)
+
+    def _push(self, broadcaster: Broadcaster, write: Write) -> None:
+        if write.changed and not write.is_dry and write.after is not None:
+            broadcaster.send(write.after)
+
+    def _write_reports(self, broadcaster: Broadcaster) -> None:
+        for run in self._due_runs(time.monotonic()):
+            write = Write(report_of(run), known=run.known)
+            try:
+                perform(write)
+            except StoreUnavailable:
+                run.untake()
+                raise
+            except Exception as error:  # noqa: BLE001
+                self._drop(write, error)
+                run.flushed_at = time.monotonic() + _UNFIT_REST
+            else:
+                self._runs.learn(run.job_id, write.after)
+                self._push(broadcaster, write)
+
+    def _move_leases(self) -> None:
+        with self._condition:
+            renewals, self._renewals = self._renewals, {}
+        by_time: dict[float, dict[str, str]] = {}
+        for job_id, (holder, seconds) in renewals.items():
+            by_time.setdefault(seconds, {})[job_id] = holder
+        try:
+            for seconds, holders in by_time.items():
+                get_store().renew(holders, seconds)
+        except StoreUnavailable:
+            with self._condition:
+                self._renewals = {**renewals, **self._renewals}
+            raise
+
+    def _renew_runs(self) -> None:
+        """Show that the runs of this process live, and hear what was asked of them meanwhile."""
+        now = time.monotonic()
+        if not self._runs.is_renewal_due(now):
+            return
+        runs = {run.job_id: run for run in self._runs.all()}
+        store = get_store()
+        store.renew({job_id: run.run_id for job_id, run in runs.items()}, settings.STALLED_AFTER)
+        self._runs.hear(runs.values(), store.get_many(list(runs)).jobs)
+        self._runs.renewed(now)

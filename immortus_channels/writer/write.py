@@ -1,0 +1,117 @@
+"""One event on its way into the store."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from functools import partial
+from typing import Any
+
+from immortus_channels.conf import leases
+from immortus_channels.events import Cancelled, Event, Failed, Finished, Reported, Requeued, Retrying
+from immortus_channels.exceptions import StoreUnavailable
+from immortus_channels.jobs import Job
+from immortus_channels.lifecycle import apply
+from immortus_channels.progress import Run
+from immortus_channels.stores import get_store
+from immortus_channels.values import within_limit
+
+logger = logging.getLogger("immortus_channels")
+
+
+class Write:
+    """An event on its way into the store, and where its outcome will be found.
+
+    It is written without a read if the job still stands as it is `known`. A dry one only finds out what it would do.
+    """
+
+    __slots__ = ("after", "before", "done", "event", "failed", "is_awaited", "is_dry", "known")
+
+    def __init__(
+        self, event: Event, *, known: Job | None = None, is_dry: bool = False, is_awaited: bool = False
+    ) -> None:
+        self.event = event
+        self.known = known
+        self.is_dry = is_dry
+        self.is_awaited = is_awaited
+        self.done = threading.Event()
+        self.failed = False
+        self.before: Job | None = None
+        self.after: Job | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the store has answered."""
+        return self.done.is_set() and not self.failed
+
+    @property
+    def changed(self) -> bool:
+        """Whether the event meant anything for the job."""
+        return self.after is not None and self.after is not self.before
+
+    def finish(self, *, failed: bool = False) -> None:
+        """Let whoever waits go on."""
+        self.failed = failed
+        self.done.set()
+
+    def __str__(self) -> str:
+        """Read like a log line; what the event carries may be private."""
+        return f"{type(self.event).__name__} of {self.event.job_id!r}"
+
+
+def perform(write: Write) -> None:
+    """Make one write. Raises StoreUnavailable."""
+    store = get_store()
+    if write.is_dry:
+        reading = store.get_many([write.event.job_id])
+        write.before = reading.jobs.get(write.event.job_id)
+        write.after = apply(write.before, write.event, now=reading.now, leases=leases())
+    else:
+        change = partial(_change, event=write.event)
+        write.before, write.after = store.update(write.event.job_id, change, known=write.known)
+
+
+def _change(job: Job | None, now: int, *, event: Event) -> Job | None:
+    after = apply(job, event, now=now, leases=leases())
+    return after if after is None or after is job else within_limit(job, after)
+
+
+def perform_anyhow(write: Write) -> None:
+    """Make one write; how a run ended is told without what it said when it cannot be told with that.
+
+    Raises StoreUnavailable.
+    """
+    try:
+        perform(write)
+    except StoreUnavailable:
+        raise
+    except Exception:
+        if write.is_dry or not isinstance(write.event, _ENDS):
+            raise
+        about = {"job_id": write.event.job_id}
+        logger.exception("%s could not be applied; it is told without what it says", write, extra=about)
+        write.event = _bare(write.event)
+        perform(write)
+
+
+_ENDS = (Finished, Failed, Cancelled, Retrying, Requeued)
+
+
+def _bare(event: Event) -> Event:
+    """The event with nothing but what it is: a failure's code is `error` then."""
+    kept: dict[str, Any] = {"completed": event.completed} if isinstance(event, Finished) else {}
+    return type(event)(job_id=event.job_id, job_class=event.job_class, run_id=event.run_id, **kept)
+
+
+def report_of(run: Run, kind: type[Event] = Reported, **fields: object) -> Event:
+    """An event of this run that carries everything the run has said."""
+    report, strategy_meta = run.take()
+    return kind(
+        job_id=run.job_id,
+        job_class=run.job_class,
+        run_id=run.run_id,
+        origin=run.origin,
+        report=report,
+        strategy_meta=strategy_meta,
+        **fields,
+    )
