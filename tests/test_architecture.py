@@ -61,6 +61,7 @@ TESTED_BY = {
     "stores/redis_layout.py": "stores/test_redis.py",
     "stores/sql.py": "stores/test_database.py",
     "queues/celery": "queues/test_celery.py",
+    "tracking": "test_tracking.py",
     "writer": "test_writer.py",
 }
 """Modules and folders whose test is not named after them."""

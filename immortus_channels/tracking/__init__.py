@@ -1,0 +1,33 @@
+"""The way of an event: strategy, writer. Queue adapters, running jobs and the read path come in here.
+
+Nothing here raises into a job: what fails is logged, and the job goes on.
+"""
+
+from __future__ import annotations
+
+from immortus_channels.tracking.asking import cancel, claim, touch
+from immortus_channels.tracking.consulting import guarded, told_of
+from immortus_channels.tracking.publishing import publish, renew
+from immortus_channels.tracking.reading import as_it_stands, ask_strategies, listed, read, recheck
+from immortus_channels.tracking.runs import begin, end, make_run, publish_meta
+from immortus_channels.writer import drain
+
+__all__ = [
+    "as_it_stands",
+    "ask_strategies",
+    "begin",
+    "cancel",
+    "claim",
+    "drain",
+    "end",
+    "guarded",
+    "listed",
+    "make_run",
+    "publish",
+    "publish_meta",
+    "read",
+    "recheck",
+    "renew",
+    "told_of",
+    "touch",
+]

@@ -1,0 +1,74 @@
+"""What is asked of a job from outside: to stop, whose turn a hook of its page is, a version above another."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from dataclasses import replace
+
+from immortus_channels import queues
+from immortus_channels.events import CancelRequested, Claimed, PageHook, Touched
+from immortus_channels.exceptions import StoreUnavailable
+from immortus_channels.jobs import Job, State
+from immortus_channels.queues.base import Queue
+from immortus_channels.stores import get_store
+from immortus_channels.tracking.publishing import hand_over
+from immortus_channels.writer import Write, get_writer, perform
+
+logger = logging.getLogger("immortus_channels")
+
+
+def cancel(job_id: str) -> Job | None:
+    """Ask for a job's cancellation; the job after it, None for an unknown id.
+
+    A job that waits is cancelled at once, a running one is asked, or its process ended where its task allows that.
+    Raises StoreUnavailable when the store does not answer within 2 seconds.
+    """
+    known = get_store().get_many([job_id]).jobs.get(job_id)
+    if known is None or known.is_over or known.cancel == "never":
+        return known
+    asked = CancelRequested(job_id=job_id, job_class=known.job_class)
+    if get_store().waits_for_caller():
+        hand_over(asked, wait=0)
+        return replace(known, cancel_requested=True)
+    write = hand_over(asked, wait=2.0)
+    if not write.is_known or write.after is None:
+        msg = f"The cancellation of {job_id!r} was not confirmed in time; it will be asked for later."
+        raise StoreUnavailable(msg)
+    _tell_queue(write.after)
+    return write.after
+
+
+def _tell_queue(job: Job) -> None:
+    """The queue may save itself the trouble, and alone can end a process. It may also hang: nobody waits for it."""
+    queue = queues.by_name(job.queue)
+    terminate = job.cancel == "terminate" and job.state is State.RUNNING
+    if queue is None or not (terminate or job.is_over):
+        return
+    threading.Thread(target=_cancel_in_queue, args=(queue, job, terminate), daemon=True).start()
+
+
+def _cancel_in_queue(queue: Queue, job: Job, terminate: bool) -> None:  # noqa: FBT001 - a thread's target
+    try:
+        queue.cancel(job, terminate=terminate)
+    except Exception:
+        logger.exception("The queue could not be told to drop %r", job.job_id, extra={"job_id": job.job_id})
+
+
+def claim(job: Job, hook: PageHook) -> bool:
+    """Whether the caller is the one who may call this hook of the job's page; it is asked once.
+
+    Written here and now, not by the writer: what is written later nobody would act upon. Raises StoreUnavailable.
+    """
+    if hook in job.claims:
+        return False
+    event = Claimed(job_id=job.job_id, hook=hook, claim=uuid.uuid4().hex)
+    write = Write(event)
+    perform(write)
+    return write.after is not None and write.after.claims.get(hook) == event.claim
+
+
+def touch(job_id: str, above: int) -> None:
+    """Lift the job's version above what browsers hold: its store went back in time."""
+    get_writer().submit(Touched(job_id=job_id, above=above))

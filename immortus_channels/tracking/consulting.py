@@ -1,0 +1,140 @@
+"""What a strategy is told of an event, and asked about its job."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar, copy_context
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from django.db import connections, transaction
+
+from immortus_channels import queues, strategies
+from immortus_channels.events import Cancelled, Created, Event, Failed, Finished
+from immortus_channels.jobs import JSON, Error, Job, State
+from immortus_channels.values import clean_meta, fits, refuse_too_large
+from immortus_channels.writer import Write
+
+logger = logging.getLogger("immortus_channels")
+
+Answer = TypeVar("Answer")
+
+
+def followed(strategy: Any, event: Event, expected: Write) -> Event:
+    """The event after its hook, with what the strategy says then."""
+    token = _told.set(expected.after if expected.is_known else None)
+    try:
+        _call_hook(strategy, event, expected)
+        return _asked(strategy, event)
+    finally:
+        _told.reset(token)
+
+
+_told: ContextVar[Job | None] = ContextVar("immortus_told", default=None)
+
+
+def told_of(job_id: str) -> Job | None:
+    """The job as it is about to be written, while its strategy is told of that; None anywhere else."""
+    job = _told.get()
+    return job if job is not None and job.job_id == job_id else None
+
+
+def _call_hook(strategy: Any, event: Event, expected: Write) -> None:
+    """The strategy's hook for what the event did to the job; for what it usually does when the store is silent."""
+    after, before = expected.after, expected.before
+    if isinstance(event, Created):  # nobody has sent it; a hook is called when somebody does
+        return
+    if expected.is_known and after is not None:
+        if before is not None and _is_same_stay(before, after):
+            return
+        name, error = f"job_{_HOOK_OF[after.state]}", after.error
+    else:
+        name = _USUAL.get(type(event).__name__, "")
+        error = Error(code=event.code, message=event.message) if isinstance(event, Failed | Cancelled) else None
+    hook = getattr(strategy, name, None)
+    if hook is None:
+        return
+    with guarded(f"{name} of {strategy!r}", event.job_id):
+        hook(event.job_id, *([error] if name == "job_failed" else []))
+
+
+def _is_same_stay(before: Job, after: Job) -> bool:
+    """Whether the job stands where it stood; one made by hand stood nowhere until a queue announced it."""
+    was_announced = bool(before.job_class or not before.creation)
+    return before.state is after.state and before.run_id == after.run_id and was_announced
+
+
+_HOOK_OF = {state: state.value for state in State} | {State.RUNNING: "started"}
+_USUAL = {
+    "Planned": "job_enqueued",
+    "Enqueued": "job_enqueued",
+    "Started": "job_started",
+    "Finished": "job_finished",
+    "Failed": "job_failed",
+    "Retrying": "job_retrying",
+    "Cancelled": "job_cancelled",
+}
+
+
+def _asked(strategy: Any, event: Event) -> Event:
+    """The event with what the strategy says of the job now."""
+    meta = meta_of(strategy, event.job_id)
+    if meta is not None:
+        event = replace(event, strategy_meta=meta)
+    if isinstance(event, Finished):
+        event = replace(event, completed=completed_of(strategy, event.job_id) is not False)
+    return event
+
+
+def meta_of(strategy: Any, job_id: str) -> dict[str, JSON] | None:
+    """What the strategy wants shown; None when it has no say, or raised (then the last good meta stays)."""
+    if not strategies.defines(strategy, "meta"):
+        return None
+    meta: dict[str, JSON] | None = None
+    with guarded(f"meta of {strategy!r}", job_id):
+        meta = clean_meta(strategy.meta(job_id) or {}, job_id)
+        if not fits(meta):
+            meta = None
+            refuse_too_large("The strategy's meta", job_id)
+    return meta
+
+
+def completed_of(strategy: Any, job_id: str) -> bool | None:
+    """Whether the strategy calls the job done; None when it has no say, or raised."""
+    completed: bool | None = None
+    if strategies.defines(strategy, "completed"):
+        with guarded(f"completed of {strategy!r}", job_id):
+            completed = bool(strategy.completed(job_id))
+    return completed
+
+
+@contextmanager
+def guarded(what: str, job_id: str) -> Iterator[None]:
+    """What user code raises is logged; it runs under savepoints, so that it cannot poison the caller's transaction."""
+    try:
+        with ExitStack() as savepoints:
+            for connection in connections.all(initialized_only=True):
+                if connection.in_atomic_block:
+                    savepoints.enter_context(transaction.atomic(using=connection.alias))
+            yield
+    except queues.interrupts():
+        raise
+    except Exception:
+        logger.exception("%s raised; the job goes on", what, extra={"job_id": job_id})
+
+
+def outside_event_loop(call: Callable[[], Answer]) -> Answer:
+    """What user code that may use the ORM returns: in a thread of its own when an event loop runs in this one."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return call()
+    with ThreadPoolExecutor(1) as thread:
+        try:
+            return thread.submit(copy_context().run, call).result()
+        finally:
+            thread.submit(connections.close_all)

@@ -1,0 +1,134 @@
+"""Jobs as they stand: what is overdue is called so first, and strategies that have a say are asked."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from immortus_channels import strategies
+from immortus_channels.conf import settings
+from immortus_channels.events import Overdue, Refreshed
+from immortus_channels.exceptions import StoreUnavailable
+from immortus_channels.jobs import Job, State
+from immortus_channels.progress import current_run
+from immortus_channels.stores import get_store
+from immortus_channels.stores.base import Filter
+from immortus_channels.tracking.consulting import completed_of, meta_of
+from immortus_channels.tracking.publishing import publish, refresh
+from immortus_channels.writer import WAIT, get_writer
+
+
+def read(job_ids: Collection[str]) -> dict[str, Job]:
+    """The jobs of these ids as they stand now; unknown ids are absent.
+
+    Overdue jobs are called so first, and strategies that have a say are asked, at most once an interval per job.
+    Raises StoreUnavailable.
+    """
+    reading = get_store().get_many(job_ids)
+    for job_id in set(job_ids) - reading.jobs.keys():
+        if get_writer().holds(job_id):
+            msg = f"The record of {job_id!r} waits to be written."
+            raise StoreUnavailable(msg)
+    return {job_id: _called_overdue(job, reading.now) or _refreshed(job) or job for job_id, job in reading.jobs.items()}
+
+
+def as_it_stands(job: Job, now: int) -> Job:
+    """The job, called overdue first if it is at `now` by the store's clock; strategies are not asked."""
+    return _called_overdue(job, now) or job
+
+
+def listed(wanted: Filter, *, limit: int, before: int | None) -> list[Job]:
+    """The newest jobs that `wanted` lets through, below version `before`.
+
+    Of those whose lease has expired, `limit` are called overdue first, so that the states shown and asked for are those
+    of now. Raises StoreUnavailable.
+    """
+    store = get_store()
+    if not get_writer().is_behind:
+        overdue = store.list(replace(wanted, states=None, overdue=True), limit=limit)
+        for left, job in zip(reversed(range(len(overdue))), overdue, strict=True):
+            # Writes are made in order: when the last is done, all are.
+            _call_overdue(job, wait=0 if left else WAIT)
+    return store.list(wanted, limit=limit, before=before)
+
+
+def recheck(watched: Mapping[str, str]) -> dict[str, int]:
+    """The versions on record of the watched jobs, given as id → class; unknown ids are absent.
+
+    What is found overdue is written and pushed as any change. Raises StoreUnavailable.
+    """
+    positions = get_store().positions(watched)
+    for job_id, position in positions.of.items():
+        if position.lease_until is not None and position.lease_until <= positions.now:
+            publish(Overdue(job_id=job_id, job_class=watched[job_id]), wait=0)
+    return {job_id: position.version for job_id, position in positions.of.items()}
+
+
+def ask_strategies(watched: Mapping[str, str]) -> None:
+    """Ask the strategies that have a say in the watched jobs, given as id → class; what they change is pushed.
+
+    At most once an interval per job. Takes as long as the strategies do. Raises StoreUnavailable.
+    """
+    speaking = {job_class for job_class in set(watched.values()) if _has_a_say(job_class)}
+    asked = [job_id for job_id, job_class in watched.items() if job_class in speaking and _is_due(job_id)]
+    for job in get_store().get_many(asked).jobs.values() if asked else ():
+        _refreshed(job, is_due=True)
+
+
+def _called_overdue(job: Job, now: int) -> Job | None:
+    if job.is_over or job.lease_until is None or now < job.lease_until:
+        return None
+    return _call_overdue(job)
+
+
+def _call_overdue(job: Job, *, wait: float = WAIT) -> Job | None:
+    run = current_run.get()
+    if run is not None and run.job_id == job.job_id:
+        return None  # the job itself asks
+    return publish(Overdue(job_id=job.job_id, job_class=job.job_class), wait=wait)
+
+
+def _has_a_say(job_class: str) -> bool:
+    return strategies.defines(strategies.strategy_of(Job(job_id="", job_class=job_class)), "meta", "completed")
+
+
+def _refreshed(job: Job, *, is_due: bool = False) -> Job | None:
+    if (job.is_over and job.state is not State.LOST) or not _has_a_say(job.job_class):
+        return None
+    if not is_due and not _is_due(job.job_id):
+        return None
+    strategy = strategies.strategy_of(job)
+    meta, completed = meta_of(strategy, job.job_id), completed_of(strategy, job.job_id)
+    if (meta is None or meta == job.strategy_meta) and not completed:
+        return None
+    return refresh(Refreshed(job_id=job.job_id, strategy_meta=meta, completed=completed))
+
+
+class _Pace:
+    """Lets one question per job through in an interval."""
+
+    def __init__(self, remembered: int = 10_000) -> None:
+        self._asked: OrderedDict[str, float] = OrderedDict()
+        self._remembered = remembered
+        self._lock = threading.Lock()
+
+    def is_due(self, job_id: str, interval: float) -> bool:
+        now = time.monotonic()
+        with self._lock:
+            if now - self._asked.get(job_id, -interval) < interval:
+                return False
+            self._asked[job_id] = now
+            self._asked.move_to_end(job_id)
+            if len(self._asked) > self._remembered:
+                self._asked.popitem(last=False)
+        return True
+
+
+_pace = _Pace()
+
+
+def _is_due(job_id: str) -> bool:
+    return _pace.is_due(job_id, settings.RECHECK_INTERVAL)

@@ -1,0 +1,54 @@
+"""Runs of jobs in this process, from the first event to the last."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from immortus_channels import strategies
+from immortus_channels.events import Event, Origin, Refreshed, Started
+from immortus_channels.jobs import Job
+from immortus_channels.progress import Run, current_run
+from immortus_channels.tracking.consulting import completed_of, meta_of, outside_event_loop
+from immortus_channels.tracking.publishing import publish, refresh
+from immortus_channels.writer import get_writer, report_of
+
+
+def make_run(*, job_id: str, job_class: str, run_id: str, origin: Origin | None) -> Run:
+    """A run in this process, not begun yet."""
+    return Run(job_id=job_id, job_class=job_class, run_id=run_id, origin=origin, notify=_notify)
+
+
+def _notify(run: Run) -> None:
+    """Asked for anew each time: a forked child has a writer of its own."""
+    get_writer().notify(run)
+
+
+def begin(run: Run) -> None:
+    """Tell that a run starts; afterwards `run.refused` says whether it must not."""
+    strategy = strategies.strategy_of(Job(job_id=run.job_id, job_class=run.job_class))
+    run.strategy = strategies.Calling(strategy, after=lambda: _tell_meta(run, strategy))
+    run.started(publish(Started(job_id=run.job_id, job_class=run.job_class, run_id=run.run_id, origin=run.origin)))
+    if not run.refused:
+        get_writer().attach(run)
+
+
+def end(run: Run, kind: type[Event], **fields: object) -> Job | None:
+    """Tell how a run ended, with everything it has said. Never raises."""
+    get_writer().detach(run)
+    return publish(report_of(run, kind, **fields), known=run.known)
+
+
+def _tell_meta(run: Run, strategy: Any) -> None:
+    meta = outside_event_loop(lambda: meta_of(strategy, run.job_id))
+    if meta is not None:
+        run.set_strategy_meta(meta)
+
+
+def publish_meta(strategy: Any, job_id: str) -> None:
+    """Ask the strategy again and store and push what is new. Never raises."""
+    run = current_run.get()
+    if run is not None and run.job_id == job_id:
+        _tell_meta(run, strategy)
+        return
+    meta, completed = outside_event_loop(lambda: (meta_of(strategy, job_id), completed_of(strategy, job_id)))
+    refresh(Refreshed(job_id=job_id, strategy_meta=meta, completed=completed))
