@@ -18,6 +18,7 @@ from benchmarks.world import World
 from tests.servers import PostgresServer, RedisServer
 
 NANO, MILLI = 1e9, 1e3
+CHANGES = ("start", "end")
 HUNG_JOB = 1.0
 """Seconds that the job takes whose Redis hangs."""
 
@@ -91,18 +92,21 @@ def _seconds_of_calls(function: Callable[[int], None], count: int) -> float:
 
 
 def _changes(world: World, scale: Scale) -> Iterator[Row]:
-    redis, postgres = "a state change in a task, Redis store", "a state change in a task, PostgreSQL store"
     rounds, jobs = Rounds(), scale.of(200, 20)
     with PostgresServer() as server:
         database = json.dumps(server.database)
         stored = world.environ(store={"BACKEND": "database"}, BENCH_DATABASE=database)
         call(stored, _migrate)
         for _ in range(scale.rounds):
-            rounds.add(redis, OURS, call(world.environ(), _time_changes, jobs))
-            rounds.add(postgres, OURS, call(stored, _time_changes, jobs))
-            rounds.add(redis, "celery-progress", call(world.environ("core"), _time_celery_progress, jobs))
-    yield rounds.row(redis, "ms", at_most(1), at_most(1 / 8, "celery-progress"))
-    yield rounds.row(postgres, "ms", at_most(3))
+            of_progress = call(world.environ("core"), _time_celery_progress, jobs)
+            for place, environ in (("Redis", world.environ()), ("PostgreSQL", stored)):
+                for change, figure in call(environ, _time_changes, jobs):
+                    rounds.add(f"the {change} of a task, {place} store", OURS, figure)
+            for change in CHANGES:
+                rounds.add(f"the {change} of a task, Redis store", "celery-progress", of_progress)
+    for change in CHANGES:
+        yield rounds.row(f"the {change} of a task, Redis store", "ms", at_most(1), at_most(1 / 8, "celery-progress"))
+        yield rounds.row(f"the {change} of a task, PostgreSQL store", "ms", at_most(3))
 
 
 def _migrate(_: Talk) -> None:
@@ -111,27 +115,31 @@ def _migrate(_: Talk) -> None:
     call_command("migrate", verbosity=0)
 
 
-def _time_changes(_: Talk, jobs: int) -> float:
-    """The median time that a task waits for its start or its end to be on record."""
+def _time_changes(_: Talk, jobs: int) -> list[tuple[str, float]]:
+    """The median times that a task waits for its start and for its end to be on record, in milliseconds."""
     _change_twice()
     time.sleep(0.5)
-    return median(figure for _ in range(jobs) for figure in _change_twice())
+    pairs = [times for _ in range(jobs) if (times := _change_twice()) is not None]
+    return [(change, median(times)) for change, times in zip(CHANGES, zip(*pairs, strict=True), strict=True)]
 
 
-def _change_twice() -> list[float]:
-    """How long a job's start and its end took, in milliseconds; nothing when the store took them too late."""
+def _change_twice() -> tuple[float, float] | None:
+    """How long the start and the end of a job took that waited; None when the store took them too late."""
     from immortus_channels import tracking
-    from immortus_channels.events import Finished, Origin
+    from immortus_channels.events import Enqueued, Finished, Origin
     from immortus_channels.stores import get_store
 
     job_id = str(uuid.uuid4())
-    run = tracking.make_run(job_id=job_id, job_class="benchmark", run_id=job_id, origin=Origin(send_id=job_id))
-    times = []
-    for change in (partial(tracking.begin, run), partial(tracking.end, run, Finished)):
-        times.append(_milliseconds(change))
-        time.sleep(0.002)  # a task does something else: the push of one change is no part of the next
+    origin = Origin(send_id=job_id)
+    tracking.publish(Enqueued(job_id=job_id, job_class="benchmark", origin=origin))
+    run = tracking.make_run(job_id=job_id, job_class="benchmark", run_id=job_id, origin=origin)
+    time.sleep(0.002)  # a task does something else: the push of one change is no part of the next
+    start = _milliseconds(partial(tracking.begin, run))
+    time.sleep(0.002)
+    end = _milliseconds(partial(tracking.end, run, Finished))
+    time.sleep(0.002)
     job = get_store().get_many([job_id]).jobs.get(job_id)
-    return times if job is not None and job.is_over else []
+    return (start, end) if job is not None and job.is_over else None
 
 
 def _time_celery_progress(_: Talk, jobs: int) -> float:
