@@ -38,6 +38,17 @@ return 1
 Where a time ARGV[3] was guessed, it must be right by ARGV[4] microseconds as well.
 """
 
+POSITIONS = """
+local told = redis.call('TIME')
+for _, key in ipairs(KEYS) do
+  local kept = redis.call('HMGET', key, 'version', 'lease')
+  told[#told + 1] = kept[1] or ''
+  told[#told + 1] = kept[2] or ''
+end
+return told
+"""
+"""The time, then version and lease of each of KEYS, empty where there is none."""
+
 RENEW = """
 local time = redis.call('TIME')
 local lease = string.format('%.0f', time[1] * 1000000 + time[2] + ARGV[1])
@@ -80,7 +91,6 @@ class Layout:
     def __init__(self, prefix: str) -> None:
         """Name the sets that there is one of."""
         self._tag = f"{{{prefix}}}"
-        self.all = self._key("all")
         self.leases = self._key("leases")
         self.over = self._key("over")
 
@@ -91,7 +101,7 @@ class Layout:
     def indexes_of(self, job: Job) -> Texts:
         """The sorted sets that a job is in by its version."""
         owned = [] if job.owner is None else [self._key("owner", job.owner)]
-        return [self.all, self._key("class", job.job_class), self._key("state", job.state), *owned]
+        return [self._key("all"), self._key("class", job.job_class), self._key("state", job.state), *owned]
 
     def ways_to(self, wanted: Filter) -> list[Texts]:
         """Each way to everything wanted: the sorted sets that hold it all between them."""
@@ -104,7 +114,7 @@ class Layout:
             ways.append([self._key("class", wanted.job_class)])
         if wanted.states is not None:
             ways.append([self._key("state", state) for state in sorted(set(wanted.states))])
-        return ways or [[self.all]]
+        return ways or [[self._key("all")]]
 
     def writing(self, before: Job | None, after: Job, retention: int) -> list[Texts]:
         """The commands that make `after` of `before`; a job that is over expires `retention` ms after its end."""

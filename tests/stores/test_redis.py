@@ -14,7 +14,7 @@ from redis.connection import AbstractConnection
 from immortus_channels.exceptions import StoreNotFound, StoreUnavailable
 from immortus_channels.jobs import Job, State
 from immortus_channels.stores import load_store
-from immortus_channels.stores.base import Filter, Position
+from immortus_channels.stores.base import Filter
 from immortus_channels.stores.redis import RedisStore
 from tests.servers import RedisServer, free_port
 from tests.stores.places import Place
@@ -64,14 +64,6 @@ def test_positions_of_a_thousand_jobs_take_one_round_trip(store, put, round_trip
     round_trips.clear()
     assert store.positions([*map(str, range(999)), "a"]).of.keys() == {"a"}
     assert len(round_trips) == 1
-
-
-def test_positions_of_what_has_expired_are_not_told(store, put, raw):
-    put(store)
-    kept = put(store, "b", lease_until=7, lease_holder="run")
-    raw.delete(store._layout.job("a"))
-    positions = store.positions(["a", "b", "c"])
-    assert positions.of == {"b": Position(version=kept.version, lease_until=kept.lease_until)}
 
 
 def test_an_update_takes_two_round_trips(store, put, round_trips):
