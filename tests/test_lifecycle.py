@@ -268,6 +268,12 @@ def test_a_job_that_was_asked_to_stop_is_not_run_again(kind):
     assert outcome(after(sent(), started(), about(CancelRequested), about(kind, "r1"))) == (CANCELLED, "cancelled")
 
 
+def test_a_job_that_only_its_strategy_keeps_running_is_cancelled_on_the_spot():
+    kept = about(Finished, "r1", completed=False)
+    assert outcome(after(sent(), started(), kept, about(CancelRequested))) == (CANCELLED, "cancelled")
+    assert outcome(after(sent(), started(), about(CancelRequested), kept)) == (CANCELLED, "cancelled")
+
+
 def test_a_cancelled_job_that_runs_all_the_same_is_shown_as_it_is():
     job = after(sent(), about(CancelRequested), told("r1", current=3))
     assert (job.state, job.current, job.attempt) == (RUNNING, 3, 2)
