@@ -33,6 +33,12 @@ test("a file makes the request multipart, and FormData stays what it is", async 
   }
 });
 
+test("a form without a field is no multipart body, which servers refuse when it has no part", async () => {
+  const w = world({ answer: started });
+  await w.Immortus.create("/x", new FormData());
+  assert.equal(w.requests[0].body.toString(), "");
+});
+
 test("the token comes from the settings, the cookie, the meta tag or the form field, in this order", async () => {
   const meta = (selector) => (selector.startsWith("meta") ? { content: "from-meta" } : { value: "from-field" });
   const field = (selector) => (selector.startsWith("[name") ? { value: "from-field" } : null);

@@ -533,7 +533,8 @@
     const all = form instanceof FormData || form instanceof URLSearchParams ? [...form] : fieldsOf(form);
     const fields = all.filter(([name, value]) => value != null && (ours || name !== "csrfmiddlewaretoken"));
     const multipart = form instanceof FormData || fields.some(([, value]) => value instanceof Blob);
-    const body = multipart ? new FormData() : new URLSearchParams();
+    // Twisted, and so Daphne, answers 400 to a multipart body without a part.
+    const body = multipart && fields.length > 0 ? new FormData() : new URLSearchParams();
     for (const [name, value] of fields) body.append(name, /** @type {string} */ (value instanceof Blob ? value : textOf(value)));
     return body;
   }

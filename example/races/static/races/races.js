@@ -1,12 +1,14 @@
 // The page of the marathons: each race that is not over is followed by its job's uuid.
 
+const WORDS = { enqueued: "waiting" };
+
 function follow(card) {
   const { jobUuid } = card.dataset;
   const kill = card.querySelector(".cancel");
 
   function show(data) {
     card.dataset.state = data.stalled ? "stalled" : data.state;
-    card.querySelector(".state").textContent = card.dataset.state;
+    card.querySelector(".state").textContent = WORDS[card.dataset.state] ?? card.dataset.state;
     card.querySelector("progress").value = data.miles_run ?? 0;
     for (const place of card.querySelectorAll("[data-metric]")) {
       place.textContent = data[place.dataset.metric] ?? place.textContent;
