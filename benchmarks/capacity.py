@@ -29,7 +29,7 @@ def _lines(of: Mapping[str, float]) -> list[str]:
     resting = 5000 / max(of["5,000 idle sockets, each on a job of its own"], 0.1) * 100 * SHARE
     documents = of["documents/s to 200 watchers"] * SHARE
     requests = of["verify requests/s, one process"] * SHARE
-    changes = 1000 / of["the end of a task, Redis store"] * SHARE
+    changes = 2000 / (of["the start of a task, Redis store"] + of["the end of a task, Redis store"]) * SHARE
     rows = [
         ("GiB of a web server", f"{2**30 / each:,.0f} sockets", f"{MILLION * each / 2**30:,.0f} GiB"),
         ("half a core, nothing changing", f"{resting:,.0f} sockets", _halves(MILLION / resting)),

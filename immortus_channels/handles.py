@@ -224,9 +224,8 @@ class JobHandle:
     def _publish(self, kind: Callable[..., Event], **fields: object) -> None:
         if not self.job_id:
             return
-        known = self._record
-        event = kind(job_id=self.job_id, job_class=known.job_class if known else "", **fields)
-        self._record = tracking.publish(event, known=known) or known
+        job_class = self._record.job_class if self._record is not None else ""
+        self._record = tracking.publish(kind(job_id=self.job_id, job_class=job_class, **fields)) or self._record
 
     def _set_meta(self, meta: Mapping[str, JSON]) -> None:
         if self._has_room(meta=meta):

@@ -87,8 +87,8 @@ class Run:
         self.is_forked = False
         self.cancel_requested = False
         self.flushed_at = -math.inf
-        self.known: Job | None = None
-        """The job as it was last on record, as far as this process has heard."""
+        self.known: str | None = None
+        """The record of the job, as far as this process has heard: text, because a task may change what it is given."""
         self._notify = notify
         self._lock = Lock()
         self._dirty = False
@@ -113,12 +113,17 @@ class Run:
         if not self.refused:
             self.attempt, self.params = job.attempt, job.params
             self.cancel_requested = job.cancel_requested
-            self.know(job)
+            self.learn(job)
+
+    def learn(self, job: Job) -> None:
+        """Take over what the store answered to a write of this run."""
+        self.known = job.to_record()
+        self.know(job)
 
     def know(self, job: Job) -> None:
         """Take over what others have written of the job meanwhile; what this run said itself is newer."""
         with self._lock:
-            self.known, self._known_meta = job, job.meta
+            self._known_meta = job.meta
             self.data = {**job.data, **self._data}
 
     @property

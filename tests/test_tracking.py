@@ -342,7 +342,7 @@ def test_a_caller_waits_half_a_second_in_all_for_a_store_that_hangs(memory, tell
 
 
 def test_publishing_never_raises(memory, tell, monkeypatch, caplog):
-    monkeypatch.setattr(memory, "update", lambda *_: 1 / 0)
+    monkeypatch.setattr(memory, "update", lambda *_, **__: 1 / 0)
     assert tell(Enqueued, job_class="silent") is None
     monkeypatch.setattr(tracking.publishing, "get_writer", lambda: 1 / 0)
     assert tell(Enqueued) is None

@@ -155,7 +155,7 @@ def test_a_bug_that_every_request_meets_is_one_line(client, settings, caplog, mo
 def test_a_store_that_refuses_every_event_is_one_line(settings, caplog, monkeypatch):
     settings.IMMORTUS_STORE = {"BACKEND": "tests.toys.FlakyStore"}
 
-    def full(self, job_id, change):
+    def full(self, job_id, change, *, known=None):
         msg = "disk full"
         raise RuntimeError(msg)
 

@@ -398,6 +398,31 @@ def test_what_a_run_says_is_written_without_a_read_once_the_store_has_answered(s
     assert store.calls == ["update"] * 2
 
 
+def test_what_a_task_does_to_what_it_was_given_is_not_stored_and_cannot_lose_the_end(store, threaded):
+    threaded.submit(
+        Enqueued(job_id="j", job_class="c", origin=Origin(send_id="s", params={"ids": [1, 2]}, data={"rows": [1]}))
+    )
+    run = running(threaded)
+    run.started(record())
+    run.params["ids"].pop()
+    run.data["rows"].append(object())
+    threaded.detach(run)
+    assert threaded.submit(report_of(run, Finished), known=run.known).is_known
+    assert record().state is State.FINISHED
+    assert (record().params, record().data) == ({"ids": [1, 2]}, {"rows": [1]})
+
+
+def test_an_end_that_cannot_be_applied_to_what_is_known_is_applied_to_what_is_on_record(store, threaded):
+    run = running(threaded)
+    run.started(record())
+    threaded.detach(run)
+    store.calls.clear()
+    unfit = Finished(job_id="j", job_class="c", run_id="r", report=UNFIT)
+    assert threaded.submit(unfit, known=run.known).is_known
+    assert record().state is State.FINISHED
+    assert store.calls[-1] == "get_many"
+
+
 def test_what_others_wrote_meanwhile_is_read_and_kept(store, threaded):
     run = running(threaded)
     run.started(record())
@@ -744,6 +769,15 @@ def test_inline_an_end_that_cannot_be_applied_is_told_without_its_words(store):
     inline.submit(started())
     assert inline.submit(ENDS[0][0]).is_known
     assert record().state is State.FAILED
+
+
+def test_inline_a_run_that_a_fork_brought_along_writes_nothing(store):
+    inline = InlineWriter()
+    inline.submit(started())
+    run = Run(job_id="j", job_class="c", run_id="r", notify=inline.notify)
+    run.forked()
+    run.update(current=1)
+    assert record().current == 0
 
 
 def test_inline_a_run_is_reported_at_most_once_an_interval(store, pushed):

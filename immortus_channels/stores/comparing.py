@@ -1,4 +1,4 @@
-"""What the stores on a server share: reading, changing, and writing if what was read still stands."""
+"""What all stores share: reading a job, changing it, and writing it if what was read still stands."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from immortus_channels.stores.base import Change, Reading, Store
 
 logger = logging.getLogger("immortus_channels")
 
-CLOCK_SLACK = SECOND // 2
+CLOCK_SLACK = SECOND // 5
 """Microseconds that the guessed time of a write may be off."""
 _CONFLICTS = 100
 
@@ -22,7 +22,8 @@ _CONFLICTS = 100
 class Clock:
     """The store's clock between two looks at it: what it showed, and the time since.
 
-    A guess may be wrong (the host slept, another server took over), so the store itself compares it with its clock.
+    What it shows is heard late, so the look that was heard soonest counts. A guess may still be wrong (the host slept,
+    another server took over), so the store itself compares it with its clock.
     """
 
     def __init__(self) -> None:
@@ -30,8 +31,13 @@ class Clock:
         self._ahead: int | None = None
 
     def show(self, now: int) -> None:
-        """Take over what the store's clock shows now."""
-        self._ahead = now - _since_boot()
+        """The store's clock has just shown this."""
+        ahead = now - _since_boot()
+        self._ahead = ahead if self._ahead is None else max(self._ahead, ahead)
+
+    def forget(self) -> None:
+        """A guess was refused, perhaps for its time."""
+        self._ahead = None
 
     def guess(self) -> int | None:
         """What the store's clock shows now, most likely."""
@@ -57,6 +63,8 @@ class ComparingStore(Store):
         """
         guess = self._guess(known)
         done = self._attempt(job_id, change, guess, guessed=guess.now) if guess else None
+        if guess and done is None:
+            self._clock.forget()
         for _ in range(_CONFLICTS):
             if done is not None:
                 return done
@@ -78,9 +86,12 @@ class ComparingStore(Store):
         return before, after
 
     def _guess(self, known: Job | None) -> Reading | None:
-        """What a read would find if nobody has changed the job since; time does not run backwards in its record."""
+        """What a read would find if nobody has changed the job since; None where that cannot be guessed.
+
+        Time does not run backwards in a record, but its version may be far ahead of the clock.
+        """
         now = self._clock.guess()
-        if known is None or now is None:
+        if known is None or now is None or known.version > now + CLOCK_SLACK:
             return None
         return Reading(now=max(now, known.version), jobs={known.job_id: known})
 
@@ -91,7 +102,7 @@ class ComparingStore(Store):
 
     @abstractmethod
     def _replace(self, before: Job | None, after: Job, guessed: int | None) -> bool:
-        """Write `after` if the job is still `before`, and the time `guessed`, if it was, is right by `CLOCK_SLACK`.
+        """Write `after` if the job is still `before`, and a time that was guessed right by `CLOCK_SLACK`; whether so.
 
         A change that leaves the lease alone must not undo a renewal, and one that moves it (a job called overdue)
         was decided on the lease that it read: then a renewal is a conflict.
@@ -99,7 +110,7 @@ class ComparingStore(Store):
 
     def _prune_a_little(self, after: Job) -> None:
         """About every hundredth time that a job ends (a version ends in microseconds), forget some old ones."""
-        if not after.is_over or after.version % 100 or self.waits_for_caller():
+        if not after.is_over or after.version % 100:
             return
         try:
             self.prune(settings.RETENTION, limit=100)

@@ -130,7 +130,7 @@ class DatabaseStore(ComparingStore):
         return f"The database {self.using!r} did not do what was asked: {error}"
 
     def _replace(self, before: Job | None, after: Job, guessed: int | None) -> bool:
-        """Write `after` by one statement, whose conditions compare."""
+        """Write `after` by one statement, whose conditions compare; whether it found the row so."""
         try:
             with self._connected() as connection:
                 if before is None:

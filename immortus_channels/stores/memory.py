@@ -66,7 +66,7 @@ class MemoryStore(ComparingStore):
         self._lock = threading.Lock()
 
     def _replace(self, before: Job | None, after: Job, guessed: int | None) -> bool:
-        """Write `after` if the record is the same to the letter."""
+        """Write `after` if the record is the same to the letter; whether it was."""
         with self._lock:
             if self._records.get(after.job_id) != (before and before.to_record()):
                 return False

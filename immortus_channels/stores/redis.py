@@ -143,7 +143,7 @@ class RedisStore(ComparingStore):
         return seconds * SECOND + micros, found
 
     def _replace(self, before: Job | None, after: Job, guessed: int | None) -> bool:
-        """Write `after` by one script, which compares first."""
+        """Write `after` by one script, which compares first and tells whether it did."""
         expected = [str(before.version) if before else ""]
         if before and layout.lease(before) != layout.lease(after):
             expected += layout.lease(before).values()

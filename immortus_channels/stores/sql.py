@@ -103,7 +103,7 @@ def insert(connection: Connection, job: Job) -> bool:
 
 
 def compare_and_set(connection: Connection, before: Job, after: Job, guessed: int | None) -> bool:
-    """Write a row if it is still as it was read, and the time that was guessed is about right."""
+    """Write a row if it is still as it was read and a time that was guessed is about right; whether it was."""
     new = _columns(after)
     where: Where = [("job_id = %s", [before.job_id]), ("version = %s", [before.version])]
     if _lease(after) != _lease(before):

@@ -18,11 +18,11 @@ from immortus_channels.writer import WAIT, Write, get_writer
 logger = logging.getLogger("immortus_channels")
 
 
-def publish(event: Event, *, wait: float = WAIT, known: Job | None = None) -> Job | None:
+def publish(event: Event, *, wait: float = WAIT, known: str | None = None) -> Job | None:
     """Take an event into the store, with its strategy's hook and meta, and push what changed.
 
     Returns the job after it, or None when the store has not answered within `wait` seconds; the write is made
-    all the same, without a read if the job still stands as it is `known`. Never raises.
+    all the same, without a read if the record of the job is still the `known` one. Never raises.
     """
     try:
         if not is_job_id(event.job_id) or len(event.job_class) > MAX_LENGTH:
@@ -41,7 +41,7 @@ def publish(event: Event, *, wait: float = WAIT, known: Job | None = None) -> Jo
     return write.after if write.is_known else None
 
 
-def hand_over(event: Event, wait: float, known: Job | None = None) -> Write:
+def hand_over(event: Event, wait: float, known: str | None = None) -> Write:
     """Give an event to the writer, after its strategy was told and asked; waits up to `wait` seconds for the store."""
     event = _shortened(event)
     writer = get_writer()
@@ -56,8 +56,9 @@ def hand_over(event: Event, wait: float, known: Job | None = None) -> Write:
     wait -= time.monotonic() - began
     if expected.is_known and not expected.changed:
         return expected
+    known = None if expected.before is None else expected.before.to_record()
     said = outside_event_loop(lambda: followed(strategy, event, expected))
-    return writer.submit(said, wait=wait, known=expected.before)
+    return writer.submit(said, wait=wait, known=known)
 
 
 def _shortened(event: Event) -> Event:

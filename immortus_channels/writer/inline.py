@@ -11,7 +11,6 @@ from django.core import mail
 from immortus_channels.broadcast import Broadcaster
 from immortus_channels.conf import settings
 from immortus_channels.events import Event
-from immortus_channels.jobs import Job
 from immortus_channels.progress import Run
 from immortus_channels.stores import get_store
 from immortus_channels.writer.thread import WAIT, Writer
@@ -28,7 +27,7 @@ class InlineWriter(Writer):
         event: Event,
         *,
         wait: float = WAIT,
-        known: Job | None = None,
+        known: str | None = None,
         is_dry: bool = False,
     ) -> Write:
         """Write now, after a read: the caller's transaction may show another job than others know."""

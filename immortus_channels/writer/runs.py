@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Mapping
-from threading import Lock
+from threading import RLock
 
 from immortus_channels.conf import settings
 from immortus_channels.jobs import Job, State
@@ -16,7 +16,8 @@ class Runs:
     """The runs whose reports a writer makes and whose leases it renews. Safe to use from any thread."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        # A signal handler may report while this thread is in here.
+        self._lock = RLock()
         self._runs: dict[str, Run] = {}
         self._telling: dict[str, Run] = {}
         """Those that may have something to report: a process may have thousands that wait for others."""
@@ -44,11 +45,14 @@ class Runs:
             self._runs.pop(run.run_id, None)
             self._telling.pop(run.run_id, None)
 
-    def listen_to(self, run: Run) -> bool:
-        """Whether the run is one of these: it has something to report. One that a fork brought along is taken in."""
+    def adopt(self, run: Run) -> None:
+        """Take in a run that a fork brought along, if it is not here yet."""
         with self._lock:
-            if run.is_forked:
-                self._runs.setdefault(run.run_id, run)
+            self._runs.setdefault(run.run_id, run)
+
+    def listen_to(self, run: Run) -> bool:
+        """Note that the run has something to report; whether it is one of these."""
+        with self._lock:
             is_ours = run.run_id in self._runs
             if is_ours:
                 self._telling[run.run_id] = run
@@ -92,7 +96,7 @@ class Runs:
         if job is not None and run is not None and run.job_id == job_id:
             run.attempt = job.attempt
             run.cancel_requested = run.cancel_requested or job.cancel_requested
-            run.know(job)
+            run.learn(job)
 
     def hear(self, asked: Iterable[Run], jobs: Mapping[str, Job]) -> None:
         """What became of these runs' jobs meanwhile; one that is believed silent or gone reports at once."""

@@ -17,7 +17,6 @@ from immortus_channels.broadcast import Broadcaster
 from immortus_channels.conf import settings
 from immortus_channels.events import Event
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.jobs import Job
 from immortus_channels.progress import Run
 from immortus_channels.stores import get_store
 from immortus_channels.trouble import Trouble
@@ -56,10 +55,10 @@ class Writer:
 
     # For callers
 
-    def submit(self, event: Event, *, wait: float = WAIT, known: Job | None = None, is_dry: bool = False) -> Write:
+    def submit(self, event: Event, *, wait: float = WAIT, known: str | None = None, is_dry: bool = False) -> Write:
         """Hand an event over and wait at most `wait` seconds; `done` tells whether it was written by then.
 
-        It is written without a read if the job still stands as it is `known`.
+        It is written without a read if the record of the job is still the `known` one.
         """
         write = Write(event, known=known, is_dry=is_dry, is_awaited=wait > 0)
         with self._condition:
@@ -111,6 +110,8 @@ class Writer:
     def notify(self, run: Run) -> None:
         """A run has said something: report it at once if the last report is old enough."""
         with self._condition:
+            if run.is_forked:
+                self._runs.adopt(run)
             if self._runs.listen_to(run):
                 self._wake()
 

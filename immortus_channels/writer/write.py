@@ -22,13 +22,14 @@ logger = logging.getLogger("immortus_channels")
 class Write:
     """An event on its way into the store, and where its outcome will be found.
 
-    It is written without a read if the job still stands as it is `known`. A dry one only finds out what it would do.
+    It is written without a read if the record of the job is still the `known` one. A dry one only finds out what it
+    would do.
     """
 
     __slots__ = ("after", "before", "done", "event", "failed", "is_awaited", "is_dry", "known")
 
     def __init__(
-        self, event: Event, *, known: Job | None = None, is_dry: bool = False, is_awaited: bool = False
+        self, event: Event, *, known: str | None = None, is_dry: bool = False, is_awaited: bool = False
     ) -> None:
         self.event = event
         self.known = known
@@ -68,7 +69,8 @@ def perform(write: Write) -> None:
         write.after = apply(write.before, write.event, now=reading.now, leases=leases())
     else:
         change = partial(_change, event=write.event)
-        write.before, write.after = store.update(write.event.job_id, change, known=write.known)
+        known = None if write.known is None else Job.from_record(write.known)
+        write.before, write.after = store.update(write.event.job_id, change, known=known)
 
 
 def _change(job: Job | None, now: int, *, event: Event) -> Job | None:
@@ -90,7 +92,7 @@ def perform_anyhow(write: Write) -> None:
             raise
         about = {"job_id": write.event.job_id}
         logger.exception("%s could not be applied; it is told without what it says", write, extra=about)
-        write.event = _bare(write.event)
+        write.event, write.known = _bare(write.event), None
         perform(write)
 
 

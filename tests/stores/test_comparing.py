@@ -10,6 +10,7 @@ from immortus_channels.jobs import Job
 from immortus_channels.lifecycle import SECOND
 from immortus_channels.stores import comparing
 from immortus_channels.stores.comparing import CLOCK_SLACK, Clock
+from tests.stores.test_contract import PLACES
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def host(monkeypatch):
     return times
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgresql", "redis"])
+@pytest.fixture(params=PLACES)
 def store(request, opened):
     return opened(request.getfixturevalue(request.param))
 
@@ -47,6 +48,17 @@ def test_a_clock_goes_on_by_the_hosts_time(host):
     assert clock.guess() == 103
 
 
+def test_the_look_that_was_heard_soonest_counts(host):
+    clock = Clock()
+    clock.show(100)
+    host[0] += 50
+    clock.show(110)
+    assert clock.guess() == 150
+    clock.forget()
+    clock.show(110)
+    assert clock.guess() == 110
+
+
 def test_a_job_that_is_known_is_written_without_a_read(store, put, reads):
     known = put(store)
     assert reads.clear() is None
@@ -69,6 +81,16 @@ def test_another_change_since_costs_one_read(store, put, reads):
     assert reads.clear() is None
     store.update("a", later, known=known)
     assert reads == [["a"]]
+
+
+def test_a_version_ahead_of_the_clock_is_not_guessed_in_vain(store, put, reads, monkeypatch):
+    known = put(store, version=store.get_many([]).now + 3600 * SECOND)
+    monkeypatch.setattr(
+        store, "_replace", lambda *args: [guesses.append(args[2]), type(store)._replace(store, *args)][1]
+    )
+    guesses = []
+    store.update("a", later, known=known)
+    assert guesses == [None]
 
 
 @pytest.mark.parametrize("seconds", [-3600, 3600])
