@@ -1,7 +1,8 @@
 # make demo                       the example on http://127.0.0.1:8000/; needs nothing but Python
 # make demo PORT=8123             on another port
 # REDIS_URL=redis://127.0.0.1:6379/0 make demo    with Redis as broker, store and channel layer
-# make test                       everything: Python and the browser on all cores, and JavaScript where Node is installed
+# make test                       everything: Python and the browser on all cores, and JavaScript where Node is installed;
+#                                 files begin in their order, so that those that start servers are not left for the end
 # What fails beside other tests is tried again alone: some tests allow a tenth of a second.
 # make test ARGS="-k retry"       some of the Python tests, without measuring coverage
 # make docs                       the documentation as a site, in build/docs/index.html
@@ -39,7 +40,7 @@ test: $(call has,test) js
 ifdef ARGS
 	$(bin)/python -m pytest $(ARGS)
 else
-	$(bin)/python -m pytest -n auto --dist loadfile --cov --cov-report=term \
+	$(bin)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --cov --cov-report=term \
 		|| { test $$? -eq 1 && $(bin)/python -m pytest --last-failed --last-failed-no-failures none; }
 endif
 
