@@ -8,6 +8,8 @@ from celery import Celery
 from celery.signals import worker_ready
 from django.conf import settings
 
+from config import broker  # noqa: F401 - makes `folder://` known
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 app = Celery("example")

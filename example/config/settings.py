@@ -89,7 +89,7 @@ MEDIA_ROOT = VAR / "media"
 DATA_UPLOAD_MAX_NUMBER_FILES = 1
 
 # Celery: a folder as the broker, or Redis.
-CELERY_BROKER_URL = REDIS_URL or "filesystem://localhost/"
+CELERY_BROKER_URL = REDIS_URL or "folder://localhost/"
 CELERY_BROKER_TRANSPORT_OPTIONS = (
     {}
     if REDIS_URL
