@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable
 from functools import wraps
@@ -15,6 +16,7 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.cache import get_conditional_response, patch_vary_headers
+from django.utils.http import parse_etags
 
 from immortus_channels import access, csrf, fetching, tracking, usage
 from immortus_channels.callers import Caller, caller_of
@@ -102,11 +104,21 @@ def verify(request: HttpRequest, caller: Caller, job_id: str | None, job_class: 
         return unknown(caller, job_id)
     if job_class is not None and job_class != job.job_class:
         return error(409, "wrong_job_class", "This is not a job of that class.", job_id)
+    job = tracking.lifted(job, _held(request))
     etag = f'"{job.version}"'
     response = get_conditional_response(request, etag=etag, response=_json(job.text))
     assert response is not None  # noqa: S101 - one was given
     response.headers["ETag"] = etag
     return response
+
+
+def _held(request: HttpRequest) -> int:
+    """The version that the client holds; 0 when it tells none."""
+    tags = parse_etags(request.headers.get("If-None-Match", ""))
+    return max((int(tag.strip('"')) for tag in tags if _VERSION_TAG.fullmatch(tag)), default=0)
+
+
+_VERSION_TAG = re.compile(r'"\d{1,16}"', re.ASCII)
 
 
 def _verify_many(caller: Caller, job_ids: list[str]) -> HttpResponse:

@@ -65,6 +65,24 @@ def test_the_version_is_the_etag(client, job):
     assert client.get(f"/immortus/verify/{job.job_id}", headers={"If-None-Match": f'"{version}"'}).status_code == 200
 
 
+def asked_with(client, job, version):
+    return client.get(f"/immortus/verify/{job.job_id}", headers={"If-None-Match": f'"{version}"'})
+
+
+def test_a_page_that_is_ahead_of_the_store_is_answered_with_something_newer_once_in_five_seconds(client, job):
+    ahead = job.enqueued().version + 1_000_000
+    newer = asked_with(client, job, ahead)
+    assert newer.json()["version"] > ahead
+    assert newer.headers["ETag"] == f'"{newer.json()["version"]}"'
+    assert asked_with(client, job, newer.json()["version"] + 1_000_000).json() == newer.json()
+
+
+def test_a_version_that_no_page_can_have_been_told_changes_nothing(client, job):
+    version = job.enqueued().version
+    for lie in (version + 3_600_000_000, 2**53 - 1, 10**15, "7" * 400):
+        assert asked_with(client, job, lie).json()["version"] == version
+
+
 @pytest.mark.case(18)
 def test_a_class_in_the_path_must_be_the_jobs(client, job):
     job.enqueued()

@@ -16,7 +16,6 @@ import asyncio
 import itertools
 import logging
 import random
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from weakref import WeakKeyDictionary
@@ -69,8 +68,6 @@ class Hub:
     """Seconds without a watch after which the hub stops."""
     BACKOFF = (0.25, 4.0)
     """Seconds between tries to answer a watch while the store is silent."""
-    SKEW = 600_000_000
-    """Microseconds a client's version may be ahead of this host's clock and still be believed."""
     LIFT_AGAIN = 5.0
     """Seconds until the same job is lifted again on a client's word, which costs a write."""
     LIFTED = 10_000
@@ -207,7 +204,7 @@ class Hub:
 
     async def _believe(self, watched: Watched, have: int) -> None:
         """The client has a newer version than the store, which may have gone back in time: then lift it above that."""
-        if have > time.time_ns() // 1000 + self.SKEW:
+        if not tracking.is_believable(have):
             return
         try:
             job = await self._read(watched, next(self._ticks))

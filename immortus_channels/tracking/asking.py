@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import uuid
 from dataclasses import replace
 
@@ -11,8 +12,10 @@ from immortus_channels import queues
 from immortus_channels.events import CancelRequested, Claimed, PageHook, Touched
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs import Job, State
+from immortus_channels.lifecycle import SECOND
 from immortus_channels.queues.base import Queue
 from immortus_channels.stores import get_store
+from immortus_channels.tracking.pace import Pace
 from immortus_channels.tracking.publishing import hand_over
 from immortus_channels.writer import Write, get_writer, perform
 
@@ -67,6 +70,26 @@ def claim(job: Job, hook: PageHook) -> bool:
     write = Write(event)
     perform(write)
     return write.after is not None and write.after.claims.get(hook) == event.claim
+
+
+LIFT_AGAIN = 5.0
+"""Seconds until the same job is lifted again on a client's word, which costs a write."""
+_SKEW = 600 * SECOND
+"""How far a client's version may be ahead of this host's clock and still be believed."""
+_lifts = Pace()
+
+
+def is_believable(version: int) -> bool:
+    """Whether a client may have been told this version, by a store that has gone back in time since."""
+    return version <= time.time_ns() // 1000 + _SKEW
+
+
+def lifted(job: Job, have: int) -> Job:
+    """The job, made newer than the version `have` of a client where that can be believed, which drops what is older."""
+    if job.version >= have or not is_believable(have) or not _lifts.is_due(job.job_id, LIFT_AGAIN):
+        return job
+    write = get_writer().submit(Touched(job_id=job.job_id, above=have))
+    return write.after if write.is_known and write.after is not None else job
 
 
 def touch(job_id: str, above: int) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
@@ -17,6 +14,7 @@ from immortus_channels.progress import current_run
 from immortus_channels.stores import get_store
 from immortus_channels.stores.base import Filter
 from immortus_channels.tracking.consulting import completed_of, meta_of
+from immortus_channels.tracking.pace import Pace
 from immortus_channels.tracking.publishing import publish, refresh
 from immortus_channels.writer import WAIT, get_writer
 
@@ -107,27 +105,7 @@ def _refreshed(job: Job, *, is_due: bool = False) -> Job | None:
     return refresh(Refreshed(job_id=job.job_id, strategy_meta=meta, completed=completed))
 
 
-class _Pace:
-    """Lets one question per job through in an interval."""
-
-    def __init__(self, remembered: int = 10_000) -> None:
-        self._asked: OrderedDict[str, float] = OrderedDict()
-        self._remembered = remembered
-        self._lock = threading.Lock()
-
-    def is_due(self, job_id: str, interval: float) -> bool:
-        now = time.monotonic()
-        with self._lock:
-            if now - self._asked.get(job_id, -interval) < interval:
-                return False
-            self._asked[job_id] = now
-            self._asked.move_to_end(job_id)
-            if len(self._asked) > self._remembered:
-                self._asked.popitem(last=False)
-        return True
-
-
-_pace = _Pace()
+_pace = Pace()
 
 
 def _is_due(job_id: str) -> bool:

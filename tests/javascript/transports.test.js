@@ -223,6 +223,25 @@ test("polled jobs that are due at almost the same time come to share a request",
   assert.equal(w.requests.at(-1).url, "/immortus/verify?job_id=a&job_id=b");
 });
 
+test("a job whose store went back in time is asked for alone, with the version that the page holds, until it is newer", async () => {
+  let version = 5;
+  const answer = ({ url, headers }) => {
+    if (url.endsWith("/b")) return document("b", 5);
+    if (url.endsWith("/a")) return document("a", (version = Number(headers["If-None-Match"].slice(1, -1)) + 1));
+    return { jobs: [document("a", version), document("b", 5)] };
+  };
+  const w = world({ WebSocket: false, answer });
+  const told = listener();
+  w.Immortus.verify("a").then(...told.handlers);
+  w.Immortus.verify("b").then();
+  await w.advance(100);
+  version = 3;
+  await w.advance(3_000);
+  assert.deepEqual(told.versions(), [5, 6]);
+  const alone = w.requests.filter(({ url }) => url.endsWith("/a"));
+  assert.deepEqual(alone.map(({ headers }) => headers["If-None-Match"]), ['"5"']);
+});
+
 test("an answer about many that is no list is a bad one for each", async () => {
   for (const jobs of [{}, null, "a", [null]]) {
     const w = world({ WebSocket: false, answer: () => ({ jobs }) });

@@ -39,6 +39,7 @@ from immortus_channels.hub.hub import _hubs
 from immortus_channels.hub.recheck import Recheck
 from immortus_channels.jobs import Job
 from immortus_channels.stores import comparing, get_store, memory
+from immortus_channels.tracking import asking
 from tests.simulation.stand_ins import HeldLayer, RememberingStore
 from tests.simulation.viewers import FINAL, Person, Socket, Viewer, document_of
 from tests.simulation.virtual import Turns, VirtualLoop
@@ -119,6 +120,7 @@ class World:
         self.patches.setattr(Authorization, "INTERVAL", RIGHTS)
         self.patches.setattr(Recheck, "MISSING", MISSING)
         self.patches.setattr(Hub, "LIFT_AGAIN", RECHECK)
+        self.patches.setattr(asking, "LIFT_AGAIN", 0.0)  # by the true time
         self.errors = _Errors()
         self.logger = logging.getLogger("immortus_channels")
         self.logger.addHandler(self.errors)

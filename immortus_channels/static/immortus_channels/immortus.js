@@ -297,6 +297,8 @@
     due = 0;
     notBefore = 0;
     failures = 0;
+    /** The server answered with an older document: its store has gone back in time. */
+    ahead = false;
     /** @type {number | undefined} */ unknownSince;
 
     /** @param {string} id @param {string} [url] of a custom verify */
@@ -355,6 +357,7 @@
       if (answer instanceof JobError && answer.error.code === "unknown_job" && this.#mayAppear()) return;
       if (answer instanceof JobError) return this.subscribers.forEach((subscriber) => subscriber.fail(answer));
       this.unknownSince = undefined;
+      this.ahead = Boolean(!this.url && this.held && answer && answer.version < this.held.version);
       // An answer of a custom verify has no version: each is news.
       if (!answer || !(this.url || !this.held || answer.version > this.held.version)) return;
       this.held = answer;
@@ -708,9 +711,10 @@
 
   /** The jobs of each request: a custom verify is asked for alone. @param {Job[]} jobs */
   function batches(jobs) {
-    const all = jobs.filter((job) => job.url).map((job) => [job]);
+    const alone = (/** @type {Job} */ job) => Boolean(job.url) || job.ahead; // who asks alone says what is held
+    const all = jobs.filter(alone).map((job) => [job]);
     let room = { ids: 0, characters: 0 };
-    for (const job of jobs.filter(({ url }) => !url)) {
+    for (const job of jobs.filter((job) => !alone(job))) {
       const characters = query([job.id]).length + 1;
       const fits = room.ids > 0 && room.characters >= characters;
       if (fits) all[all.length - 1].push(job);

@@ -1,0 +1,29 @@
+"""How often something may be done for one job."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+
+
+class Pace:
+    """Lets one question per job through in an interval."""
+
+    def __init__(self, remembered: int = 10_000) -> None:
+        """The `remembered` jobs asked of last."""
+        self._asked: OrderedDict[str, float] = OrderedDict()
+        self._remembered = remembered
+        self._lock = threading.Lock()
+
+    def is_due(self, job_id: str, interval: float) -> bool:
+        """Whether `interval` seconds have passed since the last question that was let through; this one is, then."""
+        now = time.monotonic()
+        with self._lock:
+            if now - self._asked.get(job_id, -interval) < interval:
+                return False
+            self._asked[job_id] = now
+            self._asked.move_to_end(job_id)
+            if len(self._asked) > self._remembered:
+                self._asked.popitem(last=False)
+        return True
