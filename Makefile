@@ -29,6 +29,7 @@ version := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 made := $(VENV)/.made-with-$(version)
 # What is installed is remembered by files such as .venv/.has-celery-daphne-example.
 has = $(VENV)/.has$(DJANGO)-$(1)
+parallel = -n auto --dist loadfile --no-loadscope-reorder
 pip = $(bin)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: demo test faults soak bench bench-quick lint types docs film js clean
@@ -40,13 +41,13 @@ test: $(call has,test) js
 ifdef ARGS
 	$(bin)/python -m pytest $(ARGS)
 else
-	$(bin)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --cov --cov-report=term \
+	$(bin)/python -m pytest $(parallel) --cov --cov-report=term \
 		|| { test $$? -eq 1 && $(bin)/python -m pytest --last-failed --last-failed-no-failures none; }
 endif
 
 faults: $(call has,test) build/redis-py-7
-	$(bin)/python -m pytest -m fault $(ARGS)
-	PYTHONPATH=build/redis-py-7 $(bin)/python -m pytest tests/faults -m "fault and redis" $(ARGS)
+	$(bin)/python -m pytest -m fault $(parallel) $(ARGS)
+	PYTHONPATH=build/redis-py-7 $(bin)/python -m pytest tests/faults -m "fault and redis" $(parallel) $(ARGS)
 
 soak: $(call has,test) build/celery-progress
 	PYTHONPATH=$(CURDIR)/build/celery-progress $(bin)/python -m pytest -m soak $(ARGS)

@@ -11,13 +11,15 @@ import ast
 import re
 import textwrap
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 
 from tests.pages_of_docs import ROOT, page
+
+Mark: TypeAlias = "tuple[str, str]"
 
 MARKS = {"passed": "✓", "failed": "✗", "skipped": "-", "later": "·"}
 
@@ -34,25 +36,33 @@ class Matrix:
         if re.search(r"(?<!not )\bsoak\b", self._wanted):
             return
         later = [item for item in items if item.get_closest_marker("soak")]
-        for item in later:
-            self._note(item, "later")
+        marks = [mark for item in later for mark in marks_of(item)]
+        self._note(marks, "later")
+        getattr(config, "workeroutput", {})["later"] = marks
         if later:
             items[:] = [item for item in items if item not in later]
             config.hook.pytest_deselected(items=later)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
-        """Write down what became of a marked test."""
+        """Let the report of a marked test say what it is about, also in another process."""
         report = yield
-        if report.when == "call" or report.outcome != "passed":
-            self._note(item, report.outcome)
+        report.user_properties += [("fault", mark) for mark in marks_of(item)]
         return report
 
-    def _note(self, item: pytest.Item, outcome: str) -> None:
-        for marker in item.iter_markers("fault"):
-            parameters = getattr(item, "callspec", None)
-            where = "without" if marker.kwargs.get("twin") else parameters.id if parameters else "as it is"
-            self._outcomes[marker.args[0]][where].add(outcome)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Write down what became of a marked test."""
+        if report.when == "call" or report.outcome != "passed":
+            self._note((mark for name, mark in report.user_properties if name == "fault"), report.outcome)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Write down what a process has left out."""
+        self._note(getattr(node, "workeroutput", {}).get("later", []), "later")
+
+    def _note(self, marks: Iterable[Mark], outcome: str) -> None:
+        for row, where in marks:
+            self._outcomes[row][where].add(outcome)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the matrix, when rows were asked for."""
@@ -66,6 +76,15 @@ class Matrix:
             terminalreporter.write_line(f"{row:<4}{fault:<60}  {fared}")
         terminalreporter.write_line("✓ as promised  ✗ broken  - skipped  · only in `make soak`")
         terminalreporter.write_line("without: with the mechanism switched off it goes wrong, as it must")
+
+
+def marks_of(item: pytest.Item) -> list[Mark]:
+    """The rows that a test belongs to, and in which configuration it tries them."""
+    parameters = getattr(item, "callspec", None)
+    as_it_is = parameters.id if parameters else "as it is"
+    return [
+        (marker.args[0], "without" if marker.kwargs.get("twin") else as_it_is) for marker in item.iter_markers("fault")
+    ]
 
 
 def worst(outcomes: set[str]) -> str:
