@@ -3,7 +3,7 @@
 # REDIS_URL=redis://127.0.0.1:6379/0 make demo    with Redis as broker, store and channel layer
 # make test                       everything: Python and the browser on all cores, and JavaScript where Node is installed;
 #                                 files begin in their order, so that those that start servers are not left for the end
-# What fails beside other tests is tried again alone: some tests allow a tenth of a second.
+# What fails beside other tests, here and in `make faults`, is tried again alone: some tests allow a tenth of a second.
 # make test ARGS="-k retry"       some of the Python tests, without measuring coverage
 # make docs                       the documentation as a site, in build/docs/index.html
 # make faults                     the fault matrix of docs/reliability.md, a mark for each row; again with redis-py 7
@@ -30,6 +30,7 @@ made := $(VENV)/.made-with-$(version)
 # What is installed is remembered by files such as .venv/.has-celery-daphne-example.
 has = $(VENV)/.has$(DJANGO)-$(1)
 parallel = -n auto --dist loadfile --no-loadscope-reorder
+again = || { test $$? -eq 1 && $(bin)/python -m pytest --last-failed --last-failed-no-failures none; }
 pip = $(bin)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: demo test faults soak bench bench-quick lint types docs film js clean
@@ -41,13 +42,13 @@ test: $(call has,test) js
 ifdef ARGS
 	$(bin)/python -m pytest $(ARGS)
 else
-	$(bin)/python -m pytest $(parallel) --cov --cov-report=term \
-		|| { test $$? -eq 1 && $(bin)/python -m pytest --last-failed --last-failed-no-failures none; }
+	$(bin)/python -m pytest $(parallel) --cov --cov-report=term $(again)
 endif
 
 faults: $(call has,test) build/redis-py-7
-	$(bin)/python -m pytest -m fault $(parallel) $(ARGS)
-	PYTHONPATH=build/redis-py-7 $(bin)/python -m pytest tests/faults -m "fault and redis" $(parallel) $(ARGS)
+	$(bin)/python -m pytest -m fault $(parallel) $(ARGS) $(again)
+	export PYTHONPATH=build/redis-py-7; \
+	$(bin)/python -m pytest tests/faults -m "fault and redis" $(parallel) $(ARGS) $(again)
 
 soak: $(call has,test) build/celery-progress
 	PYTHONPATH=$(CURDIR)/build/celery-progress $(bin)/python -m pytest -m soak $(ARGS)
