@@ -359,18 +359,17 @@ def _finished(job: Job, event: Finished, now: int) -> Job:
     told = _told(job, event.report)
     if event.completed:
         return _over(told, now, State.FINISHED, None)
-    if job.cancel_requested:
-        return _over(told, now, State.CANCELLED, Error(code="cancelled"))
     running = replace(told, state=State.RUNNING, error=None, finished_at=None, stalled=False)
     return replace(running, event="meta", lease_until=None, lease_holder="")
 
 
 def _cancel_requested(job: Job, now: int) -> Job:
     """A job that waits, also for its strategy after its last run, is cancelled on the spot; a running one is asked."""
-    if job.is_over or job.cancel_requested:
+    is_run = job.state is State.RUNNING and bool(job.lease_holder)
+    if job.is_over or (is_run and job.cancel_requested):
         return job
     asked = replace(job, cancel_requested=True, event="cancel_requested")
-    if job.state is State.RUNNING and job.lease_holder:
+    if is_run:
         return asked
     return _over(asked, now, State.CANCELLED, Error(code="cancelled"))
 

@@ -271,7 +271,9 @@ def test_a_job_that_was_asked_to_stop_is_not_run_again(kind):
 def test_a_job_that_only_its_strategy_keeps_running_is_cancelled_on_the_spot():
     kept = about(Finished, "r1", completed=False)
     assert outcome(after(sent(), started(), kept, about(CancelRequested))) == (CANCELLED, "cancelled")
-    assert outcome(after(sent(), started(), about(CancelRequested), kept)) == (CANCELLED, "cancelled")
+    asked = after(sent(), started(), about(CancelRequested), kept)
+    assert (asked.state, asked.cancel_requested) == (RUNNING, True)
+    assert outcome(after(about(CancelRequested), job=asked)) == (CANCELLED, "cancelled")
 
 
 def test_a_cancelled_job_that_runs_all_the_same_is_shown_as_it_is():

@@ -102,7 +102,7 @@ class ComparingStore(Store):
 
     @abstractmethod
     def _replace(self, before: Job | None, after: Job, guessed: int | None) -> bool:
-        """Write `after` if the job is still `before`, and a time that was guessed right by `CLOCK_SLACK`; whether so.
+        """Whether `after` was written: only if the job is still `before`, and a `guessed` time right by `CLOCK_SLACK`.
 
         A change that leaves the lease alone must not undo a renewal, and one that moves it (a job called overdue)
         was decided on the lease that it read: then a renewal is a conflict.

@@ -709,9 +709,12 @@
     return Math.max(...times.filter((time) => time <= first + slack));
   }
 
-  /** The jobs of each request: a custom verify is asked for alone. @param {Job[]} jobs */
+  /**
+   * The jobs of each request. Asked for alone are a custom verify, and what the page is ahead of: that request says by how much.
+   * @param {Job[]} jobs
+   */
   function batches(jobs) {
-    const alone = (/** @type {Job} */ job) => Boolean(job.url) || job.ahead; // who asks alone says what is held
+    const alone = (/** @type {Job} */ job) => Boolean(job.url) || job.ahead;
     const all = jobs.filter(alone).map((job) => [job]);
     let room = { ids: 0, characters: 0 };
     for (const job of jobs.filter((job) => !alone(job))) {
