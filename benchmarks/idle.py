@@ -1,4 +1,4 @@
-"""Sockets on which nothing happens: their memory, and the processor time of keeping and re-checking them."""
+"""Sockets on which nothing happens: how fast they open, their memory, the processor time to keep and re-check them."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ WARM = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rest:
-    """What a socket costs while nothing changes: bytes, and percent of a core for all of them."""
+    """What sockets cost while nothing changes: how many open in a second, bytes of each, percent of a core for all."""
 
+    opened: float
     bytes_each: float
     percent: float
 
@@ -35,6 +36,8 @@ def rows(world: World, scale: Scale) -> Iterator[Row]:
     shared = [f"idle-{number % 50}" for number in range(count)]
     systems = scale.choice((OUR_SYSTEM, PLAIN, IDLE), quick=(OUR_SYSTEM, IDLE))
     rests = {system.name: _rest(world, scale, system, own) for system in systems}
+    opened = {name: rest.opened for name, rest in rests.items()}
+    yield Row(what=f"opening {SOCKETS:,} sockets, each on a job of its own", unit="1/s", figures=opened)
     memory = {name: rest.bytes_each for name, rest in rests.items()}
     yield Row(what="memory per idle socket", unit="bytes", figures=memory, bounds=(at_most(1.15, PLAIN.name),))
     costs = {name: rest.percent for name, rest in rests.items()}
@@ -51,18 +54,18 @@ def _rest(world: World, scale: Scale, system: System, jobs: Sequence[str]) -> Re
         if system.kind == "ours":
             begun = stack.enter_context(Child(world.publishing(system), publish, "ours", sorted(set(jobs)), 1, 0))
             begun.wait()
-        stack.enter_context(_held(world, web.port, system, jobs[:WARM]))
+        _hold(stack, world, web.port, system, jobs[:WARM])
         before = resident_bytes(web.pid)
-        stack.enter_context(_held(world, web.port, system, jobs))
+        opening = _hold(stack, world, web.port, system, jobs)
         time.sleep(scale.seconds(4) + len(jobs) / 2000)
         bytes_each = (resident_bytes(web.pid) - before) / len(jobs)
         cpu, begin = cpu_seconds(web.pid), time.monotonic()
         time.sleep(scale.seconds(SECONDS))
         percent = (cpu_seconds(web.pid) - cpu) / (time.monotonic() - begin) * 100
-    return Rest(bytes_each=bytes_each, percent=percent)
+    return Rest(opened=len(jobs) / opening, bytes_each=bytes_each, percent=percent)
 
 
-def _held(world: World, port: int, system: System, jobs: Sequence[str]) -> Child:
-    child = Child({}, hold, port, system.path, jobs, world.cookie)
-    child.wait()
-    return child
+def _hold(stack: ExitStack, world: World, port: int, system: System, jobs: Sequence[str]) -> float:
+    """Keep sockets open until the stack is closed; the seconds that opening them took."""
+    child = stack.enter_context(Child({}, hold, port, system.path, jobs, world.cookie))
+    return float(child.wait())

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from statistics import median
 
-from benchmarks.processes import Talk, call
+from benchmarks.processes import Child, Talk
 from benchmarks.push import Load, run
 from benchmarks.rows import OURS, Rounds, Row, Scale, at_most
 from benchmarks.world import FLOOR, PLAIN, System, World
@@ -28,13 +28,29 @@ def rows(world: World, scale: Scale) -> Iterator[Row]:
         for system in (*beside, OUR_SYSTEM):
             rounds.add(what, system.name, _p99(world, scale, system, jobs))
         yield rounds.row(what, "ms", at_most(50))
+    yield _among(world, scale)
+
+
+def _among(world: World, scale: Scale) -> Row:
+    """What a change costs among many running jobs, over what it costs among few: two processes that take turns."""
     few, many = RUNNING
-    what = f"a change among {many:,} running jobs, over one among {few}"
-    for number in range(scale.rounds):
-        counts = (few, scale.of(many, 500))
-        costs = [call(world.environ(), _time_changes, f"{number}-{count}", count) for count in counts]
-        rounds.add(what, OURS, costs[1] / costs[0])
-    yield rounds.row(what, "×", at_most(1.2))
+    rounds, what = Rounds(), f"a change among {many:,} running jobs, over one among {few}"
+    alone = world.redis_store() | {"OPTIONS": {"url": f"redis://127.0.0.1:{world.redis.port}/1"}}
+    with (
+        Child(world.environ(store=alone), _time_changes, few, scale.rounds) as small,
+        Child(world.environ(), _time_changes, scale.of(many, 500), scale.rounds) as large,
+    ):
+        large.wait()
+        small.wait()
+        for _ in range(scale.rounds):
+            costs = [_turn(child) for child in (small, large)]
+            rounds.add(what, OURS, costs[1] / costs[0])
+    return rounds.row(what, "×", at_most(1.2))
+
+
+def _turn(child: Child) -> float:
+    child.go()
+    return float(child.wait())
 
 
 def _p99(world: World, scale: Scale, system: System, jobs: int) -> float | None:
@@ -46,22 +62,21 @@ def _p99(world: World, scale: Scale, system: System, jobs: int) -> float | None:
         return run(world, web, system, load).milliseconds(0.99)
 
 
-def _time_changes(_: Talk, prefix: str, count: int) -> float:
-    """The median time until a change of one job is on record while so many run, on record and in this process."""
+def _time_changes(talk: Talk, count: int, rounds: int) -> None:
+    """Tell, round by round, the median time until a change of one of so many running jobs is on record."""
     from immortus_channels import tracking
     from immortus_channels.events import Origin, Updated
 
-    runs = []
-    for number in range(count):
-        job_id = f"running-{prefix}-{number}"
-        run_ = tracking.make_run(job_id=job_id, job_class="benchmark", run_id=job_id, origin=Origin(send_id=job_id))
-        tracking.begin(run_)
-        runs.append(run_)
-    changes = [
-        partial(tracking.publish, Updated(job_id=runs[number * 7 % count].job_id, current=number + 1))
-        for number in range(500)
-    ]
-    return median(_seconds(changes))
+    jobs = [f"running-{count}-{number}" for number in range(count)]
+    for job in jobs:
+        tracking.begin(tracking.make_run(job_id=job, job_class="benchmark", run_id=job, origin=Origin(send_id=job)))
+    talk.ready()
+    for round_ in range(rounds):
+        changes = [
+            partial(tracking.publish, Updated(job_id=jobs[number * 7 % count], current=round_ * 500 + number + 1))
+            for number in range(500)
+        ]
+        talk.ready(median(_seconds(changes)))
 
 
 def _seconds(changes: Sequence[partial[object]]) -> Iterator[float]:

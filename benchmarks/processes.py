@@ -65,10 +65,8 @@ class Child:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End it."""
-        self._process.join(0.5)
-        if self._process.is_alive():
-            self._process.terminate()
+        """End it: what it had to say has been heard."""
+        self._process.kill()
         self._process.join()
 
 

@@ -105,13 +105,13 @@ def rows(world: World, scale: Scale) -> Iterator[Row]:
 
 def _round(rounds: Rounds, scale: Scale, system: System, name: str, load: Callable[[Load], Outcome]) -> None:
     """One system's turn."""
-    one = load(Load(jobs=[f"{name}-one"], watchers=1, rate=40, seconds=scale.seconds(2.5)))
+    one = load(Load(jobs=[f"{name}-one"], watchers=1, rate=40, seconds=scale.seconds(2)))
     rounds.add("store → socket, p50", system.name, one.milliseconds(0.5))
     rounds.add("store → socket, p99", system.name, one.milliseconds(0.99))
     if system not in IN_CROWD:
         return
     watchers = scale.of(WATCHERS, 40)
-    crowd = load(Load(jobs=[f"{name}-crowd"], watchers=watchers, rate=20, seconds=scale.seconds(3)))
+    crowd = load(Load(jobs=[f"{name}-crowd"], watchers=watchers, rate=20, seconds=scale.seconds(2.5)))
     rounds.add("200 watchers, 20 changes/s: final states", system.name, crowd.ended)
     rounds.add("200 watchers, 20 changes/s: p50", system.name, crowd.milliseconds(0.5))
     job = [f"{name}-flood"]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -181,12 +180,12 @@ def _rate(arrivals: Sequence[Arrival]) -> float:
 
 
 def hold(talk: Talk, port: int, path: str, jobs: Sequence[str], cookie: str) -> None:
-    """Keep sockets open until told to close them."""
+    """Keep sockets open until told to close them; ready with the seconds that opening them took."""
 
     async def holding() -> None:
-        watchers = Watchers()
+        watchers, begin = Watchers(), time.monotonic()
         await watchers.connect(port, path, jobs, cookie)
-        await asyncio.to_thread(talk.ready, os.getpid())
+        await asyncio.to_thread(talk.ready, time.monotonic() - begin)
 
     asyncio.run(holding())
 

@@ -17,7 +17,7 @@ import itertools
 import logging
 import random
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from weakref import WeakKeyDictionary
 
 from immortus_channels import access, broadcast, frames, metrics, tracking
@@ -81,7 +81,7 @@ class Hub:
         self._readers, self._asker = Readers(), Readers(threads=1)
         self.recheck = Recheck(self, self._readers, self._asker)
         self.authorization = Authorization(self, self._readers)
-        self._membership = Membership(self._wanted, self.take, self.authorization.reconsider)
+        self._membership = Membership(self.take, self.authorization.reconsider)
         self._trouble = Trouble("Answering watches", "They are answered as soon as the store answers.")
         self._idle: asyncio.TimerHandle | None = None
         self._lifted: OrderedDict[str, float] = OrderedDict()
@@ -124,10 +124,11 @@ class Hub:
         if watcher in watched.sent:
             metrics.WATCHES.add(-1)
         watched.forget(watcher)
+        if not watched.is_answered():
+            self._membership.leave(job_id)
         if not watched.sent:
             del self.jobs[job_id]
             self._rest_if_idle()
-        self._membership.changed()
 
     def _register(self, watcher: Watcher, job_id: str) -> Watched:
         self._stop_resting()
@@ -182,11 +183,11 @@ class Hub:
         document = watched.newest
         assert document is not None  # noqa: S101 - what was read was taken just before
         watched.sent[watcher] = document.version
+        self._membership.join(watched.job_id)  # now that somebody may see it: the layer hears of no id that was guessed
         answer = frames.current(watched.job_id, have) if have == document.version else document.snapshot
         watcher.tell(watched.job_id, answer)
         if document.is_last:
             self._end(watcher, watched)
-        self._membership.changed()
 
     def refuse(self, watcher: Watcher, watched: Watched) -> None:
         """Tell the watcher that the job is unknown, which also means that it may not see it."""
@@ -305,10 +306,6 @@ class Hub:
     def rejoin(self, job_id: str) -> None:
         """A push for the job was lost, although its group had been joined."""
         self._membership.rejoin(job_id)
-
-    def _wanted(self) -> Collection[str]:
-        """Jobs that somebody may see: the layer never hears of an id that was only guessed."""
-        return [job_id for job_id, watched in self.jobs.items() if watched.is_answered()]
 
     # Life
 

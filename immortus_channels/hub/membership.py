@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from immortus_channels import metrics, revocation
@@ -18,8 +19,9 @@ _CURE = "Until it works, jobs are re-checked often."
 class Membership:
     """Keeps one layer channel in the groups of all wanted jobs, and hands on what arrives there.
 
-    One task compares what is wanted with what is joined, so that leaving and joining one group cannot overtake each
-    other. A layer that fails costs nothing but speed: jobs not joined are re-checked often.
+    One task joins and leaves, so that the two cannot overtake each other for one group. It looks at the jobs that came
+    or went, and now and then at all of them. A layer that fails costs nothing but speed: jobs not joined are re-checked
+    often.
     """
 
     TIMEOUT = 1.0
@@ -27,17 +29,14 @@ class Membership:
     REJOIN = 3600.0
     """Seconds; the layer forgets members after its `group_expiry`, a day by default."""
 
-    def __init__(
-        self,
-        wanted: Callable[[], Collection[str]],
-        arrived: Callable[[Push], None],
-        revoked: Callable[[Revocation], None],
-    ) -> None:
-        """`wanted` are the ids of the jobs to hear of; the others are called with each push and each revocation."""
-        self._wanted = wanted
+    def __init__(self, arrived: Callable[[Push], None], revoked: Callable[[Revocation], None]) -> None:
+        """They are called with each push and each revocation."""
         self._arrived = arrived
         self._revoked = revoked
+        self._wanted: set[str] = set()
         self._joined: dict[str, float] = {}
+        self._due: set[str] = set()
+        """Jobs whose group may have to be joined or left; each is wanted or joined, so no others pile up."""
         self._hears_since: float | None = None
         self._missed = False
         """Whether revocations may have been told while nothing was heard."""
@@ -47,8 +46,22 @@ class Membership:
         self._deaf = Trouble("Listening to the channel layer", _CURE)
         self._outside = Trouble("Joining groups of the channel layer", _CURE)
 
-    def changed(self) -> None:
-        """What is wanted has changed."""
+    def join(self, job_id: str) -> None:
+        """Hear of the job from now on."""
+        if job_id not in self._wanted:
+            self._wanted.add(job_id)
+            self._look_at(job_id)
+
+    def leave(self, job_id: str) -> None:
+        """Hear of the job no more."""
+        self._wanted.discard(job_id)
+        if job_id in self._joined:
+            self._look_at(job_id)
+        else:
+            self._due.discard(job_id)
+
+    def _look_at(self, job_id: str) -> None:
+        self._due.add(job_id)
         self._changed.set()
 
     @property
@@ -77,7 +90,7 @@ class Membership:
         """
         if self._joined.pop(job_id, None) is not None:
             self._hears_since = None
-            self._changed.set()
+            self._look_at(job_id)
 
     async def run(self) -> None:
         """Stay a member until cancelled."""
@@ -135,22 +148,31 @@ class Membership:
 
     async def _keep(self, layer: Any, channel: str) -> None:
         """Join and leave groups as jobs come and go; try again what failed."""
+        now = asyncio.get_running_loop().time
+        compared_at = float("-inf")
         while True:
             self._changed.clear()
             try:
+                if now() - compared_at > self.REJOIN / 10:
+                    compared_at = now()
+                    self._compare(compared_at)
                 await self._hear_revocations(layer, channel)
                 await self._reconcile(layer, channel)
             except Exception as error:  # noqa: BLE001
                 metrics.LAYER_ERRORS.add(of="group_add")
                 self._outside.begin(error)
+                compared_at = float("-inf")
                 await asyncio.sleep(self.TIMEOUT)
                 continue
             self._outside.end()
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(self.REJOIN / 10):
                     await self._changed.wait()
-            except TimeoutError:
-                continue
+
+    def _compare(self, now: float) -> None:
+        """Look at all jobs: find those that are to be joined, joined again or left."""
+        self._due.update(self._wanted ^ self._joined.keys())
+        self._due.update(job_id for job_id, at in self._joined.items() if now - at > self.REJOIN)
 
     async def _hear_revocations(self, layer: Any, channel: str) -> None:
         now = asyncio.get_running_loop().time()
@@ -163,18 +185,16 @@ class Membership:
                 self._revoked(Revocation(user=EVERYBODY))
 
     async def _reconcile(self, layer: Any, channel: str) -> None:
-        wanted = frozenset(self._wanted())
-        now = asyncio.get_running_loop().time
-        for job_id in self._joined.keys() - wanted:
-            del self._joined[job_id]
+        while self._due:
+            job_id = self._due.pop()
             async with asyncio.timeout(self.TIMEOUT):
-                await layer.group_discard(group_name(job_id), channel)
-        for job_id in wanted:
-            joined_at = self._joined.get(job_id)
-            if joined_at is None or now() - joined_at > self.REJOIN:
-                async with asyncio.timeout(self.TIMEOUT):
+                if job_id in self._wanted:
                     await layer.group_add(group_name(job_id), channel)
-                self._joined[job_id] = now()
+                    self._joined[job_id] = asyncio.get_running_loop().time()
+                    if job_id not in self._wanted:  # it was left meanwhile
+                        self._due.add(job_id)
+                elif self._joined.pop(job_id, None) is not None:
+                    await layer.group_discard(group_name(job_id), channel)
 
     async def _leave(self, layer: Any, channel: str) -> None:
         """Leave every group, so that no dead member stays behind; as far as the layer lets us."""

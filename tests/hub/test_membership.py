@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -192,3 +194,92 @@ async def test_after_a_while_of_hearing_nothing_everybody_is_asked_again(monkeyp
     page.login_holds = False
     assert await until(lambda: page.closed) < 1
     await hub.stopped()
+
+
+class Attendance:
+    """A layer that counts how often each group is joined and left; it can be slow, and fail for some."""
+
+    def __init__(self):
+        self.joins, self.leaves, self.failures = Counter(), Counter(), Counter()
+        self.opened = asyncio.Event()
+        self.opened.set()
+
+    async def new_channel(self):
+        return "attendance"
+
+    async def receive(self, channel):
+        await asyncio.Event().wait()
+
+    async def group_send(self, group, message):
+        """Send nothing."""
+
+    async def group_add(self, group, channel):
+        self.joins[group] += 1
+        await self.opened.wait()
+        if self.failures[group]:
+            self.failures[group] -= 1
+            raise ConnectionError
+
+    async def group_discard(self, group, channel):
+        self.leaves[group] += 1
+
+
+@asynccontextmanager
+async def attending(layer, monkeypatch):
+    """A membership in that layer."""
+    monkeypatch.setattr(membership, "shared_layer", lambda: layer)
+    attending = Membership(lambda push: None, lambda revocation: None)
+    running = asyncio.create_task(attending.run())
+    try:
+        yield attending
+    finally:
+        running.cancel()
+
+
+async def test_a_job_that_is_left_while_its_group_is_joined_is_left_in_the_layer_too(monkeypatch):
+    layer, group = Attendance(), group_name("brief")
+    async with attending(layer, monkeypatch) as membership_:
+        await until(lambda: membership_.hears_revocations)
+        layer.opened.clear()
+        membership_.join("brief")
+        await until(lambda: layer.joins[group])
+        membership_.leave("brief")
+        layer.opened.set()
+        await until(lambda: layer.leaves[group], within=1)
+        assert not membership_.joined
+
+
+async def test_what_could_not_be_joined_is_tried_again_and_keeps_nothing_else_outside(monkeypatch):
+    monkeypatch.setattr(Membership, "TIMEOUT", 0.05)
+    layer, jobs = Attendance(), [f"job-{number}" for number in range(5)]
+    layer.failures[group_name("job-1")] = 3
+    async with attending(layer, monkeypatch) as membership_:
+        for job_id in jobs:
+            membership_.join(job_id)
+        await until(lambda: membership_.joined.keys() == set(jobs))
+    assert [layer.joins[group_name(job_id)] for job_id in jobs] == [1, 4, 1, 1, 1]
+
+
+async def test_groups_are_joined_anew_before_the_layer_forgets_them_also_while_jobs_come_and_go(monkeypatch):
+    monkeypatch.setattr(Membership, "REJOIN", 0.2)
+    layer = Attendance()
+    async with attending(layer, monkeypatch) as membership_:
+        membership_.join("old")
+        for number in range(40):
+            membership_.join(f"{number}")
+            await asyncio.sleep(0.01)
+            membership_.leave(f"{number}")
+        await asyncio.sleep(0.05)
+        assert layer.joins[group_name("old")] >= 2
+        assert {layer.joins[group_name(f"{number}")] for number in range(39)} == {1}
+        assert membership_.joined.keys() == {"old"}
+
+
+async def test_where_there_is_no_layer_jobs_that_have_gone_leave_nothing_behind(monkeypatch):
+    async with attending(None, monkeypatch) as membership_:
+        for number in range(100):
+            membership_.join(f"{number}")
+            await asyncio.sleep(0)
+            membership_.leave(f"{number}")
+    assert not membership_._due
+    assert not membership_._wanted
