@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -52,6 +53,7 @@ def _time_loops(_: Talk, count: int) -> list[tuple[str, str, float]]:
     from benchmarks.stamps import CountingRedisStore
     from immortus_channels import JobRepository, get_job
 
+    tqdm.set_lock(threading.RLock())  # its own would leave a semaphore behind where a process is killed
     track, update = "track(), per item over a bare loop", "update(current=n), per call over a bare loop"
     with JobRepository().create().running() as job, Path(os.devnull).open("w") as null:
         bare = _seconds(range(count))
