@@ -59,6 +59,7 @@ class Push:
     event: str
     state: State
     text: str
+    attempt: int = 1
 
     @property
     def is_over(self) -> bool:
@@ -73,7 +74,14 @@ class Push:
     @classmethod
     def of(cls, job: Job) -> Self:
         """The push of a job as it stands."""
-        return cls(job_id=job.job_id, version=job.version, event=job.event, state=job.state, text=job.text)
+        return cls(
+            job_id=job.job_id,
+            version=job.version,
+            event=job.event,
+            state=job.state,
+            text=job.text,
+            attempt=job.attempt,
+        )
 
     def to_message(self) -> dict[str, object]:
         """The channel layer message."""
@@ -99,12 +107,14 @@ class Push:
             case _:
                 return None
         told = (document.get("job_id"), document.get("version"))
-        state = document.get("state")
+        state, attempt = document.get("state"), document.get("attempt")
         if not (isinstance(text, str) and isinstance(event, str) and event.isascii() and isinstance(state, str)):
             return None
-        if told != (job_id, version) or not is_job_id(job_id) or type(version) is not int or state not in _STATES:
+        if told != (job_id, version) or not is_job_id(job_id) or state not in _STATES:
             return None
-        return cls(job_id=job_id, version=version, event=event, state=_STATES[state], text=text)
+        if type(version) is not int or type(attempt) is not int:
+            return None
+        return cls(job_id=job_id, version=version, event=event, state=_STATES[state], text=text, attempt=attempt)
 
 
 _STATES: Mapping[str, State] = {state.value: state for state in State}

@@ -85,6 +85,7 @@ class Document:
 
     def __init__(self, push: Push) -> None:
         self.version = push.version
+        self.attempt = push.attempt
         self.is_over = push.is_over
         self.is_queued = push.state is State.ENQUEUED
         self.is_last = push.is_last

@@ -30,6 +30,8 @@ class Limits:
     """From one socket, likewise the frames."""
     sockets_per_user: int = 20
     """Of somebody who is logged in, in one process; further tabs poll."""
+    sockets_per_address: int = 1_000
+    """Of visitors who are not logged in, from one public address or of one session, in one process."""
     sockets: int = 5_000
     """In one process."""
     requests_per_second: float = 100.0

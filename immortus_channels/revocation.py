@@ -104,14 +104,17 @@ class Announcer:
     """Sends revocations through the channel layer, from a thread of its own: no store that hangs may hold one up."""
 
     IDLE = 10.0
-    TRIES = (0.0, 0.1, 0.3)
-    """Seconds before each try."""
+    PAUSES = (0.1, 0.3, 1.0)
+    """Seconds between tries; the last holds on."""
+    LIFE = 60.0
+    """Seconds to try. A hub that was cut off longer than its probe's interval knows, and asks everybody by itself."""
     PENDING = 1_000
     """Beyond that everybody is asked, which is one message."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
-        self._pending: dict[Revocation, None] = {}
+        self._pending: dict[Revocation, float] = {}
+        """Until when to try each, by the monotonic clock."""
         self._thread: threading.Thread | None = None
         self._ending = False
 
@@ -121,7 +124,7 @@ class Announcer:
             if len(self._pending) >= self.PENDING:
                 self._pending.clear()
                 revocation = Revocation(user=EVERYBODY)
-            self._pending[revocation] = None
+            self._pending[revocation] = time.monotonic() + self.LIFE
             if self._thread is None:
                 thread = threading.Thread(target=self._work, name="immortus-revocations", daemon=True)
                 thread.start()
@@ -139,29 +142,43 @@ class Announcer:
 
     def _work(self) -> None:
         broadcaster = Broadcaster()
+        failures = 0
         try:
-            while (revocation := self._next()) is not None:
-                self._send(broadcaster, revocation)
+            while (due := self._next()) is not None:
+                revocation, until = due
+                if broadcaster.tell(group_name(), revocation.to_message()):
+                    failures = 0
+                    self._sent(revocation, until)
+                else:
+                    self._rest(self.PAUSES[min(failures, len(self.PAUSES) - 1)])
+                    failures += 1
         finally:
             broadcaster.close()
 
-    def _next(self) -> Revocation | None:
-        """The next one to send; None when there was none for a while, which ends the thread."""
+    def _next(self) -> tuple[Revocation, float] | None:
+        """The next one to send, and until when to try; None when there was none for a while, which ends the thread."""
         with self._condition:
+            self._forget_old()
             if not self._pending and not self._ending:
                 self._condition.wait(self.IDLE)
             if not self._pending:
                 self._thread = None
                 return None
-            revocation = next(iter(self._pending))
-            del self._pending[revocation]
-            return revocation
+            return next(iter(self._pending.items()))
 
-    def _send(self, broadcaster: Broadcaster, revocation: Revocation) -> None:
-        for pause in self.TRIES:
-            time.sleep(pause)
-            if broadcaster.tell(group_name(), revocation.to_message()):
-                return
+    def _forget_old(self) -> None:
+        now = time.monotonic()
+        for revocation in [revocation for revocation, until in self._pending.items() if until < now]:
+            del self._pending[revocation]
+
+    def _sent(self, revocation: Revocation, until: float) -> None:
+        with self._condition:
+            if self._pending.get(revocation) == until:  # else it was handed over again while it was sent
+                del self._pending[revocation]
+
+    def _rest(self, seconds: float) -> None:
+        with self._condition:
+            self._condition.wait_for(lambda: self._ending, timeout=0.05 if self._ending else seconds)
 
 
 _announcer = Announcer()

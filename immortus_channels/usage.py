@@ -45,6 +45,8 @@ def _key_of_address(address: str | None) -> str | None:
         parsed = ipaddress.ip_address(address or "")
     except ValueError:
         return None
+    # A listener for both families names those of IPv4 within IPv6.
+    parsed = getattr(parsed, "ipv4_mapped", None) or parsed
     if not parsed.is_global:
         return None
     # Whoever has one address of IPv6 has at least 2^64.
@@ -96,10 +98,11 @@ def _named(key: str) -> str:
 
 
 def enter(key: str | None) -> bool:
-    """Take a seat for a socket, to be left with `leave`; False when there is none for this user, or for anybody."""
+    """Take a seat for a socket, to be left with `leave`; False when there is none for whoever it is, or for anybody."""
     numbers = limits()
     is_user = key is not None and key.startswith("user ")
-    if _sockets[_ALL] >= numbers.sockets or (is_user and _sockets[key or _ALL] >= numbers.sockets_per_user):
+    most = numbers.sockets_per_user if is_user else numbers.sockets_per_address
+    if _sockets[_ALL] >= numbers.sockets or (key is not None and _sockets[key] >= most):
         return False
     _sockets.update([_ALL, key] if key else [_ALL])
     return True

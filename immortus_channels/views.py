@@ -24,6 +24,7 @@ from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.ids import is_job_id
 from immortus_channels.jobs import JSON, Job, dump
 from immortus_channels.shortcuts import HEADERS
+from immortus_channels.stores.base import Reading
 from immortus_channels.tokens import GRACE, TokenExpired
 from immortus_channels.turns import turn
 
@@ -168,12 +169,13 @@ def token(request: HttpRequest, caller: Caller, job_id: str | None, job_class: s
 def seen(caller: Caller, job_ids: list[str], job_class: str = "") -> dict[str, Job]:
     """Those of the jobs that there are and that the caller may see: unknown and not-theirs look the same from here."""
     wanted = {job_id for job_id in job_ids if is_job_id(job_id) and caller.may_ask_for(job_id)}
-    jobs = tracking.read(wanted) if wanted else {}
-    for job_id in wanted - jobs.keys():
-        job = fetching.fetch(caller.user, job_id, job_class)
-        if job is not None:
-            jobs[job_id] = job
-    shown = {job_id: job for job_id, job in jobs.items() if access.may_see(caller.user, job)}
+    reading = tracking.on_record(wanted) if wanted else Reading(now=0)
+    shown = {}
+    for job_id in wanted:
+        known = reading.jobs.get(job_id)
+        job = known or fetching.fetch(caller.user, job_id, job_class)
+        if job is not None and access.may_see(caller.user, job):
+            shown[job_id] = job if known is None else tracking.brought_up_to_date(job, reading.now)
     if len(shown) < len(job_ids):
         usage.deny(caller.account, set(job_ids) - shown.keys())
     return shown

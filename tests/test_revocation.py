@@ -199,6 +199,38 @@ def test_a_layer_that_fails_for_a_moment_is_told_again(slow, announcer):
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_layer_that_is_away_for_longer_is_told_when_it_comes_back(slow, announcer, monkeypatch):
+    monkeypatch.setattr(Announcer, "PAUSES", (0.01,))
+    slow.failures = 50
+    slow.open.set()
+    revoke_access("a")
+    revoke_access("b")
+    assert eventually(lambda: len(slow.told) == 2)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_cannot_be_told_for_very_long_is_forgotten(slow, announcer, monkeypatch):
+    monkeypatch.setattr(Announcer, "PAUSES", (0.01,))
+    monkeypatch.setattr(Announcer, "LIFE", 0.1)
+    monkeypatch.setattr(Announcer, "IDLE", 0.1)
+    slow.failures = 1_000_000
+    slow.open.set()
+    revoke_access("a")
+    assert eventually(lambda: announcer._thread is None)
+    assert not announcer._pending
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_revoked_again_while_it_is_told_is_told_again(slow, announcer):
+    announcer.put(Revocation(user="1"))
+    assert eventually(lambda: announcer._thread is not None)
+    time.sleep(0.1)
+    announcer.put(Revocation(user="1"))
+    slow.open.set()
+    assert eventually(lambda: len(slow.told) == 2)
+
+
+@pytest.mark.django_db(transaction=True)
 def test_of_very_many_users_everybody_is_asked_in_one_message(slow, announcer, monkeypatch):
     monkeypatch.setattr(Announcer, "PENDING", 5)
     for number in range(20):

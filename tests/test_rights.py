@@ -4,9 +4,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from django.contrib.auth.models import Group, Permission, User
+from django.db import transaction
 
+from immortus_channels import rights
 from immortus_channels.revocation import EVERYBODY, Revocation
 from tests.test_revocation import ear  # noqa: F401
 
@@ -66,11 +70,79 @@ def test_a_change_of_a_users_rights_is_told(ear, alice, change):
     assert set(ear.heard) == {Revocation(user=key)}
 
 
+class Colleague(User):
+    """Another way to look at a user."""
+
+    class Meta:
+        app_label = "tests"
+        proxy = True
+
+
 @pytest.mark.django_db(transaction=True)
-def test_a_change_of_what_a_group_may_has_everybody_asked(ear):
+@pytest.mark.parametrize("change", [disable, User.delete])
+def test_a_change_through_a_proxy_is_told(ear, alice, change, monkeypatch):
+    key = str(alice.pk)
+    colleague = Colleague.objects.get(pk=alice.pk)
+    monkeypatch.setattr(rights.apps, "get_models", lambda: [User, Colleague])
+    rights.connect()
+    ear.heard.clear()
+    change(colleague)
+    assert set(ear.heard) == {Revocation(user=key)}
+
+
+def lose_a_permission(group):
+    group.permissions.clear()
+
+
+def lose_a_permission_from_the_other_side(group):
+    Permission.objects.first().group_set.remove(group)
+
+
+@pytest.fixture
+def operators():
+    """A group with a member and a permission."""
     group = Group.objects.create(name="operators")
     group.permissions.add(Permission.objects.first())
-    assert set(ear.heard) == {Revocation(user=EVERYBODY)}
+    return group
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("change", [lose_a_permission, lose_a_permission_from_the_other_side, Group.delete])
+def test_a_change_of_a_group_is_told_of_its_members(ear, alice, operators, change):
+    alice.groups.add(operators)
+    User.objects.create(username="bob")
+    ear.heard.clear()
+    change(operators)
+    assert set(ear.heard) == {Revocation(user=str(alice.pk))}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_group_that_keeps_its_members_because_of_a_rollback_is_not_told_of(ear, alice, operators):
+    alice.groups.add(operators)
+    ear.heard.clear()
+    with contextlib.suppress(ZeroDivisionError), transaction.atomic():
+        operators.delete()
+        raise ZeroDivisionError
+    assert ear.heard == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_a_large_group_everybody_is_asked(ear, operators, monkeypatch):
+    monkeypatch.setattr(rights, "NAMED", 2)
+    for name in ("alice", "bob", "carol"):
+        User.objects.create(username=name).groups.add(operators)
+    ear.heard.clear()
+    operators.permissions.clear()
+    assert ear.heard == [Revocation(user=EVERYBODY)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_groups_nobody_names_and_a_permission_that_goes_have_everybody_asked(ear, operators):
+    permission = operators.permissions.get()
+    ear.heard.clear()
+    permission.group_set.clear()
+    permission.delete()
+    assert ear.heard == [Revocation(user=EVERYBODY)] * 2
 
 
 @pytest.mark.django_db(transaction=True)

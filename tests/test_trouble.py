@@ -134,7 +134,7 @@ def test_a_thousand_polls_of_a_silent_store_are_one_line(client, settings, caplo
     def silent(ids):
         raise StoreUnavailable
 
-    monkeypatch.setattr(views.tracking, "read", silent)
+    monkeypatch.setattr(views.tracking, "on_record", silent)
     for n in range(50):
         assert client.get(f"/immortus/verify/job-{n}").status_code == 503
     assert len([record for record in caplog.records if record.name == "immortus_channels"]) == 1
@@ -146,7 +146,7 @@ def test_a_bug_that_every_request_meets_is_one_line(client, settings, caplog, mo
         msg = "no such column"
         raise RuntimeError(msg)
 
-    monkeypatch.setattr(views.tracking, "read", broken)
+    monkeypatch.setattr(views.tracking, "on_record", broken)
     for n in range(50):
         assert client.get(f"/immortus/verify/job-{n}").status_code == 500
     assert len([record for record in caplog.records if record.name == "immortus_channels"]) == 1

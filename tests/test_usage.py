@@ -61,6 +61,11 @@ def test_whoever_has_one_address_of_ipv6_has_many():
     assert usage.key_of(AnonymousUser(), None, "2606:4700:1:3::1") not in keys
 
 
+def test_an_address_is_the_same_through_a_listener_for_both_families():
+    assert usage.key_of(AnonymousUser(), None, "::ffff:8.8.8.8") == "address 8.8.8.8"
+    assert usage.key_of(AnonymousUser(), None, "::ffff:10.0.0.1") is None
+
+
 def test_nobodys_account_is_never_full():
     assert not any(usage.ask(None) for _ in range(10_000))
     assert not usage.deny(None, unknown_ids(10_000))
@@ -131,6 +136,16 @@ def test_one_user_has_so_many_sockets_and_others_have_theirs():
     usage.leave("user 1")
     assert usage.enter("user 1")
     for key in ["user 1"] * most + ["user 2"] + ["address 8.8.8.8"] * 2 * most:
+        usage.leave(key)
+    assert not usage._sockets
+
+
+def test_one_address_does_not_take_all_seats(settings):
+    settings.IMMORTUS_LIMITS = {"sockets_per_address": 3}
+    assert [usage.enter("address 8.8.8.8") for _ in range(4)] == [True, True, True, False]
+    assert usage.enter("user 1")
+    assert all(usage.enter(None) for _ in range(5)), "a proxy's visitors are many"
+    for key in ["address 8.8.8.8"] * 3 + ["user 1"] + [None] * 5:
         usage.leave(key)
     assert not usage._sockets
 

@@ -133,7 +133,8 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
             if self._closing is not None:
                 continue
             text = message.get("text")
-            if not self._flow.heard(_time(), len(text if text is not None else message.get("bytes") or b"")):
+            size = frames.size(text) if text is not None else len(message.get("bytes") or b"")
+            if not self._flow.heard(_time(), size):
                 self.close(TOO_MANY)
                 continue
             self._obey(frames.decode(text))

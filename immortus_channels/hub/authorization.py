@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
 from immortus_channels import access, tracking
-from immortus_channels.hub.reading import Readers
+from immortus_channels.hub.reading import Readers, Shared
 from immortus_channels.hub.watching import Watched, Watcher
 from immortus_channels.jobs import Job
 from immortus_channels.revocation import EVERYBODY, Revocation
@@ -38,31 +39,80 @@ class Authorized(Protocol):
         ...
 
 
+class Standing:
+    """How one watcher stands here."""
+
+    def __init__(self, login: Shared[bool]) -> None:
+        """`login` reads whether its login holds."""
+        self.login = login
+        self.watches: set[Watched] = set()
+        self.told = 0
+        """How many revocations have been about it."""
+        self.look: asyncio.TimerHandle | None = None
+        """When it is asked the next time because of the last one."""
+
+
 class Authorization:
     """Authorizes every watcher of a hub again, one after the other, every `INTERVAL` seconds or when asked.
 
     Whoever a revocation is about is told nothing until they were asked, and is asked `AGAIN`: a logout is told of
-    before the session is gone, and a replica may be behind.
+    before the session is gone, and a replica may be behind. That holds for who begins to watch shortly after it too.
     """
 
     INTERVAL = 300.0
     DEAF_INTERVAL = 30.0
     """Where no revocation of another process is heard."""
-    AGAIN = 0.5
+    AGAIN = (0.5, 2.0, 8.0)
+    """Seconds until the next look, after each."""
     REST = 0.1
     """Seconds between two whom nobody is in doubt about, at most."""
+    REMEMBERED = 1_000
+    """Revocations that whoever begins to watch is compared with, at most."""
 
     def __init__(self, hub: Authorized, readers: Readers) -> None:
-        self.revocations = 0
-        """How many have been about somebody here."""
         self._hub = hub
         self._readers = readers
+        self._standings: dict[Watcher, Standing] = {}
         self._doubts: dict[Watcher, None] = {}
-        self._again: dict[Watcher, float] = {}
+        self._lately: dict[Revocation, float] = {}
+        """When each was heard of the last time, the oldest first."""
         self._bell = asyncio.Event()
         self._trouble = Trouble(
             "Authorizing watchers again", "Those whose rights were not revoked keep them meanwhile."
         )
+
+    # Who is here
+
+    def enter(self, watcher: Watcher, watched: Watched) -> None:
+        """The watcher begins to watch the job."""
+        standing = self._standings.get(watcher)
+        if standing is None:
+            login = Shared(lambda: self._readers.run(watcher.still_logged_in))
+            standing = self._standings[watcher] = Standing(login)
+        standing.watches.add(watched)
+        about = (Revocation(user=_key(watcher)), Revocation(job_id=watched.job_id))
+        if any(_time() - self._lately.get(each, -math.inf) < sum(self.AGAIN) for each in about):
+            self._look_again(watcher, standing)
+
+    def leave(self, watcher: Watcher, watched: Watched) -> None:
+        """The watcher watches the job no more."""
+        standing = self._standings[watcher]
+        standing.watches.discard(watched)
+        if not standing.watches:
+            del self._standings[watcher]
+            self._doubts.pop(watcher, None)
+            if standing.look is not None:
+                standing.look.cancel()
+
+    async def login_holds(self, watcher: Watcher) -> bool:
+        """Whether the watcher's login holds, by a read that begins after this call. Raises as `check`."""
+        standing = self._standings.get(watcher)
+        return standing is None or await standing.login.get()
+
+    def told_of(self, watcher: Watcher) -> int:
+        """How many revocations have been about the watcher while it watches."""
+        standing = self._standings.get(watcher)
+        return 0 if standing is None else standing.told
 
     # Regularly
 
@@ -75,7 +125,7 @@ class Authorization:
             if self._hub.hears_revocations() and _time() - last < self.INTERVAL - step / 2:
                 continue
             last = _time()
-            for watcher in {watcher for watched in self._hub.jobs.values() for watcher in watched.sent}:
+            for watcher in tuple(self._standings):
                 await self._try_in_peace(watcher)
 
     async def _try_in_peace(self, watcher: Watcher) -> None:
@@ -99,80 +149,100 @@ class Authorization:
 
         Raises StoreUnavailable or TimeoutError when nobody can tell.
         """
-        if not await self._readers.run(watcher.still_logged_in):
+        standing = self._standings.get(watcher)
+        if standing is None:
+            return True
+        if not await standing.login.get():
             watcher.close(LOGIN_CHANGED)
             return False
-        watches = [watched for watched in self._hub.jobs.values() if watched.sent.get(watcher) is not None]
-        jobs = await self._readers.run(tracking.read, [watched.job_id for watched in watches])
-        seen = await self._readers.run(_seen_by, watcher, jobs.values())
+        watches = [watched for watched in standing.watches if watched.sent.get(watcher) is not None]
+        reading = await self._readers.run(tracking.on_record, [watched.job_id for watched in watches])
+        seen = await self._readers.run(_seen_by, watcher, reading.jobs.values())
         for watched in watches:
-            if watched.job_id in jobs and watched.job_id not in seen and watcher in watched.sent:
+            if watched.job_id in reading.jobs and watched.job_id not in seen and watcher in watched.sent:
                 self._hub.refuse(watcher, watched)
         return True
 
     # At once
 
     def reconsider(self, revocation: Revocation) -> None:
-        """Doubt whoever it is about, and ask them soon. Everybody is only asked: that may take a while."""
-        concerned = list(self._concerned(revocation))
-        for watcher, watched in concerned:
+        """Doubt whoever it is about, and ask them soon. Everybody is only asked, staff first: that may take a while."""
+        self._remember(revocation)
+        for watcher, watches in self._concerned(revocation):
+            standing = self._standings[watcher]
+            standing.told += 1
+            self._doubt(watcher)
             if revocation.user != EVERYBODY:
-                watched.doubted.add(watcher)
-            self._doubts[watcher] = None
-        if concerned:
-            self.revocations += 1
-            self._bell.set()
+                for watched in watches:
+                    watched.doubted.add(watcher)
+                self._look_again(watcher, standing)
 
-    def _concerned(self, revocation: Revocation) -> Iterator[tuple[Watcher, Watched]]:
-        for watched in self._hub.jobs.values():
-            for watcher in watched.sent:
-                key = str(getattr(watcher.user, "pk", None))
-                if watched.job_id == revocation.job_id or revocation.user in (key, EVERYBODY) or watcher.user is None:
-                    yield watcher, watched
+    def _remember(self, revocation: Revocation) -> None:
+        self._lately.pop(revocation, None)
+        self._lately[revocation] = _time()
+        if len(self._lately) > self.REMEMBERED:
+            del self._lately[next(iter(self._lately))]
+
+    def _concerned(self, revocation: Revocation) -> Iterable[tuple[Watcher, Collection[Watched]]]:
+        if revocation.job_id is not None:
+            watched = self._hub.jobs.get(revocation.job_id)
+            return [(watcher, [watched]) for watcher in watched.sent] if watched is not None else []
+        found = [
+            (watcher, standing.watches)
+            for watcher, standing in self._standings.items()
+            if revocation.user == EVERYBODY or watcher.user is None or _key(watcher) == revocation.user
+        ]
+        return sorted(found, key=lambda each: not getattr(each[0].user, "is_staff", False))
+
+    def _doubt(self, watcher: Watcher) -> None:
+        self._doubts[watcher] = None
+        self._bell.set()
+
+    def _look_again(self, watcher: Watcher, standing: Standing, nth: int = 0) -> None:
+        """Ask when the `nth` pause after the last revocation is over, and then after those that follow."""
+
+        def look() -> None:
+            standing.look = None
+            self._doubt(watcher)
+            if nth + 1 < len(self.AGAIN):
+                self._look_again(watcher, standing, nth + 1)
+
+        if standing.look is not None:
+            standing.look.cancel()
+        standing.look = asyncio.get_running_loop().call_later(self.AGAIN[nth], look)
 
     async def run_doubts(self) -> None:
         """Ask those in doubt, one after the other, until cancelled."""
         while True:
             self._bell.clear()
-            watcher = self._next()
-            if watcher is not None:
+            while self._doubts:
+                watcher = next(iter(self._doubts))
+                del self._doubts[watcher]
                 await self._settle(watcher)
-                continue
-            soonest = next(iter(self._again.values()), None)
-            try:
-                async with asyncio.timeout_at(soonest):
-                    await self._bell.wait()
-            except TimeoutError:
-                continue
-
-    def _next(self) -> Watcher | None:
-        """Whom to ask now: first those in doubt, then those to be asked again."""
-        for watcher in self._doubts:
-            del self._doubts[watcher]
-            return watcher
-        for watcher, due in self._again.items():
-            if due > _time():
-                break
-            del self._again[watcher]
-            return watcher
-        return None
+            await self._bell.wait()
 
     async def _settle(self, watcher: Watcher) -> None:
         """Ask, and trust again whoever still may; what is revoked meanwhile counts anew."""
-        doubts = [watched for watched in self._hub.jobs.values() if watcher in watched.doubted]
+        standing = self._standings.get(watcher)
+        if standing is None:
+            return
+        doubts = [watched for watched in standing.watches if watcher in watched.doubted]
         holds = await self._try(watcher)
-        if holds and watcher not in self._doubts:
+        if holds is None:
+            self._look_again(watcher, standing)
+        elif holds and watcher not in self._doubts:
             for watched in doubts:
                 watched.doubted.discard(watcher)
                 self._hub.catch_up(watched)
-        # The second look leaves no doubt behind, so it is the last, unless nobody could tell.
-        if holds is None or (holds and doubts):
-            self._again.setdefault(watcher, _time() + self.AGAIN)
 
 
 def _seen_by(watcher: Watcher, jobs: Collection[Job]) -> frozenset[str]:
     user = watcher.user
     return frozenset(job.job_id for job in jobs if user is not None and access.may_see(user, job))
+
+
+def _key(watcher: Watcher) -> str:
+    return str(getattr(watcher.user, "pk", None))
 
 
 def _time() -> float:

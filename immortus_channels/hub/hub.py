@@ -3,17 +3,16 @@
 One hub serves all sockets of an event loop. It owns the one channel in the channel layer (`membership`), re-checks
 the store (`recheck`) and keeps, per job, the newest document and what each watcher was sent (`watching`).
 
-How a watch is answered: the watcher is registered, then the job is read, then the user is authorized, then the newer of
-what was read and what was pushed meanwhile is sent; from then on only newer versions are. If the watcher has a newer
-version than the store, the store is lifted above it first: pages drop what is older than what they hold. The group is
-joined beside all that, and a change that falls between read and join is found by the re-check that follows every
-join: so neither a slow layer nor the id of a stranger's job costs more than the read.
+How a watch is answered: the watcher is registered, then its login and the job are read, then the user is authorized,
+then the newer of what was read and what was pushed meanwhile is sent; from then on only newer versions are. If the
+watcher has a newer version than the store, the store is lifted above it first: pages drop what is older than what they
+hold. The group is joined beside all that, and a change that falls between read and join is found by the re-check that
+follows every join: so neither a slow layer nor the id of a stranger's job costs more than the read.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import random
 from collections import OrderedDict
@@ -23,13 +22,14 @@ from weakref import WeakKeyDictionary
 from immortus_channels import access, broadcast, frames, metrics, tracking
 from immortus_channels.broadcast import Push
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.hub.authorization import Authorization
+from immortus_channels.hub.authorization import LOGIN_CHANGED, Authorization
 from immortus_channels.hub.membership import Membership
-from immortus_channels.hub.reading import Readers
+from immortus_channels.hub.reading import Readers, Shared
 from immortus_channels.hub.recheck import Recheck
 from immortus_channels.hub.watching import Watched, Watcher
 from immortus_channels.jobs import Job
 from immortus_channels.revocation import Revocation
+from immortus_channels.stores.base import Reading
 from immortus_channels.trouble import Trouble
 
 logger = logging.getLogger("immortus_channels")
@@ -77,7 +77,6 @@ class Hub:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.jobs: dict[str, Watched] = {}
         self._loop = loop
-        self._ticks = itertools.count(1)
         self._readers, self._asker = Readers(), Readers(threads=1)
         self.recheck = Recheck(self, self._readers, self._asker)
         self.authorization = Authorization(self, self._readers)
@@ -123,6 +122,7 @@ class Hub:
             return
         if watcher in watched.sent:
             metrics.WATCHES.add(-1)
+            self.authorization.leave(watcher, watched)
         watched.forget(watcher)
         if not watched.is_answered():
             self._membership.leave(job_id)
@@ -132,52 +132,52 @@ class Hub:
 
     def _register(self, watcher: Watcher, job_id: str) -> Watched:
         self._stop_resting()
-        watched = self.jobs.setdefault(job_id, Watched(job_id))
+        watched = self.jobs.get(job_id)
+        if watched is None:
+            watched = self.jobs[job_id] = Watched(job_id, Shared(lambda: self._readers.run(tracking.on_record, [job_id])))
         if watcher not in watched.sent:
             watched.sent[watcher] = None
             metrics.WATCHES.add()
+            self.authorization.enter(watcher, watched)
         return watched
 
     async def _believed(self, watcher: Watcher, watched: Watched, have: int) -> Job | None:
-        """The job, if the watcher may see it, made newer than what the client has where that can be believed."""
-        job = await self._allowed(watcher, watched)
-        if job is None:
-            return None
-        watched.job_class = job.job_class
-        self.take(Push.of(job))
-        if have <= watched.version:
-            return job
-        await self._believe(watched, have)
-        # That took a while: a right may have gone.
-        return await self._allowed(watcher, watched)
+        """The job, if the watcher may see it, made newer than what the client has where that can be believed.
+
+        A push of another attempt may be of somebody else's job: then what is on record must reach that attempt first.
+        """
+        while (job := await self._allowed(watcher, watched)) is not None:
+            watched.job_class = job.job_class
+            self.take(Push.of(job))
+            ahead = have if have > watched.version else watched.version if watched.attempt > job.attempt else 0
+            if not ahead or not tracking.is_believable(ahead):
+                return job
+            await self._believe(watched, ahead)
+        return None
 
     async def _allowed(self, watcher: Watcher, watched: Watched) -> Job | None:
         """The job from a read that begins after this call, if the watcher may see it; waits for a silent store."""
-        since = next(self._ticks)
         delay, longest = self.BACKOFF
         while True:
-            revocations = self.authorization.revocations
+            told = self.authorization.told_of(watcher)
             try:
-                job = await self._read(watched, since)
-                allowed = await self._readers.run(_may_see, watcher, job)
+                job = await self._shown(watcher, watched)
             except (StoreUnavailable, TimeoutError) as error:
                 self._trouble.begin(error)
                 await asyncio.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load
                 delay = min(delay * 2, longest)
-            else:
-                self._trouble.end()
-                if watcher not in watched.doubted and revocations == self.authorization.revocations:
-                    return job if allowed else None
-                await asyncio.sleep(self.DOUBT)
+                continue
+            self._trouble.end()
+            if watcher not in watched.doubted and told == self.authorization.told_of(watcher):
+                return job
+            await asyncio.sleep(self.DOUBT)
 
-    async def _read(self, watched: Watched, since: int) -> Job | None:
-        """The job as one read found it that began after tick `since`; all who wait meanwhile share the next read."""
-        async with watched.reading:
-            if watched.found_at < since:
-                began = next(self._ticks)
-                found = await self._readers.run(tracking.read, [watched.job_id])
-                watched.found, watched.found_at = found.get(watched.job_id), began
-            return watched.found
+    async def _shown(self, watcher: Watcher, watched: Watched) -> Job | None:
+        """The job, if the watcher may see it, by what is on record from now on of it and of the watcher's login."""
+        if not await self.authorization.login_holds(watcher):
+            watcher.close(LOGIN_CHANGED)
+            return None
+        return await self._readers.run(_shown_to, watcher, watched.job_id, await watched.record.get())
 
     def _answer(self, watcher: Watcher, watched: Watched, have: int) -> None:
         document = watched.newest
@@ -204,14 +204,12 @@ class Hub:
         watcher.ended(watched.job_id)
 
     async def _believe(self, watched: Watched, have: int) -> None:
-        """The client has a newer version than the store, which may have gone back in time: then lift it above that."""
-        if not tracking.is_believable(have):
-            return
+        """There is a newer version than the store's, which may have gone back in time: then lift it above that."""
         try:
-            job = await self._read(watched, next(self._ticks))
+            job = (await watched.record.get()).jobs.get(watched.job_id)
             while job is not None and job.version < have:
                 await self._lift(watched.job_id, have)
-                job = await self._read(watched, next(self._ticks))
+                job = (await watched.record.get()).jobs.get(watched.job_id)
         except (StoreUnavailable, TimeoutError) as error:
             self._trouble.begin(error)
         else:
@@ -340,10 +338,12 @@ class Hub:
         await asyncio.wait(self._tasks, timeout=2)
 
 
-def _may_see(watcher: Watcher, job: Job | None) -> bool:
-    """In a thread: whoever was not looked up yet is, also for a job that there is not, or the answer would tell."""
-    is_known = watcher.user is not None or watcher.still_logged_in()
-    return is_known and job is not None and watcher.user is not None and access.may_see(watcher.user, job)
+def _shown_to(watcher: Watcher, job_id: str, reading: Reading) -> Job | None:
+    """In a thread: the job as it stands, if the watcher may see it."""
+    job, user = reading.jobs.get(job_id), watcher.user
+    if job is None or user is None or not access.may_see(user, job):
+        return None
+    return tracking.brought_up_to_date(job, reading.now)
 
 
 def _is_authenticated(watcher: Watcher) -> bool:

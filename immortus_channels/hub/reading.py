@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from functools import partial
 from queue import SimpleQueue
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from django.db import close_old_connections, connections
 
@@ -79,3 +79,25 @@ def _answer(future: Future[Found], function: Callable[[], Found]) -> None:
         future.set_result(found)
     finally:
         close_old_connections()
+
+
+class Shared(Generic[Found]):
+    """One read at a time; what it finds is for all who had asked before it began."""
+
+    _found: Found
+
+    def __init__(self, read: Callable[[], Awaitable[Found]]) -> None:
+        self._read = read
+        self._turn = asyncio.Lock()
+        self._asked = self._answered = 0
+
+    async def get(self) -> Found:
+        """What a read finds that begins after this call; raises what that raises."""
+        self._asked += 1
+        mine = self._asked
+        async with self._turn:
+            if self._answered < mine:
+                asked = self._asked
+                self._found = await self._read()
+                self._answered = asked
+            return self._found

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from immortus_channels.broadcast import Push
 from immortus_channels.frames import Document
-from immortus_channels.jobs import Job
+from immortus_channels.hub.reading import Shared
+from immortus_channels.stores.base import Reading
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
@@ -47,19 +47,16 @@ class Watcher(Protocol):
 class Watched:
     """A job while somebody watches it."""
 
-    def __init__(self, job_id: str) -> None:
+    def __init__(self, job_id: str, record: Shared[Reading]) -> None:
+        """`record` reads what is on record of it."""
         self.job_id = job_id
+        self.record = record
         self.job_class = ""
         self.newest: Document | None = None
         self.sent: dict[Watcher, int | None] = {}
         """The version last handed to each watcher; None until its watch is answered, which also authorizes it."""
         self.doubted: set[Watcher] = set()
         """Those who are told nothing until somebody has asked again whether they may see the job."""
-        self.reading = asyncio.Lock()
-        """One read of a job at a time."""
-        self.found: Job | None = None
-        self.found_at = 0
-        """What the last read found, and the hub's tick at which that read began."""
         self.checked_at = float("-inf")
         """The loop's time at which the last successful re-check of this job began."""
         self.missing_since: float | None = None
@@ -68,6 +65,11 @@ class Watched:
     def version(self) -> int:
         """The newest version known here; 0 for none."""
         return 0 if self.newest is None else self.newest.version
+
+    @property
+    def attempt(self) -> int:
+        """The attempt of the newest document known here; 0 for none."""
+        return 0 if self.newest is None else self.newest.attempt
 
     def is_answered(self) -> bool:
         """Whether anybody was told anything of the job yet."""
@@ -81,8 +83,10 @@ class Watched:
         return True
 
     def begins_anew(self, before: Document) -> bool:
-        """Whether what is told now may be another's job: one that was over goes on, or one waits that did not."""
-        return before.is_over or (self.newest is not None and self.newest.is_queued and not before.is_queued)
+        """Whether what is told now may be another's job: it was over, or is another attempt, or waits and did not."""
+        now = self.newest
+        assert now is not None  # noqa: S101 - it was just taken
+        return before.is_over or now.attempt != before.attempt or (now.is_queued and not before.is_queued)
 
     def forget(self, watcher: Watcher) -> None:
         """The watcher watches it no more."""

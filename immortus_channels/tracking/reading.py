@@ -12,7 +12,7 @@ from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs import Job, State
 from immortus_channels.progress import current_run
 from immortus_channels.stores import get_store
-from immortus_channels.stores.base import Filter
+from immortus_channels.stores.base import Filter, Reading
 from immortus_channels.tracking.consulting import completed_of, meta_of
 from immortus_channels.tracking.pace import Pace
 from immortus_channels.tracking.publishing import publish, refresh
@@ -20,17 +20,28 @@ from immortus_channels.writer import WAIT, get_writer
 
 
 def read(job_ids: Collection[str]) -> dict[str, Job]:
-    """The jobs of these ids as they stand now; unknown ids are absent.
+    """The jobs of these ids as they stand now; unknown ids are absent. Raises StoreUnavailable."""
+    reading = on_record(job_ids)
+    return {job_id: brought_up_to_date(job, reading.now) for job_id, job in reading.jobs.items()}
 
-    Overdue jobs are called so first, and strategies that have a say are asked, at most once an interval per job.
-    Raises StoreUnavailable.
-    """
+
+def on_record(job_ids: Collection[str]) -> Reading:
+    """What is on record of these jobs: enough to tell who may see them. Raises StoreUnavailable."""
     reading = get_store().get_many(job_ids)
     for job_id in set(job_ids) - reading.jobs.keys():
         if get_writer().holds(job_id):
             msg = f"The record of {job_id!r} waits to be written."
             raise StoreUnavailable(msg)
-    return {job_id: _called_overdue(job, reading.now) or _refreshed(job) or job for job_id, job in reading.jobs.items()}
+    return reading
+
+
+def brought_up_to_date(job: Job, now: int) -> Job:
+    """The job on record at `now` by the store's clock, as it stands.
+
+    An overdue one is called so first, and strategies that have a say are asked, at most once an interval per job. That
+    takes time, and runs the project's code: so it is not done for a stranger.
+    """
+    return _called_overdue(job, now) or _refreshed(job) or job
 
 
 def as_it_stands(job: Job, now: int) -> Job:

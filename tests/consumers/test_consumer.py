@@ -19,10 +19,11 @@ from immortus_channels import access, access_token, hub, metrics, tracking, usag
 from immortus_channels.consumers import JobConsumer, bearer, consumer, flow
 from immortus_channels.consumers.consumer import CLEAN_UP
 from immortus_channels.consumers.flow import Limits
-from immortus_channels.consumers.login import _warn
+from immortus_channels.consumers.login import Login, _warn
 from immortus_channels.frames import EXPIRED, MAX_FRAME, MAX_JOBS
 from immortus_channels.hub import get_drain, get_hub
 from immortus_channels.revocation import Revocation
+from immortus_channels.stores.base import Reading
 from immortus_channels.tokens import Token
 from tests.pages import Process, logged_in, until
 from tests.site import redis_options, running_site
@@ -57,6 +58,12 @@ class Client(WebsocketCommunicator):
         while (message := await self.receive_output(within))["type"] != "websocket.close":
             pass
         return message["code"]
+
+
+@pytest.fixture
+def unstored(monkeypatch):
+    """Users need no database: their logins hold."""
+    monkeypatch.setattr(Login, "read_again", lambda login: login.user)
 
 
 @contextlib.asynccontextmanager
@@ -173,6 +180,7 @@ async def test_after_unwatch_nothing_more_is_told():
 
 
 @pytest.mark.case(20)
+@pytest.mark.usefixtures("unstored")
 async def test_unknown_and_foreign_jobs_are_answered_with_the_same_bytes():
     foreign = Process("f" * 32, owner="somebody else")
     foreign.enqueued()
@@ -191,6 +199,7 @@ async def test_unknown_and_foreign_jobs_are_answered_with_the_same_bytes():
         }
 
 
+@pytest.mark.usefixtures("unstored")
 async def test_a_job_of_ones_own_is_shown():
     alice = logged_in("alice")
     job = Process(owner=str(alice.pk))
@@ -393,6 +402,7 @@ async def test_seats_are_given_back_however_a_socket_ends():
     assert not usage._sockets
 
 
+@pytest.mark.usefixtures("unstored")
 async def test_whoever_tries_very_many_ids_is_sent_away_and_does_not_come_back_at_once(settings, caplog):
     settings.IMMORTUS_LIMITS = {"denials": 5}
     alice = logged_in("alice")
@@ -578,7 +588,7 @@ async def test_a_client_that_has_gone_is_told_no_goodbye(caplog):
 
 
 async def test_a_client_that_leaves_while_the_store_is_silent_is_forgotten(monkeypatch):
-    monkeypatch.setattr(tracking, "read", lambda ids: time.sleep(0.5) or {})
+    monkeypatch.setattr(tracking, "on_record", lambda ids: time.sleep(0.5) or Reading(now=0))
     client = Client(job_id="a")
     await client.connect()
     await client.hear()

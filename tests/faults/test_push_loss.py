@@ -135,7 +135,7 @@ async def test_whenever_a_change_falls_beside_the_start_of_a_watch_it_is_shown(
 
 def _hold(monkeypatch, moment, gate, job, history):
     """Let the watch go on at this moment only once the gate is open."""
-    read, reconcile = tracking.read, Membership._reconcile
+    read, reconcile = tracking.on_record, Membership._reconcile
 
     def held_read(ids):
         if moment == "before the read":
@@ -151,7 +151,7 @@ def _hold(monkeypatch, moment, gate, job, history):
             await asyncio.sleep(0.01)
         await reconcile(self, layer, channel)
 
-    monkeypatch.setattr(tracking, "read", held_read)
+    monkeypatch.setattr(tracking, "on_record", held_read)
     monkeypatch.setattr(Membership, "_reconcile", held_join)
 
 

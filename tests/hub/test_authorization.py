@@ -185,7 +185,7 @@ async def test_whoever_still_looked_logged_in_is_asked_a_second_time(hub):
 
 
 async def test_a_store_that_cannot_tell_keeps_the_doubt_until_it_can(hub, monkeypatch):
-    monkeypatch.setattr(Authorization, "AGAIN", 0.05)
+    monkeypatch.setattr(Authorization, "AGAIN", (0.05,))
     job = Process()
     job.enqueued()
     (alice,) = await watched_by(hub, job, logged_in("alice"))
@@ -213,7 +213,95 @@ async def test_a_revocation_about_nobody_here_asks_nobody(hub):
     hub.reconsider(Revocation(job_id="another"))
     await asyncio.sleep(0.05)
     assert alice.over == []
-    assert hub.authorization.revocations == 0
+    assert hub.authorization.told_of(alice) == 0
+
+
+async def test_whoever_looks_logged_in_longer_is_asked_more_and_more_seldom(hub, monkeypatch):
+    """The receiver of another package delays a logout, between its signal and the end of the session."""
+    monkeypatch.setattr(Authorization, "AGAIN", (0.05, 0.1, 0.2))
+    job = Process()
+    job.enqueued()
+    (alice,) = await watched_by(hub, job, logged_in("alice"))
+    asked = []
+    alice.still_logged_in = lambda: not asked.append(1)
+    hub.reconsider(Revocation(user=str(alice.user.pk)))
+    await until(lambda: len(asked) == 3)
+    alice.login_holds = False
+    del alice.still_logged_in
+    await until(lambda: alice.closed)
+
+
+async def test_a_later_revocation_starts_the_looks_anew(hub, monkeypatch):
+    monkeypatch.setattr(Authorization, "AGAIN", (0.3,))
+    job = Process()
+    job.enqueued()
+    (alice,) = await watched_by(hub, job, logged_in("alice"))
+    asked = []
+    alice.still_logged_in = lambda: not asked.append(1)
+    hub.reconsider(Revocation(user=str(alice.user.pk)))
+    await asyncio.sleep(0.25)
+    hub.reconsider(Revocation(user=str(alice.user.pk)))
+    await until(lambda: len(asked) == 2)
+    await asyncio.sleep(0.15)
+    assert len(asked) == 2, "the look that was due 0.3 s after the first"
+    await until(lambda: len(asked) == 3)
+
+
+@pytest.mark.parametrize("about", ["user", "job_id"])
+async def test_whoever_begins_to_watch_just_after_a_revocation_is_asked_again(hub, monkeypatch, about):
+    monkeypatch.setattr(Authorization, "AGAIN", (0.05, 0.1))
+    job, alice = Process(), Page(logged_in("alice"))
+    job.enqueued()
+    hub.reconsider(Revocation(**{about: {"user": str(alice.user.pk), "job_id": job.job_id}[about]}))
+    await hub.watch(alice, job.job_id)
+    assert alice.closed is None
+    alice.login_holds = False
+    assert await until(lambda: alice.closed) < 1
+
+
+async def test_the_revocations_that_are_remembered_have_an_end(hub, monkeypatch):
+    monkeypatch.setattr(Authorization, "REMEMBERED", 10)
+    for n in range(50):
+        hub.reconsider(Revocation(user=str(n)))
+    await asyncio.sleep(0)
+    assert [each.user for each in hub.authorization._lately] == [str(n) for n in range(40, 50)]
+
+
+# While nothing is watched
+
+
+async def test_a_login_that_ended_while_nothing_was_watched_is_seen_by_the_next_watch(hub):
+    job, page = Process(), Page(logged_in("alice"))
+    job.enqueued()
+    await hub.watch(page, job.job_id)
+    hub.unwatch(page, job.job_id)
+    page.login_holds = False
+    page.over.clear()
+    await hub.watch(page, job.job_id)
+    assert page.closed == LOGIN_CHANGED
+    assert [frame["type"] for frame in page.told] == ["job", "error"]
+
+
+async def test_a_hundred_watches_of_one_socket_read_its_login_once_or_twice(hub):
+    jobs, page, asked = [Process() for _ in range(100)], Page(logged_in("alice")), []
+    page.still_logged_in = lambda: not asked.append(1)
+    for job in jobs:
+        job.enqueued()
+    await asyncio.gather(*(hub.watch(page, job.job_id) for job in jobs))
+    assert len(page.frames) == 100
+    assert len(asked) <= 2
+
+
+async def test_whoever_watches_nothing_any_more_is_forgotten(hub):
+    job, page = Process(), Page(logged_in("alice"))
+    job.enqueued()
+    await hub.watch(page, job.job_id)
+    hub.reconsider(Revocation(user=str(page.user.pk)))
+    hub.unwatch(page, job.job_id)
+    assert not hub.authorization._standings
+    assert not hub.authorization._doubts
+    page.still_logged_in = lambda: pytest.fail("asked")
+    await asyncio.sleep(0.05)
 
 
 async def test_a_thousand_revocations_of_one_user_are_one_or_two_questions(hub):
@@ -238,6 +326,18 @@ async def test_when_everybody_is_asked_documents_go_on_meanwhile(hub, rights):
     await until(lambda: bob.over)
     job.started()
     await until(lambda: len(alice.frames) == 2)
+
+
+async def test_when_everybody_is_asked_staff_is_asked_first(hub):
+    job, asked = Process(), []
+    job.enqueued()
+    pages = await watched_by(hub, job, *(logged_in(name) for name in ("alice", "boss", "carol")))
+    pages[1].user.is_staff = True
+    for page in pages:
+        page.still_logged_in = lambda page=page: not asked.append(page.user.username)
+    hub.reconsider(Revocation(user=EVERYBODY))
+    await until(lambda: len(asked) == 3)
+    assert asked == ["boss", "alice", "carol"]
 
 
 async def test_where_no_revocation_of_others_is_heard_everybody_is_asked_more_often(monkeypatch):

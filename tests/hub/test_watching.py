@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 from immortus_channels.broadcast import Push
+from immortus_channels.hub.reading import Shared
 from immortus_channels.hub.watching import Watched
 from immortus_channels.jobs import Job
 from tests.pages import Page
@@ -13,7 +15,7 @@ JOB = Job(job_id="a", version=5)
 
 
 def test_only_a_newer_document_is_taken():
-    watched = Watched("a")
+    watched = Watched("a", Shared(asyncio.Event().wait))
     assert watched.version == 0
     taken = [watched.take(Push.of(replace(JOB, version=version))) for version in (5, 5, 4, 6)]
     assert taken == [True, False, False, True]
@@ -21,7 +23,7 @@ def test_only_a_newer_document_is_taken():
 
 
 def test_behind_are_those_who_were_answered_with_something_older():
-    watched = Watched("a")
+    watched = Watched("a", Shared(asyncio.Event().wait))
     watched.take(Push.of(JOB))
     unanswered, older, newest = Page(), Page(), Page()
     watched.sent = {unanswered: None}
