@@ -112,7 +112,7 @@ def _moved(  # noqa: C901, PLR0911, PLR0912 - one line for each kind of event re
         case Enqueued():
             return _enqueued(current, event, now, leases)
         case Planned():
-            return _planned(current, now, leases)
+            return _planned(current, event, now, leases)
         case Created():
             return _created(current, event, now)
         case Claimed():
@@ -295,13 +295,14 @@ def _created(job: Job, event: Created, now: int) -> Job:
 
 
 def _enqueued(job: Job, event: Enqueued, now: int, leases: Leases) -> Job:
-    """A first sending makes the job wait; a second one of a job that is over starts a new life."""
+    """A first sending makes the job wait; a second one of a job that is over, or silent, starts a new life."""
     origin = event.origin or Origin()
     if job.version and origin.send_id in (job.send_id, *job.seen):
         return job
-    if job.is_over and not job.send_id and not job.run_id:
+    if job.is_over and not job.send_id and not job.run_id and not _is_cancelled_for_another(job):
         return job  # it was only planned, and cancelled before its turn came
-    if job.is_over:
+    is_silent = job.state is State.RUNNING and job.lease_until is not None and job.lease_until <= now
+    if job.is_over or is_silent:
         job = replace(
             _adopted(replace(_fresh(job), owner=None, handler="", data={}, params={}), origin),
             seen=_remember(job, job.run_id, job.send_id),
@@ -313,6 +314,8 @@ def _enqueued(job: Job, event: Enqueued, now: int, leases: Leases) -> Job:
             creation="",
             claims={},
         )
+    elif _is_unconfirmed(job, leases):
+        job = replace(job, send_id=origin.send_id, seen=_remember(job, job.send_id))
     elif job.version:
         if job.send_id or job.run_id:
             return job
@@ -327,8 +330,15 @@ def _enqueued(job: Job, event: Enqueued, now: int, leases: Leases) -> Job:
     )
 
 
-def _planned(job: Job, now: int, leases: Leases) -> Job:
-    return job if job.version else replace(job, send_id="", enqueued_at=now, lease_until=now + leases.waiting)
+def _planned(job: Job, event: Planned, now: int, leases: Leases) -> Job:
+    """It waits for others, of which the first may be due much later."""
+    due = max(now, (event.origin and event.origin.eta) or now)
+    return job if job.version else replace(job, send_id="", enqueued_at=now, lease_until=due + leases.waiting)
+
+
+def _is_cancelled_for_another(job: Job) -> bool:
+    """Whether it was cancelled because something before it failed; that this is run again proves the contrary."""
+    return job.state is State.CANCELLED and job.error is not None and job.error.code == "upstream"
 
 
 # Ends
@@ -350,7 +360,20 @@ def _over(job: Job, now: int, state: State, error: Error | None) -> Job:
 def _ended(job: Job, event: Failed | Cancelled, now: int, state: State, error: Error) -> Job:
     if job.is_over and job.state is not State.LOST:
         return job
+    if isinstance(event, Cancelled) and not event.run_id and _is_alive(job, event):
+        return job
     return _over(_told(job, event.report), now, state, error)
+
+
+def _is_alive(job: Job, event: Cancelled) -> bool:
+    """Whether a job goes on that somebody else believes cancelled, who knows of no run of it.
+
+    What was sent is not cancelled for what came before it: that it was sent proves that all of it went well. And
+    a message that was found expired or revoked may be a second one of the job, whose first is at work.
+    """
+    if event.code == "upstream":
+        return bool(job.send_id or job.run_id)
+    return job.state is State.RUNNING and bool(job.lease_holder) and not job.stalled
 
 
 def _finished(job: Job, event: Finished, now: int) -> Job:
@@ -380,10 +403,15 @@ def _overdue(job: Job, now: int, leases: Leases) -> Job:
         return job
     if job.state is State.RUNNING and not job.stalled:
         return replace(job, stalled=True, event="stalled", lease_until=now + leases.stalled)
-    never_sent = job.state is State.ENQUEUED and job.lease_until <= (job.enqueued_at or 0) + leases.sending
-    if never_sent and job.lease_holder:
+    if _is_unconfirmed(job, leases):
         return _over(job, now, State.FAILED, Error(code="not_sent"))
     return _over(job, now, State.LOST, Error(code="lost"))
+
+
+def _is_unconfirmed(job: Job, leases: Leases) -> bool:
+    """Whether nobody knows yet that the queue took the message."""
+    is_sending = job.lease_until is not None and job.lease_until <= (job.enqueued_at or 0) + leases.sending
+    return job.state is State.ENQUEUED and bool(job.lease_holder) and is_sending
 
 
 # From outside the run

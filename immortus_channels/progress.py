@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextvars import ContextVar
-from threading import Lock
+from threading import RLock
 from typing import TypeVar
 
 from immortus_channels.events import Origin, Report
@@ -90,7 +90,7 @@ class Run:
         self.known: str | None = None
         """The record of the job, as far as this process has heard: text, because a task may change what it is given."""
         self._notify = notify
-        self._lock = Lock()
+        self._lock = RLock()  # a signal handler may report while the job does
         self._dirty = False
         self._depth = 0
         self._step = 0
@@ -310,7 +310,7 @@ class Run:
 
     def forked(self) -> None:
         """In a child: the parent tells what was said before; another thread of it may have held the lock."""
-        self._lock = Lock()
+        self._lock = RLock()
         self._known_meta, self._meta, self._data = self.meta, {}, {}
         self._message = self._percentage = self._result = self._strategy_meta = None
         self._dirty, self._reported = False, self._current

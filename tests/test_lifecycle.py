@@ -84,8 +84,6 @@ def outcome(job: Job) -> tuple[State, str | None]:
         (about(Retrying, "r1"), RETRYING, None),
         (about(Requeued, "r1"), ENQUEUED, None),
         (about(Cancelled, "r1"), CANCELLED, "cancelled"),
-        (about(Cancelled, code="expired"), CANCELLED, "expired"),
-        (about(Cancelled, code="upstream"), CANCELLED, "upstream"),
     ],
 )
 def test_what_happened_to_the_task_decides_state_and_code(last, state, code):
@@ -98,6 +96,35 @@ def test_what_happened_to_the_task_decides_state_and_code(last, state, code):
 @pytest.mark.parametrize("code", ["unknown_task", "not_sent"])
 def test_a_job_that_never_ran_can_fail(code):
     assert outcome(after(sent(), about(Failed, code=code))) == (FAILED, code)
+
+
+def test_a_job_that_was_not_started_in_time_is_cancelled():
+    assert outcome(after(sent(), about(Cancelled, code="expired"))) == (CANCELLED, "expired")
+
+
+@pytest.mark.parametrize("code", ["expired", "cancelled"])
+def test_a_second_message_that_is_found_expired_or_revoked_leaves_the_run_of_the_first_alone(code):
+    """Celery's Redis broker delivers again what takes longer than its visibility timeout."""
+    running = after(sent(), started())
+    assert apply(running, about(Cancelled, code=code), now=T0 + 2 * SECOND) is running
+    silent = after(about(Overdue), job=running, at=T0 + DAY)
+    assert silent.stalled
+    assert outcome(after(about(Cancelled, code=code), job=silent, at=T0 + DAY)) == (CANCELLED, code)
+
+
+def test_a_planned_job_is_cancelled_with_what_comes_before_it_and_one_that_was_sent_is_not():
+    """That it was sent proves that what came before it went well, whatever its worker says that was killed later."""
+    planned = after(about(Planned))
+    assert outcome(after(about(Cancelled, code="upstream"), job=planned)) == (CANCELLED, "upstream")
+    for going_on in (after(about(Planned), sent()), after(about(Planned), sent(), started())):
+        assert apply(going_on, about(Cancelled, code="upstream"), now=T0 + 9 * SECOND) is going_on
+
+
+def test_a_job_that_was_cancelled_with_what_came_before_it_runs_if_that_is_run_again_and_goes_well():
+    cancelled = after(about(Planned, origin=Origin(owner="7")), about(Cancelled, code="upstream"))
+    again = after(sent(), job=cancelled, at=T0 + DAY)
+    assert (again.state, again.attempt, again.owner, again.error) == (ENQUEUED, 2, "7", None)
+    assert outcome(after(sent(), started(), job=cancelled, at=T0 + DAY)) == (RUNNING, None)
 
 
 def test_a_job_goes_from_enqueued_to_running_to_finished():
@@ -244,7 +271,25 @@ def test_sending_a_job_again_that_is_over_starts_a_new_life():
 
 def test_sending_a_job_again_that_is_not_over_changes_nothing():
     job = after(sent(), started())
-    assert apply(job, sent("s2"), now=T0 + DAY) is job
+    assert apply(job, sent("s2"), now=T0 + 2 * SECOND) is job
+    confirmed = replace(after(sent()), lease_until=T0 + DAY)
+    assert apply(confirmed, sent("s2"), now=T0 + SECOND) is confirmed
+
+
+def test_sending_a_job_again_that_has_been_silent_for_too_long_starts_a_new_life():
+    """Its worker died, and nobody was looking who would have had it called lost."""
+    job = after(sent(), started())
+    again = after(sent("s2"), job=job, at=T0 + DAY)
+    assert (again.state, again.attempt, again.send_id) == (ENQUEUED, 2, "s2")
+    assert apply(again, told("r1", step=1, current=1), now=T0 + DAY + SECOND) is again
+
+
+def test_sending_a_job_again_that_could_not_be_sent_takes_over_its_lease():
+    """The broker was away, the caller tries again; the queue is long, and the first sending was never confirmed."""
+    again = after(sent("s1"), sent("s2"), every=50 * SECOND)
+    assert (again.send_id, again.lease_holder, again.attempt) == ("s2", "s2", 1)
+    assert again.lease_until == T0 + 110 * SECOND
+    assert apply(again, sent("s1"), now=T0 + 51 * SECOND) is again
 
 
 # Cancelling
@@ -345,6 +390,12 @@ def test_a_job_without_a_lease_is_never_overdue():
 def test_a_planned_job_whose_turn_never_comes_is_lost_like_any_that_waits():
     job = after(about(Planned))
     assert outcome(after(about(Overdue), job=job, at=job.lease_until)) == (LOST, "lost")
+
+
+def test_a_planned_job_may_wait_a_day_after_the_first_of_its_chain_is_due():
+    job = after(about(Planned, origin=Origin(eta=T0 + 2 * DAY)))
+    assert apply(job, about(Overdue), now=T0 + 3 * DAY - 1) is job
+    assert outcome(after(about(Overdue), job=job, at=T0 + 3 * DAY + 1)) == (LOST, "lost")
 
 
 def test_a_planned_job_that_was_cancelled_is_not_brought_back_by_its_own_sending():

@@ -346,6 +346,100 @@ def test_the_thread_does_not_spin_while_the_store_is_down(store, threaded):
     assert len(store.calls) - calls < 10
 
 
+# One record that is refused
+
+
+def test_a_record_that_is_refused_holds_up_no_other_and_is_written_in_order_once_it_may(
+    store, threaded, pushed, caplog
+):
+    store.refused = {"locked"}
+    for event in (enqueued("locked"), started("locked"), finished("locked")):
+        threaded.submit(event, wait=0)
+    for n in range(20):
+        assert threaded.submit(enqueued(f"j{n}")).is_known
+    assert eventually(lambda: "'locked' cannot be written" in caplog.text)
+    assert threaded.submit(started("j0")).is_known, "others are waited for as ever"
+    assert threaded.holds("locked")
+    store.refused.clear()
+    assert eventually(lambda: not threaded.holds("locked"), 3)
+    assert [event for event, job_id in pushed if job_id == "locked"] == ["job_enqueued", "job_started", "job_finished"]
+    assert sum("cannot be written" in line.getMessage() for line in caplog.records) == 1
+
+
+def test_two_records_that_are_refused_hold_up_no_other(store, threaded):
+    store.refused = {"a", "b"}
+    for job_id in ("a", "b"):
+        threaded.submit(enqueued(job_id), wait=0)
+    writes = [threaded.submit(enqueued(f"j{n}"), wait=0) for n in range(5)]
+    assert eventually(lambda: all(write.is_known for write in writes), 1)
+    store.refused.clear()
+    assert eventually(lambda: record("a") is not None and record("b") is not None, 3)
+
+
+def test_a_run_whose_record_is_refused_keeps_no_other_from_reporting(store, threaded):
+    locked, well = running(threaded, "locked", "r1"), running(threaded, "well", "r2")
+    store.refused = {"locked"}
+    locked.update(current=1)
+    time.sleep(0.3)
+    well.update(current=2)
+    assert eventually(lambda: record("well").current == 2, 1)
+    assert record("locked").current == 0
+    store.refused.clear()
+    assert eventually(lambda: record("locked").current == 1, 3)
+
+
+def test_a_run_whose_record_is_refused_takes_no_other_s_lease_along(store, threaded, settings):
+    settings.IMMORTUS_STALLED_AFTER = 0.6
+    runs = [running(threaded, f"j{n}", f"r{n}") for n in range(9)]
+    store.refused = {"j4"}
+    first = [record(run.job_id).lease_until for run in runs]
+    moved = [n for n in range(9) if n != 4]
+    assert eventually(lambda: all(record(f"j{n}").lease_until > first[n] + SECOND // 2 for n in moved), 3)
+    assert record("j4").lease_until == first[4]
+    store.refused.clear()
+    assert eventually(lambda: record("j4").lease_until > first[4] + SECOND // 2, 3)
+
+
+def test_a_lease_that_cannot_be_moved_now_is_moved_later(store, threaded):
+    threaded.submit(enqueued("locked"))
+    threaded.submit(enqueued("well"))
+    before = record("locked").lease_until
+    store.refused = {"locked"}
+    for job_id in ("locked", "well"):
+        threaded.renew(job_id, "s", 1000)
+    assert eventually(lambda: record("well").lease_until > before + 500 * SECOND, 1)
+    store.refused.clear()
+    assert eventually(lambda: record("locked").lease_until > before + 500 * SECOND, 3)
+
+
+def test_the_thread_does_not_spin_while_a_record_is_refused(store, threaded, settings):
+    settings.IMMORTUS_STALLED_AFTER = 0.6
+    locked = running(threaded, "locked", "r1")
+    running(threaded, "well", "r2")
+    store.refused = {"locked"}
+    locked.update(current=1)
+    threaded.submit(Updated(job_id="locked", current=9), wait=0)
+    threaded.renew("locked", "r1", 5)
+    time.sleep(1)
+    calls = len(store.calls)
+    assert cpu_seconds(1) < 0.15
+    assert len(store.calls) - calls < 20
+
+
+def test_stopping_tries_a_record_that_is_refused_once_more_and_ends_in_time(store, threaded):
+    store.refused = {"locked"}
+    threaded.submit(enqueued("locked"), wait=0)
+    threaded.submit(enqueued("well"))
+    time.sleep(0.5)
+    began = time.monotonic()
+    assert cpu_seconds(0) < 1
+    threaded.stop(0.5)
+    assert time.monotonic() - began < 1.2
+    store.refused.clear()
+    threaded.resume()
+    assert eventually(lambda: record("locked") is not None)
+
+
 # Reports
 
 
@@ -684,7 +778,7 @@ def test_a_job_forked_in_the_middle_goes_on_telling_from_both_sides_whatever_was
 def test_a_child_does_not_write_again_what_its_parent_has_pending(of_process, monkeypatch):
     of_process.submit(started())
     with of_process._condition:
-        of_process._writes.append(writer.Write(Updated(job_id="j", advance=1)))
+        of_process._writes.put(writer.Write(Updated(job_id="j", advance=1)))
 
         def child():
             get_writer().submit(Updated(job_id="j", meta={"child": 1}), wait=3)

@@ -20,6 +20,8 @@ class FlakyStore(MemoryStore):
         self.failures = 0
         self.pause = 0.0
         self.calls: list[str] = []
+        self.refused: set[str] = set()
+        """Jobs whose record cannot be written, as while another session has locked it."""
         self.open = threading.Event()
         self.open.set()
 
@@ -32,16 +34,23 @@ class FlakyStore(MemoryStore):
             msg = "down"
             raise StoreUnavailable(msg)
 
+    def _refuse(self, job_ids: set[str]) -> None:
+        if job_ids & self.refused:
+            msg = "locked"
+            raise StoreUnavailable(msg)
+
     def get_many(self, job_ids: Any) -> Any:
         self._try("get_many")
         return super().get_many(job_ids)
 
     def update(self, job_id: str, change: Any, *, known: Any = None) -> Any:
         self._try("update")
+        self._refuse({job_id})
         return super().update(job_id, change, known=known)
 
     def renew(self, holders: Any, seconds: float) -> None:
         self._try("renew")
+        self._refuse(set(holders))
         super().renew(holders, seconds)
 
 

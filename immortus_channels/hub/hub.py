@@ -134,7 +134,9 @@ class Hub:
         self._stop_resting()
         watched = self.jobs.get(job_id)
         if watched is None:
-            watched = self.jobs[job_id] = Watched(job_id, Shared(lambda: self._readers.run(tracking.on_record, [job_id])))
+            watched = self.jobs[job_id] = Watched(
+                job_id, Shared(lambda: self._readers.run(tracking.on_record, [job_id]))
+            )
         if watcher not in watched.sent:
             watched.sent[watcher] = None
             metrics.WATCHES.add()

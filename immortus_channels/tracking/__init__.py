@@ -8,7 +8,15 @@ from __future__ import annotations
 from immortus_channels.tracking.asking import cancel, claim, is_believable, lifted, touch
 from immortus_channels.tracking.consulting import guarded, told_of
 from immortus_channels.tracking.publishing import publish, renew
-from immortus_channels.tracking.reading import as_it_stands, ask_strategies, brought_up_to_date, listed, on_record, read, recheck
+from immortus_channels.tracking.reading import (
+    as_it_stands,
+    ask_strategies,
+    brought_up_to_date,
+    listed,
+    on_record,
+    read,
+    recheck,
+)
 from immortus_channels.tracking.runs import begin, end, make_run, publish_meta
 from immortus_channels.writer import drain
 

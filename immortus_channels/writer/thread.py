@@ -2,7 +2,7 @@
 
 It starts with the first write, again after a fork, and stops when idle. Callers hand their event over and go on; a
 lifecycle event waits a moment for its write, so that it is on record before the job goes on. What could not be
-written is kept, in order, and tried again until it is.
+written is kept, in order, and tried again until it is; where only one job's record cannot be, others go ahead of it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
+from collections.abc import Collection, Mapping
 
 from immortus_channels import metrics
 from immortus_channels.broadcast import Broadcaster
@@ -20,6 +20,7 @@ from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.progress import Run
 from immortus_channels.stores import get_store
 from immortus_channels.trouble import Trouble
+from immortus_channels.writer.backlog import Backlog, Trial
 from immortus_channels.writer.runs import Runs
 from immortus_channels.writer.write import Write, perform, perform_anyhow, report_of
 
@@ -42,7 +43,8 @@ class Writer:
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
-        self._writes: deque[Write] = deque()
+        self._writes = Backlog()
+        self._trial = Trial()
         self._renewals: dict[str, tuple[str, float]] = {}
         self._runs = Runs()
         self._thread: threading.Thread | None = None
@@ -67,7 +69,7 @@ class Writer:
                 write.finish(failed=True)
                 return write
             self._make_room()
-            self._writes.append(write)
+            self._writes.put(write)
             metrics.WRITES_WAITING.set(len(self._writes))
             self._wake()
         if wait > 0 and not is_down and not write.done.wait(wait):
@@ -82,14 +84,14 @@ class Writer:
     def _make_room(self) -> None:
         if len(self._writes) < _PENDING:
             return
-        self._writes.popleft().finish(failed=True)
+        self._writes.pop().finish(failed=True)
         metrics.WRITES_DROPPED.add()
         self._overflow.begin(OverflowError(f"more than {_PENDING} changes"))
 
     def holds(self, job_id: str) -> bool:
         """Whether something about this job waits to be written."""
         with self._condition:
-            return any(write.event.job_id == job_id and not write.is_dry for write in self._writes)
+            return self._writes.holds(job_id)
 
     def renew(self, job_id: str, holder: str, seconds: float) -> None:
         """Move a lease, soon, without waiting."""
@@ -124,6 +126,7 @@ class Writer:
         """Write what is left, for at most `timeout` seconds, and end the thread; the next event starts it again."""
         with self._condition:
             thread, self._stop_by = self._thread, time.monotonic() + timeout
+            self._writes.recall()
             self._condition.notify_all()
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout + WAIT)
@@ -185,35 +188,42 @@ class Writer:
         now = time.monotonic()
         if now < self._retry_at:
             return False
-        return bool(self._writes or self._renewals or self._due_runs(now) or self._runs.is_renewal_due(now))
+        is_behind = self._writes.pause(now, self._renewals) <= 0
+        return bool(is_behind or self._due_runs(now) or self._runs.is_renewal_due(now))
 
     def _pause(self) -> float:
         """Seconds until there may be something to do that nobody will tell of."""
         now = time.monotonic()
+        writes = now + self._writes.pause(now, self._renewals)
         if self._stop_by is not None:
-            return max(min(self._stop_by, max(self._retry_at, now)) - now, 0.0)
+            return max(min(self._stop_by, max(self._retry_at, writes)) - now, 0.0)
         if now < self._retry_at:
             return self._retry_at - now
-        if not self._runs:
-            return _IDLE
-        return max(self._runs.pause(now), 0.0)
+        runs = self._runs.pause(now) if self._runs else _IDLE
+        return max(min(runs, writes - now), 0.0)
 
     def _due_runs(self, now: float) -> list[Run]:
         return self._runs.due(now, settings.FLUSH_INTERVAL if self._stop_by is None else -_UNFIT_REST)
 
     def _cycle(self, broadcaster: Broadcaster) -> None:
         """One round: events first, then reports, then leases. A store that is down ends the round."""
+        trial = self._trial = Trial(self._writes.refused)
         try:
             self._write_events(broadcaster)
             self._write_reports(broadcaster)
             self._move_leases()
             self._renew_runs()
+            trial.end()
         except StoreUnavailable as error:
+            self._set_aside(trial.suspects.keys() & trial.refused)
+            with self._condition:
+                self._writes.put_behind(trial.suspects)
             self._back_off(error)
         except Exception:
             logger.exception("The writer met an error it does not know; it goes on")
             self._back_off(None)
         else:
+            self._set_aside(trial.suspects.keys())
             self._outage.end()
             self._failures = 0
             self._overflow.end()
@@ -221,25 +231,26 @@ class Writer:
     def _back_off(self, error: StoreUnavailable | None) -> None:
         if error is not None:
             self._outage.begin(error)
-        metrics.STORE_RETRIES.add()
+        if not self._trial.suspects:
+            metrics.STORE_RETRIES.add()
         first, last = _BACKOFF
         self._retry_at = time.monotonic() + min(first * 2**self._failures, last)
         self._failures += 1
 
     def _write_events(self, broadcaster: Broadcaster) -> None:
-        while self._writes:
-            write = self._writes[0]
+        while (write := self._next_write()) is not None:
             try:
                 perform_anyhow(write)
-            except StoreUnavailable:
+            except StoreUnavailable as error:
                 if write.is_dry:
                     self._finish(write, failed=True)
-                raise
+                self._failed(write.event.job_id, error)
             except Exception as error:  # noqa: BLE001 - the next event may fit
                 self._drop(write, error)
                 self._finish(write, failed=True)
             else:
                 self._finish(write)
+                self._worked([write.event.job_id])
                 self._runs.learn(write.event.job_id, write.after)
                 self._push(broadcaster, write)
                 # After an outage thousands may wait: meanwhile no run here may be taken for dead.
@@ -250,10 +261,33 @@ class Writer:
         logger.error("%s could not be applied and is dropped", write, exc_info=error, extra=about)
         metrics.WRITES_DROPPED.add()
 
+    def _next_write(self) -> Write | None:
+        with self._condition:
+            return self._writes.next(time.monotonic(), but=self._trial.suspects)
+
+    def _set_aside(self, job_ids: Collection[str]) -> None:
+        """Go on without these: their records are refused and others are not, as where another session locked them."""
+        now = time.monotonic()
+        with self._condition:
+            for job_id in job_ids:
+                self._writes.set_aside(job_id, now)
+        for run in self._runs.all() if job_ids else ():
+            if run.job_id in job_ids:
+                run.flushed_at = self._writes.left_alone_until(run.job_id)
+
+    def _failed(self, job_id: str, error: StoreUnavailable) -> None:
+        """Go on without the job for this round. Raises the error when nothing else works either."""
+        metrics.STORE_RETRIES.add()
+        self._trial.failed(job_id, error)
+
+    def _worked(self, job_ids: Collection[str]) -> None:
+        self._trial.worked(job_ids)
+        with self._condition:
+            self._writes.written(job_ids)
+
     def _finish(self, write: Write, *, failed: bool = False) -> None:
         with self._condition:
-            if self._writes and self._writes[0] is write:
-                self._writes.popleft()
+            self._writes.remove(write)
             self._in_vain = False
             metrics.WRITES_WAITING.set(len(self._writes))
             write.finish(failed=failed)
@@ -266,16 +300,19 @@ class Writer:
 
     def _write_reports(self, broadcaster: Broadcaster) -> None:
         for run in self._due_runs(time.monotonic()):
+            if not self._may_write(run.job_id):
+                continue
             write = Write(report_of(run), known=run.known)
             try:
                 perform(write)
-            except StoreUnavailable:
+            except StoreUnavailable as error:
                 run.untake()
-                raise
+                self._failed(run.job_id, error)
             except Exception as error:  # noqa: BLE001
                 self._drop(write, error)
                 run.flushed_at = time.monotonic() + _UNFIT_REST
             else:
+                self._worked([run.job_id])
                 self._runs.learn(run.job_id, write.after)
                 self._push(broadcaster, write)
 
@@ -287,19 +324,50 @@ class Writer:
             by_time.setdefault(seconds, {})[job_id] = holder
         try:
             for seconds, holders in by_time.items():
-                get_store().renew(holders, seconds)
+                self._renew(holders, seconds)
         except StoreUnavailable:
-            with self._condition:
-                self._renewals = {**renewals, **self._renewals}
+            self._keep(renewals)
             raise
+        self._keep({job_id: lease for job_id, lease in renewals.items() if not self._may_write(job_id)})
+
+    def _keep(self, renewals: Mapping[str, tuple[str, float]]) -> None:
+        with self._condition:
+            self._renewals = {**renewals, **self._renewals}
 
     def _renew_runs(self) -> None:
         """Show that the runs of this process live, and hear what was asked of them meanwhile."""
         now = time.monotonic()
         if not self._runs.is_renewal_due(now):
             return
-        runs = {run.job_id: run for run in self._runs.all()}
-        store = get_store()
-        store.renew({job_id: run.run_id for job_id, run in runs.items()}, settings.STALLED_AFTER)
-        self._runs.hear(runs.values(), store.get_many(list(runs)).jobs)
+        self._renew({run.job_id: run.run_id for run in self._runs.all()}, settings.STALLED_AFTER)
+        runs = {run.job_id: run for run in self._runs.all() if self._may_write(run.job_id)}
+        self._runs.hear(runs.values(), get_store().get_many(list(runs)).jobs)
         self._runs.renewed(now)
+
+    def _renew(self, holders: Mapping[str, str], seconds: float) -> None:
+        """Move leases, but for those of jobs that are left alone; of the others, find whom the store refuses."""
+        able = {job_id: holder for job_id, holder in holders.items() if self._may_write(job_id)}
+        if not able:
+            return
+        try:
+            get_store().renew(able, seconds)
+        except StoreUnavailable as error:
+            if len(able) == 1:
+                self._failed(next(iter(able)), error)
+                return
+            get_store().get_many(list(able))  # raises where it is not about one of them
+            for half in _halves(able):
+                self._renew(half, seconds)
+        else:
+            self._worked(able)
+
+    def _may_write(self, job_id: str) -> bool:
+        with self._condition:
+            is_suspect = job_id in self._trial.suspects
+            return not is_suspect and self._writes.may_write(job_id, time.monotonic())
+
+
+def _halves(holders: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    pairs = list(holders.items())
+    middle = len(pairs) // 2
+    return dict(pairs[:middle]), dict(pairs[middle:])

@@ -141,7 +141,9 @@ class Running:
     def _failure_from_main(self, sender: Task, task_id: str, exception: BaseException) -> None:
         request = self._requests.get(task_id)
         if self._tracking(sender.name) is not None:
-            run_id = request.request_dict.get(RUN, "") if request is not None else ""
+            # Of two deliveries to one worker, Celery names the one that failed, where it can.
+            of_request = request.request_dict.get(RUN, "") if request is not None else ""
+            run_id = _run_id(sender.request) if sender.request.id == task_id else of_request
             self._tracker.publish(verdict(task_id, sender.name, run_id, exception), wait=0)
         if request is not None:
             embed = request._payload[2] or {}  # noqa: SLF001 - the request has no public face for the chain

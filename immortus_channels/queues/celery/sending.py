@@ -81,7 +81,6 @@ class Sending:
                     send_id="",
                     handler="",
                     cancel=tracking.cancel,
-                    eta=None,
                     params=None,
                     data=None,
                 )
