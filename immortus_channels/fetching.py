@@ -36,15 +36,16 @@ _VERSION = {State.ENQUEUED: 1, State.RUNNING: 2, State.RETRYING: 2}
 def fetch(user: User, job_id: str, job_class: str = "") -> Job | None:
     """The job as its strategy's `fetch` or `status`, or else its queue, knows it; None when nobody does.
 
-    `job_class` names the task where more than one strategy is in use; it is looked up, never imported. Nobody is asked
-    on behalf of a `user` who would not be told: ids are cheap to invent, and a backend may be slow. Never raises.
+    `job_class` names the task where more than one strategy is in use; it is looked up, never imported, and what is
+    known to be another task's is not told under it. Nobody is asked on behalf of a `user` who would not be told: ids
+    are cheap to invent, and a backend may be slow. Never raises.
     """
     unseen = Job(job_id=job_id, job_class=job_class, staff_only=True)
     strategy = strategies.strategy_of(unseen)
     if not strategies.defines(strategy, "allows") and not access.may_see(user, unseen):
         return None
     for job in chain(_by_strategy(strategy, job_id), _by_queues(job_id, job_class)):
-        if job is not None:
+        if job is not None and not (job_class and job.job_class not in ("", job_class)):
             return _shown(job, job_id, job_class)
     return None
 

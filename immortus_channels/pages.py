@@ -18,7 +18,7 @@ from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
 
-from immortus_channels import access, callers, handlers, tracking
+from immortus_channels import access, callers, handlers, tracking, usage
 from immortus_channels.conf import settings
 from immortus_channels.events import PageHook
 from immortus_channels.exceptions import StoreUnavailable
@@ -80,7 +80,11 @@ def _answer(request: HttpRequest, job_id: str) -> HttpResponse:
         # An answer that is no success is thrown away, and asked for again when somebody really comes.
         return HttpResponse(status=HTTPStatus.SERVICE_UNAVAILABLE)
     try:
-        record = seen(callers.of_session(request), [job_id]).get(job_id)
+        caller = callers.of_session(request)
+        wait = usage.ask(caller.account)
+        if wait:
+            return _busy(request, wait)
+        record = seen(caller, [job_id]).get(job_id)
         if record is None:
             return _unknown(request, job_id)
         return _cancel(request, record) if request.method == "POST" else _known(request, record)
@@ -254,15 +258,24 @@ def _login_url(request: HttpRequest) -> str | None:
 
 
 def _unavailable(request: HttpRequest) -> HttpResponse:
+    return _later(request, HTTPStatus.SERVICE_UNAVAILABLE, RETRY_AFTER, refresh=REFRESH)
+
+
+def _busy(request: HttpRequest, wait: int) -> HttpResponse:
+    """429: whoever asks has asked for too much, or for too many jobs that are not theirs."""
+    return _later(request, HTTPStatus.TOO_MANY_REQUESTS, wait, refresh=max(wait, REFRESH))
+
+
+def _later(request: HttpRequest, status: HTTPStatus, wait: int, *, refresh: int) -> HttpResponse:
     response = _page(
         request,
         "unavailable",
-        HTTPStatus.SERVICE_UNAVAILABLE,
+        status,
         header=_("One moment, please"),
         message=_("How things are cannot be told just now. This page tries again by itself."),
-        retry=REFRESH,
+        retry=refresh,
     )
-    response.headers["Retry-After"] = str(RETRY_AFTER)
+    response.headers["Retry-After"] = str(wait)
     return response
 
 

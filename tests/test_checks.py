@@ -352,6 +352,27 @@ def test_a_layer_that_is_not_configured_is_an_error(settings):
     assert messages() == {}
 
 
+@pytest.mark.parametrize(
+    ("backend", "config"),
+    [(CORE, {"host": [("127.0.0.1", 6379)]}), ("immortus_channels.testing.FaultyChannelLayer", {"drp": 0.3})],
+)
+def test_a_layer_that_cannot_be_made_of_its_settings_is_an_error(settings, backend, config):
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": backend, "CONFIG": config}}
+    assert found() == {"E007"}
+    assert next(iter(config)) in messages()["E007"].msg
+
+
+def test_a_retention_that_was_meant_in_days_is_noticed(settings):
+    settings.IMMORTUS_RETENTION = 7
+    assert "7 days are 604800" in messages()["W015"].hint
+
+
+@pytest.mark.parametrize("origin", ["https://*.example.com", "https://*"])
+def test_a_pattern_is_no_origin(settings, origin):
+    settings.IMMORTUS_ALLOWED_ORIGINS = [origin]
+    assert found() == {"E013"}
+
+
 @pytest.mark.case(13)
 @pytest.mark.parametrize("backend", ["nowhere.Layer", "channels.layers.NoLayer", None])
 def test_a_layer_that_cannot_be_imported_is_an_error(settings, backend):

@@ -90,6 +90,13 @@ def test_a_queue_tells_where_the_strategy_has_nothing_to_say():
     assert fetch(ANYBODY, "nobody", "open") is None
 
 
+def test_what_the_queue_knows_to_be_another_task_is_not_told_under_the_name_of_one_that_is_open(queue, monkeypatch):
+    monkeypatch.setattr(queue, "fetch", lambda job_id: Job(job_id=job_id, job_class="word", state=State.FINISHED))
+    assert fetch(ANYBODY, "q", "open") is None
+    assert fetch(ANYBODY, "q", "word").job_class == "word"
+    assert fetch(STAFF, "q", "").job_class == "word"
+
+
 def test_of_a_task_that_nobody_knows_every_queue_is_asked(monkeypatch, queue):
     other = KnowingQueue()
     monkeypatch.setattr(queues, "connected", [other, queue])

@@ -148,6 +148,12 @@ async def test_the_layer_is_told_and_takes_nobody_out_of_service(memory, layer, 
 
 
 @pytest.mark.redis
+@pytest.mark.usefixtures("memory")
+def test_a_layer_that_cannot_be_made_is_told_and_takes_nobody_out_of_service(settings, client):
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"host": []}}}
+    assert client.get("/immortus/health").json()["layer"] == "failing"
+
+
 def test_a_writer_that_is_behind_is_told(own_redis, threaded):
     own_redis.kill()
     tracking.publish(Enqueued(job_id="a", job_class="shop.paint", origin=Origin()))

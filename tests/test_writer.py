@@ -21,6 +21,7 @@ from immortus_channels.events import (
     Origin,
     Overdue,
     Report,
+    Reported,
     Requeued,
     Retrying,
     Started,
@@ -31,6 +32,7 @@ from immortus_channels.lifecycle import SECOND
 from immortus_channels.progress import Run, current_run
 from immortus_channels.stores import get_store
 from immortus_channels.writer import WAIT, InlineWriter, Writer, get_writer, is_inline, report_of, thread
+from immortus_channels.writer.inline import GreenWriter
 from tests.toys import FlakyStore, eventually
 
 forks = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
@@ -821,6 +823,20 @@ def test_what_was_left_before_a_fork_is_written_by_the_parent_after_it(of_proces
 
 
 # Inline
+
+
+def test_where_nobody_renews_leases_a_job_that_runs_has_a_day(store):
+    green = GreenWriter()
+    green.submit(enqueued())
+    green.submit(started())
+    before = record()
+    assert before.lease_until - before.started_at > 80_000 * SECOND
+    green.submit(Reported(job_id="j", run_id="r", report=Report(step=1, current=1, total=2)))
+    assert record().lease_until >= before.lease_until
+    store.failures = 1
+    green.submit(finished())
+    green.submit(finished())
+    assert record().state is State.FINISHED
 
 
 def test_under_a_test_runner_writes_are_inline(monkeypatch):

@@ -43,6 +43,15 @@ def check_layer() -> Findings:
             id=f"{ID}.E007",
         )
         return
+    try:
+        backend(**config)  # which connects to nothing, as no layer does before it is used
+    except Exception as error:  # noqa: BLE001 - likewise
+        yield Error(
+            f"CHANNEL_LAYERS[{alias!r}] cannot be made of its CONFIG: {told(error)}",
+            hint=f"See what {named} takes; its addresses are a list under the name 'hosts'.",
+            id=f"{ID}.E007",
+        )
+        return
     lineage = {path_of(kind) for kind in getattr(backend, "__mro__", ())}
     if IN_MEMORY in lineage and jobs_run_elsewhere():
         yield _in_memory(alias, named)

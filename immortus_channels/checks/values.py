@@ -14,6 +14,7 @@ from immortus_channels.conf import Settings, settings
 
 _SECONDS = ("FLUSH_INTERVAL", "RECHECK_INTERVAL", "STALLED_AFTER", "LOST_AFTER", "RETENTION", "DRAIN")
 _OR_NONE_AT_ALL = "DRAIN"
+_SHORT_RETENTION = 60.0
 _SEVERAL = ("ALLOWED_ORIGINS", "REDIRECT_HOSTS")
 
 
@@ -29,6 +30,12 @@ def check_values() -> Findings:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
             yield Error(f"IMMORTUS_{name} is {value!r}.", hint="Give seconds, as a number above 0.", id=f"{ID}.E009")
             return
+    if settings.RETENTION < _SHORT_RETENTION:
+        yield Warning(
+            f"IMMORTUS_RETENTION is {settings.RETENTION!r} seconds, so jobs are unknown soon after their end.",
+            hint=f"It is in seconds: a day is 86400, {settings.RETENTION!r} days are {settings.RETENTION * 86400:g}.",
+            id=f"{ID}.W015",
+        )
     if settings.LOST_AFTER <= settings.STALLED_AFTER:
         yield Error(
             f"IMMORTUS_LOST_AFTER ({settings.LOST_AFTER!r}) is not after IMMORTUS_STALLED_AFTER "
@@ -55,7 +62,7 @@ def _check_origins_and_hosts() -> Findings:
         if not _is_origin(value):
             yield Error(
                 f"IMMORTUS_ALLOWED_ORIGINS has {value!r}, which is no origin of a page.",
-                hint="Give scheme and host, and a port if there is one: 'https://www.example.com'.",
+                hint="Give scheme and host, and a port if there is one, of each: 'https://www.example.com'.",
                 id=f"{ID}.E013",
             )
     for value in hosts:

@@ -50,11 +50,10 @@ def log_refusal(scope: Mapping[str, Any]) -> None:
         return
     _logged.add(sent)
     logger.warning(
-        "A socket from %r to %s://%s was refused. If the page is yours, add it to IMMORTUS_ALLOWED_ORIGINS; "
+        "A socket from %r to %r was refused. If the page is yours, add it to IMMORTUS_ALLOWED_ORIGINS; "
         "behind a proxy, see SECURE_PROXY_SSL_HEADER and USE_X_FORWARDED_HOST.",
         sent,
-        request.scheme,
-        request.META.get("HTTP_HOST", "?"),
+        f"{request.scheme}://{request.META.get('HTTP_HOST', '?')}"[:200],
     )
 
 
@@ -71,7 +70,7 @@ def parse(text: str) -> Origin | None:
         return None
     if url.scheme not in _PORTS or not url.hostname or "@" in url.netloc:
         return None
-    if text.lower() != f"{url.scheme}://{url.netloc.lower()}":
+    if text.lower() != f"{url.scheme}://{url.netloc.lower()}" or "*" in url.netloc:
         return None
     return url.scheme, url.hostname, port or _PORTS[url.scheme]
 

@@ -55,8 +55,11 @@ def layer_state() -> str:
 
     `none`: there is no shared one; `idle`: nobody watches here, so nobody listens; else `ok` or `failing`.
     """
-    if not broadcast.has_shared_layer():
-        return "none"
+    try:
+        if not broadcast.has_shared_layer():
+            return "none"
+    except Exception:  # noqa: BLE001 - a layer's settings may be no good, which its class finds out when it is made
+        return "failing"
     states = {hub.is_hearing for hub in tuple(_hubs.values())}
     return "failing" if False in states else "ok" if states else "idle"
 

@@ -24,6 +24,7 @@ _WORDS: dict[str, object] = {
     State.FAILED: _("failed"),
     State.CANCELLED: _("cancelled"),
     State.LOST: _("lost"),
+    "stalled": _("nothing heard of it for a while"),
 }
 
 
@@ -66,9 +67,12 @@ def immortus_job(job: Any) -> dict[str, object]:
 
 
 @register.inclusion_tag("immortus_channels/state.html")
-def immortus_state(state: str = "") -> dict[str, object]:
-    """The word for a state, and those that the client puts in its place, in the viewer's language."""
-    return {"words": _WORDS, "shown": _WORDS.get(state, "")}
+def immortus_state(state: str = "", stalled: object = None) -> dict[str, object]:
+    """The word for a state, and those that the client puts in its place, in the viewer's language.
+
+    A running job may have `stalled`: its worker has fallen silent.
+    """
+    return {"words": _WORDS, "shown": _WORDS["stalled"] if stalled else _WORDS.get(state, "")}
 
 
 @register.filter

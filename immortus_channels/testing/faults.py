@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +52,24 @@ class Faults:
     """What the server sends is kept back until it is so much, or ends."""
     hold_seconds: float | None = None
     """What the server sends is kept back until it is so old, or ends."""
+
+    def __post_init__(self) -> None:
+        """Refuse what would be a fault that never happens, and so a test that passes."""
+        checked(self, "answer", lambda answer: answer is None or isinstance(answer, Answer), "an Answer")
+        checked(self, "blackhole", lambda way: way in ("", "up", "down", "both"), "'up', 'down' or 'both'")
+        for name in ("latency", "jitter"):
+            checked(self, name, lambda seconds: seconds >= 0, "0 or more")
+        for name in ("kill_after", "bandwidth", "slice", "hold_bytes", "hold_seconds"):
+            checked(self, name, lambda number: number is None or number >= 0, "0 or more, or None")
+
+
+def checked(faults: object, name: str, is_good: Callable[[Any], bool], wanted: str) -> None:
+    """Raise ValueError unless the field is good, also where it is of a kind that cannot be compared."""
+    value = getattr(faults, name)
+    try:
+        if is_good(value):
+            return
+    except TypeError:
+        pass
+    msg = f"{type(faults).__name__} has {name}={value!r}: give {wanted}."
+    raise ValueError(msg)

@@ -13,6 +13,8 @@ from typing import Any
 from channels.layers import InMemoryChannelLayer  # type: ignore[import-untyped]
 from django.utils.module_loading import import_string
 
+from immortus_channels.testing.faults import checked
+
 CALLS = ("send", "group_send", "group_add", "group_discard", "new_channel", "receive")
 """The calls of a channel layer that may fail or hang."""
 
@@ -35,6 +37,14 @@ class LayerFaults:
     """The chance that a call hangs, until other faults are set."""
     calls: tuple[str, ...] = CALLS
     """The calls that fail and hang."""
+
+    def __post_init__(self) -> None:
+        """Refuse what would be a fault that never happens, and so a test that passes."""
+        for name in ("drop", "fail", "stall"):
+            checked(self, name, lambda chance: 0 <= chance <= 1, "a chance, 0 to 1")
+        for name in ("duplicate", "reorder", "delay"):
+            checked(self, name, lambda number: number >= 0, "0 or more")
+        checked(self, "calls", lambda calls: set(calls) <= set(CALLS), f"some of {', '.join(CALLS)}")
 
 
 class FaultyChannelLayer:

@@ -11,12 +11,16 @@ from django.core import mail
 from immortus_channels.broadcast import Broadcaster
 from immortus_channels.conf import settings
 from immortus_channels.events import Event
+from immortus_channels.exceptions import StoreUnavailable
+from immortus_channels.jobs import State
 from immortus_channels.progress import Run
 from immortus_channels.stores import get_store
 from immortus_channels.writer.thread import WAIT, Writer
 from immortus_channels.writer.write import Write, perform_anyhow, report_of
 
 logger = logging.getLogger("immortus_channels")
+
+_DAY = 86_400.0
 
 
 class InlineWriter(Writer):
@@ -80,7 +84,14 @@ class GreenWriter(InlineWriter):
         logger.warning("Threads are patched (gevent, eventlet): jobs are written inline, and pages learn by re-checks")
 
     def _push_now(self, write: Write) -> None:
-        """Nobody is told."""
+        """Nobody is told; and as nothing here would renew its lease, a job that runs is given a day at a time."""
+        job = write.after
+        if job is None or job.state is not State.RUNNING or not job.lease_holder:
+            return
+        try:
+            self.renew(job.job_id, job.lease_holder, _DAY)
+        except StoreUnavailable:
+            logger.warning("The lease of %r cannot be moved", job.job_id, extra={"job_id": job.job_id})
 
 
 def is_green() -> bool:

@@ -50,6 +50,7 @@ def _hosts(settings):
         ("ws://example.com", {}, False),
         ("file://", {}, False),
         ("null", {}, False),
+        ("http://*.example.com", {"host": "*.example.com"}, False),
         ("", {}, False),
         (["http://example.com", "http://evil.org"], {}, False),
         (["http://example.com", "http://example.com"], {}, False),
@@ -108,3 +109,11 @@ def test_a_refusal_is_logged_once_with_its_cure(caplog):
         log_refusal(handshake("http://evil.org"))
     assert len(caplog.records) == 1
     assert "IMMORTUS_ALLOWED_ORIGINS" in caplog.text
+
+
+def test_what_a_stranger_sends_cannot_write_lines_or_colours_into_the_log(caplog):
+    origins._logged.clear()
+    log_refusal(handshake("http://evil.org\x85", host="a\x1b[31m\x85" + 6_000 * "b"))
+    line = caplog.records[0].getMessage()
+    assert line.isprintable()
+    assert len(line) < 700

@@ -12,7 +12,9 @@ from typing import Any, Self
 import httpx
 import pytest
 from asgiref.sync import sync_to_async
-from django.contrib.auth.models import AnonymousUser, Permission, User
+from django.contrib.auth.models import AnonymousUser, Group, Permission, User
+from django.contrib.auth.signals import user_logged_out
+from django.contrib.sessions.backends.db import SessionStore
 from django.test import Client as Browser
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
@@ -264,6 +266,86 @@ async def test_without_a_layer_the_process_itself_asks_at_once(settings):
         assert time.monotonic() - began < SECOND + BUSY
         await client.say(type="watch", job_id=job.job_id, version=1)
         assert (await client.hear(5))["code"] == "unknown_job", "the socket's user is no longer who they were"
+    await get_hub().stopped()
+
+
+@pytest.mark.fault("K3")
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("how", ["disabled", "permission", "deleted"])
+async def test_a_right_that_ends_while_nothing_is_watched_is_gone_for_the_next_watch(settings, how):
+    """The socket stays open meanwhile: nothing has asked it."""
+    settings.IMMORTUS_STORE = {"BACKEND": "memory"}
+    boss = await sync_to_async(User.objects.create)(username="boss", is_staff=True)
+    permission = await Permission.objects.aget(codename="view_jobrecord")
+    await boss.user_permissions.aadd(permission)
+    mine, theirs = Process(owner=str(boss.pk)), Process(owner="4711")
+    for job in (mine, theirs):
+        job.enqueued()
+    async with opened(user=await User.objects.aget(pk=boss.pk), job_id=mine.job_id) as client:
+        assert (await client.hear())["type"] == "job"
+        mine.started()
+        mine.finished()
+        while (await client.hear())["job"]["state"] != "finished":
+            pass
+        await get_hub().stopped()  # as after half a minute
+        if how == "disabled":
+            await User.objects.filter(pk=boss.pk).aupdate(is_active=False)
+        elif how == "permission":
+            await sync_to_async(boss.user_permissions.remove)(permission)
+        else:
+            await boss.adelete()
+        await client.say(type="watch", job_id=theirs.job_id)
+        if how == "permission":
+            assert (await client.hear(5))["code"] == "unknown_job"
+        else:
+            assert await client.closed_with() == LOGIN_CHANGED
+    await get_hub().stopped()
+
+
+@pytest.mark.fault("K2")
+@pytest.mark.django_db(transaction=True)
+async def test_a_group_that_is_deleted_takes_what_its_members_saw_by_it(settings):
+    settings.IMMORTUS_STORE = {"BACKEND": "memory"}
+    boss = await sync_to_async(User.objects.create)(username="boss", is_staff=True)
+    group = await Group.objects.acreate(name="operators")
+    await group.permissions.aadd(await Permission.objects.aget(codename="view_jobrecord"))
+    await boss.groups.aadd(group)
+    job = Process(owner="4711")
+    job.enqueued()
+    async with opened(user=await User.objects.aget(pk=boss.pk), job_id=job.job_id) as client:
+        assert (await client.hear())["type"] == "job"
+        began = time.monotonic()
+        await group.adelete()
+        assert (await client.hear(5))["code"] == "unknown_job"
+        assert time.monotonic() - began < SECOND + BUSY
+    await get_hub().stopped()
+
+
+@pytest.mark.fault("K2")
+@pytest.mark.django_db(transaction=True)
+async def test_a_logout_that_another_receiver_delays_ends_the_socket_all_the_same(settings, monkeypatch):
+    """Django sends the signal first, and flushes the session after the last receiver."""
+    settings.IMMORTUS_STORE = {"BACKEND": "memory"}
+    monkeypatch.setattr(Authorization, "AGAIN", (0.2, 0.4, 0.8))
+    alice = await sync_to_async(User.objects.create)(username="alice")
+    browser = Browser()
+    await sync_to_async(browser.force_login)(alice)
+    session = SessionStore(browser.session.session_key)
+    await sync_to_async(session.get)("_auth_user_id")
+    job = Process(owner=str(alice.pk))
+    job.enqueued()
+
+    def dawdle(**_):
+        time.sleep(0.5)
+
+    user_logged_out.connect(dawdle)
+    try:
+        async with opened(user=alice, session=session, job_id=job.job_id) as client:
+            assert (await client.hear())["type"] == "job"
+            await sync_to_async(browser.logout)()
+            assert await client.closed_with() == LOGIN_CHANGED
+    finally:
+        user_logged_out.disconnect(dawdle)
     await get_hub().stopped()
 
 

@@ -24,6 +24,7 @@ from immortus_channels.broadcast import Push
 from immortus_channels.events import Event, Finished, Origin, Report, Reported, Started
 from immortus_channels.hub.hub import Hub
 from immortus_channels.hub.reading import Readers
+from immortus_channels.progress import Run
 from immortus_channels.stores import get_store
 from immortus_channels.stores.sql import TABLE
 from immortus_channels.testing import History
@@ -81,6 +82,14 @@ def locked(server: PostgresServer) -> Iterator[None]:
     """Nobody can read or write jobs meanwhile: every query hangs."""
     with another_client(server) as connection, connection.transaction():
         connection.execute(f"LOCK TABLE {TABLE} IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+@contextmanager
+def locked_record(server: PostgresServer, job_id: str) -> Iterator[None]:
+    """One job's row is another session's meanwhile: it can be read, and every write of it hangs."""
+    with another_client(server) as connection, connection.transaction():
+        connection.execute(f"SELECT 1 FROM {TABLE} WHERE job_id = %s FOR UPDATE", (job_id,))
         yield
 
 
@@ -243,3 +252,37 @@ async def test_hundreds_who_poll_at_once_are_all_answered_by_a_few_connections(p
 async def test_without_turns_the_database_runs_out_of_connections(postgres, tmp_path):
     with site_on(postgres, tmp_path, SETTINGS='{"IMMORTUS_LIMITS": {"requests_in_parallel": 1000}}') as site:
         assert (await poll_all_at_once(site, postgres, 400, patience=30))[503] > 0
+
+
+@pytest.mark.fault("E5")
+def test_a_record_that_somebody_else_has_locked_holds_up_no_other_job(on_record, writer, settings):
+    settings.IMMORTUS_STALLED_AFTER = 6.0
+    history = History()
+    locked_job, silent, third = (Worker(writer, history) for _ in range(3))
+    runs = [
+        Run(job_id=one.job_id, job_class="shop.paint", run_id="run", notify=writer.notify)
+        for one in (locked_job, silent)
+    ]
+    for one in (locked_job, silent):
+        assert one.submit(Started).is_known
+    for run in runs:
+        writer.attach(run)
+    with locked_record(on_record, locked_job.job_id):
+        end = locked_job.submit(Finished)
+        assert not end.is_known
+        assert eventually(lambda: third.submit(Started).is_known, 10)
+        assert third.submit(Finished).is_known or eventually(lambda: _state(third) == "finished", 10)
+        lease = _lease(silent)
+        assert eventually(lambda: _lease(silent) > lease, 15), "who says nothing goes on to be alive"
+        assert _state(locked_job) == "running"
+    assert eventually(lambda: _state(locked_job) == "finished", 15)
+    for run in runs:
+        writer.detach(run)
+
+
+def _state(worker: Worker) -> str:
+    return str(get_store().get_many([worker.job_id]).jobs[worker.job_id].state)
+
+
+def _lease(worker: Worker) -> int:
+    return get_store().get_many([worker.job_id]).jobs[worker.job_id].lease_until or 0

@@ -19,6 +19,7 @@ class FakeElement extends EventTarget {
     this.attributes[name] = value;
     if (this.constructor.observedAttributes.includes(name)) this.attributeChangedCallback(name, before, value);
   }
+  toggleAttribute(name, force) { force ? this.setAttribute(name, "") : this.removeAttribute(name); }
   removeAttribute(name) { delete this.attributes[name]; }
   querySelector(selector) { return this.parts[selector.startsWith("script") ? "script" : selector]; }
   querySelectorAll(selector) { return [this.parts[/"(.*)"/.exec(selector)[1]]]; }
@@ -51,6 +52,21 @@ test("it shows the state, the message and the percentage, and tells of each docu
   await settle();
   assert.deepEqual([element.attributes.state, element.attributes["aria-busy"], parts.state.textContent], ["finished", "false", "finished"]);
   assert.deepEqual(events, [["progress", 1, true], ["progress", 2, true], ["done", 3, true]]);
+});
+
+test("a job whose worker has fallen silent does not look as if it ran, until it is heard of again", async () => {
+  const { element, parts, socket } = await shown();
+  parts.state.dataset.stalled = "still";
+  socket.job(document("a", 2, { stalled: true }));
+  await settle();
+  assert.deepEqual([element.attributes.state, element.attributes.stalled, parts.state.textContent], ["running", "", "still"]);
+  socket.job(document("a", 3, { stalled: false }));
+  await settle();
+  assert.deepEqual([element.attributes.stalled, parts.state.textContent], [undefined, "Läuft"]);
+  delete parts.state.dataset.stalled;
+  socket.job(document("a", 4, { stalled: true }));
+  await settle();
+  assert.equal(parts.state.textContent, "Läuft", "a page that has no word for it");
 });
 
 test("a percentage that is unknown is an indeterminate bar, but not when the job is over (case 35)", async () => {

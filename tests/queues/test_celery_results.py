@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from types import SimpleNamespace
 
 import pytest
 from celery import Celery
@@ -53,6 +54,15 @@ def test_a_result_tells_the_state_and_nothing_that_may_be_secret(results, word, 
     job = CeleryQueue().fetch(job_id)
     assert (job.job_id, job.state, job.result) == (job_id, state, None)
     assert "a secret" not in job.text
+
+
+def test_a_backend_that_knows_the_task_names_it(results):
+    backend = results("cache+memory://")
+    backend.app.conf.result_extended = True
+    job_id = uuid.uuid4().hex
+    request = SimpleNamespace(task="shop.paint", args=(), kwargs={}, hostname="w", retries=0, delivery_info={})
+    backend.store_result(job_id, None, "SUCCESS", request=request)
+    assert CeleryQueue().fetch(job_id).job_class == "shop.paint"
 
 
 @pytest.mark.case(15)

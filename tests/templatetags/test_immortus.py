@@ -186,6 +186,14 @@ def test_a_whole_percentage_has_no_decimals_and_any_other_one(current, shown):
     assert f'<span data-immortus="percentage">{shown}</span>' in html
 
 
+def test_a_job_whose_worker_is_silent_does_not_look_as_if_it_ran():
+    html = element(Job(job_id="a", state=State.RUNNING, stalled=True))
+    assert '<immortus-job job-id="a" state="running" stalled>' in html
+    assert ">nothing heard of it for a while</span>" in html
+    assert 'data-stalled="nothing heard of it for a while"' in html
+    assert "stalled>" not in element(Job(job_id="a", state=State.RUNNING))
+
+
 @pytest.mark.parametrize(
     ("state", "word"), [("enqueued", "waiting"), ("retrying", "trying again"), ("finished", "done"), ("lost", "lost")]
 )
@@ -194,7 +202,7 @@ def test_each_state_has_one_word_before_and_after_the_client_takes_over(state, w
     (attributes, shown) = re.search(r'<span data-immortus="state"([^>]*)>([^<]*)</span>', html).groups()
     assert shown == word
     assert f'data-{state}="{word}"' in attributes
-    assert attributes.count(" data-") == len(State)
+    assert attributes.count(" data-") == len(State) + 1, "and `stalled`"
 
 
 @pytest.mark.parametrize("job_id", ["a-1", "a/b"])

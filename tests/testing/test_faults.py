@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from immortus_channels.testing import Answer, Faults
+from immortus_channels.testing import Answer, Faults, LayerFaults
 
 
 def test_an_answer_knows_its_own_length_and_ends_the_connection():
@@ -19,6 +19,22 @@ def test_headers_are_added_and_replaced():
 def test_a_status_that_http_does_not_know_is_refused():
     with pytest.raises(ValueError, match="999"):
         bytes(Answer(999))
+
+
+@pytest.mark.parametrize(
+    "mistake", [{"latency": -1}, {"blackhole": "sideways"}, {"answer": 403}, {"slice": "two"}, {"hold_seconds": -1}]
+)
+def test_a_fault_that_would_never_happen_is_refused(mistake):
+    (name,) = mistake
+    with pytest.raises(ValueError, match=f"Faults has {name}="):
+        Faults(**mistake)
+
+
+@pytest.mark.parametrize("mistake", [{"drop": 3}, {"fail": "x"}, {"delay": -1}, {"calls": ("group_sent",)}])
+def test_a_fault_of_a_layer_that_would_never_happen_is_refused(mistake):
+    (name,) = mistake
+    with pytest.raises(ValueError, match=f"LayerFaults has {name}="):
+        LayerFaults(**mistake)
 
 
 def test_no_fault_is_the_default():

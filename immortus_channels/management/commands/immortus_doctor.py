@@ -165,8 +165,9 @@ def _examine_worker(job: Job | None, timeout: float) -> Finding:
         case Job(state=State.ENQUEUED):
             told = f"nobody ran the probe within {timeout:g} s"
             cure = (
-                "Start one: `celery -A yourproject worker`. If one runs, it listens to another queue (try --queue) or "
-                "broker, keeps jobs in another store (IMMORTUS_STORE), or uses gevent or eventlet."
+                "Start one: `celery -A yourproject worker`. If one runs, it is busy with other jobs (try --timeout "
+                "60), listens to another queue (try --queue) or broker, keeps jobs in another store (IMMORTUS_STORE), "
+                "or uses gevent or eventlet."
             )
         case Job(error=error) if error is not None and error.code == "unknown_task":
             told = f"does not know the task {job.job_class!r}"

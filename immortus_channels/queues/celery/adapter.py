@@ -109,8 +109,10 @@ class CeleryQueue(Queue):
         backend = current_app.backend
         if isinstance(backend, DisabledBackend):
             return None
-        state = _STATES.get(backend.get_task_meta(job_id).get("status"))
-        return Job(job_id=job_id, state=state) if state is not None else None
+        told = backend.get_task_meta(job_id)
+        state = _STATES.get(told.get("status"))
+        # With Celery's `result_extended` it also says of which task it is.
+        return Job(job_id=job_id, job_class=told.get("name") or "", state=state) if state is not None else None
 
     def is_eager(self) -> bool:
         """Whether `task_always_eager` is set."""

@@ -1310,7 +1310,7 @@
 
   /**
    * Keeps up to date what the server rendered inside: `<progress>` and the texts of `[data-immortus="message"]`,
-   * `"percentage"` and `"state"` (on which `data-running="…"` and the like translate). The document that the page was
+   * `"percentage"` and `"state"` (on which `data-running="…"`, `data-stalled="…"` and the like translate). The document that the page was
    * rendered with may be given in a `<script type="application/json">`.
    */
   class JobElement extends (globalThis.HTMLElement ?? class {}) {
@@ -1358,10 +1358,11 @@
       if (job.version <= this.#shown) return;
       this.#shown = job.version;
       this.setAttribute("state", job.state);
+      this.toggleAttribute("stalled", Boolean(job.stalled));
       this.setAttribute("aria-busy", String(!isOver(job)));
       this.#write("message", job.error?.message ?? job.message);
       this.#write("percentage", job.percentage == null ? "" : percent(Number(job.percentage)));
-      this.#write("state", job.state);
+      this.#write("state", job.state, job.stalled ? "stalled" : job.state);
       this.#move(job);
       this.#tell(isDone(job) ? "done" : isOver(job) ? "failed" : "progress", job);
     }
@@ -1383,10 +1384,13 @@
       else bar?.removeAttribute("value");
     }
 
-    /** Screen readers speak what is written, so only changes are. @param {string} part @param {string} text */
-    #write(part, text) {
+    /**
+     * Screen readers speak what is written, so only changes are. The element may have a word of its own for the text.
+     * @param {string} part @param {string} text @param {string} key
+     */
+    #write(part, text, key = text) {
       for (const element of /** @type {NodeListOf<HTMLElement>} */ (this.querySelectorAll(`[data-immortus="${part}"]`))) {
-        const words = part === "state" ? (element.dataset[text] ?? text) : text;
+        const words = part === "state" ? (element.dataset[key] ?? element.dataset[text] ?? text) : text;
         if (element.textContent !== words) element.textContent = words;
       }
     }
