@@ -32,6 +32,7 @@ from immortus_channels.lifecycle import SECOND
 from immortus_channels.progress import Run, current_run
 from immortus_channels.stores import get_store
 from immortus_channels.writer import WAIT, InlineWriter, Writer, get_writer, is_inline, report_of, thread
+from immortus_channels.writer.backlog import Backlog
 from immortus_channels.writer.inline import GreenWriter
 from tests.toys import FlakyStore, eventually
 
@@ -440,6 +441,34 @@ def test_stopping_tries_a_record_that_is_refused_once_more_and_ends_in_time(stor
     store.refused.clear()
     threaded.resume()
     assert eventually(lambda: record("locked") is not None)
+
+
+def test_stopping_does_not_spin_for_a_run_whose_record_is_refused(store, threaded):
+    locked = running(threaded, "locked", "r1")
+    running(threaded, "well", "r2")
+    store.refused = {"locked"}
+    locked.update(current=1)
+    time.sleep(0.5)
+    stopping = threading.Thread(target=threaded.stop, args=(1,))
+    stopping.start()
+    assert cpu_seconds(0.7) < 0.2
+    stopping.join()
+    threaded.detach(locked)
+
+
+def test_an_outage_of_hours_ends_like_any_other(store, threaded):
+    store.failures = 3
+    threaded._failures = 5_000
+    write = threaded.submit(enqueued(), wait=0)
+    threaded._retry_at = 0
+    assert eventually(lambda: store.failures < 3)
+    threaded._retry_at = 0
+    store.failures = 0
+    assert eventually(lambda: write.is_known, 5)
+    backlog = Backlog()
+    for _ in range(5_000):
+        backlog.set_aside("j", now=7.0)
+    assert backlog.left_alone_until("j") == 7.0 + Backlog.REST[1]
 
 
 # Reports

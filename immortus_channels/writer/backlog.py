@@ -14,6 +14,12 @@ from immortus_channels.writer.write import Write
 logger = logging.getLogger("immortus_channels")
 
 
+def doubled(span: tuple[float, float], times: int) -> float:
+    """The first of the span, doubled so many times, at most the last; also after hours, when it would overflow."""
+    first, last = span
+    return min(first * 2.0 ** min(times, 32), last)
+
+
 class Backlog:
     """The writes that wait, and the jobs that are left alone for a while. Not safe to use from several threads."""
 
@@ -77,8 +83,7 @@ class Backlog:
 
     def set_aside(self, job_id: str, now: float) -> None:
         """The store refuses the job's record, and takes others."""
-        first, longest = self.REST
-        self._aside[job_id] = now + min(first * 2 ** self._refusals[job_id], longest)
+        self._aside[job_id] = now + doubled(self.REST, self._refusals[job_id])
         self._refusals[job_id] += 1
         if self._refusals[job_id] == self.TRIES:
             told = {"job_id": job_id}

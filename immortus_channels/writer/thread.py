@@ -20,7 +20,7 @@ from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.progress import Run
 from immortus_channels.stores import get_store
 from immortus_channels.trouble import Trouble
-from immortus_channels.writer.backlog import Backlog, Trial
+from immortus_channels.writer.backlog import Backlog, Trial, doubled
 from immortus_channels.writer.runs import Runs
 from immortus_channels.writer.write import Write, perform, perform_anyhow, report_of
 
@@ -203,7 +203,8 @@ class Writer:
         return max(min(runs, writes - now), 0.0)
 
     def _due_runs(self, now: float) -> list[Run]:
-        return self._runs.due(now, settings.FLUSH_INTERVAL if self._stop_by is None else -_UNFIT_REST)
+        interval = settings.FLUSH_INTERVAL if self._stop_by is None else -_UNFIT_REST
+        return [run for run in self._runs.due(now, interval) if self._may_write(run.job_id)]
 
     def _cycle(self, broadcaster: Broadcaster) -> None:
         """One round: events first, then reports, then leases. A store that is down ends the round."""
@@ -227,14 +228,15 @@ class Writer:
             self._outage.end()
             self._failures = 0
             self._overflow.end()
+        finally:
+            self._trial = Trial()
 
     def _back_off(self, error: StoreUnavailable | None) -> None:
         if error is not None:
             self._outage.begin(error)
         if not self._trial.suspects:
             metrics.STORE_RETRIES.add()
-        first, last = _BACKOFF
-        self._retry_at = time.monotonic() + min(first * 2**self._failures, last)
+        self._retry_at = time.monotonic() + doubled(_BACKOFF, self._failures)
         self._failures += 1
 
     def _write_events(self, broadcaster: Broadcaster) -> None:
@@ -300,7 +302,7 @@ class Writer:
 
     def _write_reports(self, broadcaster: Broadcaster) -> None:
         for run in self._due_runs(time.monotonic()):
-            if not self._may_write(run.job_id):
+            if run.job_id in self._trial.suspects:
                 continue
             write = Write(report_of(run), known=run.known)
             try:
