@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 import uuid
 from collections.abc import Callable
@@ -67,6 +68,7 @@ class Page:
         self.refused: list[str] = []
         self.closed: int | None = None
         self.login_holds = True
+        self.login_read_at = -math.inf
 
     def tell(self, job_id: str, frame: str) -> None:
         self.frames.append(frame)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Protocol
@@ -43,6 +44,7 @@ class Bearer:
 
     def __init__(self, socket: Socket, token: Token) -> None:
         self.user: User | None = None
+        self.login_read_at = -math.inf
         self._socket = socket
         self._token = token
         loop = asyncio.get_running_loop()
@@ -75,7 +77,9 @@ class Bearer:
 
     def still_logged_in(self) -> bool:
         """Whether the token and its user are still good; called in a thread."""
+        now = time.monotonic()
         self.user = None if self._token.is_expired(grace=GRACE) else self._token.user()
+        self.login_read_at = now
         return self.user is not None
 
     def close(self, code: int) -> None:

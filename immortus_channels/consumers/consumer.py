@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -34,6 +35,8 @@ INTERNAL_ERROR = 4011
 BAD_MESSAGES = 10
 FRAMES_IN_A_TURN = 16
 """Taken from one socket before all others have theirs: `receive` of a flood gives frame after frame without waiting."""
+HANDSHAKE = 1.0
+"""Seconds before a consumer is called in which some middleware may have read the login."""
 CLEAN_UP = 1.0
 """Seconds that cleaning up after a socket may take."""
 
@@ -70,6 +73,7 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
             return
         self._login = Login(scope)
         self.user = self._login.user
+        self.login_read_at = time.monotonic() - HANDSHAKE
         self._account = usage.key_of(self.user, scope.get("session"), (scope.get("client") or (None,))[0])
         subprotocol = frames.SUBPROTOCOL if frames.SUBPROTOCOL in scope.get("subprotocols", ()) else None
         try:
@@ -198,7 +202,9 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
 
     def still_logged_in(self) -> bool:
         """Whether the login the socket was opened with holds; called in a thread."""
+        now = time.monotonic()
         user = self._login.read_again()
+        self.login_read_at = now
         if user is not None:
             self.user = user
         return user is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import time
 from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
@@ -28,6 +29,10 @@ class Authorized(Protocol):
 
     def hears_revocations(self) -> bool:
         """Whether what other processes revoke arrives here."""
+        ...
+
+    def hearing_since(self) -> float:
+        """Since when all that can be heard of revocations is, by the monotonic clock."""
         ...
 
     def refuse(self, watcher: Watcher, watched: Watched) -> None:
@@ -64,6 +69,8 @@ class Authorization:
     """Where no revocation of another process is heard."""
     AGAIN = (0.5, 2.0, 8.0)
     """Seconds until the next look, after each."""
+    FRESH = 2.0
+    """Seconds for which a login is believed that was read while nothing was heard of any revocation."""
     REST = 0.1
     """Seconds between two whom nobody is in doubt about, at most."""
     REMEMBERED = 1_000
@@ -76,6 +83,8 @@ class Authorization:
         self._doubts: dict[Watcher, None] = {}
         self._lately: dict[Revocation, float] = {}
         """When each was heard of the last time, the oldest first."""
+        self._heard_at = -math.inf
+        """When a revocation was heard of, whoever it was about, by the monotonic clock."""
         self._bell = asyncio.Event()
         self._trouble = Trouble(
             "Authorizing watchers again", "Those whose rights were not revoked keep them meanwhile."
@@ -105,9 +114,14 @@ class Authorization:
                 standing.look.cancel()
 
     async def login_holds(self, watcher: Watcher) -> bool:
-        """Whether the watcher's login holds, by a read that begins after this call. Raises as `check`."""
+        """Whether the watcher's login holds, by a read that begins after this call, or as good. Raises as `check`.
+
+        A handshake has read the login, mostly just before: a second read for each socket would cost a third of opening
+        it. The watcher is registered already, so what is revoked from now on is heard of as well.
+        """
         standing = self._standings.get(watcher)
-        return standing is None or await standing.login.get()
+        unheard_since = max(self._heard_at, self._hub.hearing_since(), time.monotonic() - self.FRESH)
+        return standing is None or watcher.login_read_at > unheard_since or await standing.login.get()
 
     def told_of(self, watcher: Watcher) -> int:
         """How many revocations have been about the watcher while it watches."""
@@ -178,6 +192,7 @@ class Authorization:
                 self._look_again(watcher, standing)
 
     def _remember(self, revocation: Revocation) -> None:
+        self._heard_at = time.monotonic()
         self._lately.pop(revocation, None)
         self._lately[revocation] = _time()
         if len(self._lately) > self.REMEMBERED:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from weakref import WeakKeyDictionary
@@ -80,6 +81,7 @@ class Hub:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.jobs: dict[str, Watched] = {}
         self._loop = loop
+        self._began = time.monotonic()
         self._readers, self._asker = Readers(), Readers(threads=1)
         self.recheck = Recheck(self, self._readers, self._asker)
         self.authorization = Authorization(self, self._readers)
@@ -300,6 +302,10 @@ class Hub:
     def hears_revocations(self) -> bool:
         """Whether what other processes revoke arrives here."""
         return self._membership.hears_revocations
+
+    def hearing_since(self) -> float:
+        """Since when all that can be heard of revocations is, by the monotonic clock."""
+        return max(self._began, self._membership.hearing_since)
 
     @property
     def is_hearing(self) -> bool:

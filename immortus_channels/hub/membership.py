@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -82,6 +84,13 @@ class Membership:
     def hears_revocations(self) -> bool:
         """Whether the channel is in the group that revocations are told to."""
         return self._hears_since is not None
+
+    @property
+    def hearing_since(self) -> float:
+        """Since when revocations are heard, by the monotonic clock: infinite while they are not."""
+        if shared_layer() is None:
+            return -math.inf
+        return math.inf if self._hears_since is None or self._is_deaf else self._hears_since
 
     def rejoin(self, job_id: str) -> None:
         """A push for the job was lost: perhaps the layer has forgotten that we are in its group, so join it again.
@@ -175,7 +184,7 @@ class Membership:
         self._due.update(job_id for job_id, at in self._joined.items() if now - at > self.REJOIN)
 
     async def _hear_revocations(self, layer: Any, channel: str) -> None:
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         if self._hears_since is None or now - self._hears_since > self.REJOIN:
             async with asyncio.timeout(self.TIMEOUT):
                 await layer.group_add(revocation.group_name(), channel)

@@ -23,6 +23,11 @@ class Watcher(Protocol):
         """Who is looking; None until `still_logged_in` has read it."""
         ...
 
+    @property
+    def login_read_at(self) -> float:
+        """When the login was read the last time, at the earliest, by the monotonic clock."""
+        ...
+
     def tell(self, job_id: str, frame: str) -> None:
         """Send this frame about the job, in place of any other about it that was not sent yet."""
         ...

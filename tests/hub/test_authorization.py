@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
+import time
 
 import pytest
 
@@ -280,6 +282,38 @@ async def test_a_login_that_ended_while_nothing_was_watched_is_seen_by_the_next_
     await hub.watch(page, job.job_id)
     assert page.closed == LOGIN_CHANGED
     assert [frame["type"] for frame in page.told] == ["job", "error"]
+
+
+@pytest.mark.parametrize(
+    ("age", "revoked", "hears", "is_read"),
+    [(0, False, True, False), (0, True, True, True), (0, False, False, True), (5, False, True, True)],
+    ids=["just read", "somebody's rights ended since", "nothing is heard", "long ago"],
+)
+async def test_a_login_that_was_just_read_is_not_read_again_unless_something_may_have_been_missed(
+    hub, monkeypatch, age, revoked, hears, is_read
+):
+    hub._began -= 10
+    job, page, asked = Process(), Page(logged_in("alice")), []
+    job.enqueued()
+    page.login_read_at = time.monotonic() - age
+    page.still_logged_in = lambda: not asked.append(1)
+    if revoked:
+        hub.reconsider(Revocation(user="4711"))
+        await asyncio.sleep(0)
+    if not hears:
+        monkeypatch.setattr(Hub, "hearing_since", lambda self: math.inf)
+    await hub.watch(page, job.job_id)
+    assert page.told[-1]["type"] == "job"
+    assert bool(asked) is is_read
+
+
+async def test_a_hub_that_has_just_begun_has_heard_of_nothing_before(hub):
+    job, page, asked = Process(), Page(logged_in("alice")), []
+    job.enqueued()
+    page.login_read_at = hub._began - 0.001
+    page.still_logged_in = lambda: not asked.append(1)
+    await hub.watch(page, job.job_id)
+    assert asked
 
 
 async def test_a_hundred_watches_of_one_socket_read_its_login_once_or_twice(hub):
