@@ -148,10 +148,15 @@ class Failed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancelled(Event):
-    """The job ended because somebody, or something before it, did not want it to go on."""
+    """The job ended because somebody, or something before it, did not want it to go on.
+
+    `unstarted` is told of a message that was found so before its start: of a run, which another message of the same job
+    may have begun, nothing is known.
+    """
 
     code: str = "cancelled"
     message: str = ""
+    unstarted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

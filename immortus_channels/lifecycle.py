@@ -360,20 +360,20 @@ def _over(job: Job, now: int, state: State, error: Error | None) -> Job:
 def _ended(job: Job, event: Failed | Cancelled, now: int, state: State, error: Error) -> Job:
     if job.is_over and job.state is not State.LOST:
         return job
-    if isinstance(event, Cancelled) and not event.run_id and _is_alive(job, event):
+    if isinstance(event, Cancelled) and _is_about_another(job, event):
         return job
     return _over(_told(job, event.report), now, state, error)
 
 
-def _is_alive(job: Job, event: Cancelled) -> bool:
-    """Whether a job goes on that somebody else believes cancelled, who knows of no run of it.
+def _is_about_another(job: Job, event: Cancelled) -> bool:
+    """Whether the job goes on all the same.
 
     What was sent is not cancelled for what came before it: that it was sent proves that all of it went well. And
     a message that was found expired or revoked may be a second one of the job, whose first is at work.
     """
-    if event.code == "upstream":
+    if event.code == "upstream" and not event.run_id:
         return bool(job.send_id or job.run_id)
-    return job.state is State.RUNNING and bool(job.lease_holder) and not job.stalled
+    return event.unstarted and job.state is State.RUNNING and bool(job.lease_holder) and not job.stalled
 
 
 def _finished(job: Job, event: Finished, now: int) -> Job:

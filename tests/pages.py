@@ -54,8 +54,7 @@ class Process:
         return self.tell(Failed, run_id="run", code="bad_luck", **how)
 
     def cancelled(self, **how: Any) -> Job:
-        is_running = get_store().get_many([self.job_id]).jobs[self.job_id].state == "running"
-        return self.tell(Cancelled, run_id="run" if is_running else "", **how)
+        return self.tell(Cancelled, **how)
 
 
 class Page:

@@ -14,6 +14,7 @@ from django.test import Client
 from immortus_channels import access, access_token, tokens, tracking, usage, views
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.ids import is_job_id
+from immortus_channels.stores.base import Reading
 from immortus_channels.strategies import TrackingStrategy
 from immortus_channels.urls import immortus_jobs
 from tests.pages import Process
@@ -149,7 +150,7 @@ def test_each_case_has_an_answer_of_its_own_that_names_the_job(client, monkeypat
     if hasattr(job, what):
         getattr(job, what)()
     if what in ERRORS:
-        monkeypatch.setattr(tracking, "read", raising(ERRORS[what]))
+        monkeypatch.setattr(tracking, "on_record", raising(ERRORS[what]))
     response = client.get("/immortus/verify/j" + "/other.task" * (what == "of another class"))
     told = response.json()
     assert (response.status_code, told.get("state"), (told["error"] or {}).get("code")) == answer
@@ -221,7 +222,7 @@ def test_nobody_asks_for_none_or_too_many(client, count):
 
 def test_a_hundred_jobs_are_one_read(client, monkeypatch):
     reads = []
-    monkeypatch.setattr(tracking, "read", lambda ids: reads.append(ids) or {})
+    monkeypatch.setattr(tracking, "on_record", lambda ids: reads.append(ids) or Reading(now=0))
     assert client.get("/immortus/verify", {"job_id": [str(i) for i in range(100)]}).status_code == 200
     assert len(reads) == 1
 
@@ -244,7 +245,7 @@ def test_a_store_that_is_down_says_when_to_come_back(client, monkeypatch, caplog
     def down(ids):
         raise StoreUnavailable
 
-    monkeypatch.setattr(tracking, "read", down)
+    monkeypatch.setattr(tracking, "on_record", down)
     for response in (
         client.get("/immortus/verify/a"),
         client.get("/immortus/verify?job_id=a"),
@@ -270,7 +271,7 @@ def test_a_state_that_cannot_be_told_is_an_error_without_its_traceback(client, m
     def broken(ids):
         raise KeyError(SECRET)
 
-    monkeypatch.setattr(tracking, "read", broken)
+    monkeypatch.setattr(tracking, "on_record", broken)
     response = client.get("/immortus/verify/a")
     assert response.status_code == 500
     assert response.json() == {
@@ -366,7 +367,7 @@ def test_a_job_that_ended_meanwhile_is_not_called_cancelled(client, job, monkeyp
     running = tracking.read([job.job_id])[job.job_id].from_record(
         json.dumps({**json.loads(finished.to_record()), "state": "running"})
     )
-    monkeypatch.setattr(tracking, "read", lambda ids: {job.job_id: running})
+    monkeypatch.setattr(tracking, "on_record", lambda ids: Reading(now=0, jobs={job.job_id: running}))
     assert client.post(f"/immortus/cancel/{job.job_id}").status_code == 409
 
 

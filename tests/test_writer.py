@@ -358,6 +358,8 @@ def test_a_record_that_is_refused_holds_up_no_other_and_is_written_in_order_once
     store.refused = {"locked"}
     for event in (enqueued("locked"), started("locked"), finished("locked")):
         threaded.submit(event, wait=0)
+    first = threaded.submit(enqueued("j"))
+    assert eventually(lambda: first.is_known and not threaded.is_behind), "by then it is plain that others can be"
     for n in range(20):
         assert threaded.submit(enqueued(f"j{n}")).is_known
     assert eventually(lambda: "'locked' cannot be written" in caplog.text)

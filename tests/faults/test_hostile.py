@@ -38,7 +38,7 @@ from immortus_channels.hub import get_hub
 from immortus_channels.limits import Limits
 from immortus_channels.strategies import TrackingStrategy
 from immortus_channels.urls import immortus_jobs
-from tests.consumers.test_consumer import Client, opened
+from tests.consumers.test_consumer import Client, opened, unstored  # noqa: F401
 from tests.hubs import hub, layer, memory  # noqa: F401
 from tests.pages import Page, Process, logged_in, until
 from tests.servers import wait_until
@@ -362,7 +362,7 @@ def test_neither_the_answer_nor_its_time_tells_a_foreign_job_from_none(memory, d
 
 
 @pytest.mark.fault("H6")
-async def test_a_thousand_guesses_end_in_silence_and_one_line(in_process, caplog):
+async def test_a_thousand_guesses_end_in_silence_and_one_line(in_process, unstored, caplog):
     eve, told = logged_in("eve"), 0
     for start in range(0, 1_000, 90):
         attacker = Attacker(eve)

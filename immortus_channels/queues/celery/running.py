@@ -165,9 +165,14 @@ class Running:
     ) -> None:
         """Found revoked or expired before its start, or its process was terminated: only then was there a run."""
         if self._tracking(sender.name) is not None:
-            run_id = _run_id(request) if terminated else ""
-            code = "expired" if expired else "cancelled"
-            self._tracker.publish(Cancelled(job_id=request.id, job_class=sender.name, run_id=run_id, code=code), wait=0)
+            event = Cancelled(
+                job_id=request.id,
+                job_class=sender.name,
+                run_id=_run_id(request) if terminated else "",
+                code="expired" if expired else "cancelled",
+                unstarted=not terminated,
+            )
+            self._tracker.publish(event, wait=0)
         self._cancel_followers(getattr(request, "chain", None), getattr(request, "chord", None))
 
     def unknown(self, name: str, id: str, message: Any, **_: object) -> None:  # noqa: A002 - Celery's name
