@@ -40,8 +40,8 @@ class Membership:
         self._due: set[str] = set()
         """Jobs whose group may have to be joined or left; each is wanted or joined, so no others pile up."""
         self._hears_since: float | None = None
-        self._missed = True
-        """Whether revocations may have been told while nothing was heard, as before the first time."""
+        self._missed = False
+        """Whether revocations may have been told while nothing was heard."""
         self._changed = asyncio.Event()
         self._probe = Probe()
         self._healthy = False
