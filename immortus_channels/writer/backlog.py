@@ -42,8 +42,8 @@ class Backlog:
         """Append a write."""
         self._writes.append(write)
 
-    def pop(self) -> Write:
-        """Take the oldest one out."""
+    def pop_oldest(self) -> Write:
+        """Take one out."""
         return self._writes.popleft()
 
     def remove(self, write: Write) -> None:

@@ -84,7 +84,7 @@ class Writer:
     def _make_room(self) -> None:
         if len(self._writes) < _PENDING:
             return
-        self._writes.pop().finish(failed=True)
+        self._writes.pop_oldest().finish(failed=True)
         metrics.WRITES_DROPPED.add()
         self._overflow.begin(OverflowError(f"more than {_PENDING} changes"))
 
@@ -234,7 +234,7 @@ class Writer:
     def _back_off(self, error: StoreUnavailable | None) -> None:
         if error is not None:
             self._outage.begin(error)
-        if not self._trial.suspects:
+        if not self._trial.suspects:  # each of those was counted
             metrics.STORE_RETRIES.add()
         self._retry_at = time.monotonic() + doubled(_BACKOFF, self._failures)
         self._failures += 1
@@ -302,8 +302,6 @@ class Writer:
 
     def _write_reports(self, broadcaster: Broadcaster) -> None:
         for run in self._due_runs(time.monotonic()):
-            if run.job_id in self._trial.suspects:
-                continue
             write = Write(report_of(run), known=run.known)
             try:
                 perform(write)

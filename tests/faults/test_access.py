@@ -249,13 +249,19 @@ async def test_what_was_lost_of_a_revocation_is_found_by_the_regular_look(monkey
     await hub.stopped()
 
 
+async def a_boss() -> tuple[User, Permission]:
+    """Somebody of the staff who may see all jobs, and the permission that lets them."""
+    boss = await sync_to_async(User.objects.create)(username="boss", is_staff=True)
+    permission = await Permission.objects.aget(codename="view_jobrecord")
+    await boss.user_permissions.aadd(permission)
+    return boss, permission
+
+
 @pytest.mark.fault("K2")
 @pytest.mark.django_db(transaction=True)
 async def test_without_a_layer_the_process_itself_asks_at_once(settings):
     settings.IMMORTUS_STORE = {"BACKEND": "memory"}
-    boss = await sync_to_async(User.objects.create)(username="boss", is_staff=True)
-    permission = await Permission.objects.aget(codename="view_jobrecord")
-    await boss.user_permissions.aadd(permission)
+    boss, permission = await a_boss()
     job = Process(owner="4711")
     job.enqueued()
     async with opened(user=await User.objects.aget(pk=boss.pk), job_id=job.job_id) as client:
@@ -275,9 +281,7 @@ async def test_without_a_layer_the_process_itself_asks_at_once(settings):
 async def test_a_right_that_ends_while_nothing_is_watched_is_gone_for_the_next_watch(settings, how):
     """The socket stays open meanwhile: nothing has asked it."""
     settings.IMMORTUS_STORE = {"BACKEND": "memory"}
-    boss = await sync_to_async(User.objects.create)(username="boss", is_staff=True)
-    permission = await Permission.objects.aget(codename="view_jobrecord")
-    await boss.user_permissions.aadd(permission)
+    boss, permission = await a_boss()
     mine, theirs = Process(owner=str(boss.pk)), Process(owner="4711")
     for job in (mine, theirs):
         job.enqueued()

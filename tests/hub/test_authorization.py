@@ -255,6 +255,8 @@ async def test_whoever_begins_to_watch_just_after_a_revocation_is_asked_again(hu
     job, alice = Process(), Page(logged_in("alice"))
     job.enqueued()
     hub.reconsider(Revocation(**{about: {"user": str(alice.user.pk), "job_id": job.job_id}[about]}))
+    await asyncio.sleep(0)  # it is heard before anybody is here whom it is about
+    assert not hub.authorization._standings
     await hub.watch(alice, job.job_id)
     assert alice.closed is None
     alice.login_holds = False
