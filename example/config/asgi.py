@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 from channels.routing import ProtocolTypeRouter
@@ -12,3 +13,7 @@ from immortus_channels.routing import websocket_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 application = ProtocolTypeRouter({"http": get_asgi_application(), "websocket": websocket_application})
+
+# What is loaded now stays: the garbage collector need not look at it again and again.
+gc.collect()
+gc.freeze()

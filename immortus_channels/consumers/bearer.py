@@ -98,24 +98,23 @@ class Bearer:
 class Bearers:
     """The tokens of one socket, by their text."""
 
-    def __init__(self, socket: Socket) -> None:
-        self._socket = socket
+    def __init__(self) -> None:
         self._known: dict[str, Bearer] = {}
 
-    def find(self, text: str, job_id: str) -> Bearer | None:
+    def find(self, socket: Socket, text: str, job_id: str) -> Bearer | None:
         """Who may ask for the job by this token; None for nobody. Raises TokenExpired."""
-        bearer = self._known.get(text) or self._read(text)
+        bearer = self._known.get(text) or self._read(socket, text)
         if bearer is not None and bearer.is_expired:
             raise TokenExpired
         return bearer if bearer is not None and bearer.covers(job_id) else None
 
-    def _read(self, text: str) -> Bearer | None:
+    def _read(self, socket: Socket, text: str) -> Bearer | None:
         token = tokens.read(text)
         if token is None:
             return None
         if token.is_expired():
             raise TokenExpired
-        self._known[text] = Bearer(self._socket, token)
+        self._known[text] = Bearer(socket, token)
         return self._known[text]
 
     def keep(self, used: Collection[object]) -> None:

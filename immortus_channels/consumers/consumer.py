@@ -117,7 +117,7 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
 
     async def _clean_up(self, listening: asyncio.Task[None], speaking: asyncio.Task[None]) -> None:
         """Forget every watch, and leave no task behind."""
-        tasks = {speaking, *self._watches.end_all()}
+        tasks = {speaking, *self._watches.close()}
         for task in tasks:
             task.cancel()
         if not speaking.done() or self._closing is None:
@@ -125,6 +125,9 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
         # After our own close the server still has its `websocket.disconnect` to deliver.
         await asyncio.wait({listening, *tasks}, timeout=CLEAN_UP)
         listening.cancel()
+        # What refers back to here would leave the socket to the garbage collector, which holds up all others when it
+        # frees those of a minute at once.
+        del self._speaking, self._alarm
 
     # Listening
 

@@ -40,7 +40,7 @@ class Watches:
         self._hub: Hub | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._watchers: dict[str, Watcher] = {}
-        self._bearers = Bearers(socket)
+        self._bearers = Bearers()
 
     def begin(self, command: Watch) -> None:
         """Watch a job, or answer why not."""
@@ -49,7 +49,7 @@ class Watches:
             socket.tell(job_id, frames.too_many_jobs(job_id, authenticated=socket.user.is_authenticated))
             return
         try:
-            watcher = socket if command.token is None else self._bearers.find(command.token, job_id)
+            watcher = socket if command.token is None else self._bearers.find(socket, command.token, job_id)
         except TokenExpired:
             self._refuse(job_id, frames.token_expired(job_id))
             return
@@ -104,10 +104,11 @@ class Watches:
             frame = frames.token_expired(job_id) if is_expired else frames.unknown_job(job_id, authenticated=False)
             self._refuse(job_id, frame)
 
-    def end_all(self) -> Iterable[asyncio.Task[None]]:
-        """Watch nothing any more; the tasks that may not have ended yet."""
+    def close(self) -> Iterable[asyncio.Task[None]]:
+        """Let go of the socket, which watches nothing any more; the tasks that may not have ended yet."""
         tasks = tuple(self._tasks.values())
         for job_id in tuple(self._tasks):
             self.end(job_id)
         self._bearers.keep(())
+        del self._socket, self._report
         return tasks

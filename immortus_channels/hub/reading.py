@@ -61,6 +61,7 @@ class Readers:
         try:
             while (call := self._calls.get()) is not None:
                 _answer(*call)
+                del call  # and with it who asked, and what was found
         finally:
             store.release_thread()
             connections.close_all()

@@ -35,23 +35,23 @@ TOKEN = access_token(["a", "b"], AnonymousUser(), life=3600)
 
 
 async def test_one_token_is_one_watcher_for_all_its_jobs_and_none_for_others():
-    bearers = Bearers(Socket())
-    found = bearers.find(TOKEN, "a")
-    assert found is bearers.find(TOKEN, "b")
-    assert bearers.find(TOKEN, "c") is None
-    assert bearers.find(TOKEN + "x", "a") is None
+    bearers, socket = Bearers(), Socket()
+    found = bearers.find(socket, TOKEN, "a")
+    assert found is bearers.find(socket, TOKEN, "b")
+    assert bearers.find(socket, TOKEN, "c") is None
+    assert bearers.find(socket, TOKEN + "x", "a") is None
     bearers.keep(())
 
 
 async def test_an_expired_token_is_told_from_a_bad_one():
-    bearers = Bearers(Socket())
+    bearers = Bearers()
     with pytest.raises(TokenExpired):
-        bearers.find(access_token("a", AnonymousUser(), life=-1), "a")
+        bearers.find(Socket(), access_token("a", AnonymousUser(), life=-1), "a")
 
 
 async def test_a_token_that_nothing_is_watched_by_is_forgotten():
-    bearers = Bearers(Socket())
-    kept, other = bearers.find(TOKEN, "a"), bearers.find(access_token("c", AnonymousUser()), "c")
+    bearers, socket = Bearers(), Socket()
+    kept, other = bearers.find(socket, TOKEN, "a"), bearers.find(socket, access_token("c", AnonymousUser()), "c")
     bearers.keep([kept])
     assert list(bearers._known.values()) == [kept]
     assert all(timer.cancelled() for timer in other._timers)
@@ -59,7 +59,7 @@ async def test_a_token_that_nothing_is_watched_by_is_forgotten():
 
 
 async def test_its_user_is_read_only_when_asked(db):
-    found = Bearers(Socket()).find(TOKEN, "a")
+    found = Bearers().find(Socket(), TOKEN, "a")
     assert found.user is None
     assert found.still_logged_in()
     assert not found.user.is_authenticated

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import socket
 import time
+import weakref
 
 import pytest
 from autobahn.exception import Disconnected
@@ -565,6 +567,49 @@ async def test_nothing_is_left_behind(how):
         await asyncio.wait([client.future], timeout=2)
     await until(lambda: not hub.jobs)
     await until(lambda: asyncio.all_tasks() - before <= set(hub._tasks))
+
+
+@pytest.mark.parametrize("how", ["leaves", "floods", "is stuck", "is cancelled"])
+async def test_a_socket_that_has_ended_is_freed_at_once(how):
+    """Not by the garbage collector: that of some hundred sockets takes a tenth of a second, and all others wait."""
+    job = Process()
+    job.enqueued()
+    heard, said = asyncio.Queue(), []
+
+    async def send(message):
+        said.append(message.get("text", message["type"]))
+        if how == "is stuck" and message["type"] == "websocket.send":
+            await asyncio.Event().wait()
+
+    async def serve():
+        consumer = JobConsumer(Limits(slow=0.1))
+        ended.append(weakref.ref(consumer))
+        await consumer({"type": "websocket", "user": AnonymousUser()}, heard.get, send)
+
+    ended = []
+    await heard.put({"type": "websocket.connect"})
+    for asked in ({"job_id": "a"}, {"job_id": job.job_id, "token": access_token(job, AnonymousUser())}):
+        await heard.put({"type": "websocket.receive", "text": json.dumps({"type": "watch", **asked})})
+    gc.collect()
+    gc.disable()
+    try:
+        serving = asyncio.create_task(serve())
+        await until(lambda: len(said) >= (2 if how == "is stuck" else 4))
+        if how == "leaves":
+            await heard.put({"type": "websocket.disconnect", "code": 1006})
+        elif how == "floods":
+            for _ in range(1000):
+                await heard.put({"type": "websocket.receive", "text": '{"type": "pong"}'})
+            await until(lambda: "websocket.close" in said)
+            await heard.put({"type": "websocket.disconnect", "code": 1006})
+        elif how == "is cancelled":
+            serving.cancel()
+        await asyncio.wait([serving], timeout=5)
+        del serving
+        await until(lambda: not get_hub().jobs)
+        await until(lambda: ended[0]() is None)
+    finally:
+        gc.enable()
 
 
 async def test_a_client_that_has_gone_is_told_no_goodbye(caplog):

@@ -53,7 +53,7 @@ async def test_a_watch_by_a_token_takes_the_place_of_the_sockets_own(hub, job):
     await until(lambda: len(socket.frames) == 2)
     (watcher,) = hub.jobs[job.job_id].sent
     assert watcher is not socket
-    socket.watches.end_all()
+    socket.watches.close()
     assert not hub.jobs
 
 
@@ -63,7 +63,7 @@ async def test_a_token_that_takes_the_place_of_another_watcher_is_told_when_it_e
     socket.watches.begin(Watch(job.job_id, 0))
     socket.watches.begin(Watch(job.job_id, 0, access_token(job, AnonymousUser())))
     await until(lambda: TOKEN_EXPIRED in socket.frames, within=3)
-    socket.watches.end_all()
+    socket.watches.close()
 
 
 async def test_what_was_not_sent_yet_is_not_sent_any_more(job):
@@ -93,4 +93,4 @@ async def test_the_hundred_and_first_is_refused_by_token_as_well(job):
         socket.watches.begin(Watch(str(number), 0))
     socket.watches.begin(Watch(job.job_id, 0, access_token(job, AnonymousUser())))
     assert socket.told[-1]["code"] == "too_many_jobs"
-    socket.watches.end_all()
+    socket.watches.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 from channels.routing import ProtocolTypeRouter, URLRouter
@@ -19,3 +20,7 @@ if "BESIDE" in os.environ:
 
     websocket_application = URLRouter(urlpatterns)
 application = ProtocolTypeRouter({"http": http, "websocket": websocket_application})
+
+# What is loaded now stays: the garbage collector need not look at it again and again.
+gc.collect()
+gc.freeze()
