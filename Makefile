@@ -1,8 +1,9 @@
 # make demo                       the example on http://127.0.0.1:8000/; needs nothing but Python
 # make demo PORT=8123             on another port
 # REDIS_URL=redis://127.0.0.1:6379/0 make demo    with Redis as broker, store and channel layer
-# make test                       everything: Python and the browser on all cores, and JavaScript where Node is installed;
-#                                 files begin in their order, so that those that start servers are not left for the end
+# make test                       everything: Python and the browser, and JavaScript where Node is installed; three at once
+#                                 on two cores, as they wait for servers half of the time; files begin in their order, so
+#                                 that those that start servers are not left for the end
 # What fails beside other tests, here and in `make faults`, is tried again alone: some tests allow a tenth of a second.
 # make test ARGS="-k retry"       some of the Python tests, without measuring coverage
 # make docs                       the documentation as a site, in build/docs/index.html
@@ -29,7 +30,8 @@ version := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 made := $(VENV)/.made-with-$(version)
 # What is installed is remembered by files such as .venv/.has-celery-daphne-example.
 has = $(VENV)/.has$(DJANGO)-$(1)
-parallel = -n auto --dist loadfile --no-loadscope-reorder
+cores := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+parallel = -n $(shell expr $(cores) \* 3 / 2) --dist loadfile --no-loadscope-reorder
 again = || { test $$? -eq 1 && $(bin)/python -m pytest --last-failed --last-failed-no-failures none; }
 pip = $(bin)/python -m pip install --quiet --disable-pip-version-check
 
