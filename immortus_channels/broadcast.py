@@ -196,7 +196,7 @@ class Broadcaster:
         """Send a message to a group, through the layer alone, in at most `TIMEOUT` seconds; whether it went out."""
         try:
             self._send_through_layer(group, message)
-        except Exception as error:  # noqa: BLE001 - a layer may raise anything, and what is told is only a hint
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a layer may raise anything; this is a hint
             metrics.LAYER_ERRORS.add(of="group_send")
             self._trouble.begin(error)
             self._breaker.failed(time.monotonic(), slowly=isinstance(error, TimeoutError))

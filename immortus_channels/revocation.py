@@ -86,10 +86,10 @@ def announce(revocation: Revocation, using: str | None = None) -> None:
     """Tell every hub once what is being written is committed; never raises."""
 
     def tell() -> None:
-        if broadcast.has_shared_layer():
-            _announcer.put(revocation)
         for receiver in broadcast.receivers():
             receiver.reconsider(revocation)
+        if broadcast.has_shared_layer():
+            _announcer.put(revocation)
 
     try:
         if broadcast.is_in_event_loop():

@@ -72,6 +72,9 @@ class Page:
     def tell(self, job_id: str, frame: str) -> None:
         self.frames.append(frame)
 
+    def withdraw(self, job_id: str) -> bool:
+        return False
+
     def ended(self, job_id: str) -> None:
         self.over.append(job_id)
 

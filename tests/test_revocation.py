@@ -250,3 +250,29 @@ def test_what_is_left_is_sent_when_the_process_ends(slow, announcer):
     announcer.put(Revocation(user="2"))
     announcer.drain()
     assert len(slow.told) == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_layer_that_cancels_a_send_is_told_again(slow, announcer, monkeypatch):
+    sends = iter([asyncio.CancelledError()])
+    real = slow.group_send
+
+    async def group_send(group, message):
+        if (error := next(sends, None)) is not None:
+            raise error
+        await real(group, message)
+
+    monkeypatch.setattr(slow, "group_send", group_send)
+    slow.open.set()
+    revoke_access("a")
+    assert eventually(lambda: slow.told)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_layer_whose_settings_are_no_good_keeps_nobody_here_from_being_asked(ear, monkeypatch, caplog):
+    def broken():
+        raise ImportError
+
+    monkeypatch.setattr(broadcast, "has_shared_layer", broken)
+    revoke_access("a")
+    assert ear.heard == [Revocation(job_id="a")]

@@ -22,6 +22,10 @@ class Socket(Protocol):
         """Send this frame about the job."""
         ...
 
+    def withdraw(self, job_id: str) -> bool:
+        """Send nothing about the job that was not sent yet; whether there was anything."""
+        ...
+
     def notify(self, frame: str) -> None:
         """Send this frame, which is about no job."""
         ...
@@ -66,6 +70,10 @@ class Bearer:
     def tell(self, job_id: str, frame: str) -> None:
         """Send this frame about the job."""
         self._socket.tell(job_id, frame)
+
+    def withdraw(self, job_id: str) -> bool:
+        """Send nothing about the job that was not sent yet; whether there was anything."""
+        return self._socket.withdraw(job_id)
 
     def ended(self, job_id: str) -> None:
         """The hub has forgotten the watch."""

@@ -78,7 +78,7 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
         subprotocol = frames.SUBPROTOCOL if frames.SUBPROTOCOL in scope.get("subprotocols", ()) else None
         try:
             await send({"type": "websocket.accept", "subprotocol": subprotocol})
-        except _gone():
+        except self._departure():
             return
         if usage.is_suspended(self._account) or not usage.enter(self._account):
             metrics.SOCKETS_CLOSED.add(of=TOO_MANY)
@@ -122,12 +122,14 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
             task.cancel()
         if not speaking.done() or self._closing is None:
             listening.cancel()
-        # After our own close the server still has its `websocket.disconnect` to deliver.
-        await asyncio.wait({listening, *tasks}, timeout=CLEAN_UP)
-        listening.cancel()
-        # What refers back to here would leave the socket to the garbage collector, which holds up all others when it
-        # frees those of a minute at once.
-        del self._speaking, self._alarm
+        try:
+            # After our own close the server still has its `websocket.disconnect` to deliver.
+            await asyncio.wait({listening, *tasks}, timeout=CLEAN_UP)
+        finally:
+            listening.cancel()
+            # What refers back to here would leave the socket to the garbage collector, which holds up all others when
+            # it frees those of a minute at once.
+            del self._speaking, self._alarm
 
     # Listening
 
@@ -186,9 +188,9 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
         self._notices.append(frame)
         self._wake()
 
-    def withdraw(self, job_id: str) -> None:
-        """Send nothing about the job that was not sent yet."""
-        self._unsent.pop(job_id, None)
+    def withdraw(self, job_id: str) -> bool:
+        """Send nothing about the job that was not sent yet; whether there was anything."""
+        return self._unsent.pop(job_id, None) is not None
 
     def ended(self, job_id: str) -> None:
         """The hub has forgotten the watch."""
@@ -230,7 +232,7 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
         """Say what is to be said until the socket closes or the client has gone."""
         time = asyncio.get_running_loop().time
         try:
-            while self._closing is None:
+            while self._closing is None and not self._has_gone:
                 now = time()
                 frame = self._next_frame(now)
                 if frame is None:
@@ -241,7 +243,7 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
                 await send({"type": "websocket.send", "text": frame})
                 self._is_sending = False
                 self._flow.sent(frames.size(frame), now)
-        except _gone():
+        except self._departure():
             return
 
     def _next_frame(self, now: float) -> str | None:
@@ -280,6 +282,8 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
             self._wake()
 
     async def _say_goodbye(self, send: Send) -> None:
+        if self._has_gone:
+            return
         try:
             async with asyncio.timeout(CLEAN_UP):
                 while self._notices:
@@ -288,14 +292,14 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
                     bye = frames.bye(self._closing, self._come_back_after)
                     await send({"type": "websocket.send", "text": bye})
                 await send({"type": "websocket.close", "code": self._closing})
-        except _gone():  # TimeoutError is an OSError
+        except self._departure():  # TimeoutError is an OSError
             return
 
-
-def _gone() -> tuple[type[Exception], ...]:
-    """What is raised when the client has gone: Uvicorn's ClientDisconnected is an OSError, the one of Daphne is not."""
-    autobahn = sys.modules.get("autobahn.exception")
-    return (OSError, autobahn.Disconnected) if autobahn else (OSError,)
+    def _departure(self) -> tuple[type[Exception], ...]:
+        """What `send` raises when the client has gone: Uvicorn an OSError, Daphne its own; Uvicorn, once told, any."""
+        autobahn = sys.modules.get("autobahn.exception")
+        daphne = (autobahn.Disconnected,) if autobahn else ()
+        return (OSError, *daphne, *((RuntimeError,) if self._has_gone else ()))
 
 
 def _time() -> float:

@@ -25,10 +25,6 @@ class Owner(Socket, Watcher, Protocol):
         """Whose it is."""
         ...
 
-    def withdraw(self, job_id: str) -> None:
-        """Send nothing about the job that was not sent yet."""
-        ...
-
 
 class Watches:
     """The watches of one socket, each a task until it is answered. Called on the event loop."""

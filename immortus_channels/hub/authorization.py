@@ -6,10 +6,12 @@ import asyncio
 import math
 import random
 import time
+from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
 from immortus_channels import access, tracking
+from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.hub.reading import Readers, Shared
 from immortus_channels.hub.watching import Watched, Watcher
 from immortus_channels.jobs import Job
@@ -80,7 +82,7 @@ class Authorization:
         self._hub = hub
         self._readers = readers
         self._standings: dict[Watcher, Standing] = {}
-        self._doubts: dict[Watcher, None] = {}
+        self._doubts: OrderedDict[Watcher, None] = OrderedDict()
         self._lately: dict[Revocation, float] = {}
         """When each was heard of the last time, the oldest first."""
         self._heard_at = -math.inf
@@ -96,12 +98,18 @@ class Authorization:
         """The watcher begins to watch the job."""
         standing = self._standings.get(watcher)
         if standing is None:
-            login = Shared(lambda: self._readers.run(watcher.still_logged_in))
+            login = Shared(lambda: self._readers.run(_login_holds, watcher))
             standing = self._standings[watcher] = Standing(login)
         standing.watches.add(watched)
-        about = (Revocation(user=_key(watcher)), Revocation(job_id=watched.job_id))
-        if any(_time() - self._lately.get(each, -math.inf) < sum(self.AGAIN) for each in about):
+        if self._was_lately_about(watcher, watched):
             self._look_again(watcher, standing)
+
+    def _was_lately_about(self, watcher: Watcher, watched: Watched) -> bool:
+        """Whether the watcher's rights, or those to the job, may have gone; whose a token is may not be known yet."""
+        about: Iterable[Revocation] = (Revocation(user=_key(watcher)), Revocation(job_id=watched.job_id))
+        if watcher.user is None:
+            about = [each for each in self._lately if each.user or each.job_id == watched.job_id]
+        return any(_time() - self._lately.get(each, -math.inf) < sum(self.AGAIN) for each in about)
 
     def leave(self, watcher: Watcher, watched: Watched) -> None:
         """The watcher watches the job no more."""
@@ -148,34 +156,36 @@ class Authorization:
         await self._try(watcher)
         await asyncio.sleep(min(3 * (_time() - began), self.REST))
 
-    async def _try(self, watcher: Watcher) -> bool | None:
-        """Whether the watcher's login holds; None when nobody could tell."""
+    async def _try(self, watcher: Watcher) -> Collection[Watched] | None:
+        """As `check`; None when nobody could tell."""
         try:
-            holds = await self.check(watcher)
+            open_ = await self.check(watcher)
         except Exception as error:  # noqa: BLE001 - whoever cannot be asked takes nobody's right away
             self._trouble.begin(error)
             return None
         self._trouble.end()
-        return holds
+        return open_
 
-    async def check(self, watcher: Watcher) -> bool:
-        """Authorize one watcher for all it watches; whether its login holds at all.
+    async def check(self, watcher: Watcher) -> Collection[Watched]:
+        """Authorize one watcher for all it watches; of which jobs it stays open whether it may see them.
 
+        Those are the jobs whose records are gone, perhaps to come back, and all of a watcher whose login has ended.
         Raises StoreUnavailable or TimeoutError when nobody can tell.
         """
         standing = self._standings.get(watcher)
         if standing is None:
-            return True
+            return ()
         if not await standing.login.get():
+            left = tuple(standing.watches)
             watcher.close(LOGIN_CHANGED)
-            return False
+            return left
         watches = [watched for watched in standing.watches if watched.sent.get(watcher) is not None]
         reading = await self._readers.run(tracking.on_record, [watched.job_id for watched in watches])
         seen = await self._readers.run(_seen_by, watcher, reading.jobs.values())
         for watched in watches:
             if watched.job_id in reading.jobs and watched.job_id not in seen and watcher in watched.sent:
                 self._hub.refuse(watcher, watched)
-        return True
+        return [watched for watched in watches if watched.job_id not in reading.jobs]
 
     # At once
 
@@ -188,7 +198,7 @@ class Authorization:
             self._doubt(watcher)
             if revocation.user != EVERYBODY:
                 for watched in watches:
-                    watched.doubted.add(watcher)
+                    watched.doubt(watcher)
                 self._look_again(watcher, standing)
 
     def _remember(self, revocation: Revocation) -> None:
@@ -231,9 +241,7 @@ class Authorization:
         while True:
             self._bell.clear()
             while self._doubts:
-                watcher = next(iter(self._doubts))
-                del self._doubts[watcher]
-                await self._settle(watcher)
+                await self._settle(self._doubts.popitem(last=False)[0])
             await self._bell.wait()
 
     async def _settle(self, watcher: Watcher) -> None:
@@ -241,14 +249,24 @@ class Authorization:
         standing = self._standings.get(watcher)
         if standing is None:
             return
-        doubts = [watched for watched in standing.watches if watcher in watched.doubted]
-        holds = await self._try(watcher)
-        if holds is None:
+        doubts = {watched for watched in standing.watches if watcher in watched.doubted}
+        asked = await self._try(watcher)
+        left_open = doubts if asked is None else doubts.intersection(asked)
+        if (asked is None or left_open) and watcher in self._standings:
             self._look_again(watcher, standing)
-        elif holds and watcher not in self._doubts:
-            for watched in doubts:
+        if watcher not in self._doubts:
+            for watched in doubts - left_open:
                 watched.doubted.discard(watcher)
                 self._hub.catch_up(watched)
+
+
+def _login_holds(watcher: Watcher) -> bool:
+    """In a thread: whether the login holds. Whatever keeps a session from being read is no reason to end a watch."""
+    try:
+        return watcher.still_logged_in()
+    except Exception as error:
+        msg = f"Nobody can tell whether a login holds: {type(error).__name__}"
+        raise StoreUnavailable(msg) from error
 
 
 def _seen_by(watcher: Watcher, jobs: Collection[Job]) -> frozenset[str]:

@@ -156,16 +156,19 @@ class Hub:
         while (job := await self._allowed(watcher, watched)) is not None:
             watched.job_class = job.job_class
             self.take(Push.of(job))
-            ahead = have if have > watched.version else watched.version if watched.attempt > job.attempt else 0
+            ahead = have if have > watched.version else watched.version + 1 if watched.attempt > job.attempt else 0
             if not ahead or not tracking.is_believable(ahead):
                 return job
             await self._believe(watched, ahead)
         return None
 
     async def _allowed(self, watcher: Watcher, watched: Watched) -> Job | None:
-        """The job from a read that begins after this call, if the watcher may see it; waits for a silent store."""
+        """The job from a read that begins after this call, if the watcher may see it; waits for a silent store.
+
+        None also when the watcher has left meanwhile.
+        """
         delay, longest = self.BACKOFF
-        while True:
+        while watcher in watched.sent:
             told = self.authorization.told_of(watcher)
             try:
                 job = await self._shown(watcher, watched)
@@ -178,6 +181,7 @@ class Hub:
             if watcher not in watched.doubted and told == self.authorization.told_of(watcher):
                 return job
             await asyncio.sleep(self.DOUBT)
+        return None
 
     async def _shown(self, watcher: Watcher, watched: Watched) -> Job | None:
         """The job, if the watcher may see it, by what is on record from now on of it and of the watcher's login."""
@@ -214,7 +218,7 @@ class Hub:
         """There is a newer version than the store's, which may have gone back in time: then lift it above that."""
         try:
             job = (await watched.record.get()).jobs.get(watched.job_id)
-            while job is not None and job.version < have:
+            while job is not None and job.version < have and watched.sent:
                 await self._lift(watched.job_id, have)
                 job = (await watched.record.get()).jobs.get(watched.job_id)
         except (StoreUnavailable, TimeoutError) as error:
@@ -350,11 +354,11 @@ class Hub:
 
 
 def _shown_to(watcher: Watcher, job_id: str, reading: Reading) -> Job | None:
-    """In a thread: the job as it stands, if the watcher may see it."""
+    """In a thread: the job as it stands, if the watcher may see it; `Recheck` asks its strategy, which may be slow."""
     job, user = reading.jobs.get(job_id), watcher.user
     if job is None or user is None or not access.may_see(user, job):
         return None
-    return tracking.brought_up_to_date(job, reading.now)
+    return tracking.as_it_stands(job, reading.now)
 
 
 def _is_authenticated(watcher: Watcher) -> bool:

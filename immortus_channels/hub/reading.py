@@ -6,7 +6,8 @@ import asyncio
 import logging
 import threading
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -43,10 +44,19 @@ class Readers:
         future: Future[Found] = Future()
         self._calls.put((future, partial(function, *args, **kwargs)))
         if len(self._threads) < self._most:
-            self._threads.append(threading.Thread(target=self._work, name="immortus-reader", daemon=True))
-            self._threads[-1].start()
-        async with asyncio.timeout(self.TIMEOUT):
-            return await asyncio.wrap_future(future)
+            self._start()
+        try:
+            async with asyncio.timeout(self.TIMEOUT):
+                return await asyncio.wrap_future(future)
+        finally:
+            del future  # an error refers to this frame, which must not refer to the error
+
+    def _start(self) -> None:
+        """One more thread; where the system has none left, the others serve, and the next call tries again."""
+        thread = threading.Thread(target=self._work, name="immortus-reader", daemon=True)
+        with suppress(RuntimeError):
+            thread.start()
+            self._threads.append(thread)
 
     def close(self, wait: float = 0) -> None:
         """Let the threads end once they have done what was asked, and wait so many seconds for each."""
@@ -67,19 +77,36 @@ class Readers:
             connections.close_all()
 
 
-def _answer(future: Future[Found], function: Callable[[], Found]) -> None:
-    """Call the function as Django would in a request: with no connection that has died or expired meanwhile."""
+def _answer(future: Future[Any], function: Callable[[], object]) -> None:
     if not future.set_running_or_notify_cancel():
         return
-    close_old_connections()
-    try:
-        found = function()
-    except BaseException as error:  # noqa: BLE001 - it is raised where it was asked for
-        future.set_exception(error)
-    else:
+    found, error = _outcome(function)
+    if error is None:
         future.set_result(found)
-    finally:
+    else:
+        future.set_exception(error)
+
+
+def _outcome(function: Callable[[], object]) -> tuple[object, Exception | None]:
+    """What the function returns, called as Django would in a request: with no connection that has died or expired.
+
+    Or what it raises; what would end a task, or the server, such as SystemExit from a project's rule, is wrapped.
+    """
+    try:
         close_old_connections()
+        try:
+            return function(), None
+        finally:
+            close_old_connections()
+    except _ENDS as error:
+        wrapped = RuntimeError(f"{type(error).__name__} was raised where a job was read")
+        wrapped.__cause__ = error
+        return None, wrapped
+    except Exception as error:  # noqa: BLE001 - it is raised where it was asked for
+        return None, error
+
+
+_ENDS = (SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError, CancelledError)
 
 
 class Shared(Generic[Found]):

@@ -139,7 +139,7 @@ class Recheck:
         lost = [job_id for job_id in ahead if job_id in self._hub.joined]
         self.healed += len(lost)
         metrics.PUSHES_HEALED.add(len(lost))
-        found = await self._readers.run(tracking.read, [*ahead, *behind])
+        found = (await self._readers.run(tracking.on_record, [*ahead, *behind])).jobs
         for job in found.values():
             self._hub.take(Push.of(job))
         for job_id in lost:

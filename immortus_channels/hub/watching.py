@@ -32,6 +32,10 @@ class Watcher(Protocol):
         """Send this frame about the job, in place of any other about it that was not sent yet."""
         ...
 
+    def withdraw(self, job_id: str) -> bool:
+        """Send nothing about the job that was not sent yet; whether there was anything."""
+        ...
+
     def ended(self, job_id: str) -> None:
         """The watch is over; nothing more will be told of the job."""
         ...
@@ -97,6 +101,12 @@ class Watched:
         """The watcher watches it no more."""
         self.sent.pop(watcher, None)
         self.doubted.discard(watcher)
+
+    def doubt(self, watcher: Watcher) -> None:
+        """Tell the watcher nothing until it was asked again, not even what it was told and has not been sent."""
+        self.doubted.add(watcher)
+        if watcher.withdraw(self.job_id) and self.sent[watcher] is not None:
+            self.sent[watcher] = 0
 
     def behind(self) -> Iterator[Watcher]:
         """The watchers who were answered, but not with the newest document; the doubted left out."""

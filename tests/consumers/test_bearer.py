@@ -19,7 +19,7 @@ class Socket:
     def tell(self, job_id, frame):
         self.said.append(job_id)
 
-    notify = tell
+    notify = withdraw = tell
 
     def ended(self, job_id):
         self.said.append(job_id)

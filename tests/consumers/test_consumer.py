@@ -22,6 +22,7 @@ from immortus_channels.consumers import JobConsumer, bearer, consumer, flow
 from immortus_channels.consumers.consumer import CLEAN_UP
 from immortus_channels.consumers.flow import Limits
 from immortus_channels.consumers.login import Login, _warn
+from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.frames import EXPIRED, MAX_FRAME, MAX_JOBS
 from immortus_channels.hub import get_drain, get_hub
 from immortus_channels.revocation import Revocation
@@ -569,8 +570,8 @@ async def test_nothing_is_left_behind(how):
     await until(lambda: asyncio.all_tasks() - before <= set(hub._tasks))
 
 
-@pytest.mark.parametrize("how", ["leaves", "floods", "is stuck", "is cancelled"])
-async def test_a_socket_that_has_ended_is_freed_at_once(how):
+@pytest.mark.parametrize("how", ["leaves", "floods", "is stuck", "is cancelled", "leaves a silent store"])
+async def test_a_socket_that_has_ended_is_freed_at_once(how, monkeypatch):
     """Not by the garbage collector: that of some hundred sockets takes a tenth of a second, and all others wait."""
     job = Process()
     job.enqueued()
@@ -586,6 +587,11 @@ async def test_a_socket_that_has_ended_is_freed_at_once(how):
         ended.append(weakref.ref(consumer))
         await consumer({"type": "websocket", "user": AnonymousUser()}, heard.get, send)
 
+    def silent(ids):
+        raise StoreUnavailable
+
+    if how == "leaves a silent store":
+        monkeypatch.setattr(tracking, "on_record", silent)
     ended = []
     await heard.put({"type": "websocket.connect"})
     for asked in ({"job_id": "a"}, {"job_id": job.job_id, "token": access_token(job, AnonymousUser())}):
@@ -594,8 +600,10 @@ async def test_a_socket_that_has_ended_is_freed_at_once(how):
     gc.disable()
     try:
         serving = asyncio.create_task(serve())
-        await until(lambda: len(said) >= (2 if how == "is stuck" else 4))
-        if how == "leaves":
+        await until(lambda: len(said) >= (2 if how in ("is stuck", "leaves a silent store") else 4))
+        if how == "leaves a silent store":
+            await asyncio.sleep(1)
+        if how.startswith("leaves"):
             await heard.put({"type": "websocket.disconnect", "code": 1006})
         elif how == "floods":
             for _ in range(1000):
@@ -610,6 +618,71 @@ async def test_a_socket_that_has_ended_is_freed_at_once(how):
         await until(lambda: ended[0]() is None)
     finally:
         gc.enable()
+
+
+async def test_whoever_cancels_a_socket_while_it_is_cleaned_up_leaves_nothing_behind():
+    """As servers do that wait no longer for it to end; after a close of ours it waits for the client's."""
+    heard, said = asyncio.Queue(), []
+
+    async def send(message):
+        said.append(message["type"])
+
+    before = asyncio.all_tasks()
+    consumer = JobConsumer(PATIENT)
+    await heard.put({"type": "websocket.connect"})
+    serving = asyncio.create_task(consumer({"type": "websocket", "user": AnonymousUser()}, heard.get, send))
+    await until(lambda: "websocket.send" in said)
+    consumer.close(4001)
+    await until(lambda: "websocket.close" in said)
+    serving.cancel()
+    await asyncio.wait([serving], timeout=5)
+    await until(lambda: asyncio.all_tasks() - before <= set(get_hub()._tasks))
+
+
+async def test_a_send_to_a_client_that_is_known_to_have_gone_is_no_error(caplog):
+    """Uvicorn's older interface calls that an unexpected message, once it has told that the client left."""
+    heard, told = asyncio.Queue(), asyncio.Event()
+
+    async def receive():
+        message = await heard.get()
+        if message["type"] == "websocket.disconnect":
+            told.set()
+        return message
+
+    async def send(message):
+        if message["type"] == "websocket.send":
+            await told.wait()
+            raise RuntimeError
+
+    await heard.put({"type": "websocket.connect"})
+    serving = asyncio.create_task(JobConsumer(PATIENT)({"type": "websocket", "user": AnonymousUser()}, receive, send))
+    await asyncio.sleep(0.05)
+    await heard.put({"type": "websocket.disconnect", "code": 1006})
+    await asyncio.wait_for(serving, 5)
+    assert not caplog.records
+
+
+async def test_what_waits_for_a_slow_reader_is_kept_back_while_their_right_is_in_doubt(unstored, monkeypatch):
+    alice = logged_in("alice")
+    job = Process(owner=str(alice.pk))
+    job.enqueued()
+    job.started()
+    async with opened(limits=Limits(window=200), user=alice, job_id=job.job_id) as client:
+        await client.hear_until("job")
+        await client.hear_until("ping")
+        job.reported(1, "kept back")
+        await asyncio.sleep(0.05)
+        on_record = tracking.on_record
+
+        def silent(ids):
+            raise StoreUnavailable
+
+        monkeypatch.setattr(tracking, "on_record", silent)
+        get_hub().authorization.reconsider(Revocation(user=str(alice.pk)))
+        await client.say(type="pong")
+        assert await client.receive_nothing(0.3)
+        monkeypatch.setattr(tracking, "on_record", on_record)
+        assert (await client.hear())["job"]["message"] == "kept back"
 
 
 async def test_a_client_that_has_gone_is_told_no_goodbye(caplog):

@@ -29,6 +29,7 @@ class Socket(Page):
 
     def withdraw(self, job_id):
         self.withdrawn.append(job_id)
+        return True
 
     def dismiss(self, bearer, *, is_expired):
         self.watches.dismiss(bearer, is_expired=is_expired)

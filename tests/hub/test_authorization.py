@@ -10,12 +10,14 @@ import threading
 import time
 
 import pytest
+from django.db import OperationalError
 
 from immortus_channels import access
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.hub import Hub, get_hub
 from immortus_channels.hub.authorization import LOGIN_CHANGED, Authorization
 from immortus_channels.revocation import EVERYBODY, Revocation
+from immortus_channels.stores import get_store
 from tests.hubs import hub, memory  # noqa: F401
 from tests.pages import Page, Process, logged_in, until
 
@@ -386,3 +388,74 @@ async def test_where_no_revocation_of_others_is_heard_everybody_is_asked_more_of
     page.login_holds = False
     await until(lambda: page.closed)
     await hub.stopped()
+
+
+# While something is missing
+
+
+async def test_a_right_that_ends_while_the_record_is_missing_does_not_come_back_with_it(hub, rights, monkeypatch):
+    monkeypatch.setattr(Authorization, "AGAIN", (0.05, 0.05, 0.05))
+    job = Process()
+    job.enqueued()
+    (alice,) = await watched_by(hub, job, logged_in("alice"))
+    records = get_store()._records
+    record = records.pop(job.job_id)
+    rights.add("alice")
+    hub.reconsider(Revocation(user=str(alice.user.pk)))
+    await asyncio.sleep(0.5)  # all looks are over
+    records[job.job_id] = record
+    job.started()
+    await until(lambda: alice.over)
+    assert [frame["type"] for frame in alice.told] == ["job", "error"]
+
+
+async def test_whoever_watches_by_a_token_just_after_a_revocation_is_asked_again(hub, monkeypatch):
+    """Whose it is, nobody knows before it was read."""
+    monkeypatch.setattr(Authorization, "AGAIN", (0.05, 0.1))
+    job, user, asked = Process(), logged_in("alice"), []
+    job.enqueued()
+    bearer = Page()
+    bearer.user = None
+
+    def read():
+        asked.append(1)
+        bearer.user = user
+        return len(asked) < 3
+
+    bearer.still_logged_in = read
+    hub.reconsider(Revocation(user=str(user.pk)))
+    await asyncio.sleep(0)  # it is heard before anybody is here whom it is about
+    await hub.watch(bearer, job.job_id)
+    await until(lambda: bearer.closed)
+    assert len(asked) == 3
+
+
+async def test_a_login_that_cannot_be_read_keeps_a_watch_waiting(hub, monkeypatch):
+    """Sessions may lie elsewhere than jobs, in a cache for instance, whose errors are its own."""
+    monkeypatch.setattr(Hub, "BACKOFF", (0.02, 0.02))
+    job, page, failures = Process(), Page(logged_in("alice")), iter([OperationalError(), ConnectionError(), KeyError()])
+    job.enqueued()
+
+    def read():
+        if (failure := next(failures, None)) is not None:
+            raise failure
+        return True
+
+    page.still_logged_in = read
+    await hub.watch(page, job.job_id)
+    assert [frame["type"] for frame in page.told] == ["job"]
+
+
+async def test_what_was_told_and_not_sent_yet_waits_for_the_answer_too(hub, rights):
+    job = Process()
+    job.enqueued()
+    (alice,) = await watched_by(hub, job, logged_in("alice"))
+    alice.frames.clear()
+    alice.withdraw = lambda job_id: True
+    hub.reconsider(Revocation(user=str(alice.user.pk)))
+    await until(lambda: alice.frames)
+    assert alice.told[0]["type"] == "job"
+    rights.add("alice")
+    hub.reconsider(Revocation(user=str(alice.user.pk)))
+    await until(lambda: alice.over)
+    assert [frame["type"] for frame in alice.told] == ["job", "error"]

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from immortus_channels import access, broadcast, tracking
+from immortus_channels import TrackingStrategy, access, broadcast, strategies, tracking
 from immortus_channels.broadcast import Push
 from immortus_channels.events import Started
 from immortus_channels.exceptions import StoreUnavailable
@@ -19,6 +19,7 @@ from immortus_channels.hub import Hub, get_hub
 from immortus_channels.hub.recheck import Recheck
 from immortus_channels.stores import get_store
 from immortus_channels.stores.base import Reading
+from immortus_channels.tracking import reading
 from tests.hubs import hub, memory  # noqa: F401
 from tests.pages import Page, Process, logged_in, until
 
@@ -141,12 +142,59 @@ async def test_a_push_of_an_attempt_that_is_not_on_record_does_not_keep_a_watch_
     assert page.versions[-1] > queued.version + 1
 
 
-async def test_no_strategy_is_asked_on_behalf_of_a_stranger(hub, monkeypatch):
-    job, page = Process(owner="somebody else"), Page()
+async def test_after_the_last_watcher_has_left_nobody_waits_for_an_attempt_to_be_on_record(hub, monkeypatch):
+    job, page = Process(), Page()
     job.enqueued()
-    monkeypatch.setattr(tracking, "brought_up_to_date", lambda job, now: pytest.fail("asked"))
+    running = job.started()
     await hub.watch(page, job.job_id)
-    assert page.told[-1]["code"] == "unknown_job"
+    hub.take(Push.of(_replace(running, version=running.version + 1, attempt=2)))
+    await asyncio.sleep(0)
+    hub.unwatch(page, job.job_id)
+    await until(lambda: not hub._answering, within=1)
+
+
+async def test_a_watch_that_nobody_can_cancel_any_more_ends_with_its_watcher(hub, monkeypatch):
+    """A page watches again while the store is silent, and is told the end meanwhile."""
+    monkeypatch.setattr(Hub, "BACKOFF", (0.02, 0.02))
+    job, page = Process(), Page()
+    job.enqueued()
+    await hub.watch(page, job.job_id)
+
+    def silent(ids):
+        raise StoreUnavailable
+
+    monkeypatch.setattr(tracking, "on_record", silent)
+    watching = asyncio.create_task(hub.watch(page, job.job_id))
+    await asyncio.sleep(0.05)
+    job.finished()
+    await until(lambda: page.over)
+    await asyncio.wait_for(watching, 1)
+    assert [frame["type"] for frame in page.told] == ["job", "job"]
+
+
+async def test_slow_strategies_hold_up_no_other_page_and_are_asked_soon(hub, monkeypatch, settings):
+    settings.IMMORTUS_RECHECK_INTERVAL = 0.2
+    jobs, plain, may_end = [Process() for _ in range(6)], Process(), threading.Event()
+    for job in (*jobs, plain):
+        job.enqueued()
+
+    class Slow(TrackingStrategy):
+        def meta(self, job_id):
+            may_end.wait(10)
+            return {"note": "asked"}
+
+    slow, others = Slow(), TrackingStrategy()
+    ids = {job.job_id for job in jobs}
+    monkeypatch.setattr(reading, "_has_a_say", lambda job_class: True)
+    monkeypatch.setattr(strategies, "strategy_of", lambda job: slow if job.job_id in ids else others)
+    pages = [Page() for _ in jobs]
+    try:
+        await asyncio.wait_for(asyncio.gather(*map(hub.watch, pages, ids)), 1)
+        await asyncio.sleep(0.5)
+        await asyncio.wait_for(hub.watch(Page(), plain.job_id), 1)
+    finally:
+        may_end.set()
+    await until(lambda: all(page.told[-1]["job"].get("note") == "asked" for page in pages))
 
 
 async def test_unknown_and_foreign_jobs_get_the_same_answer(hub):

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -283,3 +284,27 @@ async def test_where_there_is_no_layer_jobs_that_have_gone_leave_nothing_behind(
             membership_.leave(f"{number}")
     assert not membership_._due
     assert not membership_._wanted
+
+
+async def test_a_layer_that_cancels_what_listens_to_it_is_listened_to_again(monkeypatch):
+    class Cancelling(Attendance):
+        async def receive(self, channel):
+            if not self.cancelled:
+                self.cancelled = True
+                raise asyncio.CancelledError
+            await asyncio.Event().wait()
+
+    layer = Cancelling()
+    layer.cancelled = False
+    async with attending(layer, monkeypatch) as membership_:
+        await until(lambda: layer.cancelled)
+        membership_.join("a")
+        await until(lambda: layer.joins[group_name("a")])
+
+
+def test_a_layer_whose_settings_are_no_good_lets_nothing_be_heard(monkeypatch):
+    def broken():
+        raise ImportError
+
+    monkeypatch.setattr(membership, "shared_layer", broken)
+    assert Membership(lambda push: None, lambda revocation: None).hearing_since == math.inf

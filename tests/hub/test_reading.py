@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from concurrent.futures import CancelledError
 
 import pytest
+from django.db import OperationalError
 
+from immortus_channels.hub import reading
 from immortus_channels.hub.reading import Readers
 from immortus_channels.stores import get_store
 from tests.hubs import memory  # noqa: F401
@@ -52,3 +55,48 @@ async def test_what_was_given_up_before_it_began_is_never_done(monkeypatch):
     go_on.set()
     readers.close(wait=2)
     assert not done
+
+
+async def test_where_no_thread_can_start_the_next_call_tries_again(monkeypatch):
+    monkeypatch.setattr(Readers, "TIMEOUT", 0.05)
+    start, refusals = threading.Thread.start, iter([True] * 6)
+
+    def try_to(thread):
+        if next(refusals, False):
+            raise RuntimeError
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", try_to)
+    readers = Readers()
+    for _ in range(6):
+        with pytest.raises(TimeoutError):
+            await readers.run(int, 3)
+    assert await readers.run(int, 3) == 3
+    readers.close(wait=2)
+
+
+async def test_a_connection_that_cannot_be_closed_ends_no_thread(monkeypatch):
+    closings = iter([False, True, True])  # after the first call, and before the second
+
+    def close():
+        if next(closings, False):
+            raise OperationalError
+
+    monkeypatch.setattr(reading, "close_old_connections", close)
+    readers = Readers(threads=1)
+    for _ in range(2):
+        with pytest.raises(OperationalError):
+            await readers.run(int, 3)
+    assert await readers.run(int, 3) == 3
+    readers.close(wait=2)
+
+
+@pytest.mark.parametrize("error", [SystemExit(), KeyboardInterrupt(), asyncio.CancelledError(), CancelledError()])
+async def test_what_would_end_the_server_or_a_task_is_an_error_like_any_other(error):
+    def end():
+        raise error
+
+    readers = Readers()
+    with pytest.raises(RuntimeError, match=type(error).__name__):
+        await readers.run(end)
+    readers.close(wait=2)
