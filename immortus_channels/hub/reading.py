@@ -49,7 +49,8 @@ class Readers:
             async with asyncio.timeout(self.TIMEOUT):
                 return await asyncio.wrap_future(future)
         finally:
-            del future  # an error refers to this frame, which must not refer to the error
+            # An error refers to this frame: if that referred to the error, both would wait for the garbage collector.
+            del future
 
     def _start(self) -> None:
         """One more thread; where the system has none left, the others serve, and the next call tries again."""
@@ -85,6 +86,7 @@ def _answer(future: Future[Any], function: Callable[[], object]) -> None:
         future.set_result(found)
     else:
         future.set_exception(error)
+    del future, error  # as in `run`
 
 
 def _outcome(function: Callable[[], object]) -> tuple[object, Exception | None]:

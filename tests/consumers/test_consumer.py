@@ -28,6 +28,7 @@ from immortus_channels.hub import get_drain, get_hub
 from immortus_channels.revocation import Revocation
 from immortus_channels.stores.base import Reading
 from immortus_channels.tokens import Token
+from immortus_channels.trouble import Trouble
 from tests.pages import Process, logged_in, until
 from tests.site import redis_options, running_site
 from tests.test_frames import HOSTILE
@@ -570,54 +571,63 @@ async def test_nothing_is_left_behind(how):
     await until(lambda: asyncio.all_tasks() - before <= set(hub._tasks))
 
 
+@contextlib.contextmanager
+def no_garbage_collector():
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def silent(ids):
+    raise StoreUnavailable
+
+
+LEFT = {"type": "websocket.disconnect", "code": 1006}
+FLOOD = [{"type": "websocket.receive", "text": '{"type": "pong"}'}] * 1000
+
+
 @pytest.mark.parametrize("how", ["leaves", "floods", "is stuck", "is cancelled", "leaves a silent store"])
 async def test_a_socket_that_has_ended_is_freed_at_once(how, monkeypatch):
     """Not by the garbage collector: that of some hundred sockets takes a tenth of a second, and all others wait."""
     job = Process()
     job.enqueued()
-    heard, said = asyncio.Queue(), []
+    heard, said, served = asyncio.Queue(), [], []
+    asked = [{"job_id": "a"}, {"job_id": job.job_id, "token": access_token(job, AnonymousUser())}]
 
     async def send(message):
-        said.append(message.get("text", message["type"]))
+        said.append(message)
         if how == "is stuck" and message["type"] == "websocket.send":
             await asyncio.Event().wait()
 
     async def serve():
         consumer = JobConsumer(Limits(slow=0.1))
-        ended.append(weakref.ref(consumer))
+        served.append(weakref.ref(consumer))
         await consumer({"type": "websocket", "user": AnonymousUser()}, heard.get, send)
 
-    def silent(ids):
-        raise StoreUnavailable
+    def tell(*messages):
+        for message in messages:
+            heard.put_nowait(message)
 
     if how == "leaves a silent store":
         monkeypatch.setattr(tracking, "on_record", silent)
-    ended = []
-    await heard.put({"type": "websocket.connect"})
-    for asked in ({"job_id": "a"}, {"job_id": job.job_id, "token": access_token(job, AnonymousUser())}):
-        await heard.put({"type": "websocket.receive", "text": json.dumps({"type": "watch", **asked})})
-    gc.collect()
-    gc.disable()
-    try:
+        monkeypatch.setattr(Trouble, "begin", lambda trouble, error: None)  # pytest keeps what is logged
+    tell({"type": "websocket.connect"})
+    tell(*({"type": "websocket.receive", "text": json.dumps({"type": "watch", **watch})} for watch in asked))
+    with no_garbage_collector():
         serving = asyncio.create_task(serve())
-        await until(lambda: len(said) >= (2 if how in ("is stuck", "leaves a silent store") else 4))
-        if how == "leaves a silent store":
-            await asyncio.sleep(1)
-        if how.startswith("leaves"):
-            await heard.put({"type": "websocket.disconnect", "code": 1006})
-        elif how == "floods":
-            for _ in range(1000):
-                await heard.put({"type": "websocket.receive", "text": '{"type": "pong"}'})
-            await until(lambda: "websocket.close" in said)
-            await heard.put({"type": "websocket.disconnect", "code": 1006})
-        elif how == "is cancelled":
+        await asyncio.sleep(0.5)
+        if how == "is cancelled":
             serving.cancel()
+        elif how != "is stuck":
+            tell(*(FLOOD if how == "floods" else ()), LEFT)
         await asyncio.wait([serving], timeout=5)
         del serving
         await until(lambda: not get_hub().jobs)
-        await until(lambda: ended[0]() is None)
-    finally:
-        gc.enable()
+        await until(lambda: served[0]() is None)
+    assert len(said) == {"is stuck": 3, "leaves a silent store": 2, "floods": 5}.get(how, 4)
 
 
 async def test_whoever_cancels_a_socket_while_it_is_cleaned_up_leaves_nothing_behind():
@@ -673,10 +683,6 @@ async def test_what_waits_for_a_slow_reader_is_kept_back_while_their_right_is_in
         job.reported(1, "kept back")
         await asyncio.sleep(0.05)
         on_record = tracking.on_record
-
-        def silent(ids):
-            raise StoreUnavailable
-
         monkeypatch.setattr(tracking, "on_record", silent)
         get_hub().authorization.reconsider(Revocation(user=str(alice.pk)))
         await client.say(type="pong")
