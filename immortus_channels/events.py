@@ -151,12 +151,13 @@ class Cancelled(Event):
     """The job ended because somebody, or something before it, did not want it to go on.
 
     `unstarted` is told of a message that was found so before its start: of a run, which another message of the same job
-    may have begun, nothing is known.
+    may have begun, nothing is known. `after_run` names the run that gave way to others, of which one did not succeed.
     """
 
     code: str = "cancelled"
     message: str = ""
     unstarted: bool = False
+    after_run: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -368,11 +368,13 @@ def _ended(job: Job, event: Failed | Cancelled, now: int, state: State, error: E
 def _is_about_another(job: Job, event: Cancelled) -> bool:
     """Whether the job goes on all the same.
 
-    What was sent is not cancelled for what came before it: that it was sent proves that all of it went well. And
-    a message that was found expired or revoked may be a second one of the job, whose first is at work.
+    What was sent is not cancelled for what came before it: that it was sent proves that all of it went well, unless its
+    newest run has given way to others since. And a message that was found expired or revoked may be a second one of the
+    job, whose first is at work.
     """
     if event.code == "upstream" and not event.run_id:
-        return bool(job.send_id or job.run_id)
+        is_replaced = bool(event.after_run) and event.after_run == job.run_id
+        return bool(job.send_id or job.run_id) and not is_replaced
     return event.unstarted and job.state is State.RUNNING and bool(job.lease_holder) and not job.stalled
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
+from tests.project.views import LINKED
 from tests.servers import RedisServer
 from tests.site import Site, eventually, redis_options, running_site
 from tests.watcher import SocketWatcher
@@ -103,3 +104,12 @@ def test_a_job_started_by_a_job_belongs_to_the_same_owner(site: Site) -> None:
         assert site_finishes(alice, outer)
         assert site_finishes(alice, inner)
         assert bob.get(f"/immortus/verify/{inner}").status_code == 404
+
+
+@pytest.mark.parametrize("how", LINKED)
+def test_a_job_that_comes_of_an_untracked_task_is_whose_who_sent_that(site: Site, how: str) -> None:
+    job_id = f"{how}-{site.server}"
+    with visitor(site, "alice") as alice, visitor(site, "bob") as bob:
+        alice.post(f"/linked/{how}/{job_id}")
+        assert site_finishes(alice, job_id)
+        assert bob.get(f"/immortus/verify/{job_id}").status_code == 404

@@ -17,6 +17,7 @@ urlpatterns = [
     path("start-async/<name>", views.start_async),
     path("start-on-commit", views.start_on_commit),
     path("canvas/<name>", views.canvas),
+    path("linked/<name>/<job_id>", views.linked),
     path("log-in/<name>", views.log_in),
     path("log-out", views.log_out),
     path("token/<job_id>", views.token),

@@ -64,6 +64,7 @@ CANVASES = {
     "broken_chain": lambda: chain(tasks.link.si(1), tasks.broken_link.s(), tasks.link.s(), tasks.link.s()),
     "late_chain": lambda: chain(tasks.link.si(1).set(countdown=2), tasks.link.s(), tasks.link.s()),
     "ignored_chain": lambda: chain(tasks.ignores.si(), tasks.quick.si()),
+    "replaced_link": lambda: chain(tasks.replaces_itself.si("untracked"), tasks.quick.si()),
     "two_links": lambda: chain(tasks.steps.si(5, 0.2), tasks.quick.si()),
     "two_groups": lambda: chain(
         group(tasks.link.si(1), tasks.link.si(2)), group(tasks.link.si(1), tasks.broken_link.si()), tasks.gather.s()
@@ -81,6 +82,33 @@ CANVASES = {
     "untracked_and_too_long": lambda: chain(tasks.untracked_and_too_long.si(), tasks.link.si(1)),
     "late_and_untracked": lambda: chain(tasks.untracked.si().set(countdown=30), tasks.link.si(1)),
     "broken_chord": lambda: chord([tasks.link.si(1), tasks.broken_link.si()], tasks.gather.s()),
+}
+
+
+@csrf_exempt
+def linked(request, name, job_id):
+    """A task that is not tracked, and a job that comes of it."""
+    LINKED[name](tasks.gather.si([1]).set(task_id=job_id))  # Celery calls one of two arguments itself
+    return HttpResponse(status=202)
+
+
+LINKED = {
+    "link": lambda job: tasks.untracked_value.apply_async((1, 0.1), link=job),
+    "link_error": lambda job: tasks.untracked_crash.apply_async(link_error=job),
+    "time_limit": lambda job: tasks.untracked_and_too_long.apply_async(link_error=job),
+    "link_of_a_link": lambda job: tasks.untracked_value.apply_async(
+        (1, 0.1), link=tasks.untracked_value.si().set(link=[job])
+    ),
+    "link_of_a_chain": lambda job: chain(tasks.untracked_value.si(1, 0.1), tasks.untracked_value.s()).apply_async(
+        link=job
+    ),
+    "chain_as_link": lambda job: tasks.untracked_value.apply_async(
+        (1, 0.1), link=chain(tasks.untracked_value.s(), job)
+    ),
+    "group_as_link": lambda job: tasks.untracked_value.apply_async((1, 0.1), link=group(tasks.link.s(), job)),
+    "started_by_a_link": lambda job: chain(
+        tasks.untracked_value.si(1, 0.1), tasks.starts_another.si(job.options["task_id"])
+    ).apply_async(),
 }
 
 

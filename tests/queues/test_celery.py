@@ -291,6 +291,43 @@ def test_a_task_that_is_replaced_goes_on_as_its_replacement(site: Site, by: str)
     assert watcher.documents[job_id][-1] == document
 
 
+@pytest.mark.parametrize("by", ["untracked", "untracked chord", "chain", "group", "retried", "replaced"])
+def test_a_task_that_is_replaced_by_what_is_not_tracked_goes_on_as_the_same_job(site: Site, by: str) -> None:
+    job_id = site.start("replaces_itself", kwargs={"by": by})
+    document = site.wait_until_over(job_id)
+    assert (document["state"], document["job_class"]) == ("finished", "tests.project.shop.tasks.replaces_itself")
+    assert document["attempt"] > 1
+    time.sleep(0.7)
+    assert site.verify(job_id) == document
+
+
+@pytest.mark.parametrize(
+    ("by", "end"),
+    [
+        ("crash", ("failed", "error")),
+        ("broken group", ("cancelled", "upstream")),
+        ("broken chain", ("cancelled", "upstream")),
+        ("tracked and broken", ("cancelled", "upstream")),
+        ("time limit", ("failed", "time_limit")),
+    ],
+)
+def test_a_task_that_is_replaced_by_what_fails_untracked_ends_as_badly(
+    site: Site, by: str, end: tuple[str, str]
+) -> None:
+    job_id = site.start("replaces_itself", kwargs={"by": by})
+    document = site.wait_until_over(job_id)
+    assert (document["state"], document["error"]["code"]) == end
+    time.sleep(0.7)
+    assert site.verify(job_id) == document
+
+
+def test_what_follows_a_task_that_is_replaced_by_an_untracked_one_runs_after_that(site: Site) -> None:
+    first, last = site.http.post("/canvas/replaced_link").json()["members"]
+    assert site.wait_until_over(last)["state"] == "finished"
+    document = site.verify(first)
+    assert (document["state"], document["attempt"]) == ("finished", 2)
+
+
 def test_what_follows_a_link_that_is_cancelled_while_it_waits_is_cancelled_too(site: Site) -> None:
     first, *rest = site.http.post("/canvas/late_chain").json()["members"]
     assert cancel(site, first) == 202

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -32,13 +33,14 @@ def sent(settings, monkeypatch):
     """The events that sending tells, the headers of each message, and how often it was asked who sends."""
     settings.IMMORTUS_STORE = {"BACKEND": "memory"}
     monkeypatch.setattr(_state._tls, "current_app", app)
-    told = SimpleNamespace(events=[], headers=[], asked=0)
+    told = SimpleNamespace(events=[], headers=[], bodies=[], asked=0)
     tracker = SimpleNamespace(publish=lambda event, **_: told.events.append(event))
     sending = Sending(tracker, lambda name: mark_of(app.tasks.get(name)))
 
     def before(sender, body, headers, **_):
         sending.before(sender, body=body, headers=headers)
         told.headers.append(headers)
+        told.bodies.append(body)
 
     def who():
         told.asked += 1
@@ -78,3 +80,43 @@ def test_the_body_of_a_chord_is_planned_once_and_not_by_each_task_of_its_header(
 def test_a_tracked_header_is_told_task_by_task(sent):
     chord([gather.si(), gather.si()], gather.s()).apply_async()
     assert [type(event) for event in sent.events] == [Planned, Enqueued, Enqueued]
+
+
+@pytest.mark.parametrize("linked", [gather.si(), chain(resize.si(), gather.si()), resize.si().set(link=[gather.si()])])
+@pytest.mark.parametrize("how", ["link", "link_error"])
+def test_what_is_linked_to_an_untracked_task_is_told_whose_it_will_be(sent, linked, how):
+    resize.apply_async(**{how: linked})
+    (callback,) = sent.bodies[0][2]["callbacks" if how == "link" else "errbacks"]
+    assert {"immortus_owner": {"owner": "7", "staff_only": False}} in list(headers_in(callback))
+    assert not sent.events
+
+
+def test_a_signature_that_is_linked_again_and_again_is_left_as_it_is(sent):
+    linked = gather.si()
+    before = json.dumps(linked)
+    resize.apply_async(link=linked)
+    assert json.dumps(linked) == before
+
+
+def test_links_that_are_no_jobs_are_sent_as_they_are_and_nobody_looks_who_sends_them(sent):
+    resize.apply_async(link=resize.si())
+    assert sent.asked == 0
+    assert list(headers_in(sent.bodies[0][2]["callbacks"])) == [{}]
+
+
+def test_a_job_is_its_own_senders_unless_another_was_told(sent):
+    gather.apply_async(headers={"immortus_owner": {"owner": "8"}})
+    gather.apply_async()
+    assert [event.origin.owner for event in sent.events] == ["8", "7"]
+
+
+def headers_in(canvas):
+    """The headers that each signature in it asks for."""
+    if isinstance(canvas, dict):
+        if "task" in canvas:
+            yield canvas["options"].get("headers", {})
+        for part in canvas.values():
+            yield from headers_in(part)
+    elif isinstance(canvas, list | tuple):
+        for part in canvas:
+            yield from headers_in(part)

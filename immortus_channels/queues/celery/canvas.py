@@ -1,34 +1,87 @@
-"""What follows a Celery task in a chain or chord."""
+"""What a Celery message says of other tasks: the rest of its chain, its chord's body, its callbacks.
+
+Signatures are read as the dictionaries that they are, in a message too.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+STANDS_FOR = "immortus_for"
+"""The header of an untracked task that goes on as a tracked job, whose class it names: `task.replace()` sends it."""
+REPLACES = "immortus_after"
+"""The header of whatever goes on as a job, tracked itself or not: it names the run that `task.replace()` ended."""
+OWNER = "immortus_owner"
+"""The header that says whose a job is that another process will send."""
 
 
-def followers(chain: Any, chord: Any) -> Iterator[tuple[str, str]]:
-    """Name and id of what runs only if this task succeeds: the rest of its chain, its chord's body, and theirs.
+class Task(NamedTuple):
+    """A task that another one will send."""
 
-    Signatures are read as the dictionaries that they are, in a message too.
-    """
-    yield from _members(chain)
-    yield from _members(chord)
+    job_class: str
+    """Its name, or that of the task whose job it goes on as."""
+    job_id: str
+    """Empty where it is not decided yet."""
+    replaces: str
+    """The run that it goes on after, of the same job; usually none."""
 
 
-def _members(canvas: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(canvas, list | tuple):
+def followers(chain: Any, chord: Any) -> Iterator[Task]:
+    """What runs only if this task succeeds: the rest of its chain, its chord's body, and theirs."""
+    return (task for task in tasks((chain, chord), but=("link", "link_error")) if task.job_id)
+
+
+def tasks(canvas: Any, *, but: Sequence[str] = ()) -> Iterator[Task]:
+    """Every task in it, and in what is linked to those; without what these options of signatures hold."""
+    if isinstance(canvas, Mapping):
+        options = canvas.get("options") or {}
+        if not canvas.get("subtask_type"):
+            headers = options.get("headers") or {}
+            name = headers.get(STANDS_FOR) or canvas.get("task")
+            yield Task(str(name), str(options.get("task_id") or ""), str(headers.get(REPLACES, "")))
+        for part in _parts(canvas):
+            yield from tasks(part, but=but)
+        for name in _LINKS:
+            if name not in but:
+                yield from tasks(options.get(name), but=but)
+    elif _is_several(canvas):
         for one in canvas:
-            yield from _members(one)
-    elif isinstance(canvas, Mapping):
-        yield from _members_of(canvas)
+            yield from tasks(one, but=but)
 
 
-def _members_of(signature: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    options, inner = signature.get("options") or {}, signature.get("kwargs") or {}
-    if signature.get("subtask_type"):
-        for part in ("tasks", "header", "body"):
-            yield from _members(inner.get(part))
-    elif options.get("task_id"):
-        yield str(signature.get("task")), str(options["task_id"])
-    yield from _members(options.get("chain"))
-    yield from _members(options.get("chord"))
+def class_of(name: str, headers: Mapping[str, Any], tracking: Callable[[str], object]) -> str:
+    """The class of the job that a message is about: the task's name, or that of the job it goes on as."""
+    return name if tracking(name) is not None else headers.get(STANDS_FOR) or name
+
+
+_LINKS = ("chain", "chord", "link", "link_error")
+_PARTS = ("tasks", "header", "body")
+
+
+def _parts(signature: Mapping[str, Any]) -> Iterator[Any]:
+    inner = signature.get("kwargs") or {}
+    return (inner.get(name) for name in _PARTS) if signature.get("subtask_type") else iter(())
+
+
+def _is_several(canvas: Any) -> bool:
+    return isinstance(canvas, Sequence) and not isinstance(canvas, str | bytes)
+
+
+def marked(canvas: Any, headers_of: Callable[[str, str], Mapping[str, Any]]) -> Any:
+    """A copy in which every task is sent with these headers more, given by its name and id.
+
+    A copy, as a project may use one signature again and again, for this user and that.
+    """
+    if _is_several(canvas):
+        return [marked(one, headers_of) for one in canvas]
+    if not isinstance(canvas, Mapping):
+        return canvas
+    options = dict(canvas.get("options") or {})
+    options |= {name: marked(options[name], headers_of) for name in _LINKS if options.get(name)}
+    if canvas.get("subtask_type"):
+        inner = dict(canvas.get("kwargs") or {})
+        inner |= {name: marked(inner[name], headers_of) for name in _PARTS if inner.get(name)}
+        return {**canvas, "kwargs": inner, "options": options}
+    more = headers_of(str(canvas.get("task")), str(options.get("task_id") or ""))
+    return {**canvas, "options": options | {"headers": {**(options.get("headers") or {}), **more}}}

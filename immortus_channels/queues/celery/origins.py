@@ -75,9 +75,24 @@ def to_header(origin: Origin) -> dict[str, Any]:
     return {name: clean(value) for name, value in fields.items() if value not in (None, "")}
 
 
+def header_of(request: Any, name: str) -> Any:
+    """A header of the message that a task was sent with; None where it has none."""
+    return getattr(request, name, None) or (getattr(request, "headers", None) or {}).get(name)
+
+
 def from_header(header: Mapping[str, Any]) -> Origin:
     """The origin that `to_header` wrote; what a newer release added is ignored."""
     return Origin(**{name: value for name, value in header.items() if name in Origin.__slots__})
+
+
+def bequeathed(origin: Origin, told: Mapping[str, Any] | None) -> Origin:
+    """The origin, with the owner that another process told of, where one did: the job was to come from the start."""
+    return origin if told is None else replace(origin, owner=told.get("owner"), staff_only=bool(told.get("staff_only")))
+
+
+def heritage(origin: Origin) -> dict[str, JSON]:
+    """Whose a job is, for the headers of what comes of it; `bequeathed` reads it."""
+    return {"owner": origin.owner, "staff_only": origin.staff_only}
 
 
 def origin_of(request: Any, tracking: Tracking, name: str, args: Any, kwargs: Any) -> Origin | None:
@@ -85,7 +100,7 @@ def origin_of(request: Any, tracking: Tracking, name: str, args: Any, kwargs: An
 
     How the task may be cancelled and what handles its page is settled here, where the task is known.
     """
-    header = getattr(request, HEADER, None) or (request.headers or {}).get(HEADER)
+    header = header_of(request, HEADER)
     if header is None:
         return origin_here(tracking, name, args, kwargs) if request.is_eager else None
     origin = from_header(header)

@@ -21,8 +21,8 @@ from immortus_channels.exceptions import JobCancelled
 from immortus_channels.marking import Tracking
 from immortus_channels.progress import Run, current_run
 from immortus_channels.queues.base import Tracker
-from immortus_channels.queues.celery.canvas import followers
-from immortus_channels.queues.celery.origins import HEADER, from_header, origin_of
+from immortus_channels.queues.celery.canvas import STANDS_FOR, class_of, followers
+from immortus_channels.queues.celery.origins import HEADER, from_header, header_of, origin_of
 from immortus_channels.queues.celery.outcomes import due, verdict
 
 RUN = "immortus_run"
@@ -37,26 +37,31 @@ class Running:
         self._requests: WeakValueDictionary[str, Any] = WeakValueDictionary()
         self._tokens: dict[str, Token[Run | None]] = {}
 
+    def _class_of(self, task: Task, request: Any) -> str:
+        return class_of(task.name, {STANDS_FOR: header_of(request, STANDS_FOR)}, self._tracking)
+
     # Beginning
 
     def received(self, request: Any, **_: object) -> None:
         """MAIN. Every delivery is a run of its own; its id travels to the child in the request."""
         self._requests[request.id] = request
-        if self._tracking(request.type) is not None:
+        if self._tracking(class_of(request.type, request.request_dict, self._tracking)) is not None:
             request.request_dict[RUN] = uuid.uuid4().hex
 
     def prerun(self, sender: Task, task_id: str, args: Any, kwargs: Any, **_: object) -> None:
         """The run begins; an eager one was never sent."""
-        request, tracking = sender.request, self._tracking(sender.name)
+        request = sender.request
+        job_class = self._class_of(sender, request)
+        tracking = self._tracking(job_class)
         if request.is_eager:
-            queues.remember(task_id, sender.name)
+            queues.remember(task_id, job_class)
         if tracking is None:
             return
         origin = origin_of(request, tracking, sender.name, args, kwargs)
         if request.is_eager:
-            self._tracker.publish(Enqueued(job_id=task_id, job_class=sender.name, origin=origin))
+            self._tracker.publish(Enqueued(job_id=task_id, job_class=job_class, origin=origin))
         run_id = _run_id(request) or uuid.uuid4().hex
-        run = self._tracker.make_run(job_id=task_id, job_class=sender.name, run_id=run_id, origin=origin)
+        run = self._tracker.make_run(job_id=task_id, job_class=job_class, run_id=run_id, origin=origin)
         self._tokens[run_id] = current_run.set(run)
         self._tracker.begin(run)
 
@@ -67,7 +72,7 @@ class Running:
         run = _run_of(sender.request.id)
         if run is None:
             return
-        tracking = self._tracking(sender.name)
+        tracking = self._tracking(run.job_class)
         try:
             if tracking is not None and tracking.publish_result:
                 run.set_result(result)
@@ -93,7 +98,7 @@ class Running:
             self._cancel_followers(request.chain, request.chord)
         elif run is not None:
             self._tracker.end(run, Retrying, eta=due(reason.when))
-        elif self._tracking(sender.name) is not None:
+        elif self._tracking(self._class_of(sender, request)) is not None:
             self._retry_from_main(sender, request, reason)
 
     def postrun(self, sender: Task, task_id: str, state: str | None, retval: object, **_: object) -> None:
@@ -132,26 +137,28 @@ class Running:
 
     def _cancel_followers(self, chain: Any, chord: Any) -> None:
         """What was to come after a failed job can no longer run."""
-        for name, job_id in followers(chain, chord):
-            if self._tracking(name) is not None:
-                self._tracker.publish(Cancelled(job_id=job_id, job_class=name, code="upstream"), wait=0)
+        for job_class, job_id, replaces in followers(chain, chord):
+            if self._tracking(job_class) is not None:
+                event = Cancelled(job_id=job_id, job_class=job_class, code="upstream", after_run=replaces)
+                self._tracker.publish(event, wait=0)
 
     # Ending, as MAIN tells it
 
     def _failure_from_main(self, sender: Task, task_id: str, exception: BaseException) -> None:
         request = self._requests.get(task_id)
-        if self._tracking(sender.name) is not None:
+        of_request = request.request_dict if request is not None else {}
+        job_class = class_of(sender.name, of_request, self._tracking)
+        if self._tracking(job_class) is not None:
             # Of two deliveries to one worker, Celery names the one that failed, where it can.
-            of_request = request.request_dict.get(RUN, "") if request is not None else ""
-            run_id = _run_id(sender.request) if sender.request.id == task_id else of_request
-            self._tracker.publish(verdict(task_id, sender.name, run_id, exception), wait=0)
+            run_id = _run_id(sender.request) if sender.request.id == task_id else of_request.get(RUN, "")
+            self._tracker.publish(verdict(task_id, job_class, run_id, exception), wait=0)
         if request is not None:
             embed = request._payload[2] or {}  # noqa: SLF001 - the request has no public face for the chain
             self._cancel_followers(embed.get("chain"), embed.get("chord"))
 
     def _retry_from_main(self, sender: Task, request: Any, reason: Any) -> None:
         """A lost child's task is sent again (a reason is given), or the worker shuts down cold (none is)."""
-        about = {"job_id": request.id, "job_class": sender.name, "run_id": _run_id(request)}
+        about = {"job_id": request.id, "job_class": self._class_of(sender, request), "run_id": _run_id(request)}
         if reason is not None:
             event: Event = Retrying(**about, eta=due(getattr(reason, "when", None)))
         else:
@@ -164,10 +171,11 @@ class Running:
         self, sender: Task, request: Any, *, terminated: bool = False, expired: bool = False, **_: object
     ) -> None:
         """Found revoked or expired before its start, or its process was terminated: only then was there a run."""
-        if self._tracking(sender.name) is not None:
+        job_class = self._class_of(sender, request)
+        if self._tracking(job_class) is not None:
             event = Cancelled(
                 job_id=request.id,
-                job_class=sender.name,
+                job_class=job_class,
                 run_id=_run_id(request) if terminated else "",
                 code="expired" if expired else "cancelled",
                 unstarted=not terminated,
@@ -177,9 +185,11 @@ class Running:
 
     def unknown(self, name: str, id: str, message: Any, **_: object) -> None:  # noqa: A002 - Celery's name
         """A task that its sender tracks is not registered in this worker."""
-        header = (message.headers or {}).get(HEADER)
+        headers = message.headers or {}
+        header = headers.get(HEADER)
         if header is not None:
-            event = Failed(job_id=id, job_class=name, origin=from_header(header), code="unknown_task")
+            job_class = class_of(name, headers, self._tracking)
+            event = Failed(job_id=id, job_class=job_class, origin=from_header(header), code="unknown_task")
             self._tracker.publish(event, wait=0)
             embed = message.payload[2] or {}
             self._cancel_followers(embed.get("chain"), embed.get("chord"))

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from celery import current_app
 
 from immortus_channels import queues
-from immortus_channels.events import Enqueued, Planned
+from immortus_channels.events import Enqueued, Origin, Planned
 from immortus_channels.lifecycle import SECOND
 from immortus_channels.marking import Tracking
 from immortus_channels.progress import current_run
 from immortus_channels.queues.base import Tracker
-from immortus_channels.queues.celery.canvas import followers
-from immortus_channels.queues.celery.origins import HEADER, from_header, origin_here, to_header
+from immortus_channels.queues.celery.canvas import OWNER, REPLACES, STANDS_FOR, Task, class_of, followers, marked, tasks
+from immortus_channels.queues.celery.origins import HEADER, bequeathed, from_header, heritage, origin_here, to_header
 
 _WAITING = 86_400.0
 """Seconds a job may wait, once it is due, until it is believed lost."""
@@ -39,20 +40,25 @@ class Sending:
         job_id = headers.get("id")
         if job_id is None or headers.get("retries"):
             return
-        queues.remember(job_id, sender)
-        tracking = self._tracking(sender)
+        self._note_replacement(job_id)
+        headers.update(self._standing(sender, job_id))
+        job_class = class_of(sender, headers, self._tracking)
+        queues.remember(job_id, job_class)
+        tracking = self._tracking(job_class)
         args, kwargs, *embed = body
         if HEADER not in headers and (tracking is not None or sender not in current_app.tasks):
-            headers[HEADER] = to_header(origin_here(tracking, sender, args, kwargs, headers.get("eta")))
-        header = headers.get(HEADER)
-        self._plan(embed[0] if embed else {}, header, self._planned_by(headers.get("group")))
-        if tracking is not None and header is not None:
-            self._note_replacement(job_id)
-            self._tracker.publish(Enqueued(job_id=job_id, job_class=sender, origin=from_header(header)))
+            own = tracking if job_class == sender else None  # what stands in has arguments of its own
+            origin = origin_here(own, sender, args, kwargs, headers.get("eta"))
+            headers[HEADER] = to_header(bequeathed(origin, headers.get(OWNER)))
+        self._plan(embed[0] if embed else {}, headers)
+        if tracking is not None and HEADER in headers:
+            origin = from_header(headers[HEADER])
+            self._tracker.publish(Enqueued(job_id=job_id, job_class=job_class, origin=origin))
 
     def after(self, sender: str, headers: Mapping[str, Any], **_: object) -> None:
         """The broker has the message: nobody need fear any more that it was never sent."""
-        if self._tracking(sender) is None or headers.get("retries") or HEADER not in headers:
+        job_class = class_of(sender, headers, self._tracking)
+        if self._tracking(job_class) is None or headers.get("retries") or HEADER not in headers:
             return
         origin = from_header(headers[HEADER])
         delay = max((origin.eta or 0) / SECOND - datetime.now(UTC).timestamp(), 0)
@@ -66,28 +72,48 @@ class Sending:
             self._planned = group, planned
         return planned
 
-    def _plan(self, embed: Mapping[str, Any], header: Mapping[str, Any] | None, planned_before: set[str]) -> None:
-        """Every tracked member of a chain or chord is a job from now on."""
-        for name, job_id in followers(embed.get("chain"), embed.get("chord")):
+    def _plan(self, embed: dict[str, Any], headers: Mapping[str, Any]) -> None:
+        """Every tracked member of a chain or chord is a job from now on; callbacks will be, and whose is known here."""
+        rest = {part: embed[part] for part in ("chain", "chord", "callbacks", "errbacks") if embed.get(part)}
+        if not any(self._is_job(task) for task in tasks(list(rest.values()))):
+            for name, job_id, _ in followers(embed.get("chain"), embed.get("chord")):
+                queues.remember(job_id, name)
+            return
+        # Whose they are is only looked up for jobs: an untracked task costs no query.
+        told = headers.get(HEADER)
+        origin = from_header(told) if told else bequeathed(origin_here(None, "", (), {}), headers.get(OWNER))
+        embed.update({part: marked(canvas, partial(self._inherited, origin)) for part, canvas in rest.items()})
+        planned_before = self._planned_by(headers.get("group"))
+        for name, job_id, _ in followers(embed.get("chain"), embed.get("chord")):
             queues.remember(job_id, name)
             self._note_replacement(job_id)
             tracking = self._tracking(name)
             if tracking is not None and job_id not in planned_before:
                 planned_before.add(job_id)
-                # Whose they are is only looked up for jobs: an untracked task costs no query.
-                header = header or to_header(origin_here(None, name, (), {}))
-                planned = replace(
-                    from_header(header),
-                    send_id="",
-                    handler="",
-                    cancel=tracking.cancel,
-                    params=None,
-                    data=None,
-                )
+                planned = replace(origin, send_id="", handler="", cancel=tracking.cancel, params=None, data=None)
                 self._tracker.publish(Planned(job_id=job_id, job_class=name, origin=planned), wait=0)
+
+    def _is_job(self, task: Task) -> bool:
+        return self._tracking(task.job_class) is not None or _is_of_this_run(task.job_id)
+
+    def _inherited(self, origin: Origin, name: str, task_id: str) -> Mapping[str, Any]:
+        """The headers that one of the tasks to come is sent with."""
+        return {OWNER: heritage(origin), **self._standing(name, task_id)}
+
+    def _standing(self, name: str, task_id: str) -> Mapping[str, Any]:
+        """The headers of what goes on as the job that runs here; it is followed as that where it is no job itself."""
+        run = current_run.get()
+        if run is None or run.job_id != task_id:
+            return {}
+        return {REPLACES: run.run_id, **({} if self._tracking(name) is not None else {STANDS_FOR: run.job_class})}
 
     def _note_replacement(self, job_id: str) -> None:
         """`task.replace()` sends another task under the id of the one that runs, which then ends as ignored."""
         run = current_run.get()
         if run is not None and run.job_id == job_id:
             run.replaced = True
+
+
+def _is_of_this_run(job_id: str) -> bool:
+    run = current_run.get()
+    return run is not None and run.job_id == job_id

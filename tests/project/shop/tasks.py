@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 
-from celery import chord, shared_task
+from celery import chain, chord, group, shared_task
 from celery.exceptions import Ignore, Reject
 from django.db import transaction
 
@@ -269,6 +269,17 @@ def replaces_itself(self, by="quick"):
     replacements = {
         "quick": lambda: quick.si(0.5, "replacement"),
         "chord": lambda: chord([link.si(1), link.si(2)], gather.s()),
+        "untracked": lambda: untracked_value.si(7),
+        "untracked chord": lambda: chord([link.si(1), link.si(2)], untracked_value.s(0.5)),
+        "chain": lambda: chain(link.si(1), untracked_value.s(0.5)),
+        "group": lambda: group(link.si(1), untracked_value.si(2)),
+        "retried": untracked_retry.si,
+        "replaced": untracked_and_replaced.si,
+        "crash": untracked_crash.si,
+        "broken group": lambda: group(link.si(1), untracked_crash.si()),
+        "broken chain": lambda: chain(untracked_crash.si(), untracked_value.si(1)),
+        "tracked and broken": lambda: chord([link.si(1), broken_link.si()], gather.s()),
+        "time limit": untracked_and_too_long.si,
     }
     raise self.replace(replacements[by]())
 
@@ -298,3 +309,14 @@ def untracked_crash(*_):
 @shared_task(time_limit=1)
 def untracked_and_too_long():
     time.sleep(30)
+
+
+@shared_task(bind=True, max_retries=2)
+def untracked_retry(self):
+    if self.request.retries < 2:
+        raise self.retry(countdown=0.1)
+
+
+@shared_task(bind=True)
+def untracked_and_replaced(self):
+    raise self.replace(group(untracked_value.si(1), untracked_value.si(2)))
