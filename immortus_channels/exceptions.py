@@ -57,7 +57,7 @@ class InvalidValue(ImmortusError, ValueError):
 
 
 class DocumentTooLarge(ImmortusError, ValueError):
-    """A value would make the job document exceed 32 KiB."""
+    """A value would make what the job says exceed 24 KiB: its document, of at most 32, has more to hold."""
 
 
 class StoreUnavailable(ImmortusError):

@@ -80,7 +80,7 @@ class JobHandle:
     def set_meta(self, /, *given: Never, **fields: object) -> None:
         """Add fields to the top level of the job document.
 
-        In DEBUG and tests raises ReservedMetaKey for the document's own keys and DocumentTooLarge beyond 32 KiB;
+        In DEBUG and tests raises ReservedMetaKey for the document's own keys and DocumentTooLarge beyond 24 KiB;
         otherwise such fields are dropped and logged. A NaN becomes null, with a warning, in both.
         """
         if given:

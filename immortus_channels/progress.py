@@ -62,7 +62,6 @@ class Run:
         "origin",
         "params",
         "refused",
-        "replaced",
         "run_id",
         "strategy",
     )  # fmt: skip
@@ -83,7 +82,6 @@ class Run:
         self.params: Mapping[str, JSON] = (origin.params if origin else None) or {}
         self.data: Mapping[str, JSON] = (origin.data if origin else None) or {}
         self.refused = False
-        self.replaced = False
         self.is_forked = False
         self.cancel_requested = False
         self.flushed_at = -math.inf
@@ -213,16 +211,32 @@ class Run:
 
     def _say(self, message: object) -> None:
         text = clean_text(message)
-        if len(text) > MAX_SENTENCE and not fits(self._meta, self._strategy_meta, self._result, text):
+        if len(text) > MAX_SENTENCE and not self._has_room(message=text):
             refuse_too_large("The message", self.job_id)
             return
         self._message = text
+
+    def _has_room(
+        self,
+        *,
+        meta: Mapping[str, JSON] | None = None,
+        strategy_meta: Mapping[str, JSON] | None = None,
+        result: JSON = None,
+        message: str | None = None,
+    ) -> bool:
+        """Whether the document has room for this, in place of or beside what is said by now, also by earlier runs."""
+        return fits(
+            {**self.meta, **(meta or {})},
+            self._strategy_meta if strategy_meta is None else strategy_meta,
+            self._result if result is None else result,
+            self._message if message is None else message,
+        )
 
     def set_meta(self, fields: Mapping[str, object]) -> None:
         """Add fields to the top level of the document; a field set before is replaced."""
         fit = clean_meta(fields, self.job_id)
         with self._lock:
-            is_small = fits({**self._meta, **fit}, self._strategy_meta, self._result, self._message)
+            is_small = self._has_room(meta=fit)
             if is_small:
                 self._meta.update(fit)
         if is_small:
@@ -234,7 +248,7 @@ class Run:
         """Replace what the strategy says of the job."""
         if meta == self._strategy_meta:
             return
-        if not fits(self._meta, meta, self._result, self._message):
+        if not self._has_room(strategy_meta=meta):
             refuse_too_large("The strategy's meta", self.job_id)
             return
         self._strategy_meta = meta
@@ -253,7 +267,7 @@ class Run:
         result = clean_result(value, self.job_id)
         if result is None and value is not None:
             return
-        if not fits(self._meta, self._strategy_meta, result, self._message):
+        if not self._has_room(result=result):
             refuse_too_large("The result", self.job_id)
             return
         self._result = result

@@ -186,25 +186,30 @@ def clean_result(value: object, job_id: str = "") -> JSON:
 
 
 def fits(*parts: object) -> bool:
-    """Whether these values together leave room in a document of 32 KiB."""
+    """Whether these values together leave room in a document of 32 KiB for all else that it says."""
     return sum(len(dump(part).encode()) for part in parts) <= _ROOM
 
 
 def within_limit(before: Job | None, after: Job) -> Job:
     """`after`, without what it says that `before` did not where its document would exceed 32 KiB.
 
-    The last guard: parts that fit when they were set, one by one, may be too much together.
+    The last guard: parts that fit when they were set, one by one, may be too much together. Meta goes first, then the
+    result, then the message.
     """
     if len(after.text.encode()) <= MAX_DOCUMENT_BYTES:
         return after
     msg = "The document of %r would exceed %d bytes; what is new in it is left out"
     logger.error(msg, after.job_id, MAX_DOCUMENT_BYTES, extra={"job_id": after.job_id})
     said = before or Job(job_id=after.job_id)
-    return replace(after, meta=said.meta, strategy_meta=said.strategy_meta, result=said.result, message=said.message)
+    left = replace(after, meta=said.meta, strategy_meta=said.strategy_meta)
+    for part in ("result", "message"):
+        if len(left.text.encode()) > MAX_DOCUMENT_BYTES:
+            left = replace(left, **{part: getattr(said, part)})
+    return left
 
 
 def refuse_too_large(what: str, job_id: str) -> None:
     """Say that `what` was left out because the document would exceed 32 KiB."""
-    limit = f"the job document exceed {MAX_DOCUMENT_BYTES} bytes"
+    limit = f"what the job says exceed {_ROOM} bytes, of the document's {MAX_DOCUMENT_BYTES}"
     msg = f"{what} would make {limit}; publish a link to large values instead."
     refuse(DocumentTooLarge(msg), job_id)

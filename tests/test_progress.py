@@ -329,6 +329,15 @@ def test_what_would_exceed_the_limit_is_refused_at_the_call_that_sets_it(run):
     assert (said.meta, said.result, said.message, strategy_meta) == ({"a": "x" * 20_000}, None, None, None)
 
 
+def test_what_was_said_before_this_run_takes_its_room_as_well(run):
+    run.know(Job(job_id="j", meta={"a": "x" * 20_000}))
+    with pytest.raises(DocumentTooLarge, match="'b'"):
+        run.set_meta({"b": "x" * 5_000})
+    run.set_result({"url": "/x"})
+    run.set_meta({"a": "x" * 10_000})
+    run.set_meta({"b": "x" * 5_000})
+
+
 def test_the_lock_is_free_after_a_refusal(run):
     with pytest.raises(DocumentTooLarge):
         run.set_meta({"a": "x" * 40_000})

@@ -219,7 +219,7 @@ def test_whatever_fits_makes_a_document_within_the_limit():
 
 
 def test_what_is_too_large_says_what_to_do():
-    with pytest.raises(DocumentTooLarge, match=r"The result .* 32768 bytes; publish a link"):
+    with pytest.raises(DocumentTooLarge, match=r"The result .* 24576 bytes, of the document's 32768; publish a link"):
         refuse_too_large("The result", "j")
 
 
@@ -230,6 +230,21 @@ def test_parts_that_fit_alone_but_not_together_are_left_out_at_last(caplog):
     assert (kept.version, kept.current, kept.meta, kept.strategy_meta) == (2, 5, before.meta, {})
     assert len(caplog.records) == 1
     assert within_limit(None, after).meta == {}
+
+
+def test_of_what_is_too_much_together_meta_goes_first_and_then_the_result(caplog):
+    before = Job(job_id="j", version=1, meta={"a": "x" * 18_000})
+    after = replace(
+        before, version=2, meta={"a": "x" * 18_000, "b": "y" * 18_000}, result={"url": "/x"}, message="Done"
+    )
+    kept = within_limit(before, after)
+    assert (kept.meta, kept.result, kept.message) == (before.meta, {"url": "/x"}, "Done")
+    kept = within_limit(before, replace(after, result="z" * 18_000))
+    assert (kept.meta, kept.result, kept.message) == (before.meta, None, "Done")
+
+
+def test_what_fits_is_left_as_it_is():
+    before = Job(job_id="j", version=1, meta={"a": "x" * 20_000})
     assert within_limit(None, before) is before
 
 

@@ -159,6 +159,18 @@ test("what the server will not tell is shown as an error", async () => {
   const gone = await shown({ WebSocket: false, answer: () => unknown("a") });
   await gone.advance(6_000);
   assert.deepEqual(gone.events, [["failed", "unknown_job", true]]);
+  assert.equal(gone.parts.progress.value, "0");
+});
+
+test("what can be told no more says nothing of the state that it was in", async () => {
+  const { element, parts, socket, advance } = await shown({ answer: () => unknown("a"), rendered: document("a", 1) });
+  socket.job(document("a", 6, { stalled: true }));
+  await settle();
+  assert.deepEqual([element.attributes.state, parts.state.textContent], ["running", "Läuft"]);
+  socket.tell({ type: "error", job_id: "a", code: "unknown_job", message: "There is no such job." });
+  await advance(40_000);
+  assert.deepEqual([element.attributes.error, element.attributes.state, element.attributes.stalled], ["unknown_job", undefined, undefined]);
+  assert.equal(parts.state.textContent, "");
 });
 
 test("while the page is being parsed it waits for its children", async () => {

@@ -78,6 +78,8 @@ CANVASES = {
     "chord": lambda: chord([tasks.link.si(1), tasks.link.si(2)], tasks.gather.s()),
     "untracked_first": lambda: chain(tasks.untracked_value.si(1), tasks.link.s()),
     "untracked_header": lambda: chord([tasks.untracked_value.si(1), tasks.untracked_value.si(2)], tasks.gather.s()),
+    "untracked_and_ignored": lambda: chain(tasks.untracked_and_ignored.si(), tasks.link.si(1)),
+    "untracked_replacement": lambda: chain(tasks.untracked_replacement.si(), tasks.link.s()),
     "untracked_crash": lambda: chain(tasks.untracked_crash.si(), tasks.untracked.si(), tasks.link.si(1)),
     "untracked_and_too_long": lambda: chain(tasks.untracked_and_too_long.si(), tasks.link.si(1)),
     "late_and_untracked": lambda: chain(tasks.untracked.si().set(countdown=30), tasks.link.si(1)),

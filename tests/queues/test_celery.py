@@ -350,7 +350,7 @@ def test_the_last_job_of_a_canvas_that_failed_before_is_known_at_once_and_cancel
     assert (document["state"], document["error"]["code"]) == ("cancelled", "upstream")
 
 
-@pytest.mark.parametrize("canvas", ["untracked_first", "untracked_header"])
+@pytest.mark.parametrize("canvas", ["untracked_first", "untracked_header", "untracked_replacement"])
 def test_a_job_that_waits_for_untracked_tasks_is_known_at_once(site: Site, canvas: str) -> None:
     answer = site.http.post(f"/canvas/{canvas}").json()
     assert answer["job_class"] in {"tests.project.shop.tasks.link", "tests.project.shop.tasks.gather"}
@@ -358,7 +358,7 @@ def test_a_job_that_waits_for_untracked_tasks_is_known_at_once(site: Site, canva
     assert site.wait_until_over(answer["job_id"])["state"] == "finished"
 
 
-@pytest.mark.parametrize("canvas", ["untracked_crash", "untracked_and_too_long"])
+@pytest.mark.parametrize("canvas", ["untracked_crash", "untracked_and_too_long", "untracked_and_ignored"])
 def test_what_follows_an_untracked_task_that_fails_is_cancelled_as_upstream(site: Site, canvas: str) -> None:
     last = site.http.post(f"/canvas/{canvas}").json()["job_id"]
     assert site.verify(last)["state"] in {"enqueued", "cancelled"}

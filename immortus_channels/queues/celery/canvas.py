@@ -12,6 +12,8 @@ STANDS_FOR = "immortus_for"
 """The header of an untracked task that goes on as a tracked job, whose class it names: `task.replace()` sends it."""
 REPLACES = "immortus_after"
 """The header of whatever goes on as a job, tracked itself or not: it names the run that `task.replace()` ended."""
+REPLACED = "immortus_replaced"
+"""Set on the request of a task that runs when it has sent others in its place; no header."""
 OWNER = "immortus_owner"
 """The header that says whose a job is that another process will send."""
 

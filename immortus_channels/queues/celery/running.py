@@ -21,7 +21,7 @@ from immortus_channels.exceptions import JobCancelled
 from immortus_channels.marking import Tracking
 from immortus_channels.progress import Run, current_run
 from immortus_channels.queues.base import Tracker
-from immortus_channels.queues.celery.canvas import STANDS_FOR, class_of, followers
+from immortus_channels.queues.celery.canvas import REPLACED, STANDS_FOR, class_of, followers
 from immortus_channels.queues.celery.origins import HEADER, from_header, header_of, origin_of
 from immortus_channels.queues.celery.outcomes import due, verdict
 
@@ -103,22 +103,25 @@ class Running:
 
     def postrun(self, sender: Task, task_id: str, state: str | None, retval: object, **_: object) -> None:
         """After everything else, and also without an outcome (state None), which MAIN will tell."""
-        run = _run_of(task_id)
+        run, request = _run_of(task_id), sender.request
+        ignores_itself = state == "IGNORED" and not getattr(request, REPLACED, False)
         if run is None:
+            if ignores_itself and self._tracking(self._class_of(sender, request)) is None:  # jobs may wait for it
+                self._cancel_followers(request.chain, request.chord)
             return
         try:
             if not run.refused:
-                self._end_by_state(run, state, retval)
-            if state == "IGNORED" and not run.replaced:
-                self._cancel_followers(sender.request.chain, sender.request.chord)
+                self._end_by_state(run, state, retval, is_replaced=not ignores_itself)
+            if ignores_itself:
+                self._cancel_followers(request.chain, request.chord)
         finally:
             current_run.reset(self._tokens.pop(run.run_id))
 
-    def _end_by_state(self, run: Run, state: str | None, retval: object) -> None:
+    def _end_by_state(self, run: Run, state: str | None, retval: object, *, is_replaced: bool) -> None:
         """The ends that have no signal of their own."""
         match state:
             case "IGNORED":
-                self._tracker.end(run, Requeued if run.replaced else Finished)
+                self._tracker.end(run, Requeued if is_replaced else Finished)
             case "REJECTED" if isinstance(retval, Reject) and retval.requeue:
                 self._tracker.end(run, Requeued)
             case "REJECTED":

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from celery import current_app
+from celery._state import get_current_task
 
 from immortus_channels import queues
 from immortus_channels.events import Enqueued, Origin, Planned
@@ -16,7 +17,17 @@ from immortus_channels.lifecycle import SECOND
 from immortus_channels.marking import Tracking
 from immortus_channels.progress import current_run
 from immortus_channels.queues.base import Tracker
-from immortus_channels.queues.celery.canvas import OWNER, REPLACES, STANDS_FOR, Task, class_of, followers, marked, tasks
+from immortus_channels.queues.celery.canvas import (
+    OWNER,
+    REPLACED,
+    REPLACES,
+    STANDS_FOR,
+    Task,
+    class_of,
+    followers,
+    marked,
+    tasks,
+)
 from immortus_channels.queues.celery.origins import HEADER, bequeathed, from_header, heritage, origin_here, to_header
 
 _WAITING = 86_400.0
@@ -40,7 +51,7 @@ class Sending:
         job_id = headers.get("id")
         if job_id is None or headers.get("retries"):
             return
-        self._note_replacement(job_id)
+        _note_replacement(job_id)
         headers.update(self._standing(sender, job_id))
         job_class = class_of(sender, headers, self._tracking)
         queues.remember(job_id, job_class)
@@ -86,7 +97,7 @@ class Sending:
         planned_before = self._planned_by(headers.get("group"))
         for name, job_id, _ in followers(embed.get("chain"), embed.get("chord")):
             queues.remember(job_id, name)
-            self._note_replacement(job_id)
+            _note_replacement(job_id)
             tracking = self._tracking(name)
             if tracking is not None and job_id not in planned_before:
                 planned_before.add(job_id)
@@ -107,11 +118,12 @@ class Sending:
             return {}
         return {REPLACES: run.run_id, **({} if self._tracking(name) is not None else {STANDS_FOR: run.job_class})}
 
-    def _note_replacement(self, job_id: str) -> None:
-        """`task.replace()` sends another task under the id of the one that runs, which then ends as ignored."""
-        run = current_run.get()
-        if run is not None and run.job_id == job_id:
-            run.replaced = True
+
+def _note_replacement(job_id: str) -> None:
+    """`task.replace()` sends another task under the id of the one that runs, which then ends as ignored."""
+    task = get_current_task()
+    if task is not None and task.request.id == job_id:
+        setattr(task.request, REPLACED, True)
 
 
 def _is_of_this_run(job_id: str) -> bool:

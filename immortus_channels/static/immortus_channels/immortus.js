@@ -1372,7 +1372,11 @@
       this.#stop();
       this.setAttribute("error", error.error.code);
       this.setAttribute("aria-busy", "false");
+      this.removeAttribute("state"); // what was known last is not what is
+      this.removeAttribute("stalled");
+      this.#write("state", "");
       this.#write("message", error.message);
+      this.#rest();
       this.#tell("failed", error.document);
     }
 
@@ -1380,8 +1384,14 @@
     #move(job) {
       const bar = this.querySelector("progress");
       if (job.percentage != null) bar?.setAttribute("value", String(job.percentage));
-      else if (isOver(job)) bar?.setAttribute("value", bar.getAttribute("value") ?? "0"); // or it would seem to go on
+      else if (isOver(job)) this.#rest();
       else bar?.removeAttribute("value");
+    }
+
+    /** A bar without a value seems to go on. */
+    #rest() {
+      const bar = this.querySelector("progress");
+      bar?.setAttribute("value", bar.getAttribute("value") ?? "0");
     }
 
     /**

@@ -320,3 +320,13 @@ def untracked_retry(self):
 @shared_task(bind=True)
 def untracked_and_replaced(self):
     raise self.replace(group(untracked_value.si(1), untracked_value.si(2)))
+
+
+@shared_task
+def untracked_and_ignored():
+    raise Ignore
+
+
+@shared_task(bind=True)
+def untracked_replacement(self):
+    raise self.replace(untracked_value.si(1))
