@@ -122,6 +122,16 @@ def test_a_planned_job_is_cancelled_with_what_comes_before_it_and_one_that_was_s
         assert apply(going_on, about(Cancelled, code="upstream"), now=T0 + 9 * SECOND) is going_on
 
 
+@pytest.mark.parametrize("told", ["before its run says so", "after it"])
+def test_a_job_that_gave_way_to_others_is_cancelled_when_one_of_them_fails(told):
+    gave_way = about(Requeued, run_id="r1")
+    failed = about(Cancelled, code="upstream", after_run="r1")
+    events = (failed, gave_way) if told == "before its run says so" else (gave_way, failed)
+    assert outcome(after(sent(), started("r1"), *events)) == (CANCELLED, "upstream")
+    others = after(sent(), started("r1"), gave_way, started("r2"))
+    assert apply(others, failed, now=T0 + 9 * SECOND) is others, "they went well, or it would not run"
+
+
 def test_a_job_that_was_cancelled_with_what_came_before_it_runs_if_that_is_run_again_and_goes_well():
     cancelled = after(about(Planned, origin=Origin(owner="7")), about(Cancelled, code="upstream"))
     again = after(sent(), job=cancelled, at=T0 + DAY)
