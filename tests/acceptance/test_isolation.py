@@ -8,7 +8,6 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from tests.project.views import LINKED
 from tests.servers import RedisServer
 from tests.site import Site, eventually, redis_options, running_site
 from tests.watcher import SocketWatcher
@@ -104,6 +103,18 @@ def test_a_job_started_by_a_job_belongs_to_the_same_owner(site: Site) -> None:
         assert site_finishes(alice, outer)
         assert site_finishes(alice, inner)
         assert bob.get(f"/immortus/verify/{inner}").status_code == 404
+
+
+LINKED = [
+    "link",
+    "link_error",
+    "time_limit",
+    "link_of_a_link",
+    "link_of_a_chain",
+    "chain_as_link",
+    "group_as_link",
+    "started_by_a_link",
+]
 
 
 @pytest.mark.parametrize("how", LINKED)
