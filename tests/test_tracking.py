@@ -5,6 +5,7 @@ import threading
 import time
 import uuid
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from django.contrib.auth.models import User
@@ -31,7 +32,9 @@ from immortus_channels.marking import Tracking
 from immortus_channels.progress import current_run
 from immortus_channels.repository import get_job
 from immortus_channels.stores import get_store
+from immortus_channels.stores.base import Reading
 from immortus_channels.strategies import TrackingStrategy, load
+from immortus_channels.tracking import reading
 from tests.toys import ToyQueue, eventually
 
 RUN = {"run_id": "r"}
@@ -665,3 +668,18 @@ def test_cancelling_is_confirmed_inside_a_request_in_a_transaction(tell, job_id)
     with transaction.atomic():
         assert User.objects.count() == 0
         assert tracking.cancel(job_id).cancel_requested
+
+
+def test_a_job_that_is_written_while_it_is_read_is_not_unknown(monkeypatch):
+    """The read began before the write, whose thread is done with it by the time that it is answered."""
+    waiting = {"a"}
+
+    def read(ids):
+        waiting.clear()
+        return Reading(now=0)
+
+    monkeypatch.setattr(reading, "get_writer", lambda: SimpleNamespace(held=waiting.intersection))
+    monkeypatch.setattr(reading, "get_store", lambda: SimpleNamespace(get_many=read))
+    with pytest.raises(StoreUnavailable):
+        tracking.on_record(["a", "b"])
+    assert tracking.on_record(["a"]).jobs == {}

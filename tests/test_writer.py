@@ -364,9 +364,9 @@ def test_a_record_that_is_refused_holds_up_no_other_and_is_written_in_order_once
         assert threaded.submit(enqueued(f"j{n}")).is_known
     assert eventually(lambda: "'locked' cannot be written" in caplog.text)
     assert threaded.submit(started("j0")).is_known, "others are waited for as ever"
-    assert threaded.holds("locked")
+    assert threaded.held(["locked"])
     store.refused.clear()
-    assert eventually(lambda: not threaded.holds("locked"), 3)
+    assert eventually(lambda: not threaded.held(["locked"]), 3)
     assert [event for event, job_id in pushed if job_id == "locked"] == ["job_enqueued", "job_started", "job_finished"]
     assert sum("cannot be written" in line.getMessage() for line in caplog.records) == 1
 

@@ -27,11 +27,12 @@ def read(job_ids: Collection[str]) -> dict[str, Job]:
 
 def on_record(job_ids: Collection[str]) -> Reading:
     """What is on record of these jobs: enough to tell who may see them. Raises StoreUnavailable."""
+    # Asked before the read: what is written meanwhile is neither in it nor waits any more.
+    waiting = get_writer().held(job_ids)
     reading = get_store().get_many(job_ids)
-    for job_id in set(job_ids) - reading.jobs.keys():
-        if get_writer().holds(job_id):
-            msg = f"The record of {job_id!r} waits to be written."
-            raise StoreUnavailable(msg)
+    for job_id in waiting - reading.jobs.keys():
+        msg = f"The record of {job_id!r} waits to be written."
+        raise StoreUnavailable(msg)
     return reading
 
 

@@ -51,9 +51,9 @@ class Backlog:
         if write in self._writes:
             self._writes.remove(write)
 
-    def holds(self, job_id: str) -> bool:
-        """Whether something about this job waits to be written."""
-        return any(write.event.job_id == job_id and not write.is_dry for write in self._writes)
+    def held(self, job_ids: Collection[str]) -> set[str]:
+        """Those of these jobs about which something waits to be written."""
+        return {write.event.job_id for write in self._writes if not write.is_dry}.intersection(job_ids)
 
     def next(self, now: float, *, but: Collection[str] = ()) -> Write | None:
         """The oldest that is neither of these jobs nor of one left alone; it stays here."""

@@ -88,10 +88,10 @@ class Writer:
         metrics.WRITES_DROPPED.add()
         self._overflow.begin(OverflowError(f"more than {_PENDING} changes"))
 
-    def holds(self, job_id: str) -> bool:
-        """Whether something about this job waits to be written."""
+    def held(self, job_ids: Collection[str]) -> set[str]:
+        """Those of these jobs about which something waits to be written."""
         with self._condition:
-            return self._writes.holds(job_id)
+            return self._writes.held(job_ids)
 
     def renew(self, job_id: str, holder: str, seconds: float) -> None:
         """Move a lease, soon, without waiting."""
