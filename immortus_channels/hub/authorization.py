@@ -159,12 +159,12 @@ class Authorization:
     async def _try(self, watcher: Watcher) -> Collection[Watched] | None:
         """As `check`; None when nobody could tell."""
         try:
-            open_ = await self.check(watcher)
+            left_open = await self.check(watcher)
         except Exception as error:  # noqa: BLE001 - whoever cannot be asked takes nobody's right away
             self._trouble.begin(error)
             return None
         self._trouble.end()
-        return open_
+        return left_open
 
     async def check(self, watcher: Watcher) -> Collection[Watched]:
         """Authorize one watcher for all it watches; of which jobs it stays open whether it may see them.

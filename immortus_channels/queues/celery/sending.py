@@ -105,7 +105,7 @@ class Sending:
                 self._tracker.publish(Planned(job_id=job_id, job_class=name, origin=planned), wait=0)
 
     def _is_job(self, task: Task) -> bool:
-        return self._tracking(task.job_class) is not None or _is_of_this_run(task.job_id)
+        return self._tracking(task.job_class) is not None or bool(self._standing(task.job_class, task.job_id))
 
     def _inherited(self, origin: Origin, name: str, task_id: str) -> Mapping[str, Any]:
         """The headers that one of the tasks to come is sent with."""
@@ -124,8 +124,3 @@ def _note_replacement(job_id: str) -> None:
     task = get_current_task()
     if task is not None and task.request.id == job_id:
         setattr(task.request, REPLACED, True)
-
-
-def _is_of_this_run(job_id: str) -> bool:
-    run = current_run.get()
-    return run is not None and run.job_id == job_id
