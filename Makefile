@@ -12,6 +12,7 @@
 # make bench                      the benchmarks beside celery-progress, a plain consumer and the floor: 10 minutes, machine idle
 # make bench-quick                the same with small counts, in a minute
 # make bench ARGS="push polling"  some of the families of rows
+# make bench-beside REF=main~5 ARGS="task"   this build and another commit's, in turns, with ratios and their spread
 # make lint types film js clean
 #
 # PYTHON is the interpreter (default: the newest on the PATH, 3.11 at least), VENV the folder of the virtual
@@ -35,7 +36,7 @@ parallel = -n $(shell expr $(cores) \* 3 / 2) --dist loadfile --no-loadscope-reo
 again = || { test $$? -eq 1 && $(bin)/python -m pytest --last-failed --last-failed-no-failures none; }
 pip = $(bin)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test faults soak bench bench-quick lint types docs film js clean
+.PHONY: demo test faults soak bench bench-quick bench-beside lint types docs film js clean
 
 demo: $(call has,celery-daphne-example$(if $(REDIS_URL),-redis))
 	@PORT=$(PORT) exec $(bin)/python example/serve.py
@@ -64,6 +65,10 @@ bench: $(call has,bench)
 
 bench-quick: $(call has,bench)
 	$(bin)/python -m benchmarks --quick $(ARGS)
+
+bench-beside: $(call has,bench)
+	@test -n "$(REF)" || { echo "Say which commit: make bench-beside REF=main~5" >&2; exit 1; }
+	$(bin)/python -m benchmarks.beside $(REF) $(ARGS)
 
 # redis-py 7 waits for ever where 8 gives up after five seconds, and both are in use.
 build/redis-py-7: | $(call has,test)

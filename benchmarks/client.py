@@ -16,13 +16,13 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request
 from websockets.typing import Subprotocol
 
+import immortus_channels
 from benchmarks.processes import Child, Talk
 from benchmarks.rows import OURS, Rounds, Row, Scale, at_least, at_most
 from benchmarks.sockets import document
 from benchmarks.world import World
 from tests.chromium import chromium
 from tests.servers import free_port
-from tests.site import ROOT
 
 SUBPROTOCOL = Subprotocol("immortus.v1")
 JOBS = 1000
@@ -32,7 +32,10 @@ LAST = 2**52
 """The version of the final states."""
 FILES = {
     "/": (Path(__file__).parent / "client.html", "text/html"),
-    "/immortus.js": (ROOT / "immortus_channels/static/immortus_channels/immortus.js", "text/javascript"),
+    "/immortus.js": (
+        Path(immortus_channels.__file__).parent / "static/immortus_channels/immortus.js",
+        "text/javascript",
+    ),
 }
 
 

@@ -10,7 +10,7 @@ from statistics import median
 from benchmarks.processes import Child, Talk
 from benchmarks.push import Load, run
 from benchmarks.rows import OURS, Rounds, Row, Scale, at_most
-from benchmarks.world import FLOOR, PLAIN, System, World
+from benchmarks.world import FLOOR, PLAIN, System, World, measured
 from benchmarks.world import OURS as OUR_SYSTEM
 
 CHANGES = 1000.0
@@ -25,7 +25,7 @@ def rows(world: World, scale: Scale) -> Iterator[Row]:
     for jobs in scale.choice((MANY, MOST), quick=(MANY,)):
         what = f"{jobs:,} jobs with a watcher each, 1,000 changes/s: p99"
         beside = (FLOOR, PLAIN) if scale.is_full and jobs == MANY else (FLOOR,)
-        for system in (*beside, OUR_SYSTEM):
+        for system in measured(scale, (*beside, OUR_SYSTEM)):
             rounds.add(what, system.name, _p99(world, scale, system, jobs))
         yield rounds.row(what, "ms", at_most(50))
     yield _among(world, scale)

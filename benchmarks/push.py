@@ -13,7 +13,7 @@ from benchmarks.publishers import publish
 from benchmarks.rows import Rounds, Row, Scale, at_least, at_most, percentile
 from benchmarks.sockets import Arrival, Seen, watch
 from benchmarks.stamps import Stamps
-from benchmarks.world import CELERY_PROGRESS, CORE, DAPHNE, FLOOR, NO_LAYER, OURS, PLAIN, System, Web, World
+from benchmarks.world import CELERY_PROGRESS, CORE, DAPHNE, FLOOR, NO_LAYER, OURS, PLAIN, System, Web, World, measured
 
 ALL = (FLOOR, OURS, DAPHNE, CORE, NO_LAYER, PLAIN, CELERY_PROGRESS)
 IN_SHORT = (FLOOR, OURS)
@@ -92,7 +92,7 @@ def rows(world: World, scale: Scale) -> Iterator[Row]:
     """The rows of this family."""
     rounds = Rounds()
     for number in range(scale.rounds):
-        for system in scale.choice(ALL, quick=IN_SHORT):
+        for system in measured(scale, scale.choice(ALL, quick=IN_SHORT)):
             with world.web(system) as web:
                 name = f"{number}-{system.kind}-{system.server}-{system.layer}"
                 _round(rounds, scale, system, name, partial(run, world, web, system))

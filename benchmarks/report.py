@@ -32,13 +32,13 @@ def table(rows: Sequence[Row]) -> str:
 
 def line(row: Row) -> str:
     """One of its lines."""
-    others = ", ".join(f"{name} {_short(figure)}" for name, figure in row.figures.items() if name != OURS)
+    others = ", ".join(f"{name} {short(figure)}" for name, figure in row.figures.items() if name != OURS)
     bounds = ", ".join(map(str, row.bounds))
     verdict = {True: "yes", False: "**no**", None: ""}[row.is_reached]
-    return f"| {row.what} | {row.unit} | {_short(row.figures[OURS])} | {others} | {bounds} | {verdict} |"
+    return f"| {row.what} | {row.unit} | {short(row.figures[OURS])} | {others} | {bounds} | {verdict} |"
 
 
-def _short(figure: float) -> str:
+def short(figure: float) -> str:
     """Three digits, which is more than a benchmark can tell."""
     if figure == 0 or not math.isfinite(figure):
         return f"{figure:g}"
@@ -62,12 +62,17 @@ def conditions(scale: Scale) -> dict[str, object]:
 def write(rows: Sequence[Row], about: dict[str, object], folder: Path = RESULTS, page: Path = PAGE) -> None:
     """Write the JSON and the plot, and the tables into the page that explains them."""
     folder.mkdir(exist_ok=True)
-    body = {"conditions": about, "rows": [{**asdict(row), "is_reached": row.is_reached} for row in rows]}
-    (folder / "results.json").write_text(json.dumps(body, indent=1) + "\n")
+    (folder / "results.json").write_text(as_json(rows, conditions=about))
     (folder / "results.svg").write_text(plot(rows))
     told = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in about.items())
     text = _filled(page.read_text(), "figures", f"{table(rows)}\n\nTaken with: {told}.")
     page.write_text(_filled(text, "capacity", capacity(rows)))
+
+
+def as_json(rows: Sequence[Row], **more: object) -> str:
+    """The rows and what else is told, as text."""
+    told = [{**asdict(row), "is_reached": row.is_reached} for row in rows]
+    return json.dumps({**more, "rows": told}, indent=1) + "\n"
 
 
 def _filled(text: str, name: str, content: str) -> str:
@@ -113,6 +118,6 @@ def _panel(row: Row, top: int) -> str:
         lines += [
             f'<text x="10" y="{y + 11}">{escape(name)}</text>',
             f'<rect{kind} x="{LABEL}" y="{y}" width="{width:.1f}" height="{BAR - 4}"/>',
-            f'<text x="{LABEL + width + 6:.1f}" y="{y + 11}">{_short(figure)}</text>',
+            f'<text x="{LABEL + width + 6:.1f}" y="{y + 11}">{short(figure)}</text>',
         ]
     return "\n".join(lines)

@@ -15,10 +15,11 @@ Choice = TypeVar("Choice")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """How much is measured: the number of rounds, and the share of the full counts."""
+    """How much is measured: the number of rounds, the share of the full counts, and whether peers are measured too."""
 
     rounds: int
     share: float
+    with_peers: bool = True
 
     def of(self, count: int, least: int = 1) -> int:
         """The share of a full count."""

@@ -7,13 +7,14 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from benchmarks.processes import Talk, call
+from benchmarks.rows import Scale
 from tests.servers import RedisServer, free_port, wait_until
 from tests.site import ROOT, Process
 
@@ -47,6 +48,11 @@ IDLE = System(name="idle consumer", kind="idle")
 FLOOR = System(name="floor", kind="floor", server="floor")
 
 
+def measured(scale: Scale, systems: Sequence[System]) -> list[System]:
+    """Those of the systems that a run of this scale measures."""
+    return [system for system in systems if scale.with_peers or system.kind == OURS.kind]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Web:
     """A running server."""
@@ -76,7 +82,7 @@ class World:
         """The environment of a process with our Django; without a store named it is Redis."""
         return {
             "DJANGO_SETTINGS_MODULE": "benchmarks.site.settings",
-            "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
+            "PYTHONPATH": os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(ROOT)))),
             "BENCH_VAR": str(self.var),
             "BENCH_REDIS": self.redis.url,
             "BENCH_LAYER": layer,

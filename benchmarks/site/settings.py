@@ -22,6 +22,9 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "immortus_channels.middleware.JobOwnerMiddleware",
 ]
+if os.environ.get("BENCH_PACKAGE") == "none":
+    INSTALLED_APPS.remove("immortus_channels")
+    MIDDLEWARE.remove("immortus_channels.middleware.JobOwnerMiddleware")
 ROOT_URLCONF = "benchmarks.site.urls"
 ASGI_APPLICATION = "benchmarks.site.asgi.application"
 TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}]
