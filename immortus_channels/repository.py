@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from asgiref.sync import sync_to_async
 
 from immortus_channels import access, handles, tracking
+from immortus_channels.conf import is_strict
 from immortus_channels.events import Created, Origin
 from immortus_channels.exceptions import InvalidValue, JobExists, JobNotFound, StoreUnavailable
-from immortus_channels.handlers import name_of
+from immortus_channels.handlers import load, name_of
 from immortus_channels.handles import JobHandle
 from immortus_channels.ids import MAX_LENGTH, is_job_id
 from immortus_channels.jobs import Job
@@ -88,8 +89,9 @@ class JobRepository:
         The job belongs to whoever is logged in now. Without an `id` it gets one. `handler_class` is the same as
         `handler`: a JobHandler, its dotted path or its short name. What a known job has done and written stays.
 
-        Raises JobExists when this was done before for the id, InvalidValue for what is no id, or no JSON. A store that
-        does not answer in time takes the record later.
+        Raises JobExists when this was done before for the id, InvalidValue for what is no id, or no JSON; in DEBUG and
+        tests HandlerNotFound for a name that is no handler's. A store that does not answer in time takes the record
+        later.
         """
         job_id = str(uuid.uuid4() if id is None else id)
         if not is_job_id(job_id):
@@ -99,7 +101,7 @@ class JobRepository:
         origin = Origin(
             owner=owner,
             staff_only=staff_only,
-            handler=name_of(handler or handler_class),
+            handler=_named(handler or handler_class),
             data={name: clean(value, job_id, what=f"Data {name!r}") for name, value in data.items()},
         )
         return JobHandle(job_id, record=_created(job_id, origin))
@@ -107,6 +109,13 @@ class JobRepository:
     def find(self, id: str) -> JobHandle:  # noqa: A002
         """The job of this id, as `get_job`. Raises JobNotFound and StoreUnavailable."""
         return get_job(id)
+
+
+def _named(handler: Named) -> str:
+    """What goes on record for it. A name that is mistyped is refused where a developer sees it; a page would log it."""
+    if handler and is_strict():
+        load(handler)
+    return name_of(handler)
 
 
 def _created(job_id: str, origin: Origin) -> Job:

@@ -20,7 +20,7 @@ from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
 from channels.sessions import SessionMiddlewareStack
 from django.core.asgi import get_asgi_application
-from django.core.checks import registry, run_checks
+from django.core.checks import ERROR, registry, run_checks
 from django.http import HttpResponse
 from django.urls import path, re_path
 
@@ -162,9 +162,10 @@ def test_a_mark_on_a_task_of_another_app_is_fine(monkeypatch):
 # Addresses
 
 
-def test_addresses_that_are_not_included_are_an_error(settings):
+def test_addresses_that_are_not_included_are_a_warning_as_a_request_may_bring_its_own(settings):
     settings.ROOT_URLCONF = NoUrls
-    assert found() == {"E001"}
+    assert found() == {"W016"}
+    assert messages()["W016"].level < ERROR
 
 
 def test_a_worker_without_any_addresses_is_left_alone(settings):
@@ -544,22 +545,23 @@ def test_a_project_that_only_polls_hears_nothing_of_sockets(settings, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("by", "debug", "expected"),
+    ("by", "command", "expected"),
     [
-        ("django.core", True, {"W008"}),
-        ("django.contrib.staticfiles", True, {"W008"}),
-        ("daphne", True, set()),
-        ("django.core", False, set()),
+        ("django.core", "runserver", {"W008"}),
+        ("django.contrib.staticfiles", "runserver", {"W008"}),
+        ("daphne", "runserver", set()),
+        ("django.core", "check", set()),
+        ("django.core", "migrate", set()),
     ],
 )
-def test_a_development_server_without_sockets_is_found(settings, monkeypatch, by, debug, expected):
+def test_a_development_server_without_sockets_is_told_of_when_it_starts(monkeypatch, by, command, expected):
     monkeypatch.setattr(sockets, "get_commands", lambda: {"runserver": by})
-    settings.DEBUG = debug
+    monkeypatch.setattr(sys, "argv", ["manage.py", command])
     assert found() == expected
 
 
-def test_no_development_server_is_judged_where_there_is_no_asgi(settings):
-    settings.DEBUG = True
+def test_no_development_server_is_judged_where_there_is_no_asgi(settings, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["manage.py", "runserver"])
     assert found() == {"W008"}
     del settings.ASGI_APPLICATION
     assert messages() == {}
@@ -609,7 +611,7 @@ def test_a_release_with_a_known_hole_is_found(monkeypatch, package, release, is_
         (["example.com", "*"], [], False, {"W014"}),
         (["*"], ["https://example.com"], False, set()),
         ([".example.com"], [], False, set()),
-        (["*"], [], True, {"W008"}),
+        (["*"], [], True, set()),
     ],
 )
 def test_a_project_of_any_host_without_named_origins_is_found(settings, hosts, origins, debug, expected):

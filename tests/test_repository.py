@@ -39,6 +39,11 @@ class Noting(TrackingStrategy):
 NOTING = Noting()
 
 
+class Classroom:
+    class NiceHandler(JobHandler):
+        pass
+
+
 class Noted(TrackingStrategy):
     job_enqueued = staticmethod(NOTING.job_enqueued)
 
@@ -99,9 +104,16 @@ def test_a_job_made_in_a_job_belongs_to_its_owner(memory):
 
 
 def test_the_handler_may_be_called_handler_class_and_be_a_name(memory):
-    assert repository.create(handler_class="shop.views.Classroom.NiceHandler").record.handler == (
-        "shop.views.Classroom.NiceHandler"
-    )
+    job = repository.create(handler_class="tests.test_repository.Classroom.NiceHandler")
+    assert job.record.handler == "tests.test_repository.Classroom.NiceHandler"
+
+
+@pytest.mark.parametrize("name", ["typo", "shop.views.Typo", "tests.test_repository.Private"])
+def test_a_name_that_is_no_handlers_is_refused_where_a_developer_sees_it(memory, monkeypatch, name):
+    with pytest.raises(ConfigurationError):
+        repository.create(handler_class=name)
+    monkeypatch.setattr("immortus_channels.repository.is_strict", lambda: False)
+    assert repository.create(handler_class=name).record.handler == name
 
 
 def test_a_class_that_is_no_handler_is_refused(memory):

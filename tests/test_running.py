@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from immortus_channels import queues, tracking
 from immortus_channels.events import Finished, Origin
 from immortus_channels.exceptions import JobCancelled, JobFailed
+from immortus_channels.handlers import JobHandler, name_of
 from immortus_channels.jobs import Job, State
 from immortus_channels.owners import started_by
 from immortus_channels.progress import current_run, owner_here
@@ -133,11 +134,16 @@ def test_what_a_block_starts_belongs_to_the_jobs_owner():
 
 def test_a_record_that_was_lost_meanwhile_is_made_anew_as_it_was():
     with started_by(User(pk=7)):
-        job = JobRepository().create(handler="nice", a=1)
+        job = JobRepository().create(handler=JobHandler, a=1)
     with job.running():
         del get_store()._records[job.job_id]
     record = get_job(job.job_id).record
-    assert (record.state, record.owner, record.handler, record.data) == (State.FINISHED, "7", "nice", {"a": 1})
+    assert (record.state, record.owner, record.handler, record.data) == (
+        State.FINISHED,
+        "7",
+        name_of(JobHandler),
+        {"a": 1},
+    )
 
 
 def test_a_job_that_may_not_run_raises_before_its_block():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.conf import settings as django_settings
-from django.core.checks import Error, Warning  # noqa: A004 - Django's name
+from django.core.checks import Warning  # noqa: A004 - Django's name
 from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 
@@ -12,16 +12,17 @@ from immortus_channels.middleware import JobOwnerMiddleware
 
 
 def check_urls() -> Findings:
-    """Whether browsers can ask for the state of a job."""
+    """Whether browsers can ask for the state of a job, as far as that can be told: a request may bring its own URLs."""
     if not getattr(django_settings, "ROOT_URLCONF", None):
         return
     try:
         reverse("immortus:verify")
     except NoReverseMatch:
-        yield Error(
-            f"The addresses of {ID} are not in {django_settings.ROOT_URLCONF!r}, so no page can follow a job.",
-            hint="Write `from immortus_channels.urls import immortus_jobs` and `urlpatterns = [*immortus_jobs(), …]`.",
-            id=f"{ID}.E001",
+        yield Warning(
+            f"The addresses of {ID} are not in {django_settings.ROOT_URLCONF!r}, so no page of it can follow a job.",
+            hint="Write `from immortus_channels.urls import immortus_jobs` and `urlpatterns = [*immortus_jobs(), …]`. "
+            f"If requests have URLs of their own (request.urlconf), write it there and silence {ID}.W016.",
+            id=f"{ID}.W016",
         )
 
 

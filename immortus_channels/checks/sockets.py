@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -99,13 +100,14 @@ def _is_dead_end(end: Any) -> bool:
 
 
 def check_runserver() -> Findings:
-    """Whether the development server serves sockets."""
+    """Whether the development server, while it starts, serves sockets; no other command has to do with it."""
     has_asgi = bool(getattr(django_settings, "ASGI_APPLICATION", None))
     by = get_commands().get("runserver")
-    if django_settings.DEBUG and has_asgi and by in ("django.core", "django.contrib.staticfiles"):
+    if "runserver" in sys.argv[1:2] and has_asgi and by in ("django.core", "django.contrib.staticfiles"):
         yield Warning(
             f"ASGI_APPLICATION is set, but `runserver` is the one of {by!r}, which serves no sockets: pages poll.",
-            hint='`pip install daphne` and put "daphne" into INSTALLED_APPS, before "django.contrib.staticfiles".',
+            hint='`pip install daphne` and put "daphne" into INSTALLED_APPS, before "django.contrib.staticfiles". Or '
+            "start the ASGI server of your choice instead.",
             id=f"{ID}.W008",
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from io import StringIO
 from typing import Any
 
+import httpx
 import pytest
 from celery import Celery, _state
 from channels.layers import InMemoryChannelLayer
@@ -24,8 +26,8 @@ from immortus_channels.routing import websocket_application
 from immortus_channels.stores import get_store
 from immortus_channels.stores.memory import MemoryStore
 from immortus_channels.urls import immortus_jobs
-from tests.servers import RedisServer
-from tests.site import ROOT, Site, redis_options, running_site
+from tests.servers import RedisServer, free_port
+from tests.site import ROOT, Process, Site, eventually, redis_options, running_site
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -297,8 +299,12 @@ class Answering(BaseHTTPRequestHandler):
     """Answers every handshake with the status in the address."""
 
     def do_GET(self):
-        self.send_response(int(self.path.split("/")[1]))
+        _, status, self.server_name, *_ = [*self.path.split("/"), ""]
+        self.send_response(int(status))
         self.end_headers()
+
+    def version_string(self):
+        return self.server_name
 
     def log_message(self, *args):
         """Say nothing."""
@@ -320,6 +326,41 @@ def server():
 def test_the_running_server_s_answer_to_the_handshake_is_told(server, status, cure):
     found = wrong(url=f"{server}/{status}")
     assert (cure in found["socket"]) if cure else not found
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "cure"),
+    [
+        ("uvicorn", 404, "pip install websockets"),
+        ("uvicorn", 403, "IMMORTUS_ALLOWED_ORIGINS"),
+        ("uvicorn", 500, "ASGI"),
+        ("WSGIServer", 404, "WSGIServer is a WSGI server"),
+        ("gunicorn", 404, "gunicorn is a WSGI server"),
+        ("nginx", 404, "a proxy does not pass Upgrade on"),
+    ],
+)
+def test_a_server_is_known_by_what_it_calls_itself(server, name, status, cure):
+    assert cure in wrong(url=f"{server}/{status}/{name}")["socket"]
+
+
+def test_uvicorn_without_a_library_for_sockets_is_named(tmp_path):
+    (tmp_path / "office.py").write_text(
+        "from django.core.asgi import get_asgi_application\n"
+        "from django.conf import settings\n"
+        "settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=['127.0.0.1'])\n"
+        "urlpatterns = []\n"
+        "application = get_asgi_application()\n"
+    )
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", "--ws", "none", "--port", str(port), "office:application"]
+    environ = {key: value for key, value in os.environ.items() if key != "DJANGO_SETTINGS_MODULE"}
+    serving = Process([*command, "--app-dir", str(tmp_path)], environ, tmp_path / "log", tmp_path)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        eventually(lambda: httpx.get(url), within=20)
+        assert "pip install websockets" in wrong(url=url)["socket"]
+    finally:
+        serving.kill()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import Any, Literal, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
@@ -313,19 +313,32 @@ def _knock(url: str, timeout: float) -> Finding:
     connection = (HTTPSConnection if site.scheme == "https" else HTTPConnection)(site.netloc, timeout=timeout)
     try:
         connection.request("GET", path, headers=headers)
-        status = connection.getresponse().status
+        answer = connection.getresponse()
     except (OSError, HTTPException) as error:
         return Finding(part="socket", verdict="wrong", told=f"{url}: {_told(error)}", cure="Start the server.")
     finally:
         connection.close()
-    match status:
-        case HTTPStatus.SWITCHING_PROTOCOLS:
-            return Finding(part="socket", verdict="ok", told=f"{url} opened it")
-        case HTTPStatus.FORBIDDEN:
-            cure = "Its log names the origin to add to IMMORTUS_ALLOWED_ORIGINS, or the host for ALLOWED_HOSTS."
-        case _:
-            cure = "It is no ASGI server, its websocket part leads elsewhere, or a proxy does not pass Upgrade on."
-    return Finding(part="socket", verdict="wrong", told=f"{url} answered {status} to the handshake", cure=cure)
+    if answer.status == HTTPStatus.SWITCHING_PROTOCOLS:
+        return Finding(part="socket", verdict="ok", told=f"{url} opened it")
+    told = f"{url} answered {answer.status} to the handshake"
+    return Finding(part="socket", verdict="wrong", told=told, cure=_cure_of_refusal(answer))
+
+
+def _cure_of_refusal(answer: HTTPResponse) -> str:
+    """What to do about an answer that opened no socket, by its status and by what the server calls itself."""
+    server = answer.headers.get("Server", "")
+    if answer.status == HTTPStatus.FORBIDDEN:
+        return "Its log names the origin to add to IMMORTUS_ALLOWED_ORIGINS, or the host for ALLOWED_HOSTS."
+    if server.startswith("uvicorn") and answer.status == HTTPStatus.NOT_FOUND:
+        return (
+            "Uvicorn took it for a plain request: it has no library for sockets (`pip install websockets`), or a proxy "
+            "before it does not pass Upgrade on."
+        )
+    if server.startswith(("WSGIServer", "gunicorn", "waitress")):
+        return (
+            f"{server.split()[0]} is a WSGI server, which opens no sockets: serve ASGI_APPLICATION by an ASGI server."
+        )
+    return "It is no ASGI server, its websocket part leads elsewhere, or a proxy does not pass Upgrade on."
 
 
 def _site_at(url: str) -> SplitResult | None:
