@@ -133,9 +133,13 @@ class Finished(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retrying(Event):
-    """The run ended and the job will run again, not before `eta` (microseconds since 1970)."""
+    """The run ended and the job will run again, not before `eta` (microseconds since 1970).
+
+    `is_sent` says that its queue has the message of the next run.
+    """
 
     eta: int | None = None
+    is_sent: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

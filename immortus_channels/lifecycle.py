@@ -41,8 +41,9 @@ _REMEMBERED = 16
 class Leases:
     """How long silence is tolerated before a job is called overdue, in microseconds.
 
-    `sending`: from the record until the queue took the message. `waiting`: from the time a job is due
-    until it starts. `running`: between two signs of life. `stalled`: from then until it is lost.
+    `sending`: from the record until the queue took the message, and from a retry that nobody was heard to send until
+    it runs. `waiting`: from the time a job is due until it starts. `running`: between two signs of life. `stalled`:
+    from then until it is lost.
     """
 
     sending: int = 60 * SECOND
@@ -264,6 +265,7 @@ def _suspended(job: Job, event: Retrying | Requeued, now: int, leases: Leases) -
         return _over(told, now, State.CANCELLED, Error(code="cancelled"))
     retrying = isinstance(event, Retrying)
     due = max(now, event.eta or now) if isinstance(event, Retrying) else now
+    patience = leases.sending if isinstance(event, Retrying) and not event.is_sent else leases.waiting
     return replace(
         told,
         state=State.RETRYING if retrying else State.ENQUEUED,
@@ -271,7 +273,7 @@ def _suspended(job: Job, event: Retrying | Requeued, now: int, leases: Leases) -
         error=None,
         finished_at=None,
         stalled=False,
-        lease_until=due + leases.waiting,
+        lease_until=due + patience,
         lease_holder="",
     )
 

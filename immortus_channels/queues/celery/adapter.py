@@ -54,6 +54,7 @@ class CeleryQueue(Queue):
         for signal, receiver in (
             (signals.worker_init, self._refuse_green_pool),
             (signals.worker_init, self._worker_imported_its_tasks),
+            (signals.worker_init, running.starting),
             (signals.before_task_publish, sending.before),
             (signals.after_task_publish, sending.after),
             (signals.task_received, running.received),

@@ -17,6 +17,7 @@ from immortus_channels.lifecycle import SECOND
 from immortus_channels.marking import Tracking
 from immortus_channels.progress import current_run
 from immortus_channels.queues.base import Tracker
+from immortus_channels.queues.celery import written
 from immortus_channels.queues.celery.canvas import (
     OWNER,
     REPLACED,
@@ -49,7 +50,10 @@ class Sending:
         its message says whose it is, and the worker makes the record.
         """
         job_id = headers.get("id")
-        if job_id is None or headers.get("retries"):
+        if job_id is None:
+            return
+        if headers.get("retries"):
+            written.note_retry(headers)
             return
         _note_replacement(job_id)
         headers.update(self._standing(sender, job_id))

@@ -330,3 +330,9 @@ def untracked_and_ignored():
 @shared_task(bind=True)
 def untracked_replacement(self):
     raise self.replace(untracked_value.si(1))
+
+
+from tests.project.shop.endings import *  # noqa: E402, F403 - one module is found by Celery, and by the views
+
+
+from tests.project.shop.endings import *  # noqa: E402, F403 - Celery and the views look for tasks here
