@@ -79,10 +79,6 @@ class Enqueued(Event):
     """The job is about to be handed to its queue."""
 
 
-class Started(Event):
-    """A worker has begun a run of the job."""
-
-
 class Reported(Event):
     """A living run told where it is."""
 
@@ -97,6 +93,13 @@ class CancelRequested(Event):
 
 class Overdue(Event):
     """Somebody found the job's lease expired; the lease decides again when this is applied."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started(Event):
+    """A worker has begun a run of the job, at `began` by its own clock: microseconds since 1970."""
+
+    began: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

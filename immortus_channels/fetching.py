@@ -1,27 +1,31 @@
 """Jobs that are not on record: what their strategy, or their queue's own records, can still tell of them.
 
 Whose such a job is nobody can tell, so it is for staff, and for whom the strategy's own `allows` lets in. Nothing of it
-is written down.
+is written down. Each is given two seconds, for which a request leaves its turn to others.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from immortus_channels import access, queues, strategies
+from immortus_channels import access, outside, queues, strategies, turns
 from immortus_channels.jobs import Error, Job, State
 from immortus_channels.queues.base import Queue
 from immortus_channels.tracking import guarded
 from immortus_channels.values import within_limit
+from immortus_channels.writer import is_inline
 
 if TYPE_CHECKING:
     from immortus_channels.access import User
 
 logger = logging.getLogger("immortus_channels")
+
+Answer = TypeVar("Answer")
 
 _STATUS = {
     "created": State.ENQUEUED,
@@ -52,11 +56,17 @@ def fetch(user: User, job_id: str, job_class: str = "") -> Job | None:
 
 def _by_strategy(strategy: Any, job_id: str) -> Iterator[Job | None]:
     for name in ("fetch", "status"):
-        told: Any = None
         if strategies.defines(strategy, name):
-            with guarded(f"{name} of {strategy!r}", job_id):
-                told = getattr(strategy, name)(job_id)
-        yield _job_of(told, job_id)
+            kind = type(strategy)
+            whom = f"{name}() of {kind.__module__}.{kind.__qualname__}"
+            yield _job_of(_ask(whom, partial(_said, strategy, name, job_id)), job_id)
+
+
+def _said(strategy: Any, name: str, job_id: str) -> object:
+    told: object = None
+    with guarded(f"{name} of {strategy!r}", job_id):
+        told = getattr(strategy, name)(job_id)
+    return told
 
 
 def _job_of(told: object, job_id: str) -> Job | None:
@@ -71,7 +81,7 @@ def _by_queues(job_id: str, job_class: str) -> Iterator[Job | None]:
     """What the task's queue knows, or, of a task nobody here knows, each queue in turn."""
     queue, _ = queues.find(job_class)
     for each in queues.connected if queue is None else [queue]:
-        yield _by_queue(each, job_id)
+        yield _ask(f"the records of {each.name}", partial(_by_queue, each, job_id))
 
 
 def _by_queue(queue: Queue, job_id: str) -> Job | None:
@@ -80,6 +90,17 @@ def _by_queue(queue: Queue, job_id: str) -> Job | None:
     except Exception:
         # A backend that is down, or whose driver is not installed, may raise anything.
         logger.exception("The queue %r cannot tell of %r", queue.name, job_id, extra={"job_id": job_id})
+        return None
+
+
+def _ask(whom: str, question: Callable[[], Answer]) -> Answer | None:
+    """The answer; None without one in time. A test runner's transaction is its thread's: it asks there."""
+    if is_inline():
+        return question()
+    try:
+        with turns.aside():
+            return outside.ask(whom, question)
+    except outside.NoAnswer:
         return None
 
 

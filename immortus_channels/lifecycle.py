@@ -27,6 +27,7 @@ from immortus_channels.events import (
     Reported,
     Requeued,
     Retrying,
+    Started,
     Touched,
     Updated,
 )
@@ -183,6 +184,7 @@ def _in_run(job: Job, event: Event, now: int, leases: Leases) -> Job | None:
         event="job_started",
         run_id=event.run_id,
         started_at=now,
+        began_at=event.began if isinstance(event, Started) else None,
         lease_until=now + leases.running,
         lease_holder=event.run_id,
     )
@@ -410,6 +412,13 @@ def _overdue(job: Job, now: int, leases: Leases) -> Job:
     if _is_unconfirmed(job, leases):
         return _over(job, now, State.FAILED, Error(code="not_sent"))
     return _over(job, now, State.LOST, Error(code="lost"))
+
+
+def is_lost_next(job: Job, leases: Leases) -> bool:
+    """Whether the job is called lost when its lease ends: it has stalled before, or waits."""
+    if job.lease_until is None or job.is_over:
+        return False
+    return _overdue(job, job.lease_until, leases).state is State.LOST
 
 
 def _is_unconfirmed(job: Job, leases: Leases) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from django.db import connections
 
@@ -22,21 +23,60 @@ _changed = threading.Condition()
 _taken = 0
 
 
-@contextmanager
-def turn() -> Iterator[None]:
-    """Wait until there is room to answer a request here. Raises StoreUnavailable when that takes too long.
+class _Turn:
+    """A request's; it may be left for a while."""
 
-    Connections that Django would close after the request are closed with the turn: else those of the next turns come
-    on top.
-    """
-    _take()
-    try:
-        yield
-    finally:
+    def __init__(self) -> None:
+        self.is_taken = False
+
+    def take(self) -> None:
+        _take()
+        self.is_taken = True
+
+    def leave(self) -> None:
+        """Give it back, with the connections.
+
+        Those that Django would close after the request are closed: else those of the next turns come on top.
+        """
         try:
             _close_connections()
         finally:
-            _give_back()
+            if self.is_taken:
+                self.is_taken = False
+                _give_back()
+
+
+_current: ContextVar[_Turn | None] = ContextVar("immortus_turn", default=None)
+
+
+@contextmanager
+def turn() -> Iterator[None]:
+    """Wait until there is room to answer a request here. Raises StoreUnavailable when that takes too long."""
+    mine = _Turn()
+    mine.take()
+    token = _current.set(mine)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+        mine.leave()
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """Leave the turn to others while something else than the store is waited for, if this is in one.
+
+    Raises StoreUnavailable when there is no room again in time.
+    """
+    mine = _current.get()
+    if mine is None:
+        yield
+        return
+    mine.leave()
+    try:
+        yield
+    finally:
+        mine.take()
 
 
 def _close_connections() -> None:

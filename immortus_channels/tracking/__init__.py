@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from immortus_channels.tracking.asking import cancel, claim, is_believable, lifted, touch
 from immortus_channels.tracking.consulting import guarded, told_of
+from immortus_channels.tracking.inquiry import publish_end
 from immortus_channels.tracking.publishing import publish, renew
 from immortus_channels.tracking.reading import (
     as_it_stands,
@@ -36,6 +37,7 @@ __all__ = [
     "make_run",
     "on_record",
     "publish",
+    "publish_end",
     "publish_meta",
     "read",
     "recheck",

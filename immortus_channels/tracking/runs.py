@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from immortus_channels import strategies
@@ -27,7 +28,12 @@ def begin(run: Run) -> None:
     """Tell that a run starts; afterwards `run.refused` says whether it must not."""
     strategy = strategies.strategy_of(Job(job_id=run.job_id, job_class=run.job_class))
     run.strategy = strategies.Calling(strategy, after=lambda: _tell_meta(run, strategy))
-    run.started(publish(Started(job_id=run.job_id, job_class=run.job_class, run_id=run.run_id, origin=run.origin)))
+    began = time.time_ns() // 1000
+    run.started(
+        publish(
+            Started(job_id=run.job_id, job_class=run.job_class, run_id=run.run_id, origin=run.origin, began=began)
+        )
+    )
     if not run.refused:
         get_writer().attach(run)
 

@@ -6,17 +6,18 @@ import logging
 from typing import Any
 
 from celery import Celery, Task, _state, current_app, signals
-from celery.backends.base import DisabledBackend
 from celery.exceptions import Ignore, SoftTimeLimitExceeded
 from celery.result import AsyncResult, GroupResult
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - Django's name
 
 from immortus_channels import queues
+from immortus_channels.events import Cancelled, Failed, Finished
 from immortus_channels.exceptions import ConfigurationError, JobCancelled, JobFailed
-from immortus_channels.jobs import Job, State
+from immortus_channels.jobs import Job
 from immortus_channels.marking import Tracking
 from immortus_channels.progress import current_run
 from immortus_channels.queues.base import Queue, Tracker
+from immortus_channels.queues.celery import records
 from immortus_channels.queues.celery.origins import QUEUE, mark_of
 from immortus_channels.queues.celery.running import Running
 from immortus_channels.queues.celery.sending import Sending
@@ -25,14 +26,6 @@ logger = logging.getLogger("immortus_channels")
 
 PROBE = "immortus_channels.probe"
 """The task of `immortus_doctor`."""
-_STATES = {
-    "STARTED": State.RUNNING,
-    "RETRY": State.RETRYING,
-    "SUCCESS": State.FINISHED,
-    "FAILURE": State.FAILED,
-    "REVOKED": State.CANCELLED,
-}
-"""The words of result backends that say something."""
 
 
 class CeleryQueue(Queue):
@@ -105,15 +98,19 @@ class CeleryQueue(Queue):
         """Revoke: a shortcut for a job that waits, the only way to end the process of one that runs."""
         current_app.control.revoke(job.job_id, terminate=terminate)
 
+    def keeps_records(self) -> bool:
+        """Whether there is a result backend that others than a task's sender can read."""
+        return records.are_kept(current_app)
+
     def fetch(self, job_id: str) -> Job | None:
-        """The job as the result backend tells of it; PENDING is what that says of every id it has never heard of."""
-        backend = current_app.backend
-        if isinstance(backend, DisabledBackend):
+        """The job as the result backend tells of it."""
+        return records.job_of(current_app, job_id) if self.keeps_records() else None
+
+    def end_of(self, job_id: str, job_class: str, *, since: int) -> Finished | Failed | Cancelled | None:
+        """The success or failure that the result backend keeps of a run that began at `since`."""
+        if not self.keeps_records():
             return None
-        told = backend.get_task_meta(job_id)
-        state = _STATES.get(told.get("status"))
-        # With Celery's `result_extended` it also says of which task it is.
-        return Job(job_id=job_id, job_class=told.get("name") or "", state=state) if state is not None else None
+        return records.end_of(current_app, job_id, job_class, since=since, tracking=self.tracking(job_class))
 
     def is_eager(self) -> bool:
         """Whether `task_always_eager` is set."""
