@@ -15,7 +15,8 @@ from immortus_channels.writer import get_writer, report_of
 
 def make_run(*, job_id: str, job_class: str, run_id: str, origin: Origin | None) -> Run:
     """A run in this process, not begun yet."""
-    return Run(job_id=job_id, job_class=job_class, run_id=run_id, origin=origin, notify=_notify)
+    around = current_run.get()
+    return Run(job_id=job_id, job_class=job_class, run_id=run_id, origin=origin, around=around, notify=_notify)
 
 
 def _notify(run: Run) -> None:

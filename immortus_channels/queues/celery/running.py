@@ -6,6 +6,7 @@ tells of children that cannot speak, on its event hub, and so waits for nothing.
 
 from __future__ import annotations
 
+import sys
 import uuid
 from collections.abc import Callable
 from contextvars import Token
@@ -17,7 +18,7 @@ from celery.exceptions import Reject
 
 from immortus_channels import queues
 from immortus_channels.events import Cancelled, Enqueued, Event, Failed, Finished, Reported, Requeued, Retrying
-from immortus_channels.exceptions import JobCancelled
+from immortus_channels.jobs import State
 from immortus_channels.marking import Tracking
 from immortus_channels.progress import Run, current_run
 from immortus_channels.queues.base import Tracker
@@ -83,7 +84,8 @@ class Running:
         """The task raised; or MAIN tells of a hard time limit (twice), a killed child, a rejection."""
         run = _run_of(task_id)
         if run is not None:
-            self._end_badly(run, exception)
+            # What the signal brings may be pickled, without what it was raised from: this is what was raised.
+            self._end_badly(run, sys.exception() or exception)
             self._cancel_followers(sender.request.chain, sender.request.chord)
         elif self._tracking(sender.name) is None and sender.request.id == task_id:  # jobs may wait for it
             self._cancel_followers(sender.request.chain, sender.request.chord)
@@ -93,11 +95,10 @@ class Running:
     def retry(self, sender: Task, request: Any, reason: Any = None, **_: object) -> None:
         """The task asked to be run again, and was sent again before this; a cancelled job will refuse to start."""
         run = _run_of(request.id)
-        if run is not None and isinstance(reason.exc, JobCancelled):
-            self._end_badly(run, reason.exc)
-            self._cancel_followers(request.chain, request.chord)
-        elif run is not None:
-            self._tracker.end(run, Retrying, eta=due(reason.when))
+        if run is not None:
+            job = self._tracker.end(run, Retrying, eta=due(reason.when))
+            if job is not None and job.state is State.CANCELLED:  # it was asked to stop
+                self._cancel_followers(request.chain, request.chord)
         elif self._tracking(self._class_of(sender, request)) is not None:
             self._retry_from_main(sender, request, reason)
 
@@ -132,11 +133,12 @@ class Running:
     def internal_error(self, sender: Task, task_id: str, exception: BaseException, **_: object) -> None:
         """Eager with propagation: the only word of a failure, and it comes after postrun."""
         if self._tracking(sender.name) is not None:
-            self._tracker.publish(verdict(task_id, sender.name, "", exception))
+            kind, fields = verdict(exception, task_id)
+            self._tracker.publish(kind(job_id=task_id, job_class=sender.name, **fields))
 
     def _end_badly(self, run: Run, exception: BaseException) -> None:
-        end = verdict(run.job_id, run.job_class, run.run_id, exception)
-        self._tracker.end(run, type(end), code=end.code, message=end.message)
+        kind, fields = verdict(exception, run.job_id, asked=run.asked)
+        self._tracker.end(run, kind, **fields)
 
     def _cancel_followers(self, chain: Any, chord: Any) -> None:
         """What was to come after a failed job can no longer run."""
@@ -154,7 +156,8 @@ class Running:
         if self._tracking(job_class) is not None:
             # Of two deliveries to one worker, Celery names the one that failed, where it can.
             run_id = _run_id(sender.request) if sender.request.id == task_id else of_request.get(RUN, "")
-            self._tracker.publish(verdict(task_id, job_class, run_id, exception), wait=0)
+            kind, fields = verdict(exception, task_id)
+            self._tracker.publish(kind(job_id=task_id, job_class=job_class, run_id=run_id, **fields), wait=0)
         if request is not None:
             embed = request._payload[2] or {}  # noqa: SLF001 - the request has no public face for the chain
             self._cancel_followers(embed.get("chain"), embed.get("chord"))
