@@ -147,10 +147,14 @@ class Retrying(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed(Event):
-    """The job ended badly; code and message are safe for end users."""
+    """The job ended badly; code and message are safe for end users.
+
+    `stopped` says that it ended as a job that was asked to stop: if it was, it is cancelled and has not failed.
+    """
 
     code: str = "error"
     message: str = ""
+    stopped: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

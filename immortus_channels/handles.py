@@ -114,7 +114,8 @@ class JobHandle:
         """The job, running in the block: for jobs without a queue.
 
         Finished when the block ends; failed, or cancelled, by what it raises: JobFailed and JobCancelled end here, any
-        other exception goes on. Raises JobCancelled before the block when the job was cancelled while it waited.
+        other exception goes on, also one that wraps them. Raises JobCancelled before the block when the job was
+        cancelled while it waited.
         """
         with running(self.record) as run:
             job = type(self)(self.job_id, run=run)

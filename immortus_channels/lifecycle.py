@@ -125,6 +125,8 @@ def _moved(  # noqa: C901, PLR0911, PLR0912 - one line for each kind of event re
             return _finished(current, event, now)
         case Retrying() | Requeued():
             return _suspended(current, event, now, leases)
+        case Failed(stopped=True) if current.cancel_requested:
+            return _ended(current, event, now, State.CANCELLED, Error(code="cancelled"))
         case Failed():
             return _ended(current, event, now, State.FAILED, Error(code=event.code, message=event.message))
         case Cancelled():

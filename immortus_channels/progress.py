@@ -51,6 +51,7 @@ class Run:
         "_step",
         "_strategy_meta",
         "_total",
+        "around",
         "attempt",
         "cancel_requested",
         "data",
@@ -74,10 +75,13 @@ class Run:
         run_id: str,
         origin: Origin | None = None,
         strategy: object = None,
+        around: Run | None = None,
         notify: Callable[[Run], None] = lambda _: None,
     ) -> None:
         self.job_id, self.job_class, self.run_id, self.origin = job_id, job_class, run_id, origin
         self.strategy = strategy
+        self.around = around
+        """The run in whose code this one began."""
         self.attempt = 1
         self.params: Mapping[str, JSON] = (origin.params if origin else None) or {}
         self.data: Mapping[str, JSON] = (origin.data if origin else None) or {}
@@ -128,6 +132,12 @@ class Run:
     def meta(self) -> Mapping[str, JSON]:
         """The fields that were set for the top level of the document, by this run or before it."""
         return {**self._known_meta, **self._meta}
+
+    @property
+    def asked(self) -> set[str]:
+        """The jobs that were asked to stop, as far as this process has heard: this one, and those it runs in."""
+        around = set() if self.around is None else self.around.asked
+        return {*around, self.job_id} if self.cancel_requested else around
 
     # For the task
 

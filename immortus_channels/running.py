@@ -6,12 +6,12 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from immortus_channels import tracking
-from immortus_channels.events import Cancelled, Failed, Finished, Origin
+from immortus_channels import queues, tracking
+from immortus_channels.events import Finished, Origin
 from immortus_channels.exceptions import JobCancelled, JobFailed
 from immortus_channels.jobs import Job
 from immortus_channels.progress import Run, current_run
-from immortus_channels.values import clean_error
+from immortus_channels.verdicts import is_about, verdict
 
 
 @contextmanager
@@ -29,26 +29,21 @@ def running(record: Job) -> Iterator[Run]:
     token = current_run.set(run)
     try:
         yield run
-    except JobCancelled as error:
-        tracking.end(run, Cancelled)
-        if not _is_about(error, run):
-            raise
-    except JobFailed as error:
-        said = clean_error(error.code, error.message, run.job_id)
-        tracking.end(run, Failed, code=said.code, message=said.message)
-    except BaseException:
+    except BaseException as error:
         # Ctrl-C ends the job as well: nobody would ever hear of it again.
-        tracking.end(run, Failed)
-        raise
+        kind, fields = verdict(error, run.job_id, asked=run.asked, limits=queues.interrupts())
+        tracking.end(run, kind, **fields)
+        if not _ends_here(error, run):
+            raise
     else:
         tracking.end(run, Finished)
     finally:
         current_run.reset(token)
 
 
-def _is_about(error: JobCancelled, run: Run) -> bool:
-    """Whether it is this job that was cancelled, not the one around it."""
-    return error.args in ((), (run.job_id,))
+def _ends_here(error: BaseException, run: Run) -> bool:
+    """Whether the block raised it for the job's sake alone; the cancellation of a job around it goes on to that."""
+    return isinstance(error, JobFailed) or (isinstance(error, JobCancelled) and is_about(error, run.job_id))
 
 
 def _origin_of(record: Job) -> Origin:

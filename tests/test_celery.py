@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 from celery import Celery, _state, chain, chord
-from celery.exceptions import Ignore
+from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.test import RequestFactory
@@ -91,6 +93,28 @@ def crashes(value=0):
 def cancels_itself():
     get_job(current_job().job_id).cancel()
     current_job().checkpoint()
+
+
+class OwnError(Exception):
+    """What a task makes of whatever it meets. Celery cannot pickle it, and tells of another in its place."""
+
+    def __init__(self, *, why):
+        super().__init__(why)
+
+
+def meets(error):
+    raise error
+
+
+@app.task(shared=False)
+@tracked
+def wraps(met, *, asked=False):
+    if asked:
+        get_job(current_job().job_id).cancel()
+    try:
+        meets(met)
+    except Exception as caught:
+        raise OwnError(why="wrapped") from caught
 
 
 @app.task(shared=False)
@@ -261,6 +285,28 @@ def test_an_eager_job_whose_error_reaches_its_sender_ends_as_any_other(monkeypat
     monkeypatch.setitem(app.conf, "task_eager_propagates", 1)
     with pytest.raises(raises):
         task.apply_async(task_id="j")
+    assert_ended("j", outcome)
+
+
+@pytest.mark.parametrize("propagates", [False, True])
+@pytest.mark.parametrize(
+    ("met", "asked", "outcome"),
+    [
+        (JobCancelled("j"), True, (State.CANCELLED, "cancelled")),
+        (JobCancelled("j"), False, (State.FAILED, "error")),
+        (JobCancelled("another"), True, (State.FAILED, "error")),
+        (JobFailed("not_an_image"), False, (State.FAILED, "not_an_image")),
+        (SoftTimeLimitExceeded(), False, (State.FAILED, "time_limit")),
+        (Reject("no"), False, (State.FAILED, "error")),
+        (Ignore(), True, (State.FAILED, "error")),
+        (Retry(), True, (State.FAILED, "error")),
+    ],
+    ids=repr,
+)
+def test_a_task_that_wraps_what_it_meets_ends_its_job_by_that(monkeypatch, propagates, met, asked, outcome):
+    monkeypatch.setitem(app.conf, "task_eager_propagates", propagates)
+    with pytest.raises(OwnError) if propagates else nullcontext():
+        wraps.apply((met,), {"asked": asked}, task_id="j")
     assert_ended("j", outcome)
 
 

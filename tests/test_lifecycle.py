@@ -325,6 +325,14 @@ def test_a_job_that_was_asked_to_stop_is_not_run_again(kind):
     assert outcome(after(sent(), started(), about(CancelRequested), about(kind, "r1"))) == (CANCELLED, "cancelled")
 
 
+def test_a_run_that_stopped_as_if_it_was_asked_to_is_cancelled_if_it_was():
+    stopped = about(Failed, "r1", code="why", stopped=True)
+    assert outcome(after(sent(), started(), about(CancelRequested), stopped)) == (CANCELLED, "cancelled")
+    assert outcome(after(sent(), started(), stopped)) == (FAILED, "why")
+    failed = about(Failed, "r1", code="why")
+    assert outcome(after(sent(), started(), about(CancelRequested), failed)) == (FAILED, "why")
+
+
 def test_a_job_that_only_its_strategy_keeps_running_is_cancelled_on_the_spot():
     kept = about(Finished, "r1", completed=False)
     assert outcome(after(sent(), started(), kept, about(CancelRequested))) == (CANCELLED, "cancelled")

@@ -20,8 +20,8 @@ class Tracker(Protocol):
         """Take an event in, waiting at most `wait` seconds; the job after it, None when that is not known yet."""
         ...
 
-    def publish_end(self, end: Event, *, queue: Queue, since: int) -> None:
-        """Take in how a run that began at `since` ended, unless the queue's own record knows better; waits for nothing.
+    def publish_end(self, otherwise: Event, *, queue: Queue, since: int) -> Job | None:
+        """Take in how a run ended that began at `since`, unless the queue's own record knows better; waits for nothing.
 
         `since` is in microseconds since 1970, by the clock of the run's host.
         """

@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -43,7 +44,7 @@ class Inquiry:
             return self.otherwise
         return self.otherwise if answer is None else replace(answer, run_id=self.run_id)
 
-    def _question(self) -> partial[Event | None]:
+    def _question(self) -> Callable[[], Event | None]:
         event = self.otherwise
         return partial(self.queue.end_of, event.job_id, event.job_class, since=self.since)
 
@@ -114,7 +115,7 @@ def _next() -> Inquiry | None:
 
 def _forget() -> None:
     """A child has no such thread; its parent asks."""
-    global _lock, _is_asking  # noqa: PLW0603
+    global _lock, _is_asking
     _lock, _is_asking = threading.Lock(), False
     _inquiries.clear()
 

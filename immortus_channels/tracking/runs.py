@@ -16,7 +16,8 @@ from immortus_channels.writer import get_writer, report_of
 
 def make_run(*, job_id: str, job_class: str, run_id: str, origin: Origin | None) -> Run:
     """A run in this process, not begun yet."""
-    return Run(job_id=job_id, job_class=job_class, run_id=run_id, origin=origin, notify=_notify)
+    around = current_run.get()
+    return Run(job_id=job_id, job_class=job_class, run_id=run_id, origin=origin, around=around, notify=_notify)
 
 
 def _notify(run: Run) -> None:
@@ -30,9 +31,7 @@ def begin(run: Run) -> None:
     run.strategy = strategies.Calling(strategy, after=lambda: _tell_meta(run, strategy))
     began = time.time_ns() // 1000
     run.started(
-        publish(
-            Started(job_id=run.job_id, job_class=run.job_class, run_id=run.run_id, origin=run.origin, began=began)
-        )
+        publish(Started(job_id=run.job_id, job_class=run.job_class, run_id=run.run_id, origin=run.origin, began=began))
     )
     if not run.refused:
         get_writer().attach(run)

@@ -101,7 +101,12 @@ _ENDS = (Finished, Failed, Cancelled, Retrying, Requeued)
 
 def _bare(event: Event) -> Event:
     """The event with nothing but what it is: a failure's code is `error` then."""
-    kept: dict[str, Any] = {"completed": event.completed} if isinstance(event, Finished) else {}
+    kept: dict[str, Any] = {}
+    match event:
+        case Finished(completed=completed):
+            kept["completed"] = completed
+        case Failed(stopped=stopped):
+            kept["stopped"] = stopped
     return type(event)(job_id=event.job_id, job_class=event.job_class, run_id=event.run_id, **kept)
 
 

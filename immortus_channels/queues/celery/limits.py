@@ -6,12 +6,16 @@ the limit is reached.
 
 from __future__ import annotations
 
+from math import inf
 from time import monotonic
 from types import TracebackType
 from typing import Any
 
 from celery import Task
 from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
+
+from immortus_channels.events import Cancelled, Failed
+from immortus_channels.verdicts import Verdict, causes
 
 _LIMIT = "immortus_soft_limit"
 """The key of a request, on its way to the process that runs it: the seconds that its main process grants it."""
@@ -35,19 +39,28 @@ def begin(request: Any) -> None:
 
 def is_due(request: Any) -> bool:
     """Whether the run of this request has a soft limit and has reached it."""
-    limit, began = getattr(request, _LIMIT, None), getattr(request, _BEGAN, None)
-    return bool(limit) and began is not None and monotonic() - began >= limit - _LATE
+    limit: float = getattr(request, _LIMIT, None) or inf
+    began: float = getattr(request, _BEGAN, inf)
+    return monotonic() - began >= limit - _LATE
 
 
-def was_signalled(exception: BaseException | None) -> bool:
-    """Whether a signal to the process is behind this exception, rather than the task's own code."""
-    seen: set[int] = set()
-    while exception is not None and id(exception) not in seen:
-        if isinstance(exception, SoftTimeLimitExceeded):
-            return _raised_in(exception.__traceback__) == "soft_timeout_sighandler"  # billiard's
-        seen.add(id(exception))
-        exception = exception.__cause__ or exception.__context__
-    return False
+def was_told_to_stop(exception: BaseException | None, request: Any) -> bool:
+    """Whether somebody sent the signal of a soft time limit before one was due: they want the run to end."""
+    return exception is not None and not is_due(request) and any(map(_is_signal, causes(exception)))
+
+
+def judged(verdict: Verdict, exception: BaseException, request: Any) -> Verdict:
+    """The verdict on a run that ended by this, which is about a time limit only where one was due."""
+    if was_told_to_stop(exception, request):
+        return Verdict(Cancelled, {})
+    if verdict.fields.get("code") == "time_limit" and not is_due(request):
+        return Verdict(Failed, {**verdict.fields, "code": "error"})
+    return verdict
+
+
+def _is_signal(exception: BaseException) -> bool:
+    raised_in_billiard = _raised_in(exception.__traceback__) == "soft_timeout_sighandler"
+    return isinstance(exception, SoftTimeLimitExceeded) and raised_in_billiard
 
 
 def _raised_in(traceback: TracebackType | None) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from billiard import common
 from billiard.process import current_process
 from celery import Task
-from celery.exceptions import WorkerShutdown, WorkerTerminate
+from celery.exceptions import WorkerLostError, WorkerShutdown, WorkerTerminate
 
 
 def code_of(exception: BaseException, task: Task, worker: Any) -> str | None:
@@ -44,6 +44,13 @@ def _main_tells() -> bool:
 
     is_ended = getattr(common, "terminate_handler_fired", lambda: True)  # billiard 4.3; before, exits arrive as such
     return is_ended() or hasattr(Request, "_worker_lost_info")
+
+
+def is_lost_unseen(exception: BaseException) -> bool:
+    """Whether the main process calls a process lost without looking whether that had stored its success: before 5.7."""
+    from celery.worker.request import Request  # noqa: PLC0415 - as above
+
+    return isinstance(exception, WorkerLostError) and not hasattr(Request, "_success_was_stored")
 
 
 def _is_solo(worker: Any) -> bool:

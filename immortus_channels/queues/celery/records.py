@@ -36,7 +36,7 @@ _STATES = {
 
 
 def are_kept(app: Celery) -> bool:
-    """Whether results of this app's tasks can be read by anybody; nobody is asked. Those of rpc:// are their sender's."""
+    """Whether anybody can read the results of this app's tasks, as those of rpc:// only their sender can; asks nobody."""
     backend = str(app.backend_cls or app.conf.result_backend or "disabled")
     is_eager = app.conf.task_always_eager and not app.conf.task_store_eager_result
     return not is_eager and not backend.startswith(("disabled", "rpc"))
@@ -69,7 +69,8 @@ def end_of(
             return Finished(job_id=job_id, job_class=job_class, report=report)
         case states.FAILURE:
             error = told.get("result")
-            return verdict(job_id, job_class, "", error if isinstance(error, BaseException) else RuntimeError())
+            kind, fields = verdict(error if isinstance(error, BaseException) else RuntimeError(), job_id)
+            return kind(job_id=job_id, job_class=job_class, **fields)
         case _:
             return None
 

@@ -6,7 +6,6 @@ tells of children that cannot speak, on its event hub, and so waits for nothing.
 
 from __future__ import annotations
 
-import logging
 import sys
 import uuid
 from collections.abc import Callable
@@ -17,18 +16,17 @@ from weakref import WeakValueDictionary
 from celery import Task
 
 from immortus_channels import queues
-from immortus_channels.events import Cancelled, Enqueued, Event, Failed, Finished, Reported, Requeued, Retrying
-from immortus_channels.exceptions import JobCancelled
+from immortus_channels.events import Cancelled, Enqueued, Event, Failed, Finished, Requeued, Retrying
+from immortus_channels.jobs import State
+from immortus_channels.lifecycle import SECOND
 from immortus_channels.marking import Tracking
 from immortus_channels.progress import Run, current_run
 from immortus_channels.queues.base import Tracker
 from immortus_channels.queues.celery import limits, pools, written
 from immortus_channels.queues.celery.canvas import STANDS_FOR, class_of, followers
-from immortus_channels.queues.celery.origins import HEADER, from_header, header_of, origin_of
+from immortus_channels.queues.celery.origins import HEADER, QUEUE, from_header, header_of, origin_of
 from immortus_channels.queues.celery.outcomes import due, verdict
-from immortus_channels.queues.celery.unsignalled import Unsignalled, ignored, rejected
-
-logger = logging.getLogger("immortus_channels")
+from immortus_channels.queues.celery.unsignalled import end_of
 
 RUN = "immortus_run"
 
@@ -101,7 +99,8 @@ class Running:
         """The task raised; or MAIN tells of a hard time limit (twice), a killed child, a rejection."""
         run = _run_of(task_id)
         if run is not None:
-            self._end_badly(run, exception, sender.request)
+            # What the signal brings may be pickled, without what it was raised from: this is what was raised.
+            self._end_badly(run, sys.exception() or exception, sender.request)
             self._cancel_followers(sender.request.chain, sender.request.chord)
         elif self._tracking(sender.name) is None and sender.request.id == task_id:  # jobs may wait for it
             self._cancel_followers(sender.request.chain, sender.request.chord)
@@ -111,18 +110,20 @@ class Running:
     def retry(self, sender: Task, request: Any, reason: Any = None, **_: object) -> None:
         """The task asked to be run again, and was sent again before this; a cancelled job will refuse to start."""
         run = _run_of(request.id)
-        if run is not None and (isinstance(reason.exc, JobCancelled) or _is_stopped(reason.exc, request)):
+        if run is not None and limits.was_told_to_stop(reason.exc, request):
             self._end_badly(run, reason.exc, request)
             self._cancel_followers(request.chain, request.chord)
         elif run is not None:
-            self._tracker.end(run, Retrying, eta=due(reason.when))
+            job = self._tracker.end(run, Retrying, eta=due(reason.when))
+            if job is not None and job.state is State.CANCELLED:  # it was asked to stop
+                self._cancel_followers(request.chain, request.chord)
         elif self._tracking(self._class_of(sender, request)) is not None:
             self._retry_from_main(sender, request, reason)
 
     def postrun(self, sender: Task, task_id: str, state: str | None, retval: object, **_: object) -> None:
         """After everything else, and also without an outcome (state None), which MAIN will tell."""
         run, request = _run_of(task_id), sender.request
-        end = self._unsignalled(sender, state, retval)
+        end = end_of(sender, state, retval, self._worker)
         try:
             if run is not None and not run.refused and end is not None:
                 if end.kind is Finished and state == "SUCCESS":
@@ -137,43 +138,15 @@ class Running:
     def _is_job(self, task: Task) -> bool:
         return self._tracking(self._class_of(task, task.request)) is not None
 
-    def _unsignalled(self, task: Task, state: str | None, retval: object) -> Unsignalled | None:
-        """The ends that have no signal of their own; asked while whatever the task left with passes through."""
-        passing = sys.exception()
-        match state:
-            case "IGNORED":
-                return ignored(task.request)
-            case "REJECTED":
-                return rejected(retval)
-            case "SUCCESS" if passing is not None and written.state_of(task.request) == "SUCCESS":
-                return Unsignalled(kind=Finished)  # what raised came after, and changes nothing
-            case None:
-                return self._left(task, passing)
-        return None
-
-    def _left(self, task: Task, passing: BaseException | None) -> Unsignalled:
-        """A run without an outcome: its process is being ended, or its task raised what is no Exception."""
-        is_told = passing is None or isinstance(passing, Exception)  # Celery's own error has a signal
-        code = None if is_told else pools.code_of(passing, task, self._worker)
-        if code is None:
-            return Unsignalled(kind=Reported)
-        logger.error(
-            "The task %s of the job %r was left with %r", task.name, task.request.id, passing,
-            exc_info=passing, extra={"job_id": task.request.id},
-        )  # fmt: skip
-        return Unsignalled(kind=Failed, fields={"code": code}, ends_chain=True)
-
     def internal_error(self, sender: Task, task_id: str, exception: BaseException, **_: object) -> None:
         """Eager with propagation: the only word of a failure, and it comes after postrun."""
         if self._tracking(sender.name) is not None:
-            self._tracker.publish(verdict(task_id, sender.name, "", exception))
+            kind, fields = verdict(exception, task_id)
+            self._tracker.publish(kind(job_id=task_id, job_class=sender.name, **fields))
 
     def _end_badly(self, run: Run, exception: BaseException, request: Any) -> None:
-        end = verdict(run.job_id, run.job_class, run.run_id, exception)
-        if _is_stopped(exception, request):
-            self._tracker.end(run, Cancelled)
-        else:
-            self._tracker.end(run, type(end), code=end.code, message=end.message)
+        kind, fields = limits.judged(verdict(exception, run.job_id, asked=run.asked), exception, request)
+        self._tracker.end(run, kind, **fields)
 
     def _cancel_followers(self, chain: Any, chord: Any) -> None:
         """What was to come after a failed job can no longer run."""
@@ -192,12 +165,22 @@ class Running:
         if self._tracking(job_class) is not None:
             # Of two deliveries to one worker, Celery names the one that failed, where it can.
             run_id = _run_id(sender.request) if sender.request.id == task_id else of_request.get(RUN, "")
-            end = verdict(task_id, job_class, run_id, exception)
-            back = Requeued(job_id=task_id, job_class=job_class, run_id=run_id)
-            self._tracker.publish(back if is_requeued else end, wait=0)
+            about: dict[str, Any] = {"job_id": task_id, "job_class": job_class, "run_id": run_id}
+            if is_requeued:
+                self._tracker.publish(Requeued(**about), wait=0)
+            else:
+                self._publish_failure(exception, about, getattr(request, "time_start", None))
         if request is not None and not is_requeued:
             embed = request._payload[2] or {}  # noqa: SLF001 - the request has no public face for the chain
             self._cancel_followers(embed.get("chain"), embed.get("chord"))
+
+    def _publish_failure(self, exception: BaseException, about: dict[str, Any], began: float | None) -> None:
+        kind, fields = verdict(exception, about["job_id"])
+        end, queue = kind(**about, **fields), queues.by_name(QUEUE)
+        if queue is not None and began is not None and pools.is_lost_unseen(exception):
+            self._tracker.publish_end(end, queue=queue, since=int(began * SECOND))
+        else:
+            self._tracker.publish(end, wait=0)
 
     def _retry_from_main(self, sender: Task, request: Any, reason: Any) -> None:
         """A lost child's task is sent again (a reason is given), or the worker shuts down cold (none is)."""
@@ -246,11 +229,6 @@ class Running:
     def ending(self, **_: object) -> None:
         """A child that ends had better not take along what it has not written."""
         self._tracker.drain()
-
-
-def _is_stopped(exception: BaseException | None, request: Any) -> bool:
-    """Whether somebody sent the signal that a soft time limit sends, before one was due: they want the run to end."""
-    return limits.was_signalled(exception) and not limits.is_due(request)
 
 
 def _run_id(request: Any) -> str:

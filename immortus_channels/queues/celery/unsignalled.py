@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from celery import states
+from celery import Task, states
 from celery.exceptions import Reject
 
-from immortus_channels.events import Cancelled, Event, Failed, Finished, Requeued, Retrying
-from immortus_channels.queues.celery import written
+from immortus_channels.events import Cancelled, Event, Failed, Finished, Reported, Requeued, Retrying
+from immortus_channels.queues.celery import pools, written
 from immortus_channels.queues.celery.canvas import REPLACED
-from immortus_channels.queues.celery.outcomes import due
+from immortus_channels.queues.celery.outcomes import due, verdict
+
+logger = logging.getLogger("immortus_channels")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +29,41 @@ class Unsignalled:
     ends_chain: bool = False
 
 
-def ignored(request: Any) -> Unsignalled:
+def end_of(task: Task, state: str | None, retval: object, worker: Any) -> Unsignalled | None:
+    """The end that `task_postrun` tells with this state and value, in the process that ran the task.
+
+    None where there is another signal. Asked while whatever the task left with passes through.
+    """
+    passing = sys.exception()
+    match state:
+        case "IGNORED":
+            return _ignored(task.request)
+        case "REJECTED":
+            return _rejected(retval)
+        case "SUCCESS" if passing is not None and written.state_of(task.request) == states.SUCCESS:
+            return Unsignalled(kind=Finished)  # what raises comes after, and changes nothing
+        case None:
+            return _left(task, passing, worker)
+    return None
+
+
+def _left(task: Task, passing: BaseException | None, worker: Any) -> Unsignalled:
+    """A run without an outcome: its process is being ended, or its task raised what is no Exception."""
+    if passing is None or isinstance(passing, Exception):  # Celery's own error has a signal
+        return Unsignalled(kind=Reported)
+    code = pools.code_of(passing, task, worker)
+    if code is None:
+        return Unsignalled(kind=Reported)
+    job_id = task.request.id
+    logger.error(
+        "The task %s of %r was left with %r", task.name, job_id, passing, exc_info=passing, extra={"job_id": job_id}
+    )
+    kind, fields = verdict(passing, job_id)
+    fallback = {"code": code} if kind is Failed else {}
+    return Unsignalled(kind=kind, fields={**fallback, **fields}, ends_chain=True)
+
+
+def _ignored(request: Any) -> Unsignalled:
     """The task raised `Ignore`: it has sent others in its place, or what it wrote into the result backend decides."""
     if getattr(request, REPLACED, False):
         return Unsignalled(kind=Requeued)
@@ -47,7 +85,7 @@ def _retried(eta: str | None) -> Unsignalled:
     return Unsignalled(kind=Retrying, fields={"eta": due(datetime.fromisoformat(eta)) if eta else None})
 
 
-def rejected(reason: object) -> Unsignalled:
+def _rejected(reason: object) -> Unsignalled:
     """The task raised `Reject`: its message goes back, or nowhere."""
     if isinstance(reason, Reject) and reason.requeue:
         return Unsignalled(kind=Requeued)

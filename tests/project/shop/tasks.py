@@ -162,6 +162,24 @@ def dies_once():
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+class OwnError(Exception):
+    """What a task makes of whatever it meets. Celery cannot pickle it, and tells of another in its place."""
+
+    def __init__(self, *, why):
+        super().__init__(why)
+
+
+@shared_task(soft_time_limit=3)
+@tracked
+def wraps(count=100):
+    try:
+        for _ in current_job().track(range(count)):
+            time.sleep(0.1)
+        raise JobFailed("not_an_image", "This file is not an image.")
+    except Exception as met:
+        raise OwnError(why="the worst") from met
+
+
 @shared_task(acks_late=True)
 @tracked
 def late():
@@ -330,9 +348,6 @@ def untracked_and_ignored():
 @shared_task(bind=True)
 def untracked_replacement(self):
     raise self.replace(untracked_value.si(1))
-
-
-from tests.project.shop.endings import *  # noqa: E402, F403 - one module is found by Celery, and by the views
 
 
 from tests.project.shop.endings import *  # noqa: E402, F403 - Celery and the views look for tasks here
