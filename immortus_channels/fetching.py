@@ -63,9 +63,10 @@ def _by_strategy(strategy: Any, job_id: str) -> Iterator[Job | None]:
 
 
 def _said(strategy: Any, name: str, job_id: str) -> object:
+    told: object = None
     with guarded(f"{name} of {strategy!r}", job_id):
-        return getattr(strategy, name)(job_id)
-    return None  # it raised
+        told = getattr(strategy, name)(job_id)
+    return told  # noqa: RET504 - None where it raised
 
 
 def _job_of(told: object, job_id: str) -> Job | None:

@@ -17,7 +17,7 @@ from immortus_channels.events import Event
 from immortus_channels.jobs import Job
 from immortus_channels.queues.base import Queue
 from immortus_channels.tracking.publishing import publish
-from immortus_channels.writer import WAIT, is_inline
+from immortus_channels.writer import is_inline
 
 logger = logging.getLogger("immortus_channels")
 
@@ -50,7 +50,7 @@ class Inquiry:
 
 
 def publish_end(
-    otherwise: Event, *, queue: Queue, since: int, run_id: str | None = None, wait: float = WAIT
+    otherwise: Event, *, queue: Queue, since: int, run_id: str | None = None, wait: float = 0
 ) -> Job | None:
     """Publish how the queue's own record says that a run ended which began at `since`, or else this event.
 

@@ -36,7 +36,7 @@ _STATES = {
 
 
 def are_kept(app: Celery) -> bool:
-    """Whether anybody can read the results of this app's tasks, as those of rpc:// only their sender can; asks nobody."""
+    """Whether others than a task's sender, for whom alone those of rpc:// are, can read this app's results."""
     backend = str(app.backend_cls or app.conf.result_backend or "disabled")
     is_eager = app.conf.task_always_eager and not app.conf.task_store_eager_result
     return not is_eager and not backend.startswith(("disabled", "rpc"))
