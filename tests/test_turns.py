@@ -12,7 +12,8 @@ from django.db import connection
 
 from immortus_channels import turns
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.turns import turn
+from immortus_channels.turns import aside, turn
+from tests.site import eventually
 
 
 @pytest.fixture(autouse=True)
@@ -81,3 +82,44 @@ def test_the_connection_of_a_test_stays_open():
     with turn():
         User.objects.create_user("ada")
     assert User.objects.get().username == "ada"
+
+
+def test_a_turn_that_is_left_aside_is_somebody_else_s_meanwhile():
+    with turn(), turn():
+        with aside():
+            assert turns._taken == 1
+            with turn():
+                """There was room."""
+        assert turns._taken == 2
+    assert turns._taken == 0
+
+
+def test_where_nobody_has_a_turn_there_is_none_to_leave():
+    with aside():
+        assert turns._taken == 0
+    assert turns._taken == 0
+
+
+def test_whoever_finds_no_room_any_more_after_it_is_told_so_and_gives_nothing_back_twice(monkeypatch):
+    monkeypatch.setattr(turns, "PATIENCE", 0.05)
+    done = threading.Event()
+
+    def others():
+        with turn():
+            done.wait(5)
+
+    with ThreadPoolExecutor(2) as threads:
+        with pytest.raises(StoreUnavailable), turn(), aside():
+            others_ = [threads.submit(others) for _ in range(2)]
+            eventually(lambda: turns._taken == 2, within=5)
+        assert turns._taken == 2
+        done.set()
+        assert [each.result() for each in others_] == [None, None]
+    assert turns._taken == 0
+
+
+def test_an_error_aside_is_raised_with_the_turn_taken_again():
+    with turn():
+        with pytest.raises(ZeroDivisionError), aside():
+            raise ZeroDivisionError
+        assert turns._taken == 1
