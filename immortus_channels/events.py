@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Self, cast
 
-from immortus_channels.jobs import JSON, Number
+from immortus_channels.jobs import JSON, Job, Number
 
 CancelPolicy = Literal["ask", "terminate", "never"]
 """What cancelling a running job may do: ask it, end its process, or nothing."""
@@ -37,6 +37,20 @@ class Origin:
     eta: int | None = None
     params: Mapping[str, JSON] | None = None
     data: Mapping[str, JSON] | None = None
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        """The origin as the job's record tells it: within one life of the job that counts, whatever a message says."""
+        return cls(
+            send_id=job.send_id,
+            owner=job.owner,
+            staff_only=job.staff_only,
+            queue=job.queue,
+            handler=job.handler,
+            cancel=cast("CancelPolicy", job.cancel),
+            params=job.params,
+            data=job.data,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -147,7 +147,9 @@ def _identified(job: Job, event: Event) -> Job:
     if not job.job_class and event.job_class:
         job = replace(job, job_class=event.job_class)
     unknown = job.staff_only or (job.version == 0 and not job.send_id)
-    return _adopted(job, event.origin) if event.origin is not None and unknown else job
+    if event.origin is None or not unknown or _is_sent_anew(job, event.origin):
+        return job
+    return _adopted(job, event.origin)
 
 
 def _adopted(job: Job, origin: Origin) -> Job:
@@ -176,6 +178,8 @@ def _in_run(job: Job, event: Event, now: int, leases: Leases) -> Job | None:
     """
     if event.run_id == job.run_id:
         return job
+    if event.origin is not None and event.run_id not in job.seen and _is_sent_anew(job, event.origin):
+        job = _new_life(job, event, event.origin, now)
     cancelled = job.state is State.CANCELLED and not isinstance(event, _PROVES_A_RUN)
     if event.run_id in job.seen or cancelled:
         return None
@@ -301,26 +305,19 @@ def _created(job: Job, event: Created, now: int) -> Job:
 
 
 def _enqueued(job: Job, event: Enqueued, now: int, leases: Leases) -> Job:
-    """A first sending makes the job wait; a second one of a job that is over, or silent, starts a new life."""
+    """A first sending makes the job wait; a second one of a job that is over, or silent, starts a new life.
+
+    Of one that is not over, a second sending changes nothing; least of all when somebody else sends it.
+    """
     origin = event.origin or Origin()
     if job.version and origin.send_id in (job.send_id, *job.seen):
         return job
-    if job.is_over and not job.send_id and not job.run_id and not _is_cancelled_for_another(job):
+    is_senders = (origin.owner, origin.staff_only) == (job.owner, job.staff_only)
+    if _is_sent_anew(job, origin) or _is_silent(job, now, 0 if is_senders or job.stalled else leases.stalled):
+        job = _new_life(job, event, origin, now)
+    elif job.is_over:
         return job  # it was only planned, and cancelled before its turn came
-    is_silent = job.state is State.RUNNING and job.lease_until is not None and job.lease_until <= now
-    if job.is_over or is_silent:
-        job = replace(
-            _adopted(replace(_fresh(job), owner=None, handler="", data={}, params={}), origin),
-            seen=_remember(job, job.run_id, job.send_id),
-            attempt=job.attempt + 1,
-            run_id="",
-            meta={},
-            strategy_meta={},
-            cancel_requested=False,
-            creation="",
-            claims={},
-        )
-    elif _is_unconfirmed(job, leases):
+    elif is_senders and _is_unconfirmed(job, leases):
         job = replace(job, send_id=origin.send_id, seen=_remember(job, job.send_id))
     elif job.version:
         if job.send_id or job.run_id:
@@ -333,6 +330,37 @@ def _enqueued(job: Job, event: Enqueued, now: int, leases: Leases) -> Job:
         enqueued_at=now,
         lease_until=now + leases.sending,
         lease_holder=origin.send_id,
+    )
+
+
+def _is_sent_anew(job: Job, origin: Origin) -> bool:
+    """Whether this is another sending of a job that is over; none is of one that was cancelled before its turn came."""
+    is_another = bool(origin.send_id) and origin.send_id not in (job.send_id, *job.seen)
+    has_begun = bool(job.send_id or job.run_id) or _is_cancelled_for_another(job)
+    return job.is_over and is_another and has_begun
+
+
+def _is_silent(job: Job, now: int, grace: int) -> bool:
+    """Whether the job's run has not been heard of, and nobody was looking, for `grace` longer than it may be silent."""
+    return job.state is State.RUNNING and job.lease_until is not None and job.lease_until + grace <= now
+
+
+def _new_life(job: Job, event: Event, origin: Origin, now: int) -> Job:
+    """The job, sent again: its sender's, of its own task, with nothing of what it was."""
+    bare = replace(_fresh(job), owner=None, staff_only=False, handler="", data={}, params={})
+    return replace(
+        _adopted(bare, origin),
+        job_class=event.job_class or job.job_class,
+        state=State.ENQUEUED,
+        enqueued_at=now,
+        seen=_remember(job, job.run_id, job.send_id),
+        attempt=job.attempt + 1,
+        run_id="",
+        meta={},
+        strategy_meta={},
+        cancel_requested=False,
+        creation="",
+        claims={},
     )
 
 

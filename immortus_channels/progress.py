@@ -121,6 +121,9 @@ class Run:
         """Take over what the store answered to a write of this run."""
         self.known = job.to_record()
         self.know(job)
+        told = self.origin
+        if told is None or (told.owner, told.staff_only) != (job.owner, job.staff_only):
+            self.origin = Origin.of(job)
 
     def know(self, job: Job) -> None:
         """Take over what others have written of the job meanwhile; what this run said itself is newer."""

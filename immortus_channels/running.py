@@ -21,7 +21,7 @@ def running(record: Job) -> Iterator[Run]:
     Raises JobCancelled before the block when the job may not be run any more.
     """
     run = tracking.make_run(
-        job_id=record.job_id, job_class=record.job_class, run_id=uuid.uuid4().hex, origin=_origin_of(record)
+        job_id=record.job_id, job_class=record.job_class, run_id=uuid.uuid4().hex, origin=Origin.of(record)
     )
     tracking.begin(run)
     if run.refused:
@@ -44,10 +44,3 @@ def running(record: Job) -> Iterator[Run]:
 def _ends_here(error: BaseException, run: Run) -> bool:
     """Whether the block raised it for the job's sake alone; the cancellation of a job around it goes on to that."""
     return isinstance(error, JobFailed) or (isinstance(error, JobCancelled) and is_about(error, run.job_id))
-
-
-def _origin_of(record: Job) -> Origin:
-    """What every event of the run tells, so that each can make the record anew."""
-    return Origin(
-        owner=record.owner, queue=record.queue, handler=record.handler, params=record.params, data=record.data
-    )

@@ -196,7 +196,7 @@ def test_of_many_jobs_each_is_asked_about_and_the_thread_ends(queue, monkeypatch
     ids = [uuid.uuid4().hex for _ in range(30)]
     for one in ids:
         stalled(one)
-    queue.answer = lambda **about: Finished(**about)
+    queue.answer = Finished
     tracking.recheck(dict.fromkeys(ids, "paint"))
     assert eventually(lambda: {record(one).state for one in ids} == {State.FINISHED})
     assert sorted(asked[0] for asked in queue.asked) == sorted(ids)

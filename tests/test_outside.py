@@ -1,4 +1,4 @@
-"""Questions to what may hang: few at a time, nobody waits for long, and who did not answer is left alone for a while."""
+"""Questions to what may hang: nobody waits for long, and who did not answer is left alone for a while."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def test_the_answer_is_what_the_question_returns_and_the_error_what_it_raises():
 
 def test_an_error_that_looks_like_a_missing_answer_is_the_question_s_own(caplog):
     def too_slow():
-        raise TimeoutError("its own")
+        raise TimeoutError(5)
 
-    with pytest.raises(TimeoutError, match="its own"):
+    with pytest.raises(TimeoutError, match="5"):
         ask("somebody", too_slow)
     assert ask("somebody", lambda: 5) == 5
     assert not caplog.records

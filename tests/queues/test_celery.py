@@ -305,7 +305,9 @@ def test_a_task_that_is_replaced_goes_on_as_its_replacement(site: Site, by: str)
     assert watcher.documents[job_id][-1] == document
 
 
-@pytest.mark.parametrize("by", ["untracked", "untracked chord", "chain", "group", "retried", "replaced"])
+@pytest.mark.parametrize(
+    "by", ["untracked", "untracked chord", "chain", "group", "retried", "retried with headers", "replaced"]
+)
 def test_a_task_that_is_replaced_by_what_is_not_tracked_goes_on_as_the_same_job(site: Site, by: str) -> None:
     job_id = site.start("replaces_itself", kwargs={"by": by})
     document = site.wait_until_over(job_id)

@@ -154,7 +154,14 @@ def test_a_record_that_does_not_say_when_it_was_made_does_not_count(results, mon
 
 
 @pytest.mark.parametrize(
-    "when", ["2026-11-30T12:00:00", "2026-11-30T13:00:00+01:00", "2026-11-30T12:00:00Z", datetime(2026, 11, 30, 12)]
+    "when",
+    [
+        "2026-11-30T12:00:00",
+        "2026-11-30T13:00:00+01:00",
+        "2026-11-30T12:00:00Z",
+        datetime(2026, 11, 30, 12, tzinfo=UTC),
+        datetime(2026, 11, 30, 12, tzinfo=UTC).replace(tzinfo=None),
+    ],
 )
 def test_times_are_in_utc_where_the_backend_does_not_say(results, monkeypatch, when):
     backend, noon = results("cache+memory://"), int(datetime(2026, 11, 30, 12, tzinfo=UTC).timestamp() * 1_000_000)
