@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+import builtins
+from contextlib import nullcontext, suppress
 
 import pytest
 from celery import Celery, _state, chain, chord
@@ -67,6 +68,32 @@ def marked(value=0):
     for _ in current_job().track(range(3)):
         pass
     return value + 1
+
+
+@app.task(shared=False)
+@tracked
+def leaves(by):
+    raise getattr(builtins, by)
+
+
+@app.task(shared=False, bind=True)
+@tracked
+def writes_down(self, state):
+    self.update_state(state=state)
+    raise Ignore
+
+
+class Careless(TrackedTask):
+    abstract = True
+
+    def on_success(self, *_):
+        raise RuntimeError
+
+
+@app.task(shared=False, base=Careless)
+@tracked(publish_result=True)
+def careless():
+    return 5
 
 
 @app.task(shared=False)
@@ -353,6 +380,34 @@ def test_what_a_task_expects_is_extended_once_and_only_where_it_is_tracked():
 
 def test_an_eager_job_that_was_ignored_is_finished():
     assert record(ignores.delay().id).state is State.FINISHED
+
+
+@pytest.mark.parametrize("left_by", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_an_eager_job_that_is_left_with_what_is_no_exception_has_failed(left_by, caplog):
+    with pytest.raises(left_by):
+        leaves.apply_async((left_by.__name__,), task_id="j")
+    assert_ended("j", (State.FAILED, "error"))
+    assert any(entry.name == "immortus_channels" and entry.job_id == "j" for entry in caplog.records)
+
+
+@pytest.mark.parametrize(
+    ("state", "outcome"),
+    [
+        ("FAILURE", (State.FAILED, "error")),
+        ("REVOKED", (State.CANCELLED, "cancelled")),
+        ("PROGRESS", (State.FINISHED, None)),
+    ],
+)
+def test_what_an_eager_job_wrote_down_before_it_was_ignored_decides(state, outcome):
+    writes_down.apply_async((state,), task_id="j")
+    assert_ended("j", outcome)
+
+
+def test_an_eager_job_whose_on_success_raises_has_finished():
+    with suppress(RuntimeError):  # Celery lets its sender see it, before 5.7 also where that is not asked for
+        careless.apply_async(task_id="j")
+    assert_ended("j", (State.FINISHED, None))
+    assert record("j").result == 5
 
 
 def test_an_eager_job_has_its_progress_and_its_times():

@@ -5,6 +5,7 @@ Each of these holds with Celery 5.6.3 and with 5.7: where the two tell different
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from celery import Celery
 
 from tests.servers import RedisServer
 from tests.site import Site, redis_options, running_site
+from tests.watcher import SocketWatcher
 
 pytestmark = pytest.mark.redis
 
@@ -127,8 +129,6 @@ def test_work_that_is_done_stays_done_when_on_success_exits(site: Site) -> None:
 
 
 def test_a_time_limit_whose_message_goes_back_is_no_end(site: Site, tmp_path: Path) -> None:
-    from tests.watcher import SocketWatcher  # noqa: PLC0415
-
     job_id = site.start("in_time_the_second_time", kwargs={"once": str(tmp_path / "once")})
     with SocketWatcher(site.websocket_url, job_id) as watcher:
         watcher.until_over(job_id, within=20)
@@ -159,10 +159,20 @@ def test_a_job_that_is_revoked_by_the_signal_of_time_limits_is_cancelled(
 def test_a_soft_time_limit_that_is_due_is_told_as_one(site: Site, then: str) -> None:
     job_id = site.start("limited", kwargs={"then": then}, soft_time_limit=1)
     document = site.wait_until_over(job_id)
-    assert document["state"] == "failed"
-    if then == "raise":
-        assert document["error"]["code"] == "time_limit"
+    assert (document["state"], document["error"]["code"]) == ("failed", "time_limit")
 
 
-def test_what_a_task_raises_itself_is_not_a_cancellation(site: Site) -> None:
-    assert end_of(site, "says_it_took_too_long")[0] == "failed"
+@pytest.mark.parametrize("of_worker", [("--soft-time-limit", "1"), ()])
+def test_a_soft_time_limit_of_the_worker_or_the_settings_is_told_as_one(
+    tmp_path: Path, redis_server: RedisServer, of_worker: tuple[str, ...]
+) -> None:
+    options = redis_options(f"{redis_server.url[:-1]}11")
+    if not of_worker:
+        options["SETTINGS"] = json.dumps({"CELERY_TASK_SOFT_TIME_LIMIT": 1})
+    with running_site(tmp_path, **options) as site:
+        site.start_worker(*of_worker)
+        assert end_of(site, "limited") == ("failed", "time_limit", 1)
+
+
+def test_what_a_task_raises_itself_is_its_own_word_and_no_cancellation(site: Site) -> None:
+    assert end_of(site, "says_it_took_too_long") == ("failed", "time_limit", 1)

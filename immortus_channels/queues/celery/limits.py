@@ -14,8 +14,7 @@ from typing import Any
 from celery import Task
 from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 
-from immortus_channels.events import Cancelled, Failed
-from immortus_channels.verdicts import Verdict, causes
+from immortus_channels.verdicts import causes
 
 _LIMIT = "immortus_soft_limit"
 """The key of a request, on its way to the process that runs it: the seconds that its main process grants it."""
@@ -47,15 +46,6 @@ def is_due(request: Any) -> bool:
 def was_told_to_stop(exception: BaseException | None, request: Any) -> bool:
     """Whether somebody sent the signal of a soft time limit before one was due: they want the run to end."""
     return exception is not None and not is_due(request) and any(map(_is_signal, causes(exception)))
-
-
-def judged(verdict: Verdict, exception: BaseException, request: Any) -> Verdict:
-    """The verdict on a run that ended by this, which is about a time limit only where one was due."""
-    if was_told_to_stop(exception, request):
-        return Verdict(Cancelled, {})
-    if verdict.fields.get("code") == "time_limit" and not is_due(request):
-        return Verdict(Failed, {**verdict.fields, "code": "error"})
-    return verdict
 
 
 def _is_signal(exception: BaseException) -> bool:

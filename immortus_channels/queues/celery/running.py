@@ -145,7 +145,10 @@ class Running:
             self._tracker.publish(kind(job_id=task_id, job_class=sender.name, **fields))
 
     def _end_badly(self, run: Run, exception: BaseException, request: Any) -> None:
-        kind, fields = limits.judged(verdict(exception, run.job_id, asked=run.asked), exception, request)
+        if limits.was_told_to_stop(exception, request):
+            self._tracker.end(run, Cancelled)
+            return
+        kind, fields = verdict(exception, run.job_id, asked=run.asked)
         self._tracker.end(run, kind, **fields)
 
     def _cancel_followers(self, chain: Any, chord: Any) -> None:
