@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.site import Site, running_site
+from tests.site import Site, eventually, running_site
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
@@ -52,6 +52,8 @@ def test_a_task_that_raises_what_is_no_exception_has_failed_in_every_pool(tmp_pa
             of_pool = {"prefork": code, "threads": "error", "solo": "worker_lost"}[pool]
             assert (by, document["state"], document["error"]["code"]) == (by, "failed", of_pool)
             assert_said(site, job_id, is_told_here=pool != "prefork")
+            if pool == "solo":
+                eventually(lambda worker=worker: not worker.is_running, within=10)
         assert pool == "solo" or worker.is_running
 
 
