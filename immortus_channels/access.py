@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import enum
 import logging
 from collections.abc import Callable
 from functools import wraps
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, ParamSpec, TypeAlias, TypeVar
 
 from django.db import InterfaceError, OperationalError
@@ -14,6 +16,7 @@ from immortus_channels import strategies
 from immortus_channels.conf import settings
 from immortus_channels.exceptions import ConfigurationError, StoreUnavailable
 from immortus_channels.jobs import Job
+from immortus_channels.owners import owner_key
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
@@ -26,6 +29,20 @@ if TYPE_CHECKING:
 logger = logging.getLogger("immortus_channels")
 
 VIEW_ALL = "immortus_channels.view_jobrecord"
+CHANGE_ALL = "immortus_channels.change_jobrecord"
+
+
+class Unasked(enum.Enum):
+    """What a `user` that is not given is: nobody's permission is asked then. None is an anonymous user."""
+
+    ANYBODY = enum.auto()
+
+    def __repr__(self) -> str:
+        """As it stands in a signature."""
+        return self.name
+
+
+ANYBODY = Unasked.ANYBODY
 
 
 _AWAY = (OperationalError, InterfaceError)
@@ -54,6 +71,24 @@ def user_of(source: object) -> User:
     from django.contrib.auth.models import AnonymousUser  # noqa: PLC0415 - a project may do without logins
 
     return getattr(source, "user", None) or AnonymousUser()
+
+
+def user_given(user: object) -> User:
+    """The user that a caller gave; None is an anonymous one. Raises TypeError for what is no user."""
+    if user is not None and not hasattr(user, "is_authenticated"):
+        msg = f"user={user!r} is no user: give request.user; None is an anonymous user."
+        raise TypeError(msg)
+    return user_of(SimpleNamespace(user=user))
+
+
+def is_owner(user: User, job: Job) -> bool:
+    """Whether the job is the user's own."""
+    return job.owner is not None and user.is_authenticated and owner_key(user) == job.owner
+
+
+def is_active(user: User) -> bool:
+    """Whether the account was left its rights; a model without such a flag has no way to take them."""
+    return bool(getattr(user, "is_active", True))
 
 
 def may_see(user: User, job: Job) -> bool:
@@ -110,14 +145,22 @@ def _as_owner(user: User, job: Job) -> bool:
     """A job with an owner is theirs, one without is for whoever knows its id; staff may see every job."""
     if job.owner is None and not job.staff_only:
         return True
-    if job.owner is not None and user.is_authenticated and str(user.pk) == job.owner:
-        return True
-    return _is_staff(user)
+    return is_owner(user, job) or _is_staff(user)
 
 
 def _is_staff(user: User) -> bool:
-    may = getattr(user, "has_perm", None)
-    return getattr(user, "is_staff", False) and may is not None and bool(may(VIEW_ALL))
+    """As in Django's admin, the permission to change jobs is one to view them."""
+    return getattr(user, "is_staff", False) and (_has_permission(user, VIEW_ALL) or _has_permission(user, CHANGE_ALL))
+
+
+def may_cancel_by_default(user: User, job: Job) -> bool:
+    """Whether the job is the user's own, or nobody's in particular, or the user may change every job."""
+    return job.owner is None or is_owner(user, job) or _has_permission(user, CHANGE_ALL)
+
+
+def _has_permission(user: User, permission: str) -> bool:
+    ask = getattr(user, "has_perm", None)
+    return ask is not None and bool(ask(permission))
 
 
 def _by_rule(path: str | Rule, user: User, job: Job) -> bool:

@@ -138,7 +138,7 @@ def _is_for(request: HttpRequest, record: Job) -> bool:
     user = access.user_of(request)
     if record.owner is None:
         return not record.staff_only
-    return user.is_authenticated and str(user.pk) == record.owner
+    return access.is_owner(user, record)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from immortus_channels.buckets import Bucket, Recent, Tally
 from immortus_channels.limits import limits
+from immortus_channels.owners import owner_key
 
 if TYPE_CHECKING:
     from immortus_channels.access import User
@@ -33,7 +34,7 @@ def key_of(user: User, session: Any, address: str | None) -> str | None:
     A private address is a proxy's, behind which are many people: they must not stand in for each other.
     """
     if user.is_authenticated:
-        return f"user {user.pk}"
+        return f"user {owner_key(user)}"
     key = getattr(session, "session_key", None)
     if key is not None and getattr(session, "accessed", False) and not session.is_empty():
         return f"session {key}"
