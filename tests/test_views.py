@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import pytest
@@ -11,7 +14,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.db import OperationalError
 from django.test import Client
 
-from immortus_channels import access, access_token, tokens, tracking, usage, views
+from immortus_channels import access, access_token, fetching, tokens, tracking, turns, usage, views
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.ids import is_job_id
 from immortus_channels.stores.base import Reading
@@ -524,6 +527,51 @@ def test_too_many_requests_are_told_when_to_come_back_and_others_are_served(clie
     assert is_json_for_nobody_else(answers[-1])
     assert client.post("/immortus/cancel/a").status_code == 429
     assert Client().get("/immortus/verify?job_id=a").status_code == 200
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_a_request_is_paid_for_by_the_number_of_its_ids(client, alice, settings):
+    settings.IMMORTUS_LIMITS = {"requests_at_once": 4, "requests_per_second": 0.5}
+    client.force_login(alice)
+    ten = {"job_id": [str(n) for n in range(11)]}
+    answers = [client.get("/immortus/verify", ten) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert is_json_for_nobody_else(answers[-1])
+    assert answers[-1].json()["error"]["code"] == "rate_limited"
+    assert Client().get("/immortus/verify", ten).status_code == 200
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_a_token_that_names_many_jobs_is_renewed_at_their_price(client, alice, settings):
+    settings.IMMORTUS_LIMITS = {"requests_at_once": 4, "requests_per_second": 0.5}
+    header = {"Authorization": f"Bearer {access_token([str(n) for n in range(21)], alice)}"}
+    assert [client.post("/immortus/token", headers=header).status_code for _ in range(3)] == [404, 429, 429]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_user_who_asks_for_slow_answers_leaves_half_of_the_turns_to_others(alice, settings, monkeypatch):
+    settings.IMMORTUS_LIMITS = {"requests_in_parallel": 2}
+    monkeypatch.setattr(turns, "PATIENCE", 0.5)
+    is_slow, slow = threading.Event(), threading.Event()
+
+    def fetch(user, job_id, job_class):
+        if job_id == "slow":
+            is_slow.set()
+            slow.wait(10)
+
+    monkeypatch.setattr(fetching, "fetch", fetch)
+    mine, hers = Client(), Client()
+    hers.force_login(User.objects.create(username="other"))
+    mine.force_login(alice)
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(mine.get, "/immortus/verify/slow")
+        assert is_slow.wait(5)
+        second = threads.submit(mine.get, "/immortus/verify/slow")
+        time.sleep(0.1)
+        assert hers.get("/immortus/verify/a").status_code == 404
+        assert second.result().status_code == 503
+        slow.set()
+        assert first.result().status_code == 404
 
 
 @pytest.mark.usefixtures("_fresh")

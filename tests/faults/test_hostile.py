@@ -334,8 +334,14 @@ async def test_sockets_that_say_nothing_are_ended_and_never_more_than_a_process_
     silent = [Client(limits=Limits(silence=0.5, ping=10)) for _ in range(40)]
     for client in silent:
         await client.connect()
+    users = [Client(limits=Limits(silence=0.5, ping=10), user=logged_in(f"user {n}")) for n in range(8)]
+    for client in users:
+        await client.connect()
     codes = await asyncio.gather(*(client.closed_with(5) for client in silent))
-    assert codes == [4012] * 30 + [4429] * 10
+    assert codes == [4012] * 24 + [4429] * 16
+    assert [await client.closed_with(5) for client in users] == [4012] * 6 + [4429] * 2, (
+        "these seats were kept for them"
+    )
     await until(lambda: not usage._sockets)
 
 
