@@ -99,6 +99,16 @@ def may_see(user: User, job: Job) -> bool:
     return _says(job, "allows", user)
 
 
+def would_see(user: User, job: Job) -> bool:
+    """`may_see` for a job that nobody knows: what a rule makes of so little is no fault of its own, and not logged."""
+    return _says(job, "allows", user, level=logging.DEBUG)
+
+
+def may_see_nameless(user: User, job_id: str) -> bool:
+    """Whether `user` may see a job of which nobody knows what task it is of: so no strategy speaks for it."""
+    return _told(by_setting, user, Job(job_id=job_id, staff_only=True), "IMMORTUS_ACCESS", logging.ERROR)
+
+
 def may_cancel(user: User, job: Job) -> bool:
     """Whether `user`, who may see `job`, may cancel it, as the job's strategy says; raises as `may_see`."""
     return _says(job, "allows_cancel", user)
@@ -109,22 +119,27 @@ def is_cancellable(user: User, job: Job) -> bool:
     return not job.is_over and job.cancel != "never" and may_cancel(user, job)
 
 
+def _says(job: Job, name: str, user: User, level: int = logging.ERROR) -> bool:
+    """What the job's strategy says; `TrackingStrategy`'s own method where that, which may be any class, has none."""
+
+    def rule(user: User, job: Job) -> object:
+        silent = strategies.load(strategies.TrackingStrategy)
+        method: Rule = getattr(strategies.strategy_of(job), name, None) or getattr(silent, name)
+        return method(user, job)
+
+    return _told(rule, user, job, f"{name}()", level)
+
+
 @needing_database
-def _says(job: Job, name: str, user: User) -> bool:
+def _told(rule: Rule, user: User, job: Job, name: str, level: int) -> bool:
     try:
-        return bool(_rule(job, name)(user, job))
+        return bool(rule(user, job))
     except _AWAY:
         raise
     except Exception:
-        logger.exception("%s() of %r cannot be told: refused", name, job.job_id, extra={"job_id": job.job_id})
+        told = {"job_id": job.job_id}
+        logger.log(level, "%s of %r cannot be told: refused", name, job.job_id, exc_info=True, extra=told)
         return False
-
-
-def _rule(job: Job, name: str) -> Rule:
-    """The method of the job's strategy; `TrackingStrategy`'s own where that, which may be any class, has none."""
-    silent = strategies.load(strategies.TrackingStrategy)
-    rule: Rule = getattr(strategies.strategy_of(job), name, None) or getattr(silent, name)
-    return rule
 
 
 def by_setting(user: User, job: Job) -> bool:

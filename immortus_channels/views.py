@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from functools import wraps
 from http import HTTPStatus
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import SuspiciousOperation
@@ -28,6 +28,9 @@ from immortus_channels.stores.base import Reading
 from immortus_channels.tokens import GRACE, TokenExpired
 from immortus_channels.turns import turn
 from immortus_channels.usage import TooManyRequests
+
+if TYPE_CHECKING:
+    from immortus_channels.access import User
 
 logger = logging.getLogger("immortus_channels")
 
@@ -177,12 +180,26 @@ def seen(caller: Caller, job_ids: list[str], job_class: str = "") -> dict[str, J
     shown = {}
     for job_id in wanted:
         known = reading.jobs.get(job_id)
-        job = known or fetching.fetch(caller.user, job_id, job_class)
-        if job is not None and access.may_see(caller.user, job):
+        job = _seen(caller.user, known, job_id, job_class)
+        if job is not None:
             shown[job_id] = job if known is None else tracking.brought_up_to_date(job, reading.now)
     if len(shown) < len(job_ids):
         usage.deny(caller.account, set(job_ids) - shown.keys())
     return shown
+
+
+def _seen(user: User, known: Job | None, job_id: str, job_class: str) -> Job | None:
+    """The job if the user may see it, from elsewhere where it is not on record.
+
+    Elsewhere is asked for one that is refused too, whatever the answer: the time it takes would tell it from one that
+    nobody knows.
+    """
+    if known is not None and access.may_see(user, known):
+        return known
+    if known is None:
+        access.would_see(user, fetching.nobody_knows(job_id, job_class))
+    found = fetching.fetch(user, job_id, job_class)
+    return found if known is None and found is not None and access.may_see(user, found) else None
 
 
 # Answers

@@ -20,7 +20,7 @@ PACKAGE = ROOT / NAME
 
 LEVELS = (
     "exceptions jobs events lifecycle ids trouble metrics decoding buckets",
-    "conf models migrations owners foreign marking values lookup addresses limits advisories peers",
+    "conf models migrations owners foreign marking values lookup addresses limits advisories peers versions",
     "stores queues broadcast progress revocation",
     "strategies tracking writer access fetching handles running repository states handlers usage turns rights",
     (

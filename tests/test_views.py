@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
 from urllib.parse import quote
 
 import pytest
@@ -17,6 +20,7 @@ from django.test import Client
 from immortus_channels import access, access_token, fetching, tokens, tracking, turns, usage, views
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.ids import is_job_id
+from immortus_channels.jobs import Job
 from immortus_channels.stores.base import Reading
 from immortus_channels.strategies import TrackingStrategy
 from immortus_channels.urls import immortus_jobs
@@ -504,6 +508,49 @@ def test_whoever_is_only_logged_in_gets_no_token_here(client, alice):
     client.force_login(alice)
     assert client.post("/immortus/token").status_code == 404
     assert client.get("/immortus/token").status_code == 405
+
+
+# The same way
+
+
+class Picky(TrackingStrategy):
+    """Shows jobs to their owner; whatever is asked is written down."""
+
+    asked: ClassVar[list[str]] = []
+
+    def allows(self, user, job):
+        self.asked.append("allows")
+        if "owner" not in job.data and job.owner is None:
+            raise KeyError
+        return access.is_owner(user, job)
+
+    def status(self, job_id):
+        self.asked.append("status")
+
+
+@pytest.mark.parametrize("how", ["verify/{}", "verify?job_id={}", "verify/{}/shop.paint", "jobs/{}/", "cancel/{}"])
+def test_under_a_strategy_of_its_own_an_unknown_and_a_foreign_id_take_the_same_way(client, settings, how, caplog):
+    settings.IMMORTUS_TRACKING_STRATEGY = f"{__name__}.Picky"
+    Process("foreign", owner="4711").enqueued()
+    ways, answers = [], []
+    for job_id in ("unknown", "foreign"):
+        Picky.asked.clear()
+        send = client.post if how.startswith("cancel") else client.get
+        answers.append(send(f"/immortus/{how}".format(job_id)))
+        ways.append(list(Picky.asked))
+    assert ways == [["allows", "status"]] * 2
+    ours = rb"\b(unknown|foreign)\b|[A-Za-z0-9]{64}"  # the ids, and the CSRF token of a page
+    assert len({(answer.status_code, re.sub(ours, b"", answer.content)) for answer in answers}) == 1
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+def test_what_the_strategy_or_the_queue_tells_of_a_foreign_job_is_told_to_nobody(client, settings, monkeypatch):
+    settings.IMMORTUS_TRACKING_STRATEGY = f"{__name__}.Picky"
+    Process("foreign", owner="4711").enqueued()
+    monkeypatch.setattr(fetching, "fetch", lambda user, job_id, job_class: Job(job_id=job_id, owner=str(user.pk)))
+    client.force_login(User.objects.create(username="mallory"))
+    assert client.get("/immortus/verify/foreign").status_code == 404
+    assert client.get("/immortus/verify/unknown").status_code == 200
 
 
 # Limits

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from dataclasses import replace
 
@@ -10,11 +9,11 @@ from immortus_channels import queues
 from immortus_channels.events import CancelRequested, Claimed, PageHook, Touched
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs import Job, State
-from immortus_channels.lifecycle import SECOND
 from immortus_channels.stores import get_store
 from immortus_channels.tracking.pace import Pace
 from immortus_channels.tracking.publishing import hand_over
 from immortus_channels.tracking.recalling import recall
+from immortus_channels.versions import is_believable
 from immortus_channels.writer import Write, get_writer, perform
 
 
@@ -63,14 +62,7 @@ def claim(job: Job, hook: PageHook) -> bool:
 
 LIFT_AGAIN = 5.0
 """Seconds until the same job is lifted again on a client's word, which costs a write."""
-_SKEW = 600 * SECOND
-"""How far a client's version may be ahead of this host's clock and still be believed."""
 _lifts = Pace()
-
-
-def is_believable(version: int) -> bool:
-    """Whether a client may have been told this version, by a store that has gone back in time since."""
-    return version <= time.time_ns() // 1000 + _SKEW
 
 
 def lifted(job: Job, have: int) -> Job:
