@@ -10,8 +10,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import chain
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from immortus_channels import access, outside, queues, strategies, turns
 from immortus_channels.jobs import Error, Job, State
@@ -41,17 +40,31 @@ def fetch(user: User, job_id: str, job_class: str = "") -> Job | None:
     """The job as its strategy's `fetch` or `status`, or else its queue, knows it; None when nobody does.
 
     `job_class` names the task where more than one strategy is in use; it is looked up, never imported, and what is
-    known to be another task's is not told under it. Nobody is asked on behalf of a `user` who would not be told: ids
-    are cheap to invent, and a backend may be slow. Never raises.
+    known to be another task's is not told under it. What a queue tells without naming the task may be any task's: it
+    is for staff, whatever class is named here. Nobody is asked on behalf of a `user` who would not be told: ids are
+    cheap to invent, and a backend may be slow. Raises StoreUnavailable when a database cannot tell who may see it.
     """
-    unseen = Job(job_id=job_id, job_class=job_class, staff_only=True)
+    unseen = nobody_knows(job_id, job_class)
     strategy = strategies.strategy_of(unseen)
-    if not strategies.defines(strategy, "allows") and not access.may_see(user, unseen):
+    if not strategies.defines(strategy, "allows") and not access.would_see(user, unseen):
         return None
-    for job in chain(_by_strategy(strategy, job_id), _by_queues(job_id, job_class)):
-        if job is not None and not (job_class and job.job_class not in ("", job_class)):
+    for job in _by_strategy(strategy, job_id):
+        if _is_of(job, job_class):
+            return _shown(job, job_id, job_class)
+    for job in _by_queues(job_id, job_class):
+        if _is_of(job, job_class) and (job.job_class or access.may_see_nameless(user, job_id)):
             return _shown(job, job_id, job_class)
     return None
+
+
+def nobody_knows(job_id: str, job_class: str = "") -> Job:
+    """What stands for a job that is not on record, where somebody is to say who might see it."""
+    return Job(job_id=job_id, job_class=job_class, staff_only=True)
+
+
+def _is_of(job: Job | None, job_class: str) -> TypeGuard[Job]:
+    """Whether there is such a job, of this class as far as anybody has said."""
+    return job is not None and (not job_class or job.job_class in ("", job_class))
 
 
 def _by_strategy(strategy: Any, job_id: str) -> Iterator[Job | None]:

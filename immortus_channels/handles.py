@@ -200,7 +200,7 @@ class JobHandle:
 
     @property
     def owner(self) -> str | None:
-        """The primary key, as text, of the user the job belongs to; None for nobody."""
+        """The key of the user the job belongs to, which is their primary key as text; None for nobody."""
         return self.record.owner
 
     @property

@@ -8,6 +8,7 @@ from typing import Any
 from django.apps import apps
 from django.db.models import Model, signals
 
+from immortus_channels.owners import owner_key
 from immortus_channels.revocation import EVERYBODY, Revocation, announce
 
 NAMED = 100
@@ -106,4 +107,4 @@ _CHANGED = frozenset({"post_add", "post_remove", "post_clear"})
 
 
 def _key(user: object) -> str:
-    return str(getattr(user, "pk", EVERYBODY))
+    return owner_key(user) or EVERYBODY

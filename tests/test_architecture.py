@@ -20,7 +20,10 @@ PACKAGE = ROOT / NAME
 
 LEVELS = (
     "exceptions jobs events lifecycle ids trouble metrics decoding buckets",
-    "conf models migrations owners foreign marking values verdicts lookup addresses limits outside advisories",
+    (
+        "conf models migrations owners foreign marking values verdicts lookup addresses limits outside advisories "
+        "peers versions"
+    ),
     "stores queues broadcast progress revocation",
     "strategies tracking writer access fetching handles running repository states handlers usage turns rights",
     (

@@ -81,13 +81,43 @@ def test_a_strategy_may_know_more_than_a_word_but_not_whose_it_is_or_which():
 def test_fetch_is_asked_before_status_and_the_queue_last(queue):
     assert fetch(ANYBODY, "a", "job").state is State.ENQUEUED
     assert queue.asked == []
-    assert fetch(ANYBODY, "q", "word").state is State.FAILED
+    assert fetch(STAFF, "q", "word").state is State.FAILED
     assert queue.asked == ["q"]
 
 
 def test_a_queue_tells_where_the_strategy_has_nothing_to_say():
-    assert fetch(ANYBODY, "q", "open").state is State.FAILED
-    assert fetch(ANYBODY, "nobody", "open") is None
+    assert fetch(STAFF, "q", "open").state is State.FAILED
+    assert fetch(STAFF, "nobody", "open") is None
+
+
+@pytest.mark.parametrize("named", ["", "open", "word", "job", "no such task"])
+def test_what_a_queue_tells_without_naming_the_task_is_for_staff_whatever_class_is_named(named):
+    assert fetch(ANYBODY, "q", named) is None
+    assert fetch(User(pk=7, username="u"), "q", named) is None
+    assert fetch(STAFF, "q", named).state is State.FAILED
+
+
+def test_a_strategy_for_all_tasks_does_not_speak_for_a_job_whose_task_nobody_names(settings, queue):
+    settings.IMMORTUS_TRACKING_STRATEGY = Open
+    assert fetch(ANYBODY, "q", "") is None
+    assert queue.asked == ["q"]
+    assert fetch(STAFF, "q", "").staff_only
+
+
+def test_the_project_s_own_rule_says_who_is_staff(settings):
+    settings.IMMORTUS_ACCESS = f"{__name__}.only_operators"
+    assert fetch(User(pk=7, username="operator"), "q", "open").state is State.FAILED
+    assert fetch(User(pk=8, username="u"), "q", "open") is None
+
+
+def only_operators(user, job):
+    return user.username == "operator"
+
+
+def test_a_queue_that_names_the_task_is_told_to_whom_that_task_s_strategy_lets_in(queue, monkeypatch):
+    monkeypatch.setattr(queue, "fetch", lambda job_id: Job(job_id=job_id, job_class="open", state=State.FINISHED))
+    assert fetch(ANYBODY, "q", "open").job_class == "open"
+    assert fetch(ANYBODY, "q", "") is None
 
 
 def test_what_the_queue_knows_to_be_another_task_is_not_told_under_the_name_of_one_that_is_open(queue, monkeypatch):

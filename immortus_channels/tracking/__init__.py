@@ -5,7 +5,7 @@ Nothing here raises into a job: what fails is logged, and the job goes on.
 
 from __future__ import annotations
 
-from immortus_channels.tracking.asking import cancel, claim, is_believable, lifted, touch
+from immortus_channels.tracking.asking import cancel, claim, lifted, touch
 from immortus_channels.tracking.consulting import guarded, told_of
 from immortus_channels.tracking.inquiry import publish_end
 from immortus_channels.tracking.publishing import publish, renew
@@ -31,7 +31,6 @@ __all__ = [
     "drain",
     "end",
     "guarded",
-    "is_believable",
     "lifted",
     "listed",
     "make_run",
