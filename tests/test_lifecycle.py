@@ -31,7 +31,7 @@ from immortus_channels.events import (
     Updated,
 )
 from immortus_channels.jobs import Job, State
-from immortus_channels.lifecycle import SECOND, Leases, apply
+from immortus_channels.lifecycle import SECOND, Leases, apply, is_lost_next
 
 ENQUEUED, RUNNING, RETRYING = State.ENQUEUED, State.RUNNING, State.RETRYING
 FINISHED, FAILED, CANCELLED, LOST = State.FINISHED, State.FAILED, State.CANCELLED, State.LOST
@@ -411,6 +411,51 @@ def test_a_job_that_is_over_cannot_be_cancelled():
 @pytest.mark.case(7)
 def test_a_message_that_was_never_sent_fails():
     assert outcome(after(sent(), about(Overdue), every=LEASES.sending)) == (FAILED, "not_sent")
+
+
+def test_a_retry_that_nobody_was_heard_to_send_is_lost_a_minute_after_it_was_due():
+    job = after(sent(), started(), about(Retrying, "r1", is_sent=False, eta=T0 + 30 * SECOND))
+    assert (job.state, job.lease_until) == (RETRYING, T0 + 90 * SECOND)
+    lost = after(about(Overdue), job=job, at=job.lease_until)
+    assert outcome(lost) == (LOST, "lost")
+    assert after(started("r2"), job=lost, at=T0 + DAY).state is RUNNING
+
+
+def test_a_retry_that_was_sent_may_wait_for_a_day():
+    job = after(sent(), started(), about(Retrying, "r1", eta=T0 + 30 * SECOND))
+    assert job.lease_until == T0 + 30 * SECOND + DAY
+
+
+def test_when_a_run_began_by_its_host_is_kept_for_this_run_alone():
+    job = after(sent(), about(Started, "r1", began=5), told(step=1, current=2))
+    assert (job.began_at, job.started_at) == (5, T0 + SECOND)
+    assert Job.from_record(job.to_record()) == job
+    assert after(about(Retrying, "r1"), told("r2"), job=job, at=T0 + 60 * SECOND).began_at is None
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        ([sent()], False),  # nobody knows yet that it was sent: it has failed then
+        ([sent(), started()], False),  # it stalls first
+        ([sent(), started(), about(Retrying, "r1")], True),
+        ([sent(), started(), about(Requeued, "r1")], True),
+        ([sent(), started(), about(Finished, "r1")], False),
+        ([sent(), started(), about(Finished, "r1", completed=False)], False),  # its strategy alone ends it
+    ],
+)
+def test_a_job_is_lost_next_if_the_end_of_its_lease_would_be_its_last_word(events, expected):
+    job = after(*events)
+    assert is_lost_next(job, LEASES) is expected
+    if expected:
+        assert after(about(Overdue), job=job, at=job.lease_until).state is LOST
+
+
+def test_who_has_stalled_is_lost_next():
+    job = after(sent(), started())
+    stalled = after(about(Overdue), job=job, at=job.lease_until)
+    assert is_lost_next(stalled, LEASES)
+    assert not is_lost_next(after(about(Overdue), job=stalled, at=stalled.lease_until), LEASES)
 
 
 def test_a_silent_run_is_stalled_then_lost():
