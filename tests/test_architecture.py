@@ -20,7 +20,7 @@ PACKAGE = ROOT / NAME
 
 LEVELS = (
     "exceptions jobs events lifecycle ids trouble metrics decoding buckets",
-    "conf models migrations owners foreign marking values verdicts lookup addresses limits advisories",
+    "conf models migrations owners foreign marking afterthoughts values verdicts lookup addresses limits advisories",
     "stores queues broadcast progress revocation",
     "strategies tracking writer access fetching handles running repository states handlers usage turns rights",
     (
