@@ -33,15 +33,18 @@ def going_on(origin: Origin, job_id: object) -> dict[str, Any]:
     return header_for(replace(origin, params=None, data=None), job_id)
 
 
-def is_resent(headers: Mapping[str, Any]) -> bool:
-    """Whether this is no new sending: the task that runs here is tried again, or, in MAIN, one whose child was lost."""
+def is_resent(headers: Mapping[str, Any], *, is_job: bool) -> bool:
+    """Whether this is no new sending: the task that runs here is tried again, or, in MAIN, one whose child was lost.
+
+    In MAIN nothing tells the second message of a task that is no job from a first one, of which little is to be told.
+    """
     retries = headers.get("retries")
     if not retries:
         return False
     told = headers.get(HEADER)
     if told is not None and _is_about(told, headers["id"]):
         return bool(retries != told.get(_RETRIES, 0))
-    return _running(headers["id"]) is not None
+    return not is_job or _running(headers["id"]) is not None
 
 
 def carry_on(headers: dict[str, Any]) -> None:
