@@ -204,3 +204,9 @@ class Updated(Event):
     meta: Mapping[str, JSON] = field(default_factory=dict)
     data: Mapping[str, JSON] = field(default_factory=dict)
     result: JSON = None
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether it says anything that belongs into the document; data does not."""
+        said = (self.current, self.advance, self.total, self.percentage, self.message, self.result)
+        return bool(self.meta) or any(value is not None for value in said)

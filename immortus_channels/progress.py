@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from threading import RLock
 from typing import TypeVar
 
+from immortus_channels import afterthoughts
 from immortus_channels.events import Origin, Report
 from immortus_channels.exceptions import JobCancelled
 from immortus_channels.jobs import JSON, Job, Number
@@ -56,6 +57,7 @@ class Run:
         "cancel_requested",
         "data",
         "flushed_at",
+        "is_closed",
         "is_forked",
         "job_class",
         "job_id",
@@ -87,6 +89,7 @@ class Run:
         self.data: Mapping[str, JSON] = (origin.data if origin else None) or {}
         self.refused = False
         self.is_forked = False
+        self.is_closed = False
         self.cancel_requested = False
         self.flushed_at = -math.inf
         self.known: str | None = None
@@ -170,6 +173,8 @@ class Run:
                 self._current += 1
         finally:
             self._depth -= 1
+            if self.is_closed and self.is_dirty:
+                self._touch()
 
     def begin_step(self, *, total: Number | None, message: str = "", current: Number = 0) -> None:
         """Progress starts again from `current`, towards `total` (None: unknown)."""
@@ -327,6 +332,11 @@ class Run:
             )
             return report, self._strategy_meta
 
+    def close(self) -> None:
+        """The run ends, and is taken from for the last time: of what it says from now on, one line is logged."""
+        self.is_closed = True
+        self._notify = _note
+
     def untake(self) -> None:
         """The report taken last was not written."""
         self._dirty = True
@@ -342,6 +352,10 @@ class Run:
         self._message = self._percentage = self._result = self._strategy_meta = None
         self._dirty, self._reported = False, self._current
         self.is_forked = True
+
+
+def _note(run: Run) -> None:
+    afterthoughts.note(run.job_id, run.job_class)
 
 
 current_run: ContextVar[Run | None] = ContextVar("immortus_run", default=None)

@@ -22,7 +22,7 @@ LEVELS = (
     "exceptions jobs events lifecycle ids trouble metrics decoding buckets",
     (
         "conf models migrations owners foreign marking values verdicts lookup addresses limits outside advisories "
-        "peers versions"
+        "peers versions afterthoughts"
     ),
     "stores queues broadcast progress revocation",
     "strategies tracking writer access fetching handles running repository states handlers usage turns rights",

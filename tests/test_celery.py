@@ -157,6 +157,22 @@ def retries(self):
         raise self.retry(countdown=0)
 
 
+tried = []
+
+
+@app.task(shared=False, autoretry_for=(Exception,), retry_kwargs={"max_retries": 3, "countdown": 0})
+@tracked
+def is_tried_again(*, wraps):
+    tried.append(current_job().job_id)
+    get_job(current_job().job_id).cancel()
+    try:
+        current_job().checkpoint()
+    except JobCancelled as met:
+        if not wraps:
+            raise
+        raise OwnError(why="wrapped") from met
+
+
 @app.task(shared=False)
 @tracked
 def starts_another():
@@ -416,6 +432,14 @@ def test_an_eager_job_has_its_progress_and_its_times():
     assert document["enqueued_at"]
     assert document["started_at"]
     assert document["finished_at"]
+
+
+@pytest.mark.parametrize("wraps", [False, True])
+def test_an_eager_job_that_is_cancelled_is_not_tried_again(wraps):
+    tried.clear()
+    result = is_tried_again.delay(wraps=wraps)
+    assert_ended(result.id, (State.CANCELLED, "cancelled"))
+    assert tried == [result.id]
 
 
 @pytest.mark.case(4)

@@ -40,12 +40,15 @@ def begin(run: Run) -> None:
 def end(run: Run, kind: type[Event], **fields: object) -> Job | None:
     """Tell how a run ended, with everything it has said. Never raises."""
     get_writer().detach(run)
+    run.close()
     return publish(report_of(run, kind, **fields), known=run.known)
 
 
 def _tell_meta(run: Run, strategy: Any) -> None:
     meta = outside_event_loop(lambda: meta_of(strategy, run.job_id))
-    if meta is not None:
+    if meta is not None and run.is_closed:
+        refresh(Refreshed(job_id=run.job_id, strategy_meta=meta))
+    elif meta is not None:
         run.set_strategy_meta(meta)
 
 

@@ -12,7 +12,7 @@ import pytest
 from tests.servers import RedisServer
 from tests.site import Site, eventually, redis_options, running_site
 
-pytestmark = pytest.mark.redis
+pytestmark = [pytest.mark.redis, pytest.mark.fault("W7")]
 
 
 @pytest.fixture(scope="module")

@@ -134,6 +134,17 @@ def test_what_is_sent_again_by_a_worker_whose_child_was_lost_is_no_new_sending(s
     assert sent.headers[0][HEADER] == header
 
 
+def test_an_untracked_task_that_is_sent_again_by_a_worker_whose_child_was_lost_plans_nothing_anew(sent):
+    """Whose the jobs are that come of it, its first sender has said."""
+    chain(resize.si(), gather.si()).apply_async()
+    first = sent.bodies[0][2]["chain"]
+    sent.events.clear()
+    with starting_as(lambda: None):
+        app.send_task(resize.name, task_id="a", retries=1, chain=first)
+    assert not sent.events
+    assert sent.bodies[1][2]["chain"] == first
+
+
 def test_what_is_handed_on_with_the_headers_of_another_job_is_a_job_of_its_own(sent):
     gather.apply_async(task_id="a")
     handed_on = {name: sent.headers[0][name] for name in (HEADER,)} | {STANDS_FOR: "shop.paint", "trace": "1"}

@@ -23,25 +23,28 @@ _RETRIES = "retries"
 """How many retries its first sending named; left out where none, as nearly always."""
 
 
-def header_for(origin: Origin, job_id: str, retries: object = 0) -> dict[str, Any]:
+def header_for(origin: Origin, job_id: object, retries: object = 0) -> dict[str, Any]:
     """The header of the first message of a life, or of one that goes on with it."""
     return {**to_header(origin), _JOB: str(job_id), **({_RETRIES: retries} if retries else {})}
 
 
-def going_on(origin: Origin, job_id: str) -> dict[str, Any]:
+def going_on(origin: Origin, job_id: object) -> dict[str, Any]:
     """The header of whatever goes on with a life that is on record: its arguments and its data need not travel."""
     return header_for(replace(origin, params=None, data=None), job_id)
 
 
-def is_resent(headers: Mapping[str, Any]) -> bool:
-    """Whether this is no new sending: the task that runs here is tried again, or, in MAIN, one whose child was lost."""
+def is_resent(headers: Mapping[str, Any], *, is_job: bool) -> bool:
+    """Whether this is no new sending: the task that runs here is tried again, or, in MAIN, one whose child was lost.
+
+    In MAIN nothing tells the second message of a task that is no job from a first one, of which little is to be told.
+    """
     retries = headers.get("retries")
     if not retries:
         return False
     told = headers.get(HEADER)
     if told is not None and _is_about(told, headers["id"]):
         return bool(retries != told.get(_RETRIES, 0))
-    return _running(headers["id"]) is not None
+    return not is_job or _running(headers["id"]) is not None
 
 
 def carry_on(headers: dict[str, Any]) -> None:
@@ -53,7 +56,7 @@ def carry_on(headers: dict[str, Any]) -> None:
         told = header_of(request, name)
         if told is not None:
             headers.setdefault(name, told)
-    if run is not None and run.job_id == headers["id"] and run.origin is not None:
+    if run is not None and run.job_id == str(headers["id"]) and run.origin is not None:
         headers.setdefault(HEADER, going_on(run.origin, run.job_id))
 
 
@@ -65,11 +68,12 @@ def forget_others(headers: dict[str, Any]) -> None:
             headers.pop(name, None)
 
 
-def _is_about(told: Mapping[str, Any], job_id: str) -> bool:
+def _is_about(told: Mapping[str, Any], job_id: object) -> bool:
+    """Whether the header is this job's; an id may be a UUID here and text there."""
     return bool(told.get(_JOB, str(job_id)) == str(job_id))
 
 
-def _running(job_id: str) -> Any:
+def _running(job_id: object) -> Any:
     """The request of the task that runs here, if it is this job's."""
     task = get_current_task()
-    return task.request if task is not None and task.request.id == job_id else None
+    return task.request if task is not None and str(task.request.id) == str(job_id) else None

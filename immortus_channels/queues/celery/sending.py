@@ -53,7 +53,7 @@ class Sending:
         job_id = headers.get("id")
         if job_id is None:
             return
-        if is_resent(headers):
+        if headers.get("retries") and is_resent(headers, is_job=self._may_be_job(sender)):
             carry_on(headers)
             written.note_retry(headers)
             return
@@ -64,13 +64,17 @@ class Sending:
         queues.remember(job_id, job_class)
         tracking = self._tracking(job_class)
         args, kwargs, *embed = body
-        if HEADER not in headers and (tracking is not None or sender not in current_app.tasks):
+        if HEADER not in headers and (tracking is not None or self._may_be_job(sender)):
             own = tracking if job_class == sender else None  # what stands in has arguments of its own
             origin = origin_here(own, sender, args, kwargs, headers.get("eta"))
             headers[HEADER] = header_for(bequeathed(origin, headers.get(OWNER)), job_id, headers.get("retries"))
         self._plan(embed[0] if embed else {}, headers)
         if tracking is not None and HEADER in headers:
             self._announce(job_id, job_class, headers)
+
+    def _may_be_job(self, name: str) -> bool:
+        """Whether the task is tracked, here or, as one that is unknown here, where it runs."""
+        return self._tracking(name) is not None or name not in current_app.tasks
 
     def _announce(self, job_id: str, job_class: str, headers: dict[str, Any]) -> None:
         """Tell of the sending; what is sent under the id of a job that is not over is one more run of that job."""
@@ -82,7 +86,7 @@ class Sending:
     def after(self, sender: str, headers: Mapping[str, Any], **_: object) -> None:
         """The broker has the message: nobody need fear any more that it was never sent."""
         job_class = class_of(sender, headers, self._tracking)
-        if self._tracking(job_class) is None or HEADER not in headers or is_resent(headers):
+        if self._tracking(job_class) is None or HEADER not in headers or is_resent(headers, is_job=True):
             return
         origin = from_header(headers[HEADER])
         if not origin.send_id:  # it is one more run of a job that no queue knew of
