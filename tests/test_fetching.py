@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, User
 
-from immortus_channels import queues
+from immortus_channels import fetching, outside, queues
 from immortus_channels.fetching import fetch
 from immortus_channels.jobs import Error, Job, State
 from immortus_channels.marking import Tracking
 from immortus_channels.stores import get_store
 from immortus_channels.strategies import TrackingStrategy
-from tests.toys import ToyQueue
+from immortus_channels.turns import turn
+from tests.toys import ToyQueue, eventually
 
 ANYBODY = AnonymousUser()
 
@@ -149,3 +153,54 @@ def test_nobody_is_asked_for_somebody_who_would_not_be_told(queue):
 def test_nothing_of_it_is_written_down():
     fetch(STAFF, "q", "")
     assert get_store().get_many(["q"]).jobs == {}
+
+
+# What hangs
+
+
+@pytest.fixture
+def hanging(queue, monkeypatch, settings):
+    """As anywhere but under a test runner; whatever is asked about a job whose id says so hangs until the test ends."""
+    monkeypatch.setattr(fetching, "is_inline", lambda: False)
+    monkeypatch.setattr(outside, "PATIENCE", 0.2)
+    settings.IMMORTUS_LIMITS = {"requests_in_parallel": 1}
+    over = threading.Event()
+    ask = queue.fetch
+    monkeypatch.setattr(queue, "fetch", lambda job_id: over.wait(10) if job_id == "hangs" else ask(job_id))
+    monkeypatch.setattr(ByWord, "status", lambda _, job_id: "finished" if job_id != "hangs" else over.wait(10))
+    outside._asked.clear()
+    yield over
+    over.set()
+    outside._asked.clear()
+
+
+@pytest.mark.parametrize(("user", "job_class"), [(STAFF, ""), (ANYBODY, "word")])
+def test_nobody_waits_longer_than_they_must_for_a_queue_or_a_strategy_that_hangs(hanging, user, job_class):
+    began = time.monotonic()
+    assert fetch(user, "hangs", job_class) is None
+    assert time.monotonic() - began < 1
+    began = time.monotonic()
+    for _ in range(100):
+        assert fetch(user, "hangs", job_class) is None
+    assert time.monotonic() - began < 0.2, "it is left alone for a while"
+
+
+@pytest.mark.usefixtures("hanging")
+def test_what_answers_is_told_outside_a_test_runner_too():
+    assert fetch(ANYBODY, "c", "word").state is State.FINISHED
+    assert fetch(STAFF, "q", "").state is State.FAILED
+
+
+def test_whoever_waits_for_it_leaves_their_turn_to_others(hanging):
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(in_turn, STAFF, "hangs")
+        assert eventually(lambda: outside._asked["the records of toy"].places._value < outside.MOST)
+        began = time.monotonic()
+        with turn():
+            assert time.monotonic() - began < 0.1
+        assert waiting.result() is None
+
+
+def in_turn(user, job_id):
+    with turn():
+        return fetch(user, job_id)

@@ -107,6 +107,25 @@ def test_what_celery_has_on_record_of_an_earlier_run_is_not_its_end(
     assert site.wait_until_over(job_id)["state"] == "lost"
 
 
+@pytest.fixture
+def boss(site: Site) -> Iterator[httpx.Client]:
+    """Somebody who may see every job, and so may ask for what is not on record."""
+    with httpx.Client(base_url=site.url, timeout=60) as client:
+        client.get("/log-in/boss")
+        promotion = "from django.contrib.auth.models import User; User.objects.update(is_superuser=True)"
+        site.manage("shell", "-v", "0", "-c", promotion)
+        yield client
+
+
+@pytest.mark.fault("W6")
+def test_whoever_may_see_every_job_is_told_what_the_result_backend_knows(
+    site: Site, results: RedisServer, boss: httpx.Client
+) -> None:
+    write_down(results, "not-on-record", "SUCCESS")
+    assert boss.get("/immortus/verify/not-on-record").json()["state"] == "finished"
+    assert site.verify("not-on-record")["error"]["code"] == "unknown_job"
+
+
 @pytest.mark.fault("W6")
 def test_a_job_is_lost_though_the_result_backend_hangs_and_revived_by_a_later_word(
     site: Site, results: RedisServer
@@ -128,26 +147,25 @@ def test_a_job_is_lost_though_the_result_backend_hangs_and_revived_by_a_later_wo
 
 @pytest.mark.fault("W6")
 @pytest.mark.usefixtures("_hung")
-def test_whoever_asks_for_an_unknown_job_waits_two_seconds_for_a_result_backend_that_hangs(site: Site) -> None:
-    with httpx.Client(base_url=site.url, timeout=30) as boss:
-        boss.get("/log-in/boss")
-        for ids, patience in (["unknown"], 2.0), ([f"unknown {n}" for n in range(50)], 2.0):
-            time.sleep(5.1)  # until it is asked again
-            began = time.monotonic()
-            answer = boss.get("/immortus/verify", params={"job_id": ids}).json()
-            assert time.monotonic() - began < patience + 1
-            assert {job["error"]["code"] for job in answer["jobs"]} == {"unknown_job"}
+def test_whoever_asks_for_an_unknown_job_waits_two_seconds_for_a_result_backend_that_hangs(
+    boss: httpx.Client,
+) -> None:
+    for ids in ["unknown"], [f"unknown-{n}" for n in range(50)]:
+        time.sleep(5.1)  # until it is asked again
+        began = time.monotonic()
+        answer = boss.get("/immortus/verify", params={"job_id": ids}).json()
+        assert 1.9 < time.monotonic() - began < 3
+        assert {job["error"]["code"] for job in answer["jobs"]} == {"unknown_job"}
 
 
 @pytest.mark.fault("W6")
 def test_many_who_wait_for_a_result_backend_that_hangs_keep_nobody_else_waiting(
-    site: Site, request: pytest.FixtureRequest
+    site: Site, boss: httpx.Client, request: pytest.FixtureRequest
 ) -> None:
     job_id = site.start("quick")  # Celery itself asks the backend, for as long as that takes
     request.getfixturevalue("_hung")
     time.sleep(5.1)  # until it is asked again
-    with httpx.Client(base_url=site.url, timeout=30) as boss, ThreadPoolExecutor(40) as threads:
-        boss.get("/log-in/boss")
+    with ThreadPoolExecutor(40) as threads:
         asked = [threads.submit(boss.get, f"/immortus/verify/unknown-{n}") for n in range(40)]
         for _ in range(20):
             began = time.monotonic()
