@@ -55,7 +55,8 @@ class Sending:
         if headers.get("retries") and is_resent(headers, is_job=self._may_be_job(sender)):
             carry_on(headers)
             return
-        forget_others(headers)
+        if HEADER in headers:
+            forget_others(headers)
         _note_replacement(job_id)
         headers.update(self._standing(sender, job_id))
         job_class = class_of(sender, headers, self._tracking)
