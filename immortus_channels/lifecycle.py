@@ -173,8 +173,9 @@ def _adopted(job: Job, origin: Origin) -> Job:
 def _in_run(job: Job, event: Event, now: int, leases: Leases) -> Job | None:
     """The job in the run the event is about, begun here if it is new; None when the run is refused.
 
-    Any event of a run never heard of begins it, so a lost `Started` costs nothing. `Started` alone is refused for a
-    job that was cancelled while it waited: the worker is then told not to run it.
+    Any event of a run never heard of begins it, so a lost `Started` costs nothing; where the job is over and was sent
+    anew, it begins that life as well. `Started` alone is refused for a job that was cancelled while it waited: the
+    worker is then told not to run it.
     """
     if event.run_id == job.run_id:
         return job

@@ -62,8 +62,7 @@ def carry_on(headers: dict[str, Any]) -> None:
 
 def forget_others(headers: dict[str, Any]) -> None:
     """Drop what a message was handed on from that of another job."""
-    told = headers.get(HEADER)
-    if told is not None and not _is_about(told, headers["id"]):
+    if not _is_about(headers[HEADER], headers["id"]):
         for name in (HEADER, STANDS_FOR, REPLACES):
             headers.pop(name, None)
 

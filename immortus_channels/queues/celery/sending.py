@@ -57,7 +57,8 @@ class Sending:
             carry_on(headers)
             written.note_retry(headers)
             return
-        forget_others(headers)
+        if HEADER in headers:
+            forget_others(headers)
         _note_replacement(job_id)
         headers.update(self._standing(sender, job_id))
         job_class = class_of(sender, headers, self._tracking)
