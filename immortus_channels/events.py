@@ -99,6 +99,10 @@ class Overdue(Event):
     """Somebody found the job's lease expired; the lease decides again when this is applied."""
 
 
+class Disowned(Event):
+    """The job's owner was deleted."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Touched(Event):
     """Nothing happened, but the record must become newer than what browsers hold: above the version `above`."""

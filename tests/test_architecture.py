@@ -22,7 +22,10 @@ LEVELS = (
     "exceptions jobs events lifecycle ids trouble metrics decoding buckets",
     "conf models migrations owners foreign marking values lookup addresses limits advisories peers versions",
     "stores queues broadcast progress revocation",
-    "strategies tracking writer access fetching handles running repository states handlers usage turns rights",
+    (
+        "strategies tracking writer access fetching handles running repository states handlers usage turns rights "
+        "forgetting"
+    ),
     (
         "hub frames consumers middleware views monitoring pages shortcuts tokens callers csrf "
         "templatetags management admin checks tasks"
