@@ -109,6 +109,10 @@ class Overdue(Event):
     """Somebody found the job's lease expired; the lease decides again when this is applied."""
 
 
+class Disowned(Event):
+    """The job's owner was deleted."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started(Event):
     """A worker has begun a run of the job, at `began` by its own clock: microseconds since 1970."""

@@ -15,6 +15,7 @@ from immortus_channels.events import (
     CancelRequested,
     Claimed,
     Created,
+    Disowned,
     Enqueued,
     Event,
     Failed,
@@ -34,6 +35,8 @@ from immortus_channels.events import (
 from immortus_channels.jobs import Error, Job, State
 
 SECOND = 1_000_000
+NOBODY_ANY_MORE = ""
+"""In place of an owner who was deleted: None would make the job everybody's who knows its id."""
 _REMEMBERED = 16
 """Earlier runs and sendings kept for refusing their stragglers."""
 
@@ -86,7 +89,7 @@ _FURTHEST = 86_400 * SECOND
 """How far a version may be lifted ahead of the clock: it may come from a browser."""
 _STEPS = 1 << 14
 
-_PROVES_NOTHING = (CancelRequested, Claimed, Overdue, Refreshed, Touched, Updated)
+_PROVES_NOTHING = (CancelRequested, Claimed, Disowned, Overdue, Refreshed, Touched, Updated)
 
 
 def _new(event: Event) -> Job:
@@ -139,6 +142,8 @@ def _moved(  # noqa: C901, PLR0911, PLR0912 - one line for each kind of event re
             return _refreshed(current, event, now)
         case Updated():
             return _updated(current, event)
+        case Disowned():
+            return replace(current, owner=NOBODY_ANY_MORE)
     return current
 
 

@@ -25,7 +25,10 @@ LEVELS = (
         "peers versions afterthoughts"
     ),
     "stores queues broadcast progress revocation",
-    "strategies tracking writer access fetching handles running repository states handlers usage turns rights",
+    (
+        "strategies tracking writer access fetching handles running repository states handlers usage turns rights "
+        "forgetting"
+    ),
     (
         "hub frames consumers middleware views monitoring pages shortcuts tokens callers csrf "
         "templatetags management admin checks tasks"
