@@ -8,6 +8,7 @@
 # make test ARGS="-k retry"       some of the Python tests, without measuring coverage
 # make docs                       the documentation as a site, in build/docs/index.html
 # make faults                     the fault matrix of docs/reliability.md, a mark for each row; again with redis-py 7
+# make queues                     the outcomes of tasks with the newest Celery, and again with Celery 5.6
 # make soak                       its rows that take minutes; reports of some go into build/soak/
 # make bench                      the benchmarks beside celery-progress, a plain consumer and the floor: 10 minutes, machine idle
 # make bench-quick                the same with small counts, in a minute
@@ -36,7 +37,7 @@ parallel = -n $(shell expr $(cores) \* 3 / 2) --dist loadfile --no-loadscope-reo
 again = || { test $$? -eq 1 && $(bin)/python -m pytest --last-failed --last-failed-no-failures none; }
 pip = $(bin)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test faults soak bench bench-quick bench-beside lint types docs film js clean
+.PHONY: demo test faults queues soak bench bench-quick bench-beside lint types docs film js clean
 
 demo: $(call has,celery-daphne-example$(if $(REDIS_URL),-redis))
 	@PORT=$(PORT) exec $(bin)/python example/serve.py
@@ -52,6 +53,12 @@ faults: $(call has,test) build/redis-py-7
 	$(bin)/python -m pytest -m fault $(parallel) $(ARGS) $(again)
 	export PYTHONPATH=build/redis-py-7; \
 	$(bin)/python -m pytest tests/faults -m "fault and redis" $(parallel) $(ARGS) $(again)
+
+outcomes = tests/queues tests/test_celery.py tests/faults/test_results.py
+
+queues: $(call has,test) build/celery-5.6
+	$(bin)/python -m pytest $(outcomes) $(parallel) $(ARGS) $(again)
+	PYTHONPATH=build/celery-5.6 $(bin)/python -m pytest $(outcomes) $(parallel) $(ARGS) $(again)
 
 soak: $(call has,test) build/celery-progress
 	PYTHONPATH=$(CURDIR)/build/celery-progress $(bin)/python -m pytest -m soak $(ARGS)
@@ -73,6 +80,10 @@ bench-beside: $(call has,bench)
 # redis-py 7 waits for ever where 8 gives up after five seconds, and both are in use.
 build/redis-py-7: | $(call has,test)
 	$(pip) --no-deps --target $@ "redis>=7,<8"
+
+# Celery 5.7 tells other things of rare outcomes than 5.6, and both are in use.
+build/celery-5.6: | $(call has,test)
+	$(pip) --no-deps --target $@ "celery>=5.6,<5.7"
 
 lint: $(call has,dev)
 	$(bin)/ruff check

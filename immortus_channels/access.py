@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import enum
 import logging
 from collections.abc import Callable
 from functools import wraps
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, ParamSpec, TypeAlias, TypeVar
 
 from django.db import InterfaceError, OperationalError
@@ -14,6 +16,7 @@ from immortus_channels import strategies
 from immortus_channels.conf import settings
 from immortus_channels.exceptions import ConfigurationError, StoreUnavailable
 from immortus_channels.jobs import Job
+from immortus_channels.owners import owner_key
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
@@ -26,6 +29,20 @@ if TYPE_CHECKING:
 logger = logging.getLogger("immortus_channels")
 
 VIEW_ALL = "immortus_channels.view_jobrecord"
+CHANGE_ALL = "immortus_channels.change_jobrecord"
+
+
+class Unasked(enum.Enum):
+    """What a `user` that is not given is: nobody's permission is asked then. None is an anonymous user."""
+
+    ANYBODY = enum.auto()
+
+    def __repr__(self) -> str:
+        """As it stands in a signature."""
+        return self.name
+
+
+ANYBODY = Unasked.ANYBODY
 
 
 _AWAY = (OperationalError, InterfaceError)
@@ -56,12 +73,40 @@ def user_of(source: object) -> User:
     return getattr(source, "user", None) or AnonymousUser()
 
 
+def user_given(user: object) -> User:
+    """The user that a caller gave; None is an anonymous one. Raises TypeError for what is no user."""
+    if user is not None and not hasattr(user, "is_authenticated"):
+        msg = f"user={user!r} is no user: give request.user; None is an anonymous user."
+        raise TypeError(msg)
+    return user_of(SimpleNamespace(user=user))
+
+
+def is_owner(user: User, job: Job) -> bool:
+    """Whether the job is the user's own."""
+    return job.owner is not None and user.is_authenticated and owner_key(user) == job.owner
+
+
+def is_active(user: User) -> bool:
+    """Whether the account was left its rights; a model without such a flag has no way to take them."""
+    return bool(getattr(user, "is_active", True))
+
+
 def may_see(user: User, job: Job) -> bool:
     """Whether `user` may see `job`, as the job's strategy says; a strategy that cannot tell means no.
 
     Raises StoreUnavailable when a database it asks is away.
     """
     return _says(job, "allows", user)
+
+
+def would_see(user: User, job: Job) -> bool:
+    """`may_see` for a job that nobody knows: what a rule makes of so little is no fault of its own, and not logged."""
+    return _says(job, "allows", user, level=logging.DEBUG)
+
+
+def may_see_nameless(user: User, job_id: str) -> bool:
+    """Whether `user` may see a job of which nobody knows what task it is of: so no strategy speaks for it."""
+    return _told(by_setting, user, Job(job_id=job_id, staff_only=True), "IMMORTUS_ACCESS", logging.ERROR)
 
 
 def may_cancel(user: User, job: Job) -> bool:
@@ -74,22 +119,27 @@ def is_cancellable(user: User, job: Job) -> bool:
     return not job.is_over and job.cancel != "never" and may_cancel(user, job)
 
 
+def _says(job: Job, name: str, user: User, level: int = logging.ERROR) -> bool:
+    """What the job's strategy says; `TrackingStrategy`'s own method where that, which may be any class, has none."""
+
+    def rule(user: User, job: Job) -> object:
+        silent = strategies.load(strategies.TrackingStrategy)
+        method: Rule = getattr(strategies.strategy_of(job), name, None) or getattr(silent, name)
+        return method(user, job)
+
+    return _told(rule, user, job, f"{name}()", level)
+
+
 @needing_database
-def _says(job: Job, name: str, user: User) -> bool:
+def _told(rule: Rule, user: User, job: Job, name: str, level: int) -> bool:
     try:
-        return bool(_rule(job, name)(user, job))
+        return bool(rule(user, job))
     except _AWAY:
         raise
     except Exception:
-        logger.exception("%s() of %r cannot be told: refused", name, job.job_id, extra={"job_id": job.job_id})
+        told = {"job_id": job.job_id}
+        logger.log(level, "%s of %r cannot be told: refused", name, job.job_id, exc_info=True, extra=told)
         return False
-
-
-def _rule(job: Job, name: str) -> Rule:
-    """The method of the job's strategy; `TrackingStrategy`'s own where that, which may be any class, has none."""
-    silent = strategies.load(strategies.TrackingStrategy)
-    rule: Rule = getattr(strategies.strategy_of(job), name, None) or getattr(silent, name)
-    return rule
 
 
 def by_setting(user: User, job: Job) -> bool:
@@ -110,14 +160,22 @@ def _as_owner(user: User, job: Job) -> bool:
     """A job with an owner is theirs, one without is for whoever knows its id; staff may see every job."""
     if job.owner is None and not job.staff_only:
         return True
-    if job.owner is not None and user.is_authenticated and str(user.pk) == job.owner:
-        return True
-    return _is_staff(user)
+    return is_owner(user, job) or _is_staff(user)
 
 
 def _is_staff(user: User) -> bool:
-    may = getattr(user, "has_perm", None)
-    return getattr(user, "is_staff", False) and may is not None and bool(may(VIEW_ALL))
+    """As in Django's admin, the permission to change jobs is one to view them."""
+    return getattr(user, "is_staff", False) and (_has_permission(user, VIEW_ALL) or _has_permission(user, CHANGE_ALL))
+
+
+def may_cancel_by_default(user: User, job: Job) -> bool:
+    """Whether the job is the user's own, or nobody's in particular, or the user may change every job."""
+    return job.owner is None or is_owner(user, job) or _has_permission(user, CHANGE_ALL)
+
+
+def _has_permission(user: User, permission: str) -> bool:
+    ask = getattr(user, "has_perm", None)
+    return ask is not None and bool(ask(permission))
 
 
 def _by_rule(path: str | Rule, user: User, job: Job) -> bool:

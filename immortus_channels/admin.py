@@ -53,12 +53,19 @@ class BoundedPaginator(Pages):
 
 
 class CurrentList(ChangeList):
-    """A page of jobs as they stand now: overdue ones are called so before they are shown."""
+    """A page of those jobs that its viewer may see, as they stand now: overdue ones are called so before.
+
+    How many there are on other pages is counted without asking about each.
+    """
 
     def get_results(self, request: HttpRequest) -> None:
-        """Read the page's jobs as any viewer does; the admin reads the rows when it shows them."""
+        """Read the page's jobs as any viewer does, and leave out what this one may not see."""
         super().get_results(request)
         _read(request, self.result_list.values_list("pk", flat=True))
+        records: list[JobRecord] = list(self.result_list)
+        shown = [record for record in records if _may_see(request, record)]
+        self.result_list: Any = shown
+        self.result_count -= len(records) - len(shown)
 
 
 class JobClassFilter(admin.SimpleListFilter):
@@ -111,14 +118,19 @@ class JobAdmin(Admin):
         """The list that is read as viewers read."""
         return CurrentList
 
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        """The filters offered alone: what is counted by others would tell what jobs say that are not shown."""
+        return lookup.partition("__")[0] in ("state", "job_class")
+
     def get_search_results(self, request: HttpRequest, queryset: Records, search_term: str) -> tuple[Records, bool]:
         """The job of exactly this id, which may hold spaces and quotes."""
         return (queryset.filter(pk__in={search_term, search_term.strip()}) if search_term else queryset), False
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> JobRecord | None:
-        """The job as it stands now."""
+        """The job as it stands now; None also for one that this viewer may not see."""
         _read(request, [object_id])
-        return super().get_object(request, object_id, from_field)
+        record = super().get_object(request, object_id, from_field)
+        return record if record is not None and _may_see(request, record) else None
 
     def render_change_form(  # noqa: PLR0913, PLR0917 - Django's signature
         self,
@@ -129,10 +141,9 @@ class JobAdmin(Admin):
         form_url: str = "",
         obj: JobRecord | None = None,
     ) -> Any:
-        """Add the job for a live element, if its viewer could see it outside the admin too."""
-        job = None if obj is None else _job(obj)
-        if job is not None and _is_mounted() and access.may_see(request.user, job):
-            context["job"] = job
+        """Add the job for a live element, where the addresses that it asks are there."""
+        if obj is not None and _is_mounted():
+            context["job"] = _job(obj)
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     @admin.display(description=_("percentage"), empty_value="")
@@ -180,8 +191,9 @@ class JobAdmin(Admin):
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: JobRecord | None = None) -> bool:
-        """Whoever has it, for jobs that are over: the others' workers would write them anew."""
-        return super().has_delete_permission(request, obj) and (obj is None or obj.state in OVER)
+        """Whoever has it, for jobs that they see and that are over: the others' workers would write them anew."""
+        may = super().has_delete_permission(request, obj)
+        return may and (obj is None or (obj.state in OVER and _may_see(request, obj)))
 
     def has_cancel_permission(self, request: HttpRequest) -> bool:
         """Whoever may change jobs, as far as the permissions of Django go."""
@@ -197,7 +209,7 @@ class JobAdmin(Admin):
 
     @admin.action(description=_("Cancel selected jobs"), permissions=["cancel"])
     def cancel(self, request: HttpRequest, queryset: Records) -> HttpResponseBase | None:
-        """Ask for the cancellation of each, where its strategy lets this user."""
+        """Ask for the cancellation of each that its strategy lets this user see and cancel."""
         asked = 0
         records = list(queryset)
         try:
@@ -219,10 +231,9 @@ class JobAdmin(Admin):
         return None
 
     def _cancel(self, request: HttpRequest, record: JobRecord) -> bool:
-        job = _job(record)
-        if job.is_over or not access.may_cancel(request.user, job):
+        if not _may_see(request, record) or not access.is_cancellable(request.user, _job(record)):
             return False
-        after = tracking.cancel(job.job_id)
+        after = tracking.cancel(record.pk)
         if after is None or not after.cancel_requested:
             return False
         self.log_change(request, record, [{"changed": {"fields": ["cancel_requested"]}}])
@@ -241,6 +252,15 @@ def _read(request: HttpRequest, job_ids: Iterable[str]) -> None:
         tracking.read(list(job_ids))
     except StoreUnavailable as error:
         messages.warning(request, _("This may be out of date: %s") % error)
+
+
+def _may_see(request: HttpRequest, record: JobRecord) -> bool:
+    """Whether the job's strategy shows it to this viewer, here as anywhere; what cannot be told is not shown."""
+    try:
+        return access.may_see(request.user, _job(record))
+    except StoreUnavailable as error:
+        messages.warning(request, str(error))
+        return False
 
 
 def _job(record: JobRecord) -> Job:

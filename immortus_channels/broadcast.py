@@ -22,6 +22,7 @@ from immortus_channels.decoding import Bounds, loads
 from immortus_channels.ids import is_job_id
 from immortus_channels.jobs import MAX_DEPTH, Job, State
 from immortus_channels.trouble import Breaker, Trouble
+from immortus_channels.versions import is_believable
 
 if TYPE_CHECKING:
     from immortus_channels.revocation import Revocation
@@ -112,9 +113,20 @@ class Push:
             return None
         if told != (job_id, version) or not is_job_id(job_id) or state not in _STATES:
             return None
-        if type(version) is not int or type(attempt) is not int:
+        if type(version) is not int or type(attempt) is not int or not _is_of_now(version):
             return None
         return cls(job_id=job_id, version=version, event=event, state=_STATES[state], text=text, attempt=attempt)
+
+
+def _is_of_now(version: int) -> bool:
+    """Whether the version can be shown: beyond it nothing true would be, until the clock has come so far."""
+    if is_believable(version):
+        return True
+    logger.warning(
+        "A push through the channel layer is dropped: its version is far ahead of this host's clock. Either the clocks "
+        "of the store and of this host differ, or somebody else writes to the layer."
+    )
+    return False
 
 
 _STATES: Mapping[str, State] = {state.value: state for state in State}

@@ -1,4 +1,4 @@
-"""How much is too much: token buckets, and counts of different things in a minute. Plain arithmetic, no clock."""
+"""How much is too much: token buckets, and counts of what was refused in a minute. Plain arithmetic, no clock."""
 
 from __future__ import annotations
 
@@ -35,31 +35,78 @@ class Bucket:
         return missing / self._rate if missing and self._rate else 0.0
 
 
-class Tally:
-    """How many different things were counted since `began`."""
+class Refusals:
+    """How many different things each key was refused within a minute of its first.
+
+    It remembers so many keys and things at most: beyond that, those refused longest ago are forgiven. What is over
+    after its minute is forgotten with the next call. Times are seconds of any monotonic clock.
+    """
 
     MINUTE = 60.0
-    __slots__ = ("_began", "_seen", "is_told")
+    KEYS = 10_000
+    THINGS = 100_000
+    """About 10 MB; a key that is full holds none."""
 
-    def __init__(self, now: float) -> None:
-        self._began = now
-        self._seen: set[int] = set()
-        self.is_told = False
-        """Whether somebody was told that it is full."""
+    def __init__(self) -> None:
+        self._counted: OrderedDict[str, tuple[float, set[int]]] = OrderedDict()
+        """When the minute of each key is over, and what it was refused, the first to be over first."""
+        self._full: OrderedDict[str, float] = OrderedDict()
+        self._things = 0
+        self._lock = Lock()
 
-    def count(self, things: Iterable[str], most: int, now: float) -> None:
-        """Count what was not counted within this minute; beyond `most` nothing more need be remembered."""
-        if now >= self._began + self.MINUTE:
-            self._began, self.is_told = now, False
-            self._seen.clear()
-        for thing in things:
-            if len(self._seen) <= most:
-                self._seen.add(hash(thing))
+    def count(self, key: str, things: Iterable[str], most: int, now: float) -> bool:
+        """Count what was not counted for this key within its minute; whether it is full now and was not before."""
+        with self._lock:
+            self._forget(now)
+            if key in self._full:
+                return False
+            ends, seen = self._counted.setdefault(key, (now + self.MINUTE, set()))
+            before = len(seen)
+            for thing in things:
+                seen.add(hash(thing))
+                if len(seen) > most:
+                    break
+            self._things += len(seen) - before
+            is_full = len(seen) > most
+            if is_full:
+                self._forgive(key)
+                self._full[key] = ends
+            self._keep_within_bounds()
+            return is_full
 
-    def wait(self, most: int, now: float) -> float:
-        """Seconds until the minute is over; 0 while it holds `most` or fewer."""
-        left = self._began + self.MINUTE - now
-        return max(left, 0.0) if len(self._seen) > most else 0.0
+    def wait(self, key: str, now: float) -> float:
+        """Seconds until the minute of a key that is full is over; 0 for any other."""
+        with self._lock:
+            self._forget(now)
+            return max(self._full.get(key, now) - now, 0.0)
+
+    def clear(self) -> None:
+        """Forgive everybody."""
+        with self._lock:
+            self._counted.clear()
+            self._full.clear()
+            self._things = 0
+
+    def __len__(self) -> int:
+        """How many keys and things are remembered."""
+        with self._lock:
+            return len(self._counted) + len(self._full) + self._things
+
+    def _forget(self, now: float) -> None:
+        while self._counted and next(iter(self._counted.values()))[0] <= now:
+            self._forgive(next(iter(self._counted)))
+        while self._full and next(iter(self._full.values())) <= now:
+            self._full.popitem(last=False)
+
+    def _forgive(self, key: str) -> None:
+        _, seen = self._counted.pop(key)
+        self._things -= len(seen)
+
+    def _keep_within_bounds(self) -> None:
+        while self._things > self.THINGS or len(self._counted) > self.KEYS:
+            self._forgive(next(iter(self._counted)))
+        if len(self._full) > self.KEYS:
+            self._full.popitem(last=False)
 
 
 class Recent(Generic[Kept]):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from django.http import HttpRequest
 
-from immortus_channels import access, tokens, usage
+from immortus_channels import access, peers, tokens, usage
 from immortus_channels.tokens import Token, TokenExpired
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def _of_token(request: HttpRequest, text: str, grace: float) -> Caller:
     if token is not None and token.is_expired(grace=grace):
         raise TokenExpired
     user = None if token is None else token.user()
-    address = request.META.get("REMOTE_ADDR")
+    address = partial(peers.of_request, request)
     if token is None or user is None:
         from django.contrib.auth.models import AnonymousUser  # noqa: PLC0415 - a project may do without logins
 
@@ -59,7 +60,7 @@ def of_session(request: HttpRequest) -> Caller:
     """Whoever is logged in. Raises StoreUnavailable when the database cannot tell."""
     user = access.user_of(request)
     session = getattr(request, "session", None)
-    return Caller(user=user, account=usage.key_of(user, session, request.META.get("REMOTE_ADDR")))
+    return Caller(user=user, account=usage.key_of(user, session, partial(peers.of_request, request)))
 
 
 def bearer_text(request: HttpRequest) -> str | None:

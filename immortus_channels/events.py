@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Self, cast
 
-from immortus_channels.jobs import JSON, Number
+from immortus_channels.jobs import JSON, Job, Number
 
 CancelPolicy = Literal["ask", "terminate", "never"]
 """What cancelling a running job may do: ask it, end its process, or nothing."""
@@ -37,6 +37,20 @@ class Origin:
     eta: int | None = None
     params: Mapping[str, JSON] | None = None
     data: Mapping[str, JSON] | None = None
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        """The origin as the job's record tells it: within one life of the job that counts, whatever a message says."""
+        return cls(
+            send_id=job.send_id,
+            owner=job.owner,
+            staff_only=job.staff_only,
+            queue=job.queue,
+            handler=job.handler,
+            cancel=cast("CancelPolicy", job.cancel),
+            params=job.params,
+            data=job.data,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,10 +93,6 @@ class Enqueued(Event):
     """The job is about to be handed to its queue."""
 
 
-class Started(Event):
-    """A worker has begun a run of the job."""
-
-
 class Reported(Event):
     """A living run told where it is."""
 
@@ -97,6 +107,17 @@ class CancelRequested(Event):
 
 class Overdue(Event):
     """Somebody found the job's lease expired; the lease decides again when this is applied."""
+
+
+class Disowned(Event):
+    """The job's owner was deleted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started(Event):
+    """A worker has begun a run of the job, at `began` by its own clock: microseconds since 1970."""
+
+    began: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,17 +154,25 @@ class Finished(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retrying(Event):
-    """The run ended and the job will run again, not before `eta` (microseconds since 1970)."""
+    """The run ended and the job will run again, not before `eta` (microseconds since 1970).
+
+    `is_sent` says that its queue has the message of the next run.
+    """
 
     eta: int | None = None
+    is_sent: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed(Event):
-    """The job ended badly; code and message are safe for end users."""
+    """The job ended badly; code and message are safe for end users.
+
+    `stopped` says that it ended as a job that was asked to stop: if it was, it is cancelled and has not failed.
+    """
 
     code: str = "error"
     message: str = ""
+    stopped: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,3 +208,9 @@ class Updated(Event):
     meta: Mapping[str, JSON] = field(default_factory=dict)
     data: Mapping[str, JSON] = field(default_factory=dict)
     result: JSON = None
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether it says anything that belongs into the document; data does not."""
+        said = (self.current, self.advance, self.total, self.percentage, self.message, self.result)
+        return bool(self.meta) or any(value is not None for value in said)

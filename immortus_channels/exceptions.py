@@ -65,7 +65,7 @@ class StoreUnavailable(ImmortusError):
 
 
 class JobFailed(ImmortusError):
-    """Raised by a task to end its job as `failed` with exactly this code and message.
+    """Raised by a task to end its job as `failed` with exactly this code and message, also from within another error.
 
     Both are shown to end users, so neither may carry secrets.
     """
@@ -81,4 +81,7 @@ class JobFailed(ImmortusError):
 
 
 class JobCancelled(ImmortusError):
-    """Raised inside a task at a checkpoint once its cancellation was asked for."""
+    """Raised inside a task at a checkpoint once its cancellation was asked for.
+
+    It ends the job as `cancelled`, also from within another error; as `failed` where nobody has asked.
+    """

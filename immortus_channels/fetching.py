@@ -1,27 +1,30 @@
 """Jobs that are not on record: what their strategy, or their queue's own records, can still tell of them.
 
 Whose such a job is nobody can tell, so it is for staff, and for whom the strategy's own `allows` lets in. Nothing of it
-is written down.
+is written down. Each is given two seconds, for which a request leaves its turn to others.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import chain
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
-from immortus_channels import access, queues, strategies
+from immortus_channels import access, outside, queues, strategies, turns
 from immortus_channels.jobs import Error, Job, State
 from immortus_channels.queues.base import Queue
 from immortus_channels.tracking import guarded
 from immortus_channels.values import within_limit
+from immortus_channels.writer import is_inline
 
 if TYPE_CHECKING:
     from immortus_channels.access import User
 
 logger = logging.getLogger("immortus_channels")
+
+Answer = TypeVar("Answer")
 
 _STATUS = {
     "created": State.ENQUEUED,
@@ -37,26 +40,46 @@ def fetch(user: User, job_id: str, job_class: str = "") -> Job | None:
     """The job as its strategy's `fetch` or `status`, or else its queue, knows it; None when nobody does.
 
     `job_class` names the task where more than one strategy is in use; it is looked up, never imported, and what is
-    known to be another task's is not told under it. Nobody is asked on behalf of a `user` who would not be told: ids
-    are cheap to invent, and a backend may be slow. Never raises.
+    known to be another task's is not told under it. What a queue tells without naming the task may be any task's: it
+    is for staff, whatever class is named here. Nobody is asked on behalf of a `user` who would not be told: ids are
+    cheap to invent, and a backend may be slow. Raises StoreUnavailable when a database cannot tell who may see it.
     """
-    unseen = Job(job_id=job_id, job_class=job_class, staff_only=True)
+    unseen = nobody_knows(job_id, job_class)
     strategy = strategies.strategy_of(unseen)
-    if not strategies.defines(strategy, "allows") and not access.may_see(user, unseen):
+    if not strategies.defines(strategy, "allows") and not access.would_see(user, unseen):
         return None
-    for job in chain(_by_strategy(strategy, job_id), _by_queues(job_id, job_class)):
-        if job is not None and not (job_class and job.job_class not in ("", job_class)):
+    for job in _by_strategy(strategy, job_id):
+        if _is_of(job, job_class):
+            return _shown(job, job_id, job_class)
+    for job in _by_queues(job_id, job_class):
+        if _is_of(job, job_class) and (job.job_class or access.may_see_nameless(user, job_id)):
             return _shown(job, job_id, job_class)
     return None
 
 
+def nobody_knows(job_id: str, job_class: str = "") -> Job:
+    """What stands for a job that is not on record, where somebody is to say who might see it."""
+    return Job(job_id=job_id, job_class=job_class, staff_only=True)
+
+
+def _is_of(job: Job | None, job_class: str) -> TypeGuard[Job]:
+    """Whether there is such a job, of this class as far as anybody has said."""
+    return job is not None and (not job_class or job.job_class in ("", job_class))
+
+
 def _by_strategy(strategy: Any, job_id: str) -> Iterator[Job | None]:
     for name in ("fetch", "status"):
-        told: Any = None
         if strategies.defines(strategy, name):
-            with guarded(f"{name} of {strategy!r}", job_id):
-                told = getattr(strategy, name)(job_id)
-        yield _job_of(told, job_id)
+            kind = type(strategy)
+            whom = f"{name}() of {kind.__module__}.{kind.__qualname__}"
+            yield _job_of(_ask(whom, partial(_said, strategy, name, job_id)), job_id)
+
+
+def _said(strategy: Any, name: str, job_id: str) -> object:
+    told: object = None
+    with guarded(f"{name} of {strategy!r}", job_id):
+        told = getattr(strategy, name)(job_id)
+    return told  # noqa: RET504 - None where it raised
 
 
 def _job_of(told: object, job_id: str) -> Job | None:
@@ -71,7 +94,7 @@ def _by_queues(job_id: str, job_class: str) -> Iterator[Job | None]:
     """What the task's queue knows, or, of a task nobody here knows, each queue in turn."""
     queue, _ = queues.find(job_class)
     for each in queues.connected if queue is None else [queue]:
-        yield _by_queue(each, job_id)
+        yield _ask(f"the records of {each.name}", partial(_by_queue, each, job_id))
 
 
 def _by_queue(queue: Queue, job_id: str) -> Job | None:
@@ -80,6 +103,17 @@ def _by_queue(queue: Queue, job_id: str) -> Job | None:
     except Exception:
         # A backend that is down, or whose driver is not installed, may raise anything.
         logger.exception("The queue %r cannot tell of %r", queue.name, job_id, extra={"job_id": job_id})
+        return None
+
+
+def _ask(whom: str, question: Callable[[], Answer]) -> Answer | None:
+    """The answer; None without one in time. A test runner's transaction is its thread's: it asks there."""
+    if is_inline():
+        return question()
+    try:
+        with turns.aside():
+            return outside.ask(whom, question)
+    except outside.NoAnswer:
         return None
 
 

@@ -114,7 +114,8 @@ class JobHandle:
         """The job, running in the block: for jobs without a queue.
 
         Finished when the block ends; failed, or cancelled, by what it raises: JobFailed and JobCancelled end here, any
-        other exception goes on. Raises JobCancelled before the block when the job was cancelled while it waited.
+        other exception goes on, also one that wraps them. Raises JobCancelled before the block when the job was
+        cancelled while it waited.
         """
         with running(self.record) as run:
             job = type(self)(self.job_id, run=run)
@@ -199,7 +200,7 @@ class JobHandle:
 
     @property
     def owner(self) -> str | None:
-        """The primary key, as text, of the user the job belongs to; None for nobody."""
+        """The key of the user the job belongs to, which is their primary key as text; None for nobody."""
         return self.record.owner
 
     @property

@@ -81,6 +81,7 @@ class Job:
     `lease_until` is when somebody may call the job overdue (None: never), `lease_holder` who may
     renew it. `seen` are the ids of earlier runs and sendings, whose events are refused. `creation` is set once somebody
     made the record by hand; `claims` are the hooks of the job's page that were called, with whose call it was.
+    `began_at` is `started_at` by the clock of the host that runs the job, all other times are by the store's.
     """
 
     job_id: str
@@ -123,6 +124,7 @@ class Job:
     enqueued_at: int | None = None
     started_at: int | None = None
     finished_at: int | None = None
+    began_at: int | None = None
 
     @property
     def is_over(self) -> bool:

@@ -15,6 +15,7 @@ from immortus_channels.events import (
     CancelRequested,
     Claimed,
     Created,
+    Disowned,
     Enqueued,
     Event,
     Failed,
@@ -27,12 +28,15 @@ from immortus_channels.events import (
     Reported,
     Requeued,
     Retrying,
+    Started,
     Touched,
     Updated,
 )
 from immortus_channels.jobs import Error, Job, State
 
 SECOND = 1_000_000
+NOBODY_ANY_MORE = ""
+"""In place of an owner who was deleted: None would make the job everybody's who knows its id."""
 _REMEMBERED = 16
 """Earlier runs and sendings kept for refusing their stragglers."""
 
@@ -41,8 +45,9 @@ _REMEMBERED = 16
 class Leases:
     """How long silence is tolerated before a job is called overdue, in microseconds.
 
-    `sending`: from the record until the queue took the message. `waiting`: from the time a job is due
-    until it starts. `running`: between two signs of life. `stalled`: from then until it is lost.
+    `sending`: from the record until the queue took the message, and from a retry that nobody was heard to send until
+    it runs. `waiting`: from the time a job is due until it starts. `running`: between two signs of life. `stalled`:
+    from then until it is lost.
     """
 
     sending: int = 60 * SECOND
@@ -84,7 +89,7 @@ _FURTHEST = 86_400 * SECOND
 """How far a version may be lifted ahead of the clock: it may come from a browser."""
 _STEPS = 1 << 14
 
-_PROVES_NOTHING = (CancelRequested, Claimed, Overdue, Refreshed, Touched, Updated)
+_PROVES_NOTHING = (CancelRequested, Claimed, Disowned, Overdue, Refreshed, Touched, Updated)
 
 
 def _new(event: Event) -> Job:
@@ -123,6 +128,8 @@ def _moved(  # noqa: C901, PLR0911, PLR0912 - one line for each kind of event re
             return _finished(current, event, now)
         case Retrying() | Requeued():
             return _suspended(current, event, now, leases)
+        case Failed(stopped=True) if current.cancel_requested:
+            return _ended(current, event, now, State.CANCELLED, Error(code="cancelled"))
         case Failed():
             return _ended(current, event, now, State.FAILED, Error(code=event.code, message=event.message))
         case Cancelled():
@@ -135,6 +142,8 @@ def _moved(  # noqa: C901, PLR0911, PLR0912 - one line for each kind of event re
             return _refreshed(current, event, now)
         case Updated():
             return _updated(current, event)
+        case Disowned():
+            return replace(current, owner=NOBODY_ANY_MORE)
     return current
 
 
@@ -143,7 +152,9 @@ def _identified(job: Job, event: Event) -> Job:
     if not job.job_class and event.job_class:
         job = replace(job, job_class=event.job_class)
     unknown = job.staff_only or (job.version == 0 and not job.send_id)
-    return _adopted(job, event.origin) if event.origin is not None and unknown else job
+    if event.origin is None or not unknown or _is_sent_anew(job, event.origin):
+        return job
+    return _adopted(job, event.origin)
 
 
 def _adopted(job: Job, origin: Origin) -> Job:
@@ -167,11 +178,14 @@ def _adopted(job: Job, origin: Origin) -> Job:
 def _in_run(job: Job, event: Event, now: int, leases: Leases) -> Job | None:
     """The job in the run the event is about, begun here if it is new; None when the run is refused.
 
-    Any event of a run never heard of begins it, so a lost `Started` costs nothing. `Started` alone is refused for a
-    job that was cancelled while it waited: the worker is then told not to run it.
+    Any event of a run never heard of begins it, so a lost `Started` costs nothing; where the job is over and was sent
+    anew, it begins that life as well. `Started` alone is refused for a job that was cancelled while it waited: the
+    worker is then told not to run it.
     """
     if event.run_id == job.run_id:
         return job
+    if event.origin is not None and event.run_id not in job.seen and _is_sent_anew(job, event.origin):
+        job = _new_life(job, event, event.origin, now)
     cancelled = job.state is State.CANCELLED and not isinstance(event, _PROVES_A_RUN)
     if event.run_id in job.seen or cancelled:
         return None
@@ -182,6 +196,7 @@ def _in_run(job: Job, event: Event, now: int, leases: Leases) -> Job | None:
         event="job_started",
         run_id=event.run_id,
         started_at=now,
+        began_at=event.began if isinstance(event, Started) else None,
         lease_until=now + leases.running,
         lease_holder=event.run_id,
     )
@@ -264,6 +279,7 @@ def _suspended(job: Job, event: Retrying | Requeued, now: int, leases: Leases) -
         return _over(told, now, State.CANCELLED, Error(code="cancelled"))
     retrying = isinstance(event, Retrying)
     due = max(now, event.eta or now) if isinstance(event, Retrying) else now
+    patience = leases.sending if isinstance(event, Retrying) and not event.is_sent else leases.waiting
     return replace(
         told,
         state=State.RETRYING if retrying else State.ENQUEUED,
@@ -271,7 +287,7 @@ def _suspended(job: Job, event: Retrying | Requeued, now: int, leases: Leases) -
         error=None,
         finished_at=None,
         stalled=False,
-        lease_until=due + leases.waiting,
+        lease_until=due + patience,
         lease_holder="",
     )
 
@@ -295,26 +311,19 @@ def _created(job: Job, event: Created, now: int) -> Job:
 
 
 def _enqueued(job: Job, event: Enqueued, now: int, leases: Leases) -> Job:
-    """A first sending makes the job wait; a second one of a job that is over, or silent, starts a new life."""
+    """A first sending makes the job wait; a second one of a job that is over, or silent, starts a new life.
+
+    Of one that is not over, a second sending changes nothing; least of all when somebody else sends it.
+    """
     origin = event.origin or Origin()
     if job.version and origin.send_id in (job.send_id, *job.seen):
         return job
-    if job.is_over and not job.send_id and not job.run_id and not _is_cancelled_for_another(job):
+    is_senders = (origin.owner, origin.staff_only) == (job.owner, job.staff_only)
+    if _is_sent_anew(job, origin) or _is_silent(job, now, 0 if is_senders or job.stalled else leases.stalled):
+        job = _new_life(job, event, origin, now)
+    elif job.is_over:
         return job  # it was only planned, and cancelled before its turn came
-    is_silent = job.state is State.RUNNING and job.lease_until is not None and job.lease_until <= now
-    if job.is_over or is_silent:
-        job = replace(
-            _adopted(replace(_fresh(job), owner=None, handler="", data={}, params={}), origin),
-            seen=_remember(job, job.run_id, job.send_id),
-            attempt=job.attempt + 1,
-            run_id="",
-            meta={},
-            strategy_meta={},
-            cancel_requested=False,
-            creation="",
-            claims={},
-        )
-    elif _is_unconfirmed(job, leases):
+    elif is_senders and _is_unconfirmed(job, leases):
         job = replace(job, send_id=origin.send_id, seen=_remember(job, job.send_id))
     elif job.version:
         if job.send_id or job.run_id:
@@ -327,6 +336,37 @@ def _enqueued(job: Job, event: Enqueued, now: int, leases: Leases) -> Job:
         enqueued_at=now,
         lease_until=now + leases.sending,
         lease_holder=origin.send_id,
+    )
+
+
+def _is_sent_anew(job: Job, origin: Origin) -> bool:
+    """Whether this is another sending of a job that is over; none is of one that was cancelled before its turn came."""
+    is_another = bool(origin.send_id) and origin.send_id not in (job.send_id, *job.seen)
+    has_begun = bool(job.send_id or job.run_id) or _is_cancelled_for_another(job)
+    return job.is_over and is_another and has_begun
+
+
+def _is_silent(job: Job, now: int, grace: int) -> bool:
+    """Whether the job's run has not been heard of, and nobody was looking, for `grace` longer than it may be silent."""
+    return job.state is State.RUNNING and job.lease_until is not None and job.lease_until + grace <= now
+
+
+def _new_life(job: Job, event: Event, origin: Origin, now: int) -> Job:
+    """The job, sent again: its sender's, of its own task, with nothing of what it was."""
+    bare = replace(_fresh(job), owner=None, staff_only=False, handler="", data={}, params={})
+    return replace(
+        _adopted(bare, origin),
+        job_class=event.job_class or job.job_class,
+        state=State.ENQUEUED,
+        enqueued_at=now,
+        seen=_remember(job, job.run_id, job.send_id),
+        attempt=job.attempt + 1,
+        run_id="",
+        meta={},
+        strategy_meta={},
+        cancel_requested=False,
+        creation="",
+        claims={},
     )
 
 
@@ -408,6 +448,13 @@ def _overdue(job: Job, now: int, leases: Leases) -> Job:
     if _is_unconfirmed(job, leases):
         return _over(job, now, State.FAILED, Error(code="not_sent"))
     return _over(job, now, State.LOST, Error(code="lost"))
+
+
+def is_lost_next(job: Job, leases: Leases) -> bool:
+    """Whether the job is called lost when its lease ends: it has stalled before, or waits."""
+    if job.lease_until is None or job.is_over:
+        return False
+    return _overdue(job, job.lease_until, leases).state is State.LOST
 
 
 def _is_unconfirmed(job: Job, leases: Leases) -> bool:

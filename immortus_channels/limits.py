@@ -33,12 +33,12 @@ class Limits:
     sockets_per_address: int = 1_000
     """Of visitors who are not logged in, from one public address or of one session, in one process."""
     sockets: int = 5_000
-    """In one process."""
+    """In one process; a fifth of them is kept for people who are logged in."""
     requests_per_second: float = 100.0
     requests_at_once: int = 2_000
-    """Of one user, session or address, in one process."""
+    """Of one user, session or address, in one process; ten ids count as one request."""
     requests_in_parallel: int = 16
-    """Answered at a time by one process; others wait."""
+    """Answered at a time by one process, half of them for one user, session or address; others wait."""
     denials: int = 500
     """Different ids that one user, session or address may be refused in a minute."""
     token_life: float = 15 * 60.0
@@ -54,6 +54,11 @@ def limits() -> Limits:
     """The limits, by the present settings; a name that there is not is left to the system check."""
     given: Mapping[str, Any] = settings.LIMITS
     return replace(_DEFAULT, **{name: given[name] for name in NAMES & given.keys()}) if given else _DEFAULT
+
+
+def kept_for_users(number: int) -> int:
+    """How many of so many places are kept for people who are logged in, whom visitors could else crowd out."""
+    return max(number // 5, 1) if number > 1 else 0
 
 
 _DEFAULT = Limits()

@@ -13,7 +13,7 @@ from django.http import FileResponse, HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.functional import SimpleLazyObject
 
-from immortus_channels.owners import Starter, starting_as
+from immortus_channels.owners import Starter, owner_key, starting_as
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
 
@@ -54,18 +54,13 @@ def _starter(request: HttpRequest) -> Starter:
 
 
 def owner_of(request: HttpRequest) -> str | None:
-    """The primary key of whoever is logged in now, as text; None for nobody."""
+    """The key of whoever is logged in now; None for nobody."""
     user = getattr(request, "user", None)
     if isinstance(user, SimpleLazyObject) and _is_in_event_loop():
         if not hasattr(request, "_acached_user"):
             return _read_in_thread(request)
         user = request._acached_user  # noqa: SLF001 - what `await request.auser()` has left
-    return _key(user)
-
-
-def _key(user: object) -> str | None:
-    key = getattr(user, "pk", None)
-    return None if key is None else str(key)
+    return owner_key(user)
 
 
 def _is_in_event_loop() -> bool:
@@ -85,7 +80,7 @@ def _read_in_thread(request: HttpRequest) -> str | None:
 
     def read() -> str | None:
         try:
-            return _key(request.user)
+            return owner_key(request.user)
         finally:
             connections.close_all()
 

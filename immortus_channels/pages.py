@@ -26,6 +26,7 @@ from immortus_channels.handlers import JobHandler
 from immortus_channels.handles import JobHandle
 from immortus_channels.ids import is_job_id
 from immortus_channels.jobs import SENTENCES, Job, State
+from immortus_channels.usage import TooManyRequests
 from immortus_channels.views import RETRY_AFTER, seen
 
 logger = logging.getLogger("immortus_channels")
@@ -81,13 +82,13 @@ def _answer(request: HttpRequest, job_id: str) -> HttpResponse:
         return HttpResponse(status=HTTPStatus.SERVICE_UNAVAILABLE)
     try:
         caller = callers.of_session(request)
-        wait = usage.ask(caller.account)
-        if wait:
-            return _busy(request, wait)
+        usage.ask(caller.account)
         record = seen(caller, [job_id]).get(job_id)
         if record is None:
             return _unknown(request, job_id)
         return _cancel(request, record) if request.method == "POST" else _known(request, record)
+    except TooManyRequests as refused:
+        return _busy(request, refused.wait)
     except StoreUnavailable:
         logger.warning("The store cannot be reached; job pages are answered with 503")
         return _unavailable(request)
@@ -138,7 +139,7 @@ def _is_for(request: HttpRequest, record: Job) -> bool:
     user = access.user_of(request)
     if record.owner is None:
         return not record.staff_only
-    return user.is_authenticated and str(user.pk) == record.owner
+    return access.is_owner(user, record)
 
 
 @contextmanager

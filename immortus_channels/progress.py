@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from threading import RLock
 from typing import TypeVar
 
+from immortus_channels import afterthoughts
 from immortus_channels.events import Origin, Report
 from immortus_channels.exceptions import JobCancelled
 from immortus_channels.jobs import JSON, Job, Number
@@ -51,10 +52,12 @@ class Run:
         "_step",
         "_strategy_meta",
         "_total",
+        "around",
         "attempt",
         "cancel_requested",
         "data",
         "flushed_at",
+        "is_closed",
         "is_forked",
         "job_class",
         "job_id",
@@ -74,15 +77,19 @@ class Run:
         run_id: str,
         origin: Origin | None = None,
         strategy: object = None,
+        around: Run | None = None,
         notify: Callable[[Run], None] = lambda _: None,
     ) -> None:
         self.job_id, self.job_class, self.run_id, self.origin = job_id, job_class, run_id, origin
         self.strategy = strategy
+        self.around = around
+        """The run in whose code this one began."""
         self.attempt = 1
         self.params: Mapping[str, JSON] = (origin.params if origin else None) or {}
         self.data: Mapping[str, JSON] = (origin.data if origin else None) or {}
         self.refused = False
         self.is_forked = False
+        self.is_closed = False
         self.cancel_requested = False
         self.flushed_at = -math.inf
         self.known: str | None = None
@@ -117,6 +124,9 @@ class Run:
         """Take over what the store answered to a write of this run."""
         self.known = job.to_record()
         self.know(job)
+        told = self.origin
+        if told is None or (told.owner, told.staff_only) != (job.owner, job.staff_only):
+            self.origin = Origin.of(job)
 
     def know(self, job: Job) -> None:
         """Take over what others have written of the job meanwhile; what this run said itself is newer."""
@@ -128,6 +138,12 @@ class Run:
     def meta(self) -> Mapping[str, JSON]:
         """The fields that were set for the top level of the document, by this run or before it."""
         return {**self._known_meta, **self._meta}
+
+    @property
+    def asked(self) -> set[str]:
+        """The jobs that were asked to stop, as far as this process has heard: this one, and those it runs in."""
+        around = set() if self.around is None else self.around.asked
+        return {*around, self.job_id} if self.cancel_requested else around
 
     # For the task
 
@@ -157,6 +173,8 @@ class Run:
                 self._current += 1
         finally:
             self._depth -= 1
+            if self.is_closed and self.is_dirty:
+                self._touch()
 
     def begin_step(self, *, total: Number | None, message: str = "", current: Number = 0) -> None:
         """Progress starts again from `current`, towards `total` (None: unknown)."""
@@ -314,6 +332,11 @@ class Run:
             )
             return report, self._strategy_meta
 
+    def close(self) -> None:
+        """The run ends, and is taken from for the last time: of what it says from now on, one line is logged."""
+        self.is_closed = True
+        self._notify = _note
+
     def untake(self) -> None:
         """The report taken last was not written."""
         self._dirty = True
@@ -329,6 +352,10 @@ class Run:
         self._message = self._percentage = self._result = self._strategy_meta = None
         self._dirty, self._reported = False, self._current
         self.is_forked = True
+
+
+def _note(run: Run) -> None:
+    afterthoughts.note(run.job_id, run.job_class)
 
 
 current_run: ContextVar[Run | None] = ContextVar("immortus_run", default=None)

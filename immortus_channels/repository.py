@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from asgiref.sync import sync_to_async
 
 from immortus_channels import access, handles, tracking
+from immortus_channels.access import ANYBODY, Unasked
 from immortus_channels.conf import is_strict
 from immortus_channels.events import Created, Origin
 from immortus_channels.exceptions import InvalidValue, JobExists, JobNotFound, StoreUnavailable
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
     from django.contrib.auth.models import AnonymousUser
 
-    User = AbstractBaseUser | AnonymousUser | None
+    User = AbstractBaseUser | AnonymousUser | Unasked | None
 
 Handle = TypeVar("Handle", bound=JobHandle)
 
@@ -40,18 +41,18 @@ def current_job(kind: type[Any] = JobHandle) -> Any:
 
 
 @overload
-def get_job(job_id: str, *, user: User = None) -> JobHandle: ...
+def get_job(job_id: str, *, user: User = ANYBODY) -> JobHandle: ...
 @overload
-def get_job(job_id: str, *, user: User = None, kind: type[Handle]) -> Handle: ...
-def get_job(job_id: str, *, user: User = None, kind: type[Any] = JobHandle) -> Any:
+def get_job(job_id: str, *, user: User = ANYBODY, kind: type[Handle]) -> Handle: ...
+def get_job(job_id: str, *, user: User = ANYBODY, kind: type[Any] = JobHandle) -> Any:
     """The job of this id, as it stands now, as a `kind`.
 
-    Asks no permission unless `user` is given. Raises JobNotFound for an unknown id and for one that is not the
-    user's, TypeError for what is no text, and StoreUnavailable.
+    Asks no permission unless `user` is given; None is an anonymous user. Raises JobNotFound for an unknown id and for
+    one that is not the user's, TypeError for what is no text or no user, and StoreUnavailable.
     """
     _refuse_no_id(job_id)
     record = handles.read(job_id)
-    if user is not None and not access.may_see(user, record):
+    if user is not ANYBODY and not access.may_see(access.user_given(user), record):
         raise JobNotFound(handles.unknown(job_id))
     run = current_run.get()
     if run is None or run.job_id != job_id:
@@ -69,7 +70,7 @@ def _refuse_no_id(given: object) -> None:
         raise JobNotFound(msg)
 
 
-async def aget_job(job_id: str, *, user: User = None) -> JobHandle:
+async def aget_job(job_id: str, *, user: User = ANYBODY) -> JobHandle:
     """`get_job` for async code."""
     return await sync_to_async(get_job)(job_id, user=user)
 

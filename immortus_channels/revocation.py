@@ -20,6 +20,7 @@ from django.utils.crypto import salted_hmac
 from immortus_channels import broadcast
 from immortus_channels.broadcast import Broadcaster
 from immortus_channels.ids import is_job_id
+from immortus_channels.owners import owner_key
 
 logger = logging.getLogger("immortus_channels")
 
@@ -72,9 +73,9 @@ def revoke_access(subject: object) -> None:
 
 def _revocation_of(subject: object) -> Revocation:
     if hasattr(subject, "is_authenticated"):
-        key = getattr(subject, "pk", None)
+        key = owner_key(subject)
         if key is not None:
-            return Revocation(user=str(key))
+            return Revocation(user=key)
     job_id = subject if isinstance(subject, str) else getattr(subject, "job_id", None) or getattr(subject, "id", None)
     if not is_job_id(job_id) or hasattr(subject, "is_authenticated"):
         msg = f"{subject!r} is neither a user who is stored nor a job: give request.user, a job, or a job's id."

@@ -1,4 +1,7 @@
-"""Hears of logouts, and of changes of users, permissions and groups, and has whoever they are about asked again."""
+"""Hears of logouts, and of changes of users, permissions and groups, and has whoever they are about asked again.
+
+The jobs of a user who is deleted are forgotten.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from typing import Any
 from django.apps import apps
 from django.db.models import Model, signals
 
+from immortus_channels.forgetting import forget
+from immortus_channels.owners import owner_key
 from immortus_channels.revocation import EVERYBODY, Revocation, announce
 
 NAMED = 100
@@ -62,6 +67,7 @@ def _saved(instance: object, using: str, **how: Any) -> None:
 
 def _deleted(instance: object, using: str, **_: object) -> None:
     announce(Revocation(user=_key(instance)), using)
+    forget(_key(instance), using)
 
 
 def _granted(instance: object, action: str, using: str, **how: Any) -> None:
@@ -106,4 +112,4 @@ _CHANGED = frozenset({"post_add", "post_remove", "post_clear"})
 
 
 def _key(user: object) -> str:
-    return str(getattr(user, "pk", EVERYBODY))
+    return owner_key(user) or EVERYBODY

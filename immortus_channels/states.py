@@ -6,9 +6,11 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from immortus_channels import handles, queues, tracking
+from immortus_channels.access import ANYBODY, Unasked
 from immortus_channels.exceptions import JobNotFound
 from immortus_channels.handles import JobHandle
 from immortus_channels.jobs import JSON, State
+from immortus_channels.owners import owner_key
 from immortus_channels.repository import get_job
 from immortus_channels.stores.base import Filter
 
@@ -31,8 +33,8 @@ class JobState(JobHandle):
     # Finding
 
     @classmethod
-    def find(cls, job_id: str, *, user: AbstractBaseUser | AnonymousUser | None = None) -> Self:
-        """The job of this id. Asks no permission unless `user` is given.
+    def find(cls, job_id: str, *, user: AbstractBaseUser | AnonymousUser | Unasked | None = ANYBODY) -> Self:
+        """The job of this id. Asks no permission unless `user` is given; None is an anonymous user.
 
         Raises JobNotFound for an unknown id, for one that is not the user's, and for a job of another class;
         StoreUnavailable.
@@ -51,21 +53,23 @@ class JobState(JobHandle):
     def filter(
         cls,
         *,
-        owner: object = None,
+        owner: object = ANYBODY,
         states: Collection[State | str] | None = None,
         limit: int = 100,
         before: int | None = None,
     ) -> list[Self]:
         """The newest jobs of the class, by their last change, at most 1,000.
 
-        `owner` is a user or a primary key. The next page is what was changed `before` the version in the last
-        document. Raises StoreUnavailable, and ValueError for a word that is no state and for a `limit` or `before` that
-        is no whole number of 0 or more.
+        `owner` is a user or the key of one; an anonymous user, or None, has no jobs. The next page is what was changed
+        `before` the version in the last document. Raises StoreUnavailable, and ValueError for a word that is no state
+        and for a `limit` or `before` that is no whole number of 0 or more.
         """
         _refuse_unless_whole(limit=limit, before=0 if before is None else before)
-        key = getattr(owner, "pk", owner)
+        key = owner_key(owner) if hasattr(owner, "pk") else owner
+        if key is None:
+            return []
         wanted = Filter(
-            owner=None if key is None else str(key),
+            owner=None if key is ANYBODY else str(key),
             job_class=cls._class() or None,
             states=None if states is None else _states(states),
         )

@@ -69,8 +69,13 @@ class TrackingStrategy:
         return by_setting(user, job)
 
     def allows_cancel(self, user: AbstractBaseUser | AnonymousUser, job: Job) -> bool:
-        """Whether `user`, who may see `job`, may also cancel it."""
-        return True
+        """Whether `user`, who may see `job`, may also cancel it.
+
+        By default its owner may, whoever sees it where it has none, and others with the permission to change jobs.
+        """
+        from immortus_channels.access import may_cancel_by_default  # noqa: PLC0415 - access asks strategies
+
+        return may_cancel_by_default(user, job)
 
     def job(self, job_id: str) -> Any:
         """The job itself, as `get_job` returns it: its parameters, owner, class and state.

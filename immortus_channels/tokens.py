@@ -12,13 +12,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from django.contrib import auth
 from django.core import signing
 from django.core.exceptions import ValidationError
 
+from immortus_channels import access
 from immortus_channels.exceptions import ImmortusError
 from immortus_channels.ids import is_job_id
 from immortus_channels.limits import limits
+from immortus_channels.owners import named_by, owner_key
 from immortus_channels.shortcuts import identify
 
 if TYPE_CHECKING:
@@ -58,10 +59,11 @@ class Token:
 
             return AnonymousUser()
         try:
-            user = auth.get_user_model()._default_manager.filter(pk=self.user_key).first()  # noqa: SLF001 - Django's name
+            model, primary_key = named_by(self.user_key)
+            user: Any = model._default_manager.filter(pk=primary_key).first()  # noqa: SLF001 - Django's name
         except (ValueError, TypeError, ValidationError):  # the keys of users are of another kind by now
             return None
-        return user if user is not None and user.is_active and self.login in _logins(user) else None
+        return user if user is not None and access.is_active(user) and self.login in _logins(user) else None
 
     def text(self) -> str:
         """The token, signed. Raises ValueError when it names too many jobs."""
@@ -89,14 +91,14 @@ def access_token(job: Any, user: object, *, life: float | None = None) -> str:
     Raises TypeError for what is no job or no user, ValueError for more jobs than fit in 4096 characters.
     """
     jobs = job if isinstance(job, list | tuple | set | frozenset) else [job]
-    key = getattr(user, "pk", None)
+    key = owner_key(user)
     if key is None and (user is None or getattr(user, "is_authenticated", True)):
         msg = f"{user!r} is no user: give request.user, be it an anonymous one."
         raise TypeError(msg)
     numbers, now = limits(), time.time()
     ends = now + numbers.token_age
     return Token(
-        user_key=None if key is None else str(key),
+        user_key=key,
         login="" if key is None else next(_logins(user)),
         jobs=frozenset(identify(one)[0] for one in jobs),
         expires=min(now + (numbers.token_life if life is None else life), ends),

@@ -1,4 +1,4 @@
-"""How many requests are answered at a time by this process.
+"""How many requests are answered at a time by this process, and how many of them for one account.
 
 Under ASGI Django gives each request a thread, and each thread a database connection: all pages that poll at once, as
 they do when a proxy restarts, would take more connections than a database has.
@@ -7,36 +7,158 @@ they do when a proxy restarts, would take more connections than a database has.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 
 from django.db import connections
 
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.limits import limits
+from immortus_channels.limits import kept_for_users, limits
+from immortus_channels.usage import is_users
 
 PATIENCE = 5.0
 """Seconds that a request waits for its turn."""
 
-_changed = threading.Condition()
-_taken = 0
+_lock = threading.Lock()
+_ALL, _VISITORS = "all", "visitors"
+
+
+class _Place:
+    """Who holds a turn on one account, and who waits for one; used with the lock."""
+
+    def __init__(self) -> None:
+        self.held = self.waiting = 0
+        self.changed = threading.Condition(_lock)
+
+
+_places: dict[str, _Place] = {}
+
+
+class Turn:
+    """The turn of one request; on whose account it is, is known only once their session was read."""
+
+    def __init__(self) -> None:
+        self._until = time.monotonic() + PATIENCE
+        self._held: list[str] = []
+        self._charged: list[str | None] = []
+
+    def take(self) -> None:
+        """Wait until there is room to answer a request. Raises StoreUnavailable when that takes too long."""
+        self._enter(_ALL, limits().requests_in_parallel)
+
+    def charge(self, account: str | None) -> None:
+        """Hold the turn on this account; one that holds half of all, or too many as visitors do, waits without it.
+
+        None is the account of visitors who cannot be told apart. Raises StoreUnavailable when that takes too long.
+        """
+        self._charged = [account]
+        most = limits().requests_in_parallel
+        for name, share in _shares(account, most):
+            if not self._enters(name, share):
+                self._leave(_ALL)
+                self._enter(name, share)
+                self._enter(_ALL, most)
+
+    def give_back(self) -> None:
+        """Let others have it."""
+        while self._held:
+            self._leave(self._held[-1])
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Let others have it meanwhile. Raises StoreUnavailable when there is no room again in time."""
+        _close_connections()
+        self.give_back()
+        try:
+            yield
+        finally:
+            self._until = time.monotonic() + PATIENCE
+            self.take()
+            for account in self._charged:
+                self.charge(account)
+
+    def _enters(self, name: str, most: int) -> bool:
+        """Enter where there is room now."""
+        with _lock:
+            place = _places.setdefault(name, _Place())
+            if place.held >= most:
+                return False
+            place.held += 1
+        self._held.append(name)
+        return True
+
+    def _enter(self, name: str, most: int) -> None:
+        """Enter once there is room."""
+        if self._enters(name, most):
+            return
+        _close_connections()  # a middleware's, and those that found out whose account it is: whoever waits holds none
+        with _lock:
+            place = _places.setdefault(name, _Place())
+            place.waiting += 1
+            has_room = place.changed.wait_for(lambda: place.held < most, self._until - time.monotonic())
+            place.waiting -= 1
+            place.held += has_room
+        if not has_room:
+            msg = f"{most} requests are being answered, and none has ended within {PATIENCE:g} s."
+            raise StoreUnavailable(msg)
+        self._held.append(name)
+
+    def _leave(self, name: str) -> None:
+        self._held.remove(name)
+        with _lock:
+            place = _places[name]
+            place.held -= 1
+            place.changed.notify()
+            if not place.held and not place.waiting:
+                del _places[name]
+
+
+def _shares(account: str | None, most: int) -> Iterator[tuple[str, int]]:
+    """What an account may hold at most of so many turns: of which places, and how many of each."""
+    if account is not None:
+        yield f"account {account}", max(most // 2, 1)
+    if not is_users(account):
+        yield _VISITORS, most - kept_for_users(most)
+
+
+_current: ContextVar[Turn | None] = ContextVar("immortus_turn", default=None)
 
 
 @contextmanager
-def turn() -> Iterator[None]:
+def turn() -> Iterator[Turn]:
     """Wait until there is room to answer a request here. Raises StoreUnavailable when that takes too long.
 
     Connections that Django would close after the request are closed with the turn: else those of the next turns come
     on top.
     """
-    _take()
+    mine = Turn()
+    mine.take()
+    token = _current.set(mine)
     try:
-        yield
+        yield mine
     finally:
+        _current.reset(token)
         try:
             _close_connections()
         finally:
-            _give_back()
+            mine.give_back()
+
+
+def aside() -> AbstractContextManager[None]:
+    """Leave the turn of this request to others while something else than the store is waited for, if it has one.
+
+    Raises StoreUnavailable when there is no room again in time.
+    """
+    mine = _current.get()
+    return nullcontext() if mine is None else mine.aside()
+
+
+def taken() -> int:
+    """How many requests are being answered."""
+    with _lock:
+        return _places[_ALL].held if _ALL in _places else 0
 
 
 def _close_connections() -> None:
@@ -44,22 +166,3 @@ def _close_connections() -> None:
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
             connection.close_if_unusable_or_obsolete()
-
-
-def _take() -> None:
-    global _taken  # noqa: PLW0603 - guarded by the condition
-    most = limits().requests_in_parallel
-    with _changed:
-        if _taken >= most:
-            _close_connections()  # a middleware's: whoever waits holds none
-        if not _changed.wait_for(lambda: _taken < most, PATIENCE):
-            msg = f"{most} requests are being answered, and none has ended within {PATIENCE:g} s."
-            raise StoreUnavailable(msg)
-        _taken += 1
-
-
-def _give_back() -> None:
-    global _taken  # noqa: PLW0603
-    with _changed:
-        _taken -= 1
-        _changed.notify()

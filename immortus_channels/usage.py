@@ -5,16 +5,17 @@ The numbers are generous: they stop scripts, not pages. Processes do not tell ea
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from immortus_channels.buckets import Bucket, Recent, Tally
-from immortus_channels.limits import limits
+from immortus_channels.buckets import Bucket, Recent, Refusals
+from immortus_channels.exceptions import ImmortusError
+from immortus_channels.limits import kept_for_users, limits
+from immortus_channels.owners import owner_key
 
 if TYPE_CHECKING:
     from immortus_channels.access import User
@@ -22,60 +23,73 @@ if TYPE_CHECKING:
 logger = logging.getLogger("immortus_channels")
 
 _requests: Recent[Bucket] = Recent()
-_denials: Recent[Tally] = Recent()
+_refusals = Refusals()
 _sockets: Counter[str] = Counter()
-_ALL = ""
+_ALL, _VISITORS = "all", "visitors"
+
+ID_PRICE = 0.1
+"""Of a request, for each further id in it. Measured: a hundred take five times as long as one, before strategies."""
 
 
-def key_of(user: User, session: Any, address: str | None) -> str | None:
-    """Whose account it is: a user's, else a session's, else a public address'; None for nobody's.
+def key_of(user: User, session: Any, address: Callable[[], str | None]) -> str | None:
+    """Whose account it is: a user's, else a session's, else an address'; None for nobody's.
 
-    A private address is a proxy's, behind which are many people: they must not stand in for each other.
+    `address` finds out what `peers` knows a visitor by: people behind a proxy must not stand in for each other.
     """
     if user.is_authenticated:
-        return f"user {user.pk}"
+        return f"user {owner_key(user)}"
     key = getattr(session, "session_key", None)
     if key is not None and getattr(session, "accessed", False) and not session.is_empty():
         return f"session {key}"
-    return _key_of_address(address)
+    known = address()
+    return None if known is None else f"address {known}"
 
 
-def _key_of_address(address: str | None) -> str | None:
-    try:
-        parsed = ipaddress.ip_address(address or "")
-    except ValueError:
-        return None
-    # A listener for both families names those of IPv4 within IPv6.
-    parsed = getattr(parsed, "ipv4_mapped", None) or parsed
-    if not parsed.is_global:
-        return None
-    # Whoever has one address of IPv6 has at least 2^64.
-    return f"address {parsed if parsed.version == 4 else ipaddress.ip_network((parsed, 64), strict=False)}"  # noqa: PLR2004
+def is_users(key: str | None) -> bool:
+    """Whether it is the account of somebody who is logged in."""
+    return key is not None and key.startswith("user ")
 
 
-def ask(key: str | None) -> int:
-    """Count a request; the whole seconds to wait before the next one when it is too much, else 0."""
+class TooManyRequests(ImmortusError):
+    """An account is used up; `wait` is in whole seconds."""
+
+    def __init__(self, wait: int) -> None:
+        super().__init__(f"Wait for {wait} s.")
+        self.wait = wait
+
+
+def ask(key: str | None) -> None:
+    """Count a request. Raises TooManyRequests."""
+    wait = max(_missing(key, 1.0), _suspension(key))
+    if wait:
+        raise TooManyRequests(math.ceil(wait))
+
+
+def ask_for(key: str | None, ids: int) -> None:
+    """Count the ids beyond the first that a request names. Raises TooManyRequests."""
+    wait = _missing(key, (ids - 1) * ID_PRICE) if ids > 1 else 0.0
+    if wait:
+        raise TooManyRequests(math.ceil(wait))
+
+
+def _missing(key: str | None, price: float) -> float:
+    """Seconds, 1 or more, until the account can pay this price; 0 when it has just been paid."""
     if key is None:
-        return 0
+        return 0.0
     now, numbers = time.monotonic(), limits()
+    rate, burst = numbers.requests_per_second, numbers.requests_at_once
+    price = min(price, burst)
     with _requests.lock:
-        rate, burst = numbers.requests_per_second, numbers.requests_at_once
         bucket = _requests.get(key, lambda: Bucket(rate, burst, now))
-        missing = 0.0 if bucket.take(now) else max(bucket.wait(), 1.0)
-    return math.ceil(max(missing, _suspension(key)))
+        return 0.0 if bucket.take(now, price) else max(bucket.wait(price), 1.0)
 
 
 def deny(key: str | None, job_ids: Iterable[str]) -> bool:
     """Count jobs that were refused; whether they are too many by now, which is logged once a minute."""
     if key is None:
         return False
-    now, most = time.monotonic(), limits().denials
-    with _denials.lock:
-        tally = _denials.get(key, lambda: Tally(now))
-        tally.count(job_ids, most, now)
-        is_news = tally.wait(most, now) > 0 and not tally.is_told
-        tally.is_told = tally.is_told or is_news
-    if is_news:
+    most = limits().denials
+    if _refusals.count(key, job_ids, most, time.monotonic()):
         msg = "%s asked for more than %d jobs in a minute that are unknown or not theirs; they wait for the rest of it"
         logger.warning(msg, _named(key), most)
     return is_suspended(key)
@@ -83,13 +97,11 @@ def deny(key: str | None, job_ids: Iterable[str]) -> bool:
 
 def is_suspended(key: str | None) -> bool:
     """Whether whoever it is was refused too much to be listened to now."""
-    return key is not None and _suspension(key) > 0
+    return _suspension(key) > 0
 
 
-def _suspension(key: str) -> float:
-    now = time.monotonic()
-    with _denials.lock:
-        return _denials.get(key, lambda: Tally(now)).wait(limits().denials, now)
+def _suspension(key: str | None) -> float:
+    return 0.0 if key is None else _refusals.wait(key, time.monotonic())
 
 
 def _named(key: str) -> str:
@@ -98,25 +110,34 @@ def _named(key: str) -> str:
 
 
 def enter(key: str | None) -> bool:
-    """Take a seat for a socket, to be left with `leave`; False when there is none for whoever it is, or for anybody."""
-    numbers = limits()
-    is_user = key is not None and key.startswith("user ")
+    """Take a seat for a socket, to be left with `leave`; False when there is none for whoever it is, or for anybody.
+
+    Some are kept for people who are logged in, whom visitors could else crowd out: they come in any number.
+    """
+    numbers, is_user = limits(), is_users(key)
     most = numbers.sockets_per_user if is_user else numbers.sockets_per_address
     if _sockets[_ALL] >= numbers.sockets or (key is not None and _sockets[key] >= most):
         return False
-    _sockets.update([_ALL, key] if key else [_ALL])
+    if not is_user and _sockets[_VISITORS] >= numbers.sockets - kept_for_users(numbers.sockets):
+        return False
+    _sockets.update(_seats(key))
     return True
 
 
 def leave(key: str | None) -> None:
     """Give the seat back."""
-    for taken in [_ALL, key] if key else [_ALL]:
+    for taken in _seats(key):
         _sockets[taken] -= 1
         if not _sockets[taken]:
             del _sockets[taken]
 
 
+def _seats(key: str | None) -> list[str]:
+    """What a socket of this account is counted as."""
+    return [_ALL, *([] if is_users(key) else [_VISITORS]), *([] if key is None else [key])]
+
+
 def reset() -> None:
     """Forget everybody's requests and refusals."""
     _requests.clear()
-    _denials.clear()
+    _refusals.clear()

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from functools import wraps
 from http import HTTPStatus
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import SuspiciousOperation
@@ -27,6 +27,10 @@ from immortus_channels.shortcuts import HEADERS
 from immortus_channels.stores.base import Reading
 from immortus_channels.tokens import GRACE, TokenExpired
 from immortus_channels.turns import turn
+from immortus_channels.usage import TooManyRequests
+
+if TYPE_CHECKING:
+    from immortus_channels.access import User
 
 logger = logging.getLogger("immortus_channels")
 
@@ -50,9 +54,10 @@ def json_view(*methods: str, grace: float = 0.0) -> Callable[[View], View]:
         @transaction.non_atomic_requests
         @wraps(view)
         def answer(request: HttpRequest, job_id: str | None = None, job_class: str | None = None) -> HttpResponseBase:
-            response = _answered(
-                request, job_id, lambda caller: view(request, caller, job_id, job_class), methods, grace
-            )
+            if request.method in methods:
+                response = _answered(request, job_id, lambda caller: view(request, caller, job_id, job_class), grace)
+            else:
+                response = _not_allowed(methods, job_id)
             for name, value in HEADERS.items():
                 response.headers[name] = value
             patch_vary_headers(response, ["Cookie", "Authorization"])
@@ -67,18 +72,16 @@ def _answered(
     request: HttpRequest,
     job_id: str | None,
     view: Callable[[Caller], HttpResponseBase],
-    methods: tuple[str, ...],
     grace: float,
 ) -> HttpResponseBase:
-    if request.method not in methods:
-        response = error(405, "method_not_allowed", f"Use {' or '.join(methods)}.", job_id)
-        response.headers["Allow"] = ", ".join(methods)
-        return response
     try:
-        with turn():
+        with turn() as mine:
             caller = caller_of(request, grace=grace)
-            wait = usage.ask(caller.account)
-            return _rate_limited(wait, job_id) if wait else view(caller)
+            usage.ask(caller.account)
+            mine.charge(caller.account)
+            return view(caller)
+    except TooManyRequests as refused:
+        return _rate_limited(refused.wait, job_id)
     except TokenExpired:
         response = error(401, "token_expired", "This access token has expired.", job_id)
         response.headers["WWW-Authenticate"] = 'Bearer error="invalid_token"'
@@ -167,18 +170,36 @@ def token(request: HttpRequest, caller: Caller, job_id: str | None, job_class: s
 
 
 def seen(caller: Caller, job_ids: list[str], job_class: str = "") -> dict[str, Job]:
-    """Those of the jobs that there are and that the caller may see: unknown and not-theirs look the same from here."""
+    """Those of the jobs that there are and that the caller may see: unknown and not-theirs look the same from here.
+
+    Raises StoreUnavailable, and TooManyRequests for an account that cannot pay for so many ids.
+    """
+    usage.ask_for(caller.account, len(job_ids))
     wanted = {job_id for job_id in job_ids if is_job_id(job_id) and caller.may_ask_for(job_id)}
     reading = tracking.on_record(wanted) if wanted else Reading(now=0)
     shown = {}
     for job_id in wanted:
         known = reading.jobs.get(job_id)
-        job = known or fetching.fetch(caller.user, job_id, job_class)
-        if job is not None and access.may_see(caller.user, job):
+        job = _seen(caller.user, known, job_id, job_class)
+        if job is not None:
             shown[job_id] = job if known is None else tracking.brought_up_to_date(job, reading.now)
     if len(shown) < len(job_ids):
         usage.deny(caller.account, set(job_ids) - shown.keys())
     return shown
+
+
+def _seen(user: User, known: Job | None, job_id: str, job_class: str) -> Job | None:
+    """The job if the user may see it, from elsewhere where it is not on record.
+
+    Elsewhere is asked for one that is refused too, whatever the answer: the time it takes would tell it from one that
+    nobody knows.
+    """
+    if known is not None and access.may_see(user, known):
+        return known
+    if known is None:
+        access.would_see(user, fetching.nobody_knows(job_id, job_class))
+    found = fetching.fetch(user, job_id, job_class)
+    return found if known is None and found is not None and access.may_see(user, found) else None
 
 
 # Answers
@@ -192,6 +213,12 @@ def unknown(caller: Caller, job_id: str) -> HttpResponse:
 def _unknown(caller: Caller, job_id: str) -> dict[str, JSON]:
     told: dict[str, JSON] = {"job_id": job_id, "error": {"code": "unknown_job", "message": UNKNOWN}}
     return told if caller.user.is_authenticated else {**told, "authenticated": False}
+
+
+def _not_allowed(methods: tuple[str, ...], job_id: str | None) -> HttpResponse:
+    response = error(405, "method_not_allowed", f"Use {' or '.join(methods)}.", job_id)
+    response.headers["Allow"] = ", ".join(methods)
+    return response
 
 
 def _rate_limited(wait: int, job_id: str | None) -> HttpResponse:

@@ -194,10 +194,10 @@ class SentinelServer(RedisServer):
 class NginxServer(Server):
     """An nginx in front of web servers on these ports, which it asks in turn, by a server block's content.
 
-    Whatever the block passes to on 127.0.0.1 goes to all of them.
+    Whatever the block passes to on 127.0.0.1 goes to all of them. `beside` stands beside the block.
     """
 
-    def __init__(self, block: str, ports: Sequence[int]) -> None:
+    def __init__(self, block: str, ports: Sequence[int], beside: str = "") -> None:
         """Find the program and write its configuration."""
         found = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin")
         self._binary = need(found, "nginx", "install it (Debian: apt install nginx-light)")
@@ -211,7 +211,7 @@ class NginxServer(Server):
             f"daemon off; pid {self.directory}/pid; error_log stderr;\n"
             "events {}\n"
             f"http {{ {temporary} log_format json {log}; access_log {self.directory}/requests json;\n"
-            f"upstream webs {{ {servers} }}\n"
+            f"upstream webs {{ {servers} }}\n{beside}\n"
             f"server {{ listen 127.0.0.1:{self.port};\n{block}\n}} }}\n"
         )
 

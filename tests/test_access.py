@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from django.contrib.auth.models import AnonymousUser, Permission, User
+from django.contrib.auth.models import AnonymousUser, Group, Permission, User
 from django.db import InterfaceError, OperationalError
 
 from immortus_channels import access, strategies
@@ -132,8 +132,64 @@ def test_a_strategy_of_any_class_that_says_nothing_leaves_it_to_the_setting(monk
     assert access.may_cancel(alice, ALICES)
 
 
-def test_by_default_whoever_may_see_a_job_may_cancel_it():
+# Cancelling
+
+
+@pytest.fixture
+def operator(db):
+    """Somebody, not of the staff, who may change all jobs."""
+    user = User.objects.create(username="operator")
+    user.user_permissions.add(Permission.objects.get(codename="change_jobrecord"))
+    return user
+
+
+def test_by_default_a_job_without_an_owner_is_cancelled_by_whoever_sees_it():
     assert access.may_cancel(nobody, ANYBODYS)
+    assert access.may_cancel(bob, ANYBODYS)
+
+
+def test_by_default_a_job_with_an_owner_is_cancelled_by_them_and_by_those_who_may_change_jobs(boss, operator):
+    assert access.may_cancel(alice, ALICES)
+    assert access.may_cancel(operator, ALICES)
+    for other in (bob, nobody, boss):
+        assert not access.may_cancel(other, ALICES)
+
+
+def test_whoever_sees_every_job_by_the_setting_cancels_their_own(settings):
+    settings.IMMORTUS_ACCESS = "login"
+    assert access.may_see(bob, ALICES)
+    assert not access.may_cancel(bob, ALICES)
+    assert access.may_cancel(alice, ALICES)
+
+
+def test_the_permission_to_change_jobs_ends_with_the_account(operator):
+    operator.is_active = False
+    assert not access.may_cancel(operator, ALICES)
+
+
+def test_an_account_that_only_looks_like_the_owners_cancels_nothing():
+    class Forged(AnonymousUser):
+        pk = 4711
+
+    assert not access.may_cancel(Forged(), ALICES)
+
+
+# Whose it is
+
+
+class Customers:
+    """Stands for a model of users beside AUTH_USER_MODEL."""
+
+    is_authenticated = True
+    pk = 4711
+    _meta = Group._meta
+
+
+def test_a_row_of_another_model_with_the_same_number_is_somebody_else():
+    assert not access.may_see(Customers(), ALICES)
+    assert not access.may_cancel(Customers(), ALICES)
+    assert access.may_see(Customers(), Job(job_id="a", owner="auth.group:4711"))
+    assert not access.may_see(alice, Job(job_id="a", owner="auth.group:4711"))
 
 
 def test_a_source_without_a_user_is_anonymous():

@@ -9,7 +9,7 @@ import pytest
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import path, reverse
 
@@ -142,17 +142,92 @@ def test_without_the_package_s_addresses_there_is_no_live_element(boss, client, 
     assert "<immortus-job" not in html
 
 
-def test_what_a_strategy_hides_has_no_live_element(boss, client, settings):
-    settings.IMMORTUS_TRACKING_STRATEGY = f"{__name__}.Hidden"
+class Secret(TrackingStrategy):
+    """Shows its jobs to nobody, whose ids begin so, and would let anybody cancel them."""
+
+    def allows(self, user, job):
+        return not job.job_id.startswith("secret")
+
+    def allows_cancel(self, user, job):
+        return True
+
+
+@pytest.fixture
+def secret(settings) -> str:
+    """A job that is over and that its strategy shows to nobody."""
+    settings.IMMORTUS_TRACKING_STRATEGY = f"{__name__}.Secret"
+    process = Process("secret-1")
+    process.enqueued()
+    process.cancelled()
+    return "secret-1"
+
+
+def test_the_list_leaves_out_what_the_strategy_does_not_show(boss, client, secret):
     Process("job-1").enqueued()
-    assert "<immortus-job" not in page(client, DETAIL, "job-1")
+    changes = client.get(reverse(LIST)).context["cl"]
+    assert [record.pk for record in changes.result_list] == ["job-1"]
+    assert changes.result_count == 1
+    assert secret not in page(client, LIST)
+
+
+@pytest.mark.parametrize("name", [DETAIL, DELETE, "admin:immortus_channels_jobrecord_history"])
+def test_a_job_that_is_not_shown_and_one_that_is_not_there_look_the_same(boss, client, secret, name):
+    for job_id in (secret, "nothing-1"):
+        response = client.get(reverse(name, args=[job_id]), follow=True)
+        assert response.redirect_chain == [("/admin/", 302)]
+        (said,) = told(response)
+        assert said.startswith(f"job with ID “{job_id}” doesn")
+    pages = [client.get(reverse(LIST), {"q": job_id}).context["cl"] for job_id in (secret, "nothing-1")]
+    assert [(one.result_count, list(one.result_list)) for one in pages] == [(0, [])] * 2
+
+
+def test_no_filter_of_ones_own_counts_what_is_not_shown(boss, client, secret):
+    for lookup in ("record__contains", "owner", "job_id__startswith", "lease_holder__exact"):
+        assert client.get(reverse(LIST), {lookup: "s"}).status_code == 400
+
+
+def test_what_is_not_shown_is_neither_cancelled_nor_deleted(boss, client, secret):
+    Process("secret-2").enqueued()
+    Process("job-1").enqueued()
+    response = act(client, "cancel", "secret-2", "job-1")
+    assert told(response) == ["1 job was asked to stop.", "1 job was not: it is over or may not be cancelled."]
+    assert get_store().get_many(["secret-2"]).jobs["secret-2"].state is State.ENQUEUED
+    assert secret not in act(client, "delete_selected", secret).content.decode()
+    act(client, "delete_selected", secret, post="yes")
+    assert JobRecord.objects.filter(pk=secret).exists()
+
+
+def test_whoever_has_no_rule_on_their_side_sees_what_they_would_see_elsewhere(client, settings):
+    settings.IMMORTUS_ACCESS = f"{__name__}.nothing_at_all"
+    clerk(client, "view")
+    Process("job-1").enqueued()
+    assert "job-1" not in page(client, LIST)
+
+
+def nothing_at_all(user, job):
+    return False
+
+
+def test_a_rule_that_cannot_be_asked_shows_nothing_and_says_so(boss, client, settings):
+    settings.IMMORTUS_ACCESS = f"{__name__}.asks_a_database_that_is_away"
+    Process("job-1").enqueued()
+    response = client.get(reverse(LIST))
+    assert list(response.context["cl"].result_list) == []
+    assert told(response) == ["The database cannot tell who may do what: OperationalError"]
+
+
+def asks_a_database_that_is_away(user, job):
+    raise OperationalError
+
+
+def test_who_may_change_jobs_may_look_at_them_as_in_any_admin(client):
+    clerk(client, "change")
+    Process("job-1", owner="7").enqueued()
+    assert "job-1" in page(client, LIST)
 
 
 class Hidden(TrackingStrategy):
-    """Shows its jobs to nobody and lets nobody cancel them."""
-
-    def allows(self, user, job):
-        return False
+    """Lets nobody cancel its jobs."""
 
     def allows_cancel(self, user, job):
         return False

@@ -20,9 +20,15 @@ PACKAGE = ROOT / NAME
 
 LEVELS = (
     "exceptions jobs events lifecycle ids trouble metrics decoding buckets",
-    "conf models migrations owners foreign marking values lookup addresses limits advisories",
+    (
+        "conf models migrations owners foreign marking values verdicts lookup addresses limits outside advisories "
+        "peers versions afterthoughts"
+    ),
     "stores queues broadcast progress revocation",
-    "strategies tracking writer access fetching handles running repository states handlers usage turns rights",
+    (
+        "strategies tracking writer access fetching handles running repository states handlers usage turns rights "
+        "forgetting"
+    ),
     (
         "hub frames consumers middleware views monitoring pages shortcuts tokens callers csrf "
         "templatetags management admin checks tasks"

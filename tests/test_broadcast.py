@@ -119,6 +119,20 @@ def test_a_message_that_lies_is_ignored(change):
     assert Push.from_message({**Push.of(JOB).to_message(), **change}) is None
 
 
+@pytest.mark.parametrize("days", [0.01, 1, 1.5, 400])
+def test_a_version_far_ahead_of_the_clock_is_refused_and_the_log_says_so_once(days, caplog):
+    for second in (0, 1):
+        version = int((time.time() + days * 86_400 + second) * 1_000_000)
+        assert Push.from_message(Push.of(replace(JOB, version=version)).to_message()) is None
+    (record,) = caplog.records
+    assert "far ahead of this host's clock" in record.getMessage()
+
+
+def test_a_version_a_little_ahead_of_the_clock_is_taken():
+    push = Push.of(replace(JOB, version=int((time.time() + 300) * 1_000_000)))
+    assert Push.from_message(push.to_message()) == push
+
+
 @pytest.mark.parametrize("message", [None, [], "text", {}, {"type": "immortus.job"}])
 def test_what_is_no_message_is_ignored(message):
     assert Push.from_message(message) is None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from immortus_channels.buckets import Bucket, Recent, Tally
+import tracemalloc
+
+from immortus_channels.buckets import Bucket, Recent, Refusals
 
 
 def test_a_burst_passes_and_then_only_what_is_earned():
@@ -33,21 +35,57 @@ def test_the_wait_is_until_there_is_enough_again():
     assert bucket.wait(4) == 2.0
 
 
-def test_a_tally_counts_different_things_and_forgets_them_after_a_minute():
-    tally = Tally(0.0)
+def test_different_things_are_counted_and_forgotten_a_minute_after_the_first():
+    refusals = Refusals()
     for now in range(50):
-        tally.count(["a", "b"], 2, float(now))
-    assert tally.wait(2, 49.0) == 0
-    tally.count(["c"], 2, 49.0)
-    assert tally.wait(2, 49.0) == 11.0
-    tally.count(["d"], 2, 60.0)
-    assert tally.wait(2, 60.0) == 0
+        assert not refusals.count("a", ["x", "y"], 2, float(now))
+    assert refusals.wait("a", 49.0) == 0
+    assert refusals.count("a", ["z"], 2, 49.0)
+    assert not refusals.count("a", ["u"], 2, 49.5), "whoever is full is so once"
+    assert refusals.wait("a", 49.5) == 10.5
+    assert refusals.wait("b", 49.5) == 0
+    assert not refusals.count("a", ["z"], 2, 60.0)
+    assert refusals.wait("a", 60.0) == 0
 
 
-def test_a_tally_that_is_full_remembers_no_more():
-    tally = Tally(0.0)
-    tally.count(map(str, range(100_000)), 10, 0.0)
-    assert len(tally._seen) == 11
+def test_what_is_over_is_forgotten_whoever_calls_next():
+    refusals = Refusals()
+    for number in range(100):
+        refusals.count(f"one-time {number}", map(str, range(10)), 500, 0.0)
+        refusals.count(f"full {number}", map(str, range(10)), 5, 1.0)
+    assert len(refusals) == 100 * 11 + 100
+    refusals.wait("somebody else", 60.0)
+    assert len(refusals) == 100
+    refusals.wait("somebody else", 61.0)
+    assert len(refusals) == 0
+
+
+def test_a_key_that_is_full_remembers_nothing_but_that():
+    refusals = Refusals()
+    refusals.count("a", map(str, range(100_000)), 10, 0.0)
+    assert len(refusals) == 1
+
+
+def test_what_very_many_were_refused_has_a_bound_in_memory():
+    refusals = Refusals()
+    tracemalloc.start()
+    for number in range(12_000):
+        refusals.count(f"address {number}", (f"{number} {n}" for n in range(50)), 500, number / 1000)
+    used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert refusals._things <= Refusals.THINGS
+    assert used < 16_000_000
+    assert refusals.count("address 11999", map(str, range(460)), 500, 12.0), "the last ones are still counted"
+
+
+def test_very_many_who_are_full_have_a_bound_too(monkeypatch):
+    monkeypatch.setattr(Refusals, "KEYS", 3)
+    refusals = Refusals()
+    for number in range(5):
+        assert refusals.count(f"full {number}", "abc", 2, 0.0)
+        refusals.count(f"counted {number}", "a", 2, 0.0)
+    assert [refusals.wait(f"full {number}", 0.0) for number in range(5)] == [0, 0, 60, 60, 60]
+    assert len(refusals) == 3 + 3 + 3
 
 
 def test_only_the_keys_met_most_recently_are_kept(monkeypatch):

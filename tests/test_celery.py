@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import builtins
+from contextlib import nullcontext, suppress
+
 import pytest
 from celery import Celery, _state, chain, chord
-from celery.exceptions import Ignore
+from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.test import RequestFactory
@@ -69,6 +72,32 @@ def marked(value=0):
 
 @app.task(shared=False)
 @tracked
+def leaves(by):
+    raise getattr(builtins, by)
+
+
+@app.task(shared=False, bind=True)
+@tracked
+def writes_down(self, state):
+    self.update_state(state=state)
+    raise Ignore
+
+
+class Careless(TrackedTask):
+    abstract = True
+
+    def on_success(self, *_):
+        raise RuntimeError
+
+
+@app.task(shared=False, base=Careless)
+@tracked(publish_result=True)
+def careless():
+    return 5
+
+
+@app.task(shared=False)
+@tracked
 def fails_oddly(code):
     raise JobFailed({"enum": State.LOST, "none": None, "object": object()}[code], "A sentence.")
 
@@ -93,6 +122,28 @@ def cancels_itself():
     current_job().checkpoint()
 
 
+class OwnError(Exception):
+    """What a task makes of whatever it meets. Celery cannot pickle it, and tells of another in its place."""
+
+    def __init__(self, *, why):
+        super().__init__(why)
+
+
+def meets(error):
+    raise error
+
+
+@app.task(shared=False)
+@tracked
+def wraps(met, *, asked=False):
+    if asked:
+        get_job(current_job().job_id).cancel()
+    try:
+        meets(met)
+    except Exception as caught:
+        raise OwnError(why="wrapped") from caught
+
+
 @app.task(shared=False)
 @tracked
 def ignores():
@@ -104,6 +155,22 @@ def ignores():
 def retries(self):
     if current_job().attempt < 3:
         raise self.retry(countdown=0)
+
+
+tried = []
+
+
+@app.task(shared=False, autoretry_for=(Exception,), retry_kwargs={"max_retries": 3, "countdown": 0})
+@tracked
+def is_tried_again(*, wraps):
+    tried.append(current_job().job_id)
+    get_job(current_job().job_id).cancel()
+    try:
+        current_job().checkpoint()
+    except JobCancelled as met:
+        if not wraps:
+            raise
+        raise OwnError(why="wrapped") from met
 
 
 @app.task(shared=False)
@@ -264,6 +331,28 @@ def test_an_eager_job_whose_error_reaches_its_sender_ends_as_any_other(monkeypat
     assert_ended("j", outcome)
 
 
+@pytest.mark.parametrize("propagates", [False, True])
+@pytest.mark.parametrize(
+    ("met", "asked", "outcome"),
+    [
+        (JobCancelled("j"), True, (State.CANCELLED, "cancelled")),
+        (JobCancelled("j"), False, (State.FAILED, "error")),
+        (JobCancelled("another"), True, (State.FAILED, "error")),
+        (JobFailed("not_an_image"), False, (State.FAILED, "not_an_image")),
+        (SoftTimeLimitExceeded(), False, (State.FAILED, "time_limit")),
+        (Reject("no"), False, (State.FAILED, "error")),
+        (Ignore(), True, (State.FAILED, "error")),
+        (Retry(), True, (State.FAILED, "error")),
+    ],
+    ids=repr,
+)
+def test_a_task_that_wraps_what_it_meets_ends_its_job_by_that(monkeypatch, propagates, met, asked, outcome):
+    monkeypatch.setitem(app.conf, "task_eager_propagates", propagates)
+    with pytest.raises(OwnError) if propagates else nullcontext():
+        wraps.apply((met,), {"asked": asked}, task_id="j")
+    assert_ended("j", outcome)
+
+
 def assert_ended(job_id, outcome):
     job = record(job_id)
     assert (job.state, job.error and job.error.code) == outcome
@@ -309,12 +398,48 @@ def test_an_eager_job_that_was_ignored_is_finished():
     assert record(ignores.delay().id).state is State.FINISHED
 
 
+@pytest.mark.parametrize("left_by", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_an_eager_job_that_is_left_with_what_is_no_exception_has_failed(left_by, caplog):
+    with pytest.raises(left_by):
+        leaves.apply_async((left_by.__name__,), task_id="j")
+    assert_ended("j", (State.FAILED, "error"))
+    assert any(entry.name == "immortus_channels" and entry.job_id == "j" for entry in caplog.records)
+
+
+@pytest.mark.parametrize(
+    ("state", "outcome"),
+    [
+        ("FAILURE", (State.FAILED, "error")),
+        ("REVOKED", (State.CANCELLED, "cancelled")),
+        ("PROGRESS", (State.FINISHED, None)),
+    ],
+)
+def test_what_an_eager_job_wrote_down_before_it_was_ignored_decides(state, outcome):
+    writes_down.apply_async((state,), task_id="j")
+    assert_ended("j", outcome)
+
+
+def test_an_eager_job_whose_on_success_raises_has_finished():
+    with suppress(RuntimeError):  # Celery lets its sender see it, before 5.7 also where that is not asked for
+        careless.apply_async(task_id="j")
+    assert_ended("j", (State.FINISHED, None))
+    assert record("j").result == 5
+
+
 def test_an_eager_job_has_its_progress_and_its_times():
     document = get_job(marked.delay().id).document
     assert (document["current"], document["total"], document["percentage"]) == (3, 3, 100.0)
     assert document["enqueued_at"]
     assert document["started_at"]
     assert document["finished_at"]
+
+
+@pytest.mark.parametrize("wraps", [False, True])
+def test_an_eager_job_that_is_cancelled_is_not_tried_again(wraps):
+    tried.clear()
+    result = is_tried_again.delay(wraps=wraps)
+    assert_ended(result.id, (State.CANCELLED, "cancelled"))
+    assert tried == [result.id]
 
 
 @pytest.mark.case(4)

@@ -692,6 +692,19 @@ def test_every_other_pool_is_fine(celery_app, pool):
     assert messages() == {}
 
 
+def test_messages_that_cannot_say_whose_a_job_is_are_found(celery_app):
+    make_task(celery_app)
+    assert messages() == {}
+    celery_app.conf.task_protocol = 1
+    assert found() == {"W018"}
+
+
+def test_a_project_that_tracks_nothing_may_send_as_it_likes(default_app):
+    default_app.autodiscover_tasks(["immortus_channels"], force=True)
+    default_app.conf.task_protocol = 1
+    assert messages() == {}
+
+
 @pytest.fixture
 def queue():
     """An adapter of its own, connected."""

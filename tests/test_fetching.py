@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, User
 
-from immortus_channels import queues
+from immortus_channels import fetching, outside, queues
 from immortus_channels.fetching import fetch
 from immortus_channels.jobs import Error, Job, State
 from immortus_channels.marking import Tracking
 from immortus_channels.stores import get_store
 from immortus_channels.strategies import TrackingStrategy
-from tests.toys import ToyQueue
+from immortus_channels.turns import turn
+from tests.toys import ToyQueue, eventually
 
 ANYBODY = AnonymousUser()
 
@@ -81,13 +85,43 @@ def test_a_strategy_may_know_more_than_a_word_but_not_whose_it_is_or_which():
 def test_fetch_is_asked_before_status_and_the_queue_last(queue):
     assert fetch(ANYBODY, "a", "job").state is State.ENQUEUED
     assert queue.asked == []
-    assert fetch(ANYBODY, "q", "word").state is State.FAILED
+    assert fetch(STAFF, "q", "word").state is State.FAILED
     assert queue.asked == ["q"]
 
 
 def test_a_queue_tells_where_the_strategy_has_nothing_to_say():
-    assert fetch(ANYBODY, "q", "open").state is State.FAILED
-    assert fetch(ANYBODY, "nobody", "open") is None
+    assert fetch(STAFF, "q", "open").state is State.FAILED
+    assert fetch(STAFF, "nobody", "open") is None
+
+
+@pytest.mark.parametrize("named", ["", "open", "word", "job", "no such task"])
+def test_what_a_queue_tells_without_naming_the_task_is_for_staff_whatever_class_is_named(named):
+    assert fetch(ANYBODY, "q", named) is None
+    assert fetch(User(pk=7, username="u"), "q", named) is None
+    assert fetch(STAFF, "q", named).state is State.FAILED
+
+
+def test_a_strategy_for_all_tasks_does_not_speak_for_a_job_whose_task_nobody_names(settings, queue):
+    settings.IMMORTUS_TRACKING_STRATEGY = Open
+    assert fetch(ANYBODY, "q", "") is None
+    assert queue.asked == ["q"]
+    assert fetch(STAFF, "q", "").staff_only
+
+
+def test_the_project_s_own_rule_says_who_is_staff(settings):
+    settings.IMMORTUS_ACCESS = f"{__name__}.only_operators"
+    assert fetch(User(pk=7, username="operator"), "q", "open").state is State.FAILED
+    assert fetch(User(pk=8, username="u"), "q", "open") is None
+
+
+def only_operators(user, job):
+    return user.username == "operator"
+
+
+def test_a_queue_that_names_the_task_is_told_to_whom_that_task_s_strategy_lets_in(queue, monkeypatch):
+    monkeypatch.setattr(queue, "fetch", lambda job_id: Job(job_id=job_id, job_class="open", state=State.FINISHED))
+    assert fetch(ANYBODY, "q", "open").job_class == "open"
+    assert fetch(ANYBODY, "q", "") is None
 
 
 def test_what_the_queue_knows_to_be_another_task_is_not_told_under_the_name_of_one_that_is_open(queue, monkeypatch):
@@ -119,3 +153,54 @@ def test_nobody_is_asked_for_somebody_who_would_not_be_told(queue):
 def test_nothing_of_it_is_written_down():
     fetch(STAFF, "q", "")
     assert get_store().get_many(["q"]).jobs == {}
+
+
+# What hangs
+
+
+@pytest.fixture
+def hanging(queue, monkeypatch, settings):
+    """As anywhere but under a test runner; whatever is asked about a job whose id says so hangs until the test ends."""
+    monkeypatch.setattr(fetching, "is_inline", lambda: False)
+    monkeypatch.setattr(outside, "PATIENCE", 0.2)
+    settings.IMMORTUS_LIMITS = {"requests_in_parallel": 1}
+    over = threading.Event()
+    ask = queue.fetch
+    monkeypatch.setattr(queue, "fetch", lambda job_id: over.wait(10) if job_id == "hangs" else ask(job_id))
+    monkeypatch.setattr(ByWord, "status", lambda _, job_id: "finished" if job_id != "hangs" else over.wait(10))
+    outside._asked.clear()
+    yield over
+    over.set()
+    outside._asked.clear()
+
+
+@pytest.mark.parametrize(("user", "job_class"), [(STAFF, ""), (ANYBODY, "word")])
+def test_nobody_waits_longer_than_they_must_for_a_queue_or_a_strategy_that_hangs(hanging, user, job_class):
+    began = time.monotonic()
+    assert fetch(user, "hangs", job_class) is None
+    assert time.monotonic() - began < 1
+    began = time.monotonic()
+    for _ in range(100):
+        assert fetch(user, "hangs", job_class) is None
+    assert time.monotonic() - began < 0.2, "it is left alone for a while"
+
+
+@pytest.mark.usefixtures("hanging")
+def test_what_answers_is_told_outside_a_test_runner_too():
+    assert fetch(ANYBODY, "c", "word").state is State.FINISHED
+    assert fetch(STAFF, "q", "").state is State.FAILED
+
+
+def test_whoever_waits_for_it_leaves_their_turn_to_others(hanging):
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(in_turn, STAFF, "hangs")
+        assert eventually(lambda: outside._asked["the records of toy"].places._value < outside.MOST)
+        began = time.monotonic()
+        with turn():
+            assert time.monotonic() - began < 0.1
+        assert waiting.result() is None
+
+
+def in_turn(user, job_id):
+    with turn():
+        return fetch(user, job_id)

@@ -31,7 +31,7 @@ from immortus_channels.events import (
     Updated,
 )
 from immortus_channels.jobs import Job, State
-from immortus_channels.lifecycle import SECOND, Leases, apply
+from immortus_channels.lifecycle import SECOND, Leases, apply, is_lost_next
 
 ENQUEUED, RUNNING, RETRYING = State.ENQUEUED, State.RUNNING, State.RETRYING
 FINISHED, FAILED, CANCELLED, LOST = State.FINISHED, State.FAILED, State.CANCELLED, State.LOST
@@ -281,6 +281,60 @@ def test_sending_a_job_again_that_is_over_starts_a_new_life():
         assert apply(new, late, now=T0 + DAY) is new
 
 
+def sent_by(owner: str | None, send_id: str = "s2", kind: type[Event] = Enqueued, run_id: str = "", **fields) -> Event:
+    """A sending, or whatever is told of its run, by somebody and of another task."""
+    origin = Origin(send_id=send_id, owner=owner, **fields)
+    return kind(job_id="a", job_class="shop.tasks.sort", run_id=run_id, origin=origin)
+
+
+OVER = {
+    "finished": (sent(), started(), about(Finished, "r1")),
+    "failed": (sent(), started(), about(Failed, "r1")),
+    "cancelled": (sent(), about(CancelRequested)),
+    "unknown to its sender": (started(), about(Finished, "r1")),
+    "run by hand": (about(Created, origin=Origin(owner="7")), started(), about(Finished, "r1")),
+}
+
+
+@pytest.mark.parametrize("events", OVER.values(), ids=OVER)
+@pytest.mark.parametrize("first", [Enqueued, Started, Reported, Failed])
+def test_a_job_that_is_over_and_sent_again_is_its_new_senders_and_of_its_new_task(events, first):
+    """Whatever of the new life is heard of first."""
+    old = replace(after(*events), meta={"miles": 1}, data={"a": 1}, params={"b": 2}, result=3, claims={"on_ready": "x"})
+    new = after(sent_by("8", kind=first, run_id="" if first is Enqueued else "r2"), job=old, at=T0 + DAY)
+    assert (new.owner, new.staff_only, new.job_class, new.attempt) == ("8", False, "shop.tasks.sort", old.attempt + 1)
+    assert (new.meta, new.data, new.params, new.result, new.claims, new.enqueued_at) == ({}, {}, {}, None, {}, T0 + DAY)
+    assert not new.cancel_requested
+    late = sent_by("8")
+    assert apply(new, late, now=T0 + DAY + SECOND) is new, "its own sending, which was overtaken"
+
+
+def test_a_planned_job_that_was_cancelled_before_its_turn_stays_so_whoever_sends_it():
+    cancelled = after(about(Planned, origin=Origin(owner="7")), about(CancelRequested))
+    for event in (sent_by("8"), sent_by("8", kind=Started, run_id="r2")):
+        assert apply(cancelled, event, now=T0 + DAY) is cancelled
+
+
+@pytest.mark.parametrize("before", [(sent(),), (sent(), started()), (sent(), started(), about(Retrying, "r1"))])
+@pytest.mark.parametrize("owner", ["8", None])
+def test_a_job_that_is_not_over_stays_its_owners_whoever_sends_it(before, owner):
+    job = after(*before)
+    assert apply(job, sent_by(owner), now=T0 + 9 * SECOND) is job
+    run = after(sent_by(owner, kind=Started, run_id="r2"), job=job)
+    assert (run.owner, run.job_class, run.attempt) == ("7", "shop.tasks.resize", job.attempt + bool(job.run_id))
+
+
+def test_a_silent_job_is_somebody_elses_only_once_nobody_would_wait_for_it_any_more():
+    job = after(sent(), started())
+    soon, late = job.lease_until + LEASES.stalled - 1, job.lease_until + LEASES.stalled
+    assert apply(job, sent_by("8"), now=soon) is job
+    assert after(sent_by("7"), job=job, at=soon).attempt == 2
+    assert after(sent_by("8"), job=job, at=late).owner == "8"
+    stalled = after(about(Overdue), job=job, at=job.lease_until)
+    assert apply(stalled, sent_by("8"), now=stalled.lease_until - 1) is stalled
+    assert after(sent_by("8"), job=stalled, at=stalled.lease_until).owner == "8"
+
+
 def test_sending_a_job_again_that_is_not_over_changes_nothing():
     job = after(sent(), started())
     assert apply(job, sent("s2"), now=T0 + 2 * SECOND) is job
@@ -325,6 +379,14 @@ def test_a_job_that_was_asked_to_stop_is_not_run_again(kind):
     assert outcome(after(sent(), started(), about(CancelRequested), about(kind, "r1"))) == (CANCELLED, "cancelled")
 
 
+def test_a_run_that_stopped_as_if_it_was_asked_to_is_cancelled_if_it_was():
+    stopped = about(Failed, "r1", code="why", stopped=True)
+    assert outcome(after(sent(), started(), about(CancelRequested), stopped)) == (CANCELLED, "cancelled")
+    assert outcome(after(sent(), started(), stopped)) == (FAILED, "why")
+    failed = about(Failed, "r1", code="why")
+    assert outcome(after(sent(), started(), about(CancelRequested), failed)) == (FAILED, "why")
+
+
 def test_a_job_that_only_its_strategy_keeps_running_is_cancelled_on_the_spot():
     kept = about(Finished, "r1", completed=False)
     assert outcome(after(sent(), started(), kept, about(CancelRequested))) == (CANCELLED, "cancelled")
@@ -349,6 +411,51 @@ def test_a_job_that_is_over_cannot_be_cancelled():
 @pytest.mark.case(7)
 def test_a_message_that_was_never_sent_fails():
     assert outcome(after(sent(), about(Overdue), every=LEASES.sending)) == (FAILED, "not_sent")
+
+
+def test_a_retry_that_nobody_was_heard_to_send_is_lost_a_minute_after_it_was_due():
+    job = after(sent(), started(), about(Retrying, "r1", is_sent=False, eta=T0 + 30 * SECOND))
+    assert (job.state, job.lease_until) == (RETRYING, T0 + 90 * SECOND)
+    lost = after(about(Overdue), job=job, at=job.lease_until)
+    assert outcome(lost) == (LOST, "lost")
+    assert after(started("r2"), job=lost, at=T0 + DAY).state is RUNNING
+
+
+def test_a_retry_that_was_sent_may_wait_for_a_day():
+    job = after(sent(), started(), about(Retrying, "r1", eta=T0 + 30 * SECOND))
+    assert job.lease_until == T0 + 30 * SECOND + DAY
+
+
+def test_when_a_run_began_by_its_host_is_kept_for_this_run_alone():
+    job = after(sent(), about(Started, "r1", began=5), told(step=1, current=2))
+    assert (job.began_at, job.started_at) == (5, T0 + SECOND)
+    assert Job.from_record(job.to_record()) == job
+    assert after(about(Retrying, "r1"), told("r2"), job=job, at=T0 + 60 * SECOND).began_at is None
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        ([sent()], False),  # nobody knows yet that it was sent: it has failed then
+        ([sent(), started()], False),  # it stalls first
+        ([sent(), started(), about(Retrying, "r1")], True),
+        ([sent(), started(), about(Requeued, "r1")], True),
+        ([sent(), started(), about(Finished, "r1")], False),
+        ([sent(), started(), about(Finished, "r1", completed=False)], False),  # its strategy alone ends it
+    ],
+)
+def test_a_job_is_lost_next_if_the_end_of_its_lease_would_be_its_last_word(events, expected):
+    job = after(*events)
+    assert is_lost_next(job, LEASES) is expected
+    if expected:
+        assert after(about(Overdue), job=job, at=job.lease_until).state is LOST
+
+
+def test_who_has_stalled_is_lost_next():
+    job = after(sent(), started())
+    stalled = after(about(Overdue), job=job, at=job.lease_until)
+    assert is_lost_next(stalled, LEASES)
+    assert not is_lost_next(after(about(Overdue), job=stalled, at=stalled.lease_until), LEASES)
 
 
 def test_a_silent_run_is_stalled_then_lost():

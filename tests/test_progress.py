@@ -40,6 +40,30 @@ def report(run):
     return run.take()[0]
 
 
+# Whose it is
+
+
+def test_the_owner_is_the_records_whatever_the_message_said(told):
+    run = Run(job_id="j", job_class="c", run_id="r", origin=Origin(send_id="s2", owner="8"), notify=told)
+    run.started(Job(job_id="j", run_id="r", send_id="s1", owner="7"))
+    assert (run.origin.owner, run.origin.send_id) == ("7", "s1")
+
+
+def test_a_run_whose_message_said_nothing_learns_it_from_the_record(told):
+    run = Run(job_id="j", job_class="c", run_id="r", notify=told)
+    run.started(None)
+    run.learn(Job(job_id="j", run_id="r", staff_only=True))
+    assert (run.origin.owner, run.origin.staff_only) == (None, True)
+    run.learn(Job(job_id="j", run_id="r", owner="7"))
+    assert (run.origin.owner, run.origin.staff_only) == ("7", False)
+
+
+def test_a_run_of_a_job_that_is_not_on_record_yet_goes_by_its_message(told):
+    run = Run(job_id="j", job_class="c", run_id="r", origin=Origin(send_id="s1", owner="7"), notify=told)
+    run.started(None)
+    assert run.origin == Origin(send_id="s1", owner="7")
+
+
 # Loops
 
 

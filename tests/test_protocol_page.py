@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from immortus_channels import frames, pages, tokens, turns, urls, views
+from immortus_channels import frames, pages, tokens, turns, urls, usage, views
 from immortus_channels.broadcast import MESSAGE_TYPE, Push
 from immortus_channels.consumers import consumer
 from immortus_channels.consumers.flow import MAX_AGE, Limits
 from immortus_channels.jobs import SENTENCES, Job, State
+from immortus_channels.limits import kept_for_users
 from tests.test_protocol import job_of
 
 ROOT = Path(__file__).parent.parent
@@ -324,6 +325,7 @@ def test_the_message_of_the_channel_layer():
 
 def test_the_limits_are_those_of_the_code():
     limits = Limits()
+    at_a_time = limits.requests_in_parallel
     assert table("limit") == [
         ["ping", f"every {limits.ping:g} s"],
         ["silence of the client", f"{limits.silence:g} s, any frame breaks it"],
@@ -336,14 +338,28 @@ def test_the_limits_are_those_of_the_code():
         ["bad messages", f"the {consumer.BAD_MESSAGES}th closes"],
         ["age of a socket", f"{limits.age / 3600:g} h, give or take a quarter"],
         ["sockets of one user", str(limits.sockets_per_user)],
-        ["sockets of one process", str(limits.sockets)],
-        ["requests", f"{limits.requests_per_second:g} a second, {limits.requests_at_once} at once"],
+        [
+            "sockets of one process",
+            f"{limits.sockets}, of which {kept_for_users(limits.sockets)} are kept for people who are logged in",
+        ],
+        [
+            "requests",
+            (
+                f"{limits.requests_per_second:g} a second, {limits.requests_at_once} at once; "
+                "each ten ids of one beyond the first count as one more"
+            ),
+        ],
         ["different ids refused", f"{limits.denials} a minute"],
         [
             "requests answered at a time by one process",
-            f"{limits.requests_in_parallel}; others wait, and are answered with 503 after {turns.PATIENCE:g} s",
+            (
+                f"{at_a_time}, of which {at_a_time // 2} for one account and "
+                f"{at_a_time - kept_for_users(at_a_time)} for all visitors together; "
+                f"others wait, and are answered with 503 after {turns.PATIENCE:g} s"
+            ),
         ],
     ]
+    assert usage.ID_PRICE == 1 / 10
     assert f"for {limits.token_life / 60:g} minutes" in PAGE
     assert f"no chain of them is longer than {limits.token_age / 3600:g} hours" in PAGE
     assert f"until {tokens.GRACE:g} seconds after its" in PAGE

@@ -234,9 +234,21 @@ def test_without_a_user_no_permission_is_asked(owned):
 def test_with_a_user_a_job_that_is_not_theirs_is_not_found(owned):
     job_id = owned()
     assert get_job(job_id, user=User(pk=7)).owner == "7"
-    for stranger in (User(pk=8), AnonymousUser()):
+    for stranger in (User(pk=8), AnonymousUser(), None):
         with pytest.raises(JobNotFound, match="is known"):
             get_job(job_id, user=stranger)
+    assert get_job(job_id).owner == "7", "only where no user is given, nobody is asked"
+
+
+def test_none_sees_what_an_anonymous_user_sees(owned):
+    assert get_job(owned(owner=None), user=None).owner is None
+
+
+@pytest.mark.parametrize("given", [7, "ann", False, "", object(), {"username": "ann"}])
+def test_what_is_no_user_is_refused_with_what_to_give(owned, given):
+    job_id = owned()
+    with pytest.raises(TypeError, match=r"is no user: give request\.user"):
+        get_job(job_id, user=given)
 
 
 def test_the_strategy_says_who_may_see_a_job(owned):
@@ -251,6 +263,9 @@ async def test_async_code_reads_a_job_too(owned):
     assert (await aget_job(job_id, user=User(pk=7))).job_id == job_id
     with pytest.raises(JobNotFound):
         await aget_job(job_id, user=User(pk=8))
+    with pytest.raises(JobNotFound):
+        await aget_job(job_id, user=None)
+    assert (await aget_job(job_id)).owner == "7"
 
 
 def test_getting_the_job_one_runs_in_brings_what_others_wrote_meanwhile(owned):

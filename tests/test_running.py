@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 
 import pytest
 from django.contrib.auth.models import User
@@ -72,6 +73,60 @@ def test_whatever_else_a_block_raises_fails_the_job_without_its_words_and_goes_o
     assert current_run.get() is None
 
 
+class OwnError(Exception):
+    """What a block makes of whatever it meets."""
+
+
+@contextmanager
+def wrapping():
+    try:
+        yield
+    except Exception as met:
+        raise OwnError from met
+
+
+class TimeIsUp(Exception):
+    """What the queue raises in the middle of anybody's code."""
+
+
+@pytest.mark.parametrize(
+    ("error", "end"),
+    [
+        (JobFailed("not_an_image", "No image."), (State.FAILED, ("not_an_image", "No image."))),
+        (TimeIsUp(), (State.FAILED, ("time_limit", "This took too long and was stopped."))),
+        (JobCancelled("another"), (State.FAILED, ("error", "Something went wrong."))),
+    ],
+    ids=repr,
+)
+def test_a_block_that_wraps_what_it_meets_ends_its_job_by_that_and_its_own_error_goes_on(job, error, end):
+    queues.connected[0].interrupts = (TimeIsUp,)
+
+    with pytest.raises(OwnError), job.running(), wrapping():
+        raise error
+    assert end_of(job) == end
+
+
+def test_a_block_that_wraps_its_own_cancellation_is_cancelled_and_its_own_error_goes_on(job):
+    with pytest.raises(OwnError), job.running() as inside, wrapping():
+        list(inside.track(get_job(job.job_id).cancel() for _ in range(3)))
+    assert end_of(job)[0] is State.CANCELLED
+
+
+def test_a_block_that_says_it_was_cancelled_though_nobody_asked_for_that_has_failed(job):
+    with job.running():
+        raise JobCancelled
+    assert end_of(job) == (State.FAILED, ("error", "Something went wrong."))
+
+
+def test_a_block_that_hears_of_its_cancellation_elsewhere_is_cancelled(job):
+    """Its run in this process has not heard of it yet: the record counts."""
+    with job.running() as inside:
+        get_job(job.job_id).cancel()
+        inside._run.cancel_requested = False
+        raise JobCancelled(job.job_id)
+    assert end_of(job)[0] is State.CANCELLED
+
+
 def test_a_block_that_is_asked_to_stop_is_cancelled_at_its_next_checkpoint(job):
     with job.running() as inside:
         get_job(job.job_id).cancel()
@@ -108,6 +163,15 @@ def test_the_cancellation_of_the_job_around_ends_both(job):
             outer.checkpoint()
         pytest.fail("the outer job goes on")
     assert end_of(job)[0] is end_of(around)[0] is State.CANCELLED
+
+
+def test_a_cancelled_job_inside_of_another_is_the_only_one_that_is_cancelled(job):
+    around = JobRepository().create()
+    job.cancel()
+    with pytest.raises(JobCancelled), around.running(), job.running():
+        pytest.fail("it runs")
+    assert end_of(job)[0] is State.CANCELLED
+    assert end_of(around) == (State.FAILED, ("error", "Something went wrong."))
 
 
 def test_threads_have_blocks_of_their_own():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import AnonymousUser, User
 from django.template import engines
 
 from immortus_channels import queues, tracking
@@ -80,6 +80,9 @@ def test_somebody_elses_job_is_not_found():
     assert RunMarathon.find(job_id, user=User(pk=7))
     with pytest.raises(JobNotFound):
         RunMarathon.find(job_id, user=User(pk=8))
+    with pytest.raises(JobNotFound):
+        RunMarathon.find(job_id, user=None)
+    assert RunMarathon.find(job_id).owner == "7"
 
 
 @pytest.mark.case(36)
@@ -149,12 +152,20 @@ def test_the_jobs_of_a_class_are_listed_newest_first_and_no_others():
     assert {type(job) for job in RunMarathon.all()} == {RunMarathon}
 
 
+@pytest.mark.parametrize("nobody", [None, AnonymousUser(), User(username="unsaved")])
+def test_nobody_has_no_jobs_whoever_owns_those_that_there_are(nobody):
+    start(owner="7")
+    start(owner=None)
+    assert RunMarathon.filter(owner=nobody) == []
+
+
 def test_a_listing_is_filtered_and_goes_page_by_page():
     mine, theirs, done = start(owner="7"), start(owner="8"), start(owner="7")
     end(done, Finished)
     assert [job.job_id for job in RunMarathon.filter(owner=User(pk=8))] == [theirs]
     assert [job.job_id for job in RunMarathon.filter(owner=7, states=["running"])] == [mine]
     assert [job.job_id for job in RunMarathon.filter(states=[State.FINISHED])] == [done]
+    assert len(RunMarathon.filter()) == 3
     (newest,) = RunMarathon.all(limit=1)
     assert newest.job_id == done
     assert [job.job_id for job in RunMarathon.all(before=newest.document["version"])] == [theirs, mine]

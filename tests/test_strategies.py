@@ -155,7 +155,7 @@ def test_every_hook_of_the_silent_strategy_may_be_called(name):
     assert getattr(TrackingStrategy(), name)("j", *(["error"] if name == "job_failed" else [])) is None
 
 
-def test_whoever_may_see_a_job_may_cancel_it_unless_the_strategy_says_no():
+def test_whoever_may_see_a_job_without_an_owner_may_cancel_it_unless_the_strategy_says_no():
     assert TrackingStrategy().allows_cancel(object(), Job(job_id="j"))
 
 

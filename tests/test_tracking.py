@@ -4,6 +4,7 @@ import contextlib
 import threading
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -27,14 +28,14 @@ from immortus_channels.events import (
     Updated,
 )
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.jobs import State
+from immortus_channels.jobs import Job, State
 from immortus_channels.marking import Tracking
 from immortus_channels.progress import current_run
 from immortus_channels.repository import get_job
 from immortus_channels.stores import get_store
 from immortus_channels.stores.base import Reading
 from immortus_channels.strategies import TrackingStrategy, load
-from immortus_channels.tracking import reading
+from immortus_channels.tracking import reading, recalling
 from tests.toys import ToyQueue, eventually
 
 RUN = {"run_id": "r"}
@@ -628,6 +629,64 @@ def test_a_queue_that_cannot_be_told_is_logged(tell, job_id, queue, monkeypatch,
     tell(Enqueued, origin=Origin(queue="toy", send_id="s"))
     assert tracking.cancel(job_id).state is State.CANCELLED
     assert eventually(lambda: "could not be told" in caplog.text)
+
+
+@pytest.mark.usefixtures("memory")
+def test_a_job_that_is_cancelled_again_and_again_is_one_call_to_its_queue(tell, job_id, queue):
+    tell(Started, run_id="r", origin=Origin(queue="toy", cancel="terminate"))
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: tracking.cancel(job_id), range(50)))
+    tell(Retrying, run_id="r")
+    assert eventually(lambda: queue.cancelled)
+    time.sleep(0.05)
+    assert queue.cancelled == [(job_id, True)]
+
+
+@pytest.mark.usefixtures("memory")
+def test_many_jobs_that_are_cancelled_while_their_queue_hangs_are_one_thread(tell, queue, monkeypatch):
+    told, hangs = [], threading.Event()
+
+    def cancel(job, *, terminate):
+        hangs.wait(5)
+        told.append(job.job_id)
+
+    monkeypatch.setattr(queue, "cancel", cancel)
+    before = threading.active_count()
+    jobs = [uuid.uuid4().hex for _ in range(20)]
+    for job in jobs:
+        tracking.publish(Enqueued(job_id=job, job_class="task", origin=Origin(queue="toy")))
+        for _ in range(3):
+            tracking.cancel(job)
+    assert threading.active_count() <= before + 1
+    hangs.set()
+    assert eventually(lambda: told == jobs)
+
+
+@pytest.mark.usefixtures("memory")
+def test_a_queue_is_told_again_after_a_while_and_of_the_next_attempt_at_once(tell, job_id, queue, monkeypatch):
+    origin = Origin(queue="toy", cancel="terminate")
+    tell(Started, run_id="r", origin=origin)
+    tracking.cancel(job_id)
+    assert eventually(lambda: len(queue.cancelled) == 1)
+    monkeypatch.setattr(recalling, "AGAIN", 0)
+    tracking.cancel(job_id)
+    assert eventually(lambda: len(queue.cancelled) == 2)
+    monkeypatch.setattr(recalling, "AGAIN", 60)
+    tell(Finished, run_id="r")
+    tell(Started, run_id="s", origin=origin)
+    tracking.cancel(job_id)
+    assert eventually(lambda: len(queue.cancelled) == 3)
+
+
+def test_a_queue_that_hangs_for_good_is_told_of_a_bounded_number(tell, queue, monkeypatch, caplog):
+    hangs = threading.Event()
+    monkeypatch.setattr(queue, "cancel", lambda *_, **__: hangs.wait(5))
+    recaller = recalling.Recaller()
+    monkeypatch.setattr(recaller, "PENDING", 2)
+    for number in range(5):
+        recaller.recall(queue, Job(job_id=f"job-{number}"), terminate=False)
+    assert "hangs: it is not told to drop" in caplog.text
+    hangs.set()
 
 
 @pytest.mark.usefixtures("with_thread")

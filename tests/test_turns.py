@@ -12,7 +12,8 @@ from django.db import connection
 
 from immortus_channels import turns
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.turns import turn
+from immortus_channels.turns import Turn, aside, turn
+from tests.site import eventually
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +59,7 @@ def test_an_answer_that_fails_gives_its_turn_back():
 @pytest.mark.django_db(transaction=True)
 def test_a_connection_of_the_turn_is_closed_with_it(monkeypatch):
     closed = []
-    monkeypatch.setattr(connection, "close_if_unusable_or_obsolete", lambda: closed.append(turns._taken))
+    monkeypatch.setattr(connection, "close_if_unusable_or_obsolete", lambda: closed.append(turns.taken()))
     with turn():
         connection.ensure_connection()
         assert closed == []
@@ -73,7 +74,7 @@ def test_a_connection_that_cannot_be_closed_gives_the_turn_back(monkeypatch):
     for _ in range(3):
         with pytest.raises(OSError), turn():  # noqa: PT011 - the one above
             """Answered."""
-    assert turns._taken == 0
+    assert turns.taken() == 0
 
 
 @pytest.mark.django_db
@@ -81,3 +82,161 @@ def test_the_connection_of_a_test_stays_open():
     with turn():
         User.objects.create_user("ada")
     assert User.objects.get().username == "ada"
+
+
+def test_a_turn_that_is_left_aside_is_somebody_else_s_meanwhile():
+    with turn(), turn():
+        with aside():
+            assert turns.taken() == 1
+            with turn():
+                """There was room."""
+        assert turns.taken() == 2
+    assert turns.taken() == 0
+
+
+def test_where_nobody_has_a_turn_there_is_none_to_leave():
+    with aside():
+        assert turns.taken() == 0
+    assert turns.taken() == 0
+
+
+def both_begin(threads, others):
+    for _ in range(2):
+        threads.submit(others)
+    eventually(lambda: turns.taken() == 2, within=5)
+
+
+def test_whoever_finds_no_room_any_more_after_it_is_told_so_and_gives_nothing_back_twice(monkeypatch):
+    monkeypatch.setattr(turns, "PATIENCE", 0.05)
+    done = threading.Event()
+
+    def others():
+        with turn():
+            done.wait(5)
+
+    with ThreadPoolExecutor(2) as threads:
+        with pytest.raises(StoreUnavailable), turn(), aside():
+            both_begin(threads, others)
+        assert turns.taken() == 2
+        done.set()
+    assert turns.taken() == 0
+
+
+def take_all(others, account):
+    for other in others:
+        other.take()
+        other.charge(account)
+
+
+def test_whoever_comes_back_waits_for_their_account_as_before(settings, monkeypatch):
+    settings.IMMORTUS_LIMITS = {"requests_in_parallel": 4}
+    monkeypatch.setattr(turns, "PATIENCE", 0.05)
+    others = [Turn(), Turn()]
+    with turn() as mine:
+        mine.charge("user 1")
+        with pytest.raises(StoreUnavailable), mine.aside():
+            take_all(others, "user 1")
+    for other in others:
+        other.give_back()
+    assert turns._places == {}
+
+
+def test_an_error_aside_is_raised_with_the_turn_taken_again():
+    with turn():
+        with pytest.raises(ZeroDivisionError), aside():
+            raise ZeroDivisionError
+        assert turns.taken() == 1
+
+
+# Whose turn it is
+
+
+@pytest.fixture
+def sixteen(settings, monkeypatch):
+    settings.IMMORTUS_LIMITS = {}
+    monkeypatch.setattr(turns, "PATIENCE", 0.05)
+
+
+@pytest.fixture
+def hold():
+    """Take a turn and hold it on an account until the test ends."""
+    held = []
+
+    def take(account):
+        mine = Turn()
+        held.append(mine)
+        mine.take()
+        mine.charge(account)
+        return mine
+
+    yield take
+    for mine in held:
+        mine.give_back()
+    assert turns._places == {}
+
+
+@pytest.mark.parametrize("account", ["user 1", "session abc", "address 8.8.8.8"])
+def test_one_account_holds_half_of_the_turns_and_others_have_theirs(sixteen, hold, account):
+    for _ in range(8):
+        hold(account)
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable, match="8 requests are being answered"):
+            hold(account)
+    assert turns.taken() == 8, "who waits for their own account holds no turn"
+    for other in ("user 2", "session def", "address 9.9.9.9", None, None, "user 2"):
+        hold(other)
+
+
+def test_visitors_leave_some_turns_to_people_who_are_logged_in(sixteen, hold):
+    for number in range(13):
+        hold(None if number % 2 else f"address 8.8.8.{number}")
+    for account in (None, "session abc", "address 9.9.9.9"):
+        with pytest.raises(StoreUnavailable, match="13 requests"):
+            hold(account)
+    for user in ("user 1", "user 1", "user 2"):
+        hold(user)
+    assert turns.taken() == 16
+
+
+def test_whoever_waits_for_their_account_goes_on_as_soon_as_one_of_it_has_ended(sixteen, hold, monkeypatch):
+    monkeypatch.setattr(turns, "PATIENCE", 5)
+    first = [hold("user 1") for _ in range(8)]
+    with ThreadPoolExecutor(4) as threads:
+        waiting = [threads.submit(hold, "user 1") for _ in range(4)]
+        time.sleep(0.05)
+        assert not any(one.done() for one in waiting)
+        for mine in first[:4]:
+            mine.give_back()
+        for one in waiting:
+            one.result(timeout=2)
+    assert turns.taken() == 8
+
+
+def test_where_one_request_is_answered_at_a_time_everybody_has_a_turn(settings, hold):
+    settings.IMMORTUS_LIMITS = {"requests_in_parallel": 1}
+    for account in ("user 1", None, "session abc"):
+        hold(account).give_back()
+
+
+def test_nobody_starves_and_no_turn_is_lost_among_many_of_many_accounts(settings):
+    settings.IMMORTUS_LIMITS = {"requests_in_parallel": 4}
+    lock, held, most = threading.Lock(), dict.fromkeys(("user 1", "user 2", "session a", None), 0), {}
+
+    def answer(number):
+        account = [*held][number % 4]
+        with turn() as mine:
+            mine.charge(account)
+            with lock:
+                held[account] += 1
+                most[account] = max(most.get(account, 0), held[account])
+            time.sleep(0.002)
+            with lock:
+                held[account] -= 1
+
+    with ThreadPoolExecutor(40) as threads:
+        list(threads.map(answer, range(400)))
+    assert turns._places == {}
+    assert most["user 1"] <= 2
+    assert most["user 2"] <= 2
+    assert most["session a"] <= 2
+    assert most[None] <= 3

@@ -10,6 +10,7 @@ from django.contrib.sessions.backends.db import SessionStore
 
 from immortus_channels import usage
 from immortus_channels.limits import limits
+from immortus_channels.usage import TooManyRequests
 from tests.pages import logged_in
 
 
@@ -32,6 +33,15 @@ def clock(monkeypatch):
     usage.reset()
 
 
+def wait_after(ask, *what):
+    """The seconds that an account is told to wait; 0 where it may go on."""
+    try:
+        ask(*what)
+    except TooManyRequests as refused:
+        return refused.wait
+    return 0
+
+
 def unknown_ids(count):
     return [uuid.uuid4().hex for _ in range(count)]
 
@@ -43,32 +53,18 @@ def test_an_account_is_a_users_else_a_sessions_else_an_address(db):
     session = SessionStore()
     session["basket"] = [1]
     session.save()
-    assert usage.key_of(logged_in("alice"), session, "8.8.8.8") == f"user {logged_in('alice').pk}"
-    assert usage.key_of(AnonymousUser(), session, "8.8.8.8") == f"session {session.session_key}"
-    assert usage.key_of(AnonymousUser(), SessionStore(), "8.8.8.8") == "address 8.8.8.8"
-
-
-@pytest.mark.parametrize(
-    "address", ["127.0.0.1", "10.1.2.3", "192.168.0.1", "::1", "fd00::1", "", None, "unix", "testserver"]
-)
-def test_people_behind_a_proxy_do_not_stand_in_for_each_other(address):
-    assert usage.key_of(AnonymousUser(), None, address) is None
-
-
-def test_whoever_has_one_address_of_ipv6_has_many():
-    keys = {usage.key_of(AnonymousUser(), None, f"2606:4700:1:2::{n:x}") for n in range(1, 9)}
-    assert len(keys) == 1
-    assert usage.key_of(AnonymousUser(), None, "2606:4700:1:3::1") not in keys
-
-
-def test_an_address_is_the_same_through_a_listener_for_both_families():
-    assert usage.key_of(AnonymousUser(), None, "::ffff:8.8.8.8") == "address 8.8.8.8"
-    assert usage.key_of(AnonymousUser(), None, "::ffff:10.0.0.1") is None
+    assert usage.key_of(logged_in("alice"), session, lambda: "8.8.8.8") == f"user {logged_in('alice').pk}"
+    assert usage.key_of(AnonymousUser(), session, lambda: "8.8.8.8") == f"session {session.session_key}"
+    assert usage.key_of(AnonymousUser(), SessionStore(), lambda: "8.8.8.8") == "address 8.8.8.8"
 
 
 def test_nobodys_account_is_never_full():
-    assert not any(usage.ask(None) for _ in range(10_000))
+    assert not any(wait_after(usage.ask, None) for _ in range(10_000))
     assert not usage.deny(None, unknown_ids(10_000))
+
+
+def test_a_visitor_who_cannot_be_told_apart_has_no_account():
+    assert usage.key_of(AnonymousUser(), None, lambda: None) is None
 
 
 # Requests
@@ -76,21 +72,53 @@ def test_nobodys_account_is_never_full():
 
 def test_forty_tabs_that_poll_twice_a_second_are_never_stopped(clock):
     for _ in range(4 * 60):
-        assert not any(usage.ask("user 1") for _ in range(40))
+        assert not any(wait_after(usage.ask, "user 1") for _ in range(40))
         clock.now += 0.5
 
 
 def test_a_restart_after_which_everybody_polls_at_once_stops_nobody(clock):
-    assert not any(usage.ask("user 1") for _ in range(1000))
+    assert not any(wait_after(usage.ask, "user 1") for _ in range(1000))
 
 
 def test_a_script_is_stopped_and_told_how_long(clock):
-    waits = [usage.ask("user 1") for _ in range(limits().requests_at_once + 10)]
+    waits = [wait_after(usage.ask, "user 1") for _ in range(limits().requests_at_once + 10)]
     assert waits[-1] >= 1
     assert waits[limits().requests_at_once - 1] == 0
-    assert usage.ask("user 2") == 0, "others go on"
+    assert wait_after(usage.ask, "user 2") == 0, "others go on"
     clock.now += waits[-1]
-    assert usage.ask("user 1") == 0
+    assert wait_after(usage.ask, "user 1") == 0
+
+
+def test_ten_ids_are_paid_for_as_one_request(settings):
+    settings.IMMORTUS_LIMITS = {"requests_at_once": 10, "requests_per_second": 1}
+    for _ in range(9):
+        assert wait_after(usage.ask, "user 1") == 0
+    assert wait_after(usage.ask_for, "user 1", 1) == 0, "the first is the request itself"
+    assert wait_after(usage.ask_for, "user 1", 11) == 0
+    assert wait_after(usage.ask_for, "user 1", 11) == 1
+    assert wait_after(usage.ask, "user 1") == 1
+
+
+def test_four_tabs_that_poll_for_a_hundred_jobs_each_twice_a_second_are_never_stopped(clock):
+    for _ in range(4 * 60):
+        for _tab in range(4):
+            assert wait_after(usage.ask, "user 1") == wait_after(usage.ask_for, "user 1", 100) == 0
+        clock.now += 0.5
+
+
+def test_a_script_that_asks_for_a_hundred_ids_each_time_is_stopped_ten_times_sooner(clock):
+    served = 0
+    while not wait_after(usage.ask, "user 1") and not wait_after(usage.ask_for, "user 1", 100):
+        served += 1
+    assert served == limits().requests_at_once * 10 // 109
+
+
+def test_what_costs_more_than_an_account_can_hold_is_served_when_it_is_full(settings, clock):
+    settings.IMMORTUS_LIMITS = {"requests_at_once": 3, "requests_per_second": 1}
+    assert wait_after(usage.ask_for, "user 1", 100) == 0
+    assert wait_after(usage.ask_for, "user 1", 100) == 3
+    clock.now += 3
+    assert wait_after(usage.ask_for, "user 1", 100) == 0
 
 
 # Refusals
@@ -108,7 +136,7 @@ def test_whoever_tries_very_many_ids_waits_and_is_logged_once_a_minute(clock, ca
     for _ in range(limits().denials + 10):
         usage.deny("user 1", unknown_ids(1))
     assert usage.is_suspended("user 1")
-    assert 0 < usage.ask("user 1") <= 60
+    assert 0 < wait_after(usage.ask, "user 1") <= 60
     assert not usage.is_suspended("user 2")
     (record,) = caplog.records
     assert record.getMessage().startswith("User 1 asked for more than 500 jobs in a minute")
@@ -156,3 +184,35 @@ def test_one_process_has_so_many_sockets(settings):
     usage.leave(None)
     usage.leave("user 1")
     assert not usage._sockets
+
+
+@pytest.mark.parametrize("visitors", [[None], ["session a", "session b"], ["address 8.8.8.8", None, "session a"]])
+def test_visitors_in_any_number_leave_seats_to_people_who_are_logged_in(settings, visitors):
+    settings.IMMORTUS_LIMITS = {"sockets": 100, "sockets_per_user": 2}
+    seated = [visitors[n % len(visitors)] for n in range(500)]
+    seated = [visitor for visitor in seated if usage.enter(visitor)]
+    assert len(seated) == 80
+    users = [f"user {n}" for n in range(30)]
+    users = [user for user in users if usage.enter(user)]
+    assert len(users) == 20
+    assert not usage.enter(None)
+    usage.leave("user 0")
+    assert not usage.enter(None), "it is kept for the next user"
+    assert usage.enter("user 31")
+    for key in [*seated, *users[1:], "user 31"]:
+        usage.leave(key)
+    assert not usage._sockets
+
+
+def test_people_who_are_logged_in_may_take_every_seat(settings):
+    settings.IMMORTUS_LIMITS = {"sockets": 10}
+    assert all(usage.enter(f"user {n}") for n in range(10))
+    for n in range(10):
+        usage.leave(f"user {n}")
+    assert not usage._sockets
+
+
+def test_a_process_with_one_seat_has_it_for_whoever_comes_first(settings):
+    settings.IMMORTUS_LIMITS = {"sockets": 1}
+    assert [usage.enter(None), usage.enter("user 1")] == [True, False]
+    usage.leave(None)

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
 from urllib.parse import quote
 
 import pytest
@@ -11,9 +17,10 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.db import OperationalError
 from django.test import Client
 
-from immortus_channels import access, access_token, tokens, tracking, usage, views
+from immortus_channels import access, access_token, fetching, tokens, tracking, turns, usage, views
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.ids import is_job_id
+from immortus_channels.jobs import Job
 from immortus_channels.stores.base import Reading
 from immortus_channels.strategies import TrackingStrategy
 from immortus_channels.urls import immortus_jobs
@@ -503,6 +510,49 @@ def test_whoever_is_only_logged_in_gets_no_token_here(client, alice):
     assert client.get("/immortus/token").status_code == 405
 
 
+# The same way
+
+
+class Picky(TrackingStrategy):
+    """Shows jobs to their owner; whatever is asked is written down."""
+
+    asked: ClassVar[list[str]] = []
+
+    def allows(self, user, job):
+        self.asked.append("allows")
+        if "owner" not in job.data and job.owner is None:
+            raise KeyError
+        return access.is_owner(user, job)
+
+    def status(self, job_id):
+        self.asked.append("status")
+
+
+@pytest.mark.parametrize("how", ["verify/{}", "verify?job_id={}", "verify/{}/shop.paint", "jobs/{}/", "cancel/{}"])
+def test_under_a_strategy_of_its_own_an_unknown_and_a_foreign_id_take_the_same_way(client, settings, how, caplog):
+    settings.IMMORTUS_TRACKING_STRATEGY = f"{__name__}.Picky"
+    Process("foreign", owner="4711").enqueued()
+    ways, answers = [], []
+    for job_id in ("unknown", "foreign"):
+        Picky.asked.clear()
+        send = client.post if how.startswith("cancel") else client.get
+        answers.append(send(f"/immortus/{how}".format(job_id)))
+        ways.append(list(Picky.asked))
+    assert ways == [["allows", "status"]] * 2
+    ours = rb"\b(unknown|foreign)\b|[A-Za-z0-9]{64}"  # the ids, and the CSRF token of a page
+    assert len({(answer.status_code, re.sub(ours, b"", answer.content)) for answer in answers}) == 1
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+def test_what_the_strategy_or_the_queue_tells_of_a_foreign_job_is_told_to_nobody(client, settings, monkeypatch):
+    settings.IMMORTUS_TRACKING_STRATEGY = f"{__name__}.Picky"
+    Process("foreign", owner="4711").enqueued()
+    monkeypatch.setattr(fetching, "fetch", lambda user, job_id, job_class: Job(job_id=job_id, owner=str(user.pk)))
+    client.force_login(User.objects.create(username="mallory"))
+    assert client.get("/immortus/verify/foreign").status_code == 404
+    assert client.get("/immortus/verify/unknown").status_code == 200
+
+
 # Limits
 
 
@@ -524,6 +574,51 @@ def test_too_many_requests_are_told_when_to_come_back_and_others_are_served(clie
     assert is_json_for_nobody_else(answers[-1])
     assert client.post("/immortus/cancel/a").status_code == 429
     assert Client().get("/immortus/verify?job_id=a").status_code == 200
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_a_request_is_paid_for_by_the_number_of_its_ids(client, alice, settings):
+    settings.IMMORTUS_LIMITS = {"requests_at_once": 4, "requests_per_second": 0.5}
+    client.force_login(alice)
+    ten = {"job_id": [str(n) for n in range(11)]}
+    answers = [client.get("/immortus/verify", ten) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert is_json_for_nobody_else(answers[-1])
+    assert answers[-1].json()["error"]["code"] == "rate_limited"
+    assert Client().get("/immortus/verify", ten).status_code == 200
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_a_token_that_names_many_jobs_is_renewed_at_their_price(client, alice, settings):
+    settings.IMMORTUS_LIMITS = {"requests_at_once": 4, "requests_per_second": 0.5}
+    header = {"Authorization": f"Bearer {access_token([str(n) for n in range(21)], alice)}"}
+    assert [client.post("/immortus/token", headers=header).status_code for _ in range(3)] == [404, 429, 429]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_user_who_asks_for_slow_answers_leaves_half_of_the_turns_to_others(alice, settings, monkeypatch):
+    settings.IMMORTUS_LIMITS = {"requests_in_parallel": 2}
+    monkeypatch.setattr(turns, "PATIENCE", 0.5)
+    is_slow, slow = threading.Event(), threading.Event()
+
+    def fetch(user, job_id, job_class):
+        if job_id == "slow":
+            is_slow.set()
+            slow.wait(10)
+
+    monkeypatch.setattr(fetching, "fetch", fetch)
+    mine, hers = Client(), Client()
+    hers.force_login(User.objects.create(username="other"))
+    mine.force_login(alice)
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(mine.get, "/immortus/verify/slow")
+        assert is_slow.wait(5)
+        second = threads.submit(mine.get, "/immortus/verify/slow")
+        time.sleep(0.1)
+        assert hers.get("/immortus/verify/a").status_code == 404
+        assert second.result().status_code == 503
+        slow.set()
+        assert first.result().status_code == 404
 
 
 @pytest.mark.usefixtures("_fresh")

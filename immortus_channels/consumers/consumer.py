@@ -8,11 +8,12 @@ import random
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from channels.consumer import AsyncConsumer  # type: ignore[import-untyped]
 
-from immortus_channels import frames, metrics, usage
+from immortus_channels import frames, metrics, peers, usage
 from immortus_channels.consumers import origins
 from immortus_channels.consumers.alarm import Alarm
 from immortus_channels.consumers.bearer import Bearer
@@ -74,7 +75,7 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
         self._login = Login(scope)
         self.user = self._login.user
         self.login_read_at = time.monotonic() - HANDSHAKE
-        self._account = usage.key_of(self.user, scope.get("session"), (scope.get("client") or (None,))[0])
+        self._account = usage.key_of(self.user, scope.get("session"), partial(peers.of_scope, scope))
         subprotocol = frames.SUBPROTOCOL if frames.SUBPROTOCOL in scope.get("subprotocols", ()) else None
         try:
             await send({"type": "websocket.accept", "subprotocol": subprotocol})

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import auth
 
 from immortus_channels import access
+from immortus_channels.owners import is_of_auth_user_model, owner_key
 
 if TYPE_CHECKING:
     from immortus_channels.access import User
@@ -28,14 +29,15 @@ class Login:
         session: Any = scope.get("session")
         self._session = session
         # Whoever read the login from the session has loaded it; one that is not loaded must not be, on the event loop.
-        self._is_by_session = session is not None and session.accessed and auth.SESSION_KEY in session
+        is_loaded = session is not None and session.accessed and auth.SESSION_KEY in session
+        self._is_by_session = is_loaded and is_of_auth_user_model(self.user)
 
     def read_again(self) -> User | None:
         """The same user as they are now; None when they have logged out, were disabled or are somebody else."""
         if not self.user.is_authenticated:
             return self.user
         now = self._from_session() if self._is_by_session else self._from_database()
-        return now if now is not None and now.pk == self.user.pk else None
+        return now if now is not None and owner_key(now) == owner_key(self.user) else None
 
     def _from_session(self) -> User:
         """What Django makes of the session as it is stored now, on a copy: from here it must not be changed."""
@@ -46,7 +48,7 @@ class Login:
         # Not `type()`: Channels hands out a lazy object.
         users = getattr(self.user.__class__, "_default_manager", None)
         user = self.user if users is None else users.filter(pk=self.user.pk).first()
-        return user if user is not None and user.is_active else None
+        return user if user is not None and access.is_active(user) else None
 
 
 @lru_cache(maxsize=1)

@@ -15,6 +15,7 @@ from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.hub.reading import Readers, Shared
 from immortus_channels.hub.watching import Watched, Watcher
 from immortus_channels.jobs import Job
+from immortus_channels.owners import owner_key
 from immortus_channels.revocation import EVERYBODY, Revocation
 from immortus_channels.trouble import Trouble
 
@@ -274,8 +275,8 @@ def _seen_by(watcher: Watcher, jobs: Collection[Job]) -> frozenset[str]:
     return frozenset(job.job_id for job in jobs if user is not None and access.may_see(user, job))
 
 
-def _key(watcher: Watcher) -> str:
-    return str(getattr(watcher.user, "pk", None))
+def _key(watcher: Watcher) -> str | None:
+    return owner_key(watcher.user)
 
 
 def _time() -> float:

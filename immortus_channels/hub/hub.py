@@ -24,6 +24,7 @@ from immortus_channels import access, broadcast, frames, metrics, tracking
 from immortus_channels.broadcast import Push
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.hub.authorization import LOGIN_CHANGED, Authorization
+from immortus_channels.hub.ends import Ends
 from immortus_channels.hub.membership import Membership
 from immortus_channels.hub.reading import Readers, Shared
 from immortus_channels.hub.recheck import Recheck
@@ -32,6 +33,7 @@ from immortus_channels.jobs import Job
 from immortus_channels.revocation import Revocation
 from immortus_channels.stores.base import Reading
 from immortus_channels.trouble import Trouble
+from immortus_channels.versions import is_believable
 
 logger = logging.getLogger("immortus_channels")
 
@@ -85,7 +87,8 @@ class Hub:
         self._readers, self._asker = Readers(), Readers(threads=1)
         self.recheck = Recheck(self, self._readers, self._asker)
         self.authorization = Authorization(self, self._readers)
-        self._membership = Membership(self.take, self.authorization.reconsider)
+        self._ends = Ends(self, self._readers)
+        self._membership = Membership(self.hear, self.authorization.reconsider)
         self._trouble = Trouble("Answering watches", "They are answered as soon as the store answers.")
         self._idle: asyncio.TimerHandle | None = None
         self._lifted: OrderedDict[str, float] = OrderedDict()
@@ -93,6 +96,7 @@ class Hub:
         self._answering: set[asyncio.Task[None]] = set()
         self._tasks = [
             loop.create_task(self._membership.run()),
+            loop.create_task(self._ends.run()),
             loop.create_task(self.recheck.run()),
             loop.create_task(self.authorization.run()),
             loop.create_task(self.authorization.run_doubts()),
@@ -157,7 +161,7 @@ class Hub:
             watched.job_class = job.job_class
             self.take(Push.of(job))
             ahead = have if have > watched.version else watched.version + 1 if watched.attempt > job.attempt else 0
-            if not ahead or not tracking.is_believable(ahead):
+            if not ahead or not is_believable(ahead):
                 return job
             await self._believe(watched, ahead)
         return None
@@ -255,6 +259,13 @@ class Hub:
             self._loop.call_soon_threadsafe(call, *told)
         except RuntimeError:  # the loop was closed without stopping us
             broadcast.leave(self)
+
+    def hear(self, push: Push) -> None:
+        """Take a push that came through the layer; of an end the store is asked first."""
+        if push.is_over:
+            self._ends.confirm(push)
+        else:
+            self.take(push)
 
     def take(self, push: Push) -> None:
         """Hand a document to all who watch the job, if it is the newest."""
@@ -354,11 +365,17 @@ class Hub:
 
 
 def _shown_to(watcher: Watcher, job_id: str, reading: Reading) -> Job | None:
-    """In a thread: the job as it stands, if the watcher may see it; `Recheck` asks its strategy, which may be slow."""
+    """In a thread: the job as it stands, if the watcher may see it; `Recheck` asks its strategy, which may be slow.
+
+    About a job that nobody knows the same is asked, so that it takes as long as one that is refused.
+    """
     job, user = reading.jobs.get(job_id), watcher.user
-    if job is None or user is None or not access.may_see(user, job):
+    if user is None:
         return None
-    return tracking.as_it_stands(job, reading.now)
+    if job is None:
+        access.would_see(user, Job(job_id=job_id, staff_only=True))
+        return None
+    return tracking.as_it_stands(job, reading.now) if access.may_see(user, job) else None
 
 
 def _is_authenticated(watcher: Watcher) -> bool:

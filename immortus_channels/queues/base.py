@@ -7,7 +7,7 @@ from typing import Protocol
 
 from django.core.checks import CheckMessage
 
-from immortus_channels.events import Event, Origin
+from immortus_channels.events import Cancelled, Event, Failed, Finished, Origin
 from immortus_channels.jobs import Job
 from immortus_channels.marking import Named, Tracking
 from immortus_channels.progress import Run
@@ -18,6 +18,13 @@ class Tracker(Protocol):
 
     def publish(self, event: Event, *, wait: float = ...) -> Job | None:
         """Take an event in, waiting at most `wait` seconds; the job after it, None when that is not known yet."""
+        ...
+
+    def publish_end(self, otherwise: Event, *, queue: Queue, since: int) -> Job | None:
+        """Take in how a run ended that began at `since`, unless the queue's own record knows better; waits for nothing.
+
+        `since` is in microseconds since 1970, by the clock of the run's host.
+        """
         ...
 
     def renew(self, job_id: str, holder: str, seconds: float) -> None:
@@ -76,10 +83,22 @@ class Queue(ABC):
     def cancel(self, job: Job, *, terminate: bool) -> None:  # noqa: B027 - not every queue can
         """Ask the queue to drop the job or, with `terminate`, to end the process that runs it."""
 
+    def keeps_records(self) -> bool:
+        """Whether the queue has records of its own that `fetch` and `end_of` can read; found without reading them."""
+        return False
+
     def fetch(self, job_id: str) -> Job | None:
         """A job that is not on record, as the queue's own records tell of it; None when they do not.
 
-        Asked while somebody waits for the answer. May raise anything.
+        Called in a thread of its own, which nobody waits for longer than two seconds. May raise anything.
+        """
+        return None
+
+    def end_of(self, job_id: str, job_class: str, *, since: int) -> Finished | Failed | Cancelled | None:
+        """How a run ended that began at `since`, microseconds since 1970 by the clock of its host; without a run's id.
+
+        None when the queue's own records do not say: what they say of an earlier run, or of a job that is not over,
+        does not count. Called like `fetch`, once, before a job of which nothing is heard is called lost.
         """
         return None
 

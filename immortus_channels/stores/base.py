@@ -96,6 +96,13 @@ class Store(ABC):
     def prune(self, older_than: float, *, limit: int | None = None) -> int:
         """Delete jobs that were over more than `older_than` seconds ago, `limit` at most; how many were."""
 
+    def remove(self, jobs: Collection[Job]) -> int:
+        """Delete the records of these jobs, up to 200, where they still have these versions; how many were.
+
+        A store that cannot says 0.
+        """
+        return 0
+
     def waits_for_caller(self) -> bool:
         """Whether a write by another thread would have to wait for the calling thread's open transaction."""
         return False

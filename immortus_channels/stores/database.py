@@ -79,6 +79,13 @@ class DatabaseStore(ComparingStore):
                 break
         return total
 
+    def remove(self, jobs: Collection[Job]) -> int:
+        """Delete the records of these jobs where they still have these versions, by one statement."""
+        if not jobs:
+            return 0
+        with self._connected() as connection:
+            return sql.delete(connection, jobs)
+
     def waits_for_caller(self) -> bool:
         """On SQLite, whose transactions lock the whole database, inside `atomic()`."""
         connection = connections[self.using]

@@ -61,6 +61,15 @@ class MemoryStore(ComparingStore):
                 del self._records[job_id]
         return len(old)
 
+    def remove(self, jobs: Collection[Job]) -> int:
+        """Delete the records of these jobs where they still have these versions."""
+        with self._lock:
+            kept = {job.job_id: job.version for job in self._jobs()}
+            gone = [job.job_id for job in jobs if kept.get(job.job_id) == job.version]
+            for job_id in gone:
+                del self._records[job_id]
+        return len(gone)
+
     def close(self) -> None:
         """In a child after fork, another thread of the parent may have held the lock."""
         self._lock = threading.Lock()

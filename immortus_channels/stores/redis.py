@@ -98,6 +98,15 @@ class RedisStore(ComparingStore):
                 break
         return total
 
+    def remove(self, jobs: Collection[Job]) -> int:
+        """Delete these jobs, and what leads to them, where they still have these versions; one script each."""
+        gone = 0
+        for job in jobs:
+            commands = self._layout.removing(job)
+            keys = dict.fromkeys(command[1] for command in commands)
+            gone += int(self._run(layout.COMPARE_AND_SET, [*keys], [dump([str(job.version)]), dump(commands)]))
+        return gone
+
     def close(self) -> None:
         """Close this process's connections; a parent's are left to the parent."""
         if self._pid == os.getpid():

@@ -121,6 +121,15 @@ class Layout:
         moves_lease = before is None or lease(before) != lease(after)
         return [*self._record(after, retention, moves_lease=moves_lease), *self._indexing(before, after)]
 
+    def removing(self, job: Job) -> list[Texts]:
+        """The commands that leave nothing of a job."""
+        sets = [self.leases, *self.indexes_of(job)]
+        return [
+            ["DEL", self.job(job.job_id)],
+            *(["ZREM", index, job.job_id] for index in sets),
+            ["ZREM", self.over, self._traces(job)],
+        ]
+
     def _record(self, job: Job, retention: int, *, moves_lease: bool) -> Iterator[Texts]:
         key, ended = self.job(job.job_id), _ended(job)
         fields = {"version": str(job.version), "job": job.to_record(), "ended": "" if ended is None else str(ended)}

@@ -187,6 +187,13 @@ def renew(connection: Connection, holders: Sequence[tuple[str, str]], seconds: f
     _execute(connection, sql, [text for pair in holders for text in pair])
 
 
+def delete(connection: Connection, jobs: Collection[Job]) -> int:
+    """Delete the rows of these jobs that still have these versions; how many did."""
+    which = " OR ".join(["job_id = %s AND version = %s"] * len(jobs))
+    parameters: list[Value] = [value for job in jobs for value in (job.job_id, job.version)]
+    return _execute(connection, f"DELETE FROM {TABLE} WHERE {which}", parameters)  # noqa: S608
+
+
 def delete_oldest(connection: Connection, older_than: float, limit: int) -> int:
     """Delete up to `limit` rows; the outer condition spares a job that has come back to life meanwhile."""
     is_old = f"finished_at < {clock(connection)} - {int(older_than * SECOND)}"

@@ -5,8 +5,9 @@ Nothing here raises into a job: what fails is logged, and the job goes on.
 
 from __future__ import annotations
 
-from immortus_channels.tracking.asking import cancel, claim, is_believable, lifted, touch
+from immortus_channels.tracking.asking import cancel, claim, lifted, touch
 from immortus_channels.tracking.consulting import guarded, told_of
+from immortus_channels.tracking.inquiry import publish_end
 from immortus_channels.tracking.publishing import publish, renew
 from immortus_channels.tracking.reading import (
     as_it_stands,
@@ -30,12 +31,12 @@ __all__ = [
     "drain",
     "end",
     "guarded",
-    "is_believable",
     "lifted",
     "listed",
     "make_run",
     "on_record",
     "publish",
+    "publish_end",
     "publish_meta",
     "read",
     "recheck",

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import threading
-import time
 import uuid
 from dataclasses import replace
 
@@ -12,14 +9,12 @@ from immortus_channels import queues
 from immortus_channels.events import CancelRequested, Claimed, PageHook, Touched
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs import Job, State
-from immortus_channels.lifecycle import SECOND
-from immortus_channels.queues.base import Queue
 from immortus_channels.stores import get_store
 from immortus_channels.tracking.pace import Pace
 from immortus_channels.tracking.publishing import hand_over
+from immortus_channels.tracking.recalling import recall
+from immortus_channels.versions import is_believable
 from immortus_channels.writer import Write, get_writer, perform
-
-logger = logging.getLogger("immortus_channels")
 
 
 def cancel(job_id: str) -> Job | None:
@@ -44,19 +39,12 @@ def cancel(job_id: str) -> Job | None:
 
 
 def _tell_queue(job: Job) -> None:
-    """The queue may save itself the trouble, and alone can end a process. It may also hang: nobody waits for it."""
+    """The queue may save itself the trouble, and alone can end a process."""
     queue = queues.by_name(job.queue)
     terminate = job.cancel == "terminate" and job.state is State.RUNNING
     if queue is None or not (terminate or job.is_over):
         return
-    threading.Thread(target=_cancel_in_queue, args=(queue, job, terminate), daemon=True).start()
-
-
-def _cancel_in_queue(queue: Queue, job: Job, terminate: bool) -> None:  # noqa: FBT001 - a thread's target
-    try:
-        queue.cancel(job, terminate=terminate)
-    except Exception:
-        logger.exception("The queue could not be told to drop %r", job.job_id, extra={"job_id": job.job_id})
+    recall(queue, job, terminate=terminate)
 
 
 def claim(job: Job, hook: PageHook) -> bool:
@@ -74,14 +62,7 @@ def claim(job: Job, hook: PageHook) -> bool:
 
 LIFT_AGAIN = 5.0
 """Seconds until the same job is lifted again on a client's word, which costs a write."""
-_SKEW = 600 * SECOND
-"""How far a client's version may be ahead of this host's clock and still be believed."""
 _lifts = Pace()
-
-
-def is_believable(version: int) -> bool:
-    """Whether a client may have been told this version, by a store that has gone back in time since."""
-    return version <= time.time_ns() // 1000 + _SKEW
 
 
 def lifted(job: Job, have: int) -> Job:

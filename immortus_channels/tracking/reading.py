@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from immortus_channels import strategies
-from immortus_channels.conf import settings
+from immortus_channels import queues, strategies
+from immortus_channels.conf import leases, settings
 from immortus_channels.events import Overdue, Refreshed
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs import Job, State
+from immortus_channels.lifecycle import is_lost_next
 from immortus_channels.progress import current_run
 from immortus_channels.stores import get_store
 from immortus_channels.stores.base import Filter, Reading
 from immortus_channels.tracking.consulting import completed_of, meta_of
+from immortus_channels.tracking.inquiry import publish_end
 from immortus_channels.tracking.pace import Pace
 from immortus_channels.tracking.publishing import publish, refresh
 from immortus_channels.writer import WAIT, get_writer
@@ -71,9 +73,13 @@ def recheck(watched: Mapping[str, str]) -> dict[str, int]:
     What is found overdue is written and pushed as any change. Raises StoreUnavailable.
     """
     positions = get_store().positions(watched)
-    for job_id, position in positions.of.items():
-        if position.lease_until is not None and position.lease_until <= positions.now:
-            publish(Overdue(job_id=job_id, job_class=watched[job_id]), wait=0)
+    overdue = [
+        job_id
+        for job_id, position in positions.of.items()
+        if position.lease_until is not None and position.lease_until <= positions.now
+    ]
+    for job in get_store().get_many(overdue).jobs.values() if overdue else ():
+        _call_overdue(job, wait=0)
     return {job_id: position.version for job_id, position in positions.of.items()}
 
 
@@ -98,7 +104,23 @@ def _call_overdue(job: Job, *, wait: float = WAIT) -> Job | None:
     run = current_run.get()
     if run is not None and run.job_id == job.job_id:
         return None  # the job itself asks
-    return publish(Overdue(job_id=job.job_id, job_class=job.job_class), wait=wait)
+    event = Overdue(job_id=job.job_id, job_class=job.job_class)
+    queue = queues.by_name(job.queue)
+    if queue is None or not is_lost_next(job, leases()):
+        return publish(event, wait=wait)
+    return publish_end(event, queue=queue, run_id=_run_of(job), since=_beginning_of(job), wait=wait)
+
+
+def _run_of(job: Job) -> str:
+    """The run that is lost; a job that waits has none."""
+    return job.run_id if job.state is State.RUNNING else ""
+
+
+def _beginning_of(job: Job) -> int:
+    """When the run began that is lost; of a job that waits, when it was to begin."""
+    if job.state is State.RUNNING:
+        return job.began_at or job.started_at or 0
+    return (job.lease_until or 0) - leases().waiting
 
 
 def _has_a_say(job_class: str) -> bool:

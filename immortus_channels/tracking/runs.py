@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from immortus_channels import strategies
@@ -15,7 +16,8 @@ from immortus_channels.writer import get_writer, report_of
 
 def make_run(*, job_id: str, job_class: str, run_id: str, origin: Origin | None) -> Run:
     """A run in this process, not begun yet."""
-    return Run(job_id=job_id, job_class=job_class, run_id=run_id, origin=origin, notify=_notify)
+    around = current_run.get()
+    return Run(job_id=job_id, job_class=job_class, run_id=run_id, origin=origin, around=around, notify=_notify)
 
 
 def _notify(run: Run) -> None:
@@ -27,7 +29,10 @@ def begin(run: Run) -> None:
     """Tell that a run starts; afterwards `run.refused` says whether it must not."""
     strategy = strategies.strategy_of(Job(job_id=run.job_id, job_class=run.job_class))
     run.strategy = strategies.Calling(strategy, after=lambda: _tell_meta(run, strategy))
-    run.started(publish(Started(job_id=run.job_id, job_class=run.job_class, run_id=run.run_id, origin=run.origin)))
+    began = time.time_ns() // 1000
+    run.started(
+        publish(Started(job_id=run.job_id, job_class=run.job_class, run_id=run.run_id, origin=run.origin, began=began))
+    )
     if not run.refused:
         get_writer().attach(run)
 
@@ -35,12 +40,15 @@ def begin(run: Run) -> None:
 def end(run: Run, kind: type[Event], **fields: object) -> Job | None:
     """Tell how a run ended, with everything it has said. Never raises."""
     get_writer().detach(run)
+    run.close()
     return publish(report_of(run, kind, **fields), known=run.known)
 
 
 def _tell_meta(run: Run, strategy: Any) -> None:
     meta = outside_event_loop(lambda: meta_of(strategy, run.job_id))
-    if meta is not None:
+    if meta is not None and run.is_closed:
+        refresh(Refreshed(job_id=run.job_id, strategy_meta=meta))
+    elif meta is not None:
         run.set_strategy_meta(meta)
 
 

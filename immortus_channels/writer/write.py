@@ -7,8 +7,9 @@ import threading
 from functools import partial
 from typing import Any
 
+from immortus_channels import afterthoughts
 from immortus_channels.conf import leases
-from immortus_channels.events import Cancelled, Event, Failed, Finished, Reported, Requeued, Retrying
+from immortus_channels.events import Cancelled, Event, Failed, Finished, Reported, Requeued, Retrying, Updated
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs import Job
 from immortus_channels.lifecycle import apply
@@ -71,6 +72,13 @@ def perform(write: Write) -> None:
         change = partial(_change, event=write.event)
         known = None if write.known is None else Job.from_record(write.known)
         write.before, write.after = store.update(write.event.job_id, change, known=known)
+        _note_what_is_too_late(write)
+
+
+def _note_what_is_too_late(write: Write) -> None:
+    event, job = write.event, write.after
+    if isinstance(event, Updated) and event.is_shown and job is not None and job.is_over:
+        afterthoughts.note(event.job_id, job.job_class)
 
 
 def _change(job: Job | None, now: int, *, event: Event) -> Job | None:
@@ -101,7 +109,12 @@ _ENDS = (Finished, Failed, Cancelled, Retrying, Requeued)
 
 def _bare(event: Event) -> Event:
     """The event with nothing but what it is: a failure's code is `error` then."""
-    kept: dict[str, Any] = {"completed": event.completed} if isinstance(event, Finished) else {}
+    kept: dict[str, Any] = {}
+    match event:
+        case Finished(completed=completed):
+            kept["completed"] = completed
+        case Failed(stopped=stopped):
+            kept["stopped"] = stopped
     return type(event)(job_id=event.job_id, job_class=event.job_class, run_id=event.run_id, **kept)
 
 

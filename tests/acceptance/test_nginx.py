@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 import httpx
 import pytest
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.pages_of_docs import page
 from tests.servers import NginxServer, RedisServer
@@ -52,8 +53,10 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
             stack.callback(site.close)
             site.start_web()
             site.start_worker(concurrency=1)
-        sample = next(one.text for one in page("how-to/deployment.md").samples if one.title == "nginx")
-        nginx = stack.enter_context(NginxServer(sample, [site.port for site in sites]))
+        samples = {one.title: one.text for one in page("how-to/deployment.md").samples if one.language == "nginx"}
+        block = samples["nginx"] + samples["nginx: in the server"]
+        ports = [site.port for site in sites]
+        nginx = stack.enter_context(NginxServer(block, ports, samples["nginx: beside the server"]))
         http = stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{nginx.port}", timeout=20))
         yield Fleet(nginx=nginx, http=http, sites=sites)
 
@@ -95,6 +98,32 @@ def test_the_end_of_one_web_server_is_no_more_than_a_new_socket(fleet: Fleet) ->
     site.start_web()
     assert back.documents[job][0]["version"] > version
     assert back.documents[job][-1] == fleet.verify(job)
+
+
+def test_the_proxy_bounds_the_sockets_and_the_requests_of_one_address_and_nothing_else(fleet: Fleet) -> None:
+    with ExitStack() as stack:
+        for _ in range(100):
+            stack.enter_context(fleet.watch())
+        with pytest.raises(InvalidStatus) as refused, fleet.watch():
+            """One more than the recipe allows."""
+        assert refused.value.response.status_code == 429
+        assert fleet.http.get("/immortus/verify/a").status_code == 404
+    eventually(lambda: opens(fleet), within=10)
+    with ThreadPoolExecutor(20) as threads:
+        told = [one.status_code for one in threads.map(lambda _: fleet.http.get("/immortus/verify/a"), range(1_500))]
+        others = [one.status_code for one in threads.map(lambda _: fleet.http.get("/page"), range(100))]
+    assert told.count(429) > 100
+    assert told.count(404) >= 500
+    assert 429 not in others
+
+
+def opens(fleet: Fleet) -> bool:
+    """Whether a socket gets through."""
+    try:
+        with fleet.watch():
+            return True
+    except InvalidStatus:
+        return False
 
 
 def survives(watcher: SocketWatcher) -> bool:

@@ -15,6 +15,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -35,6 +36,7 @@ from immortus_channels.broadcast import MESSAGE_TYPE, Push, group_name
 from immortus_channels.consumers import JobConsumer, origins
 from immortus_channels.consumers.consumer import FRAMES_IN_A_TURN
 from immortus_channels.hub import get_hub
+from immortus_channels.jobs import State
 from immortus_channels.limits import Limits
 from immortus_channels.strategies import TrackingStrategy
 from immortus_channels.urls import immortus_jobs
@@ -334,8 +336,14 @@ async def test_sockets_that_say_nothing_are_ended_and_never_more_than_a_process_
     silent = [Client(limits=Limits(silence=0.5, ping=10)) for _ in range(40)]
     for client in silent:
         await client.connect()
+    users = [Client(limits=Limits(silence=0.5, ping=10), user=logged_in(f"user {n}")) for n in range(8)]
+    for client in users:
+        await client.connect()
     codes = await asyncio.gather(*(client.closed_with(5) for client in silent))
-    assert codes == [4012] * 30 + [4429] * 10
+    assert codes == [4012] * 24 + [4429] * 16
+    assert [await client.closed_with(5) for client in users] == [4012] * 6 + [4429] * 2, (
+        "these seats were kept for them"
+    )
     await until(lambda: not usage._sockets)
 
 
@@ -489,6 +497,8 @@ async def test_messages_written_by_hand_do_nothing_but_have_rights_asked_for_aga
         {**honest, "version": honest["version"] + 1},
         {**honest, "text": other.enqueued(push=False).text},
         {**honest, "text": "[" * 60_000},
+        Push.of(replace(document, version=document.version + 86_400_000_000)).to_message(),
+        Push.of(replace(document, state=State.FINISHED, version=document.version + 1)).to_message(),
         {"type": "immortus.access", "user": str(page.user.pk)},
         {"type": "immortus.access", "user": ""},
         {"type": "immortus.access", "user": ["x"]},
@@ -497,9 +507,12 @@ async def test_messages_written_by_hand_do_nothing_but_have_rights_asked_for_aga
         await layer.group_send(group_name(job.job_id), message)
     running = await asyncio.to_thread(job.started)
     await until(lambda: page.versions[-1] == running.version)
+    await until(lambda: caplog.records)
+    await asyncio.sleep(0.5)  # for what comes after the message that is logged
     assert len(page.frames) == 2
     assert page.closed is None
-    assert not caplog.records
+    assert page.over == []
+    assert ["far ahead of this host's clock" in record.getMessage() for record in caplog.records] == [True]
 
 
 @pytest.mark.redis

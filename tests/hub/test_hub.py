@@ -26,6 +26,27 @@ from tests.pages import Page, Process, logged_in, until
 pytestmark = pytest.mark.usefixtures("memory")
 
 
+# The same way
+
+
+async def test_a_strategy_is_asked_about_an_unknown_job_as_about_a_foreign_one(hub, monkeypatch, caplog):
+    asked = []
+
+    class Picky(TrackingStrategy):
+        def allows(self, user, job):
+            asked.append(job.job_id)
+            return job.params["team"] == user.pk
+
+    monkeypatch.setattr(strategies, "strategy_of", lambda job: Picky())
+    foreign, page = Process(params={"team": 4711}), Page(logged_in("alice"))
+    foreign.enqueued()
+    await hub.watch(page, foreign.job_id)
+    await hub.watch(page, "unknown")
+    assert asked == [foreign.job_id, "unknown"]
+    assert page.refused == [foreign.job_id, "unknown"]
+    assert [record.levelname for record in caplog.records] == []
+
+
 # Answering
 
 

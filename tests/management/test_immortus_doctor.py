@@ -399,3 +399,16 @@ def test_a_real_site_is_well_once_its_worker_runs(tmp_path, redis_server: RedisS
         site.start_worker()
         well = doctor(site)
         assert (well.returncode, well.stdout.count("ok   ")) == (0, 6), well.stdout + well.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.redis
+def test_messages_that_lose_their_headers_are_found_by_a_probe_that_nobody_owns(tmp_path, redis_server: RedisServer):
+    options = redis_options(redis_server.url, store=True) | {"SETTINGS": '{"CELERY_TASK_PROTOCOL": 1}'}
+    with running_site(tmp_path, **options | {"BROKER_URL": f"{redis_server.url[:-1]}4"}) as site:
+        site.start_worker()
+        ill = doctor(site)
+        (line,) = [line for line in ill.stdout.splitlines() if line.startswith("wrong")]
+        assert line.split()[1] == "worker", ill.stdout + ill.stderr
+        assert "CELERY_TASK_PROTOCOL" in ill.stdout.split(line)[1]
+        assert "immortus_channels.W018" in ill.stdout.split(line)[0]

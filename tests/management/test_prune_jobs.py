@@ -60,3 +60,26 @@ def test_a_store_that_does_not_answer_is_told_in_one_line(settings):
     settings.IMMORTUS_STORE = {"BACKEND": "redis", "OPTIONS": {"url": "redis://127.0.0.1:1/0"}}
     with pytest.raises(CommandError, match="Redis"):
         pruned()
+
+
+# Of one owner
+
+
+def owned(job_id, **fields):
+    get_store().update(job_id, lambda _job, now: replace(Job(job_id=job_id), version=now, **fields))
+
+
+def test_the_jobs_of_an_owner_go_and_those_that_are_not_over_lose_theirs():
+    owned("over", owner="shop.customer:17", state=State.FAILED, finished_at=1)
+    owned("runs", owner="shop.customer:17", state=State.RUNNING)
+    owned("another", owner="17", state=State.FAILED, finished_at=1)
+    assert pruned(owner="shop.customer:17") == "2 jobs of 'shop.customer:17' forgotten.\n"
+    jobs = get_store().get_many(["over", "runs", "another", "10"]).jobs
+    assert {job_id: job.owner for job_id, job in jobs.items()} == {"runs": "", "another": "17", "10": None}
+
+
+@pytest.mark.parametrize("options", [{"owner": ""}, {"owner": "17", "older_than": 3}])
+def test_an_owner_is_named_alone(options):
+    with pytest.raises(CommandError, match="--owner is a user's key"):
+        pruned(**options)
+    assert left() == {"10", "100", "1000"}

@@ -81,6 +81,7 @@ CANVASES = {
     "untracked_and_ignored": lambda: chain(tasks.untracked_and_ignored.si(), tasks.link.si(1)),
     "untracked_replacement": lambda: chain(tasks.untracked_replacement.si(), tasks.link.s()),
     "untracked_crash": lambda: chain(tasks.untracked_crash.si(), tasks.untracked.si(), tasks.link.si(1)),
+    "untracked_exit": lambda: chain(tasks.untracked_exit.si(), tasks.link.si(1)),
     "untracked_and_too_long": lambda: chain(tasks.untracked_and_too_long.si(), tasks.link.si(1)),
     "late_and_untracked": lambda: chain(tasks.untracked.si().set(countdown=30), tasks.link.si(1)),
     "broken_chord": lambda: chord([tasks.link.si(1), tasks.broken_link.si()], tasks.gather.s()),

@@ -75,4 +75,5 @@ def test_a_queue_names_the_strategy_of_its_tasks():
 
 
 def test_a_queue_without_records_of_its_own_knows_no_job():
-    assert Queue.fetch(ToyQueue(), "j") is None
+    queue = ToyQueue()
+    assert (queue.keeps_records(), Queue.fetch(queue, "j"), queue.end_of("j", "a", since=0)) == (False, None, None)

@@ -206,6 +206,20 @@ def test_a_running_job_ends_at_its_next_checkpoint_once_cancelled(site: Site) ->
     assert document["current"] < 99
 
 
+def test_a_running_job_that_wraps_its_cancellation_is_cancelled(site: Site) -> None:
+    job_id = site.start("wraps", kwargs={"count": 20})
+    eventually(lambda: site.verify(job_id)["current"] > 2, within=5)
+    assert cancel(site, job_id) == 202
+    document = site.wait_until_over(job_id, within=7)
+    assert (document["state"], document["error"]["code"]) == ("cancelled", "cancelled")
+
+
+@pytest.mark.parametrize(("count", "code"), [(1, "not_an_image"), (100, "time_limit")])
+def test_a_job_that_wraps_what_it_meets_fails_by_that(site: Site, count: int, code: str) -> None:
+    document = site.wait_until_over(site.start("wraps", kwargs={"count": count}))
+    assert (document["state"], document["error"]["code"]) == ("failed", code)
+
+
 @pytest.mark.case(42)
 def test_a_waiting_job_that_is_cancelled_never_runs(site: Site) -> None:
     job_id = site.start("own_table", countdown=2)
@@ -291,7 +305,9 @@ def test_a_task_that_is_replaced_goes_on_as_its_replacement(site: Site, by: str)
     assert watcher.documents[job_id][-1] == document
 
 
-@pytest.mark.parametrize("by", ["untracked", "untracked chord", "chain", "group", "retried", "replaced"])
+@pytest.mark.parametrize(
+    "by", ["untracked", "untracked chord", "chain", "group", "retried", "retried with headers", "replaced"]
+)
 def test_a_task_that_is_replaced_by_what_is_not_tracked_goes_on_as_the_same_job(site: Site, by: str) -> None:
     job_id = site.start("replaces_itself", kwargs={"by": by})
     document = site.wait_until_over(job_id)

@@ -10,8 +10,10 @@ from celery import Celery, _state, chain, chord, signals
 
 from immortus_channels import queues, tracked
 from immortus_channels.events import Enqueued, Planned
+from immortus_channels.jobs import Job
 from immortus_channels.owners import starting_as
-from immortus_channels.queues.celery.origins import HEADER, mark_of
+from immortus_channels.queues.celery.canvas import STANDS_FOR
+from immortus_channels.queues.celery.origins import HEADER, from_header, mark_of
 from immortus_channels.queues.celery.sending import Sending
 
 app = Celery("tests.sending", broker="memory://", backend="cache+memory://", set_as_current=False)
@@ -33,8 +35,8 @@ def sent(settings, monkeypatch):
     """The events that sending tells, the headers of each message, and how often it was asked who sends."""
     settings.IMMORTUS_STORE = {"BACKEND": "memory"}
     monkeypatch.setattr(_state._tls, "current_app", app)
-    told = SimpleNamespace(events=[], headers=[], bodies=[], asked=0)
-    tracker = SimpleNamespace(publish=lambda event, **_: told.events.append(event))
+    told = SimpleNamespace(events=[], headers=[], bodies=[], asked=0, answer=None)
+    tracker = SimpleNamespace(publish=lambda event, **_: told.events.append(event) or told.answer)
     sending = Sending(tracker, lambda name: mark_of(app.tasks.get(name)))
 
     def before(sender, body, headers, **_):
@@ -108,6 +110,63 @@ def test_a_job_is_its_own_senders_unless_another_was_told(sent):
     gather.apply_async(headers={"immortus_owner": {"owner": "8"}})
     gather.apply_async()
     assert [event.origin.owner for event in sent.events] == ["8", "7"]
+
+
+# Which life of a job a message belongs to
+
+
+def test_a_first_sending_may_name_retries(sent):
+    gather.apply_async(task_id="a", retries=3)
+    (event,) = sent.events
+    assert (type(event), event.origin.owner, sent.headers[0][HEADER]["send_id"]) == (
+        Enqueued,
+        "7",
+        event.origin.send_id,
+    )
+
+
+@pytest.mark.parametrize("told", [{"job_id": "a"}, {"job_id": "a", "retries": 1}, {}], ids=str)
+def test_what_is_sent_again_by_a_worker_whose_child_was_lost_is_no_new_sending(sent, told):
+    """Also what an earlier release has sent, which did not say which job it was about."""
+    header = {"send_id": "s1", "owner": "8", **told}
+    gather.apply_async(task_id="a", retries=2, headers={HEADER: header})
+    assert not sent.events
+    assert sent.headers[0][HEADER] == header
+
+
+def test_an_untracked_task_that_is_sent_again_by_a_worker_whose_child_was_lost_plans_nothing_anew(sent):
+    """Whose the jobs are that come of it, its first sender has said."""
+    chain(resize.si(), gather.si()).apply_async()
+    first = sent.bodies[0][2]["chain"]
+    sent.events.clear()
+    with starting_as(lambda: None):
+        app.send_task(resize.name, task_id="a", retries=1, chain=first)
+    assert not sent.events
+    assert sent.bodies[1][2]["chain"] == first
+
+
+def test_what_is_handed_on_with_the_headers_of_another_job_is_a_job_of_its_own(sent):
+    gather.apply_async(task_id="a")
+    handed_on = {name: sent.headers[0][name] for name in (HEADER,)} | {STANDS_FOR: "shop.paint", "trace": "1"}
+    for job_id, retries in (("b", 0), ("c", 1)):
+        gather.apply_async(task_id=job_id, headers=handed_on, retries=retries)
+    events, headers = sent.events[1:], sent.headers[1:]
+    assert [(event.job_id, event.job_class, event.origin.owner) for event in events] == [
+        ("b", gather.name, "7"),
+        ("c", gather.name, "7"),
+    ]
+    assert len({event.origin.send_id for event in sent.events}) == 3
+    assert [(each["trace"], each.get(STANDS_FOR)) for each in headers] == [("1", None)] * 2
+
+
+def test_what_is_sent_under_the_id_of_a_job_that_is_not_over_says_whose_that_is(sent):
+    record = Job(job_id="a", send_id="s1", owner="8", params={"secret": 1}, data={"secret": 2})
+    sent.answer = record
+    gather.apply_async(task_id="a", countdown=60)
+    assert sent.events[0].origin.owner == "7"
+    told = from_header(sent.headers[0][HEADER])
+    assert (told.owner, told.send_id, told.params, told.data) == ("8", "s1", None, None)
+    assert told.eta == sent.events[0].origin.eta
 
 
 def headers_in(canvas):

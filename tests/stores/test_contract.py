@@ -412,6 +412,32 @@ def test_pruning_takes_the_oldest_first_and_no_more_than_asked(store, put):
     assert store.prune(50) == 2
 
 
+# Removing
+
+
+def test_a_job_is_removed_with_all_that_leads_to_it_if_it_is_still_as_it_was_read(store, put):
+    over = {"state": State.FINISHED, "finished_at": -100, "owner": "7", "job_class": "paint"}
+    gone, changed, other = put(store, "gone", **over), put(store, "changed", **over), put(store, "other", **over)
+    now = put(store, "changed", message="again")
+    assert store.remove([gone, changed, Job(job_id="unknown", version=7)]) == 1
+    assert store.get_many(["gone", "changed", "other"]).jobs == {"changed": now, "other": other}
+    for wanted in (Filter(), Filter(owner="7"), Filter(job_class="paint"), Filter(states=[State.FINISHED])):
+        assert ids(store.list(wanted)) == ["changed", "other"]
+    assert store.prune(50) == 2, "nothing of it is left to be pruned"
+
+
+def test_many_are_removed_at_once_and_none_where_none_are_given(store, put):
+    jobs = [put(store, f"{number}", state=State.FAILED, finished_at=-1, owner="7") for number in range(200)]
+    assert store.remove([]) == 0
+    assert store.remove(jobs) == 200
+    assert store.list(Filter(owner="7")) == []
+
+
+def test_a_job_that_is_not_over_is_removed_with_its_lease(store, put):
+    store.remove([put(store, owner="7", lease_until=-1, lease_holder="run")])
+    assert store.list(Filter(overdue=True)) == []
+
+
 # Threads and connections
 
 

@@ -159,6 +159,9 @@ def _examine_worker(job: Job | None, timeout: float) -> Finding:
     match job:
         case None:
             told, cure = "the store never heard of the probe", "The log says why tracking failed."
+        case Job(state=State.FINISHED, staff_only=True):
+            told = "ran the probe, and was not told whose it is: every job is unknown to whoever sent it"
+            cure = "Messages need their headers: set CELERY_TASK_PROTOCOL to 2, and let no router or proxy drop them."
         case Job(state=State.FINISHED):
             waited = ((job.started_at or 0) - (job.enqueued_at or 0)) / 1e6
             return Finding(part="worker", verdict="ok", told=f"ran the probe, which had waited {waited:.2f} s")

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from immortus_channels.conf import settings
 from immortus_channels.exceptions import StoreUnavailable
+from immortus_channels.forgetting import forget_now
 from immortus_channels.stores import get_store
 
 BATCH = 1000
@@ -16,7 +17,7 @@ BATCH = 1000
 class Command(BaseCommand):
     """Deletes in batches, so that nobody waits long for a lock."""
 
-    help = "Deletes the records of jobs that have been over for longer than IMMORTUS_RETENTION."
+    help = "Deletes the records of jobs that have been over for longer than IMMORTUS_RETENTION, or of one owner."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Take another age than the setting's."""
@@ -27,17 +28,37 @@ class Command(BaseCommand):
             help=f"how long a job must have been over (default: IMMORTUS_RETENTION, {settings.RETENTION:g})",
         )
 
-    def handle(self, *_args: object, older_than: float | None = None, **_options: Any) -> None:
-        """Delete until nothing old is left; say how many went."""
+        parser.add_argument(
+            "--owner",
+            metavar="KEY",
+            help="forget all jobs of this owner instead (a user's primary key, or shop.customer:17 of another model); "
+            "those that are not over lose their owner",
+        )
+
+    def handle(
+        self, *_args: object, older_than: float | None = None, owner: str | None = None, **_options: Any
+    ) -> None:
+        """Delete until nothing old is left, or nothing of the owner; say how many went."""
+        try:
+            if owner is not None:
+                self._forget(owner, older_than)
+                return
+            self._prune(older_than)
+        except StoreUnavailable as error:
+            raise CommandError(str(error)) from error
+
+    def _forget(self, owner: str, older_than: float | None) -> None:
+        if not owner or older_than is not None:
+            msg = "--owner is a user's key, which is not empty, and goes without --older-than."
+            raise CommandError(msg)
+        self.stdout.write(f"{forget_now(owner)} jobs of {owner!r} forgotten.")
+
+    def _prune(self, older_than: float | None) -> None:
         age = settings.RETENTION if older_than is None else older_than
         if not age >= 0:
             msg = f"--older-than is {age}; give a number of seconds that is not negative."
             raise CommandError(msg)
-        try:
-            gone = _prune(age)
-        except StoreUnavailable as error:
-            raise CommandError(str(error)) from error
-        self.stdout.write(f"{gone} jobs pruned.")
+        self.stdout.write(f"{_prune(age)} jobs pruned.")
 
 
 def _prune(age: float) -> int:

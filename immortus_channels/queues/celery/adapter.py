@@ -6,18 +6,20 @@ import logging
 from typing import Any
 
 from celery import Celery, Task, _state, current_app, signals
-from celery.backends.base import DisabledBackend
 from celery.exceptions import Ignore, SoftTimeLimitExceeded
 from celery.result import AsyncResult, GroupResult
-from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - Django's name
+from django.core.checks import CheckMessage
 
 from immortus_channels import queues
+from immortus_channels.events import Cancelled, Failed, Finished
 from immortus_channels.exceptions import ConfigurationError, JobCancelled, JobFailed
-from immortus_channels.jobs import Job, State
+from immortus_channels.jobs import Job
 from immortus_channels.marking import Tracking
 from immortus_channels.progress import current_run
 from immortus_channels.queues.base import Queue, Tracker
+from immortus_channels.queues.celery import records
 from immortus_channels.queues.celery.origins import QUEUE, mark_of
+from immortus_channels.queues.celery.problems import is_green, problems
 from immortus_channels.queues.celery.running import Running
 from immortus_channels.queues.celery.sending import Sending
 
@@ -25,14 +27,6 @@ logger = logging.getLogger("immortus_channels")
 
 PROBE = "immortus_channels.probe"
 """The task of `immortus_doctor`."""
-_STATES = {
-    "STARTED": State.RUNNING,
-    "RETRY": State.RETRYING,
-    "SUCCESS": State.FINISHED,
-    "FAILURE": State.FAILED,
-    "REVOKED": State.CANCELLED,
-}
-"""The words of result backends that say something."""
 
 
 class CeleryQueue(Queue):
@@ -54,6 +48,7 @@ class CeleryQueue(Queue):
         for signal, receiver in (
             (signals.worker_init, self._refuse_green_pool),
             (signals.worker_init, self._worker_imported_its_tasks),
+            (signals.worker_init, running.starting),
             (signals.before_task_publish, sending.before),
             (signals.after_task_publish, sending.after),
             (signals.task_received, running.received),
@@ -104,48 +99,31 @@ class CeleryQueue(Queue):
         """Revoke: a shortcut for a job that waits, the only way to end the process of one that runs."""
         current_app.control.revoke(job.job_id, terminate=terminate)
 
+    def keeps_records(self) -> bool:
+        """Whether there is a result backend that others than a task's sender can read."""
+        return records.are_kept(current_app)
+
     def fetch(self, job_id: str) -> Job | None:
-        """The job as the result backend tells of it; PENDING is what that says of every id it has never heard of."""
-        backend = current_app.backend
-        if isinstance(backend, DisabledBackend):
+        """The job as the result backend tells of it."""
+        return records.job_of(current_app, job_id) if self.keeps_records() else None
+
+    def end_of(self, job_id: str, job_class: str, *, since: int) -> Finished | Failed | Cancelled | None:
+        """The success or failure that the result backend keeps of a run that began at `since`."""
+        if not self.keeps_records():
             return None
-        told = backend.get_task_meta(job_id)
-        state = _STATES.get(told.get("status"))
-        # With Celery's `result_extended` it also says of which task it is.
-        return Job(job_id=job_id, job_class=told.get("name") or "", state=state) if state is not None else None
+        return records.end_of(current_app, job_id, job_class, since=since, tracking=self.tracking(job_class))
 
     def is_eager(self) -> bool:
         """Whether `task_always_eager` is set."""
         return bool(current_app.conf.task_always_eager)
 
     def problems(self) -> list[CheckMessage]:
-        """No app of the project's own, and a pool that cannot be followed."""
-        found: list[CheckMessage] = []
-        tracked = sorted(self.tracked_names() - {PROBE})
-        app = _state.default_app
-        if tracked and app.main == "default" and not app.fixups:
-            found.append(
-                Warning(
-                    f"The project's Celery app is not loaded, so {tracked[0]!r} is sent by Celery's default app, which "
-                    "knows none of the project's settings, its broker's address least of all.",
-                    hint="Write `from .celery import app as celery_app` into the __init__.py beside your celery.py.",
-                    id="immortus_channels.W010",
-                )
-            )
-        pool = current_app.conf.worker_pool
-        if _is_green(pool):
-            found.append(
-                Error(
-                    f"Celery's worker_pool is {pool!r}, which is not supported: such a worker runs its jobs untracked.",
-                    hint="Use 'prefork' or 'threads' (CELERY_WORKER_POOL, or `celery worker --pool`).",
-                    id="immortus_channels.E008",
-                )
-            )
-        return found
+        """No app of the project's own, a pool that cannot be followed, messages that cannot say whose a job is."""
+        return list(problems(sorted(self.tracked_names() - {PROBE})))
 
     def _refuse_green_pool(self, sender: Any, **_: object) -> None:
         """MAIN, before any job. Greenlets share a thread, where an event loop of ours would break every other one."""
-        if not _is_green(sender.pool_cls):
+        if not is_green(sender.pool_cls):
             return
         logger.error(
             "Jobs of this worker are untracked: gevent and eventlet are not supported; use prefork or threads."
@@ -194,12 +172,6 @@ def _expect_its_ends(task: Task) -> None:
     """Let Celery log the ends that a job chooses itself as INFO, not as errors that nobody expected."""
     known = task.throws if isinstance(task.throws, tuple) else (task.throws,)
     task.throws = (*known, *(end for end in (JobFailed, JobCancelled) if not issubclass(end, known)))
-
-
-def _is_green(pool: Any) -> bool:
-    """Whether a pool, given as its alias, its path or its class, is of gevent or eventlet."""
-    name = pool if isinstance(pool, str) else getattr(pool, "__module__", "")
-    return "gevent" in name or "eventlet" in name
 
 
 def _guarded(receiver: Any) -> Any:

@@ -101,7 +101,11 @@ def origin_of(request: Any, tracking: Tracking, name: str, args: Any, kwargs: An
     How the task may be cancelled and what handles its page is settled here, where the task is known.
     """
     header = header_of(request, HEADER)
+    if header is None and request.is_eager:
+        origin = origin_here(tracking, name, args, kwargs)
+        request.headers = {**(request.headers or {}), HEADER: to_header(origin)}  # `retry()` goes on with them
+        return origin
     if header is None:
-        return origin_here(tracking, name, args, kwargs) if request.is_eager else None
+        return None
     origin = from_header(header)
     return replace(origin, cancel=tracking.cancel, handler=origin.handler or _named(tracking.handler))

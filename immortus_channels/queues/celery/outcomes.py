@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
 from celery.exceptions import Reject, SoftTimeLimitExceeded, TimeLimitExceeded
 
-from immortus_channels.events import Cancelled, Failed
-from immortus_channels.exceptions import JobCancelled, JobFailed
+from immortus_channels import verdicts
+from immortus_channels.events import Failed
 from immortus_channels.lifecycle import SECOND
-from immortus_channels.values import clean_error
+from immortus_channels.verdicts import Verdict
+
+TIME_LIMITS = (SoftTimeLimitExceeded, TimeLimitExceeded)
+"""What Celery raises when a time limit is over."""
 
 
-def verdict(job_id: str, job_class: str, run_id: str, exception: BaseException) -> Failed | Cancelled:
-    """What an exception means for the job. Its text stays in the log: only JobFailed speaks to end users."""
-    match exception:
-        case JobCancelled():
-            return Cancelled(job_id=job_id, job_class=job_class, run_id=run_id)
-        case JobFailed():
-            said = clean_error(exception.code, exception.message, job_id)
-            code, message = said.code, said.message
-        case SoftTimeLimitExceeded() | TimeLimitExceeded():
-            code, message = "time_limit", ""
-        case Reject():
-            code, message = "rejected", ""
-        case _:
-            code = "worker_lost" if type(exception).__name__ == "WorkerLostError" else "error"
-            message = ""
-    return Failed(job_id=job_id, job_class=job_class, run_id=run_id, code=code, message=message)
+def verdict(exception: BaseException, job_id: str, *, asked: Collection[str] = ()) -> Verdict:
+    """What an exception means for a task's job: what steers the queue counts only as the exception itself."""
+    if isinstance(exception, Reject):
+        return Verdict(Failed, {"code": "rejected"})
+    if type(exception).__name__ == "WorkerLostError":
+        return Verdict(Failed, {"code": "worker_lost"})
+    return verdicts.verdict(exception, job_id, asked=asked, limits=TIME_LIMITS)
 
 
 def due(when: datetime | float | None) -> int | None:

@@ -6,6 +6,7 @@ tells of children that cannot speak, on its event hub, and so waits for nothing.
 
 from __future__ import annotations
 
+import sys
 import uuid
 from collections.abc import Callable
 from contextvars import Token
@@ -13,17 +14,19 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from celery import Task
-from celery.exceptions import Reject
 
 from immortus_channels import queues
-from immortus_channels.events import Cancelled, Enqueued, Event, Failed, Finished, Reported, Requeued, Retrying
-from immortus_channels.exceptions import JobCancelled
+from immortus_channels.events import Cancelled, Enqueued, Event, Failed, Finished, Requeued, Retrying
+from immortus_channels.jobs import State
+from immortus_channels.lifecycle import SECOND
 from immortus_channels.marking import Tracking
 from immortus_channels.progress import Run, current_run
 from immortus_channels.queues.base import Tracker
-from immortus_channels.queues.celery.canvas import REPLACED, STANDS_FOR, class_of, followers
-from immortus_channels.queues.celery.origins import HEADER, from_header, header_of, origin_of
+from immortus_channels.queues.celery import limits, pools, written
+from immortus_channels.queues.celery.canvas import STANDS_FOR, class_of, followers
+from immortus_channels.queues.celery.origins import HEADER, QUEUE, from_header, header_of, origin_of
 from immortus_channels.queues.celery.outcomes import due, verdict
+from immortus_channels.queues.celery.unsignalled import end_of
 
 RUN = "immortus_run"
 
@@ -36,17 +39,23 @@ class Running:
         self._tracking = tracking
         self._requests: WeakValueDictionary[str, Any] = WeakValueDictionary()
         self._tokens: dict[str, Token[Run | None]] = {}
+        self._worker: Any = None
 
     def _class_of(self, task: Task, request: Any) -> str:
         return class_of(task.name, {STANDS_FOR: header_of(request, STANDS_FOR)}, self._tracking)
 
     # Beginning
 
+    def starting(self, sender: Any, **_: object) -> None:
+        """MAIN, before any job."""
+        self._worker = sender
+
     def received(self, request: Any, **_: object) -> None:
         """MAIN. Every delivery is a run of its own; its id travels to the child in the request."""
         self._requests[request.id] = request
         if self._tracking(class_of(request.type, request.request_dict, self._tracking)) is not None:
             request.request_dict[RUN] = uuid.uuid4().hex
+            limits.grant(request, self._worker)
 
     def prerun(self, sender: Task, task_id: str, args: Any, kwargs: Any, **_: object) -> None:
         """The run begins; an eager one was never sent."""
@@ -63,27 +72,35 @@ class Running:
         run_id = _run_id(request) or uuid.uuid4().hex
         run = self._tracker.make_run(job_id=task_id, job_class=job_class, run_id=run_id, origin=origin)
         self._tokens[run_id] = current_run.set(run)
+        limits.begin(request)
         self._tracker.begin(run)
+        written.watch(sender.backend)
 
     # Ending, as the process that ran tells it
 
     def success(self, sender: Task, result: object, **_: object) -> None:
         """The task returned. The signal does not name the job; its request does."""
         run = _run_of(sender.request.id)
-        if run is None:
-            return
-        tracking = self._tracking(run.job_class)
+        if run is not None:
+            self._finish(run, result)
+
+    def _finish(self, run: Run, result: object) -> None:
         try:
-            if tracking is not None and tracking.publish_result:
-                run.set_result(result)
+            self._publish_result(run, result)
         finally:
             self._tracker.end(run, Finished)
+
+    def _publish_result(self, run: Run, result: object) -> None:
+        tracking = self._tracking(run.job_class)
+        if tracking is not None and tracking.publish_result:
+            run.set_result(result)
 
     def failure(self, sender: Task, task_id: str, exception: BaseException, **_: object) -> None:
         """The task raised; or MAIN tells of a hard time limit (twice), a killed child, a rejection."""
         run = _run_of(task_id)
         if run is not None:
-            self._end_badly(run, exception)
+            # What the signal brings may be pickled, without what it was raised from: this is what was raised.
+            self._end_badly(run, sys.exception() or exception, sender.request)
             self._cancel_followers(sender.request.chain, sender.request.chord)
         elif self._tracking(sender.name) is None and sender.request.id == task_id:  # jobs may wait for it
             self._cancel_followers(sender.request.chain, sender.request.chord)
@@ -93,50 +110,46 @@ class Running:
     def retry(self, sender: Task, request: Any, reason: Any = None, **_: object) -> None:
         """The task asked to be run again, and was sent again before this; a cancelled job will refuse to start."""
         run = _run_of(request.id)
-        if run is not None and isinstance(reason.exc, JobCancelled):
-            self._end_badly(run, reason.exc)
+        if run is not None and limits.was_told_to_stop(reason.exc, request):
+            self._end_badly(run, reason.exc, request)
             self._cancel_followers(request.chain, request.chord)
         elif run is not None:
-            self._tracker.end(run, Retrying, eta=due(reason.when))
+            job = self._tracker.end(run, Retrying, eta=due(reason.when))
+            if job is not None and job.state is State.CANCELLED:  # it was asked to stop
+                self._cancel_followers(request.chain, request.chord)
         elif self._tracking(self._class_of(sender, request)) is not None:
             self._retry_from_main(sender, request, reason)
 
     def postrun(self, sender: Task, task_id: str, state: str | None, retval: object, **_: object) -> None:
         """After everything else, and also without an outcome (state None), which MAIN will tell."""
         run, request = _run_of(task_id), sender.request
-        ignores_itself = state == "IGNORED" and not getattr(request, REPLACED, False)
-        if run is None:
-            if ignores_itself and self._tracking(self._class_of(sender, request)) is None:  # jobs may wait for it
-                self._cancel_followers(request.chain, request.chord)
-            return
+        end = end_of(sender, state, retval, self._worker)
         try:
-            if not run.refused:
-                self._end_by_state(run, state, retval, is_replaced=not ignores_itself)
-            if ignores_itself:
-                self._cancel_followers(request.chain, request.chord)
+            if run is not None and not run.refused and end is not None:
+                if end.kind is Finished and state == "SUCCESS":
+                    self._publish_result(run, retval)
+                self._tracker.end(run, end.kind, **end.fields)
+            if end is not None and end.ends_chain and (run is not None or not self._is_job(sender)):
+                self._cancel_followers(request.chain, request.chord)  # jobs may wait for what is none, too
         finally:
-            current_run.reset(self._tokens.pop(run.run_id))
+            if run is not None:
+                current_run.reset(self._tokens.pop(run.run_id))
 
-    def _end_by_state(self, run: Run, state: str | None, retval: object, *, is_replaced: bool) -> None:
-        """The ends that have no signal of their own."""
-        match state:
-            case "IGNORED":
-                self._tracker.end(run, Requeued if is_replaced else Finished)
-            case "REJECTED" if isinstance(retval, Reject) and retval.requeue:
-                self._tracker.end(run, Requeued)
-            case "REJECTED":
-                self._tracker.end(run, Failed, code="rejected")
-            case None:
-                self._tracker.end(run, Reported)
+    def _is_job(self, task: Task) -> bool:
+        return self._tracking(self._class_of(task, task.request)) is not None
 
     def internal_error(self, sender: Task, task_id: str, exception: BaseException, **_: object) -> None:
         """Eager with propagation: the only word of a failure, and it comes after postrun."""
         if self._tracking(sender.name) is not None:
-            self._tracker.publish(verdict(task_id, sender.name, "", exception))
+            kind, fields = verdict(exception, task_id)
+            self._tracker.publish(kind(job_id=task_id, job_class=sender.name, **fields))
 
-    def _end_badly(self, run: Run, exception: BaseException) -> None:
-        end = verdict(run.job_id, run.job_class, run.run_id, exception)
-        self._tracker.end(run, type(end), code=end.code, message=end.message)
+    def _end_badly(self, run: Run, exception: BaseException, request: Any) -> None:
+        if limits.was_told_to_stop(exception, request):
+            self._tracker.end(run, Cancelled)
+            return
+        kind, fields = verdict(exception, run.job_id, asked=run.asked)
+        self._tracker.end(run, kind, **fields)
 
     def _cancel_followers(self, chain: Any, chord: Any) -> None:
         """What was to come after a failed job can no longer run."""
@@ -151,13 +164,26 @@ class Running:
         request = self._requests.get(task_id)
         of_request = request.request_dict if request is not None else {}
         job_class = class_of(sender.name, of_request, self._tracking)
+        is_requeued = limits.goes_back(sender, exception)
         if self._tracking(job_class) is not None:
             # Of two deliveries to one worker, Celery names the one that failed, where it can.
             run_id = _run_id(sender.request) if sender.request.id == task_id else of_request.get(RUN, "")
-            self._tracker.publish(verdict(task_id, job_class, run_id, exception), wait=0)
-        if request is not None:
+            about: dict[str, Any] = {"job_id": task_id, "job_class": job_class, "run_id": run_id}
+            if is_requeued:
+                self._tracker.publish(Requeued(**about), wait=0)
+            else:
+                self._publish_failure(exception, about, getattr(request, "time_start", None))
+        if request is not None and not is_requeued:
             embed = request._payload[2] or {}  # noqa: SLF001 - the request has no public face for the chain
             self._cancel_followers(embed.get("chain"), embed.get("chord"))
+
+    def _publish_failure(self, exception: BaseException, about: dict[str, Any], began: float | None) -> None:
+        kind, fields = verdict(exception, about["job_id"])
+        end, queue = kind(**about, **fields), queues.by_name(QUEUE)
+        if queue is not None and began is not None and pools.is_lost_unseen(exception):
+            self._tracker.publish_end(end, queue=queue, since=int(began * SECOND))
+        else:
+            self._tracker.publish(end, wait=0)
 
     def _retry_from_main(self, sender: Task, request: Any, reason: Any) -> None:
         """A lost child's task is sent again (a reason is given), or the worker shuts down cold (none is)."""

@@ -17,6 +17,7 @@ from immortus_channels.lifecycle import SECOND
 from immortus_channels.marking import Tracking
 from immortus_channels.progress import current_run
 from immortus_channels.queues.base import Tracker
+from immortus_channels.queues.celery import written
 from immortus_channels.queues.celery.canvas import (
     OWNER,
     REPLACED,
@@ -28,7 +29,8 @@ from immortus_channels.queues.celery.canvas import (
     marked,
     tasks,
 )
-from immortus_channels.queues.celery.origins import HEADER, bequeathed, from_header, heritage, origin_here, to_header
+from immortus_channels.queues.celery.lives import carry_on, forget_others, going_on, header_for, is_resent
+from immortus_channels.queues.celery.origins import HEADER, bequeathed, from_header, heritage, origin_here
 
 _WAITING = 86_400.0
 """Seconds a job may wait, once it is due, until it is believed lost."""
@@ -49,29 +51,47 @@ class Sending:
         its message says whose it is, and the worker makes the record.
         """
         job_id = headers.get("id")
-        if job_id is None or headers.get("retries"):
+        if job_id is None:
             return
+        if headers.get("retries") and is_resent(headers, is_job=self._may_be_job(sender)):
+            carry_on(headers)
+            written.note_retry(headers)
+            return
+        if HEADER in headers:
+            forget_others(headers)
         _note_replacement(job_id)
         headers.update(self._standing(sender, job_id))
         job_class = class_of(sender, headers, self._tracking)
         queues.remember(job_id, job_class)
         tracking = self._tracking(job_class)
         args, kwargs, *embed = body
-        if HEADER not in headers and (tracking is not None or sender not in current_app.tasks):
+        if HEADER not in headers and (tracking is not None or self._may_be_job(sender)):
             own = tracking if job_class == sender else None  # what stands in has arguments of its own
             origin = origin_here(own, sender, args, kwargs, headers.get("eta"))
-            headers[HEADER] = to_header(bequeathed(origin, headers.get(OWNER)))
+            headers[HEADER] = header_for(bequeathed(origin, headers.get(OWNER)), job_id, headers.get("retries"))
         self._plan(embed[0] if embed else {}, headers)
         if tracking is not None and HEADER in headers:
-            origin = from_header(headers[HEADER])
-            self._tracker.publish(Enqueued(job_id=job_id, job_class=job_class, origin=origin))
+            self._announce(job_id, job_class, headers)
+
+    def _may_be_job(self, name: str) -> bool:
+        """Whether the task is tracked, here or, as one that is unknown here, where it runs."""
+        return self._tracking(name) is not None or name not in current_app.tasks
+
+    def _announce(self, job_id: str, job_class: str, headers: dict[str, Any]) -> None:
+        """Tell of the sending; what is sent under the id of a job that is not over is one more run of that job."""
+        origin = from_header(headers[HEADER])
+        job = self._tracker.publish(Enqueued(job_id=job_id, job_class=job_class, origin=origin))
+        if job is not None and job.send_id != origin.send_id:
+            headers[HEADER] = going_on(replace(Origin.of(job), eta=origin.eta), job_id)
 
     def after(self, sender: str, headers: Mapping[str, Any], **_: object) -> None:
         """The broker has the message: nobody need fear any more that it was never sent."""
         job_class = class_of(sender, headers, self._tracking)
-        if self._tracking(job_class) is None or headers.get("retries") or HEADER not in headers:
+        if self._tracking(job_class) is None or HEADER not in headers or is_resent(headers, is_job=True):
             return
         origin = from_header(headers[HEADER])
+        if not origin.send_id:  # it is one more run of a job that no queue knew of
+            return
         delay = max((origin.eta or 0) / SECOND - datetime.now(UTC).timestamp(), 0)
         self._tracker.renew(headers["id"], origin.send_id, delay + _WAITING)
 
@@ -116,7 +136,10 @@ class Sending:
         run = current_run.get()
         if run is None or run.job_id != task_id:
             return {}
-        return {REPLACES: run.run_id, **({} if self._tracking(name) is not None else {STANDS_FOR: run.job_class})}
+        told: dict[str, Any] = {REPLACES: run.run_id}
+        if run.origin is not None:
+            told[HEADER] = going_on(run.origin, task_id)
+        return told if self._tracking(name) is not None else {**told, STANDS_FOR: run.job_class}
 
 
 def _note_replacement(job_id: str) -> None:

@@ -81,6 +81,21 @@ def retries(self, times=2, countdown=0.3):
         raise self.retry(countdown=countdown, exc=RuntimeError("again"))
 
 
+@shared_task(bind=True, max_retries=5)
+@tracked
+def retries_with_headers(self, task_id):
+    """The retry that some monitoring integrations make of every one."""
+    if self.request.retries == 0:
+        raise self.retry(countdown=0.1, headers={"a": "b"})
+    quick.apply_async(task_id=task_id)
+
+
+@shared_task(bind=True)
+@tracked
+def hands_its_headers_on(self, task_id):
+    quick.apply_async(task_id=task_id, headers=self.request.headers)
+
+
 @shared_task(bind=True, max_retries=1)
 @tracked
 def exhausts(self):
@@ -160,6 +175,24 @@ def kills_itself():
 def dies_once():
     if current_job().attempt == 1:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+class OwnError(Exception):
+    """What a task makes of whatever it meets. Celery cannot pickle it, and tells of another in its place."""
+
+    def __init__(self, *, why):
+        super().__init__(why)
+
+
+@shared_task(soft_time_limit=3)
+@tracked
+def wraps(count=100):
+    try:
+        for _ in current_job().track(range(count)):
+            time.sleep(0.1)
+        raise JobFailed("not_an_image", "This file is not an image.")
+    except Exception as met:
+        raise OwnError(why="the worst") from met
 
 
 @shared_task(acks_late=True)
@@ -272,8 +305,10 @@ def replaces_itself(self, by="quick"):
         "untracked": lambda: untracked_value.si(7),
         "untracked chord": lambda: chord([link.si(1), link.si(2)], untracked_value.s(0.5)),
         "chain": lambda: chain(link.si(1), untracked_value.s(0.5)),
+        "slow chain": lambda: chain(untracked_value.si(1, 1.5), untracked_value.si(2)),
         "group": lambda: group(link.si(1), untracked_value.si(2)),
         "retried": untracked_retry.si,
+        "retried with headers": lambda: untracked_retry.si({"a": "b"}),
         "replaced": untracked_and_replaced.si,
         "crash": untracked_crash.si,
         "broken group": lambda: group(link.si(1), untracked_crash.si()),
@@ -312,9 +347,9 @@ def untracked_and_too_long():
 
 
 @shared_task(bind=True, max_retries=2)
-def untracked_retry(self):
+def untracked_retry(self, headers=None):
     if self.request.retries < 2:
-        raise self.retry(countdown=0.1)
+        raise self.retry(countdown=0.1, **({"headers": headers} if headers else {}))
 
 
 @shared_task(bind=True)
@@ -330,3 +365,6 @@ def untracked_and_ignored():
 @shared_task(bind=True)
 def untracked_replacement(self):
     raise self.replace(untracked_value.si(1))
+
+
+from tests.project.shop.endings import *  # noqa: E402, F403 - Celery and the views look for tasks here

@@ -1,0 +1,17 @@
+"""What is said of a job after its end: it is too late to be shown, and must not be lost in silence."""
+
+from __future__ import annotations
+
+import logging
+
+logger = logging.getLogger("immortus_channels")
+
+
+def note(job_id: str, job_class: str) -> None:
+    """Log that something was said too late; once a minute for the jobs of a task."""
+    logger.warning(
+        "A job of %r said something after its end, which is not shown. Say it before: in Celery's on_success or "
+        "on_failure, not in after_return; in a thread only while the task waits for that; before complete() or fail().",
+        job_class,
+        extra={"job_id": job_id},
+    )

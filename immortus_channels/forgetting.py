@@ -1,0 +1,159 @@
+"""Forgets the jobs of users who were deleted: who gets their key after them must not find these.
+
+There may be very many, so a thread of its own does it, whatever deleted the user.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import connections, transaction
+
+from immortus_channels.events import Disowned
+from immortus_channels.exceptions import StoreUnavailable
+from immortus_channels.jobs import Job
+from immortus_channels.stores import get_store
+from immortus_channels.stores.base import Filter
+from immortus_channels.writer import Write, perform
+
+logger = logging.getLogger("immortus_channels")
+
+BATCH = 200
+
+
+def forget(owner: str, using: str | None = None) -> None:
+    """Forget this owner's jobs, soon, once what is being written is committed; never raises."""
+    try:
+        transaction.on_commit(lambda: _forgetter.put(owner), using=using, robust=True)
+    except Exception:
+        logger.exception("The jobs of %r are not forgotten: %s", owner, _cure(owner))
+
+
+def forget_now(owner: str) -> int:
+    """Forget this owner's jobs; how many there were. Raises StoreUnavailable, and ValueError for an empty key.
+
+    Those that are over are deleted. Those of which something may yet be heard stay, without their owner, for staff.
+    """
+    if not owner:
+        msg = "An owner's key is not empty."
+        raise ValueError(msg)
+    store, total = get_store(), 0
+    while jobs := store.list(Filter(owner=owner), limit=BATCH):
+        total += len(jobs)
+        ended = [job for job in jobs if _is_over_for_good(job)]
+        if store.remove(ended) == len(ended):
+            jobs = [job for job in jobs if not _is_over_for_good(job)]
+        for job in jobs:
+            perform(Write(Disowned(job_id=job.job_id)))
+    return total
+
+
+def _is_over_for_good(job: Job) -> bool:
+    return job.is_over and job.state != "lost"
+
+
+def _cure(owner: str) -> str:
+    return f"run `manage.py prune_jobs --owner {owner}`"
+
+
+class Forgetter:
+    """The owners to forget, and the thread that does it while there are any."""
+
+    PAUSE = 5.0
+    """Seconds to leave a store alone that could not answer."""
+    LIFE = 600.0
+    """Seconds to try."""
+    DRAIN = 5.0
+    """Seconds that the end of the process waits for it."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._pending: dict[str, float] = {}
+        """Until when to try each, by the monotonic clock."""
+        self._thread: threading.Thread | None = None
+        self._is_ending = False
+
+    def put(self, owner: str) -> None:
+        """Hand one over."""
+        with self._condition:
+            self._pending[owner] = time.monotonic() + self.LIFE
+            if self._thread is None:
+                thread = threading.Thread(target=self._work, name="immortus-forgetting", daemon=True)
+                thread.start()
+                self._thread = thread
+
+    def drain(self) -> None:
+        """Forget what is left before the process ends; what cannot be is told in the log."""
+        with self._condition:
+            self._is_ending = True
+            self._condition.notify()
+            self._condition.wait_for(lambda: self._thread is None, self.DRAIN)
+            for owner in self._pending:
+                logger.error("The jobs of %r are not forgotten: %s", owner, _cure(owner))
+            self._is_ending = False
+
+    def _work(self) -> None:
+        while (owner := self._next()) is not None:
+            self._forget(owner)
+
+    def _next(self) -> str | None:
+        """The owner whose turn it is; None, which ends the thread, when there is none."""
+        with self._condition:
+            if not self._pending:
+                self._thread = None
+                self._condition.notify_all()
+            return next(iter(self._pending), None)
+
+    def _forget(self, owner: str) -> None:
+        try:
+            with _own_connections():
+                forget_now(owner)
+        except Exception as error:  # noqa: BLE001 - a store of the project's own may raise anything
+            self._try_later(owner, error)
+            return
+        with self._condition:
+            self._pending.pop(owner, None)
+
+    def _try_later(self, owner: str, error: Exception) -> None:
+        with self._condition:
+            until = self._pending.pop(owner)
+            if time.monotonic() < until and not self._is_ending and isinstance(error, StoreUnavailable):
+                self._pending[owner] = until  # behind the others
+                self._condition.wait_for(lambda: self._is_ending, self.PAUSE)
+                return
+        logger.error("The jobs of %r are not forgotten (%s): %s", owner, error, _cure(owner))
+
+
+@contextmanager
+def _own_connections() -> Iterator[None]:
+    """What the thread opens is short of patience, and closed at the end."""
+    store = get_store()
+    store.claim_thread()
+    try:
+        yield
+    finally:
+        store.release_thread()
+        connections.close_all()
+
+
+_forgetter = Forgetter()
+
+
+def drain() -> None:
+    """Forget what is left before the process ends."""
+    _forgetter.drain()
+
+
+def _after_fork() -> None:
+    global _forgetter  # noqa: PLW0603 - the child has not the thread
+    _forgetter = Forgetter()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+atexit.register(drain)

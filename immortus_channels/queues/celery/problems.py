@@ -1,0 +1,41 @@
+"""What is wrong with how a project has set up Celery; found without connecting to anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from celery import _state, current_app
+from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - Django's name
+
+
+def problems(tracked: list[str]) -> Iterator[CheckMessage]:
+    """What keeps these tracked tasks, or those of others, from being followed."""
+    app = _state.default_app
+    if tracked and app.main == "default" and not app.fixups:
+        yield Warning(
+            f"The project's Celery app is not loaded, so {tracked[0]!r} is sent by Celery's default app, which "
+            "knows none of the project's settings, its broker's address least of all.",
+            hint="Write `from .celery import app as celery_app` into the __init__.py beside your celery.py.",
+            id="immortus_channels.W010",
+        )
+    pool = current_app.conf.worker_pool
+    if is_green(pool):
+        yield Error(
+            f"Celery's worker_pool is {pool!r}, which is not supported: such a worker runs its jobs untracked.",
+            hint="Use 'prefork' or 'threads' (CELERY_WORKER_POOL, or `celery worker --pool`).",
+            id="immortus_channels.E008",
+        )
+    if tracked and current_app.conf.task_protocol == 1:
+        yield Warning(
+            "Celery's task_protocol is 1, whose messages do not say whose a job is: those of "
+            f"{tracked[0]!r} are unknown to whoever sent them.",
+            hint="Remove it (CELERY_TASK_PROTOCOL), or set it to 2, which every Celery since 4.0 reads.",
+            id="immortus_channels.W018",
+        )
+
+
+def is_green(pool: Any) -> bool:
+    """Whether a pool, given as its alias, its path or its class, is of gevent or eventlet."""
+    name = pool if isinstance(pool, str) else getattr(pool, "__module__", "")
+    return "gevent" in name or "eventlet" in name

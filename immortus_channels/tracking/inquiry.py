@@ -1,0 +1,123 @@
+"""Runs of which nothing more is heard: their queue's own record is asked once how they ended."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+from django.db import connections
+
+from immortus_channels import outside
+from immortus_channels.events import Event
+from immortus_channels.jobs import Job
+from immortus_channels.queues.base import Queue
+from immortus_channels.tracking.publishing import publish
+from immortus_channels.writer import is_inline
+
+logger = logging.getLogger("immortus_channels")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inquiry:
+    """A question to a queue, and the event that is told without an answer to it."""
+
+    otherwise: Event
+    queue: Queue
+    run_id: str
+    since: int
+
+    def end(self) -> Event:
+        """How the run ended, as far as can be told. Takes no longer than a question to the outside may."""
+        try:
+            answer = outside.ask(f"the records of {self.queue.name}", self._question())
+        except outside.NoAnswer:
+            return self.otherwise
+        except Exception:
+            # A backend that is down, or whose driver is not installed, may raise anything.
+            about = {"job_id": self.otherwise.job_id}
+            logger.exception("The queue %r cannot tell of %r", self.queue.name, about["job_id"], extra=about)
+            return self.otherwise
+        return self.otherwise if answer is None else replace(answer, run_id=self.run_id)
+
+    def _question(self) -> Callable[[], Event | None]:
+        event = self.otherwise
+        return partial(self.queue.end_of, event.job_id, event.job_class, since=self.since)
+
+
+def publish_end(
+    otherwise: Event, *, queue: Queue, since: int, run_id: str | None = None, wait: float = 0
+) -> Job | None:
+    """Publish how the queue's own record says that a run ended which began at `since`, or else this event.
+
+    The queue is asked beside everything else, so None is returned; where it keeps no records, this is `publish`.
+    Under a test runner it is asked here and now. Never raises.
+    """
+    if not _keeps_records(queue):
+        return publish(otherwise, wait=wait)
+    run_id = otherwise.run_id if run_id is None else run_id
+    inquiry = Inquiry(otherwise=otherwise, queue=queue, run_id=run_id, since=since)
+    if is_inline():
+        return publish(inquiry.end(), wait=wait)
+    _open(inquiry)
+    return None
+
+
+def _keeps_records(queue: Queue) -> bool:
+    try:
+        return queue.keeps_records()
+    except Exception:
+        logger.exception("The queue %r cannot tell whether it keeps records", queue.name)
+        return False
+
+
+# One after the other, by a thread that there is only while there is something to ask.
+
+_lock = threading.Lock()
+_inquiries: OrderedDict[str, Inquiry] = OrderedDict()
+_is_asking = False
+
+
+def _open(inquiry: Inquiry) -> None:
+    """Have it asked, unless it is already: everybody who looks at the job finds it overdue meanwhile."""
+    global _is_asking  # noqa: PLW0603 - guarded by the lock
+    with _lock:
+        _inquiries.setdefault(inquiry.otherwise.job_id, inquiry)
+        if _is_asking:
+            return
+        _is_asking = True
+    try:
+        threading.Thread(target=_ask_all, name="immortus-inquiry", daemon=True).start()
+    except RuntimeError:  # the system has no thread left: whoever looks next tries again
+        with _lock:
+            _is_asking = False
+            _inquiries.clear()
+
+
+def _ask_all() -> None:
+    while (inquiry := _next()) is not None:
+        publish(inquiry.end())
+        with _lock:
+            _inquiries.pop(inquiry.otherwise.job_id)
+        connections.close_all()
+
+
+def _next() -> Inquiry | None:
+    global _is_asking  # noqa: PLW0603
+    with _lock:
+        _is_asking = bool(_inquiries)
+        return next(iter(_inquiries.values()), None)
+
+
+def _forget() -> None:
+    """A child has no such thread; its parent asks."""
+    global _lock, _is_asking
+    _lock, _is_asking = threading.Lock(), False
+    _inquiries.clear()
+
+
+os.register_at_fork(after_in_child=_forget)

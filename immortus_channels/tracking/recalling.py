@@ -1,0 +1,81 @@
+"""Tells queues that jobs are no longer wanted: from one thread, and once, however often somebody asks for it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+
+from immortus_channels.jobs import Job
+from immortus_channels.queues.base import Queue
+from immortus_channels.tracking.pace import Pace
+
+logger = logging.getLogger("immortus_channels")
+
+AGAIN = 10.0
+"""Seconds until a queue is told the same again, if somebody still asks: its broker may have been away."""
+
+
+class Recaller:
+    """A queue may hang: nobody waits for it, and its calls are made one after the other."""
+
+    IDLE = 10.0
+    PENDING = 1_000
+    """Calls that wait for a queue that hangs; beyond that none is added."""
+
+    def __init__(self) -> None:
+        self._pace = Pace()
+        self._condition = threading.Condition()
+        self._pending: list[tuple[Queue, Job, bool]] = []
+        self._thread: threading.Thread | None = None
+
+    def recall(self, queue: Queue, job: Job, *, terminate: bool) -> None:
+        """Have the queue drop the job or, with `terminate`, end the process of this attempt."""
+        if not self._pace.is_due(f"{job.attempt} {job.job_id}", AGAIN):
+            return
+        with self._condition:
+            if len(self._pending) >= self.PENDING:
+                told = {"job_id": job.job_id}
+                logger.error("%r hangs: it is not told to drop %r", queue.name, job.job_id, extra=told)
+                return
+            self._pending.append((queue, job, terminate))
+            if self._thread is None:
+                thread = threading.Thread(target=self._work, name="immortus-recalls", daemon=True)
+                thread.start()
+                self._thread = thread
+            self._condition.notify()
+
+    def _work(self) -> None:
+        while (call := self._next()) is not None:
+            _recall(*call)
+
+    def _next(self) -> tuple[Queue, Job, bool] | None:
+        """The next call; None when there was none for a while, which ends the thread."""
+        with self._condition:
+            if not self._condition.wait_for(lambda: self._pending, self.IDLE):
+                self._thread = None
+                return None
+            return self._pending.pop(0)
+
+
+def _recall(queue: Queue, job: Job, terminate: bool) -> None:  # noqa: FBT001 - as it waited
+    try:
+        queue.cancel(job, terminate=terminate)
+    except Exception:
+        logger.exception("The queue could not be told to drop %r", job.job_id, extra={"job_id": job.job_id})
+
+
+_recaller = Recaller()
+
+
+def recall(queue: Queue, job: Job, *, terminate: bool) -> None:
+    """Have the queue drop the job, soon; the same again within `AGAIN` seconds means nothing."""
+    _recaller.recall(queue, job, terminate=terminate)
+
+
+def _after_fork() -> None:
+    global _recaller  # noqa: PLW0603 - the child has not the thread
+    _recaller = Recaller()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,15 @@
+"""Versions that come from outside, and how far ahead of the clock they may be."""
+
+from __future__ import annotations
+
+import time
+
+from immortus_channels.lifecycle import SECOND
+
+AHEAD = 600 * SECOND
+"""Microseconds that a version may be ahead of this host's clock and still be believed: clocks differ."""
+
+
+def is_believable(version: int) -> bool:
+    """Whether a store may have given out this version, as a client or a message of the channel layer says."""
+    return version <= time.time_ns() // 1000 + AHEAD

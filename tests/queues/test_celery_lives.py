@@ -1,0 +1,128 @@
+"""Whose a job is, and of which task, through retries, second sendings and handed-on headers, with a real worker."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.servers import RedisServer
+from tests.site import Site, eventually, redis_options, running_site
+
+pytestmark = [pytest.mark.redis, pytest.mark.fault("W7")]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) -> Iterator[Site]:
+    options = redis_options(redis_server.url) | {"BROKER_URL": f"{redis_server.url[:-1]}9"}
+    with running_site(tmp_path_factory.mktemp("site"), **options) as site:
+        site.start_worker()
+        yield site
+
+
+@pytest.fixture
+def job_id() -> str:
+    return uuid.uuid4().hex
+
+
+@contextmanager
+def logged_in(site: Site, name: str | None) -> Iterator[None]:
+    """As a user, or as a visitor."""
+    site.http.cookies.clear()
+    if name:
+        site.http.get(f"/log-in/{name}")
+    yield
+    site.http.cookies.clear()
+
+
+def seen_by(site: Site, name: str | None, job_id: str) -> str:
+    """The state of the job as this user is told it, or the error."""
+    with logged_in(site, name):
+        told = site.verify(job_id)
+    return told.get("state") or told["error"]["code"]
+
+
+def state_seen_by(site: Site, name: str, job_id: str) -> str:
+    """The state, once the job is over."""
+    with logged_in(site, name):
+        return site.wait_until_over(job_id)["state"]
+
+
+@pytest.mark.parametrize("task", ["retries_with_headers", "hands_its_headers_on"])
+def test_a_job_that_a_job_starts_belongs_to_its_owner_whatever_becomes_of_the_headers(
+    site: Site, job_id: str, task: str
+) -> None:
+    with logged_in(site, "ada"):
+        first = site.start(task, kwargs={"task_id": job_id})
+        eventually(lambda: "state" in site.verify(job_id), within=10)
+        site.wait_until_over(first)
+        document = site.wait_until_over(job_id)
+    assert (document["state"], document["job_class"]) == ("finished", "tests.project.shop.tasks.quick")
+    assert [seen_by(site, name, job_id) for name in ("bob", None)] == ["unknown_job"] * 2
+
+
+@pytest.mark.parametrize("retries", [1, 7])
+def test_a_first_sending_may_name_any_number_of_retries(site: Site, retries: int) -> None:
+    with logged_in(site, "ada"):
+        job_id = site.start("quick", retries=retries, countdown=1)
+        assert site.verify(job_id)["state"] == "enqueued"
+        document = site.wait_until_over(job_id)
+    assert (document["state"], document["attempt"]) == ("finished", 1)
+    assert seen_by(site, "bob", job_id) == "unknown_job"
+
+
+def test_a_first_sending_that_names_retries_is_tried_again_as_any_other(site: Site) -> None:
+    with logged_in(site, "ada"):
+        document = site.wait_until_over(site.start("retries", retries=1, kwargs={"times": 3}))
+    assert (document["state"], document["attempt"]) == ("finished", 3)
+
+
+def test_a_job_that_is_over_and_sent_again_is_its_new_senders_and_of_its_new_task(site: Site, job_id: str) -> None:
+    with logged_in(site, "ada"):
+        site.start("quick", task_id=job_id, kwargs={"value": "a secret"})
+        assert site.wait_until_over(job_id)["last"] == "a secret"
+    with logged_in(site, "bob"):
+        site.start("steps", task_id=job_id, kwargs={"count": 5})
+        document = site.wait_for(job_id, "running")
+        assert (document["job_class"], document["attempt"]) == ("tests.project.shop.tasks.steps", 2)
+        assert "last" not in document
+        assert site.wait_until_over(job_id)["state"] == "finished"
+    assert [seen_by(site, name, job_id) for name in ("ada", None)] == ["unknown_job"] * 2
+
+
+def test_a_job_that_is_not_over_and_is_sent_again_stays_its_first_senders(site: Site, job_id: str) -> None:
+    with logged_in(site, "ada"):
+        site.start("steps", task_id=job_id, kwargs={"count": 5})
+        site.wait_for(job_id, "running")
+    with logged_in(site, "bob"):
+        site.start("starts_another", task_id=job_id, kwargs={"task_id": f"{job_id}-child"})
+        assert site.verify(job_id)["error"]["code"] == "unknown_job"
+    assert state_seen_by(site, "ada", job_id) == "finished"
+    assert state_seen_by(site, "ada", f"{job_id}-child") == "finished"
+    time.sleep(0.5)
+    assert seen_by(site, "bob", job_id) == "unknown_job"
+
+
+def test_a_job_that_waits_and_is_sent_again_by_somebody_else_stays_its_first_senders(site: Site, job_id: str) -> None:
+    with logged_in(site, "ada"):
+        site.start("quick", task_id=job_id, countdown=2)
+    with logged_in(site, "bob"):
+        site.start("quick", task_id=job_id, countdown=3)
+        assert site.verify(job_id)["error"]["code"] == "unknown_job"
+    assert state_seen_by(site, "ada", job_id) == "finished"
+    time.sleep(2)
+    assert [seen_by(site, name, job_id) for name in ("ada", "bob")] == ["finished", "unknown_job"]
+
+
+def test_a_job_that_was_replaced_by_a_chain_and_cancelled_between_its_links_stays_cancelled(site: Site) -> None:
+    with logged_in(site, "ada"):
+        job_id = site.start("replaces_itself", kwargs={"by": "slow chain"})
+        site.wait_for(job_id, "enqueued")
+        token = site.http.get("/page").text.split('data-csrf-token="')[1].split('"')[0]
+        answer = site.http.post(f"/immortus/cancel/{job_id}", headers={"X-CSRFToken": token})
+        assert answer.json()["state"] == "cancelled"
+        time.sleep(2.5)
+        assert site.verify(job_id) == answer.json()
