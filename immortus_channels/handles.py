@@ -200,7 +200,7 @@ class JobHandle:
 
     @property
     def owner(self) -> str | None:
-        """The key of the user the job belongs to, which is their primary key as text; None for nobody."""
+        """The key of its user, their primary key as text; None for nobody, "" where they were deleted."""
         return self.record.owner
 
     @property

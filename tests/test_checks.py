@@ -413,6 +413,55 @@ def test_the_layer_s_config_in_the_cure_cures(settings, hosts):
     assert messages() == {}
 
 
+SECRET = "hunter2"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"url": f"redis://:{SECRET}@localhost"},
+        {"url": f"redis://u:a@{SECRET}@localhost"},
+        {"url": f"redis://u:a/{SECRET}@localhost"},
+        {"url": f"rediss://u:{SECRET}%40@localhost/0"},
+        {"url": f"unix://:{SECRET}@/run/redis.sock?db=1"},
+        {"url": f"redis://localhost/0?db=1&password={SECRET}"},
+        {"url": f"redis://localhost/0?PASSWORD={SECRET}&db=1"},
+        {"url": f"redis://u:{SECRET}@localhost".encode()},
+        {"urls": [f"redis://:{SECRET}@a", f"redis://:{SECRET}@b"]},
+        {"urls": (f"redis://:{SECRET}@a,redis://:{SECRET}@b",)},
+        {"PASSWORD": SECRET},
+        {"passwd": SECRET, "pwd": SECRET, "redis_pass": SECRET, "api_key": SECRET, "AUTH_TOKEN": SECRET},
+        {"sentinel_kwargs": {"password": SECRET}},
+        {"sentinels": [("a", 1, {"password": SECRET})]},
+        {"credentials": ("user", SECRET)},
+        {"dsn": f"host=localhost password={SECRET} user=u"},
+        {"client": SimpleNamespace(password=SECRET)},
+    ],
+    ids=str,
+)
+def test_a_password_of_the_store_is_shown_in_no_form(settings, options):
+    for backend in ("redis", "tests.test_checks.quotes_its_options", "no.such.backend"):
+        settings.IMMORTUS_STORE = {"BACKEND": backend, "OPTIONS": {**options, "nonsense": 1}}
+        told = messages()["E004"]
+        assert SECRET not in f"{told.msg} {told.hint}"
+
+
+def quotes_its_options(**options):
+    raise ValueError(str(options))
+
+
+@pytest.mark.parametrize("name", ["IMMORTUS_ALLOWED_ORIGINS", "IMMORTUS_REDIRECT_HOSTS"])
+def test_a_password_in_an_origin_or_a_host_is_not_shown(settings, name):
+    setattr(settings, name, [f"https://u:{SECRET}@www.example.com"])
+    assert SECRET not in str(messages()["E013"])
+
+
+def test_what_is_no_secret_is_shown(settings):
+    options = {"url": "redis://localhost:6379/0?socket_timeout=1", "compass": "north", "host": "a@b"}
+    settings.IMMORTUS_STORE = {"BACKEND": "redis", "OPTIONS": options}
+    assert all(repr(value) in messages()["E004"].msg for value in options.values())
+
+
 def test_a_password_of_the_layer_is_not_shown(settings):
     hosts = ["redis://:secret@localhost", {"host": "localhost", "password": "secret"}]
     settings.CHANNEL_LAYERS = layer(CORE, hosts=hosts)

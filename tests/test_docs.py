@@ -427,3 +427,22 @@ def test_the_site_has_each_public_name_of_python(site):
 def test_reading_the_site_asks_no_other_server(site):
     loaded = r"<(?:script|img|iframe)[^>]+src=\"(?:https?:)?//|<link[^>]+rel=\"?stylesheet[^>]+(?:https?:)?//"
     assert [str(file) for file in site.rglob("*.html") if re.search(loaded, file.read_text())] == []
+
+
+# What the pages say of safety is done where it is shown
+
+
+def test_no_sample_leads_to_an_address_that_a_task_published_unchecked():
+    shown = [one.text for one in [README, *PAGES]]
+    shown += [file.read_text() for file in (ROOT / "example").rglob("*.js")]
+    shown += [file.read_text() for file in (ROOT / "example").rglob("*.html")]
+    unchecked = re.compile(r"location(?:\.href)?\s*=\s*\w+\.|location\.(?:assign|replace)\(\w+\.|href[:=]\s*\w+\.re")
+    assert [found for text in shown for found in unchecked.findall(text)] == []
+
+
+def test_the_compose_file_has_the_flags_that_security_demands():
+    demanded = re.findall(r"Run Uvicorn with `([^`]+)`", (ROOT / "SECURITY.md").read_text())
+    command = " ".join((ROOT / "docker-compose.yml").read_text().split())
+    assert "uvicorn config.asgi:application" in command
+    assert [flags for flags in demanded if flags not in command] == []
+    assert demanded

@@ -4,9 +4,68 @@ import asyncio
 import threading
 
 import pytest
-from django.contrib.auth.models import AnonymousUser, User
+from django.contrib.auth.models import AnonymousUser, Group, User
+from django.utils.functional import SimpleLazyObject
 
-from immortus_channels.owners import current_owner, started_by, starting_as
+from immortus_channels.owners import current_owner, named_by, owner_key, started_by, starting_as
+
+
+class Named(User):
+    """A proxy of the users' model."""
+
+    class Meta:
+        proxy = True
+        app_label = "auth"
+
+
+class TokenUser:
+    """What some middleware makes of a signed token: no row, but the key of one."""
+
+    pk = 17
+    is_authenticated = True
+
+
+@pytest.mark.parametrize(
+    ("user", "key"),
+    [
+        (User(pk=17), "17"),
+        (Named(pk=17), "17"),
+        (SimpleLazyObject(lambda: User(pk=17)), "17"),
+        (TokenUser(), "17"),
+        (Group(pk=17), "auth.group:17"),
+        (SimpleLazyObject(lambda: Group(pk=17)), "auth.group:17"),
+        (User(), None),
+        (AnonymousUser(), None),
+        (None, None),
+    ],
+)
+def test_a_key_is_the_primary_key_and_names_any_other_model_than_the_users(user, key):
+    assert owner_key(user) == key
+    with started_by(user):
+        assert current_owner() == key
+
+
+def test_where_the_users_are_of_another_model_the_keys_are_theirs(settings):
+    settings.AUTH_USER_MODEL = "auth.Group"
+    assert owner_key(Group(pk=17)) == "17"
+    assert owner_key(User(pk=17)) == "auth.user:17"
+    settings.AUTH_USER_MODEL = "gone.Nobody"
+    assert owner_key(User(pk=17)) == "auth.user:17"
+
+
+@pytest.mark.parametrize(
+    ("key", "named"),
+    [
+        ("17", (User, "17")),
+        ("auth.group:17", (Group, "17")),
+        ("auth.group:a:b", (Group, "a:b")),
+        ("urn:user:17", (User, "urn:user:17")),
+        ("no.such:17", (User, "no.such:17")),
+        (":17", (User, ":17")),
+    ],
+)
+def test_a_key_leads_back_to_its_model(key, named):
+    assert named_by(key) == named
 
 
 def test_outside_every_request_a_job_belongs_to_nobody():

@@ -7,7 +7,7 @@ import json
 import time
 
 import pytest
-from django.contrib.auth.models import AnonymousUser, User
+from django.contrib.auth.models import AnonymousUser, Group, User
 from django.core import signing
 from hypothesis import given
 from hypothesis import strategies as st
@@ -112,6 +112,16 @@ def end_by_another_password(alice):
 def test_a_user_who_is_no_longer_who_they_were_is_nobody(alice, end):
     token = read(access_token("a", alice))
     end(alice)
+    assert token.user() is None
+
+
+def test_a_user_of_another_model_is_not_taken_for_the_one_of_the_same_number(alice):
+    group = Group.objects.create(pk=alice.pk, name="customers")
+    token = read(access_token("a", group))
+    assert token.user_key == f"auth.group:{alice.pk}"
+    assert token.user() == group
+    assert read(access_token("a", alice)).user() == alice
+    group.delete()
     assert token.user() is None
 
 

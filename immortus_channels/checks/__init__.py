@@ -8,6 +8,7 @@ from __future__ import annotations
 from django.core.checks import CheckMessage, register
 
 from immortus_channels import queues
+from immortus_channels.checks.finding import masked
 from immortus_channels.checks.layers import check_layer
 from immortus_channels.checks.named import check_access, check_handlers, check_marks, check_strategies
 from immortus_channels.checks.project import check_middleware, check_urls
@@ -44,4 +45,11 @@ def check_all(**_: object) -> list[CheckMessage]:
     )
     sockets = (check_socket, check_runserver, check_daphne, check_hosts) if settings.WEBSOCKET else ()
     found = [message for check in (*checks, *sockets) for message in check()]
-    return [*found, *(message for queue in queues.connected for message in queue.problems())]
+    return [_masked(one) for one in (*found, *(one for queue in queues.connected for one in queue.problems()))]
+
+
+def _masked(message: CheckMessage) -> CheckMessage:
+    """What is found goes into logs, whatever it quotes of the settings, and of the errors that they raise."""
+    message.msg = masked(message.msg)
+    message.hint = message.hint and masked(message.hint)
+    return message

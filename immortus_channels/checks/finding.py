@@ -32,10 +32,31 @@ def told(error: Exception) -> str:
 
 
 def without_passwords(value: Any) -> Any:
-    """A setting fit for a log."""
+    """A setting fit for a log: what stands behind the name of a secret is left out, and passwords within addresses."""
     match value:
         case Mapping():
-            return {key: "…" if "password" in str(key) else without_passwords(item) for key, item in value.items()}
+            return {key: _MASK if _SECRET.search(str(key)) else without_passwords(item) for key, item in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [without_passwords(item) for item in value]
         case str():
-            return re.sub(r"(//[^/@]*:)[^/@]*@", r"\1…@", value)
-    return value
+            return masked(value)
+    said = repr(value)
+    return value if masked(said) == said else masked(said)
+
+
+def masked(text: str) -> str:
+    """A text without the passwords that an address in it has, or that stand behind such a name."""
+    return _AFTER_NAME.sub(rf"\1{_MASK}", _IN_ADDRESS.sub(rf"\1{_MASK}", text))
+
+
+_MASK = "…"
+_NAME = (
+    r"(?:password|passwd|(?<![a-z])"
+    r"(?:pass(?:phrase|code)?|pwd|secret|token|credential|encryption_key|api_?key|private_?key)s?(?![a-z]))"
+)
+_SECRET = re.compile(_NAME, re.IGNORECASE)
+_IN_ADDRESS = re.compile(r"(//[^/?#\s'\"@:]*:)[^\s'\"]*(?=@)")
+"""A password may hold any character, an `@` and a `/` too: all up to the last `@` of the word."""
+_AFTER_NAME = re.compile(
+    rf"""({_NAME}['"]?\s*[=:]\s*)(?:[\[({{][^\])}}]*[\])}}]|b?'[^']*'|b?"[^"]*"|[^\s'"&,;)}}\]]+)""", re.IGNORECASE
+)

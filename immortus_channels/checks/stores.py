@@ -26,8 +26,8 @@ def check_store() -> Findings:
         return
     if not store.is_shared and jobs_run_elsewhere():
         yield Error(
-            f"IMMORTUS_STORE is {settings.STORE!r}, which every process has for itself: what a worker says of its jobs "
-            "reaches no page.",
+            f"IMMORTUS_STORE is {without_passwords(settings.STORE)!r}, which every process has for itself: what a "
+            "worker says of its jobs reaches no page.",
             hint='Use {"BACKEND": "database"} or "redis"; "memory" is for tests, and for queues that run jobs at once '
             "(CELERY_TASK_ALWAYS_EAGER).",
             id=f"{ID}.E005",

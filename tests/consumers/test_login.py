@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from django.contrib.auth.models import AnonymousUser, User
+from django.contrib.auth.models import AnonymousUser, Group, User
 from django.contrib.sessions.backends.db import SessionStore
 
 from immortus_channels.consumers.login import Login, _warn
@@ -92,3 +92,12 @@ class Token:
 def test_a_user_in_no_table_stays_as_they_are():
     user = Token()
     assert Login({"user": user}).read_again() is user
+
+
+def test_a_user_of_another_model_is_never_taken_for_the_one_of_the_session(alice, session, monkeypatch):
+    monkeypatch.setattr(Group, "is_authenticated", True, raising=False)
+    customer = Group.objects.create(pk=alice.pk, name="customer")
+    login = Login({"user": customer, "session": session})
+    assert login.read_again() == customer
+    Group.objects.all().delete()
+    assert login.read_again() is None

@@ -39,6 +39,9 @@ const TRANSPORTS = {
 
 const $ = (selector, root = document) => root.querySelector(selector);
 
+/** An address that a task has published, if it is of this site; `javascript:` and others are not. */
+const ofThisSite = (address) => (new URL(address, location.href).origin === location.origin ? address : "");
+
 /** One job on the page. */
 class Card {
   #element;
@@ -134,7 +137,7 @@ class Card {
     const item = document.createElement("li");
     const link = document.createElement("a");
     const image = document.createElement("img");
-    Object.assign(link, { href: painting, target: "_blank", rel: "noopener" });
+    Object.assign(link, { href: ofThisSite(painting), target: "_blank", rel: "noopener" });
     Object.assign(image, { src: thumbnail, alt: `${this.#title}, painted`, loading: "lazy" });
     link.append(image);
     item.append(link);
