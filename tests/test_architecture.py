@@ -21,7 +21,7 @@ PACKAGE = ROOT / NAME
 LEVELS = (
     "exceptions jobs events lifecycle ids trouble metrics decoding buckets",
     "conf models migrations owners foreign marking values lookup addresses limits advisories",
-    "stores queues broadcast progress revocation",
+    "stores queues layer_connections layer_calls layer_loop broadcast progress revocation",
     "strategies tracking writer access fetching handles running repository states handlers usage turns rights",
     (
         "hub frames consumers middleware views monitoring pages shortcuts tokens callers csrf "
