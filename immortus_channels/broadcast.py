@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -245,8 +246,13 @@ class Broadcaster:
     def close(self) -> None:
         """Close the loop, and with it the layer's connections; the next send opens a new one."""
         loop, self._loop = self._loop, None
-        if loop is not None:
-            loop.close()
+        own, self._own = self._own, None
+        if loop is None:
+            return
+        if hasattr(own, "close"):
+            with suppress(Exception):  # it goes with the loop, if not of itself
+                loop.run(own.close(), self.TIMEOUT)
+        loop.close()
 
 
 def _is_bound_to_one_loop() -> bool:
