@@ -59,6 +59,6 @@ class Hearing:
         if self._deaf_in_a_row == self.FOR_GOOD:
             logger.warning(
                 "The channel layer takes messages and has brought none of them here for a while, though it was listened "
-                "to anew. Some layers never hear again once their connection was lost: restart this process. Until "
-                "then its pages learn of changes by re-checks."
+                "to anew. Some layers, as that of channels_postgres, never hear again once their connection was lost: "
+                "restart this process. Until then its pages learn of changes by re-checks."
             )
