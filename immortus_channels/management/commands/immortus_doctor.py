@@ -27,6 +27,7 @@ from immortus_channels import addresses, checks, frames, queues, tasks, tracking
 from immortus_channels.broadcast import Push, group_name, shared_layer
 from immortus_channels.conf import settings
 from immortus_channels.jobs import Job, State
+from immortus_channels.management.layer_hosts import ask_hosts
 from immortus_channels.stores import get_store
 
 Answer = TypeVar("Answer")
@@ -122,7 +123,11 @@ def _examine_way(job_id: str, timeout: float, queue: str | None) -> Iterator[Fin
         job = _followed(job_id, timeout)
         worked = job is not None and job.state is State.FINISHED
         yield _examine_worker(job, timeout)
-    yield _examine_layer(ear, worked=worked)
+    layer = _examine_layer(ear, worked=worked)
+    yield layer
+    hosts = list(_examine_hosts(timeout))
+    if layer.verdict == "ok" or len(hosts) > 1:  # else it was told already
+        yield from hosts
 
 
 def _send(job_id: str, timeout: float, queue: str | None) -> Finding:
@@ -231,6 +236,21 @@ def _examine_layer(ear: _Ear, *, worked: bool) -> Finding:
         cure = "The log says why nothing could be sent."
         return Finding(part="layer", verdict="wrong", told="what was sent here did not come back", cure=cure)
     return Finding(part="layer", verdict="ok", told=f"brought {len(ear.heard)} changes of the probe")
+
+
+def _examine_hosts(timeout: float) -> Iterator[Finding]:
+    """Each host of the layer that does not bring what is sent through it; the probe's group was on one of them."""
+    try:
+        answers = ask_hosts(timeout)
+    except Exception:  # noqa: BLE001 - what is wrong with the layer itself was told just before
+        return
+    for answer in answers:
+        if answer.error is not None:
+            cure = (
+                "Start it, or take it out of `hosts` in every process: pages re-check the jobs whose groups it has. "
+                "With a Redis Cluster the pubsub layer works, the core layer does not."
+            )
+            yield Finding(part="layer", verdict="wrong", told=f"{answer.host}: {_told(answer.error)}", cure=cure)
 
 
 # The socket
