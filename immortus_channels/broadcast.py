@@ -39,7 +39,7 @@ MESSAGE_TYPE = "immortus.job"
 MAX_TEXT = 64 * 1024
 """Bytes; twice a document's limit. A longer text did not come from this package."""
 _HAND_OVER = 0.1
-"""Seconds more for which a send is waited for: the loop that makes it keeps its time limit, unless something blocks it."""
+"""Seconds more for which a send is waited for: its loop keeps the time limit, unless something blocks the loop."""
 BOUNDS = Bounds(size=MAX_TEXT, depth=MAX_DEPTH)
 
 

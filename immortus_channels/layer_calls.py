@@ -1,8 +1,8 @@
 """The calls that this package makes into a channel layer: one at a time in a process, and none is cancelled.
 
-A layer may share one connection among all its callers. Whoever cancels a call that waits for it, because its time is
-up, can end it for everybody (measured with channels_rabbitmq 4.0: every later call raises CancelledError). So a call that
-is late is left to end by itself, and while it waits nothing else is asked: what hangs is asked once, not piled up on.
+A layer may share one connection among all its callers. Cancelling a call that waits for it, because its time is up, can
+end it for everybody (measured with channels_rabbitmq 4.0: every later call raises CancelledError). So a call that is
+late is left to end by itself, and while it waits nothing else is asked: what hangs is asked once, not piled up on.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Closes the connections of a channel layer, so that it opens new ones: layers have no name for that.
 
-Their `flush()` closes connections too, but makes every other consumer of the process deaf for good, and deletes
-everybody's messages on the core layers. Known are the layers of channels_redis and channels_valkey, by their attributes;
+Their `flush()` closes connections too, but makes every other consumer of the process deaf for good, and on the core
+layers it deletes everybody's messages. Known are the layers of channels_redis and channels_valkey, by their attributes;
 of other layers nothing is closed.
 """
 

@@ -32,7 +32,7 @@ class LayerLoop:
             raise
 
     def run(self, coroutine: Coroutine[Any, Any, Answer], seconds: float) -> Answer:
-        """What the coroutine returns, or raises; TimeoutError when it takes longer, as when something blocks the loop."""
+        """What the coroutine returns, or raises; TimeoutError when it takes longer, or something blocks the loop."""
         answer = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
             return answer.result(seconds)

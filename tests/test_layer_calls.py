@@ -53,7 +53,7 @@ class Shared:
         self.waiting += 1
         self.most = max(self.most, self.waiting)
         try:
-            while not self.is_connected:
+            while not self.is_connected:  # noqa: ASYNC110 - set from any thread
                 await asyncio.sleep(0.01)
         except asyncio.CancelledError:
             self.has_ended = True
