@@ -375,6 +375,47 @@ def test_a_pattern_is_no_origin(settings, origin):
     assert found() == {"E013"}
 
 
+@pytest.mark.parametrize("origin", ["capacitor://localhost", "tauri://localhost", "chrome-extension://abcdef"])
+def test_an_app_s_scheme_makes_an_origin(settings, origin):
+    settings.IMMORTUS_ALLOWED_ORIGINS = [origin]
+    assert messages() == {}
+
+
+@pytest.mark.parametrize("origin", ["capacitor://localhost/", "capacitor://*", "file://", "null", "wss://example.com"])
+def test_what_no_page_and_no_app_has_is_no_origin(settings, origin):
+    settings.IMMORTUS_ALLOWED_ORIGINS = [origin]
+    assert found() == {"E013"}
+    assert "capacitor://localhost" in messages()["E013"].hint
+
+
+def deployed() -> dict[str, Any]:
+    return {message.id[-4:]: message for message in run_checks(tags=[checks.TAG], include_deployment_checks=True)}
+
+
+@pytest.mark.parametrize(
+    ("changed", "is_found"),
+    [
+        ({}, True),
+        ({"SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https")}, False),
+        ({"SECURE_PROXY_SSL_HEADER": ["HTTP_X_SCHEME", "https"]}, False),
+        ({"SECURE_PROXY_SSL_HEADER": ("X-Forwarded-Proto", "https")}, True),
+        ({"SECURE_PROXY_SSL_HEADER": ("HTTP_X-FORWARDED-PROTO", "https")}, True),
+        ({"SECURE_PROXY_SSL_HEADER": "HTTP_X_FORWARDED_PROTO"}, True),
+        ({"IMMORTUS_ALLOWED_ORIGINS": ["https://www.example.com"]}, False),
+        ({"IMMORTUS_ALLOWED_ORIGINS": ["capacitor://localhost"]}, True),
+        ({"IMMORTUS_WEBSOCKET": False}, False),
+        ({"ASGI_APPLICATION": None}, False),
+    ],
+)
+def test_check_deploy_knows_that_sockets_behind_an_https_proxy_need_a_setting(settings, changed, is_found):
+    for name, value in changed.items():
+        setattr(settings, name, value)
+    assert ("W018" in deployed()) == is_found
+    assert "W018" not in found(), "a development server needs none"
+    if is_found:
+        assert "HTTP_X_FORWARDED_PROTO" in deployed()["W018"].hint
+
+
 @pytest.mark.case(13)
 @pytest.mark.parametrize("backend", ["nowhere.Layer", "channels.layers.NoLayer", None])
 def test_a_layer_that_cannot_be_imported_is_an_error(settings, backend):

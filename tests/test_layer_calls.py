@@ -159,6 +159,7 @@ def test_an_event_loop_that_was_closed_has_nobody_inside_any_more(shared):
     assert layer.taken == ["discard a"]
 
 
+@pytest.mark.fault("L1")
 @pytest.mark.usefixtures("_hasty")
 async def test_whatever_asks_in_a_process_one_call_waits_and_all_goes_on_when_the_layer_is_back(shared, monkeypatch):
     monkeypatch.setattr(membership, "shared_layer", lambda: shared)
@@ -195,6 +196,7 @@ def keep_sending(broadcaster, seconds):
         time.sleep(0.01)
 
 
+@pytest.mark.fault("L1")
 def test_while_a_call_waits_sends_count_as_failed_at_once(shared, monkeypatch):
     monkeypatch.setattr(broadcast, "shared_layer", lambda: shared)
     one, other = Broadcaster(), Broadcaster()

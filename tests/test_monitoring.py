@@ -147,6 +147,7 @@ async def test_the_layer_is_told_and_takes_nobody_out_of_service(memory, layer, 
         await hub.stopped()
 
 
+@pytest.mark.fault("L2")
 async def test_a_layer_through_which_nothing_was_heard_is_not_ok(memory, settings):
     """It takes every call and brings nothing, which the probe needs some seconds to be sure of."""
     faulty = {"BACKEND": "immortus_channels.testing.FaultyChannelLayer", "CONFIG": {"drop": 1}}
@@ -161,6 +162,7 @@ async def test_a_layer_through_which_nothing_was_heard_is_not_ok(memory, setting
         await hub.stopped()
 
 
+@pytest.mark.fault("L3")
 @pytest.mark.redis
 async def test_workers_whose_pushes_do_not_arrive_are_told_until_one_does(memory, layer, settings):
     settings.IMMORTUS_RECHECK_INTERVAL = 0.3

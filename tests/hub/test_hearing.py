@@ -41,6 +41,7 @@ async def test_a_change_that_should_have_been_heard_fails_it_until_a_push_is():
     assert not hearing.is_failing
 
 
+@pytest.mark.fault("L2")
 async def test_a_layer_that_never_hears_again_is_told_once_with_what_to_do(caplog):
     hearing = Hearing()
     for _ in range(20):

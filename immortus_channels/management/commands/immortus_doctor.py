@@ -342,7 +342,11 @@ def _knock(url: str, timeout: float) -> Finding:
         case HTTPStatus.SWITCHING_PROTOCOLS:
             return Finding(part="socket", verdict="ok", told=f"{url} opened it")
         case HTTPStatus.FORBIDDEN:
-            cure = "Its log names the origin to add to IMMORTUS_ALLOWED_ORIGINS, or the host for ALLOWED_HOSTS."
+            cure = (
+                "Behind a proxy, pass Host on with its port (nginx: $http_host), and for HTTPS set "
+                "SECURE_PROXY_SSL_HEADER. Else its log names the origin to add to IMMORTUS_ALLOWED_ORIGINS, or the "
+                "host for ALLOWED_HOSTS."
+            )
         case _:
             cure = "It is no ASGI server, its websocket part leads elsewhere, or a proxy does not pass Upgrade on."
     return Finding(part="socket", verdict="wrong", told=f"{url} answered {status} to the handshake", cure=cure)
