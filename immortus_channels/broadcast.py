@@ -27,7 +27,7 @@ from immortus_channels.decoding import Bounds, loads
 from immortus_channels.ids import is_job_id
 from immortus_channels.jobs import MAX_DEPTH, Job, State
 from immortus_channels.layer_calls import LayerCalls
-from immortus_channels.layer_loop import LayerLoop
+from immortus_channels.layer_loop import Late, LayerLoop
 from immortus_channels.trouble import Breaker, Trouble
 
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ logger = logging.getLogger("immortus_channels")
 MESSAGE_TYPE = "immortus.job"
 MAX_TEXT = 64 * 1024
 """Bytes; twice a document's limit. A longer text did not come from this package."""
-_HAND_OVER = 0.1
-"""Seconds more for which a send is waited for: its loop keeps the time limit, unless something blocks the loop."""
 BOUNDS = Bounds(size=MAX_TEXT, depth=MAX_DEPTH)
 
 
@@ -227,21 +225,31 @@ class Broadcaster:
             self._loop = LayerLoop()
             self._own = self._loop.run(_made_here(), self.TIMEOUT) if _is_bound_to_one_loop() else None
         began = time.perf_counter()
-        self._loop.run(self._deliver(group, message), self.TIMEOUT + _HAND_OVER)
+        try:
+            self._loop.run(self._deliver(group, message), self.TIMEOUT)
+        except Late:
+            self._loop.call(self._abandon)
+            raise
         metrics.PUBLISHED.add()
         metrics.PUBLISH_SECONDS.add(time.perf_counter() - began)
         self._trouble.end()
 
+    # In the loop
+
     async def _deliver(self, group: str, message: Mapping[str, object]) -> None:
-        calls = LayerCalls(shared_layer() if self._own is None else self._own)
+        calls = self._calls()
         if calls.is_stuck:
             msg = "an earlier call still waits in the layer"
             raise TimeoutError(msg)
-        try:
-            async with asyncio.timeout(self.TIMEOUT):
-                await calls.group_send(group, message)
-        except TimeoutError as error:
-            raise TimeoutError(str(error) or f"not sent within {self.TIMEOUT} s") from None
+        await calls.send(group, message)
+
+    def _abandon(self) -> None:
+        self._calls().abandon()
+
+    def _calls(self) -> LayerCalls:
+        return LayerCalls(shared_layer() if self._own is None else self._own)
+
+    # Between two
 
     def close(self) -> None:
         """Close the loop, and with it the layer's connections; the next send opens a new one."""

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
 Answer = TypeVar("Answer")
+
+
+class Late(TimeoutError):
+    """Nobody waited for the answer any longer."""
 
 
 class LayerLoop:
@@ -32,12 +36,19 @@ class LayerLoop:
             raise
 
     def run(self, coroutine: Coroutine[Any, Any, Answer], seconds: float) -> Answer:
-        """What the coroutine returns, or raises; TimeoutError when it takes longer, or something blocks the loop."""
+        """What the coroutine returns, or raises; Late, and leaves it behind, when it takes longer."""
         answer = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
             return answer.result(seconds)
-        finally:
-            answer.cancel()
+        except TimeoutError:
+            if answer.done():
+                raise
+            msg = f"no answer within {seconds:g} s"
+            raise Late(msg) from None
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Call it in the loop, soon."""
+        self._loop.call_soon_threadsafe(function)
 
     def close(self) -> None:
         """Cancel what runs and close the loop, with the layer's connections, in about two seconds at most."""
