@@ -19,7 +19,7 @@ NAME = "immortus_channels"
 PACKAGE = ROOT / NAME
 
 LEVELS = (
-    "exceptions jobs events lifecycle ids trouble metrics decoding buckets",
+    "exceptions jobs events lifecycle ids trouble metrics decoding buckets green",
     "conf models migrations owners foreign marking values lookup addresses limits advisories",
     "stores queues layer_connections layer_calls layer_loop broadcast progress revocation",
     "strategies tracking writer access fetching handles running repository states handlers usage turns rights",

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from immortus_channels.layer_loop import LayerLoop
+from immortus_channels import layer_loop
+from immortus_channels.layer_loop import Late, LayerLoop
 
 
 @pytest.fixture
@@ -87,3 +88,14 @@ def test_where_no_thread_can_be_started_nothing_stays_open(monkeypatch):
     monkeypatch.setattr(threading.Thread, "start", refused)
     with pytest.raises(RuntimeError):
         LayerLoop()
+
+
+def test_where_threads_are_greenlets_the_loop_runs_during_a_call_only(monkeypatch):
+    monkeypatch.setattr(layer_loop, "is_green", lambda: True)
+    loop = LayerLoop()
+    assert loop.run(answer(7), 1) == 7
+    assert not loop._loop.is_running()
+    with pytest.raises(Late):
+        loop.run(asyncio.sleep(10), 0.02)
+    loop.close()
+    assert loop._loop.is_closed()
