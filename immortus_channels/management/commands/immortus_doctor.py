@@ -125,9 +125,7 @@ def _examine_way(job_id: str, timeout: float, queue: str | None) -> Iterator[Fin
         yield _examine_worker(job, timeout)
     layer = _examine_layer(ear, worked=worked)
     yield layer
-    hosts = list(_examine_hosts(timeout))
-    if layer.verdict == "ok" or len(hosts) > 1:  # else it was told already
-        yield from hosts
+    yield from _examine_hosts(timeout, is_told=layer.verdict == "wrong")
 
 
 def _send(job_id: str, timeout: float, queue: str | None) -> Finding:
@@ -238,14 +236,17 @@ def _examine_layer(ear: _Ear, *, worked: bool) -> Finding:
     return Finding(part="layer", verdict="ok", told=f"brought {len(ear.heard)} changes of the probe")
 
 
-def _examine_hosts(timeout: float) -> Iterator[Finding]:
-    """Each host of the layer that does not bring what is sent through it; the probe's group was on one of them."""
+def _examine_hosts(timeout: float, *, is_told: bool) -> Iterator[Finding]:
+    """Each host of the layer that does not bring what is sent through it; the probe's group was on one of them.
+
+    Where there is only one, and what is wrong with the layer `is_told`, there is nothing to add.
+    """
     try:
         answers = ask_hosts(timeout)
     except Exception:  # noqa: BLE001 - what is wrong with the layer itself was told just before
         return
     for answer in answers:
-        if answer.error is not None:
+        if answer.error is not None and not (is_told and len(answers) == 1):
             cure = (
                 "Start it, or take it out of `hosts` in every process: pages re-check the jobs whose groups it has. "
                 "With a Redis Cluster the pubsub layer works, the core layer does not."
