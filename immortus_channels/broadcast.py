@@ -10,10 +10,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from channels.layers import InMemoryChannelLayer, get_channel_layer  # type: ignore[import-untyped]
+from channels.layers import (  # type: ignore[import-untyped]
+    InMemoryChannelLayer,
+    channel_layers,
+    get_channel_layer,
+)
 from django.utils.crypto import salted_hmac
 
 from immortus_channels import metrics
@@ -21,6 +26,8 @@ from immortus_channels.conf import settings
 from immortus_channels.decoding import Bounds, loads
 from immortus_channels.ids import is_job_id
 from immortus_channels.jobs import MAX_DEPTH, Job, State
+from immortus_channels.layer_calls import LayerCalls
+from immortus_channels.layer_loop import Late, LayerLoop
 from immortus_channels.trouble import Breaker, Trouble
 from immortus_channels.versions import is_believable
 
@@ -48,7 +55,12 @@ def shared_layer() -> Any:
 
 def has_shared_layer() -> bool:
     """Whether pushes reach other processes."""
-    return shared_layer() is not None
+    try:
+        return shared_layer() is not None
+    except RuntimeError:
+        if is_in_event_loop():
+            raise
+        return True  # it can be made in a running event loop only, as that of channels_rabbitmq
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,16 +185,18 @@ def receivers() -> tuple[Receiver, ...]:
 
 
 class Broadcaster:
-    """Sends pushes, in one thread, and never raises.
+    """Sends pushes, for one thread, and never raises.
 
     Channel layers bind their connections to an event loop, and a new one per send costs 5 ms and a Redis connection
-    each: so one loop stays open until `close`, and runs while something is being sent.
+    each: so one loop runs until `close`.
     """
 
     TIMEOUT = 0.5
 
     def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop: LayerLoop | None = None
+        self._own: Any = None
+        """A layer of this loop's own, where the project's can be used in one loop only, which is the server's."""
         self._breaker = Breaker()
         self._trouble = Trouble(
             "Sending through the channel layer",
@@ -217,28 +231,63 @@ class Broadcaster:
         return True
 
     def _send_through_layer(self, group: str, message: Mapping[str, object]) -> None:
-        layer = shared_layer()
-        if layer is None or is_in_event_loop():
+        if is_in_event_loop() or not has_shared_layer():
             return
         if self._loop is None:
-            self._loop = asyncio.new_event_loop()
+            self._loop = LayerLoop()
+            self._own = self._loop.run(_made_here(), self.TIMEOUT) if _is_bound_to_one_loop() else None
         began = time.perf_counter()
-        self._loop.run_until_complete(_within(self.TIMEOUT, layer.group_send(group, message)))
+        try:
+            self._loop.run(self._deliver(group, message), self.TIMEOUT)
+        except Late:
+            self._loop.call(self._abandon)
+            raise
         metrics.PUBLISHED.add()
         metrics.PUBLISH_SECONDS.add(time.perf_counter() - began)
         self._trouble.end()
 
+    # In the loop
+
+    async def _deliver(self, group: str, message: Mapping[str, object]) -> None:
+        calls = self._calls()
+        if calls.is_stuck:
+            msg = "an earlier call still waits in the layer"
+            raise TimeoutError(msg)
+        await calls.send(group, message)
+
+    def _abandon(self) -> None:
+        self._calls().abandon()
+
+    def _calls(self) -> LayerCalls:
+        return LayerCalls(shared_layer() if self._own is None else self._own)
+
+    # Between two
+
     def close(self) -> None:
         """Close the loop, and with it the layer's connections; the next send opens a new one."""
         loop, self._loop = self._loop, None
+        own, self._own = self._own, None
         if loop is None:
             return
-        try:
-            loop.run_until_complete(_cancelled(asyncio.all_tasks(loop)))
-            # channels_redis closes the loop's connections here: it wraps `close`.
-            loop.close()
-        except Exception as error:  # noqa: BLE001 - nothing more can be done about a connection that will not close
-            self._trouble.begin(error)
+        if hasattr(own, "close"):
+            with suppress(Exception):  # it goes with the loop, if not of itself
+                loop.run(own.close(), self.TIMEOUT)
+        loop.close()
+
+
+def _is_bound_to_one_loop() -> bool:
+    """Whether the layer can be made in a running event loop only, as that of channels_rabbitmq, and used there only."""
+    try:
+        channel_layers.make_backend(settings.CHANNEL_LAYER)
+    except RuntimeError:
+        return True
+    except Exception:  # noqa: BLE001 - what is wrong with its settings is told where it is used
+        return False
+    return False
+
+
+async def _made_here() -> Any:
+    return channel_layers.make_backend(settings.CHANNEL_LAYER)
 
 
 def is_in_event_loop() -> bool:
@@ -248,25 +297,3 @@ def is_in_event_loop() -> bool:
     except RuntimeError:
         return False
     return True
-
-
-async def _within(seconds: float, sending: Any) -> None:
-    """Wait for `sending` at most so long.
-
-    `wait_for` would also wait for the cancelled send to clean up, which a hung layer may never do.
-    """
-    task = asyncio.ensure_future(sending)
-    done, _ = await asyncio.wait({task}, timeout=seconds)
-    if not done:
-        task.cancel()
-        await asyncio.sleep(0)
-        msg = f"not sent within {seconds} s"
-        raise TimeoutError(msg)
-    task.result()
-
-
-async def _cancelled(tasks: set[asyncio.Task[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        await asyncio.wait(tasks, timeout=Broadcaster.TIMEOUT)

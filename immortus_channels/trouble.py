@@ -85,7 +85,8 @@ class Trouble:
         self._is_told, self._told_at = True, now
         name = type(error).__name__
         told = {"trouble": self._what, "failures": self._failures, "error": name}
-        logger.warning("%s fails (%s: %s). %s", self._what, name, error, self._cure, extra=told)
+        reason = f"{name}: {error}" if str(error) else name
+        logger.warning("%s fails (%s). %s", self._what, reason, self._cure, extra=told)
 
     def end(self) -> None:
         """It worked: log if it was told to fail before."""

@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
@@ -33,6 +34,11 @@ def need(binary: str | None, name: str, remedy: str) -> str:
     if os.environ.get("CI") == "true":
         pytest.fail(message)
     pytest.skip(message)
+
+
+def need_package(name: str, project: str) -> None:
+    """A Python package that the tests can do without; where it is missing, as `need`."""
+    need(name if find_spec(name) else None, name, f"`pip install {project}`")
 
 
 def free_port() -> int:

@@ -19,12 +19,12 @@ NAME = "immortus_channels"
 PACKAGE = ROOT / NAME
 
 LEVELS = (
-    "exceptions jobs events lifecycle ids trouble metrics decoding buckets",
+    "exceptions jobs events lifecycle ids trouble metrics decoding buckets green",
     (
         "conf models migrations owners foreign marking values verdicts lookup addresses limits outside advisories "
         "peers versions afterthoughts"
     ),
-    "stores queues broadcast progress revocation",
+    "stores queues layer_connections layer_calls layer_loop broadcast progress revocation",
     (
         "strategies tracking writer access fetching handles running repository states handlers usage turns rights "
         "forgetting"
@@ -46,7 +46,7 @@ OWNERS = {
     "celery": {"queues.celery", "celery", "tasks"},
     "kombu": {"queues.celery", "celery"},
     "billiard": {"queues.celery", "celery"},
-    "redis": {"stores.redis"},
+    "redis": {"stores.redis", "stores.redis_errors"},
     "channels_redis": set(),
     "daphne": set(),
 }

@@ -9,6 +9,7 @@ import json
 import threading
 import time
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 from channels.layers import BaseChannelLayer
@@ -249,6 +250,87 @@ def test_a_cancelled_send_that_will_not_end_holds_nobody_up(fake, broadcaster):
     broadcaster.send(JOB)
     broadcaster.close()
     assert time.monotonic() - began < 3 * Broadcaster.TIMEOUT
+
+
+class BoundLayer(BaseChannelLayer):
+    """A layer that can be made in a running event loop only, and used in that one only, as channels_rabbitmq's."""
+
+    made: ClassVar[list[BoundLayer]] = []
+
+    def __init__(self):
+        super().__init__()
+        self.loop = asyncio.get_running_loop()
+        self.sent = []
+        self.is_closed = False
+        self.made.append(self)
+
+    async def group_send(self, group, message):
+        if asyncio.get_running_loop() is not self.loop:
+            msg = "another event loop"
+            raise RuntimeError(msg)
+        self.sent.append(group)
+
+    async def close(self):
+        self.is_closed = True
+
+
+@pytest.fixture
+def bound(settings, monkeypatch):
+    monkeypatch.setattr(BoundLayer, "made", [])
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": f"{__name__}.BoundLayer"}}
+
+
+@pytest.mark.usefixtures("bound")
+def test_a_layer_that_works_in_one_event_loop_is_made_for_sending_and_closed_with_it(broadcaster, caplog):
+    for _ in range(3):
+        broadcaster.send(JOB)
+    (mine,) = BoundLayer.made
+    assert mine.sent == [group_name(JOB.job_id)] * 3
+    broadcaster.close()
+    assert mine.is_closed
+    assert not caplog.records
+
+
+@pytest.mark.usefixtures("bound")
+@pytest.mark.parametrize("server_first", [True, False])
+def test_the_server_s_loop_and_the_sender_s_do_not_take_the_layer_from_each_other(broadcaster, server_first):
+    async def listen():
+        shared = broadcast.shared_layer()
+        await shared.group_send("server", {})
+        await asyncio.to_thread(broadcaster.send, JOB)
+        assert broadcast.shared_layer() is shared
+        await shared.group_send("server", {})
+        return shared
+
+    if not server_first:
+        broadcaster.send(JOB)
+    shared = asyncio.run(listen())
+    assert shared.sent == ["server", "server"]
+    assert sum(len(other.sent) for other in BoundLayer.made if other is not shared) == 2 - server_first
+
+
+@pytest.mark.usefixtures("bound")
+def test_a_layer_that_cannot_be_made_outside_an_event_loop_is_shared_all_the_same():
+    assert has_shared_layer()
+
+
+def test_the_layer_s_own_tasks_go_on_between_two_sends(fake, broadcaster):
+    """A broker drops who leaves its heartbeats unanswered, and what is sent next is lost."""
+    beats = []
+
+    async def group_send(group, message):
+        async def beat():
+            while True:
+                beats.append(group)
+                await asyncio.sleep(0.01)
+
+        fake.beating = asyncio.ensure_future(beat())
+
+    fake.group_send = group_send
+    broadcaster.send(JOB)
+    before = len(beats)
+    time.sleep(0.2)
+    assert len(beats) > before + 5
 
 
 # A real Redis

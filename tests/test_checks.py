@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import re
 import socket
 import sys
@@ -32,6 +33,7 @@ from immortus_channels.owners import current_owner
 from immortus_channels.queues.celery import CeleryQueue
 from immortus_channels.routing import websocket_application, websocket_urlpatterns
 from immortus_channels.urls import immortus_jobs
+from tests.servers import need_package
 from tests.site import Site, eventually, running_site
 
 OWNER = "immortus_channels.middleware.JobOwnerMiddleware"
@@ -374,6 +376,47 @@ def test_a_pattern_is_no_origin(settings, origin):
     assert found() == {"E013"}
 
 
+@pytest.mark.parametrize("origin", ["capacitor://localhost", "tauri://localhost", "chrome-extension://abcdef"])
+def test_an_app_s_scheme_makes_an_origin(settings, origin):
+    settings.IMMORTUS_ALLOWED_ORIGINS = [origin]
+    assert messages() == {}
+
+
+@pytest.mark.parametrize("origin", ["capacitor://localhost/", "capacitor://*", "file://", "null", "wss://example.com"])
+def test_what_no_page_and_no_app_has_is_no_origin(settings, origin):
+    settings.IMMORTUS_ALLOWED_ORIGINS = [origin]
+    assert found() == {"E013"}
+    assert "capacitor://localhost" in messages()["E013"].hint
+
+
+def deployed() -> dict[str, Any]:
+    return {message.id[-4:]: message for message in run_checks(tags=[checks.TAG], include_deployment_checks=True)}
+
+
+@pytest.mark.parametrize(
+    ("changed", "is_found"),
+    [
+        ({}, True),
+        ({"SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https")}, False),
+        ({"SECURE_PROXY_SSL_HEADER": ["HTTP_X_SCHEME", "https"]}, False),
+        ({"SECURE_PROXY_SSL_HEADER": ("X-Forwarded-Proto", "https")}, True),
+        ({"SECURE_PROXY_SSL_HEADER": ("HTTP_X-FORWARDED-PROTO", "https")}, True),
+        ({"SECURE_PROXY_SSL_HEADER": "HTTP_X_FORWARDED_PROTO"}, True),
+        ({"IMMORTUS_ALLOWED_ORIGINS": ["https://www.example.com"]}, False),
+        ({"IMMORTUS_ALLOWED_ORIGINS": ["capacitor://localhost"]}, True),
+        ({"IMMORTUS_WEBSOCKET": False}, False),
+        ({"ASGI_APPLICATION": None}, False),
+    ],
+)
+def test_check_deploy_knows_that_sockets_behind_an_https_proxy_need_a_setting(settings, changed, is_found):
+    for name, value in changed.items():
+        setattr(settings, name, value)
+    assert ("W020" in deployed()) == is_found
+    assert "W020" not in found(), "a development server needs none"
+    if is_found:
+        assert "HTTP_X_FORWARDED_PROTO" in deployed()["W020"].hint
+
+
 @pytest.mark.case(13)
 @pytest.mark.parametrize("backend", ["nowhere.Layer", "channels.layers.NoLayer", None])
 def test_a_layer_that_cannot_be_imported_is_an_error(settings, backend):
@@ -478,6 +521,95 @@ def test_a_core_layer_of_small_capacity_is_found(settings, config, drops):
 def test_the_pubsub_layer_is_fine_as_it_is(settings):
     settings.CHANNEL_LAYERS = layer(PUBSUB, hosts=["redis://localhost"])
     assert messages() == {}
+
+
+class Waiting:
+    """A layer that waits for messages as the core layers do; nobody's subclass."""
+
+    brpop_timeout = 5
+
+    def __init__(self, hosts=None, capacity=100):
+        self.hosts, self.capacity = hosts or [{"address": "valkey://localhost"}], capacity
+
+    def create_pool(self, index):
+        return SimpleNamespace(make_connection=lambda: SimpleNamespace(socket_timeout=5))
+
+
+class Patient(Waiting):
+    brpop_timeout = 4
+
+
+@pytest.mark.parametrize(
+    ("backend", "config", "numbers"),
+    [
+        ("Waiting", {}, {"W003", "W004"}),
+        ("Waiting", {"hosts": [{"host": "localhost", "socket_timeout": 15}]}, {"W004"}),
+        ("Waiting", {"hosts": ["valkey://localhost?socket_timeout=15"], "capacity": 10_000}, set()),
+        ("Waiting", {"hosts": ["valkey://localhost"], "capacity": 10_000}, {"W003"}),
+        ("Patient", {"capacity": 10_000}, set()),
+    ],
+)
+def test_a_layer_is_known_by_how_it_waits_not_by_its_class(settings, backend, config, numbers):
+    settings.CHANNEL_LAYERS = layer(f"{__name__}.{backend}", **config)
+    assert found() == numbers
+
+
+@pytest.mark.parametrize("kind", ["core.ValkeyChannelLayer", "pubsub.ValkeyPubSubChannelLayer"])
+def test_the_layers_of_channels_valkey_are_judged_as_those_of_channels_redis(settings, kind):
+    need_package("channels_valkey", "channels-valkey")
+    settings.CHANNEL_LAYERS = layer(f"channels_valkey.{kind}", hosts=["redis://localhost"])
+    assert found() == ({"W003", "W004"} if kind.startswith("core") else set())
+    if kind.startswith("core"):
+        assert "channels_valkey.pubsub.ValkeyPubSubChannelLayer" in messages()["W003"].hint
+
+
+class Bound:
+    """A layer that can be made in a running event loop only, as channels_rabbitmq's."""
+
+    def __init__(self, host="amqp://localhost"):
+        asyncio.get_running_loop()
+        if not isinstance(host, str):
+            raise TypeError(host)
+
+
+class NeverMade:
+    def __init__(self):
+        msg = "refused here and there"
+        raise RuntimeError(msg)
+
+
+class Needy:
+    def __init__(self, **config):
+        self.zone = config["TIME_ZONE"]
+
+
+def test_a_layer_that_is_made_in_an_event_loop_only_is_made_there_and_stops_no_command(settings):
+    settings.CHANNEL_LAYERS = layer(f"{__name__}.Bound", host="amqp://localhost")
+    assert found() == {"W017"}
+    assert messages()["W017"].level < ERROR
+    assert "immortus_doctor" in messages()["W017"].hint
+
+
+async def test_the_same_where_an_event_loop_runs_already(settings):
+    settings.CHANNEL_LAYERS = layer(f"{__name__}.Bound")
+    assert list(checks.check_layer()) == []
+
+
+def test_the_real_layer_of_channels_rabbitmq_stops_no_command(settings):
+    need_package("channels_rabbitmq", "channels-rabbitmq")
+    settings.CHANNEL_LAYERS = layer("channels_rabbitmq.core.RabbitmqChannelLayer", host="amqp://127.0.0.1:1/")
+    assert found() == {"W017"}
+
+
+@pytest.mark.parametrize(
+    ("backend", "config", "told"),
+    [("Bound", {"host": []}, "TypeError"), ("NeverMade", {}, "here and there"), ("Needy", {"HOST": ""}, "TIME_ZONE")],
+)
+def test_a_layer_that_cannot_be_made_anywhere_is_an_error_that_speaks_of_it(settings, backend, config, told):
+    settings.CHANNEL_LAYERS = layer(f"{__name__}.{backend}", **config)
+    assert found() == {"E007"}
+    assert told in messages()["E007"].msg
+    assert "'hosts'" not in messages()["E007"].hint, "it has none"
 
 
 # Middleware

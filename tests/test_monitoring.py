@@ -25,7 +25,7 @@ from immortus_channels.metrics import Sample
 from immortus_channels.monitoring import StoreCheck, exposition
 from immortus_channels.stores import get_store
 from immortus_channels.urls import immortus_jobs
-from tests.hubs import hub, layer, memory  # noqa: F401
+from tests.hubs import hub, layer, memory, send_elsewhere  # noqa: F401
 from tests.pages import Page, Process, until
 from tests.servers import RedisServer
 
@@ -144,6 +144,46 @@ async def test_the_layer_is_told_and_takes_nobody_out_of_service(memory, layer, 
         assert (answer.status_code, answer.json()["layer"]) == (200, "failing")
     finally:
         redis_server.start()
+        await hub.stopped()
+
+
+@pytest.mark.fault("L2")
+async def test_a_layer_through_which_nothing_was_heard_is_not_ok(memory, settings):
+    """It takes every call and brings nothing, which the probe needs some seconds to be sure of."""
+    faulty = {"BACKEND": "immortus_channels.testing.FaultyChannelLayer", "CONFIG": {"drop": 1}}
+    settings.CHANNEL_LAYERS = {"default": faulty}
+    hub, job = get_hub(), Process()
+    job.enqueued()
+    try:
+        await hub.watch(Page(), job.job_id)
+        await until(lambda: hub.joined.get(job.job_id))
+        assert (await asyncio.to_thread(ask)).json()["layer"] == "failing"
+    finally:
+        await hub.stopped()
+
+
+@pytest.mark.fault("L3")
+@pytest.mark.redis
+async def test_workers_whose_pushes_do_not_arrive_are_told_until_one_does(memory, layer, settings):
+    settings.IMMORTUS_RECHECK_INTERVAL = 0.3
+    hub, job, page = get_hub(), Process(), Page()
+    job.enqueued()
+    try:
+        await hub.watch(page, job.job_id)
+        await until(lambda: hub.joined.get(job.job_id))
+        await asyncio.sleep(0.8)
+        assert (await asyncio.to_thread(ask)).json()["layer"] == "ok"
+        job.started(push=False)
+        await until(lambda: len(page.frames) == 2)
+        await asyncio.sleep(0.5)
+        assert (await asyncio.to_thread(ask)).json()["layer"] == "failing"
+        settings.IMMORTUS_RECHECK_INTERVAL = 60
+        await asyncio.sleep(1)
+        await asyncio.to_thread(send_elsewhere, job.reported(1, push=False))
+        await until(lambda: len(page.frames) == 3)
+        await until(lambda: hub.is_hearing)
+        assert (await asyncio.to_thread(ask)).json()["layer"] == "ok"
+    finally:
         await hub.stopped()
 
 

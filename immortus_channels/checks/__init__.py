@@ -9,6 +9,7 @@ from django.core.checks import CheckMessage, register
 
 from immortus_channels import queues
 from immortus_channels.checks.finding import masked
+from immortus_channels.checks.https import check_proxy_header
 from immortus_channels.checks.layers import check_layer
 from immortus_channels.checks.named import check_access, check_handlers, check_marks, check_strategies
 from immortus_channels.checks.project import check_middleware, check_urls
@@ -24,6 +25,12 @@ TAG = "immortus"
 def connect() -> None:
     """Have Django run all of them."""
     register(check_all, TAG)
+    register(check_deployment, TAG, deploy=True)
+
+
+def check_deployment(**_: object) -> list[CheckMessage]:
+    """What `check --deploy` asks beside."""
+    return list(check_proxy_header())
 
 
 def check_all(**_: object) -> list[CheckMessage]:

@@ -62,7 +62,8 @@ def _check_origins_and_hosts() -> Findings:
         if not _is_origin(value):
             yield Error(
                 f"IMMORTUS_ALLOWED_ORIGINS has {value!r}, which is no origin of a page.",
-                hint="Give scheme and host, and a port if there is one, of each: 'https://www.example.com'.",
+                hint="Give scheme and host, and a port if there is one, of each: 'https://www.example.com', or "
+                "'capacitor://localhost' for an app.",
                 id=f"{ID}.E013",
             )
     for value in hosts:

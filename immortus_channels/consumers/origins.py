@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,15 +17,20 @@ from immortus_channels.conf import settings
 logger = logging.getLogger("immortus_channels")
 
 Origin = tuple[str, str, int]
-"""Scheme, host and port, in lower case, the port always given."""
+"""Scheme, host and port, in lower case, the port always given; of an app shell the scheme, the rest as text, and 0."""
 
 _PORTS = {"http": 80, "https": 443}
+_SHELL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<rest>[\w.~:\[\]-]+)", re.ASCII | re.IGNORECASE)
+"""The origin of a page that an app brings along: `capacitor://localhost`, `tauri://localhost`, an extension's."""
+_NO_SHELL = frozenset({"ws", "wss", "file", "ftp"})
+"""No page has such an origin: a file's is `null`."""
 
 
 def is_allowed(scope: Mapping[str, Any]) -> bool:
     """Whether this handshake may go on.
 
-    The Origin must be the server's own, or one of `IMMORTUS_ALLOWED_ORIGINS`: scheme, host and port. Only a client that
+    The Origin must be the server's own, or one of `IMMORTUS_ALLOWED_ORIGINS`: scheme, host and port, or an app shell's
+    text. Only a client that
     carries no session cookie may leave it out; that is no browser.
     """
     request = Handshake(scope)
@@ -62,17 +68,29 @@ _LOGGED_AT_MOST = 100
 
 
 def parse(text: str) -> Origin | None:
-    """The origin that `text` is; None when it is anything else: `null`, a URL with a path, a pattern."""
+    """The origin that `text` is; None when it is anything else: `null`, a URL with a path, a pattern.
+
+    Only `http` and `https` have ports to leave out and hosts whose case means nothing; others are compared as text.
+    """
     try:
         url = urlsplit(text)
         port = url.port
     except ValueError:
         return None
-    if url.scheme not in _PORTS or not url.hostname or "@" in url.netloc:
+    if url.scheme not in _PORTS:
+        return _shell(text)
+    if not url.hostname or "@" in url.netloc:
         return None
     if text.lower() != f"{url.scheme}://{url.netloc.lower()}" or "*" in url.netloc:
         return None
     return url.scheme, url.hostname, port or _PORTS[url.scheme]
+
+
+def _shell(text: str) -> Origin | None:
+    match = _SHELL.fullmatch(text)
+    if match is None or match["scheme"].lower() in (*_NO_SHELL, *_PORTS):
+        return None
+    return match["scheme"].lower(), match["rest"], 0
 
 
 class Handshake(HttpRequest):

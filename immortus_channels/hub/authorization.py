@@ -164,7 +164,6 @@ class Authorization:
         except Exception as error:  # noqa: BLE001 - whoever cannot be asked takes nobody's right away
             self._trouble.begin(error)
             return None
-        self._trouble.end()
         return left_open
 
     async def check(self, watcher: Watcher) -> Collection[Watched]:
@@ -183,6 +182,8 @@ class Authorization:
         watches = [watched for watched in standing.watches if watched.sent.get(watcher) is not None]
         reading = await self._readers.run(tracking.on_record, [watched.job_id for watched in watches])
         seen = await self._readers.run(_seen_by, watcher, reading.jobs.values())
+        if watches:  # else the store had nothing to answer
+            self._trouble.end()
         for watched in watches:
             if watched.job_id in reading.jobs and watched.job_id not in seen and watcher in watched.sent:
                 self._hub.refuse(watcher, watched)

@@ -56,7 +56,8 @@ def get_hub() -> Hub:
 def layer_state() -> str:
     """How the channel layer serves the hubs of this process.
 
-    `none`: there is no shared one; `idle`: nobody watches here, so nobody listens; else `ok` or `failing`.
+    `none`: there is no shared one; `idle`: nobody watches here, so nobody listens; else `ok`, once something was heard,
+    or `failing`. Waits a moment for the first message of a hub that has just begun, in a thread without an event loop.
     """
     try:
         if not broadcast.has_shared_layer():
@@ -181,7 +182,6 @@ class Hub:
                 await asyncio.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load
                 delay = min(delay * 2, longest)
                 continue
-            self._trouble.end()
             if watcher not in watched.doubted and told == self.authorization.told_of(watcher):
                 return job
             await asyncio.sleep(self.DOUBT)
@@ -192,7 +192,9 @@ class Hub:
         if not await self.authorization.login_holds(watcher):
             watcher.close(LOGIN_CHANGED)
             return None
-        return await self._readers.run(_shown_to, watcher, watched.job_id, await watched.record.get())
+        shown = await self._readers.run(_shown_to, watcher, watched.job_id, await watched.record.get())
+        self._trouble.end()
+        return shown
 
     def _answer(self, watcher: Watcher, watched: Watched, have: int) -> None:
         document = watched.newest
@@ -324,8 +326,8 @@ class Hub:
 
     @property
     def is_hearing(self) -> bool:
-        """Whether nothing is known to keep pushes from arriving here."""
-        return not self._membership.is_failing
+        """Whether nothing is known to keep pushes from arriving here, and something has arrived."""
+        return not self._membership.is_failing and self._membership.has_heard()
 
     def rejoin(self, job_id: str) -> None:
         """A push for the job was lost, although its group had been joined."""

@@ -7,15 +7,15 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
 
 from immortus_channels import metrics, revocation
 from immortus_channels.broadcast import Push, group_name, shared_layer
+from immortus_channels.hub.hearing import Hearing
+from immortus_channels.hub.leaving import Leaving
 from immortus_channels.hub.probe import Probe
+from immortus_channels.layer_calls import LayerCalls
 from immortus_channels.revocation import EVERYBODY, Revocation
 from immortus_channels.trouble import Trouble
-
-_CURE = "Until it works, jobs are re-checked often."
 
 
 class Membership:
@@ -37,16 +37,19 @@ class Membership:
         self._revoked = revoked
         self._wanted: set[str] = set()
         self._joined: dict[str, float] = {}
+        self._entered: set[str] = set()
+        """Jobs whose group the layer was asked to join: where it is late, we may be a member before it says so."""
         self._due: set[str] = set()
-        """Jobs whose group may have to be joined or left; each is wanted or joined, so no others pile up."""
+        """Jobs whose group may have to be joined or left; each is wanted or entered, so no others pile up."""
         self._hears_since: float | None = None
         self._missed = False
         """Whether revocations may have been told while nothing was heard."""
         self._changed = asyncio.Event()
         self._probe = Probe()
         self._healthy = False
-        self._deaf = Trouble("Listening to the channel layer", _CURE)
-        self._outside = Trouble("Joining groups of the channel layer", _CURE)
+        self._hearing = Hearing()
+        self._outside = Trouble("Joining groups of the channel layer", "Until it works, jobs are re-checked often.")
+        self._leaving = Leaving()
 
     def join(self, job_id: str) -> None:
         """Hear of the job from now on."""
@@ -57,7 +60,7 @@ class Membership:
     def leave(self, job_id: str) -> None:
         """Hear of the job no more."""
         self._wanted.discard(job_id)
-        if job_id in self._joined:
+        if job_id in self._entered:
             self._look_at(job_id)
         else:
             self._due.discard(job_id)
@@ -73,12 +76,16 @@ class Membership:
 
     @property
     def _is_deaf(self) -> bool:
-        return self._deaf.is_on or self._probe.is_deaf
+        return self._hearing.is_deaf or self._probe.is_deaf
 
     @property
     def is_failing(self) -> bool:
-        """Whether pushes for some job cannot be heard."""
-        return self._is_deaf or self._outside.is_on
+        """Whether pushes for some job cannot be heard, or the last one was not."""
+        return self._is_deaf or self._hearing.is_failing or self._outside.is_on
+
+    def has_heard(self) -> bool:
+        """Whether anything has come through the layer; waits for the first message for a moment, in a thread."""
+        return self._hearing.has_heard()
 
     @property
     def hears_revocations(self) -> bool:
@@ -100,6 +107,7 @@ class Membership:
 
         Members of the core layer go with their Redis key: when it expires, is evicted or flushed.
         """
+        self._hearing.missed()
         if self._joined.pop(job_id, None) is not None:
             self._hears_since = None
             self._look_at(job_id)
@@ -114,18 +122,20 @@ class Membership:
                 await self._listen()
             except Exception as error:  # noqa: BLE001 - a layer may raise anything, and listening goes on
                 metrics.LAYER_ERRORS.add(of="receive")
-                self._deaf.begin(error)
+                self._hearing.failed(error)
                 self._missed = True
             finally:
                 self._joined.clear()
+                self._entered.clear()
                 self._hears_since = None
             delay = first if self._healthy else min(delay * 2, last)
             await asyncio.sleep(delay)
 
     async def _listen(self) -> None:
-        layer = shared_layer()
-        if layer is None:
+        shared = shared_layer()
+        if shared is None:
             await asyncio.Event().wait()
+        layer = LayerCalls(shared)
         async with asyncio.timeout(self.TIMEOUT):
             channel = await layer.new_channel()
         tasks = [
@@ -144,24 +154,27 @@ class Membership:
             for task in tasks:
                 task.cancel()
             await asyncio.wait({asyncio.gather(*tasks, return_exceptions=True)}, timeout=self.TIMEOUT)
-            await self._leave(layer, channel)
+            groups = (self._probe.group, revocation.group_name(), *map(group_name, tuple(self._entered)))
+            await self._leaving.begin(layer, channel, groups)
 
-    async def _hear(self, layer: Any, channel: str) -> None:
+    async def _hear(self, layer: LayerCalls, channel: str) -> None:
         """Hand on what arrives, until the layer fails."""
         while True:
             message = await layer.receive(channel)
             self._healthy = True
-            self._deaf.end()
-            if not self._probe.hears(message):
-                self._hand_on(message)
+            is_own = self._probe.hears(message)
+            push = None if is_own else Push.from_message(message)
+            self._hearing.heard(push=push is not None)
+            if not is_own:
+                self._hand_on(message, push)
 
-    def _hand_on(self, message: object) -> None:
-        if (push := Push.from_message(message)) is not None:
+    def _hand_on(self, message: object, push: Push | None) -> None:
+        if push is not None:
             self._arrived(push)
         elif (told := Revocation.from_message(message)) is not None:
             self._revoked(told)
 
-    async def _keep(self, layer: Any, channel: str) -> None:
+    async def _keep(self, layer: LayerCalls, channel: str) -> None:
         """Join and leave groups as jobs come and go; try again what failed."""
         now = asyncio.get_running_loop().time
         compared_at = float("-inf")
@@ -171,51 +184,53 @@ class Membership:
                 if now() - compared_at > self.REJOIN / 10:
                     compared_at = now()
                     self._compare(compared_at)
-                await self._hear_revocations(layer, channel)
-                await self._reconcile(layer, channel)
+                asked = await self._hear_revocations(layer, channel)
+                asked = await self._reconcile(layer, channel) or asked
             except Exception as error:  # noqa: BLE001
                 metrics.LAYER_ERRORS.add(of="group_add")
                 self._outside.begin(error)
                 compared_at = float("-inf")
                 await asyncio.sleep(self.TIMEOUT)
                 continue
-            self._outside.end()
+            if asked:
+                self._outside.end()
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.REJOIN / 10):
                     await self._changed.wait()
 
     def _compare(self, now: float) -> None:
         """Look at all jobs: find those that are to be joined, joined again or left."""
-        self._due.update(self._wanted ^ self._joined.keys())
+        self._due.update(self._wanted - self._joined.keys(), self._entered - self._wanted)
         self._due.update(job_id for job_id, at in self._joined.items() if now - at > self.REJOIN)
 
-    async def _hear_revocations(self, layer: Any, channel: str) -> None:
+    async def _hear_revocations(self, layer: LayerCalls, channel: str) -> bool:
+        """Join their group, if need be, and to see whether joining works again; whether the layer was asked."""
         now = time.monotonic()
-        if self._hears_since is None or now - self._hears_since > self.REJOIN:
-            async with asyncio.timeout(self.TIMEOUT):
-                await layer.group_add(revocation.group_name(), channel)
-            self._hears_since = now
-            if self._missed:
-                self._missed = False
-                self._revoked(Revocation(user=EVERYBODY))
+        if self._hears_since is not None and now - self._hears_since <= self.REJOIN and not self._outside.is_on:
+            return False
+        async with asyncio.timeout(self.TIMEOUT):
+            await layer.group_add(revocation.group_name(), channel)
+        self._hears_since = now
+        if self._missed:
+            self._missed = False
+            self._revoked(Revocation(user=EVERYBODY))
+        return True
 
-    async def _reconcile(self, layer: Any, channel: str) -> None:
+    async def _reconcile(self, layer: LayerCalls, channel: str) -> bool:
+        """Join and leave what is due; whether the layer was asked to join any."""
+        asked = False
         while self._due:
             job_id = self._due.pop()
             async with asyncio.timeout(self.TIMEOUT):
                 if job_id in self._wanted:
+                    asked = True
+                    self._entered.add(job_id)
                     await layer.group_add(group_name(job_id), channel)
                     self._joined[job_id] = asyncio.get_running_loop().time()
                     if job_id not in self._wanted:  # it was left meanwhile
                         self._due.add(job_id)
-                elif self._joined.pop(job_id, None) is not None:
+                elif job_id in self._entered:
+                    self._entered.discard(job_id)
+                    self._joined.pop(job_id, None)
                     await layer.group_discard(group_name(job_id), channel)
-
-    async def _leave(self, layer: Any, channel: str) -> None:
-        """Leave every group, so that no dead member stays behind; as far as the layer lets us."""
-        try:
-            async with asyncio.timeout(self.TIMEOUT):
-                for group in (self._probe.group, revocation.group_name(), *map(group_name, tuple(self._joined))):
-                    await layer.group_discard(group, channel)
-        except Exception as error:  # noqa: BLE001
-            self._outside.begin(error)
+        return asked

@@ -65,18 +65,21 @@ class Recheck:
         self._all_due_at = 0.0
         self._asking: asyncio.Task[None] | None = None
         self._trouble = Trouble("Re-checking watched jobs", "Their pages show the last known state until then.")
+        self._unasked = Trouble("Asking the strategies of watched jobs", "What they know is not shown until then.")
 
     async def run(self) -> None:
         """Re-check until cancelled."""
         while True:
             await asyncio.sleep(self.SHORT)
             try:
-                await self._check(self._due())
-            except Exception as error:  # noqa: BLE001 - whatever stores and strategies raise, checking goes on
+                due = self._due()
+                await self._check(due)
+            except Exception as error:  # noqa: BLE001 - whatever a store raises, checking goes on
                 self._trouble.begin(error)
                 await asyncio.sleep(self.PAUSE)
             else:
-                self._trouble.end()
+                if due:  # else the store was not asked
+                    self._trouble.end()
 
     def _due(self) -> Sequence[Watched]:
         now = _time()
@@ -121,8 +124,12 @@ class Recheck:
             self._asking.add_done_callback(self._asked)
 
     def _asked(self, asking: asyncio.Task[None]) -> None:
-        if not asking.cancelled() and (error := asking.exception()) is not None:
-            self._trouble.begin(error)
+        if asking.cancelled():
+            return
+        if (error := asking.exception()) is not None:
+            self._unasked.begin(error)
+        else:
+            self._unasked.end()
 
     def _note_presence(self, job: Watched, *, is_known: bool, now: float) -> None:
         if is_known:

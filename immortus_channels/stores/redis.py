@@ -17,6 +17,7 @@ from immortus_channels.conf import settings
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs import Job, dump
 from immortus_channels.lifecycle import SECOND
+from immortus_channels.stores import redis_errors
 from immortus_channels.stores import redis_layout as layout
 from immortus_channels.stores.base import Filter, Position, Positions, Reading
 from immortus_channels.stores.comparing import CLOCK_SLACK, ComparingStore
@@ -132,7 +133,7 @@ class RedisStore(ComparingStore):
         try:
             yield self._client
         except RedisError as error:
-            msg = f"Redis did not do what was asked: {str(error) or type(error).__name__}"
+            msg = f"Redis did not do what was asked: {redis_errors.told(error)}"
             raise StoreUnavailable(msg) from error
 
     def _run(self, script: str, keys: Texts, arguments: Texts) -> Any:

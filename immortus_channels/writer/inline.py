@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 
 from django.core import mail
@@ -92,15 +91,6 @@ class GreenWriter(InlineWriter):
             self.renew(job.job_id, job.lease_holder, _DAY)
         except StoreUnavailable:
             logger.warning("The lease of %r cannot be moved", job.job_id, extra={"job_id": job.job_id})
-
-
-def is_green() -> bool:
-    """Whether gevent or eventlet have replaced this process' threads."""
-    gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
-    return bool(
-        (gevent is not None and gevent.is_module_patched("threading"))
-        or (eventlet is not None and eventlet.is_monkey_patched("thread"))
-    )
 
 
 def is_inline() -> bool:

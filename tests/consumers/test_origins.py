@@ -77,6 +77,57 @@ def test_named_origins_are_allowed_exactly(settings):
         assert not is_allowed(handshake(origin))
 
 
+SHELLS = ["capacitor://localhost", "ionic://localhost", "tauri://localhost", "app://.", "chrome-extension://abcdef"]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_an_app_s_own_scheme_is_allowed_where_it_is_named_as_it_is_sent(settings, shell):
+    assert not is_allowed(handshake(shell))
+    settings.IMMORTUS_ALLOWED_ORIGINS = [shell]
+    assert is_allowed(handshake(shell))
+    assert is_allowed(handshake("http://example.com")), "the site's own pages as ever"
+    for other in (f"{shell}.evil.org", f"{shell}:80", f"{shell}/", f"x{shell}", "https://localhost", "null", ""):
+        assert not is_allowed(handshake(other)), other
+
+
+def test_an_app_s_origin_is_compared_as_text_but_for_the_case_of_its_scheme(settings):
+    settings.IMMORTUS_ALLOWED_ORIGINS = ["Capacitor://localhost", "app://Bundle:1"]
+    assert is_allowed(handshake("capacitor://localhost"))
+    assert not is_allowed(handshake("capacitor://LOCALHOST"))
+    assert is_allowed(handshake("app://Bundle:1"))
+    assert not is_allowed(handshake("app://Bundle"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "file://",
+            "file:///x",
+            "ws://example.com",
+            "wss://example.com",
+            "ftp://example.com",
+            "null",
+            "1app://x",
+            "://x",
+        ),
+        *(
+            "capacitor://",
+            "capacitor:localhost",
+            "capacitor://a@b",
+            "capacitor://*",
+            "capacitor://a b",
+            "capacitor://a\n",
+        ),
+        *("capacitor://a/", "capacitor://a?b", "capacitor://a#b"),
+    ],
+)
+def test_what_is_no_page_s_origin_is_allowed_to_nobody(settings, text):
+    assert origins.parse(text) is None
+    settings.IMMORTUS_ALLOWED_ORIGINS = [text]
+    assert not is_allowed(handshake(text))
+
+
 def test_where_any_host_is_allowed_named_origins_are_the_only_ones(settings):
     settings.ALLOWED_HOSTS = ["*"]
     assert is_allowed(handshake("http://evil.org", host="evil.org")), "nothing says which pages are ours"

@@ -308,3 +308,35 @@ def test_a_layer_whose_settings_are_no_good_lets_nothing_be_heard(monkeypatch):
 
     monkeypatch.setattr(membership, "shared_layer", broken)
     assert Membership(lambda push: None, lambda revocation: None).hearing_since == math.inf
+
+
+async def test_joining_is_told_to_work_again_when_something_was_joined(monkeypatch, caplog):
+    monkeypatch.setattr(Membership, "TIMEOUT", 0.05)
+    layer = Attendance()
+    async with attending(layer, monkeypatch) as membership_:
+        await until(lambda: membership_.hears_revocations)
+        layer.failures[group_name("gone")] = layer.failures[revocation.group_name()] = 1_000_000
+        membership_.join("gone")
+        await until(lambda: caplog.records)
+        membership_.leave("gone")
+        await asyncio.sleep(0.3)
+        assert membership_.is_failing, "nobody knows better yet"
+        assert "works again" not in caplog.text
+        layer.failures.clear()
+        await until(lambda: not membership_._outside.is_on)
+        assert "works again" in caplog.text
+
+
+async def test_a_group_that_was_joined_late_is_left_when_nobody_wants_it_any_more(monkeypatch):
+    monkeypatch.setattr(Membership, "TIMEOUT", 0.05)
+    layer, group = Attendance(), group_name("late")
+    async with attending(layer, monkeypatch) as membership_:
+        await until(lambda: membership_.hears_revocations)
+        layer.opened.clear()
+        membership_.join("late")
+        await until(lambda: layer.joins[group])
+        await asyncio.sleep(0.15)
+        membership_.leave("late")
+        layer.opened.set()
+        await until(lambda: layer.leaves[group], within=2)
+        assert not membership_.joined

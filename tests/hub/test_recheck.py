@@ -163,3 +163,70 @@ async def test_a_recheck_that_fails_is_tried_again(hub, monkeypatch, caplog):
         "Re-checking watched jobs fails",
         "Re-checking watched jobs works again.",
     ]
+
+
+class Gone:
+    """The parts of `tracking` that a re-check asks, with a store that has gone."""
+
+    def __init__(self, monkeypatch):
+        self.is_back = False
+        self._real = tracking.recheck
+        monkeypatch.setattr(tracking, "recheck", self.recheck)
+
+    def recheck(self, watched):
+        if not self.is_back:
+            raise StoreUnavailable
+        return self._real(watched)
+
+
+def told_of(caplog, what):
+    return [record.getMessage().split(" (")[0] for record in caplog.records if record.getMessage().startswith(what)]
+
+
+async def test_a_store_is_not_told_to_work_again_before_it_was_asked(layer, hub, monkeypatch, settings, caplog):
+    """With a layer that works nothing is due between two looks: to have asked nothing is no success."""
+    monkeypatch.setattr(Recheck, "PAUSE", 0.05)
+    job, page = Process(), Page()
+    job.enqueued()
+    await hub.watch(page, job.job_id)
+    await until(lambda: hub.joined.get(job.job_id))
+    await asyncio.sleep(3 * Recheck.SHORT)
+    settings.IMMORTUS_RECHECK_INTERVAL = 1
+    hub.recheck._all_due_at = 0
+    store = Gone(monkeypatch)
+    await until(lambda: told_of(caplog, "Re-checking"))
+    await asyncio.sleep(3)
+    assert told_of(caplog, "Re-checking") == ["Re-checking watched jobs fails"]
+    assert hub.recheck._trouble.is_on
+    store.is_back = True
+    await until(lambda: len(told_of(caplog, "Re-checking")) == 2)
+    assert told_of(caplog, "Re-checking")[1] == "Re-checking watched jobs works again."
+
+
+async def test_where_nobody_watches_any_more_nothing_is_told_to_work_again(hub, monkeypatch, caplog):
+    monkeypatch.setattr(Recheck, "PAUSE", 0.05)
+    job, page = Process(), Page()
+    job.enqueued()
+    await hub.watch(page, job.job_id)
+    Gone(monkeypatch)
+    await until(lambda: told_of(caplog, "Re-checking"))
+    hub.unwatch(page, job.job_id)
+    await asyncio.sleep(4 * Recheck.SHORT)
+    assert told_of(caplog, "Re-checking") == ["Re-checking watched jobs fails"]
+
+
+async def test_a_store_that_answers_does_not_speak_for_strategies_that_fail(hub, monkeypatch, caplog):
+    def fail(watched):
+        raise ConnectionError
+
+    real = tracking.ask_strategies
+    monkeypatch.setattr(tracking, "ask_strategies", fail)
+    job, page = Process(), Page()
+    job.enqueued()
+    await hub.watch(page, job.job_id)
+    await until(lambda: told_of(caplog, "Asking"))
+    await asyncio.sleep(4 * Recheck.SHORT)
+    assert told_of(caplog, "Asking") == ["Asking the strategies of watched jobs fails"]
+    monkeypatch.setattr(tracking, "ask_strategies", real)
+    await until(lambda: len(told_of(caplog, "Asking")) == 2)
+    assert "works again" in told_of(caplog, "Asking")[1]

@@ -236,6 +236,18 @@ def test_a_layer_that_does_not_bring_the_worker_s_push_is_found(settings, layer,
     assert told in wrong()["layer"]
 
 
+@pytest.mark.redis
+def test_one_of_several_hosts_that_is_away_is_found_whichever_the_probe_went_by(settings):
+    with RedisServer() as one, RedisServer() as other, RedisServer() as third:
+        hosts = [{"address": server.url, "socket_connect_timeout": 1} for server in (one, other, third)]
+        backend = "channels_redis.pubsub.RedisPubSubChannelLayer"
+        settings.CHANNEL_LAYERS = {"default": {"BACKEND": backend, "CONFIG": {"hosts": hosts}}}
+        assert wrong(timeout=5.0) == {}
+        other.kill()
+        for _ in range(4):
+            assert "host 2 of 3" in wrong(timeout=1.0)["layer"]
+
+
 def test_a_deaf_layer_is_found_without_a_worker_too(settings, lazy_app):
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": FAULTY, "CONFIG": {"drop": 1}}}
     assert "did not come back" in wrong()["layer"]

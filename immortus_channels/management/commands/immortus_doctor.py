@@ -27,6 +27,7 @@ from immortus_channels import addresses, checks, frames, queues, tasks, tracking
 from immortus_channels.broadcast import Push, group_name, shared_layer
 from immortus_channels.conf import settings
 from immortus_channels.jobs import Job, State
+from immortus_channels.management.layer_hosts import ask_hosts
 from immortus_channels.stores import get_store
 
 Answer = TypeVar("Answer")
@@ -122,7 +123,9 @@ def _examine_way(job_id: str, timeout: float, queue: str | None) -> Iterator[Fin
         job = _followed(job_id, timeout)
         worked = job is not None and job.state is State.FINISHED
         yield _examine_worker(job, timeout)
-    yield _examine_layer(ear, worked=worked)
+    layer = _examine_layer(ear, worked=worked)
+    yield layer
+    yield from _examine_hosts(timeout, is_told=layer.verdict == "wrong")
 
 
 def _send(job_id: str, timeout: float, queue: str | None) -> Finding:
@@ -236,6 +239,24 @@ def _examine_layer(ear: _Ear, *, worked: bool) -> Finding:
     return Finding(part="layer", verdict="ok", told=f"brought {len(ear.heard)} changes of the probe")
 
 
+def _examine_hosts(timeout: float, *, is_told: bool) -> Iterator[Finding]:
+    """Each host of the layer that does not bring what is sent through it; the probe's group was on one of them.
+
+    Where there is only one, and what is wrong with the layer `is_told`, there is nothing to add.
+    """
+    try:
+        answers = ask_hosts(timeout)
+    except Exception:  # noqa: BLE001 - what is wrong with the layer itself was told just before
+        return
+    for answer in answers:
+        if answer.error is not None and not (is_told and len(answers) == 1):
+            cure = (
+                "Start it, or take it out of `hosts` in every process: pages re-check the jobs whose groups it has. "
+                "With a Redis Cluster the pubsub layer works, the core layer does not."
+            )
+            yield Finding(part="layer", verdict="wrong", told=f"{answer.host}: {_told(answer.error)}", cure=cure)
+
+
 # The socket
 
 
@@ -331,7 +352,10 @@ def _cure_of_refusal(answer: HTTPResponse) -> str:
     """What to do about an answer that opened no socket, by its status and by what the server calls itself."""
     server = answer.headers.get("Server", "")
     if answer.status == HTTPStatus.FORBIDDEN:
-        return "Its log names the origin to add to IMMORTUS_ALLOWED_ORIGINS, or the host for ALLOWED_HOSTS."
+        return (
+            "Behind a proxy, pass Host on with its port (nginx: $http_host), and for HTTPS set SECURE_PROXY_SSL_HEADER. "
+            "Else its log names the origin to add to IMMORTUS_ALLOWED_ORIGINS, or the host for ALLOWED_HOSTS."
+        )
     if server.startswith("uvicorn") and answer.status == HTTPStatus.NOT_FOUND:
         return (
             "Uvicorn took it for a plain request: it has no library for sockets (`pip install websockets`), or a proxy "

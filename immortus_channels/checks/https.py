@@ -1,0 +1,47 @@
+"""Whether a handshake that came to a proxy over HTTPS is known as such: `check --deploy` alone asks that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.checks import Warning  # noqa: A004 - Django's name
+
+from immortus_channels.checks.finding import ID, Findings
+from immortus_channels.conf import settings
+
+_USUAL = ("HTTP_X_FORWARDED_PROTO", "https")
+
+
+def check_proxy_header() -> Findings:
+    """Whether sockets of HTTPS pages are let in behind a proxy; a server that speaks TLS itself cannot be seen."""
+    if not settings.WEBSOCKET or not getattr(django_settings, "ASGI_APPLICATION", None):
+        return
+    if any(str(origin).startswith("https://") for origin in settings.ALLOWED_ORIGINS):
+        return
+    header: Any = django_settings.SECURE_PROXY_SSL_HEADER
+    cure = (
+        f"SECURE_PROXY_SSL_HEADER = {_USUAL!r}, if the proxy sets that header itself on every request, as in "
+        "`proxy_set_header X-Forwarded-Proto $scheme;`. If the server speaks TLS itself, silence this."
+    )
+    if header is None:
+        yield Warning(
+            "SECURE_PROXY_SSL_HEADER is not set. Where a proxy speaks HTTPS for this site, its ASGI server sees plain "
+            "HTTP: the page's origin is https, the socket's is http, and every socket is refused with 403.",
+            hint=cure,
+            id=f"{ID}.W020",
+        )
+    elif not _can_match(header):
+        yield Warning(
+            f"SECURE_PROXY_SSL_HEADER is {header!r}, which no request can have: the name of a header begins with "
+            "HTTP_ there, in capitals with underscores. Every socket of an HTTPS page is refused with 403.",
+            hint=cure,
+            id=f"{ID}.W020",
+        )
+
+
+def _can_match(header: Any) -> bool:
+    match header:
+        case [str(name), str()]:
+            return name.startswith("HTTP_") and name == name.upper().replace("-", "_")
+    return False
