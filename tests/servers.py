@@ -5,6 +5,8 @@ They listen on free ports, keep their data in a temporary directory and take it 
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import json
 import os
 import re
@@ -12,6 +14,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -277,11 +280,53 @@ class PostgresServer(Server):
         return subprocess.run(command, check=False).returncode == 0
 
 
-class MariaServer(Server):
-    """A MariaDB that asks for no password, without a database until Django makes one."""
+class PgBouncer(Server):
+    """A PgBouncer before a PostgreSQL, with these lines in its configuration; it pools by transaction."""
 
-    def __init__(self) -> None:
-        """Find the programs and make the system tables, as another user if this one is root."""
+    def __init__(self, postgres: PostgresServer, *lines: str) -> None:
+        """Find the program and write its configuration, as another user if this one is root."""
+        found = shutil.which("pgbouncer", path=os.environ.get("PATH", "") + ":/usr/sbin")
+        self._binary = need(found, "PgBouncer", "install it (Debian: apt install pgbouncer)")
+        super().__init__()
+        self._as_user: dict[str, Any] = {"cwd": "/"}
+        behind = f"host={postgres.directory} port={postgres.port} dbname=postgres user=postgres"
+        options = ("listen_addr = 127.0.0.1", "unix_socket_dir =", "auth_type = any", "pool_mode = transaction", *lines)
+        (self.directory / "pgbouncer.ini").write_text(
+            f"[databases]\npostgres = {behind}\n[pgbouncer]\nlisten_port = {self.port}\n" + "\n".join(options)
+        )
+        if os.geteuid() == 0:
+            self._as_user |= {"user": "postgres", "group": "postgres", "extra_groups": []}
+            shutil.chown(self.directory, "postgres", "postgres")
+
+    @property
+    def database(self) -> dict[str, Any]:
+        """What goes into Django's `DATABASES`."""
+        engine = {"ENGINE": "django.db.backends.postgresql", "NAME": "postgres", "USER": "postgres"}
+        return {**engine, "HOST": "127.0.0.1", "PORT": str(self.port), "DISABLE_SERVER_SIDE_CURSORS": True}
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        return self._popen(self._binary, str(self.directory / "pgbouncer.ini"), **self._as_user)
+
+    def _answers(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+def need_mysql_driver() -> None:
+    """Let Django find mysqlclient or, in its place, PyMySQL, which needs no compiler to install."""
+    if "MySQLdb" in sys.modules or importlib.util.find_spec("MySQLdb"):
+        return
+    need(importlib.util.find_spec("pymysql") and "pymysql", "PyMySQL", "pip install pymysql (or mysqlclient)")
+    importlib.import_module("pymysql").install_as_MySQLdb()
+
+
+class MariaServer(Server):
+    """A MariaDB that asks for no password, with a database made with this character set."""
+
+    def __init__(self, charset: str = "utf8mb4") -> None:
+        """Find driver and programs and make the system tables, as another user if this one is root."""
+        need_mysql_driver()
+        self._charset = charset
         found = shutil.which("mariadbd", path=os.environ.get("PATH", "") + ":/usr/sbin")
         self._binary = need(found, "mariadbd", "install MariaDB (Debian: apt install mariadb-server)")
         super().__init__()
@@ -301,13 +346,12 @@ class MariaServer(Server):
             "NAME": "immortus",
             "USER": "root",
             "HOST": f"{self.directory}/socket",
-            "OPTIONS": {"charset": "utf8mb4"},
         }
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         places = (f"--datadir={self.directory}/data", f"--socket={self.directory}/socket", "--skip-networking")
         init = self.directory / "init.sql"
-        init.write_text("CREATE DATABASE IF NOT EXISTS immortus CHARACTER SET utf8mb4;\n")
+        init.write_text(f"CREATE DATABASE IF NOT EXISTS immortus CHARACTER SET {self._charset};\n")
         return self._popen(self._binary, "--no-defaults", *places, f"--init-file={init}", **self._as_user)
 
     def _answers(self) -> bool:
@@ -316,5 +360,7 @@ class MariaServer(Server):
 
 def add_database(alias: str, database: dict[str, Any]) -> None:
     """Let Django know one more database, in this process, as if it were in `DATABASES`."""
+    if database["ENGINE"].endswith("mysql"):
+        need_mysql_driver()
     handler = type(connections)({"default": {}, alias: database})
     connections.settings[alias] = handler.settings[alias]

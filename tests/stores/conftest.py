@@ -15,7 +15,7 @@ from django.db import connections
 from immortus_channels.jobs import Job
 from immortus_channels.models import JobRecord
 from immortus_channels.stores.base import Store
-from tests.servers import MariaServer, PostgresServer, RedisServer, add_database
+from tests.servers import MariaServer, PgBouncer, PostgresServer, RedisServer, add_database
 from tests.stores.places import Place
 
 
@@ -46,6 +46,12 @@ def postgres_place(unblocked, postgres: PostgresServer) -> Iterator[Place]:
 
 
 @pytest.fixture(scope="session")
+def bouncer_place(unblocked, postgres: PostgresServer) -> Iterator[Place]:
+    with PgBouncer(postgres) as bouncer:
+        yield from migrated("bouncer", bouncer.database)
+
+
+@pytest.fixture(scope="session")
 def maria_place(unblocked) -> Iterator[Place]:
     with MariaServer() as server:
         yield from migrated("maria", server.database)
@@ -71,6 +77,11 @@ def sqlite(sqlite_place: Place, empty) -> Place:
 @pytest.fixture
 def postgresql(postgres_place: Place, empty) -> Place:
     return empty(postgres_place)
+
+
+@pytest.fixture
+def pgbouncer(bouncer_place: Place, empty) -> Place:
+    return empty(bouncer_place)
 
 
 @pytest.fixture
