@@ -5,6 +5,7 @@ They listen on free ports, keep their data in a temporary directory and take it 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import json
@@ -17,12 +18,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
 from django.db import connections
+from redis import Redis, RedisError, ResponseError
 
 PATIENCE = 20.0
 """Seconds until a server that does not come up is given up."""
@@ -161,6 +164,136 @@ class RedisServer(Server):
                 return connection.recv(100).startswith(b"+PONG")
         except OSError:
             return False
+
+
+class WatchedRedis:
+    """A master, a replica that stands ready, and the sentinel that watches them; a context manager."""
+
+    def __init__(self) -> None:
+        """Find the programs."""
+        self.master, self.replica = RedisServer(), RedisServer()
+        self.sentinel = SentinelServer(self.master.port)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What a Redis store is told."""
+        return {"sentinels": [("127.0.0.1", self.sentinel.port)], "master_name": "immortus"}
+
+    def master_now(self) -> RedisServer:
+        """Who is the master, as the sentinel says."""
+        port = self.sentinel.master_port()
+        return next(server for server in (self.master, self.replica) if server.port == port)
+
+    def __enter__(self) -> Self:
+        """Start all three."""
+        self.master.start()
+        self.replica.start()
+        with Redis.from_url(self.replica.url) as client:
+            client.replicaof("127.0.0.1", str(self.master.port))
+        with Redis.from_url(self.master.url) as client:
+            wait_until(lambda: client.info("replication")["connected_slaves"] == 1)
+        self.sentinel.start()
+        wait_until(self.sentinel.knows_a_replica)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop them."""
+        for server in (self.sentinel, self.replica, self.master):
+            server.stop()
+
+
+class RedisNode(RedisServer):
+    """A node of a Redis Cluster, which the others miss after a second."""
+
+    def __init__(self) -> None:
+        """Find a port whose companion, for the nodes among themselves, is a port as well."""
+        super().__init__()
+        while self.port > 55_535:
+            self.port = free_port()
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        where = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory), "--save", "")
+        return self._popen(self._binary, *where, "--cluster-enabled", "yes", "--cluster-node-timeout", "1000")
+
+
+class ClusteredRedis:
+    """A Redis Cluster of three masters with a replica each; a context manager."""
+
+    SLOTS = 16_384
+
+    def __init__(self) -> None:
+        """Find the program."""
+        self.nodes = [RedisNode() for _ in range(6)]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What a Redis store is told: two of the nodes."""
+        return {"cluster_nodes": [("127.0.0.1", node.port) for node in self.nodes[:2]]}
+
+    def master_now(self, key: str = "{immortus}:leases") -> RedisNode:
+        """Who has this key, as most nodes say."""
+        told = Counter(port for node in self.nodes if (port := self._owner(node, key)))
+        return next(node for node in self.nodes if node.port == told.most_common(1)[0][0])
+
+    def _owner(self, node: RedisNode, key: str) -> int | None:
+        try:
+            with Redis.from_url(node.url, socket_timeout=0.3, retry=None) as client:
+                slot = client.execute_command("CLUSTER KEYSLOT", key)
+                slots = client.execute_command("CLUSTER SLOTS")
+        except RedisError:
+            return None
+        return next(int(one[2][1]) for one in map(list, _ranges(slots)) if one[0] <= slot <= one[1])
+
+    def __enter__(self) -> Self:
+        """Start them and make them one."""
+        for node in self.nodes:
+            node.start()
+        clients = [Redis.from_url(node.url) for node in self.nodes]
+        ids = [client.execute_command("CLUSTER MYID").decode() for client in clients]
+        for n, client in enumerate(clients):
+            client.execute_command("CLUSTER SET-CONFIG-EPOCH", n + 1)
+            client.execute_command("CLUSTER MEET", "127.0.0.1", self.nodes[0].port)
+        for n, client in enumerate(clients[:3]):
+            client.execute_command("CLUSTER ADDSLOTS", *range(n * self.SLOTS // 3, (n + 1) * self.SLOTS // 3))
+        wait_until(lambda: all(_said(client, "cluster_known_nodes") == "6" for client in clients))
+        for client, master in zip(clients[3:], ids, strict=False):
+            wait_until(lambda client=client, master=master: _follows(client, master))
+        wait_until(lambda: all(_said(client, "cluster_state") == "ok" for client in clients))
+        for client in clients[3:]:
+            wait_until(lambda client=client: client.info("replication")["master_link_status"] == "up")
+        for client in clients:
+            client.close()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop them."""
+        for node in self.nodes:
+            node.stop()
+
+
+def _said(client: Any, name: str) -> str:
+    """A line of what a node says of its cluster."""
+    told = client.execute_command("CLUSTER INFO")
+    return (
+        str(told[name])
+        if isinstance(told, dict)
+        else dict(line.split(":") for line in told.decode().split() if ":" in line)[name]
+    )
+
+
+def _follows(client: Any, master: str) -> bool:
+    """Whether the node is a replica of that master now."""
+    with contextlib.suppress(ResponseError):  # it has not heard of the master yet
+        client.execute_command("CLUSTER REPLICATE", master)
+        return True
+    return False
+
+
+def _ranges(slots: Any) -> list[list[Any]]:
+    """The answer to CLUSTER SLOTS as Redis gives it: redis-py makes a dict of it."""
+    if isinstance(slots, dict):
+        return [[first, last, told["primary"]] for (first, last), told in slots.items()]
+    return list(slots)
 
 
 class SentinelServer(RedisServer):

@@ -35,5 +35,5 @@ class Migration(migrations.Migration):
     dependencies: ClassVar[list[tuple[str, str]]] = [("immortus_channels", "0001_initial")]
 
     operations: ClassVar[list[migrations.operations.base.Operation]] = [
-        migrations.RunPython(convert, migrations.RunPython.noop, elidable=True),
+        migrations.RunPython(convert, migrations.RunPython.noop, atomic=False, elidable=True),
     ]

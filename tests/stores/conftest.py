@@ -15,7 +15,15 @@ from django.db import connections
 from immortus_channels.jobs import Job
 from immortus_channels.models import JobRecord
 from immortus_channels.stores.base import Store
-from tests.servers import MariaServer, PgBouncer, PostgresServer, RedisServer, add_database
+from tests.servers import (
+    ClusteredRedis,
+    MariaServer,
+    PgBouncer,
+    PostgresServer,
+    RedisServer,
+    WatchedRedis,
+    add_database,
+)
 from tests.stores.places import Place
 
 
@@ -92,6 +100,28 @@ def mariadb(maria_place: Place, empty) -> Place:
 @pytest.fixture
 def redis(redis_server: RedisServer) -> Place:
     return Place(backend="redis", options={"url": redis_server.url, "prefix": uuid.uuid4().hex})
+
+
+@pytest.fixture(scope="session")
+def watched() -> Iterator[WatchedRedis]:
+    with WatchedRedis() as servers:
+        yield servers
+
+
+@pytest.fixture(scope="session")
+def clustered() -> Iterator[ClusteredRedis]:
+    with ClusteredRedis() as servers:
+        yield servers
+
+
+@pytest.fixture
+def sentinel(watched: WatchedRedis) -> Place:
+    return Place(backend="redis", options={**watched.options, "prefix": uuid.uuid4().hex})
+
+
+@pytest.fixture
+def cluster(clustered: ClusteredRedis) -> Place:
+    return Place(backend="redis", options={**clustered.options, "prefix": uuid.uuid4().hex})
 
 
 @pytest.fixture
