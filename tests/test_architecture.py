@@ -40,7 +40,7 @@ OWNERS = {
     "celery": {"queues.celery", "celery", "tasks"},
     "kombu": {"queues.celery", "celery"},
     "billiard": {"queues.celery", "celery"},
-    "redis": {"stores.redis"},
+    "redis": {"stores.redis_connection"},
     "channels_redis": set(),
     "daphne": set(),
 }

@@ -9,10 +9,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisClusterException
-from redis.retry import Retry
-
 from immortus_channels.conf import settings
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs import Job, dump
@@ -20,7 +16,16 @@ from immortus_channels.lifecycle import SECOND
 from immortus_channels.stores import redis_layout as layout
 from immortus_channels.stores.base import Filter, Position, Positions, Reading
 from immortus_channels.stores.comparing import CLOCK_SLACK, ComparingStore
-from immortus_channels.stores.redis_connection import ERRORS, Addresses, Client, Options, Target, told
+from immortus_channels.stores.redis_connection import (
+    ERRORS,
+    Addresses,
+    Client,
+    Options,
+    Target,
+    impatient,
+    knows_no_node,
+    told,
+)
 from immortus_channels.stores.redis_layout import Texts
 
 Values: TypeAlias = "list[bytes]"
@@ -61,15 +66,7 @@ class RedisStore(ComparingStore):
             sentinel_kwargs=sentinel_kwargs or {},
             cluster_nodes=cluster_nodes,
         )
-        self._open = target.opener(
-            {
-                "socket_timeout": socket_timeout,
-                "socket_connect_timeout": min(socket_timeout, 0.5),
-                "retry": Retry(NoBackoff(), 0),
-                **options,
-                "decode_responses": False,
-            }
-        )
+        self._open = target.opener({**impatient(socket_timeout), **options, "decode_responses": False})
         self._pid = os.getpid()
         self._client: Client | None = None
 
@@ -128,7 +125,7 @@ class RedisStore(ComparingStore):
         try:
             yield self._opened()
         except ERRORS as error:
-            if isinstance(error, RedisClusterException):  # it knows no node any more: ask those of the settings again
+            if knows_no_node(error):
                 self._client = None
             msg = f"Redis did not do what was asked: {told(error)}"
             raise StoreUnavailable(msg) from error

@@ -11,8 +11,10 @@ from functools import partial
 from typing import Any, TypeAlias, cast
 
 from redis import Redis, RedisError
+from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
 from redis.exceptions import AskError, MovedError, ReadOnlyError, RedisClusterException
+from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 Client: TypeAlias = "Redis[bytes]"
@@ -104,6 +106,20 @@ def _refuse_unknown_options(client: Redis[Any]) -> None:
     """Make a connection that is never opened: redis-py itself would not say before the first that is."""
     pool = client.connection_pool
     pool.connection_class(**pool.connection_kwargs)
+
+
+def impatient(seconds: float) -> Options:
+    """The options by which nothing is retried, and nothing waits for longer than so many seconds at a time."""
+    return {
+        "socket_timeout": seconds,
+        "socket_connect_timeout": min(seconds, 0.5),
+        "retry": Retry(NoBackoff(), 0),
+    }
+
+
+def knows_no_node(error: Exception) -> bool:
+    """Whether a Cluster's client has lost all nodes; a new one asks those of the settings."""
+    return isinstance(error, RedisClusterException)
 
 
 def told(error: Exception) -> str:
