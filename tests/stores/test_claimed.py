@@ -184,14 +184,37 @@ def test_nobody_else_in_the_pool_is_limited(bouncer, claim, put):
     assert shown(connections["pooled"], "statement_timeout", "lock_timeout") == ["0", "0"]
 
 
-def test_a_role_with_limits_of_its_own_is_held_to_ours(bouncer, claim, request):
+@pytest.fixture
+def of_role(request) -> Callable[[str, str], None]:
+    """Gives the role a setting for the test."""
+
     def alter(setting: str) -> None:
         with connections["postgres"].cursor() as cursor:
             cursor.execute(f"ALTER ROLE postgres {setting}")
 
-    alter("SET statement_timeout = '30s'")
-    request.addfinalizer(lambda: alter("RESET statement_timeout"))
+    def give(name: str, value: str) -> None:
+        alter(f"SET {name} = '{value}'")
+        request.addfinalizer(lambda: alter(f"RESET {name}"))
+
+    return give
+
+
+def test_a_role_with_limits_of_its_own_is_held_to_ours(bouncer, claim, of_role):
+    of_role("statement_timeout", "30s")
     assert limits(claim("pooled")) == ["2s", "500ms"]
+
+
+def test_a_role_that_has_our_limits_needs_no_transaction(bouncer, claim, of_role, put):
+    of_role("statement_timeout", "2s")
+    of_role("lock_timeout", "500ms")
+    store = claim("pooled")
+    with store._connected() as own:
+        pass
+    assert limits(store) == ["2s", "500ms"]
+    statements = []
+    with own.execute_wrapper(lambda execute, said, *rest: statements.append(said) or execute(said, *rest)):
+        put(store)
+    assert [said.split()[0] for said in statements] == ["SELECT", "INSERT"]
 
 
 def test_a_pooler_that_went_away_and_came_back_is_limited_again(bouncer, claim, put):
