@@ -10,9 +10,11 @@ from django.utils.translation import gettext_lazy as _
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-    TextColumn = models.CharField[Any, Any]
+    CharColumn = models.CharField[Any, Any]
+    TextColumn = models.TextField[Any, Any]
 else:
-    TextColumn = models.CharField
+    CharColumn = models.CharField
+    TextColumn = models.TextField
 
 _STATES = {
     "enqueued": _("enqueued"),
@@ -25,18 +27,39 @@ _STATES = {
 }
 
 
-class ExactCharField(TextColumn):
-    """Text that is compared byte for byte on every database.
+def exact_collation(connection: BaseDatabaseWrapper) -> str | None:
+    """The collation by which a text is only equal to itself; None where that is so without one.
 
-    The usual collations of MySQL and MariaDB take `a` and `A` for one job.
+    The usual ones of MySQL and MariaDB take `a` and `A` for one job, their older binary ones `a` and `a ` as well.
+    Each brings its character set along, which holds every character, whatever the database is made with.
     """
+    server: Any = connection
+    if connection.vendor != "mysql":
+        return None
+    if server.mysql_is_mariadb:
+        return "utf8mb4_nopad_bin"
+    return "utf8mb4_0900_bin" if server.mysql_version >= (8, 0, 17) else "utf8mb4_bin"
+
+
+class ExactCharField(CharColumn):
+    """Text that is compared byte for byte on every database."""
 
     def db_parameters(self, connection: BaseDatabaseWrapper) -> Any:
-        """Name the binary collation where the database needs to be told."""
-        parameters: Any = super().db_parameters(connection)
-        if connection.vendor == "mysql":
-            parameters["collation"] = "utf8mb4_bin"
-        return parameters
+        """Name the collation where the database needs to be told."""
+        return _exact(super().db_parameters(connection), connection)
+
+
+class ExactTextField(TextColumn):
+    """Text of any length and any characters on every database."""
+
+    def db_parameters(self, connection: BaseDatabaseWrapper) -> Any:
+        """Name the collation where the database needs to be told."""
+        return _exact(super().db_parameters(connection), connection)
+
+
+def _exact(parameters: Any, connection: BaseDatabaseWrapper) -> Any:
+    collation = exact_collation(connection)
+    return parameters if collation is None else {**parameters, "collation": collation}
 
 
 class JobRecord(models.Model):
@@ -48,13 +71,13 @@ class JobRecord(models.Model):
 
     job_id = ExactCharField(_("job id"), primary_key=True, max_length=255)
     job_class = ExactCharField(_("job class"), max_length=255)
-    state = models.CharField(_("state"), max_length=16, choices=_STATES)
+    state = ExactCharField(_("state"), max_length=16, choices=_STATES)
     owner = ExactCharField(_("owner"), max_length=255, null=True, blank=True)
     version = models.BigIntegerField(_("version"))
     lease_until = models.BigIntegerField(_("lease until"), null=True, blank=True, db_index=True)
     lease_holder = ExactCharField(_("lease holder"), max_length=255, blank=True)
     finished_at = models.BigIntegerField(_("finished at"), null=True, blank=True, db_index=True)
-    record = models.TextField(_("record"))
+    record = ExactTextField(_("record"))
 
     class Meta:
         """One index for each way of listing, newest first."""

@@ -5,6 +5,9 @@ They listen on free ports, keep their data in a temporary directory and take it 
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import importlib.util
 import json
 import os
 import re
@@ -12,8 +15,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +26,7 @@ from typing import Any, Self
 
 import pytest
 from django.db import connections
+from redis import Redis, RedisError, ResponseError
 
 PATIENCE = 20.0
 """Seconds until a server that does not come up is given up."""
@@ -166,6 +172,136 @@ class RedisServer(Server):
             return False
 
 
+class WatchedRedis:
+    """A master, a replica that stands ready, and the sentinel that watches them; a context manager."""
+
+    def __init__(self) -> None:
+        """Find the programs."""
+        self.master, self.replica = RedisServer(), RedisServer()
+        self.sentinel = SentinelServer(self.master.port)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What a Redis store is told."""
+        return {"sentinels": [("127.0.0.1", self.sentinel.port)], "master_name": "immortus"}
+
+    def master_now(self) -> RedisServer:
+        """Who is the master, as the sentinel says."""
+        port = self.sentinel.master_port()
+        return next(server for server in (self.master, self.replica) if server.port == port)
+
+    def __enter__(self) -> Self:
+        """Start all three."""
+        self.master.start()
+        self.replica.start()
+        with Redis.from_url(self.replica.url) as client:
+            client.replicaof("127.0.0.1", str(self.master.port))
+        with Redis.from_url(self.master.url) as client:
+            wait_until(lambda: client.info("replication")["connected_slaves"] == 1)
+        self.sentinel.start()
+        wait_until(self.sentinel.knows_a_replica)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop them."""
+        for server in (self.sentinel, self.replica, self.master):
+            server.stop()
+
+
+class RedisNode(RedisServer):
+    """A node of a Redis Cluster, which the others miss after a second."""
+
+    def __init__(self) -> None:
+        """Find a port whose companion, for the nodes among themselves, is a port as well."""
+        super().__init__()
+        while self.port > 55_535:
+            self.port = free_port()
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        where = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory), "--save", "")
+        return self._popen(self._binary, *where, "--cluster-enabled", "yes", "--cluster-node-timeout", "1000")
+
+
+class ClusteredRedis:
+    """A Redis Cluster of three masters with a replica each; a context manager."""
+
+    SLOTS = 16_384
+
+    def __init__(self) -> None:
+        """Find the program."""
+        self.nodes = [RedisNode() for _ in range(6)]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What a Redis store is told: two of the nodes."""
+        return {"cluster_nodes": [("127.0.0.1", node.port) for node in self.nodes[:2]]}
+
+    def master_now(self, key: str = "{immortus}:leases") -> RedisNode:
+        """Who has this key, as most nodes say."""
+        told = Counter(port for node in self.nodes if (port := self._owner(node, key)))
+        return next(node for node in self.nodes if node.port == told.most_common(1)[0][0])
+
+    def _owner(self, node: RedisNode, key: str) -> int | None:
+        try:
+            with Redis.from_url(node.url, socket_timeout=0.3, retry=None) as client:
+                slot = client.execute_command("CLUSTER KEYSLOT", key)
+                slots = client.execute_command("CLUSTER SLOTS")
+        except RedisError:
+            return None
+        return next(int(one[2][1]) for one in map(list, _ranges(slots)) if one[0] <= slot <= one[1])
+
+    def __enter__(self) -> Self:
+        """Start them and make them one."""
+        for node in self.nodes:
+            node.start()
+        clients = [Redis.from_url(node.url) for node in self.nodes]
+        ids = [client.execute_command("CLUSTER MYID").decode() for client in clients]
+        for n, client in enumerate(clients):
+            client.execute_command("CLUSTER SET-CONFIG-EPOCH", n + 1)
+            client.execute_command("CLUSTER MEET", "127.0.0.1", self.nodes[0].port)
+        for n, client in enumerate(clients[:3]):
+            client.execute_command("CLUSTER ADDSLOTS", *range(n * self.SLOTS // 3, (n + 1) * self.SLOTS // 3))
+        wait_until(lambda: all(_said(client, "cluster_known_nodes") == "6" for client in clients))
+        for client, master in zip(clients[3:], ids, strict=False):
+            wait_until(lambda client=client, master=master: _follows(client, master))
+        wait_until(lambda: all(_said(client, "cluster_state") == "ok" for client in clients))
+        for client in clients[3:]:
+            wait_until(lambda client=client: client.info("replication")["master_link_status"] == "up")
+        for client in clients:
+            client.close()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop them."""
+        for node in self.nodes:
+            node.stop()
+
+
+def _said(client: Any, name: str) -> str:
+    """A line of what a node says of its cluster."""
+    told = client.execute_command("CLUSTER INFO")
+    return (
+        str(told[name])
+        if isinstance(told, dict)
+        else dict(line.split(":") for line in told.decode().split() if ":" in line)[name]
+    )
+
+
+def _follows(client: Any, master: str) -> bool:
+    """Whether the node is a replica of that master now."""
+    with contextlib.suppress(ResponseError):  # it has not heard of the master yet
+        client.execute_command("CLUSTER REPLICATE", master)
+        return True
+    return False
+
+
+def _ranges(slots: Any) -> list[list[Any]]:
+    """The answer to CLUSTER SLOTS as Redis gives it: redis-py makes a dict of it."""
+    if isinstance(slots, dict):
+        return [[first, last, told["primary"]] for (first, last), told in slots.items()]
+    return list(slots)
+
+
 class SentinelServer(RedisServer):
     """A sentinel by itself, which makes a replica the master half a second after the master has gone."""
 
@@ -283,11 +419,53 @@ class PostgresServer(Server):
         return subprocess.run(command, check=False).returncode == 0
 
 
-class MariaServer(Server):
-    """A MariaDB that asks for no password, without a database until Django makes one."""
+class PgBouncer(Server):
+    """A PgBouncer before a PostgreSQL, with these lines in its configuration; it pools by transaction."""
 
-    def __init__(self) -> None:
-        """Find the programs and make the system tables, as another user if this one is root."""
+    def __init__(self, postgres: PostgresServer, *lines: str) -> None:
+        """Find the program and write its configuration, as another user if this one is root."""
+        found = shutil.which("pgbouncer", path=os.environ.get("PATH", "") + ":/usr/sbin")
+        self._binary = need(found, "PgBouncer", "install it (Debian: apt install pgbouncer)")
+        super().__init__()
+        self._as_user: dict[str, Any] = {"cwd": "/"}
+        behind = f"host={postgres.directory} port={postgres.port} dbname=postgres user=postgres"
+        options = ("listen_addr = 127.0.0.1", "unix_socket_dir =", "auth_type = any", "pool_mode = transaction", *lines)
+        (self.directory / "pgbouncer.ini").write_text(
+            f"[databases]\npostgres = {behind}\n[pgbouncer]\nlisten_port = {self.port}\n" + "\n".join(options)
+        )
+        if os.geteuid() == 0:
+            self._as_user |= {"user": "postgres", "group": "postgres", "extra_groups": []}
+            shutil.chown(self.directory, "postgres", "postgres")
+
+    @property
+    def database(self) -> dict[str, Any]:
+        """What goes into Django's `DATABASES`."""
+        engine = {"ENGINE": "django.db.backends.postgresql", "NAME": "postgres", "USER": "postgres"}
+        return {**engine, "HOST": "127.0.0.1", "PORT": str(self.port), "DISABLE_SERVER_SIDE_CURSORS": True}
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        return self._popen(self._binary, str(self.directory / "pgbouncer.ini"), **self._as_user)
+
+    def _answers(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+def need_mysql_driver() -> None:
+    """Let Django find mysqlclient or, in its place, PyMySQL, which needs no compiler to install."""
+    if "MySQLdb" in sys.modules or importlib.util.find_spec("MySQLdb"):
+        return
+    need(importlib.util.find_spec("pymysql") and "pymysql", "PyMySQL", "pip install pymysql (or mysqlclient)")
+    importlib.import_module("pymysql").install_as_MySQLdb()
+
+
+class MariaServer(Server):
+    """A MariaDB that asks for no password, with a database made with this character set."""
+
+    def __init__(self, charset: str = "utf8mb4") -> None:
+        """Find driver and programs and make the system tables, as another user if this one is root."""
+        need_mysql_driver()
+        self._charset = charset
         found = shutil.which("mariadbd", path=os.environ.get("PATH", "") + ":/usr/sbin")
         self._binary = need(found, "mariadbd", "install MariaDB (Debian: apt install mariadb-server)")
         super().__init__()
@@ -307,13 +485,12 @@ class MariaServer(Server):
             "NAME": "immortus",
             "USER": "root",
             "HOST": f"{self.directory}/socket",
-            "OPTIONS": {"charset": "utf8mb4"},
         }
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         places = (f"--datadir={self.directory}/data", f"--socket={self.directory}/socket", "--skip-networking")
         init = self.directory / "init.sql"
-        init.write_text("CREATE DATABASE IF NOT EXISTS immortus CHARACTER SET utf8mb4;\n")
+        init.write_text(f"CREATE DATABASE IF NOT EXISTS immortus CHARACTER SET {self._charset};\n")
         return self._popen(self._binary, "--no-defaults", *places, f"--init-file={init}", **self._as_user)
 
     def _answers(self) -> bool:
@@ -322,5 +499,7 @@ class MariaServer(Server):
 
 def add_database(alias: str, database: dict[str, Any]) -> None:
     """Let Django know one more database, in this process, as if it were in `DATABASES`."""
+    if database["ENGINE"].endswith("mysql"):
+        need_mysql_driver()
     handler = type(connections)({"default": {}, alias: database})
     connections.settings[alias] = handler.settings[alias]

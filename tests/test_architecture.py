@@ -46,7 +46,7 @@ OWNERS = {
     "celery": {"queues.celery", "celery", "tasks"},
     "kombu": {"queues.celery", "celery"},
     "billiard": {"queues.celery", "celery"},
-    "redis": {"stores.redis", "stores.redis_errors"},
+    "redis": {"stores.redis_connection"},
     "channels_redis": set(),
     "daphne": set(),
 }

@@ -267,6 +267,13 @@ def test_a_task_s_own_strategy_that_can_be_used_is_fine(celery_app, named):
         {"BACKEND": "redis", "OPTIONS": {"url": "no url"}},
         {"BACKEND": "redis", "OPTIONS": {"URL": "redis://localhost"}},
         {"BACKEND": "redis", "OPTION": {"url": "redis://localhost"}},
+        {"BACKEND": "redis", "OPTIONS": {"sentinels": [("localhost", 26379)]}},
+        {"BACKEND": "redis", "OPTIONS": {"master_name": "jobs"}},
+        {"BACKEND": "redis", "OPTIONS": {"sentinels": ["localhost:26379"], "master_name": "jobs"}},
+        {"BACKEND": "redis", "OPTIONS": {"sentinels": "localhost", "master_name": "jobs"}},
+        {"BACKEND": "redis", "OPTIONS": {"cluster_nodes": [("localhost", "7000")]}},
+        {"BACKEND": "redis", "OPTIONS": {"cluster_nodes": [("localhost", 7000)], "url": "redis://localhost"}},
+        {"BACKEND": "redis", "OPTIONS": {"cluster_nodes": [("localhost", 7000)], "nonsense": 1}},
         {"backend": "redis"},
         "database",
     ],
@@ -288,6 +295,47 @@ def test_a_password_of_the_store_is_not_shown(settings):
     options = {"url": "redis://u:secret@localhost/0", "password": "secret", "nonsense": 1, "retry": 1}
     settings.IMMORTUS_STORE = {"BACKEND": "nowhere.Store", "OPTIONS": options}
     assert "secret" not in str(messages()["E004"])
+
+
+BY_SENTINEL = {
+    "CHANNEL_LAYERS": {
+        "default": {
+            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+            "CONFIG": {"hosts": [{"sentinels": [("localhost", 26379)], "master_name": "jobs"}]},
+        }
+    },
+    "CELERY_BROKER_URL": "sentinel://localhost:26379",
+    "CELERY_RESULT_BACKEND": "sentinel://localhost:26379",
+}
+
+
+@pytest.mark.parametrize("name", BY_SENTINEL)
+def test_a_store_at_a_fixed_address_is_told_where_others_follow_a_failover(settings, name):
+    setattr(settings, name, BY_SENTINEL[name])
+    settings.IMMORTUS_STORE = {"BACKEND": "redis", "OPTIONS": {"url": "redis://localhost:6379/0"}}
+    assert found() == {"W019"}
+    assert name in messages()["W019"].msg
+    settings.IMMORTUS_STORE = {"BACKEND": "redis"}
+    assert found() == {"W019"}
+
+
+@pytest.mark.parametrize(
+    "store",
+    [
+        {"BACKEND": "database"},
+        {"BACKEND": "redis", "OPTIONS": {"sentinels": [["localhost", 26379]], "master_name": "jobs"}},
+        {"BACKEND": "redis", "OPTIONS": {"cluster_nodes": [("localhost", 7000)]}},
+    ],
+)
+def test_a_store_that_follows_one_itself_or_is_no_redis_needs_no_word(settings, store):
+    settings.CHANNEL_LAYERS = BY_SENTINEL["CHANNEL_LAYERS"]
+    settings.IMMORTUS_STORE = store
+    assert messages() == {}
+
+
+def test_a_store_at_a_fixed_address_is_fine_where_nobody_fails_over(settings):
+    settings.IMMORTUS_STORE = {"BACKEND": "redis"}
+    assert messages() == {}
 
 
 def test_the_memory_store_with_workers_elsewhere_is_an_error(settings):

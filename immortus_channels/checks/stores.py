@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from django.conf import settings as django_settings
-from django.core.checks import Error, Info
+from django.core.checks import Error, Info, Warning  # noqa: A004 - Django's name
 
 from immortus_channels.checks.finding import ID, Findings, jobs_run_elsewhere, told, without_passwords
 from immortus_channels.conf import settings
-from immortus_channels.stores import get_store
+from immortus_channels.stores import BACKENDS, get_store
 
 
 def check_store() -> Findings:
@@ -32,6 +32,39 @@ def check_store() -> Findings:
             "(CELERY_TASK_ALWAYS_EAGER).",
             id=f"{ID}.E005",
         )
+
+
+def check_failover() -> Findings:
+    """Whether the store follows a failover where other parts of the project do.
+
+    Whether its Redis is one of those that sentinels watch cannot be known from here.
+    """
+    store: object = settings.STORE
+    if not isinstance(store, Mapping) or store.get("BACKEND") not in ("redis", BACKENDS["redis"]):
+        return
+    options, followed = store.get("OPTIONS", {}), _followed_by_sentinel()
+    if followed is None or not {"sentinels", "cluster_nodes"}.isdisjoint(options):
+        return
+    yield Warning(
+        f"IMMORTUS_STORE is a Redis at a fixed address, and {followed} asks Sentinel where its Redis is. After a "
+        "failover nobody is at a fixed address, or the old master, which forgets what it takes, ends of jobs "
+        "included, when it becomes a replica.",
+        hint='If sentinels watch the store\'s Redis too: {"BACKEND": "redis", "OPTIONS": {"sentinels": [("10.0.0.1", '
+        '26379), …], "master_name": "jobs"}} in place of "url", and `min-replicas-to-write 1` on each server.',
+        id=f"{ID}.W019",
+    )
+
+
+def _followed_by_sentinel() -> str | None:
+    """A setting that leads to a Redis by way of Sentinel."""
+    for alias, layer in getattr(django_settings, "CHANNEL_LAYERS", {}).items():
+        hosts = layer.get("CONFIG", {}).get("hosts") or ()
+        if any(isinstance(host, Mapping) and "sentinels" in host for host in hosts):
+            return f"CHANNEL_LAYERS[{alias!r}]"
+    for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
+        if str(getattr(django_settings, name, "")).startswith("sentinel:"):
+            return name
+    return None
 
 
 def check_sqlite() -> Findings:

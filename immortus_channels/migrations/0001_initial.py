@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from django.db import migrations, models
 
-from immortus_channels.models import ExactCharField
+from immortus_channels.models import ExactCharField, ExactTextField
 
 
 class Migration(migrations.Migration):
@@ -31,7 +31,7 @@ class Migration(migrations.Migration):
                 ("job_class", ExactCharField(max_length=255, verbose_name="job class")),
                 (
                     "state",
-                    models.CharField(
+                    ExactCharField(
                         choices=[
                             ("enqueued", "enqueued"),
                             ("running", "running"),
@@ -59,7 +59,7 @@ class Migration(migrations.Migration):
                     "finished_at",
                     models.BigIntegerField(blank=True, db_index=True, null=True, verbose_name="finished at"),
                 ),
-                ("record", models.TextField(verbose_name="record")),
+                ("record", ExactTextField(verbose_name="record")),
             ],
             options={
                 "verbose_name": "job",

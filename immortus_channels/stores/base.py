@@ -103,6 +103,13 @@ class Store(ABC):
         """
         return 0
 
+    def locked(self, job_ids: Collection[str]) -> Collection[str]:
+        """Those of these jobs whose records another client holds, so that a write of them waits for it.
+
+        A store whose writes wait for nobody need not look.
+        """
+        return ()
+
     def waits_for_caller(self) -> bool:
         """Whether a write by another thread would have to wait for the calling thread's open transaction."""
         return False

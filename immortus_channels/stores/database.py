@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING
 
 from django.db import DEFAULT_DB_ALIAS, DataError, Error, IntegrityError, ProgrammingError, connections, transaction
 from django.db.transaction import TransactionManagementError
@@ -15,13 +15,12 @@ from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs import Job
 from immortus_channels.stores import sql
 from immortus_channels.stores.base import Filter, Position, Positions, Reading
+from immortus_channels.stores.claimed import Claimed, claimed
 from immortus_channels.stores.comparing import ComparingStore
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper as Connection
 
-TIMEOUT = 2
-"""Seconds that a claimed thread waits for a connection, a lock or an answer."""
 _PRUNED_AT_ONCE = 1_000
 _HOLDERS_AT_ONCE = 200
 """SQLite nests a chain of ORs, to a depth of 1,000 at most."""
@@ -30,8 +29,7 @@ _HOLDERS_AT_ONCE = 200
 class DatabaseStore(ComparingStore):
     """Keeps jobs in the database `using`, in autocommit; inside the caller's `atomic()`, under a savepoint.
 
-    A claimed thread has a connection of its own. Behind PgBouncer add `options` to its `ignore_startup_parameters`,
-    or the claimed connection, whose timeouts travel there, is refused.
+    A claimed thread has a connection of its own, whose statements end in time.
     """
 
     def __init__(self, using: str = DEFAULT_DB_ALIAS) -> None:
@@ -41,7 +39,7 @@ class DatabaseStore(ComparingStore):
             raise ValueError(msg)
         super().__init__()
         self.using = using
-        self._own: dict[tuple[int, int], Connection] = {}
+        self._own: dict[tuple[int, int], Claimed] = {}
 
     def get_many(self, job_ids: Collection[str]) -> Reading:
         """The jobs of these ids, by one query."""
@@ -86,15 +84,20 @@ class DatabaseStore(ComparingStore):
         with self._connected() as connection:
             return sql.delete(connection, jobs)
 
+    def locked(self, job_ids: Collection[str]) -> Collection[str]:
+        """Those whose rows are locked, by two queries; none where the database cannot tell."""
+        with self._connected() as connection:
+            return sql.locked(connection, job_ids)
+
     def waits_for_caller(self) -> bool:
         """On SQLite, whose transactions lock the whole database, inside `atomic()`."""
         connection = connections[self.using]
         return connection.vendor == "sqlite" and connection.in_atomic_block
 
     def claim_thread(self) -> None:
-        """Give the calling thread a connection that is no one else's and never waits longer than `TIMEOUT`."""
+        """Give the calling thread a connection that is no one else's and never waits for long."""
         self.release_thread()
-        self._own[_this_thread()] = _impatient(connections[self.using])
+        self._own[_this_thread()] = claimed(connections[self.using])
 
     def release_thread(self) -> None:
         """Close the calling thread's own connection."""
@@ -116,16 +119,21 @@ class DatabaseStore(ComparingStore):
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
         """The connection, for one statement; what goes wrong is `StoreUnavailable`, conflicts aside."""
-        connection = self._connection()
-        savepoint = transaction.atomic(using=self.using) if connection.in_atomic_block else nullcontext()
+        own = self._own.get(_this_thread())
+        connection = own or connections[self.using]
         try:
-            with savepoint:
+            with own.limited() if own else self._savepoint(connection):
                 yield connection
         except (IntegrityError, DataError):
             raise  # a conflict, or a value that no second try will make acceptable
         except Error as error:
-            _close_if_dead(connection, is_own=_this_thread() in self._own)
+            _close_if_dead(connection, is_own=own is not None)
+            if sql.refuses_value(connection, error):
+                raise DataError(*error.args) from error
             raise StoreUnavailable(self._explained(error)) from error
+
+    def _savepoint(self, connection: Connection) -> AbstractContextManager[None]:
+        return transaction.atomic(using=self.using) if connection.in_atomic_block else nullcontext()
 
     def _explained(self, error: Error) -> str:
         is_about_sql = isinstance(error, ProgrammingError) and not isinstance(error, TransactionManagementError)
@@ -157,36 +165,6 @@ class DatabaseStore(ComparingStore):
 
 def _this_thread() -> tuple[int, int]:
     return os.getpid(), threading.get_ident()
-
-
-def _impatient(ordinary: Connection) -> Connection:
-    """A new connection to the same database as it is named now, under test or not, with short timeouts."""
-    theirs = ordinary.settings_dict
-    options = {name: value for name, value in theirs["OPTIONS"].items() if name != "pool"}
-    ours = {
-        "OPTIONS": options | _timeouts(ordinary.vendor, options),
-        "AUTOCOMMIT": True,
-        "CONN_MAX_AGE": None,
-        "CONN_HEALTH_CHECKS": False,
-    }
-    return type(ordinary)({**theirs, **ours}, ordinary.alias)
-
-
-def _timeouts(vendor: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The `OPTIONS` that make each driver and server give up in time."""
-    match vendor:
-        case "postgresql":
-            limits = f"-c statement_timeout={TIMEOUT}s -c lock_timeout={TIMEOUT}s"
-            return {
-                "connect_timeout": TIMEOUT,
-                "tcp_user_timeout": TIMEOUT * 1000,
-                "options": f"{options.get('options', '')} {limits}".strip(),
-            }
-        case "mysql":
-            return dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), TIMEOUT)
-        case "sqlite":
-            return {"timeout": TIMEOUT}
-    return {}
 
 
 def _close_if_dead(connection: Connection, *, is_own: bool) -> None:

@@ -9,18 +9,23 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-from redis import Redis, RedisError
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
 from immortus_channels.conf import settings
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs import Job, dump
 from immortus_channels.lifecycle import SECOND
-from immortus_channels.stores import redis_errors
 from immortus_channels.stores import redis_layout as layout
 from immortus_channels.stores.base import Filter, Position, Positions, Reading
 from immortus_channels.stores.comparing import CLOCK_SLACK, ComparingStore
+from immortus_channels.stores.redis_connection import (
+    ERRORS,
+    Addresses,
+    Client,
+    Options,
+    Target,
+    impatient,
+    knows_no_node,
+    told,
+)
 from immortus_channels.stores.redis_layout import Texts
 
 Values: TypeAlias = "list[bytes]"
@@ -31,45 +36,52 @@ _PAGE = 50
 
 
 class RedisStore(ComparingStore):
-    """Keeps jobs in the Redis at `url`; `prefix` begins every key.
+    """Keeps jobs in the Redis at `url`, in the one that `sentinels` call `master_name`, or in a Redis Cluster.
 
-    `options` are redis-py's. Nothing is retried and nothing waits for longer than `socket_timeout` seconds at a
-    time: the writer retries, and a page that asks is better told at once. Connections are opened when needed.
+    `cluster_nodes` are some of its nodes; the others are found. `prefix` begins every key. `options` are redis-py's,
+    `sentinel_kwargs` those for the sentinels. Nothing is retried and nothing waits for longer than `socket_timeout`
+    seconds at a time: the writer retries, and a page that asks is better told at once. Connections are opened when
+    needed.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what "OPTIONS" may say
         self,
-        url: str = "redis://localhost:6379/0",
+        url: str | None = None,
         prefix: str = "immortus",
         socket_timeout: float = 0.5,
+        *,
+        sentinels: Addresses = (),
+        master_name: str | None = None,
+        sentinel_kwargs: Options | None = None,
+        cluster_nodes: Addresses = (),
         **options: Any,
     ) -> None:
-        """Raise ValueError if `url` is none that redis-py understands, TypeError if an option is none of its."""
+        """Raise ValueError if that is no place that redis-py understands, TypeError if an option is none of its."""
         super().__init__()
-        self._url = url
         self._layout = layout.Layout(prefix)
-        self._options = {
-            "socket_timeout": socket_timeout,
-            "socket_connect_timeout": min(socket_timeout, 0.5),
-            "retry": Retry(NoBackoff(), 0),
-            **options,
-            "decode_responses": False,
-        }
-        self._connect()
-        self._refuse_unknown_options()
+        target = Target(
+            url=url,
+            sentinels=sentinels,
+            master_name=master_name,
+            sentinel_kwargs=sentinel_kwargs or {},
+            cluster_nodes=cluster_nodes,
+        )
+        self._open = target.opener({**impatient(socket_timeout), **options, "decode_responses": False})
+        self._pid = os.getpid()
+        self._client: Client | None = None
 
     def get_many(self, job_ids: Collection[str]) -> Reading:
-        """The jobs of these ids, by one pipeline."""
+        """The jobs of these ids, by one script."""
         now, found = self._read(job_ids, "job", "lease", "holder")
         return Reading(now=now, jobs={i: _job(*values) for i, values in found.items()})
 
     def positions(self, job_ids: Collection[str]) -> Positions:
         """The positions of these ids, by one script: a command for each would cost three times as much here."""
         ids = list(job_ids)
-        seconds, micros, *told = self._run(layout.POSITIONS, [*map(self._layout.job, ids)], [])
+        seconds, micros, *kept = self._run(layout.POSITIONS, [self._layout.leases, *map(self._layout.job, ids)], [])
         of = {
             job_id: Position(version=int(version), lease_until=_number(lease))
-            for job_id, version, lease in zip(ids, told[::2], told[1::2], strict=True)
+            for job_id, version, lease in zip(ids, kept[::2], kept[1::2], strict=True)
             if version
         }
         return Positions(now=int(seconds) * SECOND + int(micros), of=of)
@@ -110,31 +122,29 @@ class RedisStore(ComparingStore):
 
     def close(self) -> None:
         """Close this process's connections; a parent's are left to the parent."""
-        if self._pid == os.getpid():
+        if self._client is not None and self._pid == os.getpid():
             self._client.close()
-        self._connect()
+        self._client = None
 
     # Between here and Redis
 
-    def _connect(self) -> None:
-        self._pid = os.getpid()
-        self._client: Redis[bytes] = Redis.from_url(self._url, **self._options)
-
-    def _refuse_unknown_options(self) -> None:
-        """A connection that is never opened: redis-py itself would not say before the first that is."""
-        pool = self._client.connection_pool
-        pool.connection_class(**pool.connection_kwargs)
-
     @contextmanager
-    def _redis(self) -> Iterator[Redis[bytes]]:
+    def _redis(self) -> Iterator[Client]:
         """The client of this process; what goes wrong is `StoreUnavailable`."""
-        if self._pid != os.getpid():
-            self._connect()
         try:
-            yield self._client
-        except RedisError as error:
-            msg = f"Redis did not do what was asked: {redis_errors.told(error)}"
+            yield self._opened()
+        except ERRORS as error:
+            if knows_no_node(error):
+                self._client = None
+            msg = f"Redis did not do what was asked: {told(error)}"
             raise StoreUnavailable(msg) from error
+
+    def _opened(self) -> Client:
+        client = self._client
+        if client is None or self._pid != os.getpid():
+            client = self._open()
+            self._pid, self._client = os.getpid(), client
+        return client
 
     def _run(self, script: str, keys: Texts, arguments: Texts) -> Any:
         """Run a script by its hash, or send it if the server does not know it (any more)."""
@@ -144,13 +154,10 @@ class RedisStore(ComparingStore):
     def _read(self, job_ids: Collection[str], *names: str) -> tuple[int, dict[str, Values]]:
         """Redis' time, and these fields of those of these jobs that there are."""
         ids = list(job_ids)
-        with self._redis() as client, client.pipeline(transaction=False) as pipeline:
-            pipeline.time()
-            for job_id in ids:
-                pipeline.hmget(self._layout.job(job_id), *names)
-            (seconds, micros), *rows = pipeline.execute()
+        keys = [self._layout.leases, *map(self._layout.job, ids)]
+        seconds, micros, *rows = self._run(layout.READ, keys, [*names])
         found = {job_id: row for job_id, row in zip(ids, rows, strict=True) if row[0] is not None}
-        return seconds * SECOND + micros, found
+        return int(seconds) * SECOND + int(micros), found
 
     def _replace(self, before: Job | None, after: Job, guessed: int | None) -> bool:
         """Write `after` by one script, which compares first and tells whether it did."""
@@ -170,10 +177,7 @@ class RedisStore(ComparingStore):
         """The way that leads past the fewest jobs."""
         if len(ways) == 1:
             return ways[0]
-        with self._redis() as client, client.pipeline(transaction=False) as pipeline:
-            for index in itertools.chain(*ways):
-                pipeline.zcard(index)
-            sizes = iter(pipeline.execute())
+        sizes = iter(self._run(layout.SIZES, [*itertools.chain(*ways)], []))
         lengths = [sum(itertools.islice(sizes, len(way))) for way in ways]
         return ways[lengths.index(min(lengths))]
 

@@ -7,7 +7,8 @@ All keys are behind one hash tag, so that a script may touch several of them on 
     {prefix}:leases         sorted set: job id by the end of its lease
     {prefix}:over           sorted set: what there is of a job (its id and sets) by the time it ended, for pruning
 
-One hash tag is one slot: on a Redis Cluster this store lives on one node, and wants a client address that finds it.
+One hash tag is one slot: on a Redis Cluster this store lives on one node, and has one clock. A script that has no key
+of its own is given one, so that a Cluster's client finds that node.
 Use `maxmemory-policy noeviction` (or `volatile-*`): an evicted job is an unknown one.
 """
 
@@ -38,16 +39,30 @@ return 1
 Where a time ARGV[3] was guessed, it must be right by ARGV[4] microseconds as well.
 """
 
+READ = """
+local told = redis.call('TIME')
+for i = 2, #KEYS do told[#told + 1] = redis.call('HMGET', KEYS[i], unpack(ARGV)) end
+return told
+"""
+"""The time, then the fields ARGV of each of KEYS[2…]."""
+
+SIZES = """
+local sizes = {}
+for i, key in ipairs(KEYS) do sizes[i] = redis.call('ZCARD', key) end
+return sizes
+"""
+"""How many each of the sorted sets KEYS has."""
+
 POSITIONS = """
 local told = redis.call('TIME')
-for _, key in ipairs(KEYS) do
-  local kept = redis.call('HMGET', key, 'version', 'lease')
+for i = 2, #KEYS do
+  local kept = redis.call('HMGET', KEYS[i], 'version', 'lease')
   told[#told + 1] = kept[1] or ''
   told[#told + 1] = kept[2] or ''
 end
 return told
 """
-"""The time, then version and lease of each of KEYS, empty where there is none."""
+"""The time, then version and lease of each of KEYS[2…], empty where there is none."""
 
 RENEW = """
 local time = redis.call('TIME')

@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from django.db import Error
+
 from immortus_channels.jobs import Job, State
 from immortus_channels.lifecycle import SECOND
 from immortus_channels.models import JobRecord
@@ -27,6 +29,8 @@ TABLE = JobRecord._meta.db_table  # noqa: SLF001 - Django's documented API
 JOB = "record, lease_until, lease_holder"
 """The columns that `to_job` takes."""
 _IDS_AT_ONCE = 10_000
+_REFUSED_VALUES = frozenset({1264, 1265, 1300, 1366, 1406, 3988})
+"""MySQL's errors for what a column cannot hold, which not every driver raises as DataError."""
 
 
 def clock(connection: Connection) -> str:
@@ -40,6 +44,11 @@ def clock(connection: Connection) -> str:
         case "mysql":
             return "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))"
     return str(time.time_ns() // 1000)
+
+
+def refuses_value(connection: Connection, error: Error) -> bool:
+    """Whether it is a value that the database will not have, however often it is tried."""
+    return connection.vendor == "mysql" and not _REFUSED_VALUES.isdisjoint(error.args[:1])
 
 
 def _execute(connection: Connection, sql: str, parameters: Sequence[Value]) -> int:
@@ -194,10 +203,22 @@ def delete(connection: Connection, jobs: Collection[Job]) -> int:
     return _execute(connection, f"DELETE FROM {TABLE} WHERE {which}", parameters)  # noqa: S608
 
 
+def locked(connection: Connection, job_ids: Collection[str]) -> set[str]:
+    """Those of these jobs whose rows somebody else has locked; none where rows have no locks, or none to skip."""
+    if not connection.features.has_select_for_update_skip_locked:
+        return set()
+    known = {row[0] for row in select(connection, "version", job_ids)[1]}
+    marks = ", ".join(["%s"] * len(known)) or "NULL"
+    sql = f"SELECT job_id FROM {TABLE} WHERE job_id IN ({marks}) FOR UPDATE SKIP LOCKED"  # noqa: S608
+    return known - {row[0] for row in _fetch(connection, sql, [*known])}
+
+
 def delete_oldest(connection: Connection, older_than: float, limit: int) -> int:
     """Delete up to `limit` rows; the outer condition spares a job that has come back to life meanwhile."""
     is_old = f"finished_at < {clock(connection)} - {int(older_than * SECOND)}"
-    oldest = f"SELECT job_id FROM {TABLE} WHERE {is_old} ORDER BY finished_at LIMIT {limit}"  # noqa: S608
-    # MySQL takes a LIMIT in a subquery of IN only when it is one level further down.
-    sql = f"DELETE FROM {TABLE} WHERE {is_old} AND job_id IN (SELECT job_id FROM ({oldest}) oldest)"  # noqa: S608
+    first = f"ORDER BY finished_at LIMIT {limit}"
+    sql = f"DELETE FROM {TABLE} WHERE {is_old} {first}"  # noqa: S608
+    if connection.vendor != "mysql":  # which alone deletes in order, and reads a subquery anew for each row
+        oldest = f"SELECT job_id FROM {TABLE} WHERE {is_old} {first}"  # noqa: S608
+        sql = f"DELETE FROM {TABLE} WHERE {is_old} AND job_id IN ({oldest})"  # noqa: S608
     return _execute(connection, sql, [])

@@ -345,26 +345,39 @@ class Writer:
         self._runs.renewed(now)
 
     def _renew(self, holders: Mapping[str, str], seconds: float) -> None:
-        """Move leases, but for those of jobs that are left alone; of the others, find whom the store refuses."""
+        """Move leases, but for those of jobs that are left alone; what was refused before comes last, one by one."""
         able = {job_id: holder for job_id, holder in holders.items() if self._may_write(job_id)}
-        if not able:
+        refused = self._trial.refused & able.keys()
+        self._renew_together({job_id: holder for job_id, holder in able.items() if job_id not in refused}, seconds)
+        for job_id in refused:
+            self._renew_together({job_id: able[job_id]}, seconds)
+
+    def _renew_together(self, holders: Mapping[str, str], seconds: float) -> None:
+        """Move these leases, and find whom the store refuses."""
+        if not holders:
             return
         try:
-            get_store().renew(able, seconds)
+            get_store().renew(holders, seconds)
         except StoreUnavailable as error:
-            if len(able) == 1:
-                self._failed(next(iter(able)), error)
+            if len(holders) == 1:
+                self._failed(next(iter(holders)), error)
                 return
-            get_store().get_many(list(able))  # raises where it is not about one of them
-            for half in _halves(able):
-                self._renew(half, seconds)
+            locked = get_store().locked(list(holders))  # raises where it is not about one of them
+            for some in _apart(holders, locked) if locked else _halves(holders):
+                self._renew_together(some, seconds)
         else:
-            self._worked(able)
+            self._worked(holders)
 
     def _may_write(self, job_id: str) -> bool:
         with self._condition:
             is_suspect = job_id in self._trial.suspects
             return not is_suspect and self._writes.may_write(job_id, time.monotonic())
+
+
+def _apart(holders: Mapping[str, str], locked: Collection[str]) -> list[dict[str, str]]:
+    """Those that are free together, so that they wait for no other, and then each that is locked."""
+    free = {job_id: holder for job_id, holder in holders.items() if job_id not in locked}
+    return [free, *({job_id: holders[job_id]} for job_id in locked)]
 
 
 def _halves(holders: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:

@@ -31,7 +31,7 @@ from immortus_channels.testing import History
 from immortus_channels.writer import Write, Writer
 from tests.faults.world import SOON, Viewer
 from tests.pages import Process, until
-from tests.servers import PostgresServer, add_database
+from tests.servers import MariaServer, PgBouncer, PostgresServer, add_database
 from tests.site import Site, running_site
 from tests.toys import eventually
 
@@ -86,11 +86,17 @@ def locked(server: PostgresServer) -> Iterator[None]:
 
 
 @contextmanager
-def locked_record(server: PostgresServer, job_id: str) -> Iterator[None]:
+def locked_record(alias: str, job_id: str) -> Iterator[None]:
     """One job's row is another session's meanwhile: it can be read, and every write of it hangs."""
-    with another_client(server) as connection, connection.transaction():
-        connection.execute(f"SELECT 1 FROM {TABLE} WHERE job_id = %s FOR UPDATE", (job_id,))
+    connection = connections.create_connection(alias)
+    connection.set_autocommit(False)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT 1 FROM {TABLE} WHERE job_id = %s FOR UPDATE", (job_id,))
         yield
+    finally:
+        connection.rollback()
+        connection.close()
 
 
 class Worker:
@@ -104,7 +110,7 @@ class Worker:
         """Say it, and take down what was written if it was written at once."""
         origin = Origin(send_id=self.job_id)
         write = self._writer.submit(
-            kind(job_id=self.job_id, job_class="shop.paint", run_id="run", origin=origin, **fields)
+            kind(job_id=self.job_id, job_class="shop.paint", run_id=self.job_id, origin=origin, **fields)
         )
         if write.is_known:
             self.note(write)
@@ -261,20 +267,48 @@ async def test_without_turns_the_database_runs_out_of_connections(postgres, tmp_
         assert (await poll_all_at_once(site, postgres, 400, patience=30))[503] > 0
 
 
-@pytest.mark.fault("E5")
-def test_a_record_that_somebody_else_has_locked_holds_up_no_other_job(on_record, writer, settings):
+@pytest.fixture(scope="module")
+def maria(django_db_blocker) -> Iterator[str]:
+    """The alias of a MariaDB with the table of jobs."""
+    with MariaServer() as server, django_db_blocker.unblock():
+        add_database("faulty-maria", server.database)
+        call_command("migrate", "immortus_channels", database="faulty-maria", verbosity=0)
+        yield "faulty-maria"
+        connections["faulty-maria"].close()
+
+
+@pytest.fixture(params=["postgresql", "pgbouncer that refuses options", "pgbouncer that drops options", "mariadb"])
+def database(request, on_record, settings) -> Iterator[str]:
+    """The alias of the database itself, while the store may be on one that leads to it by way of a pooler."""
+    if request.param == "postgresql":
+        yield ALIAS
+    elif request.param == "mariadb":
+        yield (alias := request.getfixturevalue("maria"))
+        connections[alias].close()
+    else:
+        ignored = () if "refuses" in request.param else ("ignore_startup_parameters = options",)
+        with PgBouncer(on_record, *ignored) as bouncer:
+            add_database("pooled", bouncer.database)
+            settings.IMMORTUS_STORE = {"BACKEND": "database", "OPTIONS": {"using": "pooled"}}
+            yield ALIAS
+            connections["pooled"].close()
+            del connections["pooled"]
+
+
+@pytest.fixture
+def short_leases(database, settings) -> str:
+    if database != ALIAS:
+        settings.IMMORTUS_STORE = {"BACKEND": "database", "OPTIONS": {"using": database}}
     settings.IMMORTUS_STALLED_AFTER = 6.0
+    return database
+
+
+@pytest.mark.fault("E5")
+def test_a_record_that_somebody_else_has_locked_holds_up_no_other_job(short_leases, writer):
     history = History()
     locked_job, silent, third = (Worker(writer, history) for _ in range(3))
-    runs = [
-        Run(job_id=one.job_id, job_class="shop.paint", run_id="run", notify=writer.notify)
-        for one in (locked_job, silent)
-    ]
-    for one in (locked_job, silent):
-        assert one.submit(Started).is_known
-    for run in runs:
-        writer.attach(run)
-    with locked_record(on_record, locked_job.job_id):
+    runs = running(writer, locked_job, silent)
+    with locked_record(short_leases, locked_job.job_id):
         end = locked_job.submit(Finished)
         assert not end.is_known
         assert eventually(lambda: third.submit(Started).is_known, 10)
@@ -285,6 +319,31 @@ def test_a_record_that_somebody_else_has_locked_holds_up_no_other_job(on_record,
     assert eventually(lambda: _state(locked_job) == "finished", 15)
     for run in runs:
         writer.detach(run)
+
+
+@pytest.mark.fault("E5")
+@pytest.mark.slow
+def test_the_leases_of_many_others_outlive_a_record_that_somebody_else_has_locked(short_leases, writer):
+    workers = [Worker(writer, History()) for _ in range(20)]
+    runs = running(writer, *workers)
+    neighbours = [worker.job_id for worker in workers[1:]]
+    with locked_record(short_leases, workers[0].job_id):
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            reading = get_store().get_many(neighbours)
+            assert all(job.lease_until > reading.now for job in reading.jobs.values())
+            time.sleep(0.2)
+    for run in runs:
+        writer.detach(run)
+
+
+def running(writer: Writer, *workers: Worker) -> list[Run]:
+    """The runs of these jobs, which have started and say nothing more."""
+    runs = [Run(job_id=one.job_id, job_class="shop.paint", run_id=one.job_id, notify=writer.notify) for one in workers]
+    for one, run in zip(workers, runs, strict=True):
+        assert one.submit(Started).is_known
+        writer.attach(run)
+    return runs
 
 
 def _state(worker: Worker) -> str:

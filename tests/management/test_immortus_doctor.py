@@ -19,6 +19,7 @@ from celery import Celery, _state
 from channels.layers import InMemoryChannelLayer
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.core.management import CommandError, call_command
+from django.db import connections
 
 from immortus_channels import queues, tasks
 from immortus_channels.exceptions import StoreUnavailable
@@ -26,7 +27,7 @@ from immortus_channels.routing import websocket_application
 from immortus_channels.stores import get_store
 from immortus_channels.stores.memory import MemoryStore
 from immortus_channels.urls import immortus_jobs
-from tests.servers import RedisServer, free_port
+from tests.servers import RedisServer, add_database, free_port
 from tests.site import ROOT, Process, Site, eventually, redis_options, running_site
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -164,6 +165,32 @@ def test_a_store_that_does_not_answer_is_found_in_time_and_no_job_is_sent(settin
     assert parts["queue"][0] == "note"
     assert "worker" not in parts
     assert time.monotonic() - began < 3
+
+
+@pytest.fixture
+def lonely(postgres, django_db_blocker):
+    """The alias of a database that allows one connection at a time."""
+    with django_db_blocker.unblock():
+        add_database("lonely", {**postgres.database, "USER": "lonely"})
+        add_database("owner", postgres.database)
+        call_command("migrate", "immortus_channels", database="owner", verbosity=0)
+        with connections["owner"].cursor() as cursor:
+            cursor.execute("CREATE ROLE lonely LOGIN CONNECTION LIMIT 1 IN ROLE pg_read_all_data")
+        yield "lonely"
+        with connections["owner"].cursor() as cursor:
+            cursor.execute("DROP ROLE lonely")
+        connections["owner"].close()
+
+
+def test_a_store_that_answers_pages_and_not_who_writes_is_found_with_its_cause(settings, lonely):
+    settings.IMMORTUS_STORE = {"BACKEND": "database", "OPTIONS": {"using": lonely}}
+    is_well, parts = diagnosis()
+    assert not is_well
+    assert parts["store"][0] == "wrong"
+    assert "jobs are written" in parts["store"][1]
+    assert "too many connections" in parts["store"][1]
+    assert parts["queue"][0] == "note"
+    assert "layer" not in parts
 
 
 # Queue

@@ -15,7 +15,15 @@ from django.db import connections
 from immortus_channels.jobs import Job
 from immortus_channels.models import JobRecord
 from immortus_channels.stores.base import Store
-from tests.servers import MariaServer, PostgresServer, RedisServer, add_database
+from tests.servers import (
+    ClusteredRedis,
+    MariaServer,
+    PgBouncer,
+    PostgresServer,
+    RedisServer,
+    WatchedRedis,
+    add_database,
+)
 from tests.stores.places import Place
 
 
@@ -43,6 +51,12 @@ def sqlite_place(unblocked, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @pytest.fixture(scope="session")
 def postgres_place(unblocked, postgres: PostgresServer) -> Iterator[Place]:
     yield from migrated("postgres", postgres.database)
+
+
+@pytest.fixture(scope="session")
+def bouncer_place(unblocked, postgres: PostgresServer) -> Iterator[Place]:
+    with PgBouncer(postgres) as bouncer:
+        yield from migrated("bouncer", bouncer.database)
 
 
 @pytest.fixture(scope="session")
@@ -74,6 +88,11 @@ def postgresql(postgres_place: Place, empty) -> Place:
 
 
 @pytest.fixture
+def pgbouncer(bouncer_place: Place, empty) -> Place:
+    return empty(bouncer_place)
+
+
+@pytest.fixture
 def mariadb(maria_place: Place, empty) -> Place:
     return empty(maria_place)
 
@@ -81,6 +100,28 @@ def mariadb(maria_place: Place, empty) -> Place:
 @pytest.fixture
 def redis(redis_server: RedisServer) -> Place:
     return Place(backend="redis", options={"url": redis_server.url, "prefix": uuid.uuid4().hex})
+
+
+@pytest.fixture(scope="session")
+def watched() -> Iterator[WatchedRedis]:
+    with WatchedRedis() as servers:
+        yield servers
+
+
+@pytest.fixture(scope="session")
+def clustered() -> Iterator[ClusteredRedis]:
+    with ClusteredRedis() as servers:
+        yield servers
+
+
+@pytest.fixture
+def sentinel(watched: WatchedRedis) -> Place:
+    return Place(backend="redis", options={**watched.options, "prefix": uuid.uuid4().hex})
+
+
+@pytest.fixture
+def cluster(clustered: ClusteredRedis) -> Place:
+    return Place(backend="redis", options={**clustered.options, "prefix": uuid.uuid4().hex})
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import multiprocessing
 import threading
 import time
@@ -17,9 +16,7 @@ from immortus_channels.lifecycle import SECOND, apply
 from immortus_channels.stores.base import Filter, Position
 from tests.stores.places import count_up, one_more
 
-SHARED = ["sqlite", "postgresql", "redis"]
-if importlib.util.find_spec("MySQLdb") is not None:
-    SHARED.append("mariadb")
+SHARED = ["sqlite", "postgresql", "pgbouncer", "mariadb", "redis", "sentinel", "cluster"]
 PLACES = ["memory", *SHARED]
 
 
@@ -113,7 +110,7 @@ def test_the_time_is_in_microseconds_since_1970_in_utc(store):
 
 
 @pytest.mark.case(19)
-@pytest.mark.parametrize("job_id", ["x" * 255, "ø/%_'\"`; \\", "a:b", "{b}", "\N{PARTY POPPER}"])
+@pytest.mark.parametrize("job_id", ["x" * 255, "ø/%_'\"`; \\", "a:b", "{b}", "\N{PARTY POPPER}" * 255, " ", "a "])
 def test_any_id_that_the_protocol_allows_works(store, put, job_id):
     put(store, job_id, owner=job_id, lease_until=-1, lease_holder="h")
     assert read(store, job_id).job_id == job_id
@@ -133,6 +130,45 @@ def test_positions_say_version_and_lease_of_a_thousand_jobs(store, put):
     known = [put(store, f"job-{i}", lease_until=i or None) for i in range(3)]
     positions = store.positions([f"job-{i}" for i in range(1000)])
     assert positions.of == {job.job_id: Position(version=job.version, lease_until=job.lease_until) for job in known}
+
+
+DIFFERENT = {
+    "spaces at the end": ("7", "7 ", "7  "),
+    "other white space": ("7", "7\t", "7\n", " 7", "7\N{NO-BREAK SPACE}"),
+    "accents": ("cafe", "café", "cafe\N{COMBINING ACUTE ACCENT}"),
+    "letters that are taken for others": (
+        "strasse",
+        "straße",
+        "STRASSE",
+        "fi",
+        "\N{LATIN SMALL LIGATURE FI}",
+        "i",
+        "\N{LATIN SMALL LETTER DOTLESS I}",
+    ),
+    "characters beyond the first 65,536": ("\N{PARTY POPPER}", "\N{PILE OF POO}", "?", "??", "????"),
+    "characters without weight": ("a", "a\N{ZERO WIDTH SPACE}", "a\N{ZERO WIDTH JOINER}", "a\x01"),
+}
+
+
+@pytest.mark.parametrize("texts", DIFFERENT.values(), ids=DIFFERENT)
+def test_texts_that_differ_by_one_character_are_different(store, put, texts):
+    for text in texts:
+        put(store, text, owner=text, job_class=text, lease_until=-1, lease_holder=text)
+    assert store.get_many(texts).jobs.keys() == store.positions(texts).of.keys() == set(texts)
+    for text in texts:
+        assert ids(store.list(Filter(owner=text))) == ids(store.list(Filter(job_class=text))) == [text]
+        assert ids(store.list(Filter(owner=text, job_class=text))) == [text]
+    store.renew({texts[0]: texts[1], texts[1]: texts[1]}, 60)
+    reading = store.get_many(texts)
+    assert [i for i, job in reading.jobs.items() if job.lease_until > reading.now] == [texts[1]]
+
+
+def test_a_job_is_not_met_by_an_id_that_ends_in_a_space(store, put):
+    put(store, "a", message="mine")
+    assert store.get_many(["a "]).jobs == {}
+    assert store.update("a ", lambda job, _now: job) == (None, None)
+    put(store, "a ", message="another's")
+    assert (read(store, "a").message, read(store, "a ").message) == ("mine", "another's")
 
 
 # What is known already

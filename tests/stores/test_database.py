@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import multiprocessing
 import threading
-import time
 
 import pytest
 from django.core.management import call_command
@@ -15,13 +14,13 @@ from django.test.utils import CaptureQueriesContext
 from immortus_channels.exceptions import StoreNotFound, StoreUnavailable
 from immortus_channels.jobs import Job, State
 from immortus_channels.models import JobRecord
-from immortus_channels.stores import database, load_store, sql
+from immortus_channels.stores import load_store, sql
 from immortus_channels.stores.base import Filter
 from immortus_channels.stores.database import DatabaseStore
-from tests.servers import PostgresServer, add_database, wait_until
+from tests.servers import add_database, wait_until
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "pgbouncer", "mariadb"])
 def store(request, opened):
     return opened(request.getfixturevalue(request.param))
 
@@ -230,42 +229,6 @@ def test_one_threads_claim_is_not_anothers(store, claimed):
 
     elsewhere(lambda: seen.append(own_connection(store) is connections[store.using]))
     assert seen == [True]
-
-
-def test_a_claimed_connection_on_postgres_gives_up_in_time_and_keeps_what_the_user_asked_for(
-    unblocked, postgres: PostgresServer, request
-):
-    options = {"options": "-c application_name=mine", "pool": True}
-    add_database("asked", {**postgres.database, "OPTIONS": options})
-    store = DatabaseStore("asked")
-    store.claim_thread()
-    request.addfinalizer(store.release_thread)
-    with store._connected() as connection, connection.cursor() as cursor:
-        shown = {}
-        for name in ("statement_timeout", "lock_timeout", "application_name"):
-            cursor.execute(f"SHOW {name}")
-            shown[name] = cursor.fetchone()[0]
-    assert shown == {"statement_timeout": "2s", "lock_timeout": "2s", "application_name": "mine"}
-    assert options == {"options": "-c application_name=mine", "pool": True}
-
-
-def test_mysql_is_told_to_give_up_in_time():
-    told = database._timeouts("mysql", {})
-    assert told == {"connect_timeout": 2, "read_timeout": 2, "write_timeout": 2}
-    assert database._timeouts("oracle", {}) == {}
-
-
-def test_a_lock_is_not_waited_for_longer_than_the_timeout(store, claimed, put, monkeypatch):
-    monkeypatch.setattr(database, "TIMEOUT", 1)
-    put(store)
-    claimed(store)
-    with transaction.atomic(using=store.using):
-        JobRecord.objects.using(store.using).update(lease_holder="other")
-        began = time.monotonic()
-        with pytest.raises(StoreUnavailable):
-            put(store, message="new")
-        assert 0.5 < time.monotonic() - began < 1.8
-    put(store, message="new")
 
 
 # Trouble

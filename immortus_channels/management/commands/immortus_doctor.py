@@ -26,6 +26,7 @@ from django.utils.module_loading import import_string
 from immortus_channels import addresses, checks, frames, queues, tasks, tracking
 from immortus_channels.broadcast import Push, group_name, shared_layer
 from immortus_channels.conf import settings
+from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs import Job, State
 from immortus_channels.management.layer_hosts import ask_hosts
 from immortus_channels.stores import get_store
@@ -100,12 +101,26 @@ def _examine_settings() -> Iterator[Finding]:
 def _examine_store(job_id: str, timeout: float) -> Finding:
     began = time.monotonic()
     try:
-        _within(timeout, lambda: get_store().get_many([job_id]))
+        _within(timeout, lambda: _ask_store(job_id))
     except Exception as error:  # noqa: BLE001 - whatever it is, it is to be told
         cure = "Start it, or correct IMMORTUS_STORE; a database wants `manage.py migrate`."
         return Finding(part="store", verdict="wrong", told=_told(error), cure=cure)
     name = type(get_store()).__name__
     return Finding(part="store", verdict="ok", told=f"{name} answered in {_since(began)}")
+
+
+def _ask_store(job_id: str) -> None:
+    """As a page asks it, and then by the connection of its own that whatever writes jobs has."""
+    store = get_store()
+    store.get_many([job_id])
+    store.claim_thread()
+    try:
+        store.get_many([job_id])
+    except StoreUnavailable as error:
+        msg = f"it answers pages, but not the connection of its own by which jobs are written. {error}"
+        raise StoreUnavailable(msg) from error
+    finally:
+        store.release_thread()
 
 
 # The way of a job
@@ -353,8 +368,8 @@ def _cure_of_refusal(answer: HTTPResponse) -> str:
     server = answer.headers.get("Server", "")
     if answer.status == HTTPStatus.FORBIDDEN:
         return (
-            "Behind a proxy, pass Host on with its port (nginx: $http_host), and for HTTPS set SECURE_PROXY_SSL_HEADER. "
-            "Else its log names the origin to add to IMMORTUS_ALLOWED_ORIGINS, or the host for ALLOWED_HOSTS."
+            "Behind a proxy, pass Host on with its port (nginx: $http_host), and for HTTPS set "
+            "SECURE_PROXY_SSL_HEADER. Else its log names the origin to add to IMMORTUS_ALLOWED_ORIGINS, or the host for ALLOWED_HOSTS."
         )
     if server.startswith("uvicorn") and answer.status == HTTPStatus.NOT_FOUND:
         return (

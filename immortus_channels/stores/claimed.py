@@ -1,0 +1,156 @@
+"""The connection of a claimed thread: nobody else's, in autocommit, and never waiting longer than `TIMEOUT`.
+
+It is Django's own class for the database with a few methods before it, so that limits are asserted wherever Django
+connects, or connects again.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+from django.db import DataError, IntegrityError
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper as Connection
+
+    class _Wrapper(Connection):
+        Database: Any
+        mysql_is_mariadb: bool
+else:
+    _Wrapper = object
+
+TIMEOUT = 2
+"""Seconds that a claimed thread waits for a connection or an answer."""
+LOCK_TIMEOUT = 0.5
+"""Seconds that it waits for a row: whoever writes jobs holds one for milliseconds, and other jobs wait meanwhile."""
+_REFUSED = re.compile("startup parameter|command-line options", re.IGNORECASE)
+"""How poolers refuse what PostgreSQL takes when a connection begins: PgBouncer, and the proxy of Amazon RDS."""
+
+
+class Claimed(_Wrapper):
+    """A connection of Django's whose statements end in time."""
+
+    @classmethod
+    def timeouts(cls) -> dict[str, Any]:
+        """The `OPTIONS` that make the driver give up in time."""
+        return {}
+
+    @contextmanager
+    def limited(self) -> Iterator[None]:
+        """Around each statement. One that fails, but for a value or a conflict, leaves the connection closed."""
+        yield
+
+
+class ClaimedPostgres(Claimed):
+    """Limits its session where it can, and each transaction where a pooler stands between.
+
+    A pooler drops or refuses what goes into a session, and what a session says there meets other people's.
+    """
+
+    _takes_options = True
+    _session_is_limited = False
+
+    @staticmethod
+    def _limits() -> dict[str, str]:
+        return {"statement_timeout": f"{TIMEOUT}s", "lock_timeout": f"{LOCK_TIMEOUT * 1000:.0f}ms"}
+
+    @classmethod
+    def timeouts(cls) -> dict[str, Any]:
+        """The limits of the driver; the server's are not among them."""
+        return {"connect_timeout": TIMEOUT, "tcp_user_timeout": TIMEOUT * 1000}
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        """Ask for the limits as the session begins; without them where that is refused."""
+        if self._takes_options:
+            limits = [f"-c {name}={limit}" for name, limit in self._limits().items()]
+            options = " ".join(filter(None, (conn_params.get("options"), *limits)))
+            try:
+                return super().get_new_connection({**conn_params, "options": options})
+            except self.Database.OperationalError as error:
+                if not _REFUSED.search(str(error)):
+                    raise
+                self._takes_options = False
+        return super().get_new_connection(conn_params)
+
+    def init_connection_state(self) -> None:
+        """See whether the session has the limits."""
+        super().init_connection_state()
+        with self.cursor() as cursor:
+            cursor.execute("SELECT current_setting('statement_timeout'), current_setting('lock_timeout')")
+            self._session_is_limited = cursor.fetchone() == tuple(self._limits().values())
+
+    @contextmanager
+    def limited(self) -> Iterator[None]:
+        """Begin a transaction with the limits where the session does not have them; two more round trips."""
+        self.ensure_connection()
+        if self._session_is_limited:
+            yield
+            return
+        limits = [f"SET LOCAL {name} = '{limit}'" for name, limit in self._limits().items()]
+        try:
+            self._say("; ".join(("BEGIN", *limits)))
+            try:
+                yield
+            except (IntegrityError, DataError):
+                self._say("ROLLBACK")
+                raise
+            self._say("COMMIT")
+        except (IntegrityError, DataError):
+            raise
+        except BaseException:
+            self.close()
+            raise
+
+    def _say(self, statements: str) -> None:
+        with self.cursor() as cursor:
+            cursor.execute(statements)
+
+
+class ClaimedMySQL(Claimed):
+    """Limits its session on both sides: the server goes on with what a driver no longer waits for."""
+
+    @classmethod
+    def timeouts(cls) -> dict[str, Any]:
+        """The limits of the driver; and the character set that holds every text."""
+        limits: dict[str, Any] = dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), TIMEOUT)
+        return {**limits, "charset": "utf8mb4"}
+
+    def init_connection_state(self) -> None:
+        """Set the limits of the server; MySQL has none for a statement that writes, but for its locks."""
+        super().init_connection_state()
+        statement = f"max_statement_time = {TIMEOUT}"
+        if not self.mysql_is_mariadb:
+            statement = f"max_execution_time = {TIMEOUT * 1000}"
+        with self.cursor() as cursor:
+            cursor.execute(f"SET SESSION innodb_lock_wait_timeout = {math.ceil(LOCK_TIMEOUT)}, {statement}")
+
+
+class ClaimedSQLite(Claimed):
+    """SQLite waits for a lock by itself."""
+
+    @classmethod
+    def timeouts(cls) -> dict[str, Any]:
+        """Seconds that it waits for the file, which has one lock for all rows."""
+        return {"timeout": TIMEOUT}
+
+
+_KINDS: Mapping[str, type[Claimed]] = {"postgresql": ClaimedPostgres, "mysql": ClaimedMySQL, "sqlite": ClaimedSQLite}
+
+
+def claimed(ordinary: Connection) -> Claimed:
+    """A new connection to the same database as it is named now, under test or not."""
+    theirs = ordinary.settings_dict
+    kind = _KINDS.get(ordinary.vendor, Claimed)
+    options = {name: value for name, value in theirs["OPTIONS"].items() if name != "pool"}
+    ours = {
+        "OPTIONS": options | kind.timeouts(),
+        "AUTOCOMMIT": True,
+        "CONN_MAX_AGE": None,
+        "CONN_HEALTH_CHECKS": False,
+    }
+    mixed: Any = type(kind.__name__, (kind, type(ordinary)), {})
+    return cast("Claimed", mixed({**theirs, **ours}, ordinary.alias))

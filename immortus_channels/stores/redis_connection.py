@@ -1,0 +1,135 @@
+"""How the Redis store reaches its Redis: at an address, by Sentinel, or as a Redis Cluster.
+
+Nothing connects before the first command, except that the client of a Cluster asks for the slots when it is opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeAlias, cast
+
+from redis import Redis, RedisError
+from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode, RedisCluster
+from redis.exceptions import AskError, MovedError, ReadOnlyError, RedisClusterException
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+Client: TypeAlias = "Redis[bytes]"
+Options: TypeAlias = "Mapping[str, Any]"
+Addresses: TypeAlias = "Sequence[tuple[str, int]]"
+
+ERRORS = (RedisError, RedisClusterException)
+"""What a client raises; of the second kind, only newer releases of redis-py make the first."""
+URL = "redis://localhost:6379/0"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where jobs are kept: one of `url`, `sentinels` with `master_name`, or `cluster_nodes`."""
+
+    url: str | None = None
+    sentinels: Addresses = ()
+    master_name: str | None = None
+    sentinel_kwargs: Options = field(default_factory=dict)
+    cluster_nodes: Addresses = ()
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where it is none of them, or more than one."""
+        if bool(self.sentinels) != bool(self.master_name):
+            msg = "sentinels and master_name go together: the addresses of the sentinels, and what they call the master"
+            raise ValueError(msg)
+        if sum(map(bool, (self.url, self.sentinels, self.cluster_nodes))) > 1:
+            msg = "give one of url, sentinels and cluster_nodes: each says where the Redis is"
+            raise ValueError(msg)
+        _refuse_no_addresses("sentinels", self.sentinels)
+        _refuse_no_addresses("cluster_nodes", self.cluster_nodes)
+
+    def opener(self, options: Options) -> Callable[[], Client]:
+        """What opens a client with these options of redis-py.
+
+        Raises ValueError for what is no URL, and TypeError for an option that redis-py does not have.
+        """
+        if self.sentinels:
+            _refuse_unknown_options(Redis(**dict(self._for_sentinels(options))))
+            _refuse_unknown_options(self._followed(options))
+            return partial(self._followed, options)
+        if self.cluster_nodes:
+            _refuse_unknown_options(Redis(**dict(options)))
+            return partial(self._clustered, options)
+        _refuse_unknown_options(self._addressed(options))
+        return partial(self._addressed, options)
+
+    def _addressed(self, options: Options) -> Client:
+        return cast("Client", Redis.from_url(self.url or URL, **options))
+
+    def _followed(self, options: Options) -> Client:
+        """A client whose connections begin by asking the sentinels where the master is."""
+        sentinels = [(host, port) for host, port in self.sentinels]
+        watch = Sentinel(sentinels, sentinel_kwargs=dict(self._for_sentinels(options)))
+        return cast("Client", watch.master_for(self.master_name or "", **options))
+
+    def _for_sentinels(self, options: Options) -> Options:
+        """Who asks for the master waits no longer for a sentinel than for the master."""
+        waits = ("socket_timeout", "socket_connect_timeout", "retry")
+        return {**{name: options[name] for name in waits}, **self.sentinel_kwargs}
+
+    def _clustered(self, options: Options) -> Client:
+        """A client that finds the node with the slot of all keys, and finds it again when another has it.
+
+        It has the commands of any other. What happens to other slots is nothing to this store.
+        """
+        nodes = [ClusterNode(host, port) for host, port in self.cluster_nodes]
+        return cast("Client", RedisCluster(startup_nodes=nodes, require_full_coverage=False, **options))
+
+
+def _refuse_no_addresses(name: str, given: object) -> None:
+    match given:
+        case () | []:
+            return
+        case [*addresses] if all(_is_address(address) for address in addresses):
+            return
+    msg = f'{name} is {given!r}; give a list of hosts and ports: [("10.0.0.1", 26379), ("10.0.0.2", 26379)]'
+    raise ValueError(msg)
+
+
+def _is_address(given: object) -> bool:
+    match given:
+        case [str(), int()]:
+            return True
+    return False
+
+
+def _refuse_unknown_options(client: Redis[Any]) -> None:
+    """Make a connection that is never opened: redis-py itself would not say before the first that is."""
+    pool = client.connection_pool
+    pool.connection_class(**pool.connection_kwargs)
+
+
+def impatient(seconds: float) -> Options:
+    """The options by which nothing is retried, and nothing waits for longer than so many seconds at a time."""
+    return {
+        "socket_timeout": seconds,
+        "socket_connect_timeout": min(seconds, 0.5),
+        "retry": Retry(NoBackoff(), 0),
+    }
+
+
+def knows_no_node(error: Exception) -> bool:
+    """Whether a Cluster's client has lost all nodes; a new one asks those of the settings."""
+    return isinstance(error, RedisClusterException)
+
+
+def told(error: Exception) -> str:
+    """What went wrong, and what to do about it where the address is the cause."""
+    match error:
+        case MovedError() | AskError():
+            return (
+                f"it is a node of a Redis Cluster, and another, {error.host}:{error.port}, has the jobs; give "
+                f'"cluster_nodes": [("{error.host}", {error.port}), …] instead of a url'
+            )
+        case ReadOnlyError():
+            return f'{error}; give "sentinels" and "master_name", or the address of the master'
+    return str(error) or type(error).__name__
