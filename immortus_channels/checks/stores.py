@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from django.conf import settings as django_settings
-from django.core.checks import Error, Info
+from django.core.checks import Error
 
 from immortus_channels.checks.finding import ID, Findings, jobs_run_elsewhere, told, without_passwords
 from immortus_channels.conf import settings
@@ -31,23 +28,4 @@ def check_store() -> Findings:
             hint='Use {"BACKEND": "database"} or "redis"; "memory" is for tests, and for queues that run jobs at once '
             "(CELERY_TASK_ALWAYS_EAGER).",
             id=f"{ID}.E005",
-        )
-
-
-def check_sqlite() -> Findings:
-    """Whether tasks on SQLite can be followed without getting into each other's transactions."""
-    store: object = settings.STORE
-    if not isinstance(store, Mapping) or store.get("BACKEND", "database") != "database":
-        return
-    alias = store.get("OPTIONS", {}).get("using", "default")
-    database = django_settings.DATABASES.get(alias, {})
-    is_sqlite = database.get("ENGINE") == "django.db.backends.sqlite3"
-    if is_sqlite and jobs_run_elsewhere() and database.get("OPTIONS", {}).get("transaction_mode") != "IMMEDIATE":
-        yield Info(
-            f"Transactions of the SQLite database {alias!r} begin without the lock to write, so a task that reads and "
-            "later writes in one of them fails (database is locked) when anybody writes meanwhile, its own progress "
-            "included.",
-            hint=f'DATABASES[{alias!r}]["OPTIONS"] = {{"transaction_mode": "IMMEDIATE", "timeout": 20}}, and '
-            '"init_command": "PRAGMA journal_mode=WAL"; or a database server.',
-            id=f"{ID}.I001",
         )

@@ -40,8 +40,13 @@ class DatabaseStore(ComparingStore):
             msg = f"DATABASES has no {using!r}, only {', '.join(map(repr, connections))}"
             raise ValueError(msg)
         super().__init__()
-        self.using = using
+        self._using = using
         self._own: dict[tuple[int, int], Connection] = {}
+
+    @property
+    def using(self) -> str:
+        """The alias of the database."""
+        return self._using
 
     def get_many(self, job_ids: Collection[str]) -> Reading:
         """The jobs of these ids, by one query."""
@@ -87,7 +92,7 @@ class DatabaseStore(ComparingStore):
     def claim_thread(self) -> None:
         """Give the calling thread a connection that is no one else's and never waits longer than `TIMEOUT`."""
         self.release_thread()
-        self._own[_this_thread()] = _impatient(connections[self.using])
+        self._own[_this_thread()] = _impatient(connections[self._using])
 
     def release_thread(self) -> None:
         """Close the calling thread's own connection."""
@@ -124,10 +129,10 @@ class DatabaseStore(ComparingStore):
         is_about_sql = isinstance(error, ProgrammingError) and not isinstance(error, TransactionManagementError)
         if is_about_sql or "no such" in str(error):
             return (
-                f"The table {sql.TABLE} in the database {self.using!r} cannot be used ({error}); "
-                f"if it is missing or old, run: manage.py migrate immortus_channels --database={self.using}"
+                f"The table {sql.TABLE} in the database {self._using!r} cannot be used ({error}); "
+                f"if it is missing or old, run: manage.py migrate immortus_channels --database={self._using}"
             )
-        return f"The database {self.using!r} did not do what was asked: {error}"
+        return f"The database {self._using!r} did not do what was asked: {error}"
 
     def _replace(self, before: Job | None, after: Job, guessed: int | None) -> bool:
         """Write `after` by one statement, whose conditions compare; whether it found the row so."""
