@@ -11,7 +11,6 @@ from django.db import DEFAULT_DB_ALIAS, DataError, Error, IntegrityError, connec
 
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs import Job
-from immortus_channels.stores.comparing import ComparingStore
 from immortus_channels.stores.database import DatabaseStore
 from immortus_channels.stores.sqlite.place import Place
 from immortus_channels.stores.sqlite.pool import Pool
@@ -94,4 +93,4 @@ class SQLiteStore(DatabaseStore):
         if self._beside() is None:
             super()._prune_a_little(after)
         else:
-            ComparingStore._prune_a_little(self, after)
+            super(DatabaseStore, self)._prune_a_little(after)
