@@ -19,7 +19,7 @@ class ImmortusChannelsConfig(AppConfig):
     def ready(self) -> None:
         """Connect the queues; Celery's when it is installed."""
         from immortus_channels import checks, queues, rights, tracking  # noqa: PLC0415 - they need the app registry
-        from immortus_channels.stores.sqlite.migration import migrate_file  # noqa: PLC0415
+        from immortus_channels.stores.sqlite.migration import migrate_file  # noqa: PLC0415 - as above
 
         checks.connect()
         rights.connect()

@@ -88,7 +88,7 @@ class UndumpedManager(Keys):
 class JobsFileKey(models.Model):
     """The key in the name of the file that keeps the jobs of this SQLite database: one row.
 
-    None where the database keeps its jobs itself, as all others do.
+    There is none, or an empty key, where the database keeps its jobs itself: no other has a file, nor one of a test.
     """
 
     id = models.PositiveSmallIntegerField(primary_key=True)

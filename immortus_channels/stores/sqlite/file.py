@@ -61,7 +61,7 @@ class JobsFile:
 
 
 def look(ordinary: Connection) -> tuple[Path | None, str | None]:
-    """The path of this SQLite database, None in memory, and its key, None where it keeps its jobs itself.
+    """The path of this SQLite database, None in memory, and its key: none or empty where it keeps its jobs itself.
 
     Asked through a connection of its own, as the ordinary one may be in a transaction, of which a read is a part.
     Raises what the database raises, for instance where it is not migrated.

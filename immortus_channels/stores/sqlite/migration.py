@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, TextIO
 
 from django.db import DEFAULT_DB_ALIAS, Error, connections, transaction
 from django.db.migrations.executor import MigrationExecutor
-from django.db.migrations.recorder import MigrationRecorder
+from django.db.migrations.loader import MigrationLoader
 
 from immortus_channels.conf import is_under_test
-from immortus_channels.exceptions import StoreNotFound
 from immortus_channels.models import JobRecord
 from immortus_channels.stores import get_store
 from immortus_channels.stores.sqlite.file import APP, KEYS, JobsFile, look, register
@@ -42,11 +41,22 @@ def migrate_file(*, using: str, verbosity: int = 1, stdout: TextIO | None = None
     if using != DEFAULT_DB_ALIAS or database.vendor != "sqlite" or KEYS not in database.introspection.table_names():
         return
     if is_under_test():
-        _execute(database, f"DELETE FROM {KEYS}")  # noqa: S608
-    elif _is_for_this_store():
-        path, key = look(database)
-        if path is not None and _is_made(path, key, database) and verbosity > 0:
+        _keep("", database)
+    elif _is_for_this_store() and _is_migrated(database):
+        try:
+            is_new = _is_made(database)
+        except (OSError, Error) as error:
+            logger.warning(_REFUSED, database.settings_dict["NAME"], error)
+            return
+        if is_new and verbosity > 0:
             (stdout or sys.stdout).write("  Jobs are kept in a file of their own, beside the database.\n")
+
+
+_REFUSED = (
+    "The file for the jobs of %s cannot be made or migrated (%s). A database without one keeps its jobs itself, and "
+    "there, what is written of a job fails a transaction that has read and not yet written (database is locked). Let "
+    "whoever runs `migrate` write to the folder, and run it again."
+)
 
 
 def take_back(database: Connection) -> None:
@@ -54,7 +64,7 @@ def take_back(database: Connection) -> None:
     if database.alias != DEFAULT_DB_ALIAS or database.vendor != "sqlite":
         return
     path, key = look(database)
-    if path is None or key is None:
+    if path is None or not key:
         return
     file = JobsFile(database=path, key=key)
     if not file.path.exists():
@@ -69,29 +79,46 @@ def take_back(database: Connection) -> None:
 def _is_for_this_store() -> bool:
     try:
         return isinstance(get_store(), SQLiteStore)
-    except StoreNotFound:
+    except Exception:  # noqa: BLE001 - a store of the project's own may raise anything; a check tells of it
         return False
 
 
-def _is_made(path: Path, key: str | None, database: Connection) -> bool:
+def _is_migrated(database: Connection) -> bool:
+    """Whether the database is where this release wants it, not on the way to another."""
+    loader = MigrationLoader(database)
+    newest = loader.graph.leaf_nodes(APP)
+    return bool(newest) and set(newest) <= loader.applied_migrations.keys()
+
+
+def _is_made(database: Connection) -> bool:
     """Whether the file was not there and is now, with the database's jobs; one that was made in vain is gone again."""
+    path, key = look(database)
+    if path is None or key == "":
+        return False
     file = JobsFile(database=path, key=key or secrets.token_hex(8))
     is_missing = not file.path.exists()
     register(file, database)
     try:
-        if not (_create(file, database) if is_missing else _migrate(file, database)):
-            return False
+        if is_missing:
+            _create(file)
+        _migrate(file)
         if key is None:
-            _execute(database, f"INSERT INTO {KEYS} (id, key) VALUES (1, %s)", file.key)  # noqa: S608
+            _keep(file.key, database)
         _move(database, file)
-    except (OSError, Error) as error:
-        logger.warning(_REFUSED, file.path, error)
+    except (OSError, Error):
         if is_missing:
             _remove(file)
-        return False
+        raise
     finally:
         connections[file.alias].close()
     return is_missing
+
+
+def _keep(key: str, database: Connection) -> None:
+    """Have the database say where its jobs are; with an empty key in itself, whoever migrates it later."""
+    if not key:
+        _execute(database, f"DELETE FROM {KEYS}")  # noqa: S608
+    _execute(database, f"INSERT INTO {KEYS} (id, key) VALUES (1, %s)", key)  # noqa: S608
 
 
 def _move(database: Connection, file: JobsFile) -> None:
@@ -100,25 +127,19 @@ def _move(database: Connection, file: JobsFile) -> None:
         JobRecord.objects.using(database.alias).filter(pk__in=[record.pk for record in records]).delete()
 
 
-_REFUSED = (
-    "%s, the file for jobs, cannot be made or migrated (%s). A database without one keeps its jobs itself, and there, "
-    "what is written of a job fails a transaction that has read and not yet written (database is locked). Let whoever "
-    "runs `migrate` write to the folder, and run it again."
-)
-
-
-def _create(file: JobsFile, database: Connection) -> bool:
-    """Make the file, in the journal mode WAL where that can be had, and migrate it; whether it is one for jobs."""
+def _create(file: JobsFile) -> None:
+    """Make the file, in the journal mode WAL where that can be had: some file systems only promise it."""
     for mode in ("WAL", "DELETE"):
         _touch(file)
         try:
             _execute(connections[file.alias], f"PRAGMA journal_mode = {mode}")
-            return _migrate(file, database)
+            _migrate(file)
         except Error:
+            _remove(file)
             if mode == "DELETE":
                 raise
-            _remove(file)
-    return False
+        else:
+            return
 
 
 def _touch(file: JobsFile) -> None:
@@ -137,15 +158,11 @@ def _remove(file: JobsFile) -> None:
             Path(f"{file.path}{suffix}").unlink()
 
 
-def _migrate(file: JobsFile, database: Connection) -> bool:
-    """Bring the file to where the database is; not while that is on the way to another release."""
+def _migrate(file: JobsFile) -> None:
     executor = MigrationExecutor(connections[file.alias])
     newest = executor.loader.graph.leaf_nodes(APP)
-    if not newest or not set(newest) <= MigrationRecorder(database).applied_migrations().keys():
-        return False
     if executor.migration_plan(newest):
         executor.migrate(newest)
-    return True
 
 
 def _batches(alias: str) -> Iterator[list[JobRecord]]:

@@ -58,7 +58,7 @@ class Place:
                 raise
         else:
             self._look_at = 0.0
-            self._turn_to(None if path is None or key is None else JobsFile(database=path, key=key), database)
+            self._turn_to(None if path is None or not key else JobsFile(database=path, key=key), database)
         self._look_at = time.monotonic() + self.EVERY
 
     def _turn_to(self, file: JobsFile | None, database: Connection) -> None:

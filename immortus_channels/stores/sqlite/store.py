@@ -28,8 +28,7 @@ def database_store(using: str | None = None) -> DatabaseStore:
 class SQLiteStore(DatabaseStore):
     """Keeps jobs in the file beside the default database that its key names, or in that database if it has no key.
 
-    None has one in memory, under a test runner, and where a test runner made it: any process that opens such a
-    database finds its jobs where they are.
+    One in memory has none, nor one that a test runner has made: any process that opens it finds its jobs in it.
     """
 
     def __init__(self) -> None:
