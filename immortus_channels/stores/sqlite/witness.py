@@ -15,6 +15,9 @@ from immortus_channels.stores import get_store
 from immortus_channels.stores.database import DatabaseStore
 from immortus_channels.stores.sqlite.store import SQLiteStore
 
+NOTE = "immortus_channels.probe"
+"""The job class of notes, of which an earlier doctor may have left some unread."""
+
 
 def testify(job_id: str) -> None:
     """In the worker: leave a note in the database if the sender's record of this job is not where jobs are here."""
@@ -22,7 +25,7 @@ def testify(job_id: str) -> None:
     place = _elsewhere(store, job_id) if isinstance(store, SQLiteStore) else None
     if place is None:
         return
-    note = Job(job_id=job_id, state=State.FINISHED, message=f"on {gethostname()}: {place}")
+    note = Job(job_id=job_id, job_class=NOTE, state=State.FINISHED, message=f"on {gethostname()}: {place}")
     with suppress(StoreUnavailable):
         DatabaseStore().update(job_id, lambda _, now: replace(note, version=now, finished_at=now))
 
@@ -33,7 +36,7 @@ def testimony(job_id: str) -> str | None:
     if not isinstance(store, SQLiteStore) or store.path is None:
         return None
     note = DatabaseStore().get_many([job_id]).jobs.get(job_id)
-    JobRecord.objects.using(DEFAULT_DB_ALIAS).filter(pk=job_id).delete()
+    JobRecord.objects.using(DEFAULT_DB_ALIAS).filter(job_class=NOTE).delete()
     return None if note is None else note.message
 
 
