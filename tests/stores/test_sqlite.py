@@ -270,6 +270,18 @@ def test_a_database_in_memory_has_none(tmp_path: Path) -> None:
     assert (told.split()[:2], project.files()) == (["default", "None"], [])
 
 
+def test_a_database_by_another_driver_has_none(project: Project) -> None:
+    (project.folder / "encrypted").mkdir()
+    (project.folder / "encrypted" / "base.py").write_text(
+        "import sqlite3, types\nfrom django.db.backends.sqlite3 import base\n"
+        "class DatabaseWrapper(base.DatabaseWrapper):\n    Database = types.SimpleNamespace(**vars(sqlite3.dbapi2))\n"
+    )
+    project.settings["DATABASES"]["default"]["ENGINE"] = "encrypted"
+    project.migrate("-v", "0")
+    project.create("a")
+    assert (project.files(), project.rows(KEY), project.rows(JOBS)) == ([], [], ["a"])
+
+
 @pytest.mark.postgresql
 def test_a_database_server_has_none(tmp_path: Path, postgres: PostgresServer) -> None:
     project = Project(tmp_path)

@@ -60,6 +60,15 @@ class JobsFile:
         return found.st_dev, found.st_ino
 
 
+def can_have_one(database: Connection) -> bool:
+    """Whether this is Django's SQLite: encrypted and remote databases that are like it keep their jobs themselves."""
+    if database.vendor != "sqlite":
+        return False
+    from django.db.backends.sqlite3 import base  # noqa: PLC0415 - where Python has no SQLite, it cannot be imported
+
+    return getattr(database, "Database", None) is base.Database
+
+
 def look(ordinary: Connection) -> tuple[Path | None, str | None]:
     """The path of this SQLite database, None in memory, and its key: none or empty where it keeps its jobs itself.
 

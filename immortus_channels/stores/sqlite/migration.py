@@ -20,7 +20,7 @@ from django.db.migrations.loader import MigrationLoader
 from immortus_channels.conf import is_under_test
 from immortus_channels.models import JobRecord
 from immortus_channels.stores import get_store
-from immortus_channels.stores.sqlite.file import APP, KEYS, JobsFile, look, register
+from immortus_channels.stores.sqlite.file import APP, KEYS, JobsFile, can_have_one, look, register
 from immortus_channels.stores.sqlite.store import SQLiteStore
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def migrate_file(*, using: str, verbosity: int = 1, stdout: TextIO | None = None
     Where that fails it is logged, and the database keeps its jobs itself; the project's own migrations stand.
     """
     database = connections[using]
-    if using != DEFAULT_DB_ALIAS or database.vendor != "sqlite" or KEYS not in database.introspection.table_names():
+    if not _may_have_one(database) or KEYS not in database.introspection.table_names():
         return
     if is_under_test():
         _keep("", database)
@@ -61,7 +61,7 @@ _REFUSED = (
 
 def take_back(database: Connection) -> None:
     """Put the jobs of the file into the database again, and delete the file once that is committed."""
-    if database.alias != DEFAULT_DB_ALIAS or database.vendor != "sqlite":
+    if not _may_have_one(database):
         return
     path, key = look(database)
     if path is None or not key:
@@ -74,6 +74,10 @@ def take_back(database: Connection) -> None:
         _copy(records, database.alias)
     connections[file.alias].close()
     transaction.on_commit(partial(_remove, file), using=database.alias)
+
+
+def _may_have_one(database: Connection) -> bool:
+    return database.alias == DEFAULT_DB_ALIAS and can_have_one(database)
 
 
 def _is_for_this_store() -> bool:

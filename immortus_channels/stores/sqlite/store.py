@@ -12,6 +12,7 @@ from django.db import DEFAULT_DB_ALIAS, DataError, Error, IntegrityError, connec
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs import Job
 from immortus_channels.stores.database import DatabaseStore
+from immortus_channels.stores.sqlite.file import can_have_one
 from immortus_channels.stores.sqlite.place import Place
 from immortus_channels.stores.sqlite.pool import Pool
 
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 def database_store(using: str | None = None) -> DatabaseStore:
     """The store in the database `using`; in the default one, where that is SQLite, with a file beside it."""
-    is_sqlite = using is None and connections[DEFAULT_DB_ALIAS].vendor == "sqlite"
-    return SQLiteStore() if is_sqlite else DatabaseStore(using or DEFAULT_DB_ALIAS)
+    has_file = using is None and can_have_one(connections[DEFAULT_DB_ALIAS])
+    return SQLiteStore() if has_file else DatabaseStore(using or DEFAULT_DB_ALIAS)
 
 
 class SQLiteStore(DatabaseStore):
