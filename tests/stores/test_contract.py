@@ -17,7 +17,7 @@ from immortus_channels.lifecycle import SECOND, apply
 from immortus_channels.stores.base import Filter, Position
 from tests.stores.places import count_up, one_more
 
-SHARED = ["sqlite", "postgresql", "redis"]
+SHARED = ["sqlite", "beside", "postgresql", "redis"]
 if importlib.util.find_spec("MySQLdb") is not None:
     SHARED.append("mariadb")
 PLACES = ["memory", *SHARED]

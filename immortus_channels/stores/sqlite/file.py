@@ -95,12 +95,13 @@ def register(file: JobsFile, ordinary: Connection) -> None:
     """Let `connections` know the file, which `DATABASES` does not list; it has the engine of its database."""
     if file.alias not in connections.settings:
         # A copy: Django's own is the setting itself.
-        connections.settings = {**connections.settings, file.alias: _settings(file, ordinary.settings_dict)}
+        connections.settings = {**connections.settings, file.alias: _settings(file, ordinary)}
     if not any(isinstance(known, JobsFileRouter) for known in router.routers):
         router.routers.insert(0, JobsFileRouter())
 
 
-def _settings(file: JobsFile, theirs: dict[str, Any]) -> dict[str, Any]:
+def _settings(file: JobsFile, ordinary: Connection) -> dict[str, Any]:
+    theirs = ordinary.settings_dict
     options = {name: value for name, value in theirs["OPTIONS"].items() if name != "transaction_mode"}
     return {
         **theirs,
@@ -109,7 +110,7 @@ def _settings(file: JobsFile, theirs: dict[str, Any]) -> dict[str, Any]:
         "ATOMIC_REQUESTS": False,
         "AUTOCOMMIT": True,
         # A test runner that finds the file makes no database for it.
-        "TEST": {**theirs["TEST"], "MIRROR": "default"},
+        "TEST": {**theirs["TEST"], "MIRROR": ordinary.alias},
     }
 
 

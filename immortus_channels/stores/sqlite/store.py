@@ -27,15 +27,15 @@ def database_store(using: str | None = None) -> DatabaseStore:
 
 
 class SQLiteStore(DatabaseStore):
-    """Keeps jobs in the file beside the default database that its key names, or in that database if it has no key.
+    """Keeps jobs in the file beside a database that its key names, or in the database itself if it has no key.
 
     One in memory has none, nor one that a test runner has made: any process that opens it finds its jobs in it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, database: str = DEFAULT_DB_ALIAS) -> None:
         """Look for nothing yet."""
-        super().__init__(DEFAULT_DB_ALIAS)
-        self._place = Place(DEFAULT_DB_ALIAS)
+        super().__init__(database)
+        self._place = Place(database)
 
     @property
     def using(self) -> str:
