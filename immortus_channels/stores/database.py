@@ -129,10 +129,10 @@ class DatabaseStore(ComparingStore):
         is_about_sql = isinstance(error, ProgrammingError) and not isinstance(error, TransactionManagementError)
         if is_about_sql or "no such" in str(error):
             return (
-                f"The table {sql.TABLE} in the database {self._using!r} cannot be used ({error}); "
-                f"if it is missing or old, run: manage.py migrate immortus_channels --database={self._using}"
+                f"The table {sql.TABLE} in the database {self.using!r} cannot be used ({error}); "
+                f"if it is missing or old, run: manage.py migrate immortus_channels --database={self.using}"
             )
-        return f"The database {self._using!r} did not do what was asked: {error}"
+        return f"The database {self.using!r} did not do what was asked: {error}"
 
     def _replace(self, before: Job | None, after: Job, guessed: int | None) -> bool:
         """Write `after` by one statement, whose conditions compare; whether it found the row so."""

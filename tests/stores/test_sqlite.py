@@ -423,6 +423,16 @@ def test_old_jobs_are_pruned_from_it(migrated: Project) -> None:
     assert "1 jobs pruned" in migrated.run("prune_jobs")
 
 
+def test_the_doctor_says_where_the_jobs_are(migrated: Project) -> None:
+    examine = ("immortus_doctor", "--no-color", "--timeout", "0.1")
+    assert f"jobs are in {migrated.file()}" in migrated.run(*examine, is_fine=False)
+    with closing(sqlite3.connect(migrated.database)) as connection, connection:
+        connection.execute("DELETE FROM immortus_channels_jobsfilekey")
+    told = migrated.run(*examine, is_fine=False)
+    assert "note  store    SQLiteStore answered" in told
+    assert "the database keeps the jobs itself" in told
+
+
 # Test runners
 
 TESTS = """

@@ -68,7 +68,11 @@ class SQLiteStore(DatabaseStore):
         try:
             return self._place.pool()
         except Error as error:
-            raise StoreUnavailable(self._explained(error)) from error
+            msg = (
+                f"The database {self._using!r} does not say where its jobs are ({error}); "
+                "if it is not migrated, run: manage.py migrate immortus_channels"
+            )
+            raise StoreUnavailable(msg) from error
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
