@@ -66,7 +66,7 @@ def can_have_one(database: Connection) -> bool:
         return False
     from django.db.backends.sqlite3 import base  # noqa: PLC0415 - where Python has no SQLite, it cannot be imported
 
-    return getattr(database, "Database", None) is base.Database
+    return getattr(database, "Database", None) is base.DatabaseWrapper.Database
 
 
 def look(ordinary: Connection) -> tuple[Path | None, str | None]:
