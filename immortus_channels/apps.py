@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 from django.utils.translation import gettext_lazy as _
 
 
@@ -18,9 +19,11 @@ class ImmortusChannelsConfig(AppConfig):
     def ready(self) -> None:
         """Connect the queues; Celery's when it is installed."""
         from immortus_channels import checks, queues, rights, tracking  # noqa: PLC0415 - they need the app registry
+        from immortus_channels.stores.sqlite.migration import migrate_file  # noqa: PLC0415 - as above
 
         checks.connect()
         rights.connect()
+        post_migrate.connect(migrate_file, sender=self)
         if queues.connected:
             return
         if find_spec("celery") is not None:

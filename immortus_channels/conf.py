@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -54,3 +55,9 @@ def is_strict() -> bool:
     Django's test runners (pytest-django's too) add `mail.outbox` for as long as they run.
     """
     return django_settings.DEBUG or hasattr(mail, "outbox")
+
+
+def is_under_test() -> bool:
+    """Whether a test runner has set up Django's test environment, as pytest-django does too."""
+    utils = sys.modules.get("django.test.utils")
+    return hasattr(getattr(utils, "_TestState", None), "saved_data")

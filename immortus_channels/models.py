@@ -1,10 +1,11 @@
-"""The table of the database store."""
+"""The tables of the database store."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from django.db import models
+from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 
 if TYPE_CHECKING:
@@ -12,9 +13,11 @@ if TYPE_CHECKING:
 
     CharColumn = models.CharField[Any, Any]
     TextColumn = models.TextField[Any, Any]
+    Keys = models.Manager["JobsFileKey"]
 else:
     CharColumn = models.CharField
     TextColumn = models.TextField
+    Keys = models.Manager
 
 _STATES = {
     "enqueued": _("enqueued"),
@@ -95,3 +98,33 @@ class JobRecord(models.Model):
     def __str__(self) -> str:
         """Read like a log line."""
         return f"{self.job_class} {self.job_id}"
+
+
+class UndumpedManager(Keys):
+    """Finds nothing: what `dumpdata` writes must not bring one database's key to another."""
+
+    def get_queryset(self) -> QuerySet[JobsFileKey]:
+        """No row, ever; the store reads the table by SQL."""
+        return super().get_queryset().none()
+
+
+class JobsFileKey(models.Model):
+    """The key in the name of the file that keeps the jobs of this SQLite database: one row.
+
+    There is none, or an empty key, where the database keeps its jobs itself: no other has a file, nor one of a test.
+    """
+
+    id = models.PositiveSmallIntegerField(primary_key=True)
+    key = models.CharField(max_length=32)
+
+    objects = UndumpedManager()
+
+    class Meta:
+        """Nobody needs a permission for it."""
+
+        base_manager_name = "objects"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        """Read like a log line."""
+        return self.key

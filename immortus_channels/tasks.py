@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from typing import Any
 
 from immortus_channels.marking import tracked
+from immortus_channels.stores.sqlite.witness import testify
 
 # Other task queues look for this module too, where Celery may not be installed.
 if find_spec("celery") is not None:
     from celery import shared_task
 
-    @shared_task(name="immortus_channels.probe", expires=60)  # type: ignore[untyped-decorator]
+    @shared_task(name="immortus_channels.probe", expires=60, bind=True)  # type: ignore[untyped-decorator]
     @tracked
-    def probe() -> None:
-        """Do nothing: that it is done is the news."""
+    def probe(self: Any) -> None:
+        """Do nothing: that it is done is the news, or that its sender cannot learn of it."""
+        testify(self.request.id)

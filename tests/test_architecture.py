@@ -66,6 +66,7 @@ TESTED_BY = {
     "stores/base.py": "stores/test_contract.py",
     "stores/redis_layout.py": "stores/test_redis.py",
     "stores/sql.py": "stores/test_database.py",
+    "stores/sqlite": "stores/test_sqlite.py",
     "queues/celery": "queues/test_celery.py",
     "tracking": "test_tracking.py",
     "writer": "test_writer.py",

@@ -26,7 +26,7 @@ from django.http import HttpResponse
 from django.urls import path, re_path
 
 from immortus_channels import JobHandler, TrackingStrategy, checks, marking, queues, tracked, tracking
-from immortus_channels.checks import check_sqlite, releases, sockets, stores
+from immortus_channels.checks import releases, sockets
 from immortus_channels.consumers import JobConsumer
 from immortus_channels.middleware import JobOwnerMiddleware
 from immortus_channels.owners import current_owner
@@ -77,9 +77,7 @@ def messages() -> dict[str, Any]:
     """What is found, by the number of the check."""
     found = checks.check_all()
     assert all(message.hint.endswith(".") or "`" in message.hint for message in found), "every mistake has its cure"
-    by_number = {message.id.removeprefix("immortus_channels."): message for message in found}
-    by_number.pop("I001", None)  # of any project on SQLite as it comes
-    return by_number
+    return {message.id.removeprefix("immortus_channels."): message for message in found}
 
 
 def found() -> set[str]:
@@ -1040,12 +1038,3 @@ def test_sockets_are_on_or_off(settings, value):
 def test_a_misspelt_setting_is_found(settings):
     settings.IMMORTUS_ACESS = "login"
     assert found() == {"W011"}
-
-
-def test_sqlite_without_immediate_transactions_is_found(celery_app, monkeypatch):
-    make_task(celery_app)
-    sqlite = {"ENGINE": "django.db.backends.sqlite3", "NAME": "x"}
-    monkeypatch.setattr(stores, "django_settings", SimpleNamespace(DATABASES={"default": sqlite}))
-    assert [message.id for message in check_sqlite()] == ["immortus_channels.I001"]
-    sqlite["OPTIONS"] = {"transaction_mode": "IMMEDIATE"}
-    assert list(check_sqlite()) == []

@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 from django.core import mail
 from django.test import override_settings
+from django.test.utils import _TestState
 
-from immortus_channels.conf import is_strict, leases, settings
+from immortus_channels.conf import is_strict, is_under_test, leases, settings
 from immortus_channels.lifecycle import SECOND
 
 
@@ -40,3 +41,10 @@ def test_mistakes_are_raised_in_debug_and_under_a_test_runner_only(monkeypatch):
     assert not is_strict()
     with override_settings(DEBUG=True):
         assert is_strict()
+
+
+def test_a_test_runner_is_not_taken_from_an_outbox_which_a_mail_backend_makes_too(monkeypatch):
+    assert is_under_test()
+    monkeypatch.delattr(_TestState, "saved_data")
+    assert hasattr(mail, "outbox")
+    assert not is_under_test()

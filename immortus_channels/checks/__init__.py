@@ -15,7 +15,7 @@ from immortus_channels.checks.named import check_access, check_handlers, check_m
 from immortus_channels.checks.project import check_middleware, check_urls
 from immortus_channels.checks.releases import check_daphne, check_versions
 from immortus_channels.checks.sockets import check_hosts, check_runserver, check_socket
-from immortus_channels.checks.stores import check_failover, check_sqlite, check_store
+from immortus_channels.checks.stores import check_failover, check_store
 from immortus_channels.checks.values import check_limits, check_values
 from immortus_channels.conf import settings
 
@@ -43,7 +43,6 @@ def check_all(**_: object) -> list[CheckMessage]:
         check_handlers,
         check_marks,
         check_store,
-        check_sqlite,
         check_failover,
         check_access,
         check_layer,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from django.conf import settings as django_settings
-from django.core.checks import Error, Info, Warning  # noqa: A004 - Django's name
+from django.core.checks import Error, Warning  # noqa: A004 - Django's name
 
 from immortus_channels.checks.finding import ID, Findings, jobs_run_elsewhere, told, without_passwords
 from immortus_channels.conf import settings
@@ -65,22 +65,3 @@ def _followed_by_sentinel() -> str | None:
         if str(getattr(django_settings, name, "")).startswith("sentinel:"):
             return name
     return None
-
-
-def check_sqlite() -> Findings:
-    """Whether tasks on SQLite can be followed without getting into each other's transactions."""
-    store: object = settings.STORE
-    if not isinstance(store, Mapping) or store.get("BACKEND", "database") != "database":
-        return
-    alias = store.get("OPTIONS", {}).get("using", "default")
-    database = django_settings.DATABASES.get(alias, {})
-    is_sqlite = database.get("ENGINE") == "django.db.backends.sqlite3"
-    if is_sqlite and jobs_run_elsewhere() and database.get("OPTIONS", {}).get("transaction_mode") != "IMMEDIATE":
-        yield Info(
-            f"Transactions of the SQLite database {alias!r} begin without the lock to write, so a task that reads and "
-            "later writes in one of them fails (database is locked) when anybody writes meanwhile, its own progress "
-            "included.",
-            hint=f'DATABASES[{alias!r}]["OPTIONS"] = {{"transaction_mode": "IMMEDIATE", "timeout": 20}}, and '
-            '"init_command": "PRAGMA journal_mode=WAL"; or a database server.',
-            id=f"{ID}.I001",
-        )

@@ -32,7 +32,7 @@ def convert(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
 class Migration(migrations.Migration):
     """Convert the table that an earlier release has made in MySQL or MariaDB; others have nothing to convert."""
 
-    dependencies: ClassVar[list[tuple[str, str]]] = [("immortus_channels", "0001_initial")]
+    dependencies: ClassVar[list[tuple[str, str]]] = [("immortus_channels", "0002_jobs_file")]
 
     operations: ClassVar[list[migrations.operations.base.Operation]] = [
         migrations.RunPython(convert, migrations.RunPython.noop, atomic=False, elidable=True),

@@ -14,7 +14,7 @@ from immortus_channels.exceptions import StoreNotFound
 from immortus_channels.stores.base import Store
 
 BACKENDS = {
-    "database": "immortus_channels.stores.database.DatabaseStore",
+    "database": "immortus_channels.stores.sqlite.store.database_store",
     "redis": "immortus_channels.stores.redis.RedisStore",
     "memory": "immortus_channels.stores.memory.MemoryStore",
 }

@@ -38,8 +38,13 @@ class DatabaseStore(ComparingStore):
             msg = f"DATABASES has no {using!r}, only {', '.join(map(repr, connections))}"
             raise ValueError(msg)
         super().__init__()
-        self.using = using
+        self._using = using
         self._own: dict[tuple[int, int], Claimed] = {}
+
+    @property
+    def using(self) -> str:
+        """The alias of the database."""
+        return self._using
 
     def get_many(self, job_ids: Collection[str]) -> Reading:
         """The jobs of these ids, by one query."""
@@ -97,7 +102,7 @@ class DatabaseStore(ComparingStore):
     def claim_thread(self) -> None:
         """Give the calling thread a connection that is no one else's and never waits for long."""
         self.release_thread()
-        self._own[_this_thread()] = claimed(connections[self.using])
+        self._own[_this_thread()] = claimed(connections[self._using])
 
     def release_thread(self) -> None:
         """Close the calling thread's own connection."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from io import StringIO
 from typing import Any
@@ -451,3 +453,39 @@ def test_messages_that_lose_their_headers_are_found_by_a_probe_that_nobody_owns(
         assert line.split()[1] == "worker", ill.stdout + ill.stderr
         assert "CELERY_TASK_PROTOCOL" in ill.stdout.split(line)[1]
         assert "immortus_channels.W018" in ill.stdout.split(line)[0]
+
+
+def beside(folder, host) -> None:
+    """Another container, in which the database and the broker are mounted, but not the database's folder."""
+    host.mkdir()
+    (host / "db.sqlite3").hardlink_to(folder / "db.sqlite3")
+    for name in ("broker", "control"):
+        (host / name).symlink_to(folder / name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_migrated_there", [True, False])
+def test_a_worker_that_sees_another_file_of_jobs_says_which(tmp_path, is_migrated_there):
+    plain = {"default": {"ENGINE": "django.db.backends.sqlite3"}}
+    with running_site(tmp_path, SETTINGS=on(plain, tmp_path)) as site:
+        (file,) = tmp_path.glob("db.sqlite3-jobs-*[0-9a-f]")
+        assert f"jobs are in {file}" in doctor(site, "--timeout", "0.5").stdout
+        there = tmp_path / "there"
+        beside(tmp_path, there)
+        other = Site(there, SETTINGS=on(plain, there))
+        try:
+            if is_migrated_there:
+                other.manage("migrate", "-v", "0")
+            other.start_worker()
+            told = doctor(site, "--timeout", "3").stdout
+        finally:
+            other.close()
+        assert "ran the probe, but sees another file of jobs" in told
+        assert str(there / file.name) in told
+        with closing(sqlite3.connect(tmp_path / "db.sqlite3")) as database:
+            assert database.execute("SELECT count(*) FROM immortus_channels_jobrecord").fetchone() == (0,)
+
+
+def on(databases, folder) -> str:
+    databases["default"]["NAME"] = str(folder / "db.sqlite3")
+    return json.dumps({"DATABASES": databases})

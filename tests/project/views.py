@@ -15,7 +15,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.csrf import csrf_exempt
 
 from immortus_channels import JobFailed, JobRepository, access_token, render_immortus
-from tests.project.shop import tasks
+from tests.project.shop import tasks, transactions
 
 
 @csrf_exempt
@@ -34,6 +34,12 @@ def start_in_transaction(request, name):
         if rolled_back:
             transaction.set_rollback(True)
     return render_immortus(request, result)
+
+
+@csrf_exempt
+def read_then_write(request, name):
+    transactions.read_then_write(transactions.everything_else, name)
+    return HttpResponse()
 
 
 @csrf_exempt

@@ -467,7 +467,10 @@ def test_a_message_that_cannot_be_sent_is_an_error_for_its_sender_and_in_the_end
     with running_site(tmp_path, BROKER_URL=f"redis://127.0.0.1:{free_port()}/0") as site:
         answer = site.http.post("/start/quick", json={"task_id": "unsent"})
         assert (answer.status_code, site.verify("unsent")["state"]) == (500, "enqueued")
-        minute_later = "from immortus_channels.models import JobRecord; JobRecord.objects.update(lease_until=1)"
+        minute_later = (
+            "from immortus_channels.models import JobRecord; from immortus_channels.stores import get_store; "
+            "JobRecord.objects.using(get_store().using).update(lease_until=1)"
+        )
         site.manage("shell", "-c", minute_later)
         document = site.verify("unsent")
         assert (document["state"], document["error"]["code"]) == ("failed", "not_sent")

@@ -15,6 +15,8 @@ from django.db import connections
 from immortus_channels.jobs import Job
 from immortus_channels.models import JobRecord
 from immortus_channels.stores.base import Store
+from immortus_channels.stores.sqlite import migration, place
+from immortus_channels.stores.sqlite.store import SQLiteStore
 from tests.servers import (
     ClusteredRedis,
     MariaServer,
@@ -49,6 +51,16 @@ def sqlite_place(unblocked, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture(scope="session")
+def beside_place(unblocked, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """As `startproject` leaves it: a file beside the database."""
+    database = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path_factory.mktemp("beside") / "db.sqlite3")}
+    for found in migrated("beside", database):
+        migration._is_made(connections["beside"])
+        store = f"{SQLiteStore.__module__}.{SQLiteStore.__qualname__}"
+        yield replace(found, backend=store, options={"database": "beside"})
+
+
+@pytest.fixture(scope="session")
 def postgres_place(unblocked, postgres: PostgresServer) -> Iterator[Place]:
     yield from migrated("postgres", postgres.database)
 
@@ -80,6 +92,16 @@ def empty() -> Iterator[Callable[[Place], Place]]:
 @pytest.fixture
 def sqlite(sqlite_place: Place, empty) -> Place:
     return empty(sqlite_place)
+
+
+@pytest.fixture
+def beside(beside_place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    monkeypatch.setattr(place, "is_under_test", lambda: False)
+    store = beside_place.open()
+    JobRecord.objects.using(store.using).all().delete()
+    yield beside_place
+    assert JobRecord.objects.using("beside").count() == 0
+    connections[store.using].close()
 
 
 @pytest.fixture

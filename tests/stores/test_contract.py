@@ -16,7 +16,7 @@ from immortus_channels.lifecycle import SECOND, apply
 from immortus_channels.stores.base import Filter, Position
 from tests.stores.places import count_up, one_more
 
-SHARED = ["sqlite", "postgresql", "pgbouncer", "mariadb", "redis", "sentinel", "cluster"]
+SHARED = ["sqlite", "beside", "postgresql", "pgbouncer", "mariadb", "redis", "sentinel", "cluster"]
 PLACES = ["memory", *SHARED]
 
 

@@ -25,11 +25,13 @@ from django.utils.module_loading import import_string
 
 from immortus_channels import addresses, checks, frames, queues, tasks, tracking
 from immortus_channels.broadcast import Push, group_name, shared_layer
-from immortus_channels.conf import settings
+from immortus_channels.conf import is_under_test, settings
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs import Job, State
 from immortus_channels.management.layer_hosts import ask_hosts
 from immortus_channels.stores import get_store
+from immortus_channels.stores.sqlite.store import SQLiteStore
+from immortus_channels.stores.sqlite.witness import testimony
 
 Answer = TypeVar("Answer")
 Verdict = Literal["ok", "note", "wrong"]
@@ -82,7 +84,7 @@ def examine(timeout: float, queue: str | None, url: str | None) -> Iterator[Find
     yield from _examine_settings()
     store = _examine_store(job_id, timeout)
     yield store
-    if store.verdict == "ok":
+    if store.verdict != "wrong":
         yield from _examine_way(job_id, timeout, queue)
     else:
         yield Finding(part="queue", verdict="note", told="not tried, nor worker and layer: no job can be followed")
@@ -105,8 +107,14 @@ def _examine_store(job_id: str, timeout: float) -> Finding:
     except Exception as error:  # noqa: BLE001 - whatever it is, it is to be told
         cure = "Start it, or correct IMMORTUS_STORE; a database wants `manage.py migrate`."
         return Finding(part="store", verdict="wrong", told=_told(error), cure=cure)
-    name = type(get_store()).__name__
-    return Finding(part="store", verdict="ok", told=f"{name} answered in {_since(began)}")
+    store = get_store()
+    told = f"{type(store).__name__} answered in {_since(began)}"
+    if not isinstance(store, SQLiteStore) or is_under_test():
+        return Finding(part="store", verdict="ok", told=told)
+    if store.path is None:
+        cure = "`manage.py migrate` makes a file for them beside the database, or says why it cannot."
+        return Finding(part="store", verdict="note", told=f"{told}; the database keeps the jobs itself", cure=cure)
+    return Finding(part="store", verdict="ok", told=f"{told}; jobs are in {store.path}")
 
 
 def _ask_store(job_id: str) -> None:
@@ -137,7 +145,8 @@ def _examine_way(job_id: str, timeout: float, queue: str | None) -> Iterator[Fin
     if sent.verdict == "ok":
         job = _followed(job_id, timeout)
         worked = job is not None and job.state is State.FINISHED
-        yield _examine_worker(job, timeout)
+        elsewhere = None if worked else _within(timeout, lambda: testimony(job_id))
+        yield _examine_worker(job, timeout) if elsewhere is None else _told_elsewhere(elsewhere)
     layer = _examine_layer(ear, worked=worked)
     yield layer
     yield from _examine_hosts(timeout, is_told=layer.verdict == "wrong")
@@ -196,6 +205,12 @@ def _examine_worker(job: Job | None, timeout: float) -> Finding:
         case _:
             told = f"left the probe {job.state}" + (f": {job.error.code}" if job.error is not None else "")
             cure = "The worker's log says why."
+    return Finding(part="worker", verdict="wrong", told=told, cure=cure)
+
+
+def _told_elsewhere(place: str) -> Finding:
+    told = f"ran the probe, but sees another file of jobs than this process. It says, {place}"
+    cure = "Give both the same folder with the database in it: a file of the database alone is not enough to mount."
     return Finding(part="worker", verdict="wrong", told=told, cure=cure)
 
 
@@ -369,7 +384,8 @@ def _cure_of_refusal(answer: HTTPResponse) -> str:
     if answer.status == HTTPStatus.FORBIDDEN:
         return (
             "Behind a proxy, pass Host on with its port (nginx: $http_host), and for HTTPS set "
-            "SECURE_PROXY_SSL_HEADER. Else its log names the origin to add to IMMORTUS_ALLOWED_ORIGINS, or the host for ALLOWED_HOSTS."
+            "SECURE_PROXY_SSL_HEADER. Else its log names the origin to add to IMMORTUS_ALLOWED_ORIGINS, or the host "
+            "for ALLOWED_HOSTS."
         )
     if server.startswith("uvicorn") and answer.status == HTTPStatus.NOT_FOUND:
         return (

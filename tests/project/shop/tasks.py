@@ -12,10 +12,12 @@ import time
 
 from celery import chain, chord, group, shared_task
 from celery.exceptions import Ignore, Reject
+from django.contrib.auth.models import Group
 from django.db import transaction
 
 from immortus_channels import JobFailed, current_job, tracked
 from immortus_channels.celery import TrackedTask
+from tests.project.shop import transactions
 
 
 @shared_task
@@ -365,6 +367,25 @@ def untracked_and_ignored():
 @shared_task(bind=True)
 def untracked_replacement(self):
     raise self.replace(untracked_value.si(1))
+
+
+@shared_task
+@tracked
+def read_then_write(name):
+    transactions.read_then_write(transactions.everything_else, name)
+
+
+@shared_task
+@tracked
+def read_then_write_often(name, times, pause):
+    numbers = current_job().track(range(times))
+    current_job().set_result({"failed": transactions.read_then_write_often(name, numbers, pause)})
+
+
+@shared_task
+def read_then_write_often_untracked(name, times, pause):
+    failed = transactions.read_then_write_often(name, range(times), pause)
+    Group.objects.create(name=f"{name} failed {failed}")
 
 
 from tests.project.shop.endings import *  # noqa: E402, F403 - Celery and the views look for tasks here

@@ -1,0 +1,189 @@
+"""How the file of the jobs comes to be: `migrate` makes it, migrates it, and moves the database's own jobs there."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from django.db import DEFAULT_DB_ALIAS, Error, connections, transaction
+from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.loader import MigrationLoader
+
+from immortus_channels.conf import is_under_test
+from immortus_channels.models import JobRecord
+from immortus_channels.stores import get_store
+from immortus_channels.stores.sqlite.file import APP, KEYS, JobsFile, can_have_one, look, register
+from immortus_channels.stores.sqlite.store import SQLiteStore
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper as Connection
+
+logger = logging.getLogger("immortus_channels")
+
+_AT_ONCE = 500
+_COLUMNS = [field.attname for field in JobRecord._meta.concrete_fields if not field.primary_key]  # noqa: SLF001
+
+
+def migrate_file(*, using: str, verbosity: int = 1, stdout: TextIO | None = None, **_: object) -> None:
+    """After `migrate` or `flush` of the database `using`: make and migrate the file of its jobs, if it is to have one.
+
+    Where that fails it is logged, and the database keeps its jobs itself; the project's own migrations stand.
+    """
+    database = connections[using]
+    if not _may_have_one(database) or KEYS not in database.introspection.table_names():
+        return
+    if is_under_test():
+        _keep("", database)
+    elif _is_for_this_store() and _is_migrated(database):
+        try:
+            is_new = _is_made(database)
+        except (OSError, Error) as error:
+            logger.warning(_REFUSED, database.settings_dict["NAME"], error)
+            return
+        if is_new and verbosity > 0:
+            (stdout or sys.stdout).write("  Jobs are kept in a file of their own, beside the database.\n")
+
+
+_REFUSED = (
+    "The file for the jobs of %s cannot be made or migrated (%s). A database without one keeps its jobs itself, and "
+    "there, what is written of a job fails a transaction that has read and not yet written (database is locked). Let "
+    "whoever runs `migrate` write to the folder, and run it again."
+)
+
+
+def take_back(database: Connection) -> None:
+    """Put the jobs of the file into the database again, and delete the file once that is committed."""
+    if not _may_have_one(database):
+        return
+    path, key = look(database)
+    if path is None or not key:
+        return
+    file = JobsFile(database=path, key=key)
+    if not file.path.exists():
+        return
+    register(file, database)
+    for records in _batches(file.alias):
+        _copy(records, database.alias)
+    connections[file.alias].close()
+    transaction.on_commit(partial(_remove, file), using=database.alias)
+
+
+def _may_have_one(database: Connection) -> bool:
+    return database.alias == DEFAULT_DB_ALIAS and can_have_one(database)
+
+
+def _is_for_this_store() -> bool:
+    try:
+        return isinstance(get_store(), SQLiteStore)
+    except Exception:  # noqa: BLE001 - a store of the project's own may raise anything; a check tells of it
+        return False
+
+
+def _is_migrated(database: Connection) -> bool:
+    """Whether the database is where this release wants it, not on the way to another."""
+    loader = MigrationLoader(database)
+    newest = loader.graph.leaf_nodes(APP)
+    return bool(newest) and set(newest) <= loader.applied_migrations.keys()
+
+
+def _is_made(database: Connection) -> bool:
+    """Whether the file was not there and is now, with the database's jobs; one that was made in vain is gone again."""
+    path, key = look(database)
+    if path is None or key == "":
+        return False
+    file = JobsFile(database=path, key=key or secrets.token_hex(8))
+    is_missing = not file.path.exists()
+    register(file, database)
+    try:
+        if is_missing:
+            _create(file)
+        _migrate(file)
+        if key is None:
+            _keep(file.key, database)
+        _move(database, file)
+    except (OSError, Error):
+        if is_missing:
+            _remove(file)
+        raise
+    finally:
+        connections[file.alias].close()
+    return is_missing
+
+
+def _keep(key: str, database: Connection) -> None:
+    """Have the database say where its jobs are; with an empty key in itself, whoever migrates it later."""
+    if not key:
+        _execute(database, f"DELETE FROM {KEYS}")  # noqa: S608
+    _execute(database, f"INSERT INTO {KEYS} (id, key) VALUES (1, %s)", key)  # noqa: S608
+
+
+def _move(database: Connection, file: JobsFile) -> None:
+    for records in _batches(database.alias):
+        _copy(records, file.alias)
+        JobRecord.objects.using(database.alias).filter(pk__in=[record.pk for record in records]).delete()
+
+
+def _create(file: JobsFile) -> None:
+    """Make the file, in the journal mode WAL where that can be had: some file systems only promise it."""
+    for mode in ("WAL", "DELETE"):
+        _touch(file)
+        try:
+            _execute(connections[file.alias], f"PRAGMA journal_mode = {mode}")
+            _migrate(file)
+        except Error:
+            _remove(file)
+            if mode == "DELETE":
+                raise
+        else:
+            return
+
+
+def _touch(file: JobsFile) -> None:
+    """Make it for whoever may use the database: `migrate` may be run by somebody else, such as root."""
+    file.path.touch(exist_ok=False)
+    shutil.copymode(file.database, file.path)
+    theirs = file.database.stat()
+    with suppress(AttributeError, PermissionError):  # Windows, and whoever owns the database only by its group
+        os.chown(file.path, theirs.st_uid, theirs.st_gid)
+
+
+def _remove(file: JobsFile) -> None:
+    connections[file.alias].close()
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        with suppress(OSError):
+            Path(f"{file.path}{suffix}").unlink()
+
+
+def _migrate(file: JobsFile) -> None:
+    executor = MigrationExecutor(connections[file.alias])
+    newest = executor.loader.graph.leaf_nodes(APP)
+    if executor.migration_plan(newest):
+        executor.migrate(newest)
+
+
+def _batches(alias: str) -> Iterator[list[JobRecord]]:
+    last = ""
+    while records := list(JobRecord.objects.using(alias).filter(pk__gt=last).order_by("pk")[:_AT_ONCE]):
+        yield records
+        last = records[-1].pk
+
+
+def _copy(records: Collection[JobRecord], alias: str) -> None:
+    """Put each there unless a newer one is."""
+    there = JobRecord.objects.using(alias)
+    versions = dict(there.filter(pk__in=[record.pk for record in records]).values_list("pk", "version"))
+    newer = [record for record in records if record.version > versions.get(record.pk, -1)]
+    there.bulk_create(newer, update_conflicts=True, unique_fields=["job_id"], update_fields=_COLUMNS)
+
+
+def _execute(connection: Connection, sql: str, *parameters: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)

@@ -1,0 +1,100 @@
+"""The store of a project whose default database is SQLite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from django.db import DEFAULT_DB_ALIAS, DataError, Error, IntegrityError, connections
+
+from immortus_channels.exceptions import StoreUnavailable
+from immortus_channels.jobs import Job
+from immortus_channels.stores.database import DatabaseStore
+from immortus_channels.stores.sqlite.file import can_have_one
+from immortus_channels.stores.sqlite.place import Place
+from immortus_channels.stores.sqlite.pool import Pool
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper as Connection
+
+
+def database_store(using: str | None = None) -> DatabaseStore:
+    """The store in the database `using`; in the default one, where that is SQLite, with a file beside it."""
+    has_file = using is None and can_have_one(connections[DEFAULT_DB_ALIAS])
+    return SQLiteStore() if has_file else DatabaseStore(using or DEFAULT_DB_ALIAS)
+
+
+class SQLiteStore(DatabaseStore):
+    """Keeps jobs in the file beside a database that its key names, or in the database itself if it has no key.
+
+    One in memory has none, nor one that a test runner has made: any process that opens it finds its jobs in it.
+    """
+
+    def __init__(self, database: str = DEFAULT_DB_ALIAS) -> None:
+        """Look for nothing yet."""
+        super().__init__(database)
+        self._place = Place(database)
+
+    @property
+    def using(self) -> str:
+        """The alias of the file, which Django's `connections` know, or of the database. Raises StoreUnavailable."""
+        pool = self._beside()
+        return self._using if pool is None else pool.file.alias
+
+    @property
+    def path(self) -> Path | None:
+        """The file; None where the database keeps the jobs itself. Raises StoreUnavailable."""
+        pool = self._beside()
+        return None if pool is None else pool.file.path
+
+    def waits_for_caller(self) -> bool:
+        """Where there is no file, inside `atomic()`; also while that is not known."""
+        if not connections[self._using].in_atomic_block:
+            return False
+        try:
+            return self._beside() is None
+        except StoreUnavailable:
+            return True
+
+    def close(self) -> None:
+        """Leave the parent's connections to the parent."""
+        super().close()
+        self._place.forked()
+
+    def _beside(self) -> Pool | None:
+        """The connections to the file; None where the database keeps the jobs itself."""
+        try:
+            return self._place.pool()
+        except Error as error:
+            msg = (
+                f"The database {self._using!r} does not say where its jobs are ({error}); "
+                "if it is not migrated, run: manage.py migrate immortus_channels"
+            )
+            raise StoreUnavailable(msg) from error
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        """A connection, for one statement; what goes wrong is `StoreUnavailable`, conflicts aside."""
+        pool = self._beside()
+        if pool is None:
+            with super()._connected() as connection:
+                yield connection
+            return
+        try:
+            with pool.lent() as connection:
+                yield connection
+        except (IntegrityError, DataError):
+            raise
+        except Error as error:
+            msg = f"{pool.file.path}, which keeps the jobs, did not do what was asked: {error}"
+            cure = "; if it is old, run: manage.py migrate immortus_channels" if "no such" in str(error) else ""
+            raise StoreUnavailable(msg + cure) from error
+
+    def _prune_a_little(self, after: Job) -> None:
+        """Also inside the caller's transaction, of which the file is no part."""
+        if self._beside() is None:
+            super()._prune_a_little(after)
+        else:
+            super(DatabaseStore, self)._prune_a_little(after)
