@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from django.contrib import admin, messages
+from django.contrib.admin.utils import display_for_value
 from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
@@ -132,29 +133,35 @@ class JobAdmin(Admin):
         """Add the job for a live element, if its viewer could see it outside the admin too."""
         job = None if obj is None else _job(obj)
         if job is not None and _is_mounted() and access.may_see(request.user, job):
-            context["job"] = job
+            context |= {"job": job, "words": dict(JobRecord._meta.get_field("state").flatchoices)}
         return super().render_change_form(request, context, add, change, form_url, obj)
 
-    @admin.display(description=_("percentage"), empty_value="")
-    def percentage(self, record: JobRecord) -> str | None:
+    # As text, because the page of one job shows None as such, and times in UTC.
+
+    @admin.display(description=_("percentage"))
+    def percentage(self, record: JobRecord) -> str:
         """How far the job has come."""
         share = _job(record).document["percentage"]
-        return None if share is None else f"{share} %"
+        return "" if share is None else f"{share} %"
 
     @admin.display(description=_("enqueued at"))
-    def enqueued_at(self, record: JobRecord) -> datetime | None:
+    def enqueued_at(self, record: JobRecord) -> str:
         """When the job was handed to its queue."""
-        return _time(_job(record).enqueued_at)
+        return self._time(_job(record).enqueued_at)
 
     @admin.display(description=_("started at"))
-    def started_at(self, record: JobRecord) -> datetime | None:
+    def started_at(self, record: JobRecord) -> str:
         """When the present attempt began."""
-        return _time(_job(record).started_at)
+        return self._time(_job(record).started_at)
 
     @admin.display(description=_("finished at"))
-    def ended_at(self, record: JobRecord) -> datetime | None:
+    def ended_at(self, record: JobRecord) -> str:
         """When the job ended."""
-        return _time(record.finished_at)
+        return self._time(record.finished_at)
+
+    def _time(self, at: int | None) -> str:
+        moment = None if at is None else datetime.fromtimestamp(at / SECOND, UTC)
+        return str(display_for_value(moment, self.get_empty_value_display()))
 
     @admin.display(description=_("document"))
     def document(self, record: JobRecord) -> SafeString:
@@ -245,10 +252,6 @@ def _read(request: HttpRequest, job_ids: Iterable[str]) -> None:
 
 def _job(record: JobRecord) -> Job:
     return Job.from_record(record.record)
-
-
-def _time(at: int | None) -> datetime | None:
-    return None if at is None else datetime.fromtimestamp(at / SECOND, UTC)
 
 
 def _is_mounted() -> bool:
