@@ -133,7 +133,7 @@ class JobAdmin(Admin):
         """Add the job for a live element, if its viewer could see it outside the admin too."""
         job = None if obj is None else _job(obj)
         if job is not None and _is_mounted() and access.may_see(request.user, job):
-            context |= {"job": job, "words": dict(JobRecord._meta.get_field("state").flatchoices)}
+            context |= {"job": job, "words": dict(self.opts.get_field("state").flatchoices)}
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     # As text, because the page of one job shows None as such, and times in UTC.

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Route
+from playwright.sync_api import Browser, BrowserContext, Route
 
 import immortus_channels
 from immortus_channels.jobs import Error, Job, State
@@ -160,7 +160,9 @@ def test_a_callback_that_draws_is_called_on_every_load(shop, job_id):
 
 
 def test_a_reload_by_the_user_tells_it_again_also_soon_after(shop):
-    shop.open("/race", polling("a", f"{DRAW}; if (!document.cookie) {{ document.cookie = 'been=1'; location.reload(); }}"))
+    shop.open(
+        "/race", polling("a", f"{DRAW}; if (!document.cookie) {{ document.cookie = 'been=1'; location.reload(); }}")
+    )
     assert (len(shop.loads), shop.drawn) == (2, "")
     shop.page.reload()
     shop.rest()
@@ -188,7 +190,9 @@ def test_two_pages_that_lead_to_each_other_come_to_rest(shop):
 
 
 def test_each_of_two_jobs_reloads_the_page_once_at_most(shop):
-    shop.open("/race", polling("a", "location.reload()") + f"setTimeout(() => {{ {polling('b', 'location.reload()')} }}, 700)")
+    shop.open(
+        "/race", polling("a", "location.reload()") + f"setTimeout(() => {{ {polling('b', 'location.reload()')} }}, 700)"
+    )
     assert len(shop.loads) == 3
 
 
@@ -207,7 +211,8 @@ def test_where_the_browser_remembers_nothing_a_page_reloads_itself_once(shop):
 
 def test_two_frames_of_one_page_reload_once_each(shop):
     shop.scripts["/left"] = shop.scripts["/right"] = polling("a", "location.reload()")
-    shop.open("/race", "document.body.insertAdjacentHTML('beforeend', '<iframe src=/left></iframe><iframe src=/right></iframe>')")
+    frames = "<iframe src=/left></iframe><iframe src=/right></iframe>"
+    shop.open("/race", f"document.body.insertAdjacentHTML('beforeend', '{frames}')")
     shop.rest()
     assert sorted(shop.loads) == ["/left", "/left", "/race", "/right", "/right"]
 

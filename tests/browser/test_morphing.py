@@ -77,7 +77,8 @@ class Shop:
             return
         self.asked += 1
         found = self.jobs.get(path.split("/")[2])
-        body = found.text if found else json.dumps({"job_id": None, "error": {"code": "unknown_job", "message": "Gone."}})
+        gone = {"job_id": None, "error": {"code": "unknown_job", "message": "Gone."}}
+        body = found.text if found else json.dumps(gone)
         route.fulfill(status=200 if found else 404, content_type="application/json", body=body)
 
     def open(self, html: str) -> None:
