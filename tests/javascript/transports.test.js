@@ -803,7 +803,7 @@ async function tabs(count) {
 
 const advance = async (all, ms) => { for (const w of all) await w.advance(ms); };
 
-test("tabs make their handshakes one after the other, and the 10 s of each begin with its turn", async () => {
+test("tabs make their handshakes one after the other, and the 10 s of each begin with its turn (fault B5)", async () => {
   const all = await tabs(12);
   for (let tab = 0; tab < 12; tab += 1) {
     assert.deepEqual(all.map(({ sockets }) => sockets.length), all.map((_, index) => (index <= tab ? 1 : 0)));
