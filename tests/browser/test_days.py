@@ -194,12 +194,12 @@ def test_a_frozen_page_gives_its_socket_back_and_has_another_when_it_thaws(cutte
 
 @pytest.mark.fault("B5")
 def test_twelve_tabs_with_slow_handshakes_all_come_to_their_sockets(browser: Browser, cutter: Cutter) -> None:
-    cutter.holds, cutter.slow = True, 1.5
+    cutter.holds, cutter.slow = True, 2.5
     context = browser.new_context()
     tabs = [context.new_page() for _ in range(12)]
     for tab in tabs:
         follow(tab, cutter)
     for tab in tabs:
-        tab.wait_for_function("latest > 1", timeout=40_000)
+        tab.wait_for_function("latest > 1", timeout=45_000)
     context.close()
     assert cutter.told == 12
