@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from django.contrib import admin, messages
+from django.contrib.admin.utils import display_for_value
 from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
@@ -143,29 +144,35 @@ class JobAdmin(Admin):
     ) -> Any:
         """Add the job for a live element, where the addresses that it asks are there."""
         if obj is not None and _is_mounted():
-            context["job"] = _job(obj)
+            context |= {"job": _job(obj), "words": dict(self.opts.get_field("state").flatchoices)}
         return super().render_change_form(request, context, add, change, form_url, obj)
 
-    @admin.display(description=_("percentage"), empty_value="")
-    def percentage(self, record: JobRecord) -> str | None:
+    # As text, because the page of one job shows None as such, and times in UTC.
+
+    @admin.display(description=_("percentage"))
+    def percentage(self, record: JobRecord) -> str:
         """How far the job has come."""
         share = _job(record).document["percentage"]
-        return None if share is None else f"{share} %"
+        return "" if share is None else f"{share} %"
 
     @admin.display(description=_("enqueued at"))
-    def enqueued_at(self, record: JobRecord) -> datetime | None:
+    def enqueued_at(self, record: JobRecord) -> str:
         """When the job was handed to its queue."""
-        return _time(_job(record).enqueued_at)
+        return self._time(_job(record).enqueued_at)
 
     @admin.display(description=_("started at"))
-    def started_at(self, record: JobRecord) -> datetime | None:
+    def started_at(self, record: JobRecord) -> str:
         """When the present attempt began."""
-        return _time(_job(record).started_at)
+        return self._time(_job(record).started_at)
 
     @admin.display(description=_("finished at"))
-    def ended_at(self, record: JobRecord) -> datetime | None:
+    def ended_at(self, record: JobRecord) -> str:
         """When the job ended."""
-        return _time(record.finished_at)
+        return self._time(record.finished_at)
+
+    def _time(self, at: int | None) -> str:
+        moment = None if at is None else datetime.fromtimestamp(at / SECOND, UTC)
+        return str(display_for_value(moment, self.get_empty_value_display()))
 
     @admin.display(description=_("document"))
     def document(self, record: JobRecord) -> SafeString:
@@ -265,10 +272,6 @@ def _may_see(request: HttpRequest, record: JobRecord) -> bool:
 
 def _job(record: JobRecord) -> Job:
     return Job.from_record(record.record)
-
-
-def _time(at: int | None) -> datetime | None:
-    return None if at is None else datetime.fromtimestamp(at / SECOND, UTC)
 
 
 def _is_mounted() -> bool:

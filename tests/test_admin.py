@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,10 +13,13 @@ from django.contrib.auth.models import Permission, User
 from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import path, reverse
+from django.utils import timezone
+from django.utils.formats import localize
 
 from immortus_channels.admin import BoundedPaginator, JobClassFilter
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs import Job, State
+from immortus_channels.lifecycle import SECOND
 from immortus_channels.models import JobRecord
 from immortus_channels.stores import get_store
 from immortus_channels.strategies import TrackingStrategy
@@ -132,6 +136,16 @@ def test_nothing_in_a_document_becomes_html(boss, client):
     html = page(client, DETAIL, "job-1")
     assert "&lt;script&gt;alert(1)" in html
     assert "<script>alert" not in html
+
+
+def test_the_page_of_a_job_shows_times_as_django_does_and_nothing_where_there_is_none(boss, client, settings):
+    settings.TIME_ZONE = "Asia/Tokyo"
+    Process("job-1").enqueued()
+    html = page(client, DETAIL, "job-1")
+    sent = datetime.fromtimestamp(get_store().get_many(["job-1"]).jobs["job-1"].enqueued_at / SECOND, UTC)
+    assert localize(timezone.localtime(sent)) in html
+    assert "+00:00" not in html
+    assert "None" not in html
 
 
 def test_without_the_package_s_addresses_there_is_no_live_element(boss, client, settings):

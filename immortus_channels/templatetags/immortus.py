@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django import template
+from django.conf import settings as django_settings
 from django.middleware.csrf import get_token
 from django.template import Context
 from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
+from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
 
 from immortus_channels import addresses, shortcuts
@@ -39,6 +43,13 @@ def immortus_page_files(context: Context, *, watches: bool = False) -> dict[str,
     """The style of a job's page and, if it `watches` the job, the scripts: for templates that extend the page's."""
     files = _script(context) if watches else {"nonce": _nonce(context)}
     return {**files, "watches": watches}
+
+
+@register.inclusion_tag("admin/immortus_channels/jobrecord/script.html", takes_context=True)
+def immortus_admin_script(context: Context, words: Mapping[str, object]) -> dict[str, object]:
+    """What keeps the table of the admin's page of a job as its bar is; `words` are the table's for the states."""
+    zone = timezone.get_current_timezone_name() if django_settings.USE_TZ else "UTC"
+    return {"words": words, "language": get_language() or "en", "time_zone": zone, "nonce": _nonce(context)}
 
 
 def _script(context: Context) -> dict[str, object]:

@@ -85,8 +85,6 @@ def test_a_page_that_is_behind_the_end_of_a_race_reloads_once_and_not_for_ever(c
     late.goto("/marathons/")
     late.wait_for_timeout(A_WHILE)
     assert len(loads) == 2
-    expect(late.locator(".race")).to_have_attribute("data-state", "finished")
-    expect(miles(late.locator(".race"))).to_have_text("26.2")
 
 
 def test_a_runner_who_gives_up_is_told_with_the_reason_and_the_page_stays(page, loads):

@@ -136,6 +136,42 @@ test("the chain stays rejected for whoever awaits it, and .catch() recovers", as
   assert.equal(cleaned, 1);
 });
 
+test("whoever awaits a create gets what the failed handler made of it, whatever that is", async () => {
+  const w = world({ answer: () => json({}, 500) });
+  const failing = (failed) => w.Immortus.create("/x").then(() => assert.fail(), failed);
+  let cleaned = 0;
+  const unhandled = await unhandledAfter(async () => {
+    for (const fallback of ["fallback", null, undefined, 0, { job_id: "b" }]) {
+      assert.deepEqual(await failing(() => fallback), fallback);
+      assert.deepEqual(await failing(async () => fallback), fallback);
+      assert.deepEqual(await failing(() => fallback).finally(() => (cleaned += 1)), fallback);
+      assert.deepEqual(await (async () => failing(() => fallback))(), fallback);
+      assert.deepEqual(await Promise.all([failing(() => fallback), 1]), [fallback, 1]);
+    }
+    assert.equal(await w.Immortus.create("/x").then(null, ({ status }) => status), 500);
+  });
+  assert.deepEqual([unhandled, cleaned], [[], 5]);
+});
+
+test("whoever awaits a create gets the error of a handler that throws, once", async () => {
+  for (const [answer, handlers] of [[started, [() => { throw new Error("mine"); }, () => assert.fail()]], [() => json({}, 500), [() => assert.fail(), () => { throw new Error("mine"); }]]]) {
+    const w = world({ answer });
+    const unhandled = await unhandledAfter(async () => {
+      await assert.rejects(async () => { await w.Immortus.create("/x").then(...handlers); }, { message: "mine" });
+      await assert.rejects(async () => { await w.Immortus.create("/x").then(...handlers).finally(() => {}); }, { message: "mine" });
+      await assert.rejects(async () => { await w.Immortus.create("/x").then((job) => job, () => 1).finally(() => { throw new Error("mine"); }); }, { message: "mine" });
+    });
+    assert.deepEqual(unhandled, []);
+    assert.equal((await unhandledAfter(() => void w.Immortus.create("/x").then(...handlers))).length, 1);
+  }
+});
+
+test("whoever awaits a create that went well gets what the created handler made of it", async () => {
+  const w = world({ answer: started });
+  assert.equal(await w.Immortus.create("/x").then(({ job_id }) => job_id, () => "fallback"), "a");
+  assert.equal(await w.Immortus.create("/x").then(({ job_id }) => job_id, () => "fallback").then((id) => `${id}!`), "a!");
+});
+
 test("a create that failed is reported when nobody was told, also behind finally()", async () => {
   const w = world({ answer: () => json({}, 500) });
   assert.equal((await unhandledAfter(() => void w.Immortus.create("/x"))).length, 1);

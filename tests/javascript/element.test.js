@@ -142,6 +142,27 @@ test("another job-id is another job", async () => {
   assert.deepEqual(w.socket.sent.slice(1).map(({ type, job_id }) => [type, job_id]), [["unwatch", "a"], ["watch", "b"]]);
 });
 
+test("another job-id after the end is another job", async () => {
+  const w = await shown({ answer: ({ url }) => document(url.at(-1), 3, { state: url.endsWith("a") ? "finished" : "running" }) });
+  assert.equal(w.element.attributes["aria-busy"], "false");
+  w.element.setAttribute("job-id", "b");
+  assert.equal(w.element.attributes["aria-busy"], "true");
+  await settle();
+  assert.deepEqual([w.element.attributes.state, w.element.attributes["aria-busy"]], ["running", "true"]);
+  assert.deepEqual(w.events.map(([type]) => type), ["done", "progress"]);
+});
+
+test("put back into the page after the end, it is not busy", async () => {
+  const w = await shown({ answer: () => document("a", 3, { state: "finished" }) });
+  for (const isConnected of [false, true]) {
+    w.element.isConnected = isConnected;
+    w.element[isConnected ? "connectedCallback" : "disconnectedCallback"]();
+    await settle();
+  }
+  assert.equal(w.element.attributes["aria-busy"], "false");
+  assert.deepEqual(w.events.map(([type]) => type), ["done"]);
+});
+
 test("a lost job goes on when it is revived", async () => {
   const w = await shown();
   for (const [version, state] of [[2, "lost"], [3, "running"], [4, "finished"]]) {

@@ -267,6 +267,43 @@ test("a thousand ends are remembered, the newest ones", async () => {
   assert.deepEqual(JSON.parse(sessionStorage.getItem("immortus:ends")), [...earlier.slice(1), "4 a"]);
 });
 
+// Pages that left themselves
+
+/** What a page is told at once that was loaded `later` ms after the last one of the tab, of which the time of the load is kept. */
+function tab(end = finished("a", 4)) {
+  const sessionStorage = memory();
+  let opened = 5_000_000;
+  return async (later, options = {}) => {
+    opened += later;
+    const { success, error } = await toldAtOnce({ sessionStorage, opened, answer: () => end, ...options });
+    return success.length + error.length;
+  };
+}
+
+test("the page that a callback reloaded is not told of that end again, one that is reloaded later is", async () => {
+  for (const end of [finished("a", 4), failed("a", 4), html(500)]) {
+    const load = tab(end);
+    assert.deepEqual([await load(0), await load(900), await load(900), await load(900)], [1, 0, 1, 0]);
+    assert.equal(await load(60_000), 1);
+    assert.equal(await load(3_000), 1);
+  }
+});
+
+test("another end of the job is told all the same", async () => {
+  const load = tab();
+  assert.deepEqual([await load(0), await load(50, { answer: () => finished("a", 5) })], [1, 1]);
+});
+
+test("where the browser remembers nothing, a reloaded page is not told of an end that is its first news", async () => {
+  const without = (navigation) => toldAtOnce({ sessionStorage: undefined, navigation, answer: () => finished("a", 4) });
+  assert.equal((await without("navigate")).success.length, 1);
+  assert.equal((await without("reload")).success.length, 0);
+  const seen = await followed({ sessionStorage: undefined, navigation: "reload" });
+  seen.socket.job(finished("a", 4));
+  await settle();
+  assert.equal(seen.told.success.length, 1);
+});
+
 // Killing
 
 test("killJob posts with the CSRF token, resolves with the document, and the callbacks are told", async () => {

@@ -1,7 +1,8 @@
 /** How documents come: the socket, polling, and falling from one to the other. */
 import assert from "node:assert/strict";
+import { getEventListeners } from "node:events";
 import { test } from "node:test";
-import { document, goldenNamed, golden, html, json, listener, offline, settle, unknown, world } from "./world.js";
+import { document, Locks, goldenNamed, golden, html, json, listener, offline, settle, unknown, world } from "./world.js";
 
 const running = () => document("a", 1);
 const finished = (id, version) => document(id, version, { state: "finished", percentage: 100 });
@@ -383,6 +384,36 @@ test("one job's error among many is that job's alone", async () => {
   assert.deepEqual(all.map(({ failed, progress }) => [failed[0]?.error.code, progress.length]), [[undefined, 1], ["unknown_job", 0]]);
 });
 
+test("jobs that only their class can tell of are asked for with it, however many the page follows", async () => {
+  const told = listener();
+  const answer = ({ url }) => {
+    if (url.includes("?")) return { jobs: ["a", "b"].map((job_id) => ({ job_id, error: { code: "unknown_job", message: "There is no such job." } })) };
+    return url.endsWith("/shop.paint") ? document(url.split("/").at(-2), 2, { job_class: "shop.paint" }) : unknown("a");
+  };
+  const w = world({ WebSocket: false, answer });
+  for (const job_id of ["a", "b"]) w.Immortus.verify({ job_id, job_class: "shop.paint" }).then(...told.handlers);
+  await w.advance(60_000);
+  assert.deepEqual([told.versions(), told.failed], [[2, 2], []]);
+  assert.ok(w.requests.filter(({ url }) => url.includes("?")).length <= 1);
+});
+
+test("a job that the socket tells of is asked for with others again", async () => {
+  const w = world({ answer: ({ url }) => (url.includes("?") ? { jobs: [document("a", 1), document("b", 1)] } : document("a", 1)) });
+  w.Immortus.verify({ job_id: "a", job_class: goldenNamed("documents", "running, with progress").job_class }).then();
+  w.Immortus.verify("b").then();
+  await settle();
+  w.socket.open();
+  await settle();
+  w.socket.tell({ ...goldenNamed("server_frames", "error, unknown job"), job_id: "a" });
+  await w.advance(1_000);
+  for (const id of ["a", "b"]) w.socket.job(document(id, 2));
+  await settle();
+  const before = w.requests.length;
+  w.socket.drop();
+  await settle();
+  assert.deepEqual(w.requests.slice(before).map(({ url }) => url), ["/immortus/verify?job_id=a&job_id=b"]);
+});
+
 // ---- The ladder
 
 test("regular polling starts when the socket is not good after 2.5 s, also when it is open", async () => {
@@ -483,6 +514,48 @@ test("a socket lost right after an answer is replaced by polling without waiting
   w.socket.drop();
   await settle();
   assert.equal(w.requests.length, 2);
+});
+
+for (const [what, answer] of Object.entries({ "is refused": offline, "answers 502 by a proxy": html(502) })) {
+  test(`a page is right within 5 s after a port that ${what} for a minute is back, and has its socket within 20`, async () => {
+    for (const hidden of [false, true]) {
+      let down = false;
+      const w = await pushed({ answer: () => (down ? answer : document("a", 2)), random: () => 0.999, page: { hidden } });
+      await w.advance(20_000);
+      down = true;
+      w.socket.drop();
+      for (let second = 0; second < 60; second += 1) {
+        await w.advance(1_000);
+        if (w.socket.readyState === 0) w.socket.drop();
+      }
+      down = false;
+      await w.advance(5_000);
+      assert.equal(w.told.versions().at(-1), 2, `hidden: ${hidden}`);
+      await w.advance(15_000);
+      assert.equal(w.socket.readyState, 0, "a handshake is under way");
+    }
+  });
+}
+
+test("a page that may not poll has its socket within 5 s after its server is back", async () => {
+  const w = await followed({ random: () => 0.999 }, { transport: "websocket" });
+  for (let second = 0; second < 60; second += 1) {
+    if (w.socket.readyState === 0) w.socket.drop();
+    await w.advance(1_000);
+  }
+  await w.advance(4_000);
+  assert.equal(w.socket.readyState, 0);
+});
+
+test("sockets that do not get through although requests do are given up, whenever that was", async () => {
+  const w = await pushed({ random: () => 0.999 });
+  await w.advance(20_000);
+  w.socket.drop();
+  for (let second = 0; second < 30; second += 1) {
+    await w.advance(1_000);
+    if (w.socket.readyState === 0) w.socket.drop();
+  }
+  assert.equal(w.sockets.length, 3);
 });
 
 test("back from the back/forward cache the socket is tried at once, unless it was given up for longer", async () => {
@@ -654,16 +727,23 @@ test("an ordinary wait for the socket ends when the network is back, the long on
   assert.equal(w.sockets.length, sockets);
 });
 
-test("a page in the back/forward cache holds no socket, request or timer, and is right again when shown (fault B3)", async () => {
+const CACHED = [(w) => w.window.dispatchEvent(new Event("pagehide")), (w) => w.window.dispatchEvent(Object.assign(new Event("pageshow"), { persisted: true }))];
+const FROZEN = [(w) => w.document.dispatchEvent(new Event("freeze")), (w) => w.document.dispatchEvent(new Event("resume"))];
+for (const [what, leave, comeBack] of [
+  ["in the back/forward cache", CACHED.slice(0, 1), CACHED.slice(1)], ["that is frozen", FROZEN.slice(0, 1), FROZEN.slice(1)],
+  ["that is frozen in the cache", [CACHED[0], FROZEN[0]], [FROZEN[1], CACHED[1]]],
+]) test(`a page ${what} holds no socket, request or timer, and is right again when shown (fault B3)`, async () => {
   const w = await pushed();
-  w.window.dispatchEvent(new Event("pagehide"));
+  for (const step of leave) step(w);
   await settle();
   assert.equal(w.socket.closed, true);
   assert.equal(w.clock.timers.size, 0);
   await w.advance(60_000);
   assert.equal(w.requests.length, 1);
-  w.window.dispatchEvent(Object.assign(new Event("pageshow"), { persisted: true }));
-  await settle();
+  for (const step of comeBack) {
+    step(w);
+    await settle();
+  }
   assert.equal(w.requests.length, 2);
   assert.equal(w.sockets.length, 2);
   w.socket.open();
@@ -709,4 +789,87 @@ test("a polled job and a pushed one live on one page, and the socket goes with t
   await w.advance(1_100);
   assert.equal(w.socket.closed, true);
   assert.equal(w.transports.at(-1), "polling");
+});
+
+// ---- Handshakes of many tabs
+
+/** Tabs of one browser, of which each has asked for the job and wants a socket. */
+async function tabs(count) {
+  const locks = new Locks();
+  const all = [];
+  for (let tab = 0; tab < count; tab += 1) all.push(await followed({ locks }));
+  return all;
+}
+
+const advance = async (all, ms) => { for (const w of all) await w.advance(ms); };
+
+test("tabs make their handshakes one after the other, and the 10 s of each begin with its turn (fault B5)", async () => {
+  const all = await tabs(12);
+  for (let tab = 0; tab < 12; tab += 1) {
+    assert.deepEqual(all.map(({ sockets }) => sockets.length), all.map((_, index) => (index <= tab ? 1 : 0)));
+    await advance(all, 2_500);
+    all[tab].socket.open();
+    await settle();
+    all[tab].socket.tell({ type: "current", job_id: "a", version: 1 });
+    await settle();
+  }
+  assert.ok(all.every(({ transports, sockets }) => transports.at(-1) === "websocket" && sockets.length === 1));
+});
+
+test("while a tab waits for its turn, it polls", async () => {
+  const [, second] = await tabs(2);
+  await second.advance(4_000);
+  assert.equal(second.sockets.length, 0);
+  assert.equal(second.transports.at(-1), "polling");
+  assert.ok(second.requests.length > 3);
+});
+
+for (const [what, end] of Object.entries({
+  "is refused": (w) => w.socket.drop(), "hangs for 10 s": (w) => w.advance(11_000), "is no longer wanted": CACHED[0], "is of a page that is frozen": FROZEN[0],
+})) {
+  test(`the next tab has its turn when a handshake ${what}`, async () => {
+    const [first, second] = await tabs(2);
+    await end(first);
+    await settle();
+    assert.equal(second.sockets.length, 1);
+  });
+}
+
+test("a tab that waits for a minute does without its turn, and one that left does not take it", async () => {
+  const [, second, third] = await tabs(3);
+  CACHED[0](third);
+  await second.advance(59_000);
+  assert.equal(second.sockets.length, 0);
+  await second.advance(2_000);
+  assert.equal(second.sockets.length, 1);
+  await settle();
+  assert.equal(third.sockets.length, 0);
+  assert.equal(third.clock.timers.size, 0);
+});
+
+test("a browser that refuses locks is one without", async () => {
+  const w = await followed({ locks: { request: async () => { throw new DOMException("insecure", "SecurityError"); } } });
+  assert.equal(w.sockets.length, 1);
+});
+
+// ---- A page over days
+
+test("a thousand sockets later the page listens to no more than after ten", async () => {
+  const w = await pushed();
+  const listened = () => Math.max(...w.signals.map((signal) => getEventListeners(signal, "abort").length)); // to one signal
+  const reconnect = async (times) => {
+    for (let time = 0; time < times; time += 1) {
+      w.socket.tell({ type: "bye", code: 4010, after_ms: 0 });
+      await settle();
+      w.socket.open();
+      await settle();
+      w.socket.tell({ type: "current", job_id: "a", version: 1 });
+      await settle();
+      w.signals.splice(0, w.signals.length, ...w.signals.filter((signal) => !signal.aborted));
+    }
+    return [listened(), w.clock.timers.size];
+  };
+  const early = await reconnect(10);
+  assert.deepEqual(await reconnect(1_000), early);
+  assert.equal(w.sockets.length, 1_011);
 });

@@ -88,6 +88,28 @@ class FakeSocket {
   }
 }
 
+/** As `navigator.locks`: whoever asks for a name waits for those before. */
+export class Locks {
+  #queues = new Map();
+
+  async request(name, { signal }, held) {
+    const before = this.#queues.get(name) ?? Promise.resolve();
+    let leave;
+    const left = new Promise((resolve) => (leave = resolve));
+    this.#queues.set(name, before.then(() => left));
+    try {
+      await new Promise((resolve, reject) => {
+        before.then(resolve);
+        signal.addEventListener("abort", () => reject(signal.reason));
+        if (signal.aborted) reject(signal.reason);
+      });
+      return await held();
+    } finally {
+      leave();
+    }
+  }
+}
+
 /** Answers to give from `fetch`. */
 export const json = (body, status = 200, headers = {}) => ({ status, headers: { "Content-Type": "application/json", ...headers }, text: JSON.stringify(body) });
 export const html = (status = 200) => ({ status, headers: { "Content-Type": "text/html; charset=utf-8" }, text: "<!doctype html><form>Log in" });
@@ -97,13 +119,16 @@ export const offline = new TypeError("Failed to fetch");
 /**
  * A fresh world. `answer(request)` answers what is fetched: a document, an answer made by `json()` and the like, an error to
  * throw, nothing for an answer that never comes, or a promise of one of these. `scripts` are the files that the page loads.
- * Frames are drawn by `draw()` when asked for with `drawn: true`; without, there are none, as outside of browsers.
+ * Frames are drawn by `draw()` when asked for with `drawn: true`; without, there are none, as outside of browsers. The page was
+ * `opened` at that time, by a navigation of that type. Tabs that share `locks` are tabs of one browser.
  */
-export function world({ answer = () => undefined, WebSocket = true, dataset, page = {}, random = () => 0, elements, scripts = ["immortus"], sessionStorage, drawn = false } = {}) {
+export function world({ answer = () => undefined, WebSocket = true, dataset, page = {}, random = () => 0, elements, scripts = ["immortus"], sessionStorage, drawn = false, opened, navigation = "navigate", locks } = {}) {
   const clock = new Clock();
+  clock.time = opened ?? clock.time;
   const requests = [];
   const sockets = [];
   const reported = [];
+  const signals = [];
   const window = new EventTarget();
   const frames = new Map();
   const registry = new Map();
@@ -136,14 +161,20 @@ export function world({ answer = () => undefined, WebSocket = true, dataset, pag
   const names = {
     setTimeout: (callback, ms) => clock.set(callback, ms), clearTimeout: (id) => clock.timers.delete(id),
     setInterval: (callback, ms) => clock.set(callback, ms, true), clearInterval: (id) => clock.timers.delete(id),
-    performance: { now: () => clock.time },
+    performance: { now: () => clock.time - (opened ?? 0), getEntriesByType: () => [{ type: navigation }] },
     Date: Object.assign(Object.create(Date), { now: () => clock.time, parse: Date.parse }),
     Math: Object.assign(Object.create(Math), { random }),
     fetch, WebSocket: WebSocket === true ? Socket : WebSocket || undefined, document, window,
     location: { href: "https://shop.example/orders/", origin: "https://shop.example" },
     HTMLElement: elements, customElements: elements && { get: (name) => registry.get(name), define: (name, type) => registry.set(name, type) },
     reportError: (error) => reported.push(error),
-    HTMLFormElement: undefined, sessionStorage,
+    HTMLFormElement: undefined, sessionStorage, navigator: locks && { locks },
+    AbortController: class extends AbortController {
+      constructor() {
+        super();
+        signals.push(this.signal);
+      }
+    },
     requestAnimationFrame: drawn ? (callback) => frames.set(frames.size + 1, callback).size : undefined,
     cancelAnimationFrame: (id) => frames.delete(id),
   };
@@ -156,7 +187,7 @@ export function world({ answer = () => undefined, WebSocket = true, dataset, pag
   };
   run();
   return {
-    Immortus: scope.Immortus, JobState: scope.JobState, scope, run, clock, requests, sockets, reported, window, document, registry,
+    Immortus: scope.Immortus, JobState: scope.JobState, scope, run, clock, requests, sockets, signals, reported, window, document, registry,
     draw: () => {
       const callbacks = [...frames.values()];
       frames.clear();

@@ -89,12 +89,15 @@ declare namespace Immortus {
     stop(): void;
   }
 
-  /** A promise whose failure, once told to the second handler of `then`, skips the later steps of the chain without being reported as unhandled. */
+  /**
+   * A promise of a job. A failure that was told to the second handler of `then` skips the later steps of the chain, without
+   * being reported as unhandled; whoever awaits the promise gets what that handler returned.
+   */
   interface Creation<T> extends PromiseLike<T> {
     then<A = T, B = never>(
       created?: ((job: T) => A | PromiseLike<A>) | null,
       failed?: ((error: CreateError) => B | PromiseLike<B>) | null,
-    ): Creation<A>;
+    ): Creation<A | Exclude<B, void>>;
     catch<B = never>(failed?: ((error: any) => B | PromiseLike<B>) | null): Creation<T | B>;
     finally(settled?: (() => void) | null): Creation<T>;
   }

@@ -33,6 +33,8 @@
   const UNKNOWN_GRACE = { neverSeen: 5_000, seen: 30_000 };
   const PATIENCE = 2_500; // how long a job waits for the socket before it is polled
   const ATTEMPT_TIMEOUT = 10_000;
+  const TURN_TIMEOUT = 60_000; // for the handshakes of other tabs
+  const LONGEST_BACKOFF = { request: 4_500, socket: 20_000 }; // a page is right five seconds after its server is back
   const STRIKES = 2;
   const SETTLED_AFTER = 10_000;
   const PROBE = { first: 60_000, longest: 15 * 60_000 };
@@ -182,8 +184,8 @@
   /** What should be a number, from outside. @param {number} other @param {any} value */
   const numberOr = (other, value) => (Number.isFinite(value) ? Number(value) : other);
 
-  /** Full jitter: a server that comes back is not met by everybody at once. @param {number} attempt */
-  const backoff = (attempt) => Math.min(20_000, 500 + Math.random() * Math.min(20_000, 500 * 2 ** attempt));
+  /** Full jitter: a server that comes back is not met by everybody at once. @param {number} attempt @param {number} longest */
+  const backoff = (attempt, longest) => Math.min(longest, 500 + Math.random() * Math.min(longest, 500 * 2 ** attempt));
 
   /**
    * Calls back once `signal` aborts, or if it has; the result forgets it.
@@ -299,6 +301,8 @@
     failures = 0;
     /** The server answered with an older document: its store has gone back in time. */
     ahead = false;
+    /** It is not on record, so only its class can say who may know of it. */
+    unrecorded = false;
     /** @type {number | undefined} */ unknownSince;
 
     /** @param {string} id @param {string} [url] of a custom verify */
@@ -347,13 +351,14 @@
     /** @param {TryLater | null} failure of the request that has just ended */
     rest(failure) {
       this.asking = false;
-      this.due = now() + (failure ? backoff(this.failures) : this.interval);
+      this.due = now() + (failure ? backoff(this.failures, LONGEST_BACKOFF.request) : this.interval);
       this.notBefore = failure ? now() + numberOr(0, failure.after) : 0;
       this.failures = failure ? this.failures + 1 : 0;
     }
 
     /** @param {Answer} answer */
     receive(answer) {
+      if (answer instanceof JobError && answer.error.code === "unknown_job") this.unrecorded = this.jobClass !== undefined;
       if (answer instanceof JobError && answer.error.code === "unknown_job" && this.#mayAppear()) return;
       if (answer instanceof JobError) return this.subscribers.forEach((subscriber) => subscriber.fail(answer));
       this.unknownSince = undefined;
@@ -688,6 +693,7 @@
         (/** @type {TryLater} */ error) => error,
       );
       for (const job of batch) job.rest(failure);
+      if (!batch[0].url) page.reachable = !failure;
       if (!signal.aborted) schedule();
     };
     page.bell.addEventListener("change", schedule, { signal });
@@ -710,11 +716,12 @@
   }
 
   /**
-   * The jobs of each request. Asked for alone are a custom verify, and what the page is ahead of: that request says by how much.
+   * The jobs of each request. Asked for alone are a custom verify, what the page is ahead of, and what only a class knows:
+   * that request says by how much, and of which class.
    * @param {Job[]} jobs
    */
   function batches(jobs) {
-    const alone = (/** @type {Job} */ job) => Boolean(job.url) || job.ahead;
+    const alone = (/** @type {Job} */ job) => Boolean(job.url) || job.ahead || job.unrecorded;
     const all = jobs.filter(alone).map((job) => [job]);
     let room = { ids: 0, characters: 0 };
     for (const job of jobs.filter((job) => !alone(job))) {
@@ -745,6 +752,25 @@
     }
   }
 
+  /**
+   * Waits while another tab is in a handshake with this address; the result lets the next one begin. Chromium makes them one
+   * after the other and tells nobody which one waits, so a full queue would look like a server that does not answer.
+   * @param {string} address @param {AbortSignal} signal @returns {Promise<() => void>}
+   */
+  async function turn(address, signal) {
+    const locks = globalThis.navigator?.locks; // in secure contexts only
+    if (!locks) return () => {};
+    const waiting = new AbortController();
+    const timer = after(() => waiting.abort(), TURN_TIMEOUT);
+    const forget = onAbort(signal, () => waiting.abort());
+    /** @type {Promise<() => void>} */
+    const granted = new Promise((resolve) => {
+      const hold = () => new Promise((/** @type {(value?: any) => void} */ release) => resolve(release));
+      locks.request(`immortus ${address}`, { signal: waiting.signal }, hold).catch(() => resolve(() => {}));
+    });
+    return granted.finally(() => (clearTimeout(timer), forget()));
+  }
+
   /** One life of the page's one socket. */
   class Connection {
     #frames = /** @type {Mailbox<any>} */ (new Mailbox());
@@ -760,10 +786,11 @@
     #socket;
     /** @type {string | null} */ #token = null;
 
-    /** @param {string} address @param {Page} page */
-    constructor(address, page) {
+    /** @param {string} address @param {Page} page @param {() => void} opened */
+    constructor(address, page, opened) {
       this.#page = page;
       this.#socket = openSocket(address);
+      this.#socket.onopen = opened;
       this.#socket.onmessage = ({ data }) => {
         this.#heard = now();
         this.#frames.post(parse(data));
@@ -777,14 +804,15 @@
       const ticking = setInterval(() => this.#tick(), TICK);
       this.#page.bell.addEventListener("change", () => this.#sync(), { signal: life.signal });
       this.#page.bell.addEventListener("wake", () => this.#recheck(), { signal: life.signal });
-      onAbort(signal, () => this.#frames.close());
+      const forget = onAbort(signal, () => this.#frames.close());
       try {
         for await (const frame of this.#frames) yield* this.#read(frame);
       } finally {
+        forget();
         life.abort();
         clearInterval(ticking);
         clearTimeout(this.#wakeTimer);
-        this.#socket.onmessage = this.#socket.onclose = null;
+        this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
         this.#socket.close();
       }
     }
@@ -818,6 +846,7 @@
     #served(job, document) {
       this.#proveBy = Infinity;
       job.pushed = true;
+      job.unrecorded = false;
       if (document && isFinal(document)) this.#watched.delete(job.id); // the server has forgotten it
       return [job, document];
     }
@@ -916,12 +945,16 @@
     /**
      * The wait before the next one.
      * @param {Disconnected} end @param {number | null} goodFor how long it was good, if ever
+     * @param {"up" | "down" | "unknown"} http whether requests are answered meanwhile; unknown where the page makes none
      */
-    fell({ after: planned }, goodFor) {
-      if (goodFor === null) this.#strikes += planned === undefined ? 1 : 0; // a server that says when to come back works
+    fell({ after: planned }, goodFor, http) {
+      // A server that says when to come back works, and one that answers nothing says nothing about sockets.
+      if (goodFor === null) this.#strikes += planned === undefined && http === "up" ? 1 : 0;
       else if (goodFor >= SETTLED_AFTER) this.#strikes = this.#attempts = this.#probes = 0;
       if (!this.hopeful) return Math.min(PROBE.longest, PROBE.first * 2 ** this.#probes++) * (0.5 + Math.random());
-      return planned !== undefined && goodFor !== null ? planned : Math.max(planned ?? 0, backoff(this.#attempts++));
+      if (planned !== undefined && goodFor !== null) return planned;
+      const longest = http === "unknown" ? LONGEST_BACKOFF.request : LONGEST_BACKOFF.socket; // then nothing else keeps it right
+      return Math.max(planned ?? 0, backoff(this.#attempts++, longest));
     }
   }
 
@@ -966,6 +999,8 @@
     /** @type {number | null} */ #goodSince = null;
     #hopeful = true;
     #refused = false;
+    /** Whether the last request was answered. */
+    reachable = true;
     #away = false;
     #changing = false;
     #transport = "idle";
@@ -1050,7 +1085,10 @@
       this.bell.dispatchEvent(new Event("wake"));
     }
 
-    /** A page in the back/forward cache may hold neither a socket nor a request. */
+    /**
+     * A page in the back/forward cache, or frozen, may hold neither a socket nor a request: the browser would answer the
+     * server's pings, and drop what it told.
+     */
     hide() {
       this.#away = true;
       this.#polling.stop();
@@ -1058,6 +1096,7 @@
     }
 
     show() {
+      if (!this.#away) return; // back from the cache it is told so twice, by resume and by pageshow
       this.#away = false;
       this.wake();
       this.changed();
@@ -1074,8 +1113,10 @@
         await sleep(this.#comeBackAt - now(), signal, this.#ladder.hopeful ? this.bell : undefined);
         const address = socketAddress();
         if (signal.aborted || !address) return;
+        const release = await turn(address, signal);
+        if (signal.aborted) return release();
         try {
-          for await (const [job, answer] of new Connection(address, this).answers(signal)) {
+          for await (const [job, answer] of new Connection(address, this, release).answers(signal)) {
             if (!(answer instanceof JobError)) this.#proved();
             job.receive(answer);
           }
@@ -1083,6 +1124,7 @@
           if (!(end instanceof Disconnected)) throw end;
           this.#fell(end);
         } finally {
+          release();
           this.#goodSince = null;
           for (const job of this.jobs) if (job.pushed) job.poll();
           this.changed();
@@ -1099,7 +1141,8 @@
     /** @param {Disconnected} end */
     #fell(end) {
       const goodFor = this.#goodSince === null ? null : now() - this.#goodSince;
-      this.#comeBackAt = now() + this.#ladder.fell(end, goodFor);
+      const http = !this.jobs.some((job) => job.mayPoll && !job.url) ? "unknown" : this.reachable ? "up" : "down";
+      this.#comeBackAt = now() + this.#ladder.fell(end, goodFor, http);
       this.#refused = !end.comeBack;
       this.#hopeful = goodFor === null && this.#ladder.hopeful && end.comeBack;
       if (!this.#hopeful) for (const job of this.jobs) job.poll();
@@ -1268,26 +1311,31 @@
   }
 
   /**
-   * The start of a job as a promise. Its failure stays one when a handler of `.then(created, failed)` was told of it: the
-   * next step of the chain wants a job. But nobody has to handle it twice. `.catch()` recovers, as everywhere.
+   * The start of a job as a promise. Its failure stays one for the later steps of a chain when a handler of
+   * `.then(created, failed)` was told of it: the next step wants a job. But nobody has to handle it twice, and whoever
+   * awaits gets what the handler returned. `.catch()` recovers, as everywhere.
    */
   class Creation {
     #promise;
+    #outcome;
 
-    /** @param {Promise<any>} promise */
-    constructor(promise) {
+    /** @param {Promise<any>} promise for the next step @param {Promise<any>} [outcome] for whoever awaits */
+    constructor(promise, outcome = promise) {
       this.#promise = hushed(promise);
+      this.#outcome = outcome;
+      outcome.catch(() => {}); // reported by the other, if by nobody else
     }
 
     /** @param {Handler | null} [created] @param {Handler | null} [failed] @returns {any} */
     then(created, failed) {
-      const told = failed && ((/** @type {unknown} */ error) => {
-        const value = failed(error);
+      if (created && isAwait(created)) return this.#awaited().then(created, failed);
+      const outcome = this.#promise.then(created, failed);
+      const told = (/** @type {unknown} */ error) => outcome.then((value) => {
         if (!(error instanceof CreateError)) return value;
         quiet.add(error);
         throw error;
       });
-      return new Creation(this.#promise.then(created, told));
+      return failed ? new Creation(this.#promise.then(() => outcome, told), outcome) : new Creation(outcome);
     }
 
     /** @param {Handler | null} [failed] @returns {any} */
@@ -1297,7 +1345,18 @@
 
     /** @param {(() => void) | null} [settled] @returns {any} */
     finally(settled) {
-      return new Creation(this.#promise.finally(settled));
+      const promise = this.#promise.finally(settled);
+      const outcome = promise.catch((error) => {
+        if (quiet.has(error)) return this.#outcome;
+        throw error;
+      });
+      return new Creation(promise, outcome);
+    }
+
+    /** What it comes to. A failure is told there and need not be handled in the chain as well. */
+    #awaited() {
+      this.#promise.catch(() => {});
+      return this.#outcome;
     }
   }
 
@@ -1309,15 +1368,35 @@
   }
 
   /**
+   * Whether a change of an element puts back what the server rendered: its own attributes, parts of it, or the document. Text
+   * that was changed is none, nor are the `<font>`s that browsers translate with.
+   * @param {MutationRecord} change
+   */
+  function isPutBack({ type, target, addedNodes }) {
+    if (type === "attributes") return target instanceof JobElement;
+    const holder = /** @type {Element | null} */ (target.nodeType === Node.ELEMENT_NODE ? target : target.parentNode);
+    const isPart = (/** @type {Node} */ { nodeType, nodeName }) => nodeType === Node.ELEMENT_NODE && nodeName !== "FONT";
+    return holder?.localName === "script" || [...addedNodes].some(isPart);
+  }
+
+  /**
    * Keeps up to date what the server rendered inside: `<progress>` and the texts of `[data-immortus="message"]`,
    * `"percentage"` and `"state"` (on which `data-running="…"`, `data-stalled="…"` and the like translate). The document that the page was
    * rendered with may be given in a `<script type="application/json">`.
+   *
+   * Others may put back what the server rendered, as morphing swaps do; then it is written anew.
    */
   class JobElement extends (globalThis.HTMLElement ?? class {}) {
     static observedAttributes = ["job-id", "job-class"];
+    static #OWN = ["state", "stalled", "error", "aria-busy"];
 
     /** @type {(() => void) | null} */ #leave = null;
-    #shown = 0;
+    #begun = false;
+    /** @type {JobDocument | null} */ #held = null;
+    /** Why nothing can be told any more. @type {JobError | null} */ #error = null;
+    /** What was written last into each part: a text, or the bar's value. @type {WeakMap<Element, string | null>} */ #written = new WeakMap();
+    /** @type {string | null} */ #bar = null;
+    #observer = globalThis.MutationObserver && new MutationObserver((changes) => this.#changed(changes));
 
     connectedCallback() {
       const follow = () => this.#follow();
@@ -1331,20 +1410,21 @@
 
     /** @param {string} _name @param {string | null} before @param {string | null} value */
     attributeChangedCallback(_name, before, value) {
-      if (!this.#leave || before === value) return;
+      if (!this.#begun || before === value) return;
       this.#stop();
-      this.#shown = 0;
+      this.#held = this.#bar = null;
       this.#follow();
     }
 
     #follow() {
       if (this.#leave || !this.isConnected) return;
+      this.#begun = true;
+      this.#error = null;
       const job = { job_id: this.getAttribute("job-id") ?? "", job_class: this.getAttribute("job-class") ?? "" };
-      const rendered = parse(this.querySelector('script[type="application/json"]')?.textContent ?? "");
-      const known = isDocument(rendered) && rendered.job_id === job.job_id ? rendered : null;
-      this.removeAttribute("error");
-      this.setAttribute("aria-busy", "true");
-      this.#leave = page.subscribe(job, {}, { take: (one) => this.#take(one), fail: (error) => this.#fail(error) }, known);
+      const listener = { take: (/** @type {JobDocument} */ one) => this.#take(one), fail: (/** @type {JobError} */ error) => this.#fail(error) };
+      this.#leave = page.subscribe(job, {}, listener, this.#rendered());
+      this.#write();
+      this.#observer?.observe(this, { attributeFilter: [...JobElement.#OWN, "value"], childList: true, characterData: true, subtree: true });
     }
 
     #stop() {
@@ -1352,62 +1432,122 @@
       this.#leave = null;
     }
 
+    /** The document that the server rendered it with. @returns {JobDocument | null} */
+    #rendered() {
+      const rendered = parse(this.querySelector('script[type="application/json"]')?.textContent ?? "");
+      return isDocument(rendered) && rendered.job_id === this.getAttribute("job-id") ? rendered : null;
+    }
+
     /** @param {JobDocument} job */
     #take(job) {
       if (isFinal(job)) this.#stop();
-      if (job.version <= this.#shown) return;
-      this.#shown = job.version;
-      this.setAttribute("state", job.state);
-      this.toggleAttribute("stalled", Boolean(job.stalled));
-      this.setAttribute("aria-busy", String(!isOver(job)));
-      this.#write("message", job.error?.message ?? job.message);
-      this.#write("percentage", job.percentage == null ? "" : percent(Number(job.percentage)));
-      this.#write("state", job.state, job.stalled ? "stalled" : job.state);
-      this.#move(job);
-      this.#tell(isDone(job) ? "done" : isOver(job) ? "failed" : "progress", job);
+      const isNews = this.#error !== null || job.version > (this.#held?.version ?? 0);
+      if (isNews) this.#held = job;
+      this.#error = null;
+      this.#write();
+      if (isNews) this.#tell(isDone(job) ? "done" : isOver(job) ? "failed" : "progress", job);
     }
 
     /** @param {JobError} error */
     #fail(error) {
       this.#stop();
-      this.setAttribute("error", error.error.code);
-      this.setAttribute("aria-busy", "false");
-      this.removeAttribute("state"); // what was known last is not what is
-      this.removeAttribute("stalled");
-      this.#write("state", "");
-      this.#write("message", error.message);
-      this.#rest();
+      this.#error = error;
+      this.#write();
       this.#tell("failed", error.document);
     }
 
-    /** @param {JobDocument} job */
-    #move(job) {
-      const bar = this.querySelector("progress");
-      if (job.percentage != null) bar?.setAttribute("value", String(job.percentage));
-      else if (isOver(job)) this.#rest();
-      else bar?.removeAttribute("value");
+    /** @param {string} event @param {object} detail */
+    #tell(event, detail) {
+      this.dispatchEvent(new CustomEvent(`immortus:${event}`, { bubbles: true, detail }));
+      const changes = this.#observer?.takeRecords() ?? [];
+      if (changes.some(isPutBack)) this.#changed(changes); // what handlers make of it otherwise stays
     }
 
-    /** A bar without a value seems to go on. */
-    #rest() {
+    // What it shows
+
+    #write(changes = this.#observer?.takeRecords() ?? []) {
+      if (changes.some(isPutBack)) this.#written = new WeakMap();
+      const over = this.#error !== null || (this.#held !== null && isOver(this.#held));
+      this.#set("error", this.#error && this.#error.error.code);
+      this.#set("aria-busy", String(!over));
+      if (this.#error) this.#writeError(this.#error);
+      else if (this.#held) this.#writeJob(this.#held);
+      this.#observer?.takeRecords();
+    }
+
+    /** @param {JobDocument} job */
+    #writeJob(job) {
+      this.#set("state", job.state);
+      this.#set("stalled", job.stalled ? "" : null);
+      this.#say("message", job.error?.message ?? job.message);
+      this.#say("percentage", job.percentage == null ? "" : percent(Number(job.percentage)));
+      this.#say("state", job.state, job.stalled ? "stalled" : job.state);
+      this.#move(job.percentage == null ? null : String(job.percentage), isOver(job));
+    }
+
+    /** What was known last is not what is. @param {JobError} error */
+    #writeError(error) {
+      this.#set("state", null);
+      this.#set("stalled", null);
+      this.#say("state", "");
+      this.#say("message", error.message);
+      this.#move(null, true);
+    }
+
+    /** @param {string} name @param {string | null} value */
+    #set(name, value) {
+      if (this.getAttribute(name) === value) return;
+      if (value === null) this.removeAttribute(name);
+      else this.setAttribute(name, value);
+    }
+
+    /**
+     * A bar without a value seems to go on; at rest it keeps the one it had.
+     * @param {string | null} value @param {boolean} rests
+     */
+    #move(value, rests) {
       const bar = this.querySelector("progress");
-      bar?.setAttribute("value", bar.getAttribute("value") ?? "0");
+      if (!bar) return;
+      const present = bar.getAttribute("value");
+      const shown = (this.#bar = value ?? (rests ? (this.#bar ?? present ?? "0") : null));
+      if (!this.#isDue(bar, shown, present)) return;
+      if (shown === null) bar.removeAttribute("value");
+      else bar.setAttribute("value", shown);
     }
 
     /**
      * Screen readers speak what is written, so only changes are. The element may have a word of its own for the text.
      * @param {string} part @param {string} text @param {string} key
      */
-    #write(part, text, key = text) {
+    #say(part, text, key = text) {
       for (const element of /** @type {NodeListOf<HTMLElement>} */ (this.querySelectorAll(`[data-immortus="${part}"]`))) {
         const words = part === "state" ? (element.dataset[key] ?? element.dataset[text] ?? text) : text;
-        if (element.textContent !== words) element.textContent = words;
+        if (this.#isDue(element, words, element.textContent)) element.textContent = words;
       }
     }
 
-    /** @param {string} event @param {object} detail */
-    #tell(event, detail) {
-      this.dispatchEvent(new CustomEvent(`immortus:${event}`, { bubbles: true, detail }));
+    /**
+     * Whether a part has to be written: it has not been, or was emptied since. What others made of it otherwise, such as a
+     * translation by the browser, stays until there is something else to say.
+     * @param {Element} part @param {string | null} wanted @param {string | null} present
+     */
+    #isDue(part, wanted, present) {
+      const isWritten = this.#written.has(part) && this.#written.get(part) === wanted;
+      this.#written.set(part, wanted);
+      return present !== wanted && !(isWritten && present);
+    }
+
+    /** What others have done to it. @param {MutationRecord[]} changes */
+    #changed(changes) {
+      const rendered = changes.some(isPutBack) ? this.#rendered() : null;
+      if (rendered && (this.#error || rendered.version > (this.#held?.version ?? 0))) this.#renew(rendered);
+      this.#write(changes);
+    }
+
+    /** The server knows more than the element. @param {JobDocument} rendered */
+    #renew(rendered) {
+      if (this.#leave) page.receive(rendered.job_id, rendered);
+      else this.#follow();
     }
   }
 
@@ -1421,6 +1561,8 @@
   globalThis.window?.addEventListener("online", () => page.wake());
   globalThis.window?.addEventListener("pagehide", () => page.hide());
   globalThis.window?.addEventListener("pageshow", ({ persisted }) => persisted && page.show());
+  globalThis.document?.addEventListener("freeze", () => page.hide());
+  globalThis.document?.addEventListener("resume", () => page.show());
   globalThis.document?.addEventListener("visibilitychange", () => document.hidden || page.wake());
 
   if (globalThis.customElements && !customElements.get("immortus-job")) customElements.define("immortus-job", JobElement);

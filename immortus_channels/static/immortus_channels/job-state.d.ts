@@ -13,7 +13,8 @@ declare namespace JobState {
     /**
      * This tab was told of this end before, on a page that it has left or reloaded since: the present page was rendered
      * after the end and need not be reloaded. The first page that is told of an end finds false here, even when the job
-     * was over before the page asked, because nobody knows what that page was rendered with.
+     * was over before the page asked, because nobody knows what that page was rendered with. To be asked by a callback that
+     * leaves the page more than a second after it was called.
      */
     readonly replayed: boolean;
   }
@@ -36,11 +37,14 @@ declare namespace JobState {
     pollingPeriod?: number;
     /** Called with each newer state of a job that is not over. */
     update?: (data: Working) => void;
-    /** Called once, when the job has finished; also at once, when it had before. To reload the page, see `replayed`. */
+    /**
+     * Called once, when the job has finished; also at once, when it had before. Not called in a page that came back from
+     * leaving itself within a second after it, by `location.reload()` and the like.
+     */
     success?: (data: Success) => void;
     /**
      * Called once, when the job failed, was cancelled or is lost, is unknown or expired, the login is over, or the server
-     * answers with an error that does not pass. `data.error.code` tells which.
+     * answers with an error that does not pass. `data.error.code` tells which. With the same exception as `success`.
      */
     error?: (data: Failure) => void;
   }

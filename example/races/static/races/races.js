@@ -26,9 +26,7 @@ function follow(card) {
     update: show,
     success(data) {
       show(data);
-      // The page that comes next has been rendered after this end. If it should be told of it all the same, that is a
-      // replay, and it does not reload again.
-      if (!data.replayed) location.reload();
+      location.reload();
     },
     error(data) {
       show(data);
