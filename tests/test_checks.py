@@ -923,7 +923,7 @@ def test_messages_that_cannot_say_whose_a_job_is_are_found(celery_app):
     make_task(celery_app)
     assert messages() == {}
     celery_app.conf.task_protocol = 1
-    assert found() == {"W018"}
+    assert found() == {"W020"}
 
 
 def test_a_project_that_tracks_nothing_may_send_as_it_likes(default_app):

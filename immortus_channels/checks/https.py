@@ -29,14 +29,14 @@ def check_proxy_header() -> Findings:
             "SECURE_PROXY_SSL_HEADER is not set. Where a proxy speaks HTTPS for this site, its ASGI server sees plain "
             "HTTP: the page's origin is https, the socket's is http, and every socket is refused with 403.",
             hint=cure,
-            id=f"{ID}.W020",
+            id=f"{ID}.W018",
         )
     elif not _can_match(header):
         yield Warning(
             f"SECURE_PROXY_SSL_HEADER is {header!r}, which no request can have: the name of a header begins with "
             "HTTP_ there, in capitals with underscores. Every socket of an HTTPS page is refused with 403.",
             hint=cure,
-            id=f"{ID}.W020",
+            id=f"{ID}.W018",
         )
 
 

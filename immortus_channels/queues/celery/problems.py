@@ -31,7 +31,7 @@ def problems(tracked: list[str]) -> Iterator[CheckMessage]:
             "Celery's task_protocol is 1, whose messages do not say whose a job is: those of "
             f"{tracked[0]!r} are unknown to whoever sent them.",
             hint="Remove it (CELERY_TASK_PROTOCOL), or set it to 2, which every Celery since 4.0 reads.",
-            id="immortus_channels.W018",
+            id="immortus_channels.W020",
         )
 
 
