@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from immortus_channels import access, queues, strategies
 from immortus_channels.jobs import Error, Job, State
+from immortus_channels.questions import quoted
 from immortus_channels.queues.base import Queue
 from immortus_channels.tracking import guarded
-from immortus_channels.values import within_limit
+from immortus_channels.values import clean_meta, clean_result, within_limit
 
 if TYPE_CHECKING:
     from immortus_channels.access import User
@@ -46,7 +47,8 @@ def fetch(user: User, job_id: str, job_class: str = "") -> Job | None:
         return None
     for job in chain(_by_strategy(strategy, job_id), _by_queues(job_id, job_class)):
         if job is not None and not (job_class and job.job_class not in ("", job_class)):
-            return _shown(job, job_id, job_class)
+            with guarded(f"What {quoted(strategy)} fetched", job_id):
+                return _shown(job, job_id, job_class)
     return None
 
 
@@ -54,7 +56,7 @@ def _by_strategy(strategy: Any, job_id: str) -> Iterator[Job | None]:
     for name in ("fetch", "status"):
         told: Any = None
         if strategies.defines(strategy, name):
-            with guarded(f"{name} of {strategy!r}", job_id):
+            with guarded(f"{name} of {quoted(strategy)}", job_id):
                 told = getattr(strategy, name)(job_id)
         yield _job_of(told, job_id)
 
@@ -94,6 +96,9 @@ def _shown(job: Job, job_id: str, job_class: str) -> Job:
         version=_VERSION.get(job.state, 3),
         error=error,
         staff_only=True,
+        meta=clean_meta({**job.meta, **job.strategy_meta}, job_id, by_caller=False),
+        strategy_meta={},
+        result=clean_result(job.result, job_id, by_caller=False),
     )
     return within_limit(None, shown)
 

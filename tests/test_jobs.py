@@ -139,7 +139,9 @@ def test_a_given_percentage_wins_and_never_rounds_up_to_the_end():
     assert percentage(1, 10, 55.55) == 55.5
     assert percentage(0, None, 99.99) == percentage(0, None, 100) == percentage(0, None, 250) == 99.9
     assert percentage(0, None, -3) == 0.0
-    assert percentage(10, 10, 40) == 100.0
+    assert percentage(10, 10, 40) == 40.0
+    assert percentage(10, 10, 100) == 100.0
+    assert percentage(9, 10, 100) == 99.9
 
 
 @pytest.mark.case(10)
