@@ -6,16 +6,17 @@ from typing import Any
 
 from immortus_channels import strategies
 from immortus_channels.events import Event, Origin, Refreshed, Started
+from immortus_channels.ids import text_of
 from immortus_channels.jobs import Job
 from immortus_channels.progress import Run, current_run
 from immortus_channels.tracking.consulting import completed_of, meta_of, outside_event_loop
-from immortus_channels.tracking.publishing import publish, refresh
+from immortus_channels.tracking.publishing import can_be_tracked, publish, refresh
 from immortus_channels.writer import get_writer, report_of
 
 
 def make_run(*, job_id: str, job_class: str, run_id: str, origin: Origin | None) -> Run:
     """A run in this process, not begun yet."""
-    return Run(job_id=job_id, job_class=job_class, run_id=run_id, origin=origin, notify=_notify)
+    return Run(job_id=text_of(job_id) or job_id, job_class=job_class, run_id=run_id, origin=origin, notify=_notify)
 
 
 def _notify(run: Run) -> None:
@@ -28,7 +29,7 @@ def begin(run: Run) -> None:
     strategy = strategies.strategy_of(Job(job_id=run.job_id, job_class=run.job_class))
     run.strategy = strategies.Calling(strategy, after=lambda: _tell_meta(run, strategy))
     run.started(publish(Started(job_id=run.job_id, job_class=run.job_class, run_id=run.run_id, origin=run.origin)))
-    if not run.refused:
+    if not run.refused and can_be_tracked(run.job_id, run.job_class):
         get_writer().attach(run)
 
 

@@ -14,6 +14,7 @@ urlpatterns = [
         path("", include("tests.seeds.urls")),
     ),
     path("start-in-transaction/<name>", views.start_in_transaction),
+    path("start-under-any-id/<name>", views.start_under_any_id),
     path("start-async/<name>", views.start_async),
     path("start-on-commit", views.start_on_commit),
     path("canvas/<name>", views.canvas),

@@ -18,6 +18,7 @@ from celery.exceptions import Reject
 from immortus_channels import queues
 from immortus_channels.events import Cancelled, Enqueued, Event, Failed, Finished, Reported, Requeued, Retrying
 from immortus_channels.exceptions import JobCancelled
+from immortus_channels.ids import text_of
 from immortus_channels.marking import Tracking
 from immortus_channels.progress import Run, current_run
 from immortus_channels.queues.base import Tracker
@@ -54,7 +55,7 @@ class Running:
         job_class = self._class_of(sender, request)
         tracking = self._tracking(job_class)
         if request.is_eager:
-            queues.remember(task_id, job_class)
+            queues.remember(text_of(task_id) or task_id, job_class)
         if tracking is None:
             return
         origin = origin_of(request, tracking, sender.name, args, kwargs)
@@ -75,7 +76,7 @@ class Running:
         tracking = self._tracking(run.job_class)
         try:
             if tracking is not None and tracking.publish_result:
-                run.set_result(result)
+                run.set_result(result, by_caller=False)
         finally:
             self._tracker.end(run, Finished)
 
@@ -215,4 +216,4 @@ def _run_id(request: Any) -> str:
 def _run_of(task_id: str) -> Run | None:
     """The run of this task in the calling thread."""
     run = current_run.get()
-    return run if run is not None and run.job_id == task_id else None
+    return run if run is not None and run.job_id == (text_of(task_id) or task_id) else None
