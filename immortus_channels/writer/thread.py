@@ -325,7 +325,7 @@ class Writer:
         try:
             for seconds, holders in by_time.items():
                 self._renew(holders, seconds)
-        except StoreUnavailable:
+        except Exception:
             self._keep(renewals)
             raise
         self._keep({job_id: lease for job_id, lease in renewals.items() if not self._may_write(job_id)})
@@ -345,21 +345,29 @@ class Writer:
         self._runs.renewed(now)
 
     def _renew(self, holders: Mapping[str, str], seconds: float) -> None:
-        """Move leases, but for those of jobs that are left alone; of the others, find whom the store refuses."""
+        """Move leases, but for those of jobs that are left alone; of the others, find whom the store cannot serve."""
         able = {job_id: holder for job_id, holder in holders.items() if self._may_write(job_id)}
         if not able:
             return
         try:
             get_store().renew(able, seconds)
-        except StoreUnavailable as error:
+        except Exception as error:  # noqa: BLE001 - whatever one of them makes the store raise, the others are moved
             if len(able) == 1:
-                self._failed(next(iter(able)), error)
+                self._not_renewed(next(iter(able)), error)
                 return
-            get_store().get_many(list(able))  # raises where it is not about one of them
+            if isinstance(error, StoreUnavailable):
+                get_store().get_many(list(able))  # raises where it is not about one of them
             for half in _halves(able):
                 self._renew(half, seconds)
         else:
             self._worked(able)
+
+    def _not_renewed(self, job_id: str, error: Exception) -> None:
+        """Go on without the job's lease: for this round, or for good if no second try will be any better."""
+        if isinstance(error, StoreUnavailable):
+            self._failed(job_id, error)
+        else:
+            logger.error("The lease of %r cannot be moved", job_id, exc_info=error, extra={"job_id": job_id})
 
     def _may_write(self, job_id: str) -> bool:
         with self._condition:
