@@ -13,14 +13,15 @@ from pathlib import Path
 import pytest
 
 import immortus_channels
+from immortus_channels import exceptions
 
 ROOT = Path(__file__).parent.parent
 NAME = "immortus_channels"
 PACKAGE = ROOT / NAME
 
 LEVELS = (
-    "exceptions jobs events lifecycle ids trouble metrics decoding buckets",
-    "conf models migrations owners foreign marking values lookup addresses limits advisories",
+    "exceptions jobs events lifecycle ids questions trouble metrics decoding buckets",
+    "conf models migrations owners foreign marking encoding values lookup addresses limits advisories",
     "stores queues broadcast progress revocation",
     "strategies tracking writer access fetching handles running repository states handlers usage turns rights",
     (
@@ -48,7 +49,12 @@ OWNERS = {
 
 API = {
     *("tracked", "current_job", "get_job", "aget_job", "get_strategy", "started_by"),
-    *("TrackingStrategy", "JobHandler", "JobRepository", "JobState", "JobFailed", "JobCancelled"),
+    *("TrackingStrategy", "JobHandle", "JobHandler", "JobRepository", "JobState"),
+    *(
+        name
+        for name, thing in vars(exceptions).items()
+        if isinstance(thing, type) and issubclass(thing, exceptions.ImmortusError)
+    ),
     *("render_immortus", "job_info", "job_page_url", "revoke_access", "access_token"),
 }
 """What may be imported from the package itself."""
