@@ -215,8 +215,12 @@ def percentage(current: Number, total: Number | None, given: Number | None = Non
     if given is None:
         if total is None or total <= 0 or current > total:
             return None
-        given = 100 * current / total
-    return 100.0 if done and given >= 100 else min(max(math.floor(given * 10 + 1e-9) / 10, 0.0), 99.9)  # noqa: PLR2004
+        given = _FULL if done else 100 * current / total
+    given = min(max(given, 0.0), _FULL)
+    return _FULL if done and given == _FULL else min(math.floor(given * 10 + 1e-9) / 10, 99.9)
+
+
+_FULL = 100.0
 
 
 def _number(value: object, default: Number | None) -> Number | None:

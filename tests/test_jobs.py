@@ -142,6 +142,8 @@ def test_a_given_percentage_wins_and_never_rounds_up_to_the_end():
     assert percentage(10, 10, 40) == 40.0
     assert percentage(10, 10, 100) == 100.0
     assert percentage(9, 10, 100) == 99.9
+    assert percentage(1e308, 1e308) == 100.0
+    assert percentage(1e308, 1.7e308) == percentage(0, None, 1e308) == 99.9
 
 
 @pytest.mark.case(10)
