@@ -125,6 +125,11 @@ class Job:
     finished_at: int | None = None
 
     @property
+    def id(self) -> str:
+        """The same as `job_id`."""
+        return self.job_id
+
+    @property
     def is_over(self) -> bool:
         """Whether the job has ended."""
         return self.state.is_over

@@ -146,6 +146,10 @@ def test_a_given_percentage_wins_and_never_rounds_up_to_the_end():
     assert percentage(1e308, 1.7e308) == percentage(0, None, 1e308) == 99.9
 
 
+def test_a_job_is_named_by_its_id_either_way():
+    assert JOB.id == JOB.job_id
+
+
 @pytest.mark.case(10)
 def test_a_finished_job_shows_100_and_a_failed_one_keeps_its_last():
     assert replace(JOB, state=State.FINISHED).document["percentage"] == 100.0
