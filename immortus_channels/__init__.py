@@ -9,8 +9,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from immortus_channels.exceptions import JobCancelled, JobFailed
+    from immortus_channels.exceptions import (
+        ConfigurationError,
+        DocumentTooLarge,
+        HandlerNotFound,
+        ImmortusError,
+        InvalidValue,
+        JobCancelled,
+        JobExists,
+        JobFailed,
+        JobNotFound,
+        ReservedMetaKey,
+        StoreNotFound,
+        StoreUnavailable,
+        StrategyNotFound,
+        UnreadableRecord,
+    )
     from immortus_channels.handlers import JobHandler
+    from immortus_channels.handles import JobHandle
     from immortus_channels.marking import tracked
     from immortus_channels.owners import started_by
     from immortus_channels.repository import JobRepository, aget_job, current_job, get_job
@@ -23,12 +39,25 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "ConfigurationError",
+    "DocumentTooLarge",
+    "HandlerNotFound",
+    "ImmortusError",
+    "InvalidValue",
     "JobCancelled",
+    "JobExists",
     "JobFailed",
+    "JobHandle",
     "JobHandler",
+    "JobNotFound",
     "JobRepository",
     "JobState",
+    "ReservedMetaKey",
+    "StoreNotFound",
+    "StoreUnavailable",
+    "StrategyNotFound",
     "TrackingStrategy",
+    "UnreadableRecord",
     "access_token",
     "aget_job",
     "current_job",
@@ -43,12 +72,25 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ConfigurationError": "exceptions",
+    "DocumentTooLarge": "exceptions",
+    "HandlerNotFound": "exceptions",
+    "ImmortusError": "exceptions",
+    "InvalidValue": "exceptions",
     "JobCancelled": "exceptions",
+    "JobExists": "exceptions",
     "JobFailed": "exceptions",
+    "JobHandle": "handles",
     "JobHandler": "handlers",
+    "JobNotFound": "exceptions",
     "JobRepository": "repository",
     "JobState": "states",
+    "ReservedMetaKey": "exceptions",
+    "StoreNotFound": "exceptions",
+    "StoreUnavailable": "exceptions",
+    "StrategyNotFound": "exceptions",
     "TrackingStrategy": "strategies",
+    "UnreadableRecord": "exceptions",
     "access_token": "tokens",
     "aget_job": "repository",
     "current_job": "repository",

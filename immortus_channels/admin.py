@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast
 
 from django.contrib import admin, messages
@@ -30,6 +30,7 @@ from immortus_channels.jobs import Job, State
 from immortus_channels.lifecycle import SECOND
 from immortus_channels.models import JobRecord
 from immortus_channels.stores import get_store
+from immortus_channels.stores.base import reading_of
 from immortus_channels.stores.database import DatabaseStore
 
 if TYPE_CHECKING:
@@ -271,7 +272,9 @@ def _may_see(request: HttpRequest, record: JobRecord) -> bool:
 
 
 def _job(record: JobRecord) -> Job:
-    return Job.from_record(record.record)
+    read = {record.job_id: partial(Job.from_record, record.record)}
+    unreadable = Job(job_id=record.job_id, job_class=record.job_class, owner=record.owner, staff_only=True)
+    return reading_of(0, read.items()).jobs.get(record.job_id, unreadable)
 
 
 def _is_mounted() -> bool:

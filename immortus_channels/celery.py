@@ -11,6 +11,7 @@ from celery.result import AsyncResult
 from django.db import transaction
 
 from immortus_channels import queues, strategies
+from immortus_channels.ids import text_of
 from immortus_channels.marking import MARK, Named, Tracking
 from immortus_channels.progress import current_run
 
@@ -22,7 +23,7 @@ class _Strategy:
         if task is None:
             return strategies.strategy_for(kind.name or "", kind.tracking_strategy)
         run = current_run.get()
-        if run is not None and run.job_id == task.request.id:
+        if run is not None and run.job_id == text_of(task.request.id):
             return run.strategy
         return strategies.get_strategy(task)
 
@@ -39,7 +40,7 @@ class TrackedTask(Task):  # type: ignore[misc]
     @property
     def job_id(self) -> str | None:
         """The id of the job this task runs now; None outside one."""
-        return None if self.request.id is None else str(self.request.id)
+        return text_of(self.request.id)
 
     strategy = _Strategy()
     """The task's strategy, of the class too. In a running job, its meta is published after every method called."""
@@ -54,7 +55,7 @@ class TrackedTask(Task):  # type: ignore[misc]
         # The job belongs to whoever sends it now; when the transaction commits, `started_by` may be over.
         send = partial(copy_context().run, self.apply_async, *args, **options)
         transaction.on_commit(send, using=using)
-        queues.remember(task_id, self.name)
+        queues.remember(text_of(task_id) or task_id, self.name)
         return self.AsyncResult(task_id)
 
 

@@ -11,6 +11,7 @@ ImmortusError
 ├── InvalidValue (also ValueError)
 ├── DocumentTooLarge (also ValueError)
 ├── StoreUnavailable
+├── UnreadableRecord
 ├── JobFailed       raised by a task to end its job as failed
 └── JobCancelled    raised inside a task whose job was asked to stop
 """
@@ -62,6 +63,10 @@ class DocumentTooLarge(ImmortusError, ValueError):
 
 class StoreUnavailable(ImmortusError):
     """The store could not be reached or did not answer in time; the write may be tried again."""
+
+
+class UnreadableRecord(ImmortusError):
+    """A job's record in the store cannot be read here, as when a later release wrote it; it is not written over."""
 
 
 class JobFailed(ImmortusError):

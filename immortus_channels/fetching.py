@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from immortus_channels import access, outside, queues, strategies, turns
 from immortus_channels.jobs import Error, Job, State
+from immortus_channels.questions import quoted
 from immortus_channels.queues.base import Queue
 from immortus_channels.tracking import guarded
-from immortus_channels.values import within_limit
+from immortus_channels.values import clean_meta, clean_result, within_limit
 from immortus_channels.writer import is_inline
 
 if TYPE_CHECKING:
@@ -48,12 +49,21 @@ def fetch(user: User, job_id: str, job_class: str = "") -> Job | None:
     strategy = strategies.strategy_of(unseen)
     if not strategies.defines(strategy, "allows") and not access.would_see(user, unseen):
         return None
+    job = _told(user, strategy, job_id, job_class)
+    if job is not None:
+        with guarded(f"What was fetched for {quoted(strategy)}", job_id):
+            return _shown(job, job_id, job_class)
+    return None
+
+
+def _told(user: User, strategy: Any, job_id: str, job_class: str) -> Job | None:
+    """The first job that the strategy or a queue tells of and that this user may hear of."""
     for job in _by_strategy(strategy, job_id):
         if _is_of(job, job_class):
-            return _shown(job, job_id, job_class)
+            return job
     for job in _by_queues(job_id, job_class):
         if _is_of(job, job_class) and (job.job_class or access.may_see_nameless(user, job_id)):
-            return _shown(job, job_id, job_class)
+            return job
     return None
 
 
@@ -77,7 +87,7 @@ def _by_strategy(strategy: Any, job_id: str) -> Iterator[Job | None]:
 
 def _said(strategy: Any, name: str, job_id: str) -> object:
     told: object = None
-    with guarded(f"{name} of {strategy!r}", job_id):
+    with guarded(f"{name} of {quoted(strategy)}", job_id):
         told = getattr(strategy, name)(job_id)
     return told  # noqa: RET504 - None where it raised
 
@@ -128,6 +138,9 @@ def _shown(job: Job, job_id: str, job_class: str) -> Job:
         version=_VERSION.get(job.state, 3),
         error=error,
         staff_only=True,
+        meta=clean_meta({**job.meta, **job.strategy_meta}, job_id, by_caller=False),
+        strategy_meta={},
+        result=clean_result(job.result, job_id, by_caller=False),
     )
     return within_limit(None, shown)
 

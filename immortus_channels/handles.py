@@ -9,13 +9,16 @@ from typing import Any, Never, Self, TypeVar
 from immortus_channels import addresses, strategies, tracking
 from immortus_channels.events import Event, Failed, Finished, Updated
 from immortus_channels.exceptions import JobNotFound
+from immortus_channels.ids import JobId, given_as
 from immortus_channels.jobs import JSON, Job, Number, State
 from immortus_channels.progress import Run
+from immortus_channels.questions import quoted
 from immortus_channels.running import running
 from immortus_channels.stores import get_store
 from immortus_channels.values import (
     clean,
     clean_error,
+    clean_message,
     clean_meta,
     clean_number,
     clean_result,
@@ -34,22 +37,39 @@ class JobHandle:
     change of its own. Outside any job it does nothing, so that a task stays callable as a plain function.
     """
 
-    def __init__(self, job_id: str = "", *, run: Run | None = None, record: Job | None = None) -> None:
-        self.job_id = job_id
+    def __init__(self, job_id: JobId = "", *, run: Run | None = None, record: Job | None = None) -> None:
+        self.job_id = job_id if type(job_id) is str else given_as(job_id)
         self._run = run
         self._record = record
 
+    @property
+    def id(self) -> str:
+        """The same as `job_id`."""
+        return self.job_id
+
     def __repr__(self) -> str:
-        """Name the job."""
-        return f"<{type(self).__name__} {self.job_id or 'outside a job'}>"
+        """Name the job and tell what is known of it; nothing is read."""
+        if not self.job_id:
+            return f"<{type(self).__name__} outside a job>"
+        return f"<{' '.join(filter(None, (type(self).__name__, repr(self.job_id), *self._known())))}>"
+
+    def _known(self) -> tuple[str, ...]:
+        if self._run is not None:
+            return self._run.job_class, State.RUNNING
+        return (self._record.job_class, self._record.state) if self._record is not None else ()
+
+    def __json__(self) -> Never:
+        """Raise TypeError: a task takes the job's id, and gets at the job by that. Celery's JSON asks here."""
+        msg = f"{self!r} cannot be sent; give the job's id, job.id, and let the task call get_job(id)."
+        raise TypeError(msg)
 
     # Telling
 
-    def track(self, iterable: Iterable[Item], total: Number | None = None, message: str = "") -> Iterator[Item]:
-        """Yield the items and count them; the outermost loop begins a step of progress.
+    def track(self, iterable: Iterable[Item], total: Number | None = None, message: object = "") -> Iterator[Item]:
+        """Yield the items and count them; the outermost loop is a step of progress.
 
-        `total` is taken from `len(iterable)` where there is one. Raises JobCancelled between two items once
-        cancellation was asked for.
+        `total` is taken from `len(iterable)`; where that raises, it is unknown. Raises JobCancelled between two items
+        once cancellation was asked for.
         """
         return self._run.track(iterable, total, message) if self._run is not None else iter(iterable)
 
@@ -64,14 +84,16 @@ class JobHandle:
     ) -> None:
         """Set what is given; `total` begins a step, within which `current` does not move back.
 
-        `percentage` is 0 to 100. What is above, or no finite number of 0 or more, is refused.
+        After a `track()` has ended, any number begins the next step; a message alone does not. `percentage` is 0 to 100
+        and is shown whatever the count says. What is above, or no finite number of 0 or more, is refused. `message` is
+        text, lazily translated text or a number.
         """
         if self._run is not None:
             self._run.update(current, total, advance, percentage, message)
             return
         given = {"current": current, "total": total, "advance": advance, "percentage": percentage}
         numbers = {name: clean_number(name, value, self.job_id) for name, value in given.items() if value is not None}
-        text = None if message is None else clean_text(message)
+        text = None if message is None else clean_message(message, self.job_id)
         if text is not None and not self._has_room(message=text):
             refuse_too_large("The message", self.job_id)
             text = None
@@ -86,14 +108,11 @@ class JobHandle:
         if given:
             msg = "Give keywords: set_meta(a=1); what a mapping holds is given as set_meta(**mapping)."
             raise TypeError(msg)
-        if self._run is not None:
-            self._run.set_meta(fields)
-        else:
-            self._set_meta(clean_meta(fields, self.job_id))
+        self._tell_meta(fields)
 
     def set_progress_metric(self, name: str, value: object) -> None:
         """Set one field at the top level of the job document, as `set_meta` does."""
-        self.set_meta(**{name: value})
+        self._tell_meta({name: value})
 
     def set_result(self, value: object) -> None:
         """Publish a small JSON value as the job's result."""
@@ -228,7 +247,11 @@ class JobHandle:
         job_class = self._record.job_class if self._record is not None else ""
         self._record = tracking.publish(kind(job_id=self.job_id, job_class=job_class, **fields)) or self._record
 
-    def _set_meta(self, meta: Mapping[str, JSON]) -> None:
+    def _tell_meta(self, fields: Mapping[str, object]) -> None:
+        if self._run is not None:
+            self._run.set_meta(fields)
+            return
+        meta = clean_meta(fields, self.job_id)
         if self._has_room(meta=meta):
             self._publish(Updated, meta=meta)
         else:
@@ -255,7 +278,7 @@ class JobHandle:
         if self._run is not None:
             self._run.set_data(key, value)
         else:
-            self._publish(Updated, data={key: clean(value, self.job_id, what=f"Data {key!r}")})
+            self._publish(Updated, data={clean_text(key): clean(value, self.job_id, what=f"Data {quoted(key)}")})
 
 
 class JobData(Mapping[str, JSON]):
@@ -279,6 +302,12 @@ class JobData(Mapping[str, JSON]):
     def __len__(self) -> int:
         """How many values there are."""
         return len(self._job._data())  # noqa: SLF001
+
+    def __repr__(self) -> str:
+        """Read like the dict that it is; nothing is read for that which was not."""
+        job = self._job
+        known = job._data() if job._run or job._record or not job.job_id else "not read yet"  # noqa: SLF001
+        return f"{type(self).__name__}({known})"
 
 
 def read(job_id: str) -> Job:

@@ -127,6 +127,11 @@ class Job:
     began_at: int | None = None
 
     @property
+    def id(self) -> str:
+        """The same as `job_id`."""
+        return self.job_id
+
+    @property
     def is_over(self) -> bool:
         """Whether the job has ended."""
         return self.state.is_over
@@ -210,15 +215,19 @@ def dump(value: object) -> str:
 def percentage(current: Number, total: Number | None, given: Number | None = None) -> float | None:
     """How far a job that is not over has come, 0 to 100 with one decimal, or None when unknown.
 
-    A given percentage wins. 100 only when `current == total`, never by rounding: 999 of 1000 is 99.9.
-    A count that ran past its total tells nothing.
+    A given percentage wins, over a complete count too. 100 only when `current == total`, never by rounding: 999 of
+    1000 is 99.9. A count that ran past its total tells nothing.
     """
     done = total is not None and total > 0 and current == total
     if given is None:
         if total is None or total <= 0 or current > total:
             return None
-        given = 100 * current / total
-    return 100.0 if done else min(max(math.floor(given * 10 + 1e-9) / 10, 0.0), 99.9)
+        given = _FULL if done else 100 * current / total
+    given = min(max(given, 0.0), _FULL)
+    return _FULL if done and given == _FULL else min(math.floor(given * 10 + 1e-9) / 10, 99.9)
+
+
+_FULL = 100.0
 
 
 def _number(value: object, default: Number | None) -> Number | None:

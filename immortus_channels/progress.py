@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from threading import RLock
-from typing import TypeVar
+from typing import Never, TypeVar
 
 from immortus_channels import afterthoughts
+from immortus_channels.encoding import LARGEST
 from immortus_channels.events import Origin, Report
 from immortus_channels.exceptions import JobCancelled
 from immortus_channels.jobs import JSON, Job, Number
 from immortus_channels.owners import current_owner, is_owner_known
+from immortus_channels.questions import quoted
 from immortus_channels.values import (
-    LARGEST,
     MAX_SENTENCE,
     clean,
+    clean_message,
     clean_meta,
     clean_number,
     clean_result,
     clean_text,
+    clean_total,
     fits,
     refuse_too_large,
 )
@@ -41,6 +44,7 @@ class Run:
         "_data",
         "_depth",
         "_dirty",
+        "_is_step_over",
         "_known_meta",
         "_lock",
         "_message",
@@ -99,6 +103,7 @@ class Run:
         self._dirty = False
         self._depth = 0
         self._step = 0
+        self._is_step_over = False
         self._current: Number = 0
         self._reported: Number = 0
         self._total: Number | None = None
@@ -147,15 +152,12 @@ class Run:
 
     # For the task
 
-    def track(self, iterable: Iterable[Item], total: Number | None = None, message: str = "") -> Iterator[Item]:
+    def track(self, iterable: Iterable[Item], total: Number | None = None, message: object = "") -> Iterator[Item]:
         """Yield the items, counting each one when the next is asked for.
 
         Raises JobCancelled before the next item once cancellation was asked for.
         """
-        if total is not None:
-            total = clean_number("total", total, self.job_id)
-        elif isinstance(iterable, Sized):
-            total = len(iterable)
+        total = clean_total(total, iterable, self.job_id)
         self._depth += 1
         outermost = self._depth == 1
         try:
@@ -173,22 +175,25 @@ class Run:
                 self._current += 1
         finally:
             self._depth -= 1
+            self._is_step_over = self._is_step_over or outermost
             if self.is_closed and self.is_dirty:
                 self._touch()
 
-    def begin_step(self, *, total: Number | None, message: str = "", current: Number = 0) -> None:
-        """Progress starts again from `current`, towards `total` (None: unknown)."""
+    def begin_step(self, *, total: Number | None, message: object = "", current: Number = 0) -> None:
+        """Progress starts again from `current`, towards `total` (None: unknown); an empty message changes nothing."""
         self._go_on_to(total, current)
-        if message:
-            self._say(message)
+        text = "" if message is None else clean_message(message, self.job_id)
+        if text:
+            self._say(text)
         self._touch()
 
     def _go_on_to(self, total: Number | None, current: Number) -> None:
         with self._lock:
             self._step += 1
+            self._is_step_over = False
             self._current, self._total, self._percentage = current, total, None
 
-    def update(
+    def update(  # noqa: C901 - a line or two for each argument, and no call in hot loops
         self,
         current: Number | None = None,
         total: Number | None = None,
@@ -198,37 +203,36 @@ class Run:
     ) -> None:
         """Set what is given; a `total` begins a new step, and within one `current` does not move back.
 
-        The same total again, with a `current` that goes on, is the same step: many write both in every round.
-        Called in hot loops: a plain int is checked here, whatever else by `clean_number`.
+        The same total again, with a `current` that goes on, is the same step: many write both in every round. After a
+        loop has ended, any number begins the next step. Called in hot loops: a plain int is checked here, whatever else
+        by `clean_number`.
         """
         if current is not None and (type(current) is not int or not 0 <= current <= LARGEST):
             current = clean_number("current", current, self.job_id)
         if total is not None:
             total = clean_number("total", total, self.job_id)
-        goes_on = total == self._total and current is not None and current >= self._current
-        if total is not None and not goes_on:
+        if advance is not None and (type(advance) is not int or not 0 <= advance <= LARGEST):
+            advance = clean_number("advance", advance, self.job_id)
+        if percentage is not None:
+            percentage = clean_number("percentage", percentage, self.job_id)
+        goes_on = total is None or (total == self._total and current is not None and current >= self._current)
+        if not goes_on or (self._is_step_over and _tells_of_more(current, total, advance, percentage)):
             self._go_on_to(total, current or 0)
         elif current is not None and current > self._current:
             self._current = current
         if advance is not None:
-            if type(advance) is not int or not 0 <= advance <= LARGEST:
-                advance = clean_number("advance", advance, self.job_id) or 0
             with self._lock:
                 self._current += advance
         if percentage is not None:
-            self._set_percentage(percentage)
+            self._percentage = percentage
         if message is not None:
-            self._say(message)
+            self._say(clean_message(message, self.job_id))
         if not self._dirty:
             self._touch()
 
-    def _set_percentage(self, percentage: object) -> None:
-        number = clean_number("percentage", percentage, self.job_id)
-        if number is not None:
-            self._percentage = number
-
-    def _say(self, message: object) -> None:
-        text = clean_text(message)
+    def _say(self, text: str | None) -> None:
+        if text is None:
+            return
         if len(text) > MAX_SENTENCE and not self._has_room(message=text):
             refuse_too_large("The message", self.job_id)
             return
@@ -274,15 +278,18 @@ class Run:
 
     def set_data(self, key: str, value: object) -> None:
         """Keep a JSON value on the server. Raises InvalidValue for what JSON cannot hold."""
-        fit = clean(value, self.job_id, what=f"Data {key!r}")
+        fit = clean(value, self.job_id, what=f"Data {quoted(key)}")
         with self._lock:
             self._data[clean_text(key)] = fit
             self.data = {**self.data, **self._data}
         self._touch()
 
-    def set_result(self, value: object) -> None:
-        """Publish a small JSON value as the job's result; what cannot be published is refused."""
-        result = clean_result(value, self.job_id)
+    def set_result(self, value: object, *, by_caller: bool = True) -> None:
+        """Publish a small JSON value as the job's result; what cannot be published is refused.
+
+        It was given `by_caller`, or is what the task returned.
+        """
+        result = clean_result(value, self.job_id, by_caller=by_caller)
         if result is None and value is not None:
             return
         if not self._has_room(result=result):
@@ -301,6 +308,11 @@ class Run:
         if not self._dirty:
             self._dirty = True
             self._notify(self)
+
+    def __reduce__(self) -> Never:
+        """Raise TypeError: a job that runs here cannot go to another process."""
+        msg = f"The job {self.job_id!r} runs in this process; give another its id, job.id, and let it call get_job(id)."
+        raise TypeError(msg)
 
     # For the writer
 
@@ -356,6 +368,15 @@ class Run:
 
 def _note(run: Run) -> None:
     afterthoughts.note(run.job_id, run.job_class)
+
+
+def _tells_of_more(*numbers: Number | None) -> bool:
+    """Whether an update begins the next step: any number does, but for the 100 % that a full bar shows by itself."""
+    *counts, percentage = numbers
+    return any(count is not None for count in counts) or (percentage is not None and percentage < _FULL)
+
+
+_FULL = 100
 
 
 current_run: ContextVar[Run | None] = ContextVar("immortus_run", default=None)

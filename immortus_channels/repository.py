@@ -14,7 +14,7 @@ from immortus_channels.events import Created, Origin
 from immortus_channels.exceptions import InvalidValue, JobExists, JobNotFound, StoreUnavailable
 from immortus_channels.handlers import load, name_of
 from immortus_channels.handles import JobHandle
-from immortus_channels.ids import MAX_LENGTH, is_job_id
+from immortus_channels.ids import MAX_LENGTH, JobId, given_as, is_job_id
 from immortus_channels.jobs import Job
 from immortus_channels.marking import Named
 from immortus_channels.progress import current_run, owner_here
@@ -41,16 +41,16 @@ def current_job(kind: type[Any] = JobHandle) -> Any:
 
 
 @overload
-def get_job(job_id: str, *, user: User = ANYBODY) -> JobHandle: ...
+def get_job(job_id: JobId, *, user: User = ANYBODY) -> JobHandle: ...
 @overload
-def get_job(job_id: str, *, user: User = ANYBODY, kind: type[Handle]) -> Handle: ...
-def get_job(job_id: str, *, user: User = ANYBODY, kind: type[Any] = JobHandle) -> Any:
+def get_job(job_id: JobId, *, user: User = ANYBODY, kind: type[Handle]) -> Handle: ...
+def get_job(job_id: JobId, *, user: User = ANYBODY, kind: type[Any] = JobHandle) -> Any:
     """The job of this id, as it stands now, as a `kind`.
 
     Asks no permission unless `user` is given; None is an anonymous user. Raises JobNotFound for an unknown id and for
-    one that is not the user's, TypeError for what is no text or no user, and StoreUnavailable.
+    one that is not the user's, TypeError for what is no text, UUID or whole number or no user, and StoreUnavailable.
     """
-    _refuse_no_id(job_id)
+    job_id = _found_by(job_id)
     record = handles.read(job_id)
     if user is not ANYBODY and not access.may_see(access.user_given(user), record):
         raise JobNotFound(handles.unknown(job_id))
@@ -61,16 +61,15 @@ def get_job(job_id: str, *, user: User = ANYBODY, kind: type[Any] = JobHandle) -
     return kind(job_id, run=run, record=record)
 
 
-def _refuse_no_id(given: object) -> None:
-    if not isinstance(given, str):
-        msg = f"{given!r} is no job's id: give its id as text; of what delay() returned, that is its `id`."
-        raise TypeError(msg)
-    if not is_job_id(given):
-        msg = f"No job has the id {given[:MAX_LENGTH]!r}: ids have 1 to {MAX_LENGTH} characters, no NUL, no half ones."
+def _found_by(given: object) -> str:
+    job_id = given_as(given)
+    if not is_job_id(job_id):
+        msg = f"No job has the id {job_id[:MAX_LENGTH]!r}: ids have 1 to {MAX_LENGTH} characters, no NUL, no half ones."
         raise JobNotFound(msg)
+    return job_id
 
 
-async def aget_job(job_id: str, *, user: User = ANYBODY) -> JobHandle:
+async def aget_job(job_id: JobId, *, user: User = ANYBODY) -> JobHandle:
     """`get_job` for async code."""
     return await sync_to_async(get_job)(job_id, user=user)
 
@@ -80,7 +79,7 @@ class JobRepository:
 
     def create(
         self,
-        id: object = None,  # noqa: A002 - the name that users type
+        id: JobId | None = None,  # noqa: A002 - the name that users type
         handler: Named = None,
         handler_class: Named = None,
         **data: object,
@@ -90,11 +89,12 @@ class JobRepository:
         The job belongs to whoever is logged in now. Without an `id` it gets one. `handler_class` is the same as
         `handler`: a JobHandler, its dotted path or its short name. What a known job has done and written stays.
 
-        Raises JobExists when this was done before for the id, InvalidValue for what is no id, or no JSON; in DEBUG and
-        tests HandlerNotFound for a name that is no handler's. A store that does not answer in time takes the record
+        Raises JobExists when this was done before for the id, TypeError for what is no text, UUID or whole number, and
+        InvalidValue for a text that cannot be an id, or no JSON; in DEBUG and tests HandlerNotFound for a name that is
+        no handler's. A store that does not answer in time takes the record
         later.
         """
-        job_id = str(uuid.uuid4() if id is None else id)
+        job_id = given_as(uuid.uuid4() if id is None else id)
         if not is_job_id(job_id):
             msg = f"{job_id!r} cannot be a job's id: give text of 1 to 255 characters, without NUL."
             raise InvalidValue(msg)
@@ -107,7 +107,7 @@ class JobRepository:
         )
         return JobHandle(job_id, record=_created(job_id, origin))
 
-    def find(self, id: str) -> JobHandle:  # noqa: A002
+    def find(self, id: JobId) -> JobHandle:  # noqa: A002
         """The job of this id, as `get_job`. Raises JobNotFound and StoreUnavailable."""
         return get_job(id)
 

@@ -17,10 +17,11 @@ from typing import Self
 from django.db import transaction
 from django.utils.crypto import salted_hmac
 
-from immortus_channels import broadcast
+from immortus_channels import broadcast, queues
 from immortus_channels.broadcast import Broadcaster
-from immortus_channels.ids import is_job_id
+from immortus_channels.ids import is_job_id, text_of
 from immortus_channels.owners import owner_key
+from immortus_channels.questions import quoted
 
 logger = logging.getLogger("immortus_channels")
 
@@ -63,8 +64,8 @@ def group_name() -> str:
 def revoke_access(subject: object) -> None:
     """Have every open socket of `subject` asked again whether it still may see what it sees; takes under a second.
 
-    `subject` is a user, of whom all sockets are asked, or a job (a job, what its queue returned, or its id as text), of
-    which all watchers are. Whoever may still see keeps seeing; so it is safe to call when in doubt. It is called by
+    `subject` is a user, of whom all sockets are asked, or a job (a job, what its queue returned, or its id), of which
+    all watchers are. Whoever may still see keeps seeing; so it is safe to call when in doubt. It is called by
     itself when somebody logs out, is disabled, or loses a permission or a group. Inside a transaction it waits for the
     commit. Never raises for a layer that is down. Raises TypeError for what is neither a user nor a job.
     """
@@ -76,11 +77,21 @@ def _revocation_of(subject: object) -> Revocation:
         key = owner_key(subject)
         if key is not None:
             return Revocation(user=key)
-    job_id = subject if isinstance(subject, str) else getattr(subject, "job_id", None) or getattr(subject, "id", None)
+    job_id = _job_id_of(subject)
     if not is_job_id(job_id) or hasattr(subject, "is_authenticated"):
-        msg = f"{subject!r} is neither a user who is stored nor a job: give request.user, a job, or a job's id."
+        msg = f"{quoted(subject)} is neither a user who is stored nor a job: give request.user, a job, or a job's id."
         raise TypeError(msg)
     return Revocation(job_id=job_id)
+
+
+def _job_id_of(subject: object) -> str | None:
+    """The id of a job, or the job's id; that of a queue's result. A model's number is not taken for one."""
+    job_id = text_of(subject) or text_of(getattr(subject, "job_id", None))
+    if job_id is not None:
+        return job_id
+    results = (queue.job_of(subject) for queue in queues.connected)
+    found = next((result[0] for result in results if result is not None), getattr(subject, "id", None))
+    return found if isinstance(found, str) else None
 
 
 def announce(revocation: Revocation, using: str | None = None) -> None:

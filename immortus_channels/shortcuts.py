@@ -9,7 +9,8 @@ from django.http import HttpRequest, JsonResponse
 from immortus_channels import foreign, queues
 from immortus_channels.addresses import page_url, verify_url, websocket_url
 from immortus_channels.exceptions import ConfigurationError
-from immortus_channels.ids import is_job_id
+from immortus_channels.ids import is_job_id, text_of
+from immortus_channels.questions import quoted
 
 logger = logging.getLogger("immortus_channels")
 
@@ -63,10 +64,10 @@ def identify(job: object) -> tuple[str, str | None]:
         if found is not None and is_job_id(found[0]):
             return found[0], found[1] or None
     foreign.refuse(job)
-    job_id = job if isinstance(job, str) else getattr(job, "job_id", None)
+    job_id = text_of(job) or text_of(getattr(job, "job_id", None))
     if not is_job_id(job_id):
-        allowed = "what a tracked task's delay() returned, a job, or its id as text of 1 to 255 characters"
-        msg = f"{job!r} is no job: give {allowed}."
+        ids = "text of 1 to 255 characters, a UUID or a whole number"
+        msg = f"{quoted(job)} is no job: give what a tracked task's delay() returned, a job, or its id: {ids}."
         raise TypeError(msg)
     return job_id, getattr(job, "job_class", None) or None
 

@@ -9,6 +9,7 @@ from immortus_channels import handles, queues, tracking
 from immortus_channels.access import ANYBODY, Unasked
 from immortus_channels.exceptions import JobNotFound
 from immortus_channels.handles import JobHandle
+from immortus_channels.ids import JobId
 from immortus_channels.jobs import JSON, State
 from immortus_channels.owners import owner_key
 from immortus_channels.repository import get_job
@@ -33,7 +34,7 @@ class JobState(JobHandle):
     # Finding
 
     @classmethod
-    def find(cls, job_id: str, *, user: AbstractBaseUser | AnonymousUser | Unasked | None = ANYBODY) -> Self:
+    def find(cls, job_id: JobId, *, user: AbstractBaseUser | AnonymousUser | Unasked | None = ANYBODY) -> Self:
         """The job of this id. Asks no permission unless `user` is given; None is an anonymous user.
 
         Raises JobNotFound for an unknown id, for one that is not the user's, and for a job of another class;
@@ -41,7 +42,7 @@ class JobState(JobHandle):
         """
         job = get_job(job_id, user=user, kind=cls)
         if cls._class() not in ("", job.job_class):
-            raise JobNotFound(handles.unknown(job_id))
+            raise JobNotFound(handles.unknown(job.job_id))
         return job
 
     @classmethod

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from django.core.signals import setting_changed
@@ -15,8 +15,10 @@ from django.core.signals import setting_changed
 from immortus_channels import lookup, queues
 from immortus_channels.conf import settings
 from immortus_channels.exceptions import StrategyNotFound
+from immortus_channels.ids import JobId, given_as
 from immortus_channels.jobs import Error, Job
 from immortus_channels.marking import Named
+from immortus_channels.questions import answer
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
@@ -37,7 +39,8 @@ class TrackingStrategy:
     Four more methods are looked for and may be defined:
     `meta(job_id) -> dict`: fields for the top level of the job document, asked after every hook and method call;
     `completed(job_id) -> bool`: whether the job is done, asked when its queue says so and at every verify;
-    `status(job_id) -> str`: "created", "started", "finished" or "failed", asked for a job the store does not know;
+    `status(job_id) -> str`: "created", "started", "finished" or "failed", asked for a job the store does not know, on
+    behalf of staff, and of whom `allows` lets in where the strategy defines it;
     `fetch(job_id) -> Job | str | None`: likewise, asked first, for strategies that know more than a word.
     """
 
@@ -77,7 +80,7 @@ class TrackingStrategy:
 
         return may_cancel_by_default(user, job)
 
-    def job(self, job_id: str) -> Any:
+    def job(self, job_id: JobId) -> Any:
         """The job itself, as `get_job` returns it: its parameters, owner, class and state.
 
         In a hook, and in the `meta` and `completed` that follow it, it is in the state that the hook tells of.
@@ -86,11 +89,11 @@ class TrackingStrategy:
 
         return get_job(job_id)
 
-    def publish_meta(self, job_id: str) -> None:
+    def publish_meta(self, job_id: JobId) -> None:
         """Ask `meta` and `completed` again now: for changes made outside the strategy's own methods."""
         from immortus_channels.tracking import publish_meta  # noqa: PLC0415 - tracking imports strategies
 
-        publish_meta(self, job_id)
+        publish_meta(self, given_as(job_id))
 
 
 HOOKS = ("job_enqueued", "job_started", "job_finished", "job_failed", "job_retrying", "job_cancelled", "job_lost")
@@ -100,11 +103,8 @@ _QUIET = ("meta", "completed", "status", "fetch", "publish_meta", "job", "allows
 
 def defines(strategy: object, *names: str) -> bool:
     """Whether the strategy itself defines one of these methods, rather than inheriting the silent ones."""
-    return any(
-        callable(getattr(strategy, name, None))
-        and getattr(type(strategy), name, None) is not getattr(TrackingStrategy, name, None)
-        for name in names
-    )
+    own = (name for name in names if getattr(type(strategy), name, None) is not getattr(TrackingStrategy, name, None))
+    return any(callable(answer(partial(getattr, strategy, name, None))) for name in own)
 
 
 # Resolution

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import enum
-import json
 import logging
-import math
-import operator
+import numbers
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, SupportsFloat, SupportsIndex
 
-from django.core.serializers.json import DjangoJSONEncoder
+from django.utils.functional import Promise
 
 from immortus_channels.conf import is_strict
-from immortus_channels.decoding import is_deeper
+from immortus_channels.encoding import LARGEST, encoded, exact, repaired_text
 from immortus_channels.exceptions import DocumentTooLarge, ImmortusError, InvalidValue, ReservedMetaKey
 from immortus_channels.jobs import (
     DOCUMENT_KEYS,
     JSON,
-    MAX_DEPTH,
     MAX_DOCUMENT_BYTES,
     PROGRESS_KEYS,
     Error,
@@ -27,6 +23,7 @@ from immortus_channels.jobs import (
     Number,
     dump,
 )
+from immortus_channels.questions import length_of, number_of, quoted, text_of
 
 logger = logging.getLogger("immortus_channels")
 
@@ -37,8 +34,6 @@ MAX_CODE = 100
 """Characters of an error's code."""
 _ROOM = MAX_DOCUMENT_BYTES - 8 * 1024
 """Bytes for what a task says; the rest is for the document's own keys, with the longest of ids and sentences."""
-LARGEST = 2**53 - 1
-"""Beyond this, numbers are not exact in browsers (RFC 8259, section 6)."""
 
 
 def refuse(error: ImmortusError, job_id: str) -> None:
@@ -54,43 +49,67 @@ def clean(value: object, job_id: str = "", *, what: str = "A value") -> JSON:
     NaN and infinities become null; NUL and lone surrogates in texts become U+FFFD: PostgreSQL and WebSockets
     refuse them. Raises InvalidValue for what JSON cannot hold.
     """
-    try:
-        text = json.dumps(value, cls=DjangoJSONEncoder)
-        given = json.loads(text)
-    except (TypeError, ValueError, RecursionError) as error:
-        msg = f"A value of type {type(value).__name__} cannot be written as JSON: {error}."
-        raise InvalidValue(msg) from error
-    if is_deeper(given, MAX_DEPTH - 1):
-        msg = f"A value nests more than {MAX_DEPTH - 1} levels deep."
-        raise InvalidValue(msg)
-    if not any(mark in text for mark in _SUSPECT):
-        return given  # type: ignore[no-any-return]
-    repaired = _repair(given)
-    if json.dumps(repaired) != text:
-        logger.warning(
-            "%s%s held NaN, infinity, NUL or half a character, which JSON cannot carry; that was replaced.",
-            what,
-            f" of the job {job_id!r}" if job_id else "",
-            extra={"job_id": job_id},
-        )
-    return repaired  # type: ignore[no-any-return]
+    return encoded(value, job_id, what)[0]
 
 
-_SUSPECT = ("NaN", "Infinity", "\\u0000", "\\ud")
+def clean_shown(value: object, job_id: str = "", *, what: str, by_caller: bool = True) -> JSON:
+    """`clean`, for what browsers are told: an integer that they would round becomes text, with a warning.
+
+    In DEBUG and tests raises InvalidValue for it where it was given `by_caller`, who can mend that.
+    """
+    shown, rounded = exact(*encoded(value, job_id, what))
+    if rounded is not None:
+        msg = f"{what} holds the integer {rounded}; browsers round beyond ±(2**53 - 1), so give it as text."
+        if by_caller and is_strict():
+            raise InvalidValue(msg)
+        logger.warning("%s It is published as text.", msg, extra={"job_id": job_id})
+    return shown
 
 
 def clean_text(text: object) -> str:
     """`text` (a lazy translation too) without what stores and sockets refuse."""
-    text = str(text)
-    return text if text.isascii() and "\0" not in text else _repair_text(text)
+    text = str.__str__(str(text))  # of a SafeString, `str` makes the same again
+    return text if text.isascii() and "\0" not in text else repaired_text(text)
+
+
+def clean_message(message: object, job_id: str = "") -> str | None:
+    """A message as it is shown; None, and refused, for what cannot be written as text.
+
+    It is text, lazily translated text or a number. In DEBUG and tests raises TypeError for anything else, whose
+    `str()` is shown in production, with a warning.
+    """
+    if type(message) is str:
+        return message if message.isascii() and "\0" not in message else repaired_text(message)
+    if not _is_sentence(message):
+        msg = f"message={quoted(message)}: {_SENTENCE}."
+        if is_strict():
+            raise TypeError(msg)
+        logger.warning("%s Its str() is shown.", msg, extra={"job_id": job_id})
+    text = text_of(message)
+    if text is None:
+        refuse(InvalidValue(f"message={quoted(message)} cannot be written as text and is left out."), job_id)
+        return None
+    return clean_text(text)
+
+
+_SENTENCE = "give text, lazily translated text or a number"
+
+
+def _is_sentence(message: object) -> bool:
+    """Whether it is what a message may be; only its type is looked at, which makes no lazy object work."""
+    return issubclass(type(message), str | Promise | numbers.Number) and not isinstance(message, bool)
 
 
 def clean_error(code: object, message: object, job_id: str = "") -> Error:
     """What a failure says, fit for the document. Never raises: whatever is wrong with it, the job has failed.
 
     An enum's member stands for its value and a number for its digits. What else is no text becomes the code `error`,
-    and is logged: the text of an exception or of bytes is not meant for end users.
+    and is logged: the text of an exception or of bytes is not meant for end users. Of a message the `str()` is shown,
+    with a warning.
     """
+    if not _is_sentence(message):
+        told = {"job_id": job_id}
+        logger.warning("A failure's message is %s; %s. Its str() is shown.", quoted(message), _SENTENCE, extra=told)
     return Error(code=_code(code, job_id), message=_written(message, job_id))
 
 
@@ -119,48 +138,30 @@ def clean_number(name: str, value: object, job_id: str = "") -> Number | None:
 
     A `percentage` above 100 is refused as well, but for what sums of floats are above it.
     """
-    number = _number(value)
+    number = value if type(value) is int or type(value) is float else number_of(value)
     is_percentage = name == "percentage"
     if number is not None and 0 <= number <= (_HUNDRED if is_percentage else LARGEST):
         return number
-    allowed = "a number from 0 to 100" if is_percentage else "a finite number, 0 or more"
-    refuse(InvalidValue(f"{name}={value!r}: give {allowed}."), job_id)
+    allowed = "a number from 0 to 100" if is_percentage else "a finite number from 0 to 2**53 - 1"
+    refuse(InvalidValue(f"{name}={quoted(value)}: give {allowed}."), job_id)
     return None
 
 
 _HUNDRED = 100 + 1e-6
 
 
-def _number(value: object) -> Number | None:
-    """The plain number that an int, float, Decimal or NumPy's scalar stands for; None for what is none."""
-    if isinstance(value, bool):
-        return None
-    try:
-        if isinstance(value, SupportsIndex):
-            return operator.index(value)
-        return float(value) if isinstance(value, SupportsFloat) else None
-    except (TypeError, ValueError, OverflowError):
-        return None
+def clean_total(given: object, iterable: object, job_id: str = "") -> Number | None:
+    """How many items a loop has: what was given, else the length of `iterable`; None where that is unknown.
+
+    More than a document can hold is unknown too, an infinite number included.
+    """
+    number = length_of(iterable) if given is None else number_of(given)
+    if given is None or (number is not None and number > LARGEST):
+        return number if number is not None and number <= LARGEST else None
+    return clean_number("total", given, job_id)
 
 
-def _repair(value: Any) -> Any:
-    match value:
-        case str():
-            return _repair_text(value)
-        case float() if not math.isfinite(value):
-            return None
-        case dict():
-            return {_repair_text(key): _repair(item) for key, item in value.items()}
-        case list():
-            return [_repair(item) for item in value]
-    return value
-
-
-def _repair_text(text: str) -> str:
-    return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def clean_meta(meta: Mapping[str, object], job_id: str = "") -> dict[str, JSON]:
+def clean_meta(meta: Mapping[str, object], job_id: str = "", *, by_caller: bool = True) -> dict[str, JSON]:
     """Meta fit for the document's top level; what is reserved or cannot be JSON is refused."""
     fit: dict[str, JSON] = {}
     for key, value in meta.items():
@@ -170,16 +171,16 @@ def clean_meta(meta: Mapping[str, object], job_id: str = "") -> dict[str, JSON]:
             refuse(ReservedMetaKey(msg), job_id)
             continue
         try:
-            fit[name] = clean(value, job_id, what=f"Meta {name!r}")
+            fit[name] = clean_shown(value, job_id, what=f"Meta {name!r}", by_caller=by_caller)
         except InvalidValue as error:
             refuse(InvalidValue(f"Meta {name!r} is left out. {error}"), job_id)
     return fit
 
 
-def clean_result(value: object, job_id: str = "") -> JSON:
+def clean_result(value: object, job_id: str = "", *, by_caller: bool = True) -> JSON:
     """A result as strict JSON; None, and refused, for what JSON cannot hold."""
     try:
-        return clean(value, job_id, what="The result")
+        return clean_shown(value, job_id, what="The result", by_caller=by_caller)
     except InvalidValue as error:
         refuse(InvalidValue(f"The result is not published. {error}"), job_id)
     return None

@@ -81,6 +81,14 @@ def overdue(job_id: str) -> None:
     JobRecord.objects.filter(pk=job_id).update(lease_until=1)
 
 
+def test_a_record_that_cannot_be_read_is_listed_as_its_columns_say_and_hides_no_other(client, boss):
+    Process("well").enqueued()
+    JobRecord.objects.create(job_id="odd", job_class="later.task", state="running", version=1, record="{")
+    text = page(client, LIST)
+    assert ("well" in text, "later.task" in text) == (True, True)
+    assert "later.task" in page(client, DETAIL, "odd")
+
+
 # Looking
 
 

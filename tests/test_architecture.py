@@ -13,16 +13,17 @@ from pathlib import Path
 import pytest
 
 import immortus_channels
+from immortus_channels import exceptions
 
 ROOT = Path(__file__).parent.parent
 NAME = "immortus_channels"
 PACKAGE = ROOT / NAME
 
 LEVELS = (
-    "exceptions jobs events lifecycle ids trouble metrics decoding buckets green",
+    "exceptions jobs events lifecycle ids questions trouble metrics decoding buckets green",
     (
-        "conf models migrations owners foreign marking values verdicts lookup addresses limits outside advisories "
-        "peers versions afterthoughts"
+        "conf models migrations owners foreign marking encoding values verdicts lookup addresses limits outside "
+        "advisories peers versions afterthoughts"
     ),
     "stores queues layer_connections layer_calls layer_loop broadcast progress revocation",
     (
@@ -54,7 +55,12 @@ OWNERS = {
 
 API = {
     *("tracked", "current_job", "get_job", "aget_job", "get_strategy", "started_by"),
-    *("TrackingStrategy", "JobHandler", "JobRepository", "JobState", "JobFailed", "JobCancelled"),
+    *("TrackingStrategy", "JobHandle", "JobHandler", "JobRepository", "JobState"),
+    *(
+        name
+        for name, thing in vars(exceptions).items()
+        if isinstance(thing, type) and issubclass(thing, exceptions.ImmortusError)
+    ),
     *("render_immortus", "job_info", "job_page_url", "revoke_access", "access_token"),
 }
 """What may be imported from the package itself."""

@@ -192,6 +192,12 @@ def publishes():
 
 
 @app.task(shared=False)
+@tracked(publish_result=True)
+def publishes_a_large_id():
+    return {"id": 653247040368672769, "ids": [2**53 - 1, -(2**53)]}
+
+
+@app.task(shared=False)
 def untracked():
     return current_job().job_id
 
@@ -451,6 +457,12 @@ def test_an_eager_retry_is_the_next_attempt_of_the_same_job():
 def test_a_result_is_published_where_the_task_says_so():
     assert record(publishes.delay().id).result == {"url": "/x"}
     assert record(marked.delay().id).result is None
+
+
+def test_an_integer_that_browsers_would_round_is_text_in_what_a_task_returned(caplog):
+    job = record(publishes_a_large_id.delay().id)
+    assert job.result == {"id": "653247040368672769", "ids": [2**53 - 1, str(-(2**53))]}
+    assert [line.levelname for line in caplog.records if line.name == "immortus_channels"] == ["WARNING"]
 
 
 def test_a_job_started_inside_a_job_inherits_its_owner_and_leaves_the_outer_run_current():

@@ -457,10 +457,10 @@ def deployed() -> dict[str, Any]:
 def test_check_deploy_knows_that_sockets_behind_an_https_proxy_need_a_setting(settings, changed, is_found):
     for name, value in changed.items():
         setattr(settings, name, value)
-    assert ("W020" in deployed()) == is_found
-    assert "W020" not in found(), "a development server needs none"
+    assert ("W018" in deployed()) == is_found
+    assert "W018" not in found(), "a development server needs none"
     if is_found:
-        assert "HTTP_X_FORWARDED_PROTO" in deployed()["W020"].hint
+        assert "HTTP_X_FORWARDED_PROTO" in deployed()["W018"].hint
 
 
 @pytest.mark.case(13)

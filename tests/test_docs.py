@@ -21,8 +21,9 @@ from django.urls import NoReverseMatch, reverse
 import immortus_channels
 from immortus_channels import urls
 from immortus_channels.conf import Settings
-from immortus_channels.repository import JobHandle
+from immortus_channels.repository import JobHandle, JobRepository
 from immortus_channels.templatetags import immortus
+from immortus_channels.testing import recorded_jobs
 from tests.pages_of_docs import DOCS, PAGES, README, ROOT, Page, Sample, page
 
 PACKAGE = ROOT / "immortus_channels"
@@ -42,8 +43,8 @@ def is_pending(name: str) -> bool:
 
 
 PYTHON = {
-    "immortus_channels": "tracked current_job get_job aget_job get_strategy started_by TrackingStrategy JobHandler "
-    "JobRepository JobState JobFailed JobCancelled render_immortus job_info job_page_url revoke_access "
+    "immortus_channels": "tracked current_job get_job aget_job get_strategy started_by TrackingStrategy JobHandle "
+    "JobHandler JobRepository JobState JobFailed JobCancelled render_immortus job_info job_page_url revoke_access "
     "access_token",
     "immortus_channels.celery": "TrackedTask",
     "immortus_channels.urls": "immortus_jobs",
@@ -51,7 +52,7 @@ PYTHON = {
     "immortus_channels.routing": "websocket_application websocket_urlpatterns",
     "immortus_channels.middleware": "JobOwnerMiddleware",
     "immortus_channels.celery.TrackedTask": "tracking_strategy job_id strategy delay_on_commit apply_async_on_commit",
-    "immortus_channels.repository.JobHandle": "track update set_meta set_result data checkpoint job_id attempt params "
+    "immortus_channels.JobHandle": "track update set_meta set_result data checkpoint job_id id attempt params "
     "strategy cancel_requested set_progress_metric state document owner cancel page_url get_absolute_url "
     "complete fail running",
     "immortus_channels.JobRepository": "create find",
@@ -71,6 +72,22 @@ WORDS = {
     "data.job_state transport polling.interval signal job_id job_class verify_job_url status body stop AbortError",
 }
 """Names that are no objects of Python, by the reference page that tells of them."""
+
+
+# What the README says happens
+
+
+def test_the_readmes_task_shows_what_it_says():
+    (sample,) = [one for one in README.samples if one.language == "python" and "Sorting" in one.text]
+    with recorded_jobs() as jobs, JobRepository().create(id="readme").running():
+        exec(sample.text, {"rows": ["a", "b", "c", "d"]})
+    assert jobs.seen("readme", "message") == ["", "Reading", "Sorting"]
+    sorting = [document for document in jobs.of("readme") if document["message"] == "Sorting"]
+    assert {document["percentage"] for document in sorting} == {40.0}
+    end = jobs.last("readme")
+    assert (end["state"], end["percentage"]) == ("failed", 40.0)
+    assert end["error"] == {"code": "bad_row", "message": "Row 7 has no date."}
+    assert (end["preview"], end["result"]) == ("/media/preview.jpg", {"rows": 120})
 
 
 # Links
@@ -147,11 +164,11 @@ def told_in_reference() -> set[str]:
 PUBLIC = [f"{home}.{name}" for home, names in PYTHON.items() for name in names.split()]
 WITHOUT_DOCSTRING = {
     "immortus_channels.celery.TrackedTask.tracking_strategy",
-    "immortus_channels.repository.JobHandle.job_id",
+    "immortus_channels.JobHandle.job_id",
     "immortus_channels.JobState.task",
 }
 """Plain attributes: told in a sentence."""
-HOMES_OF_GLANCE = [f"immortus_channels{home}" for home in ("", ".celery", ".urls", ".metrics", ".repository")]
+HOMES_OF_GLANCE = [f"immortus_channels{home}" for home in ("", ".celery", ".urls", ".metrics")]
 
 
 @pytest.mark.parametrize("name", PUBLIC)

@@ -25,6 +25,14 @@ ANYBODY = AnonymousUser()
 STAFF = SimpleNamespace(pk=1, is_authenticated=True, is_staff=True, has_perm=lambda permission: True)
 
 
+FETCHED = {
+    "x": Job(job_id="other", state=State.FINISHED, result=5, owner="9"),
+    "big": Job(job_id="big", result={"id": 2**60}, meta={"id": 2**60}, strategy_meta={"speed": float("nan")}),
+    "odd": Job(job_id="odd", state="finished"),
+    "unfit": Job(job_id="unfit", meta={"a": object()}),
+}
+
+
 class Open(TrackingStrategy):
     def allows(self, user, job):
         return True
@@ -39,7 +47,7 @@ class ByJob(ByWord):
     def fetch(self, job_id):
         if job_id == "broken":
             raise RuntimeError
-        return Job(job_id="other", state=State.FINISHED, result=5, owner="9") if job_id == "x" else None
+        return FETCHED.get(job_id)
 
 
 class KnowingQueue(ToyQueue):
@@ -80,6 +88,18 @@ def test_a_strategy_tells_the_state_in_a_word(word, state, version, error):
 def test_a_strategy_may_know_more_than_a_word_but_not_whose_it_is_or_which():
     job = fetch(ANYBODY, "x", "job")
     assert (job.job_id, job.result, job.staff_only) == ("x", 5, True)
+
+
+def test_what_a_strategy_fetched_is_shown_as_all_that_it_says_is(caplog):
+    document = fetch(ANYBODY, "big", "job").document
+    assert (document["result"], document["id"], document["speed"]) == ({"id": str(2**60)}, str(2**60), None)
+    assert {record.job_id for record in caplog.records} == {"big"}
+
+
+@pytest.mark.parametrize("job_id", ["odd", "unfit"])
+def test_what_cannot_be_shown_is_known_to_nobody_and_logged(job_id, caplog):
+    assert fetch(ANYBODY, job_id, "job") is None
+    assert {record.job_id for record in caplog.records} == {job_id}
 
 
 def test_fetch_is_asked_before_status_and_the_queue_last(queue):

@@ -119,13 +119,12 @@ def test_in_a_job_everything_is_about_its_run(store, run, job_id):
 def test_what_a_running_job_says_is_in_its_document_at_the_end(store, run, job_id):
     job = current_job()
     for _ in job.track(range(3), message="Go"):
-        pass
-    job.update(advance=1)
+        job.update(advance=1)
     job.set_meta(miles=1)
     job.set_progress_metric("pace", 5)
     job.set_result({"url": "/x"})
     document = tracking.end(run, Finished).document
-    wanted = {"current": 4, "total": 3, "message": "Go", "miles": 1, "pace": 5, "result": {"url": "/x"}}
+    wanted = {"current": 6, "total": 3, "message": "Go", "miles": 1, "pace": 5, "result": {"url": "/x"}}
     assert {key: document[key] for key in wanted} == wanted
 
 
@@ -164,7 +163,91 @@ def test_a_class_of_ones_own_is_given_for_the_current_job(memory, run):
     assert current_job(Marathon).job_id == run.job_id
 
 
+@pytest.mark.parametrize("number", [{"percentage": 40}, {"current": 4}, {"total": 9}, {"advance": 1}], ids=str)
+def test_a_job_that_fails_after_its_loop_shows_what_it_said_last_and_no_full_bar(store, run, job_id, number):
+    job = get_job(job_id)
+    list(job.track("abc", message="Reading"))
+    job.update(**number, message="Sorting")
+    document = tracking.end(run, Failed, code="bad_row").document
+    assert (document["state"], document["message"]) == ("failed", "Sorting")
+    assert document["percentage"] == {"percentage": 40, "total": 0}.get(next(iter(number)))
+
+
+def test_a_message_alone_leaves_the_bar_full(store, run, job_id):
+    job = get_job(job_id)
+    list(job.track("abc"))
+    job.update(message="Nearly there")
+    job.set_meta(a=1)
+    assert tracking.end(run, Failed).document["percentage"] == 100.0
+
+
+def test_what_the_next_loop_counts_takes_the_place_of_a_percentage_given_before(store, run, job_id):
+    job = get_job(job_id)
+    list(job.track("abc"))
+    job.update(percentage=40)
+    for _ in zip(job.track("abcd"), "x", strict=False):
+        pass
+    assert tracking.end(run, Failed).document["percentage"] == 25.0
+
+
+def test_an_integer_that_browsers_round_never_reaches_them(store, run, job_id, monkeypatch):
+    big, job = 653247040368672769, get_job(job_id)
+    for give in (lambda: job.set_result({"id": big}), lambda: job.set_meta(id=big)):
+        with pytest.raises(InvalidValue, match=str(big)):
+            give()
+    with pytest.raises(InvalidValue, match=str(big)):
+        job.set_progress_metric("id", big)
+    monkeypatch.setattr(values, "is_strict", lambda: False)
+    job.set_result({"id": big})
+    job.set_progress_metric("id", big)
+    job.data["id"] = big
+    document = tracking.end(run, Finished).document
+    assert (document["result"], document["id"]) == ({"id": str(big)}, str(big))
+    assert get_job(job_id).data["id"] == big
+
+
+def test_the_name_of_a_metric_is_text_whatever_was_given(store, run, job_id):
+    get_job(job_id).set_progress_metric(5, "five")
+    assert tracking.end(run, Finished).document["5"] == "five"
+
+
+# What is shown to whoever looks at the object
+
+
+def test_a_job_shows_its_id_class_and_state_and_reads_nothing_for_that(memory, run, outside, job_id):
+    calls = len(memory.calls)
+    assert repr(outside) == f"<JobHandle '{job_id}' task running>"
+    assert repr(current_job()) == "<JobHandle outside a job>"
+    assert repr(JobHandle(42)) == "<JobHandle '42'>"
+    assert repr(JobHandle(42).data) == "JobData(not read yet)"
+    assert repr(outside.data) == "JobData({'given': 1})"
+    assert repr(JobHandle().data) == "JobData({})"
+    assert len(memory.calls) == calls
+    assert (outside.id, JobHandle(42).id, JobHandle().id) == (job_id, "42", "")
+
+
+def test_so_does_the_job_that_runs_here(memory, run, job_id):
+    assert repr(current_job()) == f"<JobHandle '{job_id}' task running>"
+    assert repr(current_job().data) == "JobData({'given': 1})"
+
+
 # From outside
+
+
+def test_a_percentage_given_from_outside_is_shown_whatever_the_count_says(store, outside, job_id):
+    outside.update(current=10, total=10)
+    assert get_job(job_id).document["percentage"] == 100.0
+    outside.update(percentage=40)
+    assert get_job(job_id).document["percentage"] == 40.0
+    outside.fail()
+    assert get_job(job_id).document["percentage"] == 40.0
+
+
+def test_a_message_that_is_no_text_is_refused_from_outside_too(memory, outside):
+    with pytest.raises(TypeError, match="give text, lazily translated text or a number"):
+        outside.update(message=b"x")
+    outside.update(message=5)
+    assert outside.document["message"] == "5"
 
 
 def test_an_unknown_job_is_not_found(store):
@@ -176,7 +259,6 @@ def test_a_job_from_outside_reads_what_the_store_knows(store, outside, job_id):
     assert (outside.state, outside.owner, outside.attempt, outside.job_class) == (State.RUNNING, "7", 1, "task")
     assert outside.params == {"path": "/a"}
     assert outside.data["given"] == 1
-    assert repr(outside) == f"<JobHandle {job_id}>"
     with pytest.raises(KeyError):
         outside.data["missing"]
 

@@ -139,7 +139,15 @@ def test_a_given_percentage_wins_and_never_rounds_up_to_the_end():
     assert percentage(1, 10, 55.55) == 55.5
     assert percentage(0, None, 99.99) == percentage(0, None, 100) == percentage(0, None, 250) == 99.9
     assert percentage(0, None, -3) == 0.0
-    assert percentage(10, 10, 40) == 100.0
+    assert percentage(10, 10, 40) == 40.0
+    assert percentage(10, 10, 100) == 100.0
+    assert percentage(9, 10, 100) == 99.9
+    assert percentage(1e308, 1e308) == 100.0
+    assert percentage(1e308, 1.7e308) == percentage(0, None, 1e308) == 99.9
+
+
+def test_a_job_is_named_by_its_id_either_way():
+    assert JOB.id == JOB.job_id
 
 
 @pytest.mark.case(10)

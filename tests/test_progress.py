@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 
@@ -181,6 +182,55 @@ def test_a_total_that_cannot_be_shown_is_unknown(run, total, caplog):
     assert len(caplog.records) == 1
 
 
+class Loader:
+    """Yields what it has, and has no idea how much that is."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __iter__(self):
+        return iter("abc")
+
+    def __len__(self):
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error", [TypeError(), NotImplementedError(), RuntimeError("x"), OSError(), ValueError()], ids=repr
+)
+def test_a_total_that_cannot_be_asked_for_is_unknown(run, error, caplog):
+    assert list(run.track(Loader(error))) == ["a", "b", "c"]
+    assert (report(run).current, report(run).total) == (3, None)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("items", [range(10**20), range(2**53)])
+def test_a_total_that_does_not_fit_is_unknown(run, items):
+    assert list(zip(run.track(items), "ab", strict=False)) == [(0, "a"), (1, "b")]
+    assert report(run).total is None
+
+
+def test_the_objects_of_a_job_may_raise_whatever_they_are_asked(run, caplog, in_production):
+    class Moody:
+        def refuse(self, *_):
+            raise LookupError
+
+        __str__ = __repr__ = __float__ = __index__ = __len__ = __bool__ = __eq__ = __lt__ = __gt__ = refuse
+
+    class Meta(dict):
+        items = Moody.refuse
+
+    run.update(message=Moody())
+    for name in ("current", "total", "advance", "percentage"):
+        run.update(**{name: Moody()})
+    list(run.track("ab", total=Moody(), message=Moody()))
+    run.set_meta({"a": Moody(), "b": Meta(c=1), "d": 1})
+    run.set_result(Meta(c=1))
+    said = report(run)
+    assert (said.current, said.total, said.message, said.meta, said.result) == (2, None, None, {"d": 1}, None)
+    assert caplog.records
+
+
 # Updates
 
 
@@ -238,14 +288,74 @@ def test_advance_is_exact_from_several_threads_beside_a_loop(run):
             run.update(advance=1)
 
     threads = [threading.Thread(target=advance) for _ in range(8)]
-    loop = run.track(range(5_000))
-    next(loop)
-    for thread in threads:
-        thread.start()
-    list(loop)
-    for thread in threads:
-        thread.join()
+    for item in run.track(range(5_000)):
+        for thread in threads if item == 0 else ():
+            thread.start()
+        for thread in threads if item == 4_999 else ():
+            thread.join()
     assert report(run).current == 45_000
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ({"percentage": 40}, (0, None, 40)),
+        ({"percentage": 0}, (0, None, 0)),
+        ({"current": 2}, (2, None, None)),
+        ({"current": 0}, (0, None, None)),
+        ({"advance": 1}, (1, None, None)),
+        ({"total": 7}, (0, 7, None)),
+        ({"total": 3}, (0, 3, None)),
+        ({"current": 3, "total": 3}, (3, 3, None)),
+        ({"percentage": 40, "message": "Sorting"}, (0, None, 40)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("how", ["finished", "left", "broken"])
+def test_after_a_loop_any_number_begins_the_next_step(run, how, given, shown):
+    with contextlib.suppress(LookupError):
+        for item in run.track("abc", message="Reading"):
+            if how == "left" and item == "b":
+                break
+            if how == "broken" and item == "b":
+                raise LookupError
+    run.update(**given)
+    said = report(run)
+    assert (said.step, said.current, said.total, said.percentage) == (2, *shown)
+    run.update(advance=1)
+    assert report(run).step == 2
+
+
+@pytest.mark.parametrize(
+    "say",
+    [
+        lambda run: run.update(message="Nearly there"),
+        lambda run: run.update(),
+        lambda run: run.set_meta({"a": 1}),
+        lambda run: run.set_result(1),
+        lambda run: run.update(percentage=100, message="Done"),
+    ],
+)
+def test_what_tells_of_nothing_more_leaves_a_full_bar_full(run, say):
+    list(run.track("abc"))
+    say(run)
+    said = report(run)
+    assert (said.step, said.current, said.total) == (1, 3, 3)
+
+
+@pytest.mark.usefixtures("in_production")
+def test_a_number_that_is_refused_begins_nothing(run):
+    list(run.track("abc"))
+    run.update(percentage=400, current=-1, advance=float("nan"), total="7")
+    assert (report(run).step, report(run).current) == (1, 3)
+
+
+def test_within_a_loop_and_after_one_inside_it_numbers_are_of_its_step(run):
+    for _ in run.track(range(2)):
+        list(run.track(range(5)))
+        run.update(advance=1, percentage=40)
+    said = report(run)
+    assert (said.step, said.current, said.total, said.percentage) == (1, 4, 2, 40)
 
 
 def test_a_million_updates_tell_the_writer_once_until_it_comes(run, told):

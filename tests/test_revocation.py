@@ -7,12 +7,16 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+import uuid
+from dataclasses import dataclass
 
 import pytest
+from celery.result import AsyncResult
 from django.contrib.auth.models import AnonymousUser, User
 from django.db import transaction
 
 from immortus_channels import broadcast, revocation, revoke_access
+from immortus_channels.handles import JobHandle
 from immortus_channels.revocation import EVERYBODY, Announcer, Revocation
 from tests.hubs import layer  # noqa: F401
 from tests.toys import eventually
@@ -29,6 +33,13 @@ class Ear:
 
     def reconsider(self, told):
         self.heard.append(told)
+
+
+@dataclass
+class Order:
+    """One of the project's own things, by mistake."""
+
+    id: object
 
 
 @pytest.fixture
@@ -50,11 +61,17 @@ def test_a_user_or_a_job_is_named(ear):
     revoke_access("a/b c")
     revoke_access(type("Result", (), {"id": "of-a-queue"})())
     revoke_access(type("Job", (), {"job_id": "of-a-job", "id": 7})())
-    named = [Revocation(user=str(alice.pk)), *(Revocation(job_id=id_) for id_ in ("a/b c", "of-a-queue", "of-a-job"))]
-    assert ear.heard == named
+    number = uuid.UUID(int=7)
+    for subject in (42, number, AsyncResult(number), JobHandle(number)):
+        revoke_access(subject)
+    jobs = ("a/b c", "of-a-queue", "of-a-job", "42", *[str(number)] * 3)
+    assert ear.heard == [Revocation(user=str(alice.pk)), *(Revocation(job_id=job_id) for job_id in jobs)]
 
 
-@pytest.mark.parametrize("subject", [None, 7, "", AnonymousUser(), User(username="unsaved"), object()])
+@pytest.mark.parametrize(
+    "subject",
+    [None, True, b"a", "", AnonymousUser(), User(username="unsaved"), object(), Order(7), Order(uuid.UUID(int=7))],
+)
 def test_what_is_neither_is_refused_with_what_to_give(subject):
     with pytest.raises(TypeError, match="give request"):
         revoke_access(subject)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import uuid
 from types import SimpleNamespace
 
 import pytest
@@ -14,6 +15,7 @@ from django.urls import set_script_prefix
 
 from immortus_channels import queues, tracked
 from immortus_channels.exceptions import ConfigurationError
+from immortus_channels.handles import JobHandle
 from immortus_channels.jobs import Job
 from immortus_channels.queues.celery import CeleryQueue
 from immortus_channels.shortcuts import job_info, job_page_url, render_immortus
@@ -71,6 +73,33 @@ def test_anything_that_knows_its_job_id_is_a_job(job):
     assert job_info(request, job)["job_class"] is None
 
 
+NUMBER = uuid.UUID(int=7)
+
+
+@pytest.mark.parametrize(
+    ("job", "job_id"),
+    [
+        (42, "42"),
+        (0, "0"),
+        (NUMBER, str(NUMBER)),
+        (AsyncResult(NUMBER), str(NUMBER)),
+        (AsyncResult(42), "42"),
+        (JobHandle(NUMBER, record=Job(job_id=str(NUMBER))), str(NUMBER)),
+        (SimpleNamespace(job_id=NUMBER), str(NUMBER)),
+        (SimpleNamespace(job_id=0), "0"),
+    ],
+)
+def test_a_uuid_and_a_whole_number_are_told_as_text(job, job_id):
+    info = job_info(request, job)
+    assert (info["job_id"], info["verify_url"]) == (job_id, f"/immortus/verify/{job_id}")
+    assert job_page_url(job) == f"/immortus/jobs/{job_id}/"
+
+
+def test_the_class_of_what_was_sent_under_a_uuid_is_known():
+    queues.remember(str(NUMBER), "gallery.paint")
+    assert job_info(request, AsyncResult(NUMBER))["job_class"] == "gallery.paint"
+
+
 @pytest.mark.parametrize(
     "job", [Job(job_id="a-1", job_class="other.task"), SimpleNamespace(job_id="a", job_class="gallery.paint")]
 )
@@ -120,7 +149,10 @@ def test_no_job_is_logged_with_the_cure_of_a_task_that_tells_no_id(caplog):
     assert "base=TrackedTask" in line.getMessage()
 
 
-@pytest.mark.parametrize("job", [object(), "", "x" * 256, "a\0", 7, SimpleNamespace(id="an order's")])
+@pytest.mark.parametrize(
+    "job",
+    [object(), "", "x" * 256, "a\0", True, 1.5, b"a", 10**255, SimpleNamespace(id="an order's"), SimpleNamespace(id=7)],
+)
 def test_what_is_no_job_is_said(job):
     with pytest.raises(TypeError, match="is no job"):
         job_info(request, job)

@@ -137,6 +137,17 @@ def test_the_silent_strategy_defines_nothing():
     assert not defines(Inline(), *strategies.HOOKS, "meta")
 
 
+def test_what_a_strategy_cannot_even_be_asked_for_it_does_not_define():
+    class Odd:
+        meta = property(lambda self: 1 / 0)
+
+        def completed(self, job_id):
+            return True
+
+    assert not defines(Odd(), "meta")
+    assert defines(Odd(), "meta", "completed")
+
+
 def test_what_a_strategy_defines_or_inherits_from_another_counts_and_any_class_may_be_one():
     class Own:
         def meta(self, job_id):

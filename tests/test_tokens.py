@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
+import uuid
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, Group, User
@@ -36,6 +37,11 @@ def test_a_token_says_which_jobs_as_whom_and_until_when():
 @pytest.mark.parametrize("job", ["a", Process("a"), type("Job", (), {"job_id": "a"})(), ["a"], ("a",), {"a"}])
 def test_a_job_is_whatever_render_immortus_takes_or_several_of_these(job):
     assert read(access_token(job, AnonymousUser())).jobs == {"a"}
+
+
+def test_ids_that_are_no_text_are_in_it_as_text():
+    number = uuid.UUID(int=5)
+    assert read(access_token([42, number], AnonymousUser())).jobs == {"42", str(number)}
 
 
 @pytest.mark.parametrize("user", [None, 17, "alice", User(username="unsaved")])

@@ -274,6 +274,24 @@ def test_meta_that_raises_keeps_the_last_good_one(tell, diary, caplog, monkeypat
     assert len(caplog.records) == 1
 
 
+@pytest.mark.usefixtures("memory")
+def test_an_integer_in_a_strategys_meta_that_browsers_would_round_is_shown_as_text(tell, diary, caplog):
+    diary.says = {"id": 653247040368672769, "small": 1}
+    assert tell(Enqueued).document["id"] == "653247040368672769"
+    assert tell(Started, run_id="r").document["small"] == 1
+    assert [line.levelname for line in caplog.records] == ["WARNING"]
+
+
+@pytest.mark.usefixtures("memory")
+def test_what_a_strategy_cannot_even_be_asked_for_costs_no_event(tell, diary, monkeypatch):
+    monkeypatch.setattr(Diary, "completed", property(lambda self: 1 / 0))
+    monkeypatch.setattr(Diary, "job_started", property(lambda self: 1 / 0))
+    monkeypatch.setattr(Diary, "__repr__", lambda self: 1 / 0)
+    tell(Enqueued)
+    assert tell(Started, run_id="r").state is State.RUNNING
+    assert tell(Finished, run_id="r").state is State.FINISHED
+
+
 @pytest.mark.django_db
 @pytest.mark.usefixtures("memory")
 def test_a_hook_that_breaks_a_query_does_not_poison_the_callers_transaction(tell, diary, caplog):

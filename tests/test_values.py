@@ -10,23 +10,27 @@ from fractions import Fraction
 
 import pytest
 from django.test import override_settings
-from django.utils.translation import gettext_lazy
+from django.utils.safestring import mark_safe
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy, ngettext_lazy
 from hypothesis import given
 from hypothesis import strategies as st
 
 from immortus_channels import values
+from immortus_channels.encoding import LARGEST
 from immortus_channels.exceptions import DocumentTooLarge, InvalidValue, ReservedMetaKey
 from immortus_channels.jobs import DOCUMENT_KEYS, MAX_DEPTH, MAX_DOCUMENT_BYTES, PROGRESS_KEYS, Error, Job
 from immortus_channels.values import (
-    LARGEST,
     MAX_CODE,
     MAX_SENTENCE,
     clean,
     clean_error,
+    clean_message,
     clean_meta,
     clean_number,
     clean_result,
     clean_text,
+    clean_total,
     fits,
     refuse_too_large,
     within_limit,
@@ -292,13 +296,24 @@ def test_a_code_that_is_no_text_is_the_general_one_and_is_logged_without_its_wor
     ("message", "shown"),
     [
         (gettext_lazy("Jobs"), "Jobs"),
+        (5, "5"),
         ("", "Something went wrong."),
-        (Unspeakable(), "Something went wrong."),
     ],
-    ids=["lazy", "empty", "unspeakable"],
+    ids=["lazy", "number", "empty"],
 )
-def test_the_sentence_of_a_failure_is_text_whatever_was_given(message, shown):
+def test_the_sentence_of_a_failure_is_text_whatever_was_given(message, shown, caplog):
     assert clean_error("x", message).message == shown
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [(ValueError("bad"), "bad"), (b"x", "b'x'"), (None, "None"), (Unspeakable(), "Something went wrong.")],
+    ids=["exception", "bytes", "None", "unspeakable"],
+)
+def test_a_failure_whose_sentence_is_no_text_has_failed_with_a_warning(message, shown, caplog):
+    assert clean_error("x", message, "j").message == shown
+    assert caplog.records[0].levelname == "WARNING"
 
 
 def test_a_percentage_above_100_is_refused_but_for_what_floats_add_up_to(monkeypatch, caplog):
@@ -308,3 +323,126 @@ def test_a_percentage_above_100_is_refused_but_for_what_floats_add_up_to(monkeyp
     monkeypatch.setattr(values, "is_strict", lambda: False)
     assert clean_number("percentage", 400) is None
     assert len(caplog.records) == 1
+
+
+# Integers that browsers round
+
+
+BIG = 653247040368672769
+
+
+@pytest.mark.parametrize(
+    "give", [lambda: clean_result({"id": BIG}), lambda: clean_result([[-BIG]]), lambda: clean_meta({"id": BIG})]
+)
+def test_an_integer_that_browsers_round_is_refused_where_it_was_given(give):
+    with pytest.raises(InvalidValue, match=rf"holds the integer -?{BIG}; browsers round .* give it as text"):
+        give()
+
+
+@pytest.mark.usefixtures("in_production")
+def test_in_production_it_is_published_as_text_with_one_warning(caplog):
+    assert clean_result({"id": BIG, "ids": [BIG, 1]}, "j") == {"id": str(BIG), "ids": [str(BIG), 1]}
+    (line,) = caplog.records
+    assert (line.levelname, line.job_id) == ("WARNING", "j")
+    assert clean_meta({"id": BIG}, "j") == {"id": str(BIG)}
+
+
+def test_what_nobody_gave_by_a_call_is_published_as_text_in_debug_too(caplog):
+    assert clean_meta({"id": BIG}, "j", by_caller=False) == {"id": str(BIG)}
+    assert clean_result(BIG, "j", by_caller=False) == str(BIG)
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
+
+
+def test_what_stays_on_the_server_keeps_its_integers():
+    assert clean({"id": BIG}) == {"id": BIG}
+
+
+# Messages
+
+
+class Stage(enum.StrEnum):
+    READING = "reading"
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("Go", "Go"),
+        ("", ""),
+        (mark_safe("<b>"), "<b>"),
+        (gettext_lazy("Jobs"), "Jobs"),
+        (ngettext_lazy("%d job", "%d jobs") % 2, "2 jobs"),
+        (format_lazy("{a}!", a="Go"), "Go!"),
+        (Stage.READING, "reading"),
+        (7, "7"),
+        (0, "0"),
+        (2.5, "2.5"),
+        (Decimal("1.50"), "1.50"),
+        ("a\0", "a\ufffd"),
+    ],
+    ids=repr,
+)
+def test_a_message_is_text_lazily_translated_text_or_a_number(message, shown, caplog):
+    text = clean_message(message)
+    assert (text, type(text)) == (shown, str)
+    assert not caplog.records
+
+
+NO_MESSAGES = [b"x", True, None, ["a"], {"a": 1}, dt.date(2026, 1, 2), ValueError("v"), object()]
+
+
+@pytest.mark.parametrize("message", NO_MESSAGES, ids=lambda it: type(it).__name__)
+def test_any_other_message_is_a_type_error_that_says_what_to_give(message):
+    with pytest.raises(TypeError, match=r"message=.*: give text, lazily translated text or a number"):
+        clean_message(message)
+
+
+@pytest.mark.usefixtures("in_production")
+@pytest.mark.parametrize("message", NO_MESSAGES, ids=lambda it: type(it).__name__)
+def test_in_production_its_str_is_shown_with_a_warning(message, caplog):
+    assert clean_message(message, "j") == str(message)
+    assert [(record.levelname, record.job_id) for record in caplog.records] == [("WARNING", "j")]
+
+
+@pytest.mark.parametrize("message", [format_lazy("{a}"), 10**5000], ids=["lazy", "huge"])
+def test_a_message_that_cannot_be_written_is_left_out(message, monkeypatch, caplog):
+    with pytest.raises(InvalidValue, match="cannot be written as text"):
+        clean_message(message)
+    monkeypatch.setattr(values, "is_strict", lambda: False)
+    assert clean_message(message, "j") is None
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+# Totals
+
+
+@pytest.mark.parametrize(
+    ("given", "iterable", "total"),
+    [
+        (None, "abc", 3),
+        (None, iter("abc"), None),
+        (None, range(10**20), None),
+        (None, range(LARGEST), LARGEST),
+        (None, range(LARGEST + 1), None),
+        (5, iter("abc"), 5),
+        (0, "abc", 0),
+        (2.5, "abc", 2.5),
+        (LARGEST, "abc", LARGEST),
+        (2**53, "abc", None),
+        (10**400, "abc", None),
+        (float("inf"), "abc", None),
+        (Decimal(7), "abc", 7),
+    ],
+    ids=str,
+)
+def test_a_total_is_given_or_the_length_and_unknown_beyond_what_a_document_holds(given, iterable, total, caplog):
+    assert clean_total(given, iterable) == total
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "given", [-1, float("nan"), "10", True, Unspeakable()], ids=["-1", "nan", "text", "True", "what"]
+)
+def test_a_total_that_is_no_number_of_items_is_refused(given):
+    with pytest.raises(InvalidValue, match="total="):
+        clean_total(given, "abc")

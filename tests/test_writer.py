@@ -28,7 +28,7 @@ from immortus_channels.events import (
     Updated,
 )
 from immortus_channels.jobs import State
-from immortus_channels.lifecycle import SECOND
+from immortus_channels.lifecycle import SECOND, apply
 from immortus_channels.progress import Run, current_run
 from immortus_channels.stores import get_store
 from immortus_channels.writer import WAIT, InlineWriter, Writer, get_writer, is_inline, report_of, thread
@@ -415,6 +415,45 @@ def test_a_lease_that_cannot_be_moved_now_is_moved_later(store, threaded):
     assert eventually(lambda: record("well").lease_until > before + 500 * SECOND, 1)
     store.refused.clear()
     assert eventually(lambda: record("locked").lease_until > before + 500 * SECOND, 3)
+
+
+@pytest.mark.fault("E7")
+def test_a_lease_that_can_never_be_moved_takes_no_other_along(store, threaded, caplog):
+    names = [f"j{n}" for n in range(8)]
+    for job_id in names:
+        threaded.submit(enqueued(job_id))
+    before = record("j0").lease_until
+    store.unfit = {"j3", "no_job"}
+    for job_id in (*names, "no_job"):
+        threaded.renew(job_id, "s", 1000)
+    well = [job_id for job_id in names if job_id != "j3"]
+    assert eventually(lambda: all(record(job_id).lease_until > before + 500 * SECOND for job_id in well), 1)
+    assert not threaded.is_behind
+    told = [line for line in caplog.records if "lease" in line.getMessage()]
+    assert {line.job_id for line in told} <= {"j3", "no_job"}
+    assert told
+
+
+@pytest.mark.fault("E7")
+def test_a_run_whose_lease_can_never_be_moved_takes_no_other_s_along(store, threaded, settings):
+    settings.IMMORTUS_STALLED_AFTER = 0.6
+    runs = [running(threaded, f"j{n}", f"r{n}") for n in range(5)]
+    first = [record(run.job_id).lease_until for run in runs]
+    store.unfit = {"j2"}
+    moved = [n for n in range(5) if n != 2]
+    assert eventually(lambda: all(record(f"j{n}").lease_until > first[n] + SECOND // 2 for n in moved), 3)
+    assert not threaded.is_behind
+
+
+@pytest.mark.fault("E7")
+def test_a_record_that_cannot_be_read_keeps_no_other_run_from_hearing(store, threaded, settings):
+    settings.IMMORTUS_STALLED_AFTER = 0.6
+    odd, well = running(threaded, "odd", "r1"), running(threaded, "well", "r2")
+    store._records["odd"] = "no record"
+    store.update("well", lambda job, now: apply(job, CancelRequested(job_id="well"), now=now))
+    assert eventually(lambda: well.cancel_requested, 3)
+    assert not odd.cancel_requested
+    assert threaded.submit(enqueued("j")).is_known
 
 
 def test_the_thread_does_not_spin_while_a_record_is_refused(store, threaded, settings):

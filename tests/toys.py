@@ -22,6 +22,8 @@ class FlakyStore(MemoryStore):
         self.calls: list[str] = []
         self.refused: set[str] = set()
         """Jobs whose record cannot be written, as while another session has locked it."""
+        self.unfit: set[str] = set()
+        """Jobs that make the store raise what it does not know."""
         self.open = threading.Event()
         self.open.set()
 
@@ -38,6 +40,9 @@ class FlakyStore(MemoryStore):
         if job_ids & self.refused:
             msg = "locked"
             raise StoreUnavailable(msg)
+        if job_ids & self.unfit:
+            msg = "unfit"
+            raise TypeError(msg)
 
     def get_many(self, job_ids: Any) -> Any:
         self._try("get_many")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from immortus_channels.jobs import Job, State
+
+logger = logging.getLogger("immortus_channels")
 
 Change = Callable[[Job | None, int], Job | None]
 """Takes the job on record (None: unknown) and the store's time; returns the job to keep, or the same one."""
@@ -14,10 +17,27 @@ Change = Callable[[Job | None, int], Job | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What one read found; `now` is the store's time, microseconds since 1970. Unknown ids are absent."""
+    """What one read found; `now` is the store's time, microseconds since 1970. Unknown ids are absent.
+
+    So are those whose record is there and cannot be read; they are `unreadable`.
+    """
 
     now: int
     jobs: Mapping[str, Job] = field(default_factory=dict)
+    unreadable: Collection[str] = ()
+
+
+def reading_of(now: int, rows: Iterable[tuple[str, Callable[[], Job]]]) -> Reading:
+    """The jobs of these rows, each by its id and what reads its record: one that cannot be read is logged alone."""
+    jobs: dict[str, Job] = {}
+    unreadable: list[str] = []
+    for job_id, read in rows:
+        try:
+            jobs[job_id] = read()
+        except Exception:
+            logger.exception("The record of %r cannot be read, others can", job_id, extra={"job_id": job_id})
+            unreadable.append(job_id)
+    return Reading(now=now, jobs=jobs, unreadable=unreadable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +98,7 @@ class Store(ABC):
         """Apply `change` by compare-and-set on the version, again on conflict; the job before and after.
 
         `change` may be called several times and must be pure. When it returns the job it was given,
-        nothing is written. A store may try the job as it is `known` before it reads it.
+        nothing is written. A store may try the job as it is `known` before it reads it. Raises UnreadableRecord.
         """
 
     @abstractmethod

@@ -7,7 +7,7 @@ import time
 from abc import abstractmethod
 
 from immortus_channels.conf import settings
-from immortus_channels.exceptions import StoreUnavailable
+from immortus_channels.exceptions import StoreUnavailable, UnreadableRecord
 from immortus_channels.jobs import Job
 from immortus_channels.lifecycle import SECOND
 from immortus_channels.stores.base import Change, Reading, Store
@@ -98,6 +98,9 @@ class ComparingStore(Store):
     def _look(self, job_id: str) -> Reading:
         reading = self.get_many([job_id])
         self._clock.show(reading.now)
+        if reading.unreadable:
+            msg = f"The record of {job_id!r} cannot be read, and is not written over."
+            raise UnreadableRecord(msg)
         return reading
 
     @abstractmethod

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING
 
 from django.db import DEFAULT_DB_ALIAS, DataError, Error, IntegrityError, ProgrammingError, connections, transaction
@@ -14,7 +15,7 @@ from django.db.transaction import TransactionManagementError
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs import Job
 from immortus_channels.stores import sql
-from immortus_channels.stores.base import Filter, Position, Positions, Reading
+from immortus_channels.stores.base import Filter, Position, Positions, Reading, reading_of
 from immortus_channels.stores.claimed import Claimed, claimed
 from immortus_channels.stores.comparing import ComparingStore
 
@@ -50,7 +51,7 @@ class DatabaseStore(ComparingStore):
         """The jobs of these ids, by one query."""
         with self._connected() as connection:
             now, rows = sql.select(connection, sql.JOB, job_ids)
-        return Reading(now=now, jobs={row[0]: sql.to_job(*row[1:]) for row in rows})
+        return reading_of(now, ((row[0], partial(sql.to_job, *row[1:])) for row in rows))
 
     def positions(self, job_ids: Collection[str]) -> Positions:
         """The positions of these ids, by one query."""

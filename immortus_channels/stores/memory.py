@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 
 from immortus_channels.jobs import Job
 from immortus_channels.lifecycle import SECOND
-from immortus_channels.stores.base import Filter, Position, Positions, Reading
+from immortus_channels.stores.base import Filter, Position, Positions, Reading, reading_of
 from immortus_channels.stores.comparing import CLOCK_SLACK, ComparingStore
 
 
@@ -27,8 +28,7 @@ class MemoryStore(ComparingStore):
     def get_many(self, job_ids: Collection[str]) -> Reading:
         """The jobs of these ids."""
         with self._lock:
-            jobs = {i: Job.from_record(self._records[i]) for i in job_ids if i in self._records}
-            return Reading(now=_now(), jobs=jobs)
+            return self._reading(i for i in job_ids if i in self._records)
 
     def positions(self, job_ids: Collection[str]) -> Positions:
         """The positions of these ids."""
@@ -40,7 +40,7 @@ class MemoryStore(ComparingStore):
         """Move the lease of each job whose holder is given."""
         with self._lock:
             until = _now() + int(seconds * SECOND)
-            for job in (Job.from_record(self._records[i]) for i in holders if i in self._records):
+            for job in self._reading(i for i in holders if i in self._records).jobs.values():
                 if job.lease_until is not None and holders[job.job_id] == job.lease_holder:
                     self._records[job.job_id] = replace(job, lease_until=until).to_record()
 
@@ -84,8 +84,11 @@ class MemoryStore(ComparingStore):
             self._records[after.job_id] = after.to_record()
         return True
 
-    def _jobs(self) -> Iterator[Job]:
-        return (Job.from_record(record) for record in tuple(self._records.values()))
+    def _reading(self, job_ids: Iterable[str]) -> Reading:
+        return reading_of(_now(), ((i, partial(Job.from_record, self._records[i])) for i in job_ids))
+
+    def _jobs(self) -> Collection[Job]:
+        return self._reading(self._records).jobs.values()
 
 
 def _now() -> int:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeAlias
 
 from immortus_channels.conf import settings
@@ -14,7 +15,7 @@ from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs import Job, dump
 from immortus_channels.lifecycle import SECOND
 from immortus_channels.stores import redis_layout as layout
-from immortus_channels.stores.base import Filter, Position, Positions, Reading
+from immortus_channels.stores.base import Filter, Position, Positions, Reading, reading_of
 from immortus_channels.stores.comparing import CLOCK_SLACK, ComparingStore
 from immortus_channels.stores.redis_connection import (
     ERRORS,
@@ -73,7 +74,7 @@ class RedisStore(ComparingStore):
     def get_many(self, job_ids: Collection[str]) -> Reading:
         """The jobs of these ids, by one script."""
         now, found = self._read(job_ids, "job", "lease", "holder")
-        return Reading(now=now, jobs={i: _job(*values) for i, values in found.items()})
+        return reading_of(now, ((job_id, partial(_job, *values)) for job_id, values in found.items()))
 
     def positions(self, job_ids: Collection[str]) -> Positions:
         """The positions of these ids, by one script: a command for each would cost three times as much here."""
@@ -188,7 +189,7 @@ class RedisStore(ComparingStore):
         while len(found) < limit:
             page = self._page(index, before, start, size)
             reading = self.get_many(page)
-            gone = [job_id for job_id in page if job_id not in reading.jobs]
+            gone = [job_id for job_id in page if job_id not in reading.jobs and job_id not in reading.unreadable]
             self._forget(index, gone)
             start += len(page) - len(gone)  # what was forgotten has moved the rest up
             found |= {

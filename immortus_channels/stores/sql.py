@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from django.db import Error
@@ -15,7 +16,7 @@ from django.db import Error
 from immortus_channels.jobs import Job, State
 from immortus_channels.lifecycle import SECOND
 from immortus_channels.models import JobRecord
-from immortus_channels.stores.base import Filter
+from immortus_channels.stores.base import Filter, reading_of
 from immortus_channels.stores.comparing import CLOCK_SLACK
 
 if TYPE_CHECKING:
@@ -181,10 +182,11 @@ def newest(connection: Connection, wanted: Filter, limit: int, before: int | Non
     for where in _searches(wanted, before, clock(connection)):
         conditions, parameters = _joined(where)
         sql = (
-            f"SELECT {JOB} FROM {TABLE} "  # noqa: S608
+            f"SELECT job_id, {JOB} FROM {TABLE} "  # noqa: S608
             f"WHERE {conditions} ORDER BY {_order(wanted)} DESC LIMIT {int(limit)}"
         )
-        found += [to_job(*row) for row in _fetch(connection, sql, parameters)]
+        rows = _fetch(connection, sql, parameters)
+        found += reading_of(0, ((row[0], partial(to_job, *row[1:])) for row in rows)).jobs.values()
     return sorted(found, key=lambda job: job.version, reverse=True)[:limit]
 
 

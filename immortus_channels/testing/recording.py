@@ -13,6 +13,7 @@ from django.test.utils import override_settings
 
 from immortus_channels import broadcast
 from immortus_channels.broadcast import Push
+from immortus_channels.ids import JobId, given_as
 from immortus_channels.jobs import JSON
 from immortus_channels.revocation import Revocation
 
@@ -36,11 +37,12 @@ class RecordedJobs:
     def reconsider(self, revocation: Revocation) -> None:
         """Nobody watches here whose rights could have gone."""
 
-    def of(self, job_id: str) -> list[dict[str, Any]]:
+    def of(self, job_id: JobId) -> list[dict[str, Any]]:
         """The documents of one job."""
-        return [document for document in self.documents if document["job_id"] == job_id]
+        wanted = given_as(job_id)
+        return [document for document in self.documents if document["job_id"] == wanted]
 
-    def last(self, job_id: str) -> dict[str, Any]:
+    def last(self, job_id: JobId) -> dict[str, Any]:
         """The newest document of one job. Raises KeyError when nothing was told of it."""
         documents = self.of(job_id)
         if not documents:
@@ -48,12 +50,12 @@ class RecordedJobs:
             raise KeyError(msg)
         return documents[-1]
 
-    def states(self, job_id: str) -> list[str]:
+    def states(self, job_id: JobId) -> list[str]:
         """The states of one job, each as often as it was entered."""
         seen = [(document["attempt"], document["state"]) for document in self.of(job_id)]
         return [state for (_, state), _ in groupby(seen)]
 
-    def seen(self, job_id: str, key: str) -> list[JSON]:
+    def seen(self, job_id: JobId, key: str) -> list[JSON]:
         """The values that one key of the document had, repetitions left out: `seen(job_id, "percentage")`."""
         values = [document.get(key) for document in self.of(job_id)]
         return [value for value, _ in groupby(values)]

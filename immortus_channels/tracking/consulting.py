@@ -16,6 +16,7 @@ from django.db import connections, transaction
 from immortus_channels import queues, strategies
 from immortus_channels.events import Cancelled, Created, Event, Failed, Finished
 from immortus_channels.jobs import JSON, Error, Job, State
+from immortus_channels.questions import quoted
 from immortus_channels.values import clean_meta, fits, refuse_too_large
 from immortus_channels.writer import Write
 
@@ -55,11 +56,10 @@ def _call_hook(strategy: Any, event: Event, expected: Write) -> None:
     else:
         name = _USUAL.get(type(event).__name__, "")
         error = Error(code=event.code, message=event.message) if isinstance(event, Failed | Cancelled) else None
-    hook = getattr(strategy, name, None)
-    if hook is None:
-        return
-    with guarded(f"{name} of {strategy!r}", event.job_id):
-        hook(event.job_id, *([error] if name == "job_failed" else []))
+    with guarded(f"{name} of {quoted(strategy)}", event.job_id):
+        hook = getattr(strategy, name, None)
+        if hook is not None:
+            hook(event.job_id, *([error] if name == "job_failed" else []))
 
 
 def _is_same_stay(before: Job, after: Job) -> bool:
@@ -95,8 +95,8 @@ def meta_of(strategy: Any, job_id: str) -> dict[str, JSON] | None:
     if not strategies.defines(strategy, "meta"):
         return None
     meta: dict[str, JSON] | None = None
-    with guarded(f"meta of {strategy!r}", job_id):
-        meta = clean_meta(strategy.meta(job_id) or {}, job_id)
+    with guarded(f"meta of {quoted(strategy)}", job_id):
+        meta = clean_meta(strategy.meta(job_id) or {}, job_id, by_caller=False)
         if not fits(meta):
             meta = None
             refuse_too_large("The strategy's meta", job_id)
@@ -107,7 +107,7 @@ def completed_of(strategy: Any, job_id: str) -> bool | None:
     """Whether the strategy calls the job done; None when it has no say, or raised."""
     completed: bool | None = None
     if strategies.defines(strategy, "completed"):
-        with guarded(f"completed of {strategy!r}", job_id):
+        with guarded(f"completed of {quoted(strategy)}", job_id):
             completed = bool(strategy.completed(job_id))
     return completed
 

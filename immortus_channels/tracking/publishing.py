@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from immortus_channels import queues, strategies
 from immortus_channels.events import Cancelled, Event, Failed, Refreshed
-from immortus_channels.ids import MAX_LENGTH, is_job_id
+from immortus_channels.ids import MAX_LENGTH, is_job_id, text_of
 from immortus_channels.jobs import Job
+from immortus_channels.questions import quoted
 from immortus_channels.stores import get_store
 from immortus_channels.tracking.consulting import followed, outside_event_loop
 from immortus_channels.values import MAX_SENTENCE
@@ -25,11 +26,15 @@ def publish(event: Event, *, wait: float = WAIT, known: str | None = None) -> Jo
     all the same, without a read if the record of the job is still the `known` one. Never raises.
     """
     try:
-        if not is_job_id(event.job_id) or len(event.job_class) > MAX_LENGTH:
+        job_id = text_of(event.job_id)
+        if job_id is not None and job_id is not event.job_id:
+            event = replace(event, job_id=job_id)
+        if not can_be_tracked(event.job_id, event.job_class):
             logger.error(
-                "No job can be tracked as %r of %r: ids and names have 1 to 255 characters, no NUL, no half ones",
-                event.job_id[:MAX_LENGTH],
-                event.job_class[:MAX_LENGTH],
+                "No job can be tracked as %s of %s: an id is text, a UUID or a whole number; "
+                "ids and names have 1 to 255 characters, no NUL, no half ones",
+                quoted(event.job_id),
+                quoted(event.job_class),
             )
             return None
         write = hand_over(event, 0 if get_store().waits_for_caller() else wait, known)
@@ -39,6 +44,11 @@ def publish(event: Event, *, wait: float = WAIT, known: str | None = None) -> Jo
         logger.exception("Tracking of %r failed; the job goes on", event.job_id, extra={"job_id": event.job_id})
         return None
     return write.after if write.is_known else None
+
+
+def can_be_tracked(job_id: object, job_class: str) -> bool:
+    """Whether there can be a record of this job: what stores refuse would hold up what is written along with it."""
+    return is_job_id(job_id) and len(job_class) <= MAX_LENGTH
 
 
 def hand_over(event: Event, wait: float, known: str | None = None) -> Write:
@@ -79,5 +89,7 @@ def refresh(event: Refreshed) -> Job | None:
 
 
 def renew(job_id: str, holder: str, seconds: float) -> None:
-    """Move a job's lease, soon."""
-    get_writer().renew(job_id, holder, seconds)
+    """Move a job's lease, soon; what cannot be a job has none."""
+    known = text_of(job_id)
+    if is_job_id(known):
+        get_writer().renew(known, holder, seconds)

@@ -7,17 +7,19 @@ from typing import Any
 
 from immortus_channels import strategies
 from immortus_channels.events import Event, Origin, Refreshed, Started
+from immortus_channels.ids import text_of
 from immortus_channels.jobs import Job
 from immortus_channels.progress import Run, current_run
 from immortus_channels.tracking.consulting import completed_of, meta_of, outside_event_loop
-from immortus_channels.tracking.publishing import publish, refresh
+from immortus_channels.tracking.publishing import can_be_tracked, publish, refresh
 from immortus_channels.writer import get_writer, report_of
 
 
 def make_run(*, job_id: str, job_class: str, run_id: str, origin: Origin | None) -> Run:
     """A run in this process, not begun yet."""
+    known_as = text_of(job_id) or job_id
     around = current_run.get()
-    return Run(job_id=job_id, job_class=job_class, run_id=run_id, origin=origin, around=around, notify=_notify)
+    return Run(job_id=known_as, job_class=job_class, run_id=run_id, origin=origin, around=around, notify=_notify)
 
 
 def _notify(run: Run) -> None:
@@ -33,7 +35,7 @@ def begin(run: Run) -> None:
     run.started(
         publish(Started(job_id=run.job_id, job_class=run.job_class, run_id=run.run_id, origin=run.origin, began=began))
     )
-    if not run.refused:
+    if not run.refused and can_be_tracked(run.job_id, run.job_class):
         get_writer().attach(run)
 
 

@@ -325,7 +325,7 @@ class Writer:
         try:
             for seconds, holders in by_time.items():
                 self._renew(holders, seconds)
-        except StoreUnavailable:
+        except Exception:
             self._keep(renewals)
             raise
         self._keep({job_id: lease for job_id, lease in renewals.items() if not self._may_write(job_id)})
@@ -358,15 +358,23 @@ class Writer:
             return
         try:
             get_store().renew(holders, seconds)
-        except StoreUnavailable as error:
+        except Exception as error:  # noqa: BLE001 - whatever one of them makes the store raise, the others are moved
             if len(holders) == 1:
-                self._failed(next(iter(holders)), error)
+                self._not_renewed(next(iter(holders)), error)
                 return
-            locked = get_store().locked(list(holders))  # raises where it is not about one of them
+            # Where it is not about one of them, this raises.
+            locked = get_store().locked(list(holders)) if isinstance(error, StoreUnavailable) else ()
             for some in _apart(holders, locked) if locked else _halves(holders):
                 self._renew_together(some, seconds)
         else:
             self._worked(holders)
+
+    def _not_renewed(self, job_id: str, error: Exception) -> None:
+        """Go on without the job's lease: for this round, or for good if no second try will be any better."""
+        if isinstance(error, StoreUnavailable):
+            self._failed(job_id, error)
+        else:
+            logger.error("The lease of %r cannot be moved", job_id, exc_info=error, extra={"job_id": job_id})
 
     def _may_write(self, job_id: str) -> bool:
         with self._condition:

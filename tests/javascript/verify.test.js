@@ -88,6 +88,29 @@ test("meta cannot take over what belongs to the error", async () => {
   assert.notEqual(error.stack, "mine");
 });
 
+for (const [info, id] of [[42, "42"], [0, "0"], [-3, "-3"], [Number.MAX_SAFE_INTEGER, "9007199254740991"], [{ job_id: 42 }, "42"], ["007", "007"]]) {
+  test(`an id is text or a safe integer: ${JSON.stringify(info)}`, async () => {
+    const w = world({ answer: () => finished(id, 2) });
+    assert.equal((await w.Immortus.verify(info)).job_id, id);
+    assert.equal((await w.Immortus.watch(info).next()).value.job_id, id);
+    assert.ok(w.requests.every(({ url }) => url.endsWith(`/verify/${id}`)));
+  });
+}
+
+test("what is neither text nor a safe integer is no id, and is asked of nobody", async () => {
+  const w = world();
+  for (const id of [2 ** 53, 653247040368672769, 1.5, NaN, Infinity, true, false, 42n, {}, ["a"], Symbol("a"), () => "a", new Date(0)]) {
+    for (const info of typeof id === "object" ? [{ job_id: id }] : [id, { job_id: id }]) {
+      const error = await w.Immortus.verify(info).catch((reason) => reason);
+      assert.equal(error.error.code, "no_job_id");
+      assert.match(error.message, /text or a safe integer/);
+      await assert.rejects(w.Immortus.watch(info).next(), { name: "JobError" });
+      await assert.rejects(w.Immortus.cancel(info), { name: "JobError" });
+    }
+  }
+  assert.equal(w.requests.length, 0);
+});
+
 test("without a job there is a clear rejection, never a synchronous exception", async () => {
   const w = world();
   for (const info of [undefined, null, {}, "", { job_id: "" }]) {

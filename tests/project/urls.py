@@ -15,6 +15,7 @@ urlpatterns = [
     ),
     path("start-in-transaction/<name>", views.start_in_transaction),
     path("read-then-write/<name>", views.read_then_write),
+    path("start-under-any-id/<name>", views.start_under_any_id),
     path("start-async/<name>", views.start_async),
     path("start-on-commit", views.start_on_commit),
     path("canvas/<name>", views.canvas),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import multiprocessing
 import threading
 import time
@@ -11,6 +12,7 @@ from dataclasses import replace
 import pytest
 
 from immortus_channels.events import Enqueued, Overdue, Reported, Started
+from immortus_channels.exceptions import UnreadableRecord
 from immortus_channels.jobs import Error, Job, State
 from immortus_channels.lifecycle import SECOND, apply
 from immortus_channels.stores.base import Filter, Position
@@ -44,6 +46,38 @@ def ids(jobs) -> list[str]:
 
 
 # Reading and writing
+
+
+class Newer(enum.StrEnum):
+    """A state that a later release may have."""
+
+    PAUSED = "paused"
+
+    @property
+    def is_over(self) -> bool:
+        return False
+
+
+@pytest.mark.fault("E7")
+def test_a_record_that_cannot_be_read_is_as_good_as_unknown_and_costs_no_other(store, put, caplog):
+    put(store, "odd", state=Newer.PAUSED, owner="7", lease_until=-5, lease_holder="h")
+    put(store, "well", owner="7", lease_until=-5, lease_holder="h")
+    reading = store.get_many(["odd", "well", "nobody"])
+    assert (list(reading.jobs), list(reading.unreadable)) == (["well"], ["odd"])
+    assert {record.job_id for record in caplog.records} == {"odd"}
+    for wanted in (Filter(), Filter(owner="7"), Filter(overdue=True)):
+        assert ids(store.list(wanted)) == ["well"]
+        assert ids(store.list(wanted)) == ["well"]
+    store.renew({"odd": "h", "well": "h"}, 100)
+    assert read(store, "well").lease_until > reading.now
+
+
+@pytest.mark.fault("E7")
+def test_a_record_that_cannot_be_read_is_not_written_over(store, put):
+    put(store, "odd", state=Newer.PAUSED)
+    with pytest.raises(UnreadableRecord, match="'odd' cannot be read"):
+        put(store, "odd", message="here")
+    assert list(store.get_many(["odd"]).unreadable) == ["odd"]
 
 
 def test_an_unknown_job_is_absent_and_no_error(store):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import uuid
 
 import pytest
+from celery.result import AsyncResult
 from django.http import HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
 from django.template import Context, RequestContext, Template
@@ -68,6 +70,11 @@ def test_the_script_knows_its_addresses_under_a_script_name():
 def test_without_websockets_the_script_polls(settings):
     settings.IMMORTUS_WEBSOCKET = False
     assert attribute(script(), "data-websocket") is None
+
+
+@pytest.mark.parametrize("given", [42, uuid.UUID(int=42), AsyncResult(42), AsyncResult(uuid.UUID(int=42))], ids=str)
+def test_a_job_is_followed_by_a_number_or_a_uuid(given):
+    assert f'job-id="{getattr(given, "id", given)}"' in element(given)
 
 
 @pytest.mark.django_db

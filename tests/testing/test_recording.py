@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
 from django.db import connection
 
@@ -33,6 +35,19 @@ def test_jobs_are_told_apart():
         first, second = worked(), worked()
     assert {document["job_id"] for document in jobs.documents} == {first, second}
     assert {document["job_id"] for document in jobs.of(second)} == {second}
+
+
+def test_a_job_is_looked_up_by_whatever_may_be_its_id():
+    number = uuid.UUID(int=5)
+    with recorded_jobs() as jobs:
+        for job_id in (42, number):
+            with JobRepository().create(id=job_id).running():
+                pass
+    for job_id in (42, "42", number, str(number)):
+        assert jobs.last(job_id)["job_id"] == str(job_id)
+        assert jobs.states(job_id) == ["enqueued", "running", "finished"]
+    with pytest.raises(TypeError, match="give text, a UUID or a whole number"):
+        jobs.of(None)
 
 
 def test_how_a_job_failed_is_recorded():

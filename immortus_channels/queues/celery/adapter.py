@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from celery import Celery, Task, _state, current_app, signals
@@ -13,6 +16,7 @@ from django.core.checks import CheckMessage
 from immortus_channels import queues
 from immortus_channels.events import Cancelled, Failed, Finished
 from immortus_channels.exceptions import ConfigurationError, JobCancelled, JobFailed
+from immortus_channels.ids import text_of
 from immortus_channels.jobs import Job
 from immortus_channels.marking import Tracking
 from immortus_channels.progress import current_run
@@ -88,16 +92,18 @@ class CeleryQueue(Queue):
             raise ConfigurationError(msg)
         if not isinstance(result, AsyncResult):
             return None
-        job_class = queues.class_of(result.id) or ""
+        job_id = text_of(result.id) or result.id
+        job_class = queues.class_of(job_id) or ""
         # A task that is not registered here may be tracked where it runs.
         if job_class in current_app.tasks and self.tracking(job_class) is None:
             msg = f"The task {job_class!r} is not tracked; write @tracked under its decorator."
             raise ConfigurationError(msg)
-        return result.id, job_class
+        return job_id, job_class
 
     def cancel(self, job: Job, *, terminate: bool) -> None:
         """Revoke: a shortcut for a job that waits, the only way to end the process of one that runs."""
-        current_app.control.revoke(job.job_id, terminate=terminate)
+        for task_id in _as_sent(job.job_id) if terminate else [job.job_id]:
+            current_app.control.revoke(task_id, terminate=terminate)
 
     def keeps_records(self) -> bool:
         """Whether there is a result backend that others than a task's sender can read."""
@@ -159,13 +165,25 @@ class CeleryQueue(Queue):
 
         def before_start(self: Task, task_id: str, args: Any, kwargs: Any) -> None:
             run = current_run.get()
-            if run is not None and run.job_id == task_id and run.refused:
+            if run is not None and run.job_id == text_of(task_id) and run.refused:
                 msg = f"The job {task_id} is over; it is not run."
                 raise Ignore(msg)
             original(self, task_id, args, kwargs)
 
         before_start.__immortus__ = True  # type: ignore[attr-defined]
         kind.before_start = before_start
+
+
+def _as_sent(job_id: str) -> Iterator[object]:
+    """What the job's task may have for an id: a worker finds a UUID or a number that runs by nothing else.
+
+    One by one, as Celery fails after it has ended what it found under an id that is no text.
+    """
+    yield job_id
+    for kind in (uuid.UUID, int):
+        with suppress(ValueError):
+            if str(task_id := kind(job_id)) == job_id:
+                yield task_id
 
 
 def _expect_its_ends(task: Task) -> None:

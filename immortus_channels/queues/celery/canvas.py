@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from immortus_channels.ids import text_of
+
 STANDS_FOR = "immortus_for"
 """The header of an untracked task that goes on as a tracked job, whose class it names: `task.replace()` sends it."""
 REPLACES = "immortus_after"
@@ -41,7 +43,7 @@ def tasks(canvas: Any, *, but: Sequence[str] = ()) -> Iterator[Task]:
         if not canvas.get("subtask_type"):
             headers = options.get("headers") or {}
             name = headers.get(STANDS_FOR) or canvas.get("task")
-            yield Task(str(name), str(options.get("task_id") or ""), str(headers.get(REPLACES, "")))
+            yield Task(str(name), text_of(options.get("task_id")) or "", str(headers.get(REPLACES, "")))
         for part in _parts(canvas):
             yield from tasks(part, but=but)
         for name in _LINKS:
@@ -85,5 +87,5 @@ def marked(canvas: Any, headers_of: Callable[[str, str], Mapping[str, Any]]) -> 
         inner = dict(canvas.get("kwargs") or {})
         inner |= {name: marked(inner[name], headers_of) for name in _PARTS if inner.get(name)}
         return {**canvas, "kwargs": inner, "options": options}
-    more = headers_of(str(canvas.get("task")), str(options.get("task_id") or ""))
+    more = headers_of(str(canvas.get("task")), text_of(options.get("task_id")) or "")
     return {**canvas, "options": options | {"headers": {**(options.get("headers") or {}), **more}}}

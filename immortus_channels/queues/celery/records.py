@@ -77,7 +77,7 @@ def end_of(
 
 def _report_of(result: object, job_id: str) -> Report | None:
     with suppress(InvalidValue):
-        return Report(result=clean_result(result, job_id))
+        return Report(result=clean_result(result, job_id, by_caller=False))
     return None
 
 

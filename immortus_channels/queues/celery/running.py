@@ -17,6 +17,7 @@ from celery import Task
 
 from immortus_channels import queues
 from immortus_channels.events import Cancelled, Enqueued, Event, Failed, Finished, Requeued, Retrying
+from immortus_channels.ids import text_of
 from immortus_channels.jobs import State
 from immortus_channels.lifecycle import SECOND
 from immortus_channels.marking import Tracking
@@ -63,7 +64,7 @@ class Running:
         job_class = self._class_of(sender, request)
         tracking = self._tracking(job_class)
         if request.is_eager:
-            queues.remember(task_id, job_class)
+            queues.remember(text_of(task_id) or task_id, job_class)
         if tracking is None:
             return
         origin = origin_of(request, tracking, sender.name, args, kwargs)
@@ -93,7 +94,7 @@ class Running:
     def _publish_result(self, run: Run, result: object) -> None:
         tracking = self._tracking(run.job_class)
         if tracking is not None and tracking.publish_result:
-            run.set_result(result)
+            run.set_result(result, by_caller=False)
 
     def failure(self, sender: Task, task_id: str, exception: BaseException, **_: object) -> None:
         """The task raised; or MAIN tells of a hard time limit (twice), a killed child, a rejection."""
@@ -241,4 +242,4 @@ def _run_id(request: Any) -> str:
 def _run_of(task_id: str) -> Run | None:
     """The run of this task in the calling thread."""
     run = current_run.get()
-    return run if run is not None and run.job_id == task_id else None
+    return run if run is not None and run.job_id == (text_of(task_id) or task_id) else None

@@ -13,6 +13,7 @@ from celery._state import get_current_task
 
 from immortus_channels import queues
 from immortus_channels.events import Enqueued, Origin, Planned
+from immortus_channels.ids import text_of
 from immortus_channels.lifecycle import SECOND
 from immortus_channels.marking import Tracking
 from immortus_channels.progress import current_run
@@ -50,8 +51,8 @@ class Sending:
         A retry is no new sending. A task that is unknown here (`send_task` by name) may be tracked where it runs:
         its message says whose it is, and the worker makes the record.
         """
-        job_id = headers.get("id")
-        if job_id is None:
+        given = headers.get("id")
+        if given is None:
             return
         if headers.get("retries") and is_resent(headers, is_job=self._may_be_job(sender)):
             carry_on(headers)
@@ -59,6 +60,7 @@ class Sending:
             return
         if HEADER in headers:
             forget_others(headers)
+        job_id = text_of(given) or given
         _note_replacement(job_id)
         headers.update(self._standing(sender, job_id))
         job_class = class_of(sender, headers, self._tracking)
@@ -145,5 +147,5 @@ class Sending:
 def _note_replacement(job_id: str) -> None:
     """`task.replace()` sends another task under the id of the one that runs, which then ends as ignored."""
     task = get_current_task()
-    if task is not None and task.request.id == job_id:
+    if task is not None and text_of(task.request.id) == job_id:
         setattr(task.request, REPLACED, True)

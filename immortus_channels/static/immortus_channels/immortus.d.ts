@@ -31,7 +31,8 @@ declare namespace Immortus {
 
   /** Which job: what `create` resolves with, or a part of it. */
   interface JobInfo {
-    job_id?: string;
+    /** Text, or a safe integer. */
+    job_id?: string | number;
     job_class?: string;
     /** An address of the page's own that answers a JSON object with `completed`; it is polled, and the other two are not used. */
     verify_job_url?: string;
@@ -105,8 +106,8 @@ declare namespace Immortus {
   interface Client {
     configure(settings: Settings): void;
     create(url: string, data?: FormSource): Creation<JobInfo & { job_id: string }>;
-    verify(job: JobInfo | string, options?: Options): Verification<JobDocument>;
-    watch(job: JobInfo | string, options?: Options): AsyncIterableIterator<JobDocument>;
-    cancel(job: JobInfo | string): Promise<JobDocument>;
+    verify(job: JobInfo | string | number, options?: Options): Verification<JobDocument>;
+    watch(job: JobInfo | string | number, options?: Options): AsyncIterableIterator<JobDocument>;
+    cancel(job: JobInfo | string | number): Promise<JobDocument>;
   }
 }

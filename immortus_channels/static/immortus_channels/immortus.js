@@ -17,7 +17,7 @@
   if (globalThis.Immortus) return;
 
   /** @typedef {Immortus.JobDocument} JobDocument */
-  /** @typedef {Immortus.JobInfo | string | null | undefined} JobInfo */
+  /** @typedef {Immortus.JobInfo | string | number | null | undefined} JobInfo */
   /** @typedef {JobDocument | JobError | null} Answer  null: nothing new */
   /** @typedef {(value: any) => any} Handler */
   /**
@@ -271,12 +271,17 @@
 
   // ---- One job
 
+  const NO_JOB_ID = "Give a job id as text or a safe integer, or an object with job_id or verify_job_url.";
+
+  /** The id as text; empty for what is neither text nor an integer that is still exact. @param {unknown} id */
+  const idText = (id) => (typeof id === "string" ? id : Number.isSafeInteger(id) ? String(id) : "");
+
   /** @param {JobInfo} jobInfo */
   function identify(jobInfo) {
     const info = typeof jobInfo === "object" ? jobInfo : { job_id: jobInfo };
-    const id = String(info?.job_id ?? "");
+    const id = idText(info?.job_id);
     const url = info?.verify_job_url || undefined;
-    if (!id && !url) throw JobError.of(null, "no_job_id", "Give a job id, or an object with job_id or verify_job_url.");
+    if (!id && !url) throw JobError.of(null, "no_job_id", NO_JOB_ID);
     return { id, url, jobClass: info?.job_class || undefined, key: url ? `url ${url}` : `id ${id}` };
   }
 

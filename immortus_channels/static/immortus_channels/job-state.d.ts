@@ -32,7 +32,7 @@ declare namespace JobState {
   }
 
   interface Options {
-    jobUuid: string;
+    jobUuid: string | number;
     /** Milliseconds from an answer to the next request, where the job has to be polled. @default 1000 */
     pollingPeriod?: number;
     /** Called with each newer state of a job that is not over. */
@@ -56,6 +56,6 @@ declare namespace JobState {
 
   interface Client {
     startPolling(options: Options): Handle;
-    killJob(jobUuid: string): Promise<Immortus.JobDocument>;
+    killJob(jobUuid: string | number): Promise<Immortus.JobDocument>;
   }
 }
