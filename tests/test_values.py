@@ -433,7 +433,6 @@ def test_a_message_that_cannot_be_written_is_left_out(message, monkeypatch, capl
         (float("inf"), "abc", None),
         (Decimal(7), "abc", 7),
     ],
-    ids=str,
 )
 def test_a_total_is_given_or_the_length_and_unknown_beyond_what_a_document_holds(given, iterable, total, caplog):
     assert clean_total(given, iterable) == total

@@ -12,7 +12,7 @@ MINUTE = 60_000_000
 DAY = 24 * 60 * MINUTE
 
 
-@pytest.mark.parametrize("ahead", [-time.time_ns() // 1000, -DAY, 0, MINUTE, 9 * MINUTE])
+@pytest.mark.parametrize("ahead", [-50 * 365 * DAY, -DAY, 0, MINUTE, 9 * MINUTE])
 def test_what_a_store_may_have_given_out_is_believed(ahead):
     assert is_believable(time.time_ns() // 1000 + ahead)
 
