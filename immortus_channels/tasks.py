@@ -6,11 +6,12 @@ from importlib.util import find_spec
 from typing import Any
 
 from immortus_channels.marking import tracked
-from immortus_channels.stores.sqlite.witness import testify
 
 # Other task queues look for this module too, where Celery may not be installed.
 if find_spec("celery") is not None:
     from celery import shared_task
+
+    from immortus_channels.stores.sqlite.witness import testify
 
     @shared_task(name="immortus_channels.probe", expires=60, bind=True)  # type: ignore[untyped-decorator]
     @tracked

@@ -501,5 +501,13 @@ def add_database(alias: str, database: dict[str, Any]) -> None:
     """Let Django know one more database, in this process, as if it were in `DATABASES`."""
     if database["ENGINE"].endswith("mysql"):
         need_mysql_driver()
+    forget_database(alias)
     handler = type(connections)({"default": {}, alias: database})
     connections.settings[alias] = handler.settings[alias]
+
+
+def forget_database(alias: str) -> None:
+    """Close what this thread has open to it, and let Django know it no more."""
+    if connections.settings.pop(alias, None) is not None and hasattr(connections._connections, alias):
+        connections[alias].close()
+        del connections[alias]

@@ -36,8 +36,10 @@ def without_passwords(value: Any) -> Any:
     match value:
         case Mapping():
             return {key: _MASK if _SECRET.search(str(key)) else without_passwords(item) for key, item in value.items()}
-        case list() | tuple() | set() | frozenset():
-            return [without_passwords(item) for item in value]
+        case tuple():
+            return tuple(map(without_passwords, value))
+        case list() | set() | frozenset():
+            return list(map(without_passwords, value))
         case str():
             return masked(value)
     said = repr(value)

@@ -15,7 +15,7 @@ from immortus_channels.jobs import Job
 from immortus_channels.models import JobRecord
 from immortus_channels.stores import claimed, sql
 from immortus_channels.stores.database import DatabaseStore
-from tests.servers import PgBouncer, PostgresServer, add_database, wait_until
+from tests.servers import PgBouncer, PostgresServer, add_database, forget_database, wait_until
 
 POOLERS = {
     "options refused": (),
@@ -46,8 +46,7 @@ def pooled(postgres: PostgresServer, kind: str) -> Iterator[PgBouncer]:
         try:
             yield bouncer
         finally:
-            connections["pooled"].close()
-            del connections["pooled"]
+            forget_database("pooled")
 
 
 @pytest.fixture(params=POOLERS)
@@ -159,6 +158,7 @@ def test_the_session_has_the_limits_and_what_the_user_asked_for(postgresql, post
     with store._connected() as connection:
         assert shown(connection, "statement_timeout", "lock_timeout", "application_name") == ["2s", "500ms", "mine"]
     assert options == {"options": "-c application_name=mine", "pool": True}
+    forget_database("asked")  # whose pool nobody has the package for
     statements = []
     with connection.execute_wrapper(lambda execute, said, *rest: statements.append(said) or execute(said, *rest)):
         put(store)

@@ -17,7 +17,7 @@ from immortus_channels.stores import sql
 from immortus_channels.stores.base import Filter
 from immortus_channels.stores.database import DatabaseStore
 from immortus_channels.writer.write import Write, perform_anyhow
-from tests.servers import add_database
+from tests.servers import add_database, forget_database
 from tests.stores.places import Place
 
 TEXTS = ("\N{PARTY POPPER}", "naïve", "日本", "\N{PARTY POPPER} ", "?")
@@ -31,8 +31,7 @@ def narrow(request, maria_place: Place) -> Iterator[str]:
         cursor.execute(f"CREATE OR REPLACE DATABASE narrow CHARACTER SET {request.param}")
     add_database("narrow", {**maria_place.databases["maria"], "NAME": "narrow"})
     yield "narrow"
-    connections["narrow"].close()
-    del connections["narrow"]
+    forget_database("narrow")
     with connections["maria"].cursor() as cursor:
         cursor.execute("DROP DATABASE narrow")
 
