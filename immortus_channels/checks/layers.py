@@ -37,33 +37,27 @@ def check_layer() -> Findings:
     try:
         backend = import_string(named)
     except Exception as error:  # noqa: BLE001 - a third party's module may raise anything
-        yield Error(
-            f"CHANNEL_LAYERS[{alias!r}] is {named!r}, which cannot be imported: {told(error)}",
-            hint="For Redis: `pip install channels_redis`. Without CHANNEL_LAYERS pages re-check the store instead.",
-            id=f"{ID}.E007",
-        )
+        hint = "For Redis: `pip install channels_redis`. Without CHANNEL_LAYERS pages re-check the store instead."
+        yield _unusable(alias, f"is {named!r}, which cannot be imported: {told(error)}", hint)
         return
     try:
         layer, is_bound = _made(backend, config)
     except Exception as error:  # noqa: BLE001 - likewise
-        yield Error(
-            f"CHANNEL_LAYERS[{alias!r}] cannot be made of its CONFIG: {told(error)}",
-            hint=f"See what {named} takes{_hint(backend, error)}.",
-            id=f"{ID}.E007",
-        )
+        hint = f"See what {named} takes{_hint(backend, error)}."
+        yield _unusable(alias, f"cannot be made of its CONFIG: {told(error)}", hint)
         return
     if any(_decodes(host) for host in config.get("hosts") or ()):
-        yield Error(
-            f"CHANNEL_LAYERS[{alias!r}] decodes what Redis answers (decode_responses), and its messages are "
-            "bytes: none can be read.",
-            hint="Leave decode_responses out of its hosts; in an address any value turns it on, false too.",
-            id=f"{ID}.E007",
-        )
+        hint = "Leave decode_responses out of its hosts; in an address any value turns it on, false too."
+        yield _unusable(alias, "has decode_responses, by which no message can be read: those are bytes.", hint)
     if IN_MEMORY in map(path_of, type(layer).__mro__) and jobs_run_elsewhere():
         yield _in_memory(alias, named)
     if is_bound:
         yield _bound(alias, named)
     yield from check_waiting(layer)
+
+
+def _unusable(alias: str, why: str, hint: str) -> CheckMessage:
+    return Error(f"CHANNEL_LAYERS[{alias!r}] {why}", hint=hint, id=f"{ID}.E007")
 
 
 def _made(backend: Any, config: Mapping[str, Any]) -> tuple[Any, bool]:
