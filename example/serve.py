@@ -43,6 +43,7 @@ WORKER = (
 )
 WEB = (
     *(sys.executable, "-m", "daphne", "--bind", HOST, "--port", str(PORT), "--verbosity", "0"),
+    *("--websocket-max-message-size", "16384", "--websocket-max-frame-size", "16384"),
     "config.asgi:application",
 )
 

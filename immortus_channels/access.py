@@ -33,7 +33,7 @@ CHANGE_ALL = "immortus_channels.change_jobrecord"
 
 
 class Unasked(enum.Enum):
-    """What a `user` that is not given is: nobody's permission is asked then. None is an anonymous user."""
+    """The default of a `user` that need not be given: then no permission is asked. None is an anonymous user."""
 
     ANYBODY = enum.auto()
 
@@ -74,9 +74,9 @@ def user_of(source: object) -> User:
 
 
 def user_given(user: object) -> User:
-    """The user that a caller gave; None is an anonymous one. Raises TypeError for what is no user."""
+    """The user that a caller gave; None is an anonymous one. Raises TypeError for anything else."""
     if user is not None and not hasattr(user, "is_authenticated"):
-        msg = f"user={user!r} is no user: give request.user; None is an anonymous user."
+        msg = f"user={user!r} is not a user: give request.user, or None for an anonymous user."
         raise TypeError(msg)
     return user_of(SimpleNamespace(user=user))
 
@@ -100,12 +100,12 @@ def may_see(user: User, job: Job) -> bool:
 
 
 def would_see(user: User, job: Job) -> bool:
-    """`may_see` for a job that nobody knows: what a rule makes of so little is no fault of its own, and not logged."""
+    """`may_see` for a job that nobody knows. A rule that fails on so little is not at fault, so DEBUG alone logs it."""
     return _says(job, "allows", user, level=logging.DEBUG)
 
 
 def may_see_nameless(user: User, job_id: str) -> bool:
-    """Whether `user` may see a job of which nobody knows what task it is of: so no strategy speaks for it."""
+    """Whether `user` may see a job whose task nobody knows: no strategy speaks for it, only `IMMORTUS_ACCESS`."""
     return _told(by_setting, user, Job(job_id=job_id, staff_only=True), "IMMORTUS_ACCESS", logging.ERROR)
 
 
@@ -172,7 +172,7 @@ def _is_staff(user: User) -> bool:
 
 
 def may_cancel_by_default(user: User, job: Job) -> bool:
-    """Whether the job is the user's own, or nobody's in particular, or the user may change every job."""
+    """Whether the job is the user's own or has no owner, or the user may change every job."""
     return job.owner is None or is_owner(user, job) or _has_permission(user, CHANGE_ALL)
 
 

@@ -11,7 +11,7 @@ def note(job_id: str, job_class: str) -> None:
     """Log that something was said too late; once a minute for the jobs of a task."""
     logger.warning(
         "A job of %r said something after its end, which is not shown. Say it before: in Celery's on_success or "
-        "on_failure, not in after_return; in a thread only while the task waits for that; before complete() or fail().",
+        "on_failure, not in after_return; in a thread, while the task waits for it; before complete() or fail().",
         job_class,
         extra={"job_id": job_id},
     )

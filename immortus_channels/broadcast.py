@@ -131,12 +131,12 @@ class Push:
 
 
 def _is_of_now(version: int) -> bool:
-    """Whether the version can be shown: beyond it nothing true would be, until the clock has come so far."""
+    """Whether the version may be shown: after one far ahead, nothing true would count until the clock has caught up."""
     if is_believable(version):
         return True
     logger.warning(
         "A push through the channel layer is dropped: its version is far ahead of this host's clock. Either the clocks "
-        "of the store and of this host differ, or somebody else writes to the layer."
+        "of the store and of this host differ: synchronise them. Or somebody else writes to the layer: keep them out."
     )
     return False
 

@@ -1,4 +1,4 @@
-"""Forgets the jobs of users who were deleted: who gets their key after them must not find these.
+"""Forgets the jobs of deleted users: whoever gets the same primary key after them must not find these.
 
 There may be very many, so a thread of its own does it, whatever deleted the user.
 """

@@ -22,7 +22,7 @@ _BEYOND = 10**MAX_LENGTH
 
 
 def text_of(given: object) -> str | None:
-    """The id that is given, as text; None for what is no text, no UUID and no whole number. True is none.
+    """The id that is given, as text; None for anything but text, a UUID and a whole number. True is not a number.
 
     Whether a job can have this id, `is_job_id` tells.
     """
@@ -41,11 +41,11 @@ def text_of(given: object) -> str | None:
 
 
 def given_as(given: object) -> str:
-    """The id that is given, as text. Raises TypeError for what `text_of` does not take."""
+    """The id that is given, as text. Raises TypeError for anything that `text_of` does not take."""
     text = text_of(given)
     if text is None:
         msg = (
-            f"{quoted(given)} is no job's id: give text, a UUID or a whole number; "
+            f"{quoted(given)} is not a job's id: give text, a UUID or a whole number; "
             "of what delay() returned, that is its `id`."
         )
         raise TypeError(msg)

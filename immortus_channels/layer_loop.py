@@ -19,7 +19,7 @@ Answer = TypeVar("Answer")
 
 
 class Late(TimeoutError):
-    """Nobody waited for the answer any longer."""
+    """There was no answer in time, and its caller waits no longer."""
 
 
 class LayerLoop:

@@ -61,7 +61,7 @@ def ask(whom: str, question: Callable[[], Answer]) -> Answer:
             if future.done():
                 raise  # its own
     asked.silent_until = time.monotonic() + PAUSE
-    logger.warning("There is no answer from %s within %g s; it is not asked for %g s", whom, PATIENCE, PAUSE)
+    logger.warning("No answer from %s within %g s; it is not asked again for %g s", whom, PATIENCE, PAUSE)
     raise NoAnswer
 
 

@@ -44,7 +44,7 @@ def length_of(thing: object) -> int | None:
 
 
 def number_of(thing: object) -> int | float | None:
-    """The plain number that an int, float, Decimal or NumPy's scalar stands for; None for what is none."""
+    """The plain number that an int, float, Decimal or NumPy's scalar stands for; None for anything else."""
     return answer(lambda: _number(thing))
 
 

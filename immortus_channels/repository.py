@@ -48,7 +48,7 @@ def get_job(job_id: JobId, *, user: User = ANYBODY, kind: type[Any] = JobHandle)
     """The job of this id, as it stands now, as a `kind`.
 
     Asks no permission unless `user` is given; None is an anonymous user. Raises JobNotFound for an unknown id and for
-    one that is not the user's, TypeError for what is no text, UUID or whole number or no user, and StoreUnavailable.
+    one that is not the user's, TypeError for an id or a user that cannot be one, and StoreUnavailable.
     """
     job_id = _found_by(job_id)
     record = handles.read(job_id)
@@ -64,7 +64,10 @@ def get_job(job_id: JobId, *, user: User = ANYBODY, kind: type[Any] = JobHandle)
 def _found_by(given: object) -> str:
     job_id = given_as(given)
     if not is_job_id(job_id):
-        msg = f"No job has the id {job_id[:MAX_LENGTH]!r}: ids have 1 to {MAX_LENGTH} characters, no NUL, no half ones."
+        msg = (
+            f"No job has the id {job_id[:MAX_LENGTH]!r}: ids have 1 to {MAX_LENGTH} characters, no NUL and no half "
+            "characters."
+        )
         raise JobNotFound(msg)
     return job_id
 
@@ -89,10 +92,9 @@ class JobRepository:
         The job belongs to whoever is logged in now. Without an `id` it gets one. `handler_class` is the same as
         `handler`: a JobHandler, its dotted path or its short name. What a known job has done and written stays.
 
-        Raises JobExists when this was done before for the id, TypeError for what is no text, UUID or whole number, and
-        InvalidValue for a text that cannot be an id, or no JSON; in DEBUG and tests HandlerNotFound for a name that is
-        no handler's. A store that does not answer in time takes the record
-        later.
+        Raises JobExists when this was done before for the id, TypeError for an id of another type, and InvalidValue for
+        a text that cannot be an id and for data that is not JSON; in DEBUG and tests HandlerNotFound for a name that no
+        handler has. A store that does not answer in time takes the record later.
         """
         job_id = given_as(uuid.uuid4() if id is None else id)
         if not is_job_id(job_id):

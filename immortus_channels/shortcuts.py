@@ -67,7 +67,7 @@ def identify(job: object) -> tuple[str, str | None]:
     job_id = text_of(job) or text_of(getattr(job, "job_id", None))
     if not is_job_id(job_id):
         ids = "text of 1 to 255 characters, a UUID or a whole number"
-        msg = f"{quoted(job)} is no job: give what a tracked task's delay() returned, a job, or its id: {ids}."
+        msg = f"{quoted(job)} is not a job: give what a tracked task's delay() returned, a job, or its id: {ids}."
         raise TypeError(msg)
     return job_id, getattr(job, "job_class", None) or None
 

@@ -71,7 +71,7 @@ def test_nobody_waits_longer_than_patience_and_the_log_says_for_whom(hanging, ca
     with pytest.raises(NoAnswer):
         ask("the records of celery", hanging)
     assert 0.2 <= time.monotonic() - began < 1
-    assert "no answer from the records of celery within 0.2 s" in caplog.text
+    assert "No answer from the records of celery within 0.2 s" in caplog.text
 
 
 def test_who_did_not_answer_is_left_alone_for_a_while_and_then_asked_again(hanging):

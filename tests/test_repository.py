@@ -253,7 +253,7 @@ def test_none_sees_what_an_anonymous_user_sees(owned):
 @pytest.mark.parametrize("given", [7, "ann", False, "", object(), {"username": "ann"}])
 def test_what_is_no_user_is_refused_with_what_to_give(owned, given):
     job_id = owned()
-    with pytest.raises(TypeError, match=r"is no user: give request\.user"):
+    with pytest.raises(TypeError, match=r"is not a user: give request\.user"):
         get_job(job_id, user=given)
 
 

@@ -154,7 +154,7 @@ def test_no_job_is_logged_with_the_cure_of_a_task_that_tells_no_id(caplog):
     [object(), "", "x" * 256, "a\0", True, 1.5, b"a", 10**255, SimpleNamespace(id="an order's"), SimpleNamespace(id=7)],
 )
 def test_what_is_no_job_is_said(job):
-    with pytest.raises(TypeError, match="is no job"):
+    with pytest.raises(TypeError, match="is not a job"):
         job_info(request, job)
 
 

@@ -29,7 +29,7 @@ def connect() -> None:
 
 
 def check_deployment(**_: object) -> list[CheckMessage]:
-    """What `check --deploy` asks beside."""
+    """What `check --deploy` asks in addition."""
     return list(check_proxy_header())
 
 

@@ -33,8 +33,8 @@ def check_proxy_header() -> Findings:
         )
     elif not _can_match(header):
         yield Warning(
-            f"SECURE_PROXY_SSL_HEADER is {header!r}, which no request can have: the name of a header begins with "
-            "HTTP_ there, in capitals with underscores. Every socket of an HTTPS page is refused with 403.",
+            f"SECURE_PROXY_SSL_HEADER is {header!r}, which matches no request: write the name of the header "
+            "in capitals with underscores, after HTTP_. Every socket of an HTTPS page is refused with 403.",
             hint=cure,
             id=f"{ID}.W018",
         )

@@ -81,7 +81,7 @@ def _decodes(host: Any) -> bool:
 
 def _hint(backend: Any, error: Exception) -> str:
     if isinstance(error, KeyError):
-        return f"; it misses {error} there"
+        return f"; it needs {error} there"
     if callable(backend) and "hosts" in signature(backend).parameters:
         return "; its addresses are a list under the name 'hosts'"
     return ""

@@ -100,7 +100,7 @@ def _is_dead_end(end: Any) -> bool:
 
 
 def check_runserver() -> Findings:
-    """Whether the development server, while it starts, serves sockets; no other command has to do with it."""
+    """Whether the development server serves sockets; asked only as it starts, because it concerns no other command."""
     has_asgi = bool(getattr(django_settings, "ASGI_APPLICATION", None))
     by = get_commands().get("runserver")
     if "runserver" in sys.argv[1:2] and has_asgi and by in ("django.core", "django.contrib.staticfiles"):

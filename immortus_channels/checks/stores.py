@@ -47,8 +47,8 @@ def check_failover() -> Findings:
         return
     yield Warning(
         f"IMMORTUS_STORE is a Redis at a fixed address, and {followed} asks Sentinel where its Redis is. After a "
-        "failover nobody is at a fixed address, or the old master, which forgets what it takes, ends of jobs "
-        "included, when it becomes a replica.",
+        "failover there is no server at that address, or still the old master, which forgets what it takes, ends of "
+        "jobs included, once it becomes a replica.",
         hint='If sentinels watch the store\'s Redis too: {"BACKEND": "redis", "OPTIONS": {"sentinels": [("10.0.0.1", '
         '26379), …], "master_name": "jobs"}} in place of "url", and `min-replicas-to-write 1` on each server.',
         id=f"{ID}.W019",

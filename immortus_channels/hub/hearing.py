@@ -18,7 +18,7 @@ class Hearing:
     FIRST = 1.0
     """Seconds for which health waits for the first message of a listener that has just begun."""
     FOR_GOOD = 3
-    """Times in a row that a layer takes a probe and does not bring it, after which it will not by itself."""
+    """Probes in a row that the layer takes and does not bring, after which it will not recover by itself."""
 
     def __init__(self) -> None:
         self._deaf = Trouble("Listening to the channel layer", "Until it works, jobs are re-checked often.")

@@ -19,7 +19,7 @@ def take_back(_apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
 
 
 class Migration(migrations.Migration):
-    """Make room for it."""
+    """Make the table of the key; on the way back, return the jobs first."""
 
     dependencies: ClassVar[list[tuple[str, str]]] = [("immortus_channels", "0001_initial")]
 

@@ -1,4 +1,4 @@
-"""Every text of the table as it was written, whatever the database was made with."""
+"""Keeps every text of the table as it was written, however a MySQL or MariaDB database was made."""
 
 from __future__ import annotations
 

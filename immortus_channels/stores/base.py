@@ -35,7 +35,9 @@ def reading_of(now: int, rows: Iterable[tuple[str, Callable[[], Job]]]) -> Readi
         try:
             jobs[job_id] = read()
         except Exception:
-            logger.exception("The record of %r cannot be read, others can", job_id, extra={"job_id": job_id})
+            logger.exception(
+                "The record of %r cannot be read; those of other jobs can", job_id, extra={"job_id": job_id}
+            )
             unreadable.append(job_id)
     return Reading(now=now, jobs=jobs, unreadable=unreadable)
 

@@ -57,7 +57,7 @@ class RedisStore(ComparingStore):
         cluster_nodes: Addresses = (),
         **options: Any,
     ) -> None:
-        """Raise ValueError if that is no place that redis-py understands, TypeError if an option is none of its."""
+        """Raise ValueError for addresses that redis-py cannot use, TypeError for an option that it does not have."""
         super().__init__()
         self._layout = layout.Layout(prefix)
         target = Target(

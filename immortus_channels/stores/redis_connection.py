@@ -39,7 +39,7 @@ class Target:
     def __post_init__(self) -> None:
         """Raise ValueError where it is none of them, or more than one."""
         if bool(self.sentinels) != bool(self.master_name):
-            msg = "sentinels and master_name go together: the addresses of the sentinels, and what they call the master"
+            msg = "give sentinels and master_name together: where the sentinels are, and what they call the master"
             raise ValueError(msg)
         if sum(map(bool, (self.url, self.sentinels, self.cluster_nodes))) > 1:
             msg = "give one of url, sentinels and cluster_nodes: each says where the Redis is"
@@ -50,8 +50,8 @@ class Target:
     def opener(self, options: Options) -> Callable[[], Client]:
         """What opens a client with these options of redis-py.
 
-        Raises ValueError for what is no URL or an option that this store cannot do with, and TypeError for one that
-        redis-py does not have.
+        Raises ValueError for an address that is not a URL and for an option that this store cannot work with, and
+        TypeError for an option that redis-py does not have.
         """
         if self.sentinels:
             _refuse_unfit_options(Redis(**dict(self._for_sentinels(options))))

@@ -40,7 +40,7 @@ class Inquiry:
         except Exception:
             # A backend that is down, or whose driver is not installed, may raise anything.
             about = {"job_id": self.otherwise.job_id}
-            logger.exception("The queue %r cannot tell of %r", self.queue.name, about["job_id"], extra=about)
+            logger.exception("The queue %r cannot tell how %r ended", self.queue.name, about["job_id"], extra=about)
             return self.otherwise
         return self.otherwise if answer is None else replace(answer, run_id=self.run_id)
 

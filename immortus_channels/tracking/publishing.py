@@ -32,7 +32,7 @@ def publish(event: Event, *, wait: float = WAIT, known: str | None = None) -> Jo
         if not can_be_tracked(event.job_id, event.job_class):
             logger.error(
                 "No job can be tracked as %s of %s: an id is text, a UUID or a whole number; "
-                "ids and names have 1 to 255 characters, no NUL, no half ones",
+                "ids and names have 1 to 255 characters, no NUL and no half characters",
                 quoted(event.job_id),
                 quoted(event.job_class),
             )

@@ -36,7 +36,7 @@ class Recaller:
         with self._condition:
             if len(self._pending) >= self.PENDING:
                 told = {"job_id": job.job_id}
-                logger.error("%r hangs: it is not told to drop %r", queue.name, job.job_id, extra=told)
+                logger.error("The queue %r hangs, so it is not told to drop %r", queue.name, job.job_id, extra=told)
                 return
             self._pending.append((queue, job, terminate))
             if self._thread is None:

@@ -480,7 +480,7 @@ def test_a_worker_that_sees_another_file_of_jobs_says_which(tmp_path, is_migrate
             told = doctor(site, "--timeout", "3").stdout
         finally:
             other.close()
-        assert "ran the probe, but sees another file of jobs" in told
+        assert "ran the probe, but keeps its jobs in another file" in told
         assert str(there / file.name) in told
         with closing(sqlite3.connect(tmp_path / "db.sqlite3")) as database:
             assert database.execute("SELECT count(*) FROM immortus_channels_jobrecord").fetchone() == (0,)

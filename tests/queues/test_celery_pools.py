@@ -59,7 +59,7 @@ def test_a_task_that_raises_what_is_no_exception_has_failed_in_every_pool(tmp_pa
 
 def assert_said(site: Site, job_id: str, *, is_told_here: bool) -> None:
     """Celery logs nothing of it in a pool of threads."""
-    assert not is_told_here or f"of '{job_id}' was left with" in (site.var / "worker.log").read_text()
+    assert not is_told_here or f"of '{job_id}' raised" in (site.var / "worker.log").read_text()
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])

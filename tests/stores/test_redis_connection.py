@@ -21,8 +21,8 @@ PAIR = [("localhost", 1), ("localhost", 2)]
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sentinels": PAIR}, "go together"),
-        ({"master_name": "jobs"}, "go together"),
+        ({"sentinels": PAIR}, "sentinels and master_name together"),
+        ({"master_name": "jobs"}, "sentinels and master_name together"),
         ({"sentinels": PAIR, "master_name": "jobs", "url": "redis://localhost"}, "one of"),
         ({"cluster_nodes": PAIR, "url": "redis://localhost"}, "one of"),
         ({"cluster_nodes": PAIR, "sentinels": PAIR, "master_name": "jobs"}, "one of"),

@@ -118,14 +118,14 @@ def _examine_store(job_id: str, timeout: float) -> Finding:
 
 
 def _ask_store(job_id: str) -> None:
-    """As a page asks it, and then by the connection of its own that whatever writes jobs has."""
+    """Ask as a page does, then by a connection of the kind that writes jobs."""
     store = get_store()
     store.get_many([job_id])
     store.claim_thread()
     try:
         store.get_many([job_id])
     except StoreUnavailable as error:
-        msg = f"it answers pages, but not the connection of its own by which jobs are written. {error}"
+        msg = f"it answers pages, but not the connection by which jobs are written: {error}"
         raise StoreUnavailable(msg) from error
     finally:
         store.release_thread()
@@ -209,8 +209,8 @@ def _examine_worker(job: Job | None, timeout: float) -> Finding:
 
 
 def _told_elsewhere(place: str) -> Finding:
-    told = f"ran the probe, but sees another file of jobs than this process. It says, {place}"
-    cure = "Give both the same folder with the database in it: a file of the database alone is not enough to mount."
+    told = f"ran the probe, but keeps its jobs in another file than this process: {place}"
+    cure = "Give both the same folder with the database in it; to mount the file of the database alone is not enough."
     return Finding(part="worker", verdict="wrong", told=told, cure=cure)
 
 
@@ -384,8 +384,8 @@ def _cure_of_refusal(answer: HTTPResponse) -> str:
     if answer.status == HTTPStatus.FORBIDDEN:
         return (
             "Behind a proxy, pass Host on with its port (nginx: $http_host), and for HTTPS set "
-            "SECURE_PROXY_SSL_HEADER. Else its log names the origin to add to IMMORTUS_ALLOWED_ORIGINS, or the host "
-            "for ALLOWED_HOSTS."
+            "SECURE_PROXY_SSL_HEADER. Otherwise the server's log names the origin to add to IMMORTUS_ALLOWED_ORIGINS, "
+            "or the host for ALLOWED_HOSTS."
         )
     if server.startswith("uvicorn") and answer.status == HTTPStatus.NOT_FOUND:
         return (
@@ -396,7 +396,7 @@ def _cure_of_refusal(answer: HTTPResponse) -> str:
         return (
             f"{server.split()[0]} is a WSGI server, which opens no sockets: serve ASGI_APPLICATION by an ASGI server."
         )
-    return "It is no ASGI server, its websocket part leads elsewhere, or a proxy does not pass Upgrade on."
+    return "It is not an ASGI server, its websocket part leads elsewhere, or a proxy does not pass Upgrade on."
 
 
 def _site_at(url: str) -> SplitResult | None:

@@ -17,7 +17,7 @@ BATCH = 1000
 class Command(BaseCommand):
     """Deletes in batches, so that nobody waits long for a lock."""
 
-    help = "Deletes the records of jobs that have been over for longer than IMMORTUS_RETENTION, or of one owner."
+    help = "Deletes the records of jobs that have been over for longer than IMMORTUS_RETENTION, or all of one owner."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Take another age than the setting's."""
@@ -49,7 +49,7 @@ class Command(BaseCommand):
 
     def _forget(self, owner: str, older_than: float | None) -> None:
         if not owner or older_than is not None:
-            msg = "--owner is a user's key, which is not empty, and goes without --older-than."
+            msg = "Give --owner a user's key, such as 17, and no --older-than beside it."
             raise CommandError(msg)
         self.stdout.write(f"{forget_now(owner)} jobs of {owner!r} forgotten.")
 

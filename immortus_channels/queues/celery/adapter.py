@@ -177,7 +177,7 @@ class CeleryQueue(Queue):
 def _as_sent(job_id: str) -> Iterator[object]:
     """What the job's task may have for an id: a worker finds a UUID or a number that runs by nothing else.
 
-    One by one, as Celery fails after it has ended what it found under an id that is no text.
+    One by one, as Celery fails after it has ended what it found under an id that is not text.
     """
     yield job_id
     for kind in (uuid.UUID, int):

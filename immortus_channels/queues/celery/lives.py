@@ -34,9 +34,9 @@ def going_on(origin: Origin, job_id: object) -> dict[str, Any]:
 
 
 def is_resent(headers: Mapping[str, Any], *, is_job: bool) -> bool:
-    """Whether this is no new sending: the task that runs here is tried again, or, in MAIN, one whose child was lost.
+    """Whether a message continues a life: the task that runs here is tried again, or in MAIN one whose child was lost.
 
-    In MAIN nothing tells the second message of a task that is no job from a first one, of which little is to be told.
+    In MAIN nothing tells the second message of a task that is not a job from a first one; little is said of either.
     """
     retries = headers.get("retries")
     if not retries:

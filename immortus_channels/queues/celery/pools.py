@@ -1,4 +1,4 @@
-"""What becomes of a run that a task leaves with what is no Exception: `sys.exit()`, a cancelled event loop.
+"""What becomes of a run whose task raises what is not an Exception: `sys.exit()`, a cancelled event loop.
 
 Celery's own word of it differs by pool and release, and in some there is none.
 """

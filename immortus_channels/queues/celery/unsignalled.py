@@ -48,7 +48,7 @@ def end_of(task: Task, state: str | None, retval: object, worker: Any) -> Unsign
 
 
 def _left(task: Task, passing: BaseException | None, worker: Any) -> Unsignalled:
-    """A run without an outcome: its process is being ended, or its task raised what is no Exception."""
+    """A run without an outcome: its process is being ended, or its task raised what is not an Exception."""
     if passing is None or isinstance(passing, Exception):  # Celery's own error has a signal
         return Unsignalled(kind=Reported)
     code = pools.code_of(passing, task, worker)
@@ -56,7 +56,12 @@ def _left(task: Task, passing: BaseException | None, worker: Any) -> Unsignalled
         return Unsignalled(kind=Reported)
     job_id = task.request.id
     logger.error(
-        "The task %s of %r was left with %r", task.name, job_id, passing, exc_info=passing, extra={"job_id": job_id}
+        "The task %s of %r raised %r, which is not an Exception",
+        task.name,
+        job_id,
+        passing,
+        exc_info=passing,
+        extra={"job_id": job_id},
     )
     kind, fields = verdict(passing, job_id)
     fallback = {"code": code} if kind is Failed else {}

@@ -53,9 +53,9 @@ def migrate_file(*, using: str, verbosity: int = 1, stdout: TextIO | None = None
 
 
 _REFUSED = (
-    "The file for the jobs of %s cannot be made or migrated (%s). A database without one keeps its jobs itself, and "
-    "there, what is written of a job fails a transaction that has read and not yet written (database is locked). Let "
-    "whoever runs `migrate` write to the folder, and run it again."
+    "The file for the jobs of %s cannot be made or migrated (%s). Until there is one, the database keeps its jobs "
+    "itself, and each write about a job makes a transaction fail that has read and not yet written (database is "
+    "locked). Let whoever runs `migrate` write to the folder, and run it again."
 )
 
 
