@@ -12,6 +12,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast
 
 from django.contrib import admin, messages
+from django.contrib.admin.actions import delete_selected
 from django.contrib.admin.utils import display_for_value
 from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
@@ -107,7 +108,7 @@ class JobAdmin(Admin):
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     paginator = BoundedPaginator
-    actions = ("cancel",)
+    actions = ("cancel", "delete_selected")
     fields = readonly_fields = (*list_display, "document")
 
     # What is shown
@@ -214,6 +215,19 @@ class JobAdmin(Admin):
     def delete_queryset(self, request: HttpRequest, queryset: Records) -> None:
         """Delete those that are still over."""
         queryset.filter(state__in=OVER).delete()
+
+    @admin.action(description=_("Delete selected jobs"), permissions=["delete"])
+    def delete_selected(self, request: HttpRequest, queryset: Records) -> HttpResponseBase | None:
+        """Delete those of them that are over, after Django's question; the others stay, and are told of."""
+        seen = [record for record in queryset if _may_see(request, record)]
+        over = [record.pk for record in seen if record.state in OVER]
+        left = len(seen) - len(over)
+        if left:
+            told = ngettext("%d job stays: it is not over.", "%d jobs stay: they are not over.", left) % left
+            self.message_user(request, told, messages.WARNING)
+        if not over:
+            return None
+        return cast("HttpResponseBase | None", delete_selected(self, request, queryset.filter(pk__in=over)))
 
     @admin.action(description=_("Cancel selected jobs"), permissions=["cancel"])
     def cancel(self, request: HttpRequest, queryset: Records) -> HttpResponseBase | None:

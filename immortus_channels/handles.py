@@ -14,7 +14,6 @@ from immortus_channels.jobs import JSON, Job, Number, State
 from immortus_channels.progress import Run
 from immortus_channels.questions import quoted
 from immortus_channels.running import running
-from immortus_channels.stores import get_store
 from immortus_channels.values import (
     clean,
     clean_error,
@@ -315,7 +314,7 @@ def read(job_id: str) -> Job:
     told = tracking.told_of(job_id)
     if told is not None:
         return told
-    reading = get_store().get_many([job_id])
+    reading = tracking.on_record([job_id])
     job = reading.jobs.get(job_id)
     if job is None:
         raise JobNotFound(unknown(job_id))

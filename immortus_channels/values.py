@@ -105,8 +105,9 @@ def clean_error(code: object, message: object, job_id: str = "") -> Error:
 
     An enum's member stands for its value and a number for its digits. What else is no text becomes the code `error`,
     and is logged: the text of an exception or of bytes is not meant for end users. Of a message the `str()` is shown,
-    with a warning.
+    with a warning; None is none.
     """
+    message = "" if message is None else message
     if not _is_sentence(message):
         told = {"job_id": job_id}
         logger.warning("A failure's message is %s; %s. Its str() is shown.", quoted(message), _SENTENCE, extra=told)

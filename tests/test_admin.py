@@ -403,10 +403,13 @@ def test_no_selection_deletes_a_job_that_is_not_over(boss, client):
     over = Process("over")
     over.enqueued()
     over.cancelled()
+    asked = act(client, "delete_selected", "waits", "over")
+    assert "1 job stays: it is not over." in told(asked)
+    assert "/over/change/" in asked.content.decode()
+    assert "/waits/change/" not in asked.content.decode()
     act(client, "delete_selected", "waits", "over", post="yes")
-    assert {record.pk for record in JobRecord.objects.all()} == {"waits", "over"}
-    act(client, "delete_selected", "over", post="yes")
     assert {record.pk for record in JobRecord.objects.all()} == {"waits"}
+    assert told(act(client, "delete_selected", "waits")) == ["1 job stays: it is not over."]
 
 
 def test_a_job_that_comes_back_to_life_before_it_is_deleted_stays(boss):

@@ -878,6 +878,11 @@ def test_a_project_of_any_host_without_named_origins_is_found(settings, hosts, o
         ({"sockets": "many"}, {"E014"}),
         ({"sockets": True}, {"E014"}),
         (20, {"E014"}),
+        ([], {"E014"}),
+        (None, {"E014"}),
+        ({"silence": 5}, {"E014"}),
+        ({"ping": 30}, {"E014"}),
+        ({"ping": 4, "silence": 5}, set()),
     ],
 )
 def test_limits_that_are_none_are_found(settings, limits, expected):
@@ -1031,8 +1036,10 @@ def test_a_job_is_stalled_before_it_is_lost(settings):
     assert found() == {"E010"}
 
 
-def test_a_text_is_not_a_list_of_origins(settings):
-    settings.IMMORTUS_ALLOWED_ORIGINS = "https://example.com"
+@pytest.mark.parametrize("name", ["IMMORTUS_ALLOWED_ORIGINS", "IMMORTUS_REDIRECT_HOSTS"])
+@pytest.mark.parametrize("value", ["https://example.com", None, 5, {"https://example.com": 1}])
+def test_a_list_is_a_list(settings, name, value):
+    setattr(settings, name, value)
     assert found() == {"E011"}
 
 

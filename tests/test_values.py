@@ -275,6 +275,7 @@ def test_a_value_that_nests_too_deep_is_refused():
     ],
 )
 def test_the_code_of_a_failure_is_short_text(code, shown, caplog):
+    assert clean_error(code, None).message == ""
     error = clean_error(code, "A sentence.")
     assert (error, type(error.code)) == (Error(code=shown, message="A sentence."), str)
     assert not caplog.records

@@ -45,8 +45,9 @@ def check_values() -> Findings:
         )
     for name in _SEVERAL:
         value = getattr(settings, name)
-        if isinstance(value, str):
-            yield Error(f"IMMORTUS_{name} is the text {value!r}.", hint=f"Give a list: [{value!r}].", id=f"{ID}.E011")
+        if not isinstance(value, list | tuple | set | frozenset):
+            hint = f"Give a list: [{value!r}]." if isinstance(value, str) else "Give a list, which may be empty."
+            yield Error(f"IMMORTUS_{name} is {value!r}, which is no list.", hint=hint, id=f"{ID}.E011")
             return
     yield from _check_origins_and_hosts()
     websocket: object = settings.WEBSOCKET
@@ -84,11 +85,21 @@ def _is_origin(value: object) -> bool:
 def check_limits() -> Findings:
     """Whether `IMMORTUS_LIMITS` names limits, with numbers."""
     given: object = settings.LIMITS
-    pairs = given.items() if isinstance(given, Mapping) else [(given, None)]
-    for name, value in pairs:
-        if name not in limits.NAMES or isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-            yield Error(
-                f"IMMORTUS_LIMITS has {name!r}: {value!r}, which is no limit.",
-                hint=f"Give numbers above 0 for any of {', '.join(sorted(limits.NAMES))}.",
-                id=f"{ID}.E014",
-            )
+    hint = f"Give numbers above 0 for any of {', '.join(sorted(limits.NAMES))}."
+    if not isinstance(given, Mapping):
+        yield Error(f"IMMORTUS_LIMITS is {given!r}, which is no dict.", hint=hint, id=f"{ID}.E014")
+        return
+    wrong = [(name, value) for name, value in given.items() if not _is_limit(name, value)]
+    for name, value in wrong:
+        yield Error(f"IMMORTUS_LIMITS has {name!r}: {value!r}, which is no limit.", hint=hint, id=f"{ID}.E014")
+    if not wrong and limits.limits().silence <= limits.limits().ping:
+        yield Error(
+            f"IMMORTUS_LIMITS ends sockets after {limits.limits().silence:g} s of silence, and asks for a sign of life "
+            f"every {limits.limits().ping:g} s: every quiet one is ended.",
+            hint="Let 'silence' be longer than 'ping': 30 and 20 seconds by default.",
+            id=f"{ID}.E014",
+        )
+
+
+def _is_limit(name: object, value: object) -> bool:
+    return name in limits.NAMES and isinstance(value, int | float) and not isinstance(value, bool) and value > 0
