@@ -37,7 +37,12 @@ class Bulkhead:
     @property
     def is_stuck(self) -> bool:
         """Whether the task inside is late."""
-        return self.inside is not None and time.monotonic() - self._since > self.LATE
+        return self._is_taken() and time.monotonic() - self._since > self.LATE
+
+    def _is_taken(self) -> bool:
+        """Whether somebody is inside; a loop that was closed has nobody there any more."""
+        inside = self.inside
+        return inside is not None and not inside.get_loop().is_closed()
 
     async def pass_through(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
         """What `ask()` returns, or raises, once the turn of the task that calls this has come."""
@@ -51,9 +56,9 @@ class Bulkhead:
             self._leave(task)
 
     def _enter(self, task: asyncio.Task[Any]) -> Future[None] | None:
-        """Go inside; or what to wait for, as somebody is there. A loop that was closed has nobody inside any more."""
+        """Go inside; or what to wait for, as somebody is there."""
         with self._lock:
-            if self.inside is None or self.inside.get_loop().is_closed():
+            if not self._is_taken():
                 self.inside, self._since = task, time.monotonic()
                 return None
             if self._left is None:
@@ -85,8 +90,8 @@ def _bulkhead_of(layer: Any) -> Bulkhead:
 class LayerCalls:
     """A channel layer as this package calls it: set a time limit around any call, it cancels nothing inside."""
 
-    PATIENCE = 5.0
-    """Seconds until the connection is closed on which a call waits, where it is known how."""
+    PATIENCE = 6.0
+    """Seconds until the connection is closed on which a call waits, where it is known how; the hub's probe is first."""
 
     def __init__(self, layer: Any) -> None:
         self._layer = layer

@@ -35,7 +35,7 @@ class LayerLoop:
 
     def run(self, coroutine: Coroutine[Any, Any, Answer], seconds: float) -> Answer:
         """What the coroutine returns, or raises; TimeoutError when it takes longer, and it goes on all the same."""
-        if not self._tasks:
+        if self._thread is not None and not (self._tasks and self._thread.is_alive()):
             self._come_back()
         return (self._run_here if self._thread is None else self._run_there)(coroutine, seconds)
 
