@@ -132,14 +132,17 @@ def _says(job: Job, name: str, user: User, level: int = logging.ERROR) -> bool:
 
 @needing_database
 def _told(rule: Rule, user: User, job: Job, name: str, level: int) -> bool:
+    told = {"job_id": job.job_id}
     try:
-        return bool(rule(user, job))
+        may = bool(rule(user, job))
     except _AWAY:
         raise
     except Exception:
-        told = {"job_id": job.job_id}
         logger.log(level, "%s of %r cannot be told: refused", name, job.job_id, exc_info=True, extra=told)
         return False
+    if not may:
+        logger.debug("%s of %r says no to the user %r", name, job.job_id, getattr(user, "pk", None), extra=told)
+    return may
 
 
 def by_setting(user: User, job: Job) -> bool:

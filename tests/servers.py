@@ -497,6 +497,55 @@ class MariaServer(Server):
         return (self.directory / "socket").exists()
 
 
+class RabbitServer(Server):
+    """A RabbitMQ, with the port mapper that Erlang wants, for guests only."""
+
+    def __init__(self) -> None:
+        """Find the programs."""
+        found = shutil.which("rabbitmq-server", path="/usr/lib/rabbitmq/bin:" + os.environ.get("PATH", ""))
+        self._binary = need(found, "rabbitmq-server", "install RabbitMQ (Debian: apt install rabbitmq-server)")
+        super().__init__()
+        self._mapper: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"amqp://guest:guest@127.0.0.1:{self.port}/"
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        mapped, plugins, config = str(free_port()), self.directory / "plugins", self.directory / "rabbitmq.conf"
+        plugins.write_text("[].")
+        config.write_text(f"listeners.tcp.1 = 127.0.0.1:{self.port}\n")
+        environ = {
+            **os.environ,
+            "HOME": str(self.directory),
+            "ERL_EPMD_PORT": mapped,
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": f"rabbit{self.port}@localhost",
+            "RABBITMQ_CONFIG_FILE": str(config),
+            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_MNESIA_BASE": str(self.directory),
+            "RABBITMQ_LOG_BASE": str(self.directory),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(plugins),
+            "RABBITMQ_CONF_ENV_FILE": str(self.directory / "none"),
+        }
+        self._mapper = self._popen("epmd", "-port", mapped, "-address", "127.0.0.1")
+        return self._popen(self._binary, env=environ, start_new_session=True)
+
+    def _answers(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def stop(self) -> None:
+        """End it with all that it has started, and the port mapper."""
+        if self._process is not None:
+            os.killpg(self.pid, signal.SIGKILL)
+        if self._mapper is not None:
+            self._mapper.kill()
+            self._mapper.wait()
+        super().stop()
+
+
 def add_database(alias: str, database: dict[str, Any]) -> None:
     """Let Django know one more database, in this process, as if it were in `DATABASES`."""
     if database["ENGINE"].endswith("mysql"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 from django.contrib.auth.models import AnonymousUser, Group, Permission, User
 from django.db import InterfaceError, OperationalError
@@ -104,6 +106,18 @@ def test_the_strategy_has_the_last_word(monkeypatch):
     assert not access.may_see(alice, ALICES)
     assert access.may_cancel(bob, ALICES)
     assert not access.may_cancel(bob, ANYBODYS)
+
+
+def test_a_rule_that_says_no_leaves_a_debug_line(monkeypatch, caplog):
+    caplog.set_level(logging.DEBUG, "immortus_channels")
+    monkeypatch.setattr(strategies, "strategy_of", lambda job: Strict())
+    access.may_see(bob, ALICES)
+    assert not caplog.records
+    access.may_see(alice, ALICES)
+    (line,) = caplog.records
+    assert line.levelno == logging.DEBUG
+    assert "allows() of" in line.getMessage()
+    assert ALICES.job_id in line.getMessage()
 
 
 def test_a_strategy_that_raises_means_no_and_a_log_line(monkeypatch, caplog):

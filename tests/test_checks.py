@@ -289,6 +289,29 @@ def test_a_store_in_an_unknown_database_is_an_error_that_lists_the_known_ones(se
     assert "'default'" in messages()["E004"].msg
 
 
+@pytest.mark.parametrize("value", ["yes", "1", "false"])
+def test_a_store_whose_url_asks_for_text_in_place_of_bytes_is_an_error(settings, value):
+    options = {"url": f"redis://localhost/0?decode_responses={value}"}
+    settings.IMMORTUS_STORE = {"BACKEND": "redis", "OPTIONS": options}
+    assert "decode_responses is on" in messages()["E004"].msg
+
+
+@pytest.mark.parametrize(
+    ("host", "is_found"),
+    [
+        ("redis://localhost/0?decode_responses=yes", True),
+        ("redis://localhost/0?decode_responses=false", True),
+        ({"address": "redis://localhost/0?decode_responses=1"}, True),
+        ({"address": "redis://localhost/0", "decode_responses": True}, True),
+        ({"address": "redis://localhost/0", "decode_responses": False}, False),
+        (("localhost", 6379), False),
+    ],
+)
+def test_a_layer_that_would_get_text_for_bytes_is_an_error(settings, host, is_found):
+    settings.CHANNEL_LAYERS = layer("channels_redis.pubsub.RedisPubSubChannelLayer", hosts=[host])
+    assert found() == ({"E007"} if is_found else set())
+
+
 def test_a_password_of_the_store_is_not_shown(settings):
     options = {"url": "redis://u:secret@localhost/0", "password": "secret", "nonsense": 1, "retry": 1}
     settings.IMMORTUS_STORE = {"BACKEND": "nowhere.Store", "OPTIONS": options}

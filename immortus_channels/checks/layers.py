@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from inspect import signature
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from asgiref.sync import async_to_sync
 from django.conf import settings as django_settings
@@ -51,6 +52,13 @@ def check_layer() -> Findings:
             id=f"{ID}.E007",
         )
         return
+    if any(_decodes(host) for host in config.get("hosts") or ()):
+        yield Error(
+            f"CHANNEL_LAYERS[{alias!r}] decodes what Redis answers (decode_responses), and its messages are "
+            "bytes: none can be read.",
+            hint="Leave decode_responses out of its hosts; in an address any value turns it on, false too.",
+            id=f"{ID}.E007",
+        )
     if IN_MEMORY in map(path_of, type(layer).__mro__) and jobs_run_elsewhere():
         yield _in_memory(alias, named)
     if is_bound:
@@ -68,6 +76,13 @@ def _made(backend: Any, config: Mapping[str, Any]) -> tuple[Any, bool]:
 
 async def _made_in_loop(backend: Any, config: Mapping[str, Any]) -> Any:
     return backend(**config)
+
+
+def _decodes(host: Any) -> bool:
+    """Whether answers of this host, as channels_redis takes one, come as text; redis-py takes the option as it is."""
+    options = host if isinstance(host, Mapping) else {"address": host}
+    in_address = parse_qs(urlsplit(str(options.get("address", ""))).query)
+    return bool(options.get("decode_responses")) or "decode_responses" in in_address
 
 
 def _hint(backend: Any, error: Exception) -> str:

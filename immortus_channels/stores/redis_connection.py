@@ -50,16 +50,17 @@ class Target:
     def opener(self, options: Options) -> Callable[[], Client]:
         """What opens a client with these options of redis-py.
 
-        Raises ValueError for what is no URL, and TypeError for an option that redis-py does not have.
+        Raises ValueError for what is no URL or an option that this store cannot do with, and TypeError for one that
+        redis-py does not have.
         """
         if self.sentinels:
-            _refuse_unknown_options(Redis(**dict(self._for_sentinels(options))))
-            _refuse_unknown_options(self._followed(options))
+            _refuse_unfit_options(Redis(**dict(self._for_sentinels(options))))
+            _refuse_unfit_options(self._followed(options))
             return partial(self._followed, options)
         if self.cluster_nodes:
-            _refuse_unknown_options(Redis(**dict(options)))
+            _refuse_unfit_options(Redis(**dict(options)))
             return partial(self._clustered, options)
-        _refuse_unknown_options(self._addressed(options))
+        _refuse_unfit_options(self._addressed(options))
         return partial(self._addressed, options)
 
     def _addressed(self, options: Options) -> Client:
@@ -102,10 +103,15 @@ def _is_address(given: object) -> bool:
     return False
 
 
-def _refuse_unknown_options(client: Redis[Any]) -> None:
+def _refuse_unfit_options(client: Redis[Any]) -> None:
     """Make a connection that is never opened: redis-py itself would not say before the first that is."""
     pool = client.connection_pool
     pool.connection_class(**pool.connection_kwargs)
+    if pool.get_encoder().decode_responses:
+        msg = (
+            "decode_responses is on (any value in the url turns it on, false too): leave it out, jobs are read as bytes"
+        )
+        raise ValueError(msg)
 
 
 def impatient(seconds: float) -> Options:

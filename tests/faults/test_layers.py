@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import socket
+from collections.abc import Iterator
 
 import pytest
 
@@ -12,9 +12,7 @@ from immortus_channels.hub.probe import Probe
 from immortus_channels.testing import Faults, FaultyProxy
 from tests.faults.world import SOON, Elsewhere, Told, Viewer
 from tests.pages import Process, until
-from tests.servers import need, need_package
-
-RABBIT = ("127.0.0.1", 5672)
+from tests.servers import RabbitServer, need_package
 
 pytestmark = [
     pytest.mark.usefixtures("quick"),
@@ -22,16 +20,17 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
-def rabbit():
-    """A way to RabbitMQ that can be cut."""
+@pytest.fixture(scope="module")
+def server() -> Iterator[RabbitServer]:
     need_package("channels_rabbitmq", "channels-rabbitmq")
-    with socket.socket() as probe:
-        answers = probe.connect_ex(RABBIT) == 0
-    need(
-        "rabbitmq" if answers else None, "RabbitMQ on 127.0.0.1:5672", "start it (Debian: apt install rabbitmq-server)"
-    )
-    with FaultyProxy(RABBIT[1], http=False) as proxy:
+    with RabbitServer() as server:
+        yield server
+
+
+@pytest.fixture
+def rabbit(server: RabbitServer) -> Iterator[FaultyProxy]:
+    """A way to RabbitMQ that can be cut."""
+    with FaultyProxy(server.port, http=False) as proxy:
         yield proxy
 
 
