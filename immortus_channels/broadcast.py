@@ -27,7 +27,7 @@ from immortus_channels.decoding import Bounds, loads
 from immortus_channels.ids import is_job_id
 from immortus_channels.jobs import MAX_DEPTH, Job, State
 from immortus_channels.layer_calls import LayerCalls
-from immortus_channels.layer_loop import Late, LayerLoop
+from immortus_channels.layer_loop import LayerLoop
 from immortus_channels.trouble import Breaker, Trouble
 from immortus_channels.versions import is_believable
 
@@ -191,7 +191,8 @@ class Broadcaster:
     each: so one loop runs until `close`.
     """
 
-    TIMEOUT = 0.5
+    TIMEOUT = 0.3
+    """Seconds; shorter than a task waits for its own write, which may come after a push that hangs."""
 
     def __init__(self) -> None:
         self._loop: LayerLoop | None = None
@@ -231,37 +232,20 @@ class Broadcaster:
         return True
 
     def _send_through_layer(self, group: str, message: Mapping[str, object]) -> None:
-        if is_in_event_loop() or not has_shared_layer():
+        if is_in_event_loop():
             return
         if self._loop is None:
-            self._loop = LayerLoop()
-            self._own = self._loop.run(_made_here(), self.TIMEOUT) if _is_bound_to_one_loop() else None
+            if not has_shared_layer():
+                return
+            self._loop, self._own = _opened(self.TIMEOUT)
+        layer = shared_layer() if self._own is None else self._own
+        if layer is None:  # the settings have changed, as they do in tests
+            return
         began = time.perf_counter()
-        try:
-            self._loop.run(self._deliver(group, message), self.TIMEOUT)
-        except Late:
-            self._loop.call(self._abandon)
-            raise
+        self._loop.run(LayerCalls(layer).send(group, message), self.TIMEOUT)
         metrics.PUBLISHED.add()
         metrics.PUBLISH_SECONDS.add(time.perf_counter() - began)
         self._trouble.end()
-
-    # In the loop
-
-    async def _deliver(self, group: str, message: Mapping[str, object]) -> None:
-        calls = self._calls()
-        if calls.is_stuck:
-            msg = "an earlier call still waits in the layer"
-            raise TimeoutError(msg)
-        await calls.send(group, message)
-
-    def _abandon(self) -> None:
-        self._calls().abandon()
-
-    def _calls(self) -> LayerCalls:
-        return LayerCalls(shared_layer() if self._own is None else self._own)
-
-    # Between two
 
     def close(self) -> None:
         """Close the loop, and with it the layer's connections; the next send opens a new one."""
@@ -269,10 +253,23 @@ class Broadcaster:
         own, self._own = self._own, None
         if loop is None:
             return
-        if hasattr(own, "close"):
-            with suppress(Exception):  # it goes with the loop, if not of itself
-                loop.run(own.close(), self.TIMEOUT)
+        try:
+            if hasattr(own, "close"):
+                with suppress(Exception):  # it goes with the loop, if not of itself
+                    loop.run(own.close(), self.TIMEOUT)
+            loop.close()
+        except Exception as error:  # noqa: BLE001 - nothing more can be done about a connection that will not close
+            self._trouble.begin(error)
+
+
+def _opened(seconds: float) -> tuple[LayerLoop, Any]:
+    """A loop to send from, and a layer of its own where the project's can be used in one loop only."""
+    loop = LayerLoop()
+    try:
+        return loop, loop.run(_made_here(), seconds) if _is_bound_to_one_loop() else None
+    except BaseException:
         loop.close()
+        raise
 
 
 def _is_bound_to_one_loop() -> bool:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 import pytest
-from channels.layers import BaseChannelLayer
+from channels.layers import BaseChannelLayer, channel_layers
 from redis import Redis
 
 from immortus_channels import broadcast, metrics
@@ -215,6 +215,21 @@ def test_what_the_layer_takes_and_what_it_refuses_is_counted(fake, broadcaster):
     assert now["layer_errors"]["group_send"] == before["layer_errors"].get("group_send", 0) + 1
 
 
+def test_what_will_not_close_is_told_and_never_raised(fake, caplog):
+    broadcaster = Broadcaster()
+    broadcaster.send(JOB)
+    (loop,) = fake.loops
+    really, loop.close = loop.close, refuse
+    broadcaster.close()
+    assert "no connection" in caplog.text
+    really()
+
+
+def refuse():
+    msg = "no connection"
+    raise ConnectionError(msg)
+
+
 def test_a_layer_that_works_again_is_used_again(fake, broadcaster, caplog, monkeypatch):
     monkeypatch.setattr(Breaker, "REST", 0.05)
     fake.error = RuntimeError("no connection")
@@ -310,6 +325,21 @@ def test_the_server_s_loop_and_the_sender_s_do_not_take_the_layer_from_each_othe
 
 
 @pytest.mark.usefixtures("bound")
+def test_a_layer_that_could_not_be_made_for_sending_is_made_at_the_next_send_and_none_of_the_server_s(
+    broadcaster, monkeypatch
+):
+    def refused(self):
+        asyncio.get_running_loop()
+        raise ConnectionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(BoundLayer, "__init__", refused)
+        assert not broadcaster.tell("a", {})
+    assert broadcaster.tell("a", {})
+    assert "default" not in channel_layers.backends
+
+
+@pytest.mark.usefixtures("bound")
 def test_a_layer_that_cannot_be_made_outside_an_event_loop_is_shared_all_the_same():
     assert has_shared_layer()
 
@@ -349,6 +379,13 @@ def test_sends_share_one_connection_and_close_ends_it(layer, redis_server, broad
         time.sleep(0.01)
     assert len(redis.client_list()) == connected - 1
     redis.close()
+
+
+def test_pushing_through_redis_takes_no_thread(layer, broadcaster):
+    before = set(threading.enumerate())
+    for _ in range(3):
+        assert broadcaster.tell("a", {"type": "x"})
+        assert {thread.name for thread in set(threading.enumerate()) - before} <= {"asyncio_0"}, "that looks names up"
 
 
 def test_a_redis_that_hangs_delays_the_writer_half_a_second_at_most(layer, redis_server):

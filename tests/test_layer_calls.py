@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import threading
 import time
 
@@ -16,7 +17,7 @@ from immortus_channels.hub.leaving import Leaving
 from immortus_channels.hub.membership import Membership
 from immortus_channels.hub.probe import Probe
 from immortus_channels.jobs import Job, State
-from immortus_channels.layer_calls import LayerCalls
+from immortus_channels.layer_calls import Bulkhead, LayerCalls
 from tests.pages import until
 
 JOB = Job(job_id="a", job_class="shop.paint", version=7, event="job_started", state=State.RUNNING)
@@ -75,8 +76,10 @@ def _hasty(monkeypatch):
     monkeypatch.setattr(Probe, "INTERVAL", 0.1)
     monkeypatch.setattr(Probe, "TIMEOUT", 0.1)
     monkeypatch.setattr(Broadcaster, "TIMEOUT", 0.1)
+    monkeypatch.setattr(Bulkhead, "LATE", 0.03)
 
 
+@pytest.mark.usefixtures("_hasty")
 async def test_a_call_whose_time_is_up_goes_on_in_the_layer(shared):
     calls = LayerCalls(shared)
     shared.is_connected = False
@@ -119,6 +122,7 @@ async def test_a_call_that_fails_makes_way_and_raises_to_its_caller_alone(shared
     assert shared.taken == ["discard a"]
 
 
+@pytest.mark.usefixtures("_hasty")
 async def test_what_fails_after_its_caller_has_left_is_nobody_s_business(shared, monkeypatch, caplog):
     failing = asyncio.Event()
 
@@ -136,7 +140,7 @@ async def test_what_fails_after_its_caller_has_left_is_nobody_s_business(shared,
     assert caplog.records == []
 
 
-def test_an_event_loop_that_was_closed_has_nobody_inside_any_more(shared):
+def test_an_event_loop_that_was_closed_has_nobody_inside_any_more(monkeypatch):
     """Its task ignored that it was cancelled, as a layer's may."""
 
     async def stubborn(group, channel):
@@ -154,9 +158,12 @@ def test_an_event_loop_that_was_closed_has_nobody_inside_any_more(shared):
         loop.run_until_complete(give_up())
     for task in asyncio.all_tasks(loop):
         task._log_destroy_pending = False
+    monkeypatch.setattr(Bulkhead, "LATE", 0.0)
+    assert LayerCalls(layer).is_stuck
     loop.close()
-    asyncio.run(LayerCalls(layer).group_discard("a", "channel"))
-    assert layer.taken == ["discard a"]
+    assert not LayerCalls(layer).is_stuck
+    asyncio.run(LayerCalls(layer).send("a", {}))
+    assert layer.taken == ["send a"]
 
 
 @pytest.mark.fault("L1")
@@ -186,7 +193,7 @@ async def test_whatever_asks_in_a_process_one_call_waits_and_all_goes_on_when_th
     running.cancel()
     await asyncio.wait({running})
     for broadcaster in broadcasters:
-        broadcaster.close()
+        await asyncio.to_thread(broadcaster.close)
 
 
 def keep_sending(broadcaster, seconds):
@@ -233,6 +240,77 @@ def test_calls_of_many_threads_take_turns(shared, monkeypatch):
         thread.join(30)
     assert len(shared.taken) == 200
     assert shared.most == 1
+
+
+class Gap:
+    """A lock that does something once when it has been given back."""
+
+    def __init__(self, lock, then):
+        self._lock, self._then = lock, [then]
+
+    def __enter__(self):
+        self._lock.acquire()
+
+    def __exit__(self, *_):
+        self._lock.release()
+        if self._then:
+            self._then.pop()()
+
+
+async def test_who_waits_is_woken_although_another_came_when_the_one_inside_left():
+    bulkhead, over, asked = Bulkhead(), asyncio.Event(), []
+
+    async def ask():
+        asked.append(threading.current_thread())
+
+    def come_between():
+        thread = threading.Thread(target=asyncio.run, args=[bulkhead.pass_through(ask)])
+        thread.start()
+        thread.join(5)
+
+    inside = asyncio.create_task(bulkhead.pass_through(over.wait))
+    await asyncio.sleep(0)
+    waiting = asyncio.create_task(bulkhead.pass_through(ask))
+    await asyncio.sleep(0)
+    bulkhead._lock = Gap(bulkhead._lock, come_between)
+    over.set()
+    async with asyncio.timeout(2):
+        await asyncio.gather(inside, waiting)
+    assert len(set(asked)) == 2
+
+
+def test_one_whose_loop_was_closed_lets_nobody_else_out_when_it_goes():
+    bulkhead, loop = Bulkhead(), asyncio.new_event_loop()
+
+    async def endless():
+        await asyncio.Event().wait()
+
+    async def outlast():
+        nonlocal first
+        first._log_destroy_pending = False
+        first = None
+        gc.collect()
+        assert bulkhead.inside is asyncio.current_task()
+
+    first = loop.create_task(bulkhead.pass_through(endless))
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    asyncio.run(bulkhead.pass_through(outlast))
+    assert bulkhead.inside is None
+
+
+async def test_who_stops_waiting_for_a_turn_is_not_asked_for(shared):
+    calls = LayerCalls(shared)
+    shared.is_connected = False
+    ahead = asyncio.create_task(calls.group_add("ahead", "channel"))
+    await until(lambda: shared.waiting)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0.02):
+            await calls.group_add("gone", "channel")
+    shared.is_connected = True
+    await ahead
+    await calls.group_add("behind", "channel")
+    assert shared.taken == ["add ahead", "add behind"]
 
 
 async def test_a_line_that_is_dead_without_a_word_is_hung_up_when_patience_ends(shared, monkeypatch):

@@ -275,7 +275,6 @@ def test_a_value_that_nests_too_deep_is_refused():
     ],
 )
 def test_the_code_of_a_failure_is_short_text(code, shown, caplog):
-    assert clean_error(code, None).message == ""
     error = clean_error(code, "A sentence.")
     assert (error, type(error.code)) == (Error(code=shown, message="A sentence."), str)
     assert not caplog.records
@@ -299,8 +298,9 @@ def test_a_code_that_is_no_text_is_the_general_one_and_is_logged_without_its_wor
         (gettext_lazy("Jobs"), "Jobs"),
         (5, "5"),
         ("", "Something went wrong."),
+        (None, "Something went wrong."),
     ],
-    ids=["lazy", "number", "empty"],
+    ids=["lazy", "number", "empty", "none"],
 )
 def test_the_sentence_of_a_failure_is_text_whatever_was_given(message, shown, caplog):
     assert clean_error("x", message).message == shown
@@ -309,8 +309,8 @@ def test_the_sentence_of_a_failure_is_text_whatever_was_given(message, shown, ca
 
 @pytest.mark.parametrize(
     ("message", "shown"),
-    [(ValueError("bad"), "bad"), (b"x", "b'x'"), (None, "None"), (Unspeakable(), "Something went wrong.")],
-    ids=["exception", "bytes", "None", "unspeakable"],
+    [(ValueError("bad"), "bad"), (b"x", "b'x'"), (Unspeakable(), "Something went wrong.")],
+    ids=["exception", "bytes", "unspeakable"],
 )
 def test_a_failure_whose_sentence_is_no_text_has_failed_with_a_warning(message, shown, caplog):
     assert clean_error("x", message, "j").message == shown

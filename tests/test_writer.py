@@ -988,3 +988,27 @@ def test_inline_a_request_to_stop_is_known_at_once_and_leases_move(store):
     before = record().lease_until
     inline.renew("j", "r", 500)
     assert record().lease_until > before
+
+
+# While the channel layer hangs
+
+
+def test_a_push_that_hangs_is_not_taken_for_a_store_that_is_down(store, threaded, monkeypatch):
+    pushing, hung = threading.Event(), threading.Event()
+
+    def hang(self, job):
+        pushing.set()
+        hung.wait(10)
+
+    monkeypatch.setattr(thread.Broadcaster, "send", hang)
+    assert threaded.submit(enqueued("cancelled")).is_known
+    assert pushing.wait(1)
+    assert not threaded.submit(CancelRequested(job_id="cancelled"), wait=0.05).is_known
+    threading.Timer(0.1, hung.set).start()
+    write = threaded.submit(started("cancelled"))
+    assert write.is_known, "its caller has waited"
+    assert write.after.state is State.CANCELLED
+
+
+def test_a_push_takes_less_time_than_a_task_waits_for_its_own_write():
+    assert thread.Broadcaster.TIMEOUT < WAIT

@@ -230,7 +230,7 @@ class Membership:
                     if job_id not in self._wanted:  # it was left meanwhile
                         self._due.add(job_id)
                 elif job_id in self._entered:
-                    self._entered.discard(job_id)
                     self._joined.pop(job_id, None)
                     await layer.group_discard(group_name(job_id), channel)
+                    self._entered.discard(job_id)
         return asked

@@ -52,6 +52,8 @@ class Writer:
         self._retry_at = 0.0
         self._failures = 0
         self._in_vain = False
+        self._is_pushing = False
+        """Whether the thread is held by the channel layer, which says nothing of the store."""
         self._outage = Trouble("Writing to the store", "Changes are kept and written when it answers.")
         self._overflow = Trouble("Keeping all that waits for the store", "The oldest changes are lost.")
 
@@ -74,7 +76,7 @@ class Writer:
             self._wake()
         if wait > 0 and not is_down and not write.done.wait(wait):
             with self._condition:
-                self._in_vain = not write.done.is_set()
+                self._in_vain = not (write.done.is_set() or self._is_pushing)
         return write
 
     def _is_down(self) -> bool:
@@ -298,7 +300,11 @@ class Writer:
 
     def _push(self, broadcaster: Broadcaster, write: Write) -> None:
         if write.changed and not write.is_dry and write.after is not None:
-            broadcaster.send(write.after)
+            self._is_pushing = True
+            try:
+                broadcaster.send(write.after)
+            finally:
+                self._is_pushing = False
 
     def _write_reports(self, broadcaster: Broadcaster) -> None:
         for run in self._due_runs(time.monotonic()):

@@ -202,6 +202,7 @@ class Attendance:
 
     def __init__(self):
         self.joins, self.leaves, self.failures = Counter(), Counter(), Counter()
+        self.stays = Counter()
         self.opened = asyncio.Event()
         self.opened.set()
 
@@ -223,6 +224,9 @@ class Attendance:
 
     async def group_discard(self, group, channel):
         self.leaves[group] += 1
+        if self.stays[group]:
+            self.stays[group] -= 1
+            raise ConnectionError
 
 
 @asynccontextmanager
@@ -259,6 +263,21 @@ async def test_what_could_not_be_joined_is_tried_again_and_keeps_nothing_else_ou
             membership_.join(job_id)
         await until(lambda: membership_.joined.keys() == set(jobs))
     assert [layer.joins[group_name(job_id)] for job_id in jobs] == [1, 4, 1, 1, 1]
+
+
+async def test_a_group_that_could_not_be_left_is_left_later(monkeypatch):
+    monkeypatch.setattr(Membership, "TIMEOUT", 0.02)
+    layer, group = Attendance(), group_name("a")
+    layer.stays[group] = 2
+    async with attending(layer, monkeypatch) as membership_:
+        membership_.join("a")
+        await until(lambda: "a" in membership_.joined)
+        membership_.leave("a")
+        await until(lambda: layer.leaves[group] == 3, within=2)
+        await asyncio.sleep(0.1)
+        assert layer.leaves[group] == 3
+        membership_.join("a")
+        await until(lambda: "a" in membership_.joined)
 
 
 async def test_groups_are_joined_anew_before_the_layer_forgets_them_also_while_jobs_come_and_go(monkeypatch):
