@@ -15,7 +15,7 @@ import pytest
 from celery import Celery
 
 from tests.servers import RedisServer
-from tests.site import Site, redis_options, running_site
+from tests.site import Site, eventually, redis_options, running_site
 from tests.watcher import SocketWatcher
 
 pytestmark = pytest.mark.redis
@@ -85,6 +85,19 @@ def test_a_task_that_calls_itself_retried_without_a_retry_is_lost_a_minute_later
     lease = "from immortus_channels.models import JobRecord as J; "
     shell = f"{lease} j = J.objects.get(job_id={job_id!r}); print(j.lease_until - j.version)"
     assert 59_000_000 < int(site.manage("shell", "-v", "0", "-c", shell)) <= 60_000_000
+
+
+def test_what_follows_an_untracked_task_that_calls_itself_retried_waits(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    options = {"RESULT_BACKEND": f"{redis_server.url[:-1]}9", "BROKER_URL": f"{redis_server.url[:-1]}10"}
+    with running_site(tmp_path, **options) as site:
+        site.start_worker(concurrency=1)  # the first task of its process
+        first, last = site.http.post("/canvas/untracked_and_called_retried").json()["members"]
+        backend = Celery("looks", backend=options["RESULT_BACKEND"], set_as_current=False).backend
+        eventually(lambda: backend.get_state(first) == "RETRY", within=20)
+        time.sleep(1)
+        assert site.verify(last)["state"] == "enqueued"
 
 
 # What is no Exception
