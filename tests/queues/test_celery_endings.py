@@ -168,6 +168,20 @@ def test_a_job_that_is_revoked_by_the_signal_of_time_limits_is_cancelled(
     assert (document["state"], document["error"]["code"]) == ("cancelled", "cancelled"), round_
 
 
+def test_a_process_that_dies_after_it_outlived_a_revocation_has_not_been_revoked_again(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    """Celery calls the second job revoked, too, though nobody asked for that."""
+    with running_site(tmp_path, **redis_options(f"{redis_server.url[:-1]}11")) as site:
+        site.start_worker(concurrency=1)
+        revoked = site.start("limited")
+        site.wait_for(revoked, "running")
+        revoke(site, revoked)
+        assert site.wait_until_over(revoked)["state"] == "cancelled"
+        document = site.wait_until_over(site.start("kills_itself"))
+        assert (document["state"], document["error"]["code"]) == ("failed", "worker_lost")
+
+
 @pytest.mark.parametrize("then", ["raise", "wrap"])
 def test_a_soft_time_limit_that_is_due_is_told_as_one(site: Site, then: str) -> None:
     job_id = site.start("limited", kwargs={"then": then}, soft_time_limit=1)

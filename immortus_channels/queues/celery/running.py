@@ -44,6 +44,9 @@ class Running:
         self._worker: Any = None
 
     def _class_of(self, task: Task, request: Any) -> str:
+        if request.is_eager and self._tracking(task.name) is None:
+            around = _run_of(request.id)  # eager, `task.replace()` runs others here and now, and sends no header
+            return task.name if around is None else around.job_class
         return class_of(task.name, {STANDS_FOR: header_of(request, STANDS_FOR)}, self._tracking)
 
     # Beginning
@@ -201,19 +204,26 @@ class Running:
             self._cancel_followers(getattr(request, "chain", None), getattr(request, "chord", None))
 
     def revoked(
-        self, sender: Task, request: Any, *, terminated: bool = False, expired: bool = False, **_: object
+        self,
+        sender: Task,
+        request: Any,
+        *,
+        terminated: bool = False,
+        signum: object = None,
+        expired: bool = False,
+        **_: object,
     ) -> None:
         """Found revoked or expired before its start, or its process was terminated: only then was there a run."""
         job_class, header = self._class_of(sender, request), header_of(request, HEADER)
         if self._tracking(job_class) is not None and not (expired and is_second(header)):
-            event = Cancelled(
-                job_id=request.id,
-                job_class=job_class,
-                origin=from_header(header) if header and not terminated else None,
-                run_id=_run_id(request) if terminated else "",
-                code="expired" if expired else "cancelled",
-                unstarted=not terminated,
-            )
+            about: dict[str, Any] = {"job_id": request.id, "job_class": job_class}
+            if terminated:
+                was_asked = pools.was_asked_to_end(signum)
+                about |= {"run_id": _run_id(request)}
+                event: Event = Cancelled(**about) if was_asked else Failed(**about, code="worker_lost")
+            else:
+                origin = from_header(header) if header else None
+                event = Cancelled(**about, origin=origin, code="expired" if expired else "cancelled", unstarted=True)
             self._tracker.publish(event, wait=0)
         self._cancel_followers(getattr(request, "chain", None), getattr(request, "chord", None))
 
