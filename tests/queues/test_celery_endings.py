@@ -82,8 +82,8 @@ def test_a_task_that_sends_its_retry_and_says_so_is_retrying_until_that_runs(sit
 def test_a_task_that_calls_itself_retried_without_a_retry_is_lost_a_minute_later(site: Site) -> None:
     job_id = site.start("writes_and_ignores", kwargs={"state": "RETRY"})
     site.wait_for(job_id, "retrying")
-    lease = "from immortus_channels.models import JobRecord as J; "
-    shell = f"{lease} j = J.objects.get(job_id={job_id!r}); print(j.lease_until - j.version)"
+    lease = "from immortus_channels.models import JobRecord as J; from immortus_channels.stores import get_store; "
+    shell = f"{lease} j = J.objects.using(get_store().using).get(job_id={job_id!r}); print(j.lease_until - j.version)"
     assert 59_000_000 < int(site.manage("shell", "-v", "0", "-c", shell)) <= 60_000_000
 
 
