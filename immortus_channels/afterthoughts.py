@@ -10,8 +10,8 @@ logger = logging.getLogger("immortus_channels")
 def note(job_id: str, job_class: str) -> None:
     """Log that something was said too late; once a minute for the jobs of a task."""
     logger.warning(
-        "A job of %r said something after its end, which is not shown. Say it before: in Celery's on_success or "
+        "%s said something after its end, which is not shown. Say it before: in Celery's on_success or "
         "on_failure, not in after_return; in a thread, while the task waits for it; before complete() or fail().",
-        job_class,
+        f"A job of {job_class!r}" if job_class else "A job without a task",
         extra={"job_id": job_id},
     )

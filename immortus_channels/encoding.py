@@ -12,13 +12,10 @@ from django.core.serializers.json import DjangoJSONEncoder
 
 from immortus_channels.decoding import is_deeper
 from immortus_channels.exceptions import InvalidValue
-from immortus_channels.jobs import JSON, MAX_DEPTH
+from immortus_channels.jobs import JSON, LARGEST, MAX_DEPTH
 from immortus_channels.questions import passing, text_of
 
 logger = logging.getLogger("immortus_channels")
-
-LARGEST = 2**53 - 1
-"""Beyond this, numbers are not exact in browsers (RFC 8259, section 6)."""
 
 _SUSPECT = ("NaN", "Infinity", "\\u0000", "\\ud")
 _MANY_DIGITS = re.compile(r"\d{16}")

@@ -168,11 +168,13 @@ class Failed(Event):
     """The job ended badly; code and message are safe for end users.
 
     `stopped` says that it ended as a job that was asked to stop: if it was, it is cancelled and has not failed.
+    `unstarted` is told of a message that nobody could run, as of one that is found cancelled.
     """
 
     code: str = "error"
     message: str = ""
     stopped: bool = False
+    unstarted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

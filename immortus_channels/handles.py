@@ -17,11 +17,11 @@ from immortus_channels.running import running
 from immortus_channels.values import (
     clean,
     clean_error,
+    clean_key,
     clean_message,
     clean_meta,
     clean_number,
     clean_result,
-    clean_text,
     fits,
     refuse_too_large,
 )
@@ -277,7 +277,7 @@ class JobHandle:
         if self._run is not None:
             self._run.set_data(key, value)
         else:
-            self._publish(Updated, data={clean_text(key): clean(value, self.job_id, what=f"Data {quoted(key)}")})
+            self._publish(Updated, data={clean_key(key): clean(value, self.job_id, what=f"Data {quoted(key)}")})
 
 
 class JobData(Mapping[str, JSON]):

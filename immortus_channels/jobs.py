@@ -17,6 +17,8 @@ from typing import Any, Self, TypeAlias
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 Number: TypeAlias = "int | float"
 
+LARGEST = 2**53 - 1
+"""Beyond this, numbers are not exact in browsers (RFC 8259, section 6)."""
 MAX_DOCUMENT_BYTES = 32 * 1024
 MAX_DEPTH = 64
 """Levels of arrays and objects in a document: deep ones hurt whoever reads them."""

@@ -32,7 +32,7 @@ from immortus_channels.events import (
     Touched,
     Updated,
 )
-from immortus_channels.jobs import Error, Job, State
+from immortus_channels.jobs import LARGEST, Error, Job, State
 
 SECOND = 1_000_000
 NOBODY_ANY_MORE = ""
@@ -400,22 +400,25 @@ def _over(job: Job, now: int, state: State, error: Error | None) -> Job:
 def _ended(job: Job, event: Failed | Cancelled, now: int, state: State, error: Error) -> Job:
     if job.is_over and job.state is not State.LOST:
         return job
-    if isinstance(event, Cancelled) and _is_about_another(job, event):
+    if _is_about_another(job, event):
         return job
     return _over(_told(job, event.report), now, state, error)
 
 
-def _is_about_another(job: Job, event: Cancelled) -> bool:
+def _is_about_another(job: Job, event: Failed | Cancelled) -> bool:
     """Whether the job goes on all the same.
 
     What was sent is not cancelled for what came before it: that it was sent proves that all of it went well, unless its
-    newest run has given way to others since. And a message that was found expired or revoked may be a second one of the
-    job, whose first is at work.
+    newest run has given way to others since. And a message that nobody runs, as its task is unknown or as it was found
+    expired or revoked, may be a second one of the job, whose first is at work or waits.
     """
-    if event.code == "upstream" and not event.run_id:
+    if isinstance(event, Cancelled) and event.code == "upstream" and not event.run_id:
         is_replaced = bool(event.after_run) and event.after_run == job.run_id
         return bool(job.send_id or job.run_id) and not is_replaced
-    return event.unstarted and job.state is State.RUNNING and bool(job.lease_holder) and not job.stalled
+    is_at_work = job.state is State.RUNNING and bool(job.lease_holder) and not job.stalled
+    sent = event.origin.send_id if event.origin is not None else ""
+    is_of_another_sending = bool(sent and job.send_id) and sent != job.send_id
+    return event.unstarted and (is_at_work or is_of_another_sending)
 
 
 def _finished(job: Job, event: Finished, now: int) -> Job:
@@ -489,7 +492,7 @@ def _updated(job: Job, event: Updated) -> Job:
     current = job.current if event.current is None else event.current
     current = (event.current or 0) if new_step else max(job.current, current)
     changes: dict[str, Any] = {
-        "current": current + max(event.advance or 0, 0),
+        "current": min(current + max(event.advance or 0, 0), LARGEST),
         "meta": {**job.meta, **event.meta},
     }
     if new_step:

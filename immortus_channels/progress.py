@@ -10,20 +10,19 @@ from threading import RLock
 from typing import Never, TypeVar
 
 from immortus_channels import afterthoughts
-from immortus_channels.encoding import LARGEST
 from immortus_channels.events import Origin, Report
 from immortus_channels.exceptions import JobCancelled
-from immortus_channels.jobs import JSON, Job, Number
+from immortus_channels.jobs import JSON, LARGEST, Job, Number
 from immortus_channels.owners import current_owner, is_owner_known
 from immortus_channels.questions import quoted
 from immortus_channels.values import (
     MAX_SENTENCE,
     clean,
+    clean_key,
     clean_message,
     clean_meta,
     clean_number,
     clean_result,
-    clean_text,
     clean_total,
     fits,
     refuse_too_large,
@@ -278,9 +277,9 @@ class Run:
 
     def set_data(self, key: str, value: object) -> None:
         """Keep a JSON value on the server. Raises InvalidValue for what JSON cannot hold."""
-        fit = clean(value, self.job_id, what=f"Data {quoted(key)}")
+        name, fit = clean_key(key), clean(value, self.job_id, what=f"Data {quoted(key)}")
         with self._lock:
-            self._data[clean_text(key)] = fit
+            self._data[name] = fit
             self.data = {**self.data, **self._data}
         self._touch()
 
@@ -334,7 +333,7 @@ class Run:
             self._reported = self._current
             report = Report(
                 step=self._step,
-                current=self._current,
+                current=min(self._current, LARGEST),  # a sum of many may be beyond it
                 total=self._total,
                 percentage=self._percentage,
                 message=self._message,

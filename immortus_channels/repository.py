@@ -19,7 +19,7 @@ from immortus_channels.jobs import Job
 from immortus_channels.marking import Named
 from immortus_channels.progress import current_run, owner_here
 from immortus_channels.stores import get_store
-from immortus_channels.values import clean
+from immortus_channels.values import clean, clean_key
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
@@ -105,7 +105,7 @@ class JobRepository:
             owner=owner,
             staff_only=staff_only,
             handler=_named(handler or handler_class),
-            data={name: clean(value, job_id, what=f"Data {name!r}") for name, value in data.items()},
+            data={clean_key(name): clean(value, job_id, what=f"Data {name!r}") for name, value in data.items()},
         )
         return JobHandle(job_id, record=_created(job_id, origin))
 

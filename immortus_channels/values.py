@@ -11,11 +11,12 @@ from dataclasses import replace
 from django.utils.functional import Promise
 
 from immortus_channels.conf import is_strict
-from immortus_channels.encoding import LARGEST, encoded, exact, repaired_text
+from immortus_channels.encoding import encoded, exact, repaired_text
 from immortus_channels.exceptions import DocumentTooLarge, ImmortusError, InvalidValue, ReservedMetaKey
 from immortus_channels.jobs import (
     DOCUMENT_KEYS,
     JSON,
+    LARGEST,
     MAX_DOCUMENT_BYTES,
     PROGRESS_KEYS,
     Error,
@@ -70,6 +71,17 @@ def clean_text(text: object) -> str:
     """`text` (a lazy translation too) without what stores and sockets refuse."""
     text = str.__str__(str(text))  # of a SafeString, `str` makes the same again
     return text if text.isascii() and "\0" not in text else repaired_text(text)
+
+
+def clean_key(key: object) -> str:
+    """The name of a value as text. Raises InvalidValue for what cannot be written as text."""
+    if type(key) is not str:
+        written = text_of(key)
+        if written is None:
+            msg = f"{quoted(key)} names no value: it cannot be written as text."
+            raise InvalidValue(msg)
+        key = written
+    return clean_text(key)
 
 
 def clean_message(message: object, job_id: str = "") -> str | None:
@@ -166,7 +178,11 @@ def clean_meta(meta: Mapping[str, object], job_id: str = "", *, by_caller: bool 
     """Meta fit for the document's top level; what is reserved or cannot be JSON is refused."""
     fit: dict[str, JSON] = {}
     for key, value in meta.items():
-        name = clean_text(key)
+        try:
+            name = clean_key(key)
+        except InvalidValue as error:
+            refuse(InvalidValue(f"Meta is left out. {error}"), job_id)
+            continue
         if name in RESERVED:
             msg = f"Meta may not set {name!r}: the job document uses that key itself. Choose another name."
             refuse(ReservedMetaKey(msg), job_id)

@@ -152,6 +152,15 @@ def test_what_is_said_from_outside_after_the_end_is_one_line(job, noted, say, st
     assert noted() == [job.job_id]
 
 
+def test_the_line_names_the_task_where_there_is_one(job, caplog):
+    completes_itself.delay()
+    job.complete()
+    say_meta(get_job(job.job_id))
+    of_task, of_none = (line.getMessage() for line in caplog.records if "after its end" in line.getMessage())
+    assert of_task.startswith(f"A job of {completes_itself.name!r} said something")
+    assert of_none.startswith("A job without a task said something")
+
+
 def test_data_is_kept_after_the_end_too(job, noted):
     job.complete()
     get_job(job.job_id).data["was_it_nice"] = "yes"

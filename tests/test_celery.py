@@ -49,6 +49,20 @@ class OfTable(TrackedTask):
     tracking_strategy = Rows
 
 
+@app.task(shared=False, bind=True)
+def untracked_step(self, how="returns"):
+    if how == "retries" and self.request.retries < 2:
+        raise self.retry(countdown=0)
+    if how == "fails":
+        raise RuntimeError
+
+
+@app.task(shared=False, bind=True)
+@tracked
+def gives_way(self, how):
+    raise self.replace(untracked_step.si(how))
+
+
 @app.task(shared=False, bind=True, base=OfTable)
 def own_table(self, until=100):
     assert isinstance(self.strategy, Calling)
@@ -477,6 +491,13 @@ def test_what_an_eager_job_answers_names_its_class_and_refuses_an_untracked_task
     assert job_info(request, marked.delay())["job_class"] == marked.name
     with pytest.raises(ConfigurationError, match=r"untracked' is not tracked.*@tracked"):
         job_info(request, untracked.delay())
+
+
+@pytest.mark.parametrize(("how", "state"), [("returns", "finished"), ("retries", "finished"), ("fails", "failed")])
+def test_an_eager_job_that_an_untracked_task_replaces_goes_on_as_that(how, state):
+    with suppress(RuntimeError):
+        gives_way.apply_async([how], task_id=f"gives-way-{how}")
+    assert get_job(f"gives-way-{how}").state == state
 
 
 @pytest.mark.case(54)

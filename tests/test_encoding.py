@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immortus_channels.encoding import LARGEST, encoded, exact, repaired_text
+from immortus_channels.encoding import encoded, exact, repaired_text
 from immortus_channels.exceptions import InvalidValue, JobCancelled
+from immortus_channels.jobs import LARGEST
 
 
 class Numbers(enum.IntEnum):

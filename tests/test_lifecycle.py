@@ -30,7 +30,7 @@ from immortus_channels.events import (
     Touched,
     Updated,
 )
-from immortus_channels.jobs import Job, State
+from immortus_channels.jobs import LARGEST, Job, State
 from immortus_channels.lifecycle import SECOND, Leases, apply, is_lost_next
 
 ENQUEUED, RUNNING, RETRYING = State.ENQUEUED, State.RUNNING, State.RETRYING
@@ -101,6 +101,28 @@ def test_a_job_that_never_ran_can_fail(code):
 
 def test_a_job_that_was_not_started_in_time_is_cancelled():
     assert outcome(after(sent(), about(Cancelled, code="expired", unstarted=True))) == (CANCELLED, "expired")
+
+
+@pytest.mark.parametrize(
+    "nobody_runs",
+    [
+        lambda send_id: about(Failed, code="unknown_task", unstarted=True, origin=Origin(send_id=send_id)),
+        lambda send_id: about(Cancelled, code="expired", unstarted=True, origin=Origin(send_id=send_id)),
+    ],
+)
+def test_a_message_of_another_sending_that_nobody_runs_ends_no_job_that_is_not_over(nobody_runs):
+    waiting, running = after(sent()), after(sent(), started())
+    retrying = after(sent(), started(), about(Retrying, "r1"))
+    for job in (waiting, running, retrying):
+        assert apply(job, nobody_runs("s2"), now=T0 + 9 * SECOND, leases=LEASES) is job
+    assert apply(running, nobody_runs("s1"), now=T0 + 9 * SECOND, leases=LEASES) is running, "it was delivered again"
+    for job in (waiting, retrying, after(about(Planned, origin=Origin(owner="7")))):
+        assert after(nobody_runs("s1"), job=job).is_over
+
+
+def test_a_count_never_goes_beyond_what_browsers_can_hold():
+    job = after(started(), *[about(Updated, advance=LARGEST)] * 3)
+    assert job.current == LARGEST
 
 
 @pytest.mark.parametrize("code", ["expired", "cancelled"])

@@ -12,10 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.contrib.auth.models import User
-from django.core import mail
 from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
+from django.test.utils import CaptureQueriesContext, _TestState
 
 from immortus_channels import metrics, monitoring, tracking, writer
 from immortus_channels.events import Enqueued, Origin
@@ -36,7 +35,7 @@ pytestmark = pytest.mark.urls(__name__)
 @pytest.fixture
 def threaded(monkeypatch):
     """As outside of a test runner."""
-    monkeypatch.delattr(mail, "outbox")
+    monkeypatch.delattr(_TestState, "saved_data")
     monkeypatch.setattr(monitoring, "store_check", StoreCheck())
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from immortus_channels import values
 from immortus_channels.events import Origin
 from immortus_channels.exceptions import DocumentTooLarge, InvalidValue, JobCancelled, ReservedMetaKey
-from immortus_channels.jobs import Job, State
+from immortus_channels.jobs import LARGEST, Job, State
 from immortus_channels.progress import Run
 
 
@@ -583,3 +583,33 @@ def test_the_same_total_again_goes_on_with_the_step():
     assert (report.step, report.current, report.total) == (1, 3, 10)
     run.update(current=0, total=10)
     assert run.take()[0].step == 2
+
+
+class Nameless(str):
+    """A key that cannot be written."""
+
+    __slots__ = ()
+
+    def __str__(self):
+        raise LookupError
+
+
+def test_a_name_that_cannot_be_written_is_refused_where_a_developer_sees_it(run):
+    with pytest.raises(InvalidValue, match="cannot be written as text"):
+        run.set_meta({Nameless("a"): 1})
+    with pytest.raises(InvalidValue, match="cannot be written as text"):
+        run.set_data(Nameless("a"), 1)
+
+
+def test_a_name_that_cannot_be_written_costs_its_own_field_alone(run, in_production, caplog):
+    run.set_meta({Nameless("a"): 1, "b": 2})
+    assert report(run).meta == {"b": 2}
+    assert "cannot be written as text" in caplog.text
+
+
+@pytest.mark.parametrize("advance", [LARGEST, 0.5 + LARGEST / 2])
+def test_a_sum_of_many_never_goes_beyond_what_browsers_can_hold(run, advance):
+    run.update(total=10)
+    for _ in range(3):
+        run.update(advance=advance)
+    assert report(run).current == LARGEST

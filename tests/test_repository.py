@@ -359,3 +359,7 @@ async def test_an_async_view_gives_what_its_address_gave(memory):
 def test_a_text_that_can_be_no_id_is_no_jobs(store, text):
     with pytest.raises(JobNotFound, match="1 to 255 characters"):
         get_job(text)
+
+
+def test_names_of_data_are_what_every_store_takes(store):
+    assert JobRepository().create(**{"a\0": 1, "b\ud800": 2}).data == {"a\ufffd": 1, "b\ufffd": 2}

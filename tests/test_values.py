@@ -10,6 +10,7 @@ from fractions import Fraction
 
 import pytest
 from django.test import override_settings
+from django.test.utils import _TestState
 from django.utils.safestring import mark_safe
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy, ngettext_lazy
@@ -17,9 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from immortus_channels import values
-from immortus_channels.encoding import LARGEST
 from immortus_channels.exceptions import DocumentTooLarge, InvalidValue, ReservedMetaKey
-from immortus_channels.jobs import DOCUMENT_KEYS, MAX_DEPTH, MAX_DOCUMENT_BYTES, PROGRESS_KEYS, Error, Job
+from immortus_channels.jobs import DOCUMENT_KEYS, LARGEST, MAX_DEPTH, MAX_DOCUMENT_BYTES, PROGRESS_KEYS, Error, Job
 from immortus_channels.values import (
     MAX_CODE,
     MAX_SENTENCE,
@@ -171,7 +171,7 @@ def test_in_production_only_what_is_unfit_is_left_out_and_logged(caplog):
 
 
 def test_in_debug_mistakes_are_raised(monkeypatch):
-    monkeypatch.setattr("immortus_channels.conf.mail", object())
+    monkeypatch.delattr(_TestState, "saved_data")
     with override_settings(DEBUG=True), pytest.raises(ReservedMetaKey):
         clean_meta({"state": 1})
 

@@ -21,21 +21,22 @@ def cancel(job_id: str) -> Job | None:
     """Ask for a job's cancellation; the job after it, None for an unknown id.
 
     A job that waits is cancelled at once, a running one is asked, or its process ended where its task allows that.
-    Raises StoreUnavailable when the store does not answer within 2 seconds.
+    Raises StoreUnavailable when the store does not answer within 2 seconds; a write that waits for the caller's own
+    transaction is not waited for. The queue is told in any case.
     """
     known = get_store().get_many([job_id]).jobs.get(job_id)
     if known is None or known.is_over or known.cancel == "never":
         return known
     asked = CancelRequested(job_id=job_id, job_class=known.job_class)
-    if get_store().waits_for_caller():
-        hand_over(asked, wait=0)
-        return replace(known, cancel_requested=True)
-    write = hand_over(asked, wait=2.0)
-    if not write.is_known or write.after is None:
+    waits = get_store().waits_for_caller()
+    write = hand_over(asked, wait=0 if waits else 2.0)
+    confirmed = write.after if write.is_known else None
+    after = confirmed or replace(known, cancel_requested=True)
+    _tell_queue(after)
+    if confirmed is None and not waits:
         msg = f"The cancellation of {job_id!r} was not confirmed in time; it will be asked for later."
         raise StoreUnavailable(msg)
-    _tell_queue(write.after)
-    return write.after
+    return after
 
 
 def _tell_queue(job: Job) -> None:

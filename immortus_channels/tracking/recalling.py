@@ -1,10 +1,11 @@
-"""Tells queues that jobs are no longer wanted: from one thread, and once, however often somebody asks for it."""
+"""Tells queues that jobs are no longer wanted: from a few threads, and once, however often somebody asks for it."""
 
 from __future__ import annotations
 
 import logging
 import os
 import threading
+from contextlib import suppress
 
 from immortus_channels.jobs import Job
 from immortus_channels.queues.base import Queue
@@ -17,9 +18,11 @@ AGAIN = 10.0
 
 
 class Recaller:
-    """A queue may hang: nobody waits for it, and its calls are made one after the other."""
+    """A queue may hang: nobody waits for it, and one call that hangs holds up no other."""
 
     IDLE = 10.0
+    MOST = 4
+    """Threads at a time."""
     PENDING = 1_000
     """Calls that wait for a queue that hangs; beyond that none is added."""
 
@@ -27,7 +30,8 @@ class Recaller:
         self._pace = Pace()
         self._condition = threading.Condition()
         self._pending: list[tuple[Queue, Job, bool]] = []
-        self._thread: threading.Thread | None = None
+        self._threads = 0
+        self._idle = 0
 
     def recall(self, queue: Queue, job: Job, *, terminate: bool) -> None:
         """Have the queue drop the job or, with `terminate`, end the process of this attempt."""
@@ -39,11 +43,15 @@ class Recaller:
                 logger.error("The queue %r hangs, so it is not told to drop %r", queue.name, job.job_id, extra=told)
                 return
             self._pending.append((queue, job, terminate))
-            if self._thread is None:
-                thread = threading.Thread(target=self._work, name="immortus-recalls", daemon=True)
-                thread.start()
-                self._thread = thread
+            if self._idle < len(self._pending) and self._threads < self.MOST:
+                self._start()
             self._condition.notify()
+
+    def _start(self) -> None:
+        """One more thread; where the system has none left, the others serve, and the next call tries again."""
+        with suppress(RuntimeError):
+            threading.Thread(target=self._work, name="immortus-recalls", daemon=True).start()
+            self._threads += 1
 
     def _work(self) -> None:
         while (call := self._next()) is not None:
@@ -52,8 +60,11 @@ class Recaller:
     def _next(self) -> tuple[Queue, Job, bool] | None:
         """The next call; None when there was none for a while, which ends the thread."""
         with self._condition:
-            if not self._condition.wait_for(lambda: self._pending, self.IDLE):
-                self._thread = None
+            self._idle += 1
+            is_pending = self._condition.wait_for(lambda: self._pending, self.IDLE)
+            self._idle -= 1
+            if not is_pending:
+                self._threads -= 1
                 return None
             return self._pending.pop(0)
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 import time
 
-from django.core import mail
-
 from immortus_channels.broadcast import Broadcaster
-from immortus_channels.conf import settings
+from immortus_channels.conf import is_under_test, settings
 from immortus_channels.events import Event
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs import State
@@ -95,4 +93,4 @@ class GreenWriter(InlineWriter):
 
 def is_inline() -> bool:
     """Whether writes happen in the caller's thread: under a test runner, whose transactions no other thread sees."""
-    return hasattr(mail, "outbox")
+    return is_under_test()

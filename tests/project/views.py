@@ -98,6 +98,7 @@ CANVASES = {
     "untracked_first": lambda: chain(tasks.untracked_value.si(1), tasks.link.s()),
     "untracked_header": lambda: chord([tasks.untracked_value.si(1), tasks.untracked_value.si(2)], tasks.gather.s()),
     "untracked_and_ignored": lambda: chain(tasks.untracked_and_ignored.si(), tasks.link.si(1)),
+    "untracked_and_called_retried": lambda: chain(tasks.untracked_writes_and_ignores.si("RETRY"), tasks.link.si(1)),
     "untracked_replacement": lambda: chain(tasks.untracked_replacement.si(), tasks.link.s()),
     "untracked_crash": lambda: chain(tasks.untracked_crash.si(), tasks.untracked.si(), tasks.link.si(1)),
     "untracked_exit": lambda: chain(tasks.untracked_exit.si(), tasks.link.si(1)),

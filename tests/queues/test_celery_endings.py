@@ -15,7 +15,7 @@ import pytest
 from celery import Celery
 
 from tests.servers import RedisServer
-from tests.site import Site, redis_options, running_site
+from tests.site import Site, eventually, redis_options, running_site
 from tests.watcher import SocketWatcher
 
 pytestmark = pytest.mark.redis
@@ -82,9 +82,22 @@ def test_a_task_that_sends_its_retry_and_says_so_is_retrying_until_that_runs(sit
 def test_a_task_that_calls_itself_retried_without_a_retry_is_lost_a_minute_later(site: Site) -> None:
     job_id = site.start("writes_and_ignores", kwargs={"state": "RETRY"})
     site.wait_for(job_id, "retrying")
-    lease = "from immortus_channels.models import JobRecord as J; "
-    shell = f"{lease} j = J.objects.get(job_id={job_id!r}); print(j.lease_until - j.version)"
+    lease = "from immortus_channels.models import JobRecord as J; from immortus_channels.stores import get_store; "
+    shell = f"{lease} j = J.objects.using(get_store().using).get(job_id={job_id!r}); print(j.lease_until - j.version)"
     assert 59_000_000 < int(site.manage("shell", "-v", "0", "-c", shell)) <= 60_000_000
+
+
+def test_what_follows_an_untracked_task_that_calls_itself_retried_waits(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    options = {"RESULT_BACKEND": f"{redis_server.url[:-1]}9", "BROKER_URL": f"{redis_server.url[:-1]}10"}
+    with running_site(tmp_path, **options) as site:
+        site.start_worker(concurrency=1)  # the first task of its process
+        first, last = site.http.post("/canvas/untracked_and_called_retried").json()["members"]
+        backend = Celery("looks", backend=options["RESULT_BACKEND"], set_as_current=False).backend
+        eventually(lambda: backend.get_state(first) == "RETRY", within=20)
+        time.sleep(1)
+        assert site.verify(last)["state"] == "enqueued"
 
 
 # What is no Exception
@@ -153,6 +166,20 @@ def test_a_job_that_is_revoked_by_the_signal_of_time_limits_is_cancelled(
     revoke(site, job_id)
     document = site.wait_for(job_id, "cancelled", "failed", "finished", "lost")
     assert (document["state"], document["error"]["code"]) == ("cancelled", "cancelled"), round_
+
+
+def test_a_process_that_dies_after_it_outlived_a_revocation_has_not_been_revoked_again(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    """Celery calls the second job revoked, too, though nobody asked for that."""
+    with running_site(tmp_path, **redis_options(f"{redis_server.url[:-1]}11")) as site:
+        site.start_worker(concurrency=1)
+        revoked = site.start("limited")
+        site.wait_for(revoked, "running")
+        revoke(site, revoked)
+        assert site.wait_until_over(revoked)["state"] == "cancelled"
+        document = site.wait_until_over(site.start("kills_itself"))
+        assert (document["state"], document["error"]["code"]) == ("failed", "worker_lost")
 
 
 @pytest.mark.parametrize("then", ["raise", "wrap"])

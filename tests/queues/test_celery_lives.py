@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from celery import Celery
 
 from tests.servers import RedisServer
 from tests.site import Site, eventually, redis_options, running_site
@@ -115,6 +116,27 @@ def test_a_job_that_waits_and_is_sent_again_by_somebody_else_stays_its_first_sen
     assert state_seen_by(site, "ada", job_id) == "finished"
     time.sleep(2)
     assert [seen_by(site, name, job_id) for name in ("ada", "bob")] == ["finished", "unknown_job"]
+
+
+def test_a_second_message_whose_task_nobody_knows_ends_no_job_that_waits_or_runs(site: Site, job_id: str) -> None:
+    site.start("steps", task_id=job_id, countdown=1, kwargs={"count": 10})
+    with Celery("elsewhere", broker=site.env["BROKER_URL"], set_as_current=False) as elsewhere:
+        elsewhere.send_task("of.nobody", task_id=job_id)
+        time.sleep(0.7)
+        assert site.verify(job_id)["state"] == "enqueued"
+        site.wait_for(job_id, "running")
+        elsewhere.send_task("of.nobody", task_id=job_id)
+    assert site.wait_until_over(job_id)["state"] == "finished"
+
+
+def test_a_second_message_that_expires_in_another_worker_ends_no_job_that_waits(site: Site, job_id: str) -> None:
+    site.start_worker("-Q", "other", "-n", "other@%h")
+    site.start("quick", task_id=job_id, countdown=4)
+    time.sleep(0.5)  # the broker has it
+    site.start("quick", task_id=job_id, countdown=0.5, expires=0.1, queue="other")
+    time.sleep(1.5)
+    assert site.verify(job_id)["state"] == "enqueued"
+    assert site.wait_until_over(job_id)["state"] == "finished"
 
 
 def test_a_job_that_was_replaced_by_a_chain_and_cancelled_between_its_links_stays_cancelled(site: Site) -> None:

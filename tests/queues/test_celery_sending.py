@@ -13,6 +13,7 @@ from immortus_channels.events import Enqueued, Planned
 from immortus_channels.jobs import Job
 from immortus_channels.owners import starting_as
 from immortus_channels.queues.celery.canvas import STANDS_FOR
+from immortus_channels.queues.celery.lives import carry_on, is_second
 from immortus_channels.queues.celery.origins import HEADER, from_header, mark_of
 from immortus_channels.queues.celery.sending import Sending
 
@@ -28,6 +29,12 @@ def resize(*_):
 @tracked
 def gather(*_):
     """Tracked."""
+
+
+@app.task(shared=False)
+@tracked(params=True)
+def takes_all(**_):
+    """Tracked, with its arguments."""
 
 
 @pytest.fixture
@@ -167,6 +174,28 @@ def test_what_is_sent_under_the_id_of_a_job_that_is_not_over_says_whose_that_is(
     told = from_header(sent.headers[0][HEADER])
     assert (told.owner, told.send_id, told.params, told.data) == ("8", "s1", None, None)
     assert told.eta == sent.events[0].origin.eta
+
+
+def test_a_second_message_of_a_job_says_that_it_is_one_and_its_retry_does_not(sent):
+    sent.answer = Job(job_id="a", send_id="s1")
+    gather.apply_async(task_id="a")
+    second = sent.headers[0][HEADER]
+    assert is_second(second)
+    again = {"id": "a", "retries": 1, HEADER: second}
+    carry_on(again)
+    assert from_header(again[HEADER]).send_id == "s1"
+    assert not is_second(again[HEADER])
+    assert is_second(second)
+
+
+def test_names_of_arguments_are_what_every_store_takes(sent):
+    takes_all.delay(**{"a\0": 1, "b\ud800": 2})
+    assert sent.events[0].origin.params == {"a\ufffd": 1, "b\ufffd": 2}
+
+
+@pytest.mark.parametrize("told", [None, {}, {"job_id": "a"}])
+def test_a_first_message_is_no_second_one(told):
+    assert not is_second(told)
 
 
 def headers_in(canvas):

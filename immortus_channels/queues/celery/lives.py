@@ -22,6 +22,9 @@ _JOB = "job_id"
 _RETRIES = "retries"
 """How many retries its first sending named; left out where none, as nearly always."""
 
+_SECOND = "second"
+"""Whether another message of the job was under way when this one was sent; its retry is the only one."""
+
 
 def header_for(origin: Origin, job_id: object, retries: object = 0) -> dict[str, Any]:
     """The header of the first message of a life, or of one that goes on with it."""
@@ -31,6 +34,16 @@ def header_for(origin: Origin, job_id: object, retries: object = 0) -> dict[str,
 def going_on(origin: Origin, job_id: object) -> dict[str, Any]:
     """The header of whatever goes on with a life that is on record: its arguments and its data need not travel."""
     return header_for(replace(origin, params=None, data=None), job_id)
+
+
+def one_more(origin: Origin, job_id: object) -> dict[str, Any]:
+    """The header of a second message of a job that is not over: where nobody runs it, that is no end of the job."""
+    return {**going_on(origin, job_id), _SECOND: True}
+
+
+def is_second(told: Mapping[str, Any] | None) -> bool:
+    """Whether the message with this header is a second one of its job."""
+    return bool(told and told.get(_SECOND))
 
 
 def is_resent(headers: Mapping[str, Any], *, is_job: bool) -> bool:
@@ -49,6 +62,8 @@ def is_resent(headers: Mapping[str, Any], *, is_job: bool) -> bool:
 
 def carry_on(headers: dict[str, Any]) -> None:
     """Give a message that is sent again what the one before it said, where `retry(headers=…)` has dropped that."""
+    if is_second(headers.get(HEADER)):
+        headers[HEADER] = {name: value for name, value in headers[HEADER].items() if name != _SECOND}
     request, run = _running(headers["id"]), current_run.get()
     if request is None:
         return

@@ -17,7 +17,7 @@ from immortus_channels.lifecycle import SECOND
 from immortus_channels.lookup import name_of
 from immortus_channels.marking import MARK, Named, Tracking, tracking_of
 from immortus_channels.progress import owner_here
-from immortus_channels.values import clean
+from immortus_channels.values import clean, clean_text
 
 QUEUE = "celery"
 HEADER = "immortus"
@@ -50,7 +50,7 @@ def origin_here(tracking: Tracking | None, name: str, args: Any, kwargs: Any, et
 def _params(tracking: Tracking, name: str, args: Any, kwargs: Any) -> dict[str, JSON] | None:
     """The arguments to record, as JSON; what JSON cannot hold is recorded as its kind alone."""
     params = tracking.params_of(_signature(name), tuple(args or ()), kwargs or {})
-    return None if params is None else {key: _jsonable(key, value) for key, value in params.items()}
+    return None if params is None else {clean_text(key): _jsonable(key, value) for key, value in params.items()}
 
 
 def _jsonable(name: str, value: object) -> JSON:

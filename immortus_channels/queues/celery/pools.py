@@ -53,5 +53,14 @@ def is_lost_unseen(exception: BaseException) -> bool:
     return isinstance(exception, WorkerLostError) and not hasattr(Request, "_success_was_stored")
 
 
+def was_asked_to_end(signum: object) -> bool:
+    """Whether somebody had the process of this very run ended, as `task_revoked` tells by its `signum`.
+
+    It is a number then. Celery tells by a text of what a process does not survive that was sent a signal for an earlier
+    run and lived on, as it does with that of soft time limits.
+    """
+    return isinstance(signum, int)
+
+
 def _is_solo(worker: Any) -> bool:
     return getattr(getattr(worker, "pool_cls", None), "__module__", "") == "celery.concurrency.solo"

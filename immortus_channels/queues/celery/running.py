@@ -25,6 +25,7 @@ from immortus_channels.progress import Run, current_run
 from immortus_channels.queues.base import Tracker
 from immortus_channels.queues.celery import limits, pools, written
 from immortus_channels.queues.celery.canvas import STANDS_FOR, class_of, followers
+from immortus_channels.queues.celery.lives import is_second
 from immortus_channels.queues.celery.origins import HEADER, QUEUE, from_header, header_of, origin_of
 from immortus_channels.queues.celery.outcomes import due, verdict
 from immortus_channels.queues.celery.unsignalled import end_of
@@ -43,6 +44,9 @@ class Running:
         self._worker: Any = None
 
     def _class_of(self, task: Task, request: Any) -> str:
+        if request.is_eager and self._tracking(task.name) is None:
+            around = _run_of(request.id)  # eager, `task.replace()` runs others here and now, and sends no header
+            return task.name if around is None else around.job_class
         return class_of(task.name, {STANDS_FOR: header_of(request, STANDS_FOR)}, self._tracking)
 
     # Beginning
@@ -66,6 +70,8 @@ class Running:
         if request.is_eager:
             queues.remember(text_of(task_id) or task_id, job_class)
         if tracking is None:
+            if request.chain or request.chord:  # jobs may wait for what is none
+                written.watch(sender.backend)
             return
         origin = origin_of(request, tracking, sender.name, args, kwargs)
         if request.is_eager:
@@ -198,18 +204,26 @@ class Running:
             self._cancel_followers(getattr(request, "chain", None), getattr(request, "chord", None))
 
     def revoked(
-        self, sender: Task, request: Any, *, terminated: bool = False, expired: bool = False, **_: object
+        self,
+        sender: Task,
+        request: Any,
+        *,
+        terminated: bool = False,
+        signum: object = None,
+        expired: bool = False,
+        **_: object,
     ) -> None:
         """Found revoked or expired before its start, or its process was terminated: only then was there a run."""
-        job_class = self._class_of(sender, request)
-        if self._tracking(job_class) is not None:
-            event = Cancelled(
-                job_id=request.id,
-                job_class=job_class,
-                run_id=_run_id(request) if terminated else "",
-                code="expired" if expired else "cancelled",
-                unstarted=not terminated,
-            )
+        job_class, header = self._class_of(sender, request), header_of(request, HEADER)
+        if self._tracking(job_class) is not None and not (expired and is_second(header)):
+            about: dict[str, Any] = {"job_id": request.id, "job_class": job_class}
+            if terminated:
+                was_asked = pools.was_asked_to_end(signum)
+                about |= {"run_id": _run_id(request)}
+                event: Event = Cancelled(**about) if was_asked else Failed(**about, code="worker_lost")
+            else:
+                origin = from_header(header) if header else None
+                event = Cancelled(**about, origin=origin, code="expired" if expired else "cancelled", unstarted=True)
             self._tracker.publish(event, wait=0)
         self._cancel_followers(getattr(request, "chain", None), getattr(request, "chord", None))
 
@@ -218,9 +232,10 @@ class Running:
         headers = message.headers or {}
         header = headers.get(HEADER)
         if header is not None:
-            job_class = class_of(name, headers, self._tracking)
-            event = Failed(job_id=id, job_class=job_class, origin=from_header(header), code="unknown_task")
-            self._tracker.publish(event, wait=0)
+            if not is_second(header):
+                about: dict[str, Any] = {"job_id": id, "job_class": class_of(name, headers, self._tracking)}
+                event = Failed(**about, origin=from_header(header), code="unknown_task", unstarted=True)
+                self._tracker.publish(event, wait=0)
             embed = message.payload[2] or {}
             self._cancel_followers(embed.get("chain"), embed.get("chord"))
 

@@ -30,7 +30,7 @@ from immortus_channels.queues.celery.canvas import (
     marked,
     tasks,
 )
-from immortus_channels.queues.celery.lives import carry_on, forget_others, going_on, header_for, is_resent
+from immortus_channels.queues.celery.lives import carry_on, forget_others, going_on, header_for, is_resent, one_more
 from immortus_channels.queues.celery.origins import HEADER, bequeathed, from_header, heritage, origin_here
 
 _WAITING = 86_400.0
@@ -84,7 +84,7 @@ class Sending:
         origin = from_header(headers[HEADER])
         job = self._tracker.publish(Enqueued(job_id=job_id, job_class=job_class, origin=origin))
         if job is not None and job.send_id != origin.send_id:
-            headers[HEADER] = going_on(replace(Origin.of(job), eta=origin.eta), job_id)
+            headers[HEADER] = one_more(replace(Origin.of(job), eta=origin.eta), job_id)
 
     def after(self, sender: str, headers: Mapping[str, Any], **_: object) -> None:
         """The broker has the message: nobody need fear any more that it was never sent."""

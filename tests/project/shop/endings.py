@@ -40,6 +40,12 @@ def writes_and_ignores(self, state=None, by="update_state", countdown=None):
 
 
 @shared_task(bind=True)
+def untracked_writes_and_ignores(self, state):
+    self.update_state(state=state, meta={"exc_type": "E", "exc_message": "x", "exc_module": "builtins"})
+    raise Ignore
+
+
+@shared_task(bind=True)
 @tracked
 def ignores_the_second_time(self):
     if not self.request.retries:
