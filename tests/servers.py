@@ -212,14 +212,14 @@ class RedisNode(RedisServer):
     """A node of a Redis Cluster, which the others miss after a second."""
 
     def __init__(self) -> None:
-        """Find a port whose companion, for the nodes among themselves, is a port as well."""
+        """Take a second port, for the nodes among themselves."""
         super().__init__()
-        while self.port > 55_535:
-            self.port = free_port()
+        self.bus = free_port()
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         where = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory), "--save", "")
-        return self._popen(self._binary, *where, "--cluster-enabled", "yes", "--cluster-node-timeout", "1000")
+        among = ("--cluster-enabled", "yes", "--cluster-port", str(self.bus), "--cluster-node-timeout", "1000")
+        return self._popen(self._binary, *where, *among)
 
 
 class ClusteredRedis:
@@ -251,14 +251,23 @@ class ClusteredRedis:
         return next(int(one[2][1]) for one in map(list, _ranges(slots)) if one[0] <= slot <= one[1])
 
     def __enter__(self) -> Self:
-        """Start them and make them one."""
+        """Start them and make them one; where that fails, none is left."""
+        try:
+            self._begin()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _begin(self) -> None:
         for node in self.nodes:
             node.start()
         clients = [Redis.from_url(node.url) for node in self.nodes]
         ids = [client.execute_command("CLUSTER MYID").decode() for client in clients]
         for n, client in enumerate(clients):
             client.execute_command("CLUSTER SET-CONFIG-EPOCH", n + 1)
-            client.execute_command("CLUSTER MEET", "127.0.0.1", self.nodes[0].port)
+        for client in clients:
+            client.execute_command("CLUSTER MEET", "127.0.0.1", self.nodes[0].port, self.nodes[0].bus)
         for n, client in enumerate(clients[:3]):
             client.execute_command("CLUSTER ADDSLOTS", *range(n * self.SLOTS // 3, (n + 1) * self.SLOTS // 3))
         wait_until(lambda: all(_said(client, "cluster_known_nodes") == "6" for client in clients))
@@ -269,7 +278,6 @@ class ClusteredRedis:
             wait_until(lambda client=client: client.info("replication")["master_link_status"] == "up")
         for client in clients:
             client.close()
-        return self
 
     def __exit__(self, *_: object) -> None:
         """Stop them."""

@@ -16,7 +16,7 @@ from immortus_channels.jobs import Error, Job, State
 
 STATIC = Path(immortus_channels.__file__).parent / "static" / "immortus_channels"
 URL = "http://shop.test"
-A_WHILE = 1_600
+A_WHILE = 2_500
 """Milliseconds in which a page that leaves itself in circles has done so again."""
 MANY = 40
 """Loads after which the server answers no more, so that a page going in circles ends."""
