@@ -6,6 +6,7 @@ import enum
 import threading
 import uuid
 from decimal import Decimal
+from types import SimpleNamespace
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -15,7 +16,7 @@ from django.utils.safestring import mark_safe
 
 from immortus_channels import queues, tracking
 from immortus_channels.events import Enqueued, Finished, Origin, Overdue, Started
-from immortus_channels.exceptions import ConfigurationError, InvalidValue, JobExists, JobNotFound
+from immortus_channels.exceptions import ConfigurationError, InvalidValue, JobExists, JobNotFound, StoreUnavailable
 from immortus_channels.handlers import JobHandler
 from immortus_channels.handles import JobHandle
 from immortus_channels.jobs import State
@@ -26,6 +27,7 @@ from immortus_channels.repository import JobRepository, aget_job, get_job
 from immortus_channels.states import JobState
 from immortus_channels.stores import get_store
 from immortus_channels.strategies import TrackingStrategy
+from immortus_channels.tracking import reading
 from tests.toys import ToyQueue
 
 
@@ -131,6 +133,12 @@ def test_a_class_that_is_no_handler_is_refused(memory):
 def test_what_cannot_be_an_id_is_refused(memory, name):
     with pytest.raises(InvalidValue, match="cannot be a job's id"):
         repository.create(id=name)
+
+
+def test_a_job_that_waits_to_be_written_is_not_unknown(memory, job_id, monkeypatch):
+    monkeypatch.setattr(reading, "get_writer", lambda: SimpleNamespace(held={job_id}.intersection))
+    with pytest.raises(StoreUnavailable, match="waits to be written"):
+        get_job(job_id)
 
 
 def test_what_cannot_be_json_is_refused_and_no_job_is_made(memory, job_id):
