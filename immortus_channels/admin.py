@@ -66,7 +66,7 @@ class CurrentList(ChangeList):
         super().get_results(request)
         _read(request, self.result_list.values_list("pk", flat=True))
         records: list[JobRecord] = list(self.result_list)
-        shown = [record for record in records if _may_see(request, record)]
+        shown = _seen(request, records)
         self.result_list: Any = shown
         self.result_count -= len(records) - len(shown)
 
@@ -219,7 +219,7 @@ class JobAdmin(Admin):
     @admin.action(description=_("Delete selected jobs"), permissions=["delete"])
     def delete_selected(self, request: HttpRequest, queryset: Records) -> HttpResponseBase | None:
         """Delete those of them that are over, after Django's question; the others stay, and are told of."""
-        seen = [record for record in queryset if _may_see(request, record)]
+        seen = _seen(request, queryset)
         over = [record.pk for record in seen if record.state in OVER]
         left = len(seen) - len(over)
         if left:
@@ -233,7 +233,7 @@ class JobAdmin(Admin):
     def cancel(self, request: HttpRequest, queryset: Records) -> HttpResponseBase | None:
         """Ask for the cancellation of each that its strategy lets this user see and cancel."""
         asked = 0
-        records = list(queryset)
+        records = _seen(request, queryset)
         try:
             for record in records:
                 asked += self._cancel(request, record)
@@ -253,7 +253,7 @@ class JobAdmin(Admin):
         return None
 
     def _cancel(self, request: HttpRequest, record: JobRecord) -> bool:
-        if not _may_see(request, record) or not access.is_cancellable(request.user, _job(record)):
+        if not access.is_cancellable(request.user, _job(record)):
             return False
         after = tracking.cancel(record.pk)
         if after is None or not after.cancel_requested:
@@ -274,6 +274,11 @@ def _read(request: HttpRequest, job_ids: Iterable[str]) -> None:
         tracking.read(list(job_ids))
     except StoreUnavailable as error:
         messages.warning(request, _("This may be out of date: %s") % error)
+
+
+def _seen(request: HttpRequest, records: Iterable[JobRecord]) -> list[JobRecord]:
+    """Those that this viewer sees; of the others is said what is said of no job."""
+    return [record for record in records if _may_see(request, record)]
 
 
 def _may_see(request: HttpRequest, record: JobRecord) -> bool:
