@@ -65,7 +65,7 @@ def _p99(world: World, scale: Scale, system: System, jobs: int) -> float | None:
 def _time_changes(talk: Talk, count: int, rounds: int) -> None:
     """Tell, round by round, the median time until a change of one of so many running jobs is on record."""
     from immortus_channels import tracking
-    from immortus_channels.events import Origin, Updated
+    from immortus_channels.jobs.events import Origin, Updated
 
     jobs = [f"running-{count}-{number}" for number in range(count)]
     for job in jobs:

@@ -53,7 +53,7 @@ class Immortus(Publisher):
 
     def begin(self, jobs: Sequence[str]) -> None:
         """Tell of a run per job."""
-        from immortus_channels.events import Origin, Started
+        from immortus_channels.jobs.events import Origin, Started
 
         for job in jobs:
             origin = Origin(send_id=job, owner=OWNER)
@@ -62,13 +62,13 @@ class Immortus(Publisher):
 
     def change(self, job: str, current: int) -> None:
         """Hand the change to the writer."""
-        from immortus_channels.events import Updated
+        from immortus_channels.jobs.events import Updated
 
         self._tracking.publish(Updated(job_id=job, job_class=JOB_CLASS, current=current), wait=0)
 
     def finish(self, job: str) -> None:
         """Hand the end to the writer."""
-        from immortus_channels.events import Finished
+        from immortus_channels.jobs.events import Finished
 
         self._tracking.publish(Finished(job_id=job, job_class=JOB_CLASS, run_id=job), wait=0)
 
@@ -88,7 +88,7 @@ class Pushes(Immortus):
 
     def change(self, job: str, current: int) -> None:
         """Push a document as the writer does."""
-        from immortus_channels.jobs import Job, State
+        from immortus_channels.jobs.job import Job, State
 
         version = time.time_ns() // 1000
         self._broadcaster.send(

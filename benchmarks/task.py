@@ -128,7 +128,7 @@ def _time_changes(_: Talk, jobs: int) -> list[tuple[str, float]]:
 def _change_twice() -> tuple[float, float] | None:
     """How long the start and the end of a job took that waited; None when the store took them too late."""
     from immortus_channels import tracking
-    from immortus_channels.events import Enqueued, Finished, Origin
+    from immortus_channels.jobs.events import Enqueued, Finished, Origin
     from immortus_channels.stores import get_store
 
     job_id = str(uuid.uuid4())
@@ -194,7 +194,7 @@ def _time_hung(_: Talk, redis_pid: int, seconds: float) -> tuple[float, float]:
 def _tracked_job(count: int, times: list[float]) -> None:
     """A job that tells of each of its steps; the time of every call is kept."""
     from immortus_channels import tracking
-    from immortus_channels.events import Finished
+    from immortus_channels.jobs.events import Finished
 
     job_id = str(uuid.uuid4())
     run = tracking.make_run(job_id=job_id, job_class="benchmark", run_id=job_id, origin=None)

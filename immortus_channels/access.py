@@ -15,8 +15,8 @@ from django.utils.module_loading import import_string
 from immortus_channels import strategies
 from immortus_channels.conf import settings
 from immortus_channels.exceptions import ConfigurationError, StoreUnavailable
-from immortus_channels.jobs import Job
-from immortus_channels.owners import owner_key
+from immortus_channels.jobs.job import Job
+from immortus_channels.jobs.owner import owner_key
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 from django.urls import NoReverseMatch, get_script_prefix, reverse
 
 from immortus_channels.conf import settings
-from immortus_channels.ids import fits_path
+from immortus_channels.jobs.ids import fits_path
 
 
 def verify_url(job_id: str) -> str:

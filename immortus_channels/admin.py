@@ -27,8 +27,8 @@ from django.utils.translation import ngettext
 
 from immortus_channels import access, tracking
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.jobs import Job, State
-from immortus_channels.lifecycle import SECOND
+from immortus_channels.jobs.job import Job, State
+from immortus_channels.jobs.lifecycle import SECOND
 from immortus_channels.models import JobRecord
 from immortus_channels.stores import get_store
 from immortus_channels.stores.base import reading_of

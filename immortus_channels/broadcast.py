@@ -23,13 +23,13 @@ from django.utils.crypto import salted_hmac
 
 from immortus_channels import metrics
 from immortus_channels.conf import settings
-from immortus_channels.decoding import Bounds, loads
-from immortus_channels.ids import is_job_id
-from immortus_channels.jobs import MAX_DEPTH, Job, State
+from immortus_channels.jobs.ids import is_job_id
+from immortus_channels.jobs.job import MAX_DEPTH, Job, State
+from immortus_channels.jobs.strict_json import Bounds, loads
+from immortus_channels.jobs.versions import is_believable
 from immortus_channels.layer_calls import LayerCalls
 from immortus_channels.layer_loop import LayerLoop
 from immortus_channels.trouble import Breaker, Trouble
-from immortus_channels.versions import is_believable
 
 if TYPE_CHECKING:
     from immortus_channels.revocation import Revocation

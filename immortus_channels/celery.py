@@ -11,7 +11,7 @@ from celery.result import AsyncResult
 from django.db import transaction
 
 from immortus_channels import queues, strategies
-from immortus_channels.ids import text_of
+from immortus_channels.jobs.ids import text_of
 from immortus_channels.marking import MARK, Named, Tracking
 from immortus_channels.progress import current_run
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.conf import settings as django_settings
 
-from immortus_channels.lifecycle import SECOND, Leases
+from immortus_channels.jobs.lifecycle import SECOND, Leases
 
 DAY = 86_400.0
 

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from immortus_channels import access, outside, queues, strategies, turns
-from immortus_channels.jobs import Error, Job, State
+from immortus_channels.jobs.job import Error, Job, State
 from immortus_channels.questions import quoted
 from immortus_channels.queues.base import Queue
 from immortus_channels.tracking import guarded

@@ -15,9 +15,9 @@ from contextlib import contextmanager
 
 from django.db import connections, transaction
 
-from immortus_channels.events import Disowned
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.jobs import Job
+from immortus_channels.jobs.events import Disowned
+from immortus_channels.jobs.job import Job
 from immortus_channels.stores import get_store
 from immortus_channels.stores.base import Filter
 from immortus_channels.writer import Write, perform

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from immortus_channels.broadcast import Push
-from immortus_channels.decoding import Bounds, loads
-from immortus_channels.ids import is_job_id
-from immortus_channels.jobs import State, dump
+from immortus_channels.jobs.ids import is_job_id
+from immortus_channels.jobs.job import State, dump
+from immortus_channels.jobs.strict_json import Bounds, loads
 
 SUBPROTOCOL = "immortus.v1"
 MAX_FRAME = 16 * 1024

@@ -9,8 +9,8 @@ from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, TypeVar, overload
 
 from immortus_channels import foreign
-from immortus_channels.events import CancelPolicy
 from immortus_channels.exceptions import ConfigurationError
+from immortus_channels.jobs.events import CancelPolicy
 
 MARK = "__immortus__"
 MASK = "********"

@@ -13,7 +13,7 @@ from django.http import FileResponse, HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.functional import SimpleLazyObject
 
-from immortus_channels.owners import Starter, owner_key, starting_as
+from immortus_channels.jobs.owner import Starter, owner_key, starting_as
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
 

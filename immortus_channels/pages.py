@@ -20,12 +20,12 @@ from django.utils.translation import gettext_lazy as _
 
 from immortus_channels import access, callers, handlers, tracking, usage
 from immortus_channels.conf import settings
-from immortus_channels.events import PageHook
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.handlers import JobHandler
 from immortus_channels.handles import JobHandle
-from immortus_channels.ids import is_job_id
-from immortus_channels.jobs import SENTENCES, Job, State
+from immortus_channels.jobs.events import PageHook
+from immortus_channels.jobs.ids import is_job_id
+from immortus_channels.jobs.job import SENTENCES, Job, State
 from immortus_channels.usage import TooManyRequests
 from immortus_channels.views import RETRY_AFTER, seen
 

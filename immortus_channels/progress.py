@@ -10,10 +10,10 @@ from threading import RLock
 from typing import Never, TypeVar
 
 from immortus_channels import afterthoughts
-from immortus_channels.events import Origin, Report
 from immortus_channels.exceptions import JobCancelled
-from immortus_channels.jobs import JSON, LARGEST, Job, Number
-from immortus_channels.owners import current_owner, is_owner_known
+from immortus_channels.jobs.events import Origin, Report
+from immortus_channels.jobs.job import JSON, LARGEST, Job, Number
+from immortus_channels.jobs.owner import current_owner, is_owner_known
 from immortus_channels.questions import quoted
 from immortus_channels.values import (
     MAX_SENTENCE,

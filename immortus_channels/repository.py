@@ -10,12 +10,12 @@ from asgiref.sync import sync_to_async
 from immortus_channels import access, handles, tracking
 from immortus_channels.access import ANYBODY, Unasked
 from immortus_channels.conf import is_strict
-from immortus_channels.events import Created, Origin
 from immortus_channels.exceptions import InvalidValue, JobExists, JobNotFound, StoreUnavailable
 from immortus_channels.handlers import load, name_of
 from immortus_channels.handles import JobHandle
-from immortus_channels.ids import MAX_LENGTH, JobId, given_as, is_job_id
-from immortus_channels.jobs import Job
+from immortus_channels.jobs.events import Created, Origin
+from immortus_channels.jobs.ids import MAX_LENGTH, JobId, given_as, is_job_id
+from immortus_channels.jobs.job import Job
 from immortus_channels.marking import Named
 from immortus_channels.progress import current_run, owner_here
 from immortus_channels.stores import get_store

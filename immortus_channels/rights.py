@@ -12,7 +12,7 @@ from django.apps import apps
 from django.db.models import Model, signals
 
 from immortus_channels.forgetting import forget
-from immortus_channels.owners import owner_key
+from immortus_channels.jobs.owner import owner_key
 from immortus_channels.revocation import EVERYBODY, Revocation, announce
 
 NAMED = 100

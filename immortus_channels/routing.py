@@ -9,7 +9,7 @@ from typing import Any
 
 from django.urls import re_path
 
-from immortus_channels.ids import IN_PATH
+from immortus_channels.jobs.ids import IN_PATH
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]

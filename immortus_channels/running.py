@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from immortus_channels import queues, tracking
-from immortus_channels.events import Finished, Origin
 from immortus_channels.exceptions import JobCancelled, JobFailed
-from immortus_channels.jobs import Job
+from immortus_channels.jobs.events import Finished, Origin
+from immortus_channels.jobs.job import Job
 from immortus_channels.progress import Run, current_run
 from immortus_channels.verdicts import is_about, verdict
 

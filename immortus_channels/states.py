@@ -9,9 +9,9 @@ from immortus_channels import handles, queues, tracking
 from immortus_channels.access import ANYBODY, Unasked
 from immortus_channels.exceptions import JobNotFound
 from immortus_channels.handles import JobHandle
-from immortus_channels.ids import JobId
-from immortus_channels.jobs import JSON, State
-from immortus_channels.owners import owner_key
+from immortus_channels.jobs.ids import JobId
+from immortus_channels.jobs.job import JSON, State
+from immortus_channels.jobs.owner import owner_key
 from immortus_channels.repository import get_job
 from immortus_channels.stores.base import Filter
 

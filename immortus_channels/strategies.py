@@ -15,8 +15,8 @@ from django.core.signals import setting_changed
 from immortus_channels import lookup, queues
 from immortus_channels.conf import settings
 from immortus_channels.exceptions import StrategyNotFound
-from immortus_channels.ids import JobId, given_as
-from immortus_channels.jobs import Error, Job
+from immortus_channels.jobs.ids import JobId, given_as
+from immortus_channels.jobs.job import Error, Job
 from immortus_channels.marking import Named
 from immortus_channels.questions import answer
 

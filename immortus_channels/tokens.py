@@ -17,9 +17,9 @@ from django.core.exceptions import ValidationError
 
 from immortus_channels import access
 from immortus_channels.exceptions import ImmortusError
-from immortus_channels.ids import is_job_id
+from immortus_channels.jobs.ids import is_job_id
+from immortus_channels.jobs.owner import named_by, owner_key
 from immortus_channels.limits import limits
-from immortus_channels.owners import named_by, owner_key
 from immortus_channels.shortcuts import identify
 
 if TYPE_CHECKING:

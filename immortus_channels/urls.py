@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, include, path, register_converter
 
-from immortus_channels import ids, monitoring, pages, views
+from immortus_channels import monitoring, pages, views
+from immortus_channels.jobs import ids
 
 app_name = "immortus"
 

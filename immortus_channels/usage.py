@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from immortus_channels.buckets import Bucket, Recent, Refusals
 from immortus_channels.exceptions import ImmortusError
+from immortus_channels.jobs.owner import owner_key
 from immortus_channels.limits import kept_for_users, limits
-from immortus_channels.owners import owner_key
 
 if TYPE_CHECKING:
     from immortus_channels.access import User

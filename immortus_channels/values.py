@@ -13,7 +13,7 @@ from django.utils.functional import Promise
 from immortus_channels.conf import is_strict
 from immortus_channels.encoding import encoded, exact, repaired_text
 from immortus_channels.exceptions import DocumentTooLarge, ImmortusError, InvalidValue, ReservedMetaKey
-from immortus_channels.jobs import (
+from immortus_channels.jobs.job import (
     DOCUMENT_KEYS,
     JSON,
     LARGEST,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
-from immortus_channels.events import Cancelled, Failed
 from immortus_channels.exceptions import JobCancelled, JobFailed
+from immortus_channels.jobs.events import Cancelled, Failed
 from immortus_channels.values import clean_error
 
 

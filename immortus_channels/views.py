@@ -21,8 +21,8 @@ from django.utils.http import parse_etags
 from immortus_channels import access, csrf, fetching, tracking, usage
 from immortus_channels.callers import Caller, caller_of
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.ids import is_job_id
-from immortus_channels.jobs import JSON, Job, dump
+from immortus_channels.jobs.ids import is_job_id
+from immortus_channels.jobs.job import JSON, Job, dump
 from immortus_channels.shortcuts import HEADERS
 from immortus_channels.stores.base import Reading
 from immortus_channels.tokens import GRACE, TokenExpired

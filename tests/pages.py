@@ -13,9 +13,19 @@ from typing import Any
 from django.contrib.auth.models import AnonymousUser, User
 
 from immortus_channels import tracking
-from immortus_channels.events import Cancelled, Enqueued, Event, Failed, Finished, Origin, Report, Reported, Started
-from immortus_channels.jobs import Job
-from immortus_channels.lifecycle import Leases, apply
+from immortus_channels.jobs.events import (
+    Cancelled,
+    Enqueued,
+    Event,
+    Failed,
+    Finished,
+    Origin,
+    Report,
+    Reported,
+    Started,
+)
+from immortus_channels.jobs.job import Job
+from immortus_channels.jobs.lifecycle import Leases, apply
 from immortus_channels.stores import get_store
 
 

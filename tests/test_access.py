@@ -10,7 +10,7 @@ from django.db import InterfaceError, OperationalError
 
 from immortus_channels import access, strategies
 from immortus_channels.exceptions import ConfigurationError, StoreUnavailable
-from immortus_channels.jobs import Job
+from immortus_channels.jobs.job import Job
 from immortus_channels.strategies import TrackingStrategy
 
 ANYBODYS = Job(job_id="a")

@@ -18,8 +18,8 @@ from django.utils.formats import localize
 
 from immortus_channels.admin import BoundedPaginator, JobClassFilter
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.jobs import Job, State
-from immortus_channels.lifecycle import SECOND
+from immortus_channels.jobs.job import Job, State
+from immortus_channels.jobs.lifecycle import SECOND
 from immortus_channels.models import JobRecord
 from immortus_channels.stores import get_store
 from immortus_channels.strategies import TrackingStrategy

@@ -17,7 +17,7 @@ from redis import Redis
 
 from immortus_channels import broadcast, metrics
 from immortus_channels.broadcast import Broadcaster, Push, group_name, has_shared_layer
-from immortus_channels.jobs import Job, State
+from immortus_channels.jobs.job import Job, State
 from immortus_channels.trouble import Breaker
 from tests.hubs import layer  # noqa: F401
 

@@ -15,7 +15,7 @@ from django.test import RequestFactory
 from immortus_channels import current_job, get_job, job_info, started_by, tracked
 from immortus_channels.celery import TrackedTask
 from immortus_channels.exceptions import ConfigurationError, JobCancelled, JobFailed, JobNotFound
-from immortus_channels.jobs import State
+from immortus_channels.jobs.job import State
 from immortus_channels.progress import current_run
 from immortus_channels.queues.celery import CeleryQueue
 from immortus_channels.stores import get_store

@@ -6,7 +6,7 @@ from django.test import override_settings
 from django.test.utils import _TestState
 
 from immortus_channels.conf import is_strict, is_under_test, leases, settings
-from immortus_channels.lifecycle import SECOND
+from immortus_channels.jobs.lifecycle import SECOND
 
 
 def test_a_setting_is_its_default_until_django_has_one():

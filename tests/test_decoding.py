@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immortus_channels.decoding import Bounds, is_deeper, loads
+from immortus_channels.jobs.strict_json import Bounds, is_deeper, loads
 
 BOUNDS = Bounds(size=1000, depth=3, keys=4, largest=2**53)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from immortus_channels.encoding import encoded, exact, repaired_text
 from immortus_channels.exceptions import InvalidValue, JobCancelled
-from immortus_channels.jobs import LARGEST
+from immortus_channels.jobs.job import LARGEST
 
 
 class Numbers(enum.IntEnum):

@@ -12,7 +12,7 @@ from django.contrib.auth.models import AnonymousUser, User
 
 from immortus_channels import fetching, outside, queues
 from immortus_channels.fetching import fetch
-from immortus_channels.jobs import Error, Job, State
+from immortus_channels.jobs.job import Error, Job, State
 from immortus_channels.marking import Tracking
 from immortus_channels.stores import get_store
 from immortus_channels.strategies import TrackingStrategy

@@ -12,10 +12,10 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from immortus_channels import access, forgetting, tracking
-from immortus_channels.events import Finished, Origin, Overdue, Started
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.forgetting import Forgetter, forget_now
-from immortus_channels.jobs import State
+from immortus_channels.jobs.events import Finished, Origin, Overdue, Started
+from immortus_channels.jobs.job import State
 from immortus_channels.states import JobState
 from immortus_channels.stores import get_store
 from immortus_channels.stores.base import Filter

@@ -9,7 +9,6 @@ from django.shortcuts import redirect
 from django.urls import include, path
 
 from immortus_channels import queues, tracking, values
-from immortus_channels.events import Cancelled, Enqueued, Failed, Finished, Origin
 from immortus_channels.exceptions import (
     DocumentTooLarge,
     InvalidValue,
@@ -19,7 +18,8 @@ from immortus_channels.exceptions import (
     StoreUnavailable,
 )
 from immortus_channels.handles import JobHandle
-from immortus_channels.jobs import State
+from immortus_channels.jobs.events import Cancelled, Enqueued, Failed, Finished, Origin
+from immortus_channels.jobs.job import State
 from immortus_channels.marking import Tracking
 from immortus_channels.progress import current_run
 from immortus_channels.repository import JobRepository, current_job, get_job

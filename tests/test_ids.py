@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immortus_channels.ids import fits_path, is_job_id
+from immortus_channels.jobs.ids import fits_path, is_job_id
 
 
 @given(st.text(max_size=300))

@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 
 from immortus_channels import outside, queues, tracking, writer
-from immortus_channels.events import Enqueued, Failed, Finished, Origin, Report, Reported, Retrying, Started
-from immortus_channels.jobs import State
+from immortus_channels.jobs.events import Enqueued, Failed, Finished, Origin, Report, Reported, Retrying, Started
+from immortus_channels.jobs.job import State
 from immortus_channels.marking import Tracking
 from immortus_channels.stores import get_store
 from immortus_channels.stores.base import Filter

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immortus_channels.jobs import DOCUMENT_KEYS, PROGRESS_KEYS, SENTENCES, Error, Job, State, dump, percentage
+from immortus_channels.jobs.job import DOCUMENT_KEYS, PROGRESS_KEYS, SENTENCES, Error, Job, State, dump, percentage
 
 EXAMPLE = """
 {"job_id": "908ec6f1-…", "job_class": "shop.tasks.process_image", "state": "running", "completed": false,

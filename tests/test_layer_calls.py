@@ -16,7 +16,7 @@ from immortus_channels.hub import membership
 from immortus_channels.hub.leaving import Leaving
 from immortus_channels.hub.membership import Membership
 from immortus_channels.hub.probe import Probe
-from immortus_channels.jobs import Job, State
+from immortus_channels.jobs.job import Job, State
 from immortus_channels.layer_calls import Bulkhead, LayerCalls
 from tests.pages import until
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from immortus_channels.events import (
+from immortus_channels.jobs.events import (
     Cancelled,
     CancelRequested,
     Claimed,
@@ -30,8 +30,8 @@ from immortus_channels.events import (
     Touched,
     Updated,
 )
-from immortus_channels.jobs import LARGEST, Job, State
-from immortus_channels.lifecycle import SECOND, Leases, apply, is_lost_next
+from immortus_channels.jobs.job import LARGEST, Job, State
+from immortus_channels.jobs.lifecycle import SECOND, Leases, apply, is_lost_next
 
 ENQUEUED, RUNNING, RETRYING = State.ENQUEUED, State.RUNNING, State.RETRYING
 FINISHED, FAILED, CANCELLED, LOST = State.FINISHED, State.FAILED, State.CANCELLED, State.LOST

@@ -13,8 +13,8 @@ from django.test import AsyncClient
 from django.urls import path
 
 from immortus_channels import middleware
+from immortus_channels.jobs.owner import current_owner, started_by
 from immortus_channels.middleware import JobOwnerMiddleware
-from immortus_channels.owners import current_owner, started_by
 
 
 def owner(request):

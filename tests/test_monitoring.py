@@ -17,9 +17,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext, _TestState
 
 from immortus_channels import metrics, monitoring, tracking, writer
-from immortus_channels.events import Enqueued, Origin
 from immortus_channels.hub import get_drain, get_hub
 from immortus_channels.hub.probe import Probe
+from immortus_channels.jobs.events import Enqueued, Origin
 from immortus_channels.metrics import Sample
 from immortus_channels.monitoring import StoreCheck, exposition
 from immortus_channels.stores import get_store

@@ -7,7 +7,7 @@ import pytest
 from django.contrib.auth.models import AnonymousUser, Group, User
 from django.utils.functional import SimpleLazyObject
 
-from immortus_channels.owners import current_owner, named_by, owner_key, started_by, starting_as
+from immortus_channels.jobs.owner import current_owner, named_by, owner_key, started_by, starting_as
 
 
 class Named(User):

@@ -18,10 +18,10 @@ from django.test import Client
 from django.urls import path, set_script_prefix
 
 from immortus_channels import pages, queues, tracking, usage
-from immortus_channels.events import CancelRequested, Overdue
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.handlers import JobHandler, name_of
-from immortus_channels.jobs import SENTENCES, Job, State
+from immortus_channels.jobs.events import CancelRequested, Overdue
+from immortus_channels.jobs.job import SENTENCES, Job, State
 from immortus_channels.repository import JobRepository
 from immortus_channels.stores import get_store
 from immortus_channels.strategies import TrackingStrategy

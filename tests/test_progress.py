@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from immortus_channels import values
-from immortus_channels.events import Origin
 from immortus_channels.exceptions import DocumentTooLarge, InvalidValue, JobCancelled, ReservedMetaKey
-from immortus_channels.jobs import LARGEST, Job, State
+from immortus_channels.jobs.events import Origin
+from immortus_channels.jobs.job import LARGEST, Job, State
 from immortus_channels.progress import Run
 
 

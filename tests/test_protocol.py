@@ -11,7 +11,7 @@ import pytest
 
 from immortus_channels import frames
 from immortus_channels.broadcast import Push
-from immortus_channels.jobs import DOCUMENT_KEYS, Error, Job, State
+from immortus_channels.jobs.job import DOCUMENT_KEYS, Error, Job, State
 
 FOLDER = Path(__file__).parent / "protocol"
 

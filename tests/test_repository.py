@@ -15,13 +15,13 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.utils.safestring import mark_safe
 
 from immortus_channels import queues, tracking
-from immortus_channels.events import Enqueued, Finished, Origin, Overdue, Started
 from immortus_channels.exceptions import ConfigurationError, InvalidValue, JobExists, JobNotFound, StoreUnavailable
 from immortus_channels.handlers import JobHandler
 from immortus_channels.handles import JobHandle
-from immortus_channels.jobs import State
+from immortus_channels.jobs.events import Enqueued, Finished, Origin, Overdue, Started
+from immortus_channels.jobs.job import State
+from immortus_channels.jobs.owner import started_by
 from immortus_channels.marking import Tracking
-from immortus_channels.owners import started_by
 from immortus_channels.progress import current_run
 from immortus_channels.repository import JobRepository, aget_job, get_job
 from immortus_channels.states import JobState

@@ -9,11 +9,11 @@ import pytest
 from django.contrib.auth.models import User
 
 from immortus_channels import queues, tracking
-from immortus_channels.events import Finished, Origin
 from immortus_channels.exceptions import JobCancelled, JobFailed
 from immortus_channels.handlers import JobHandler, name_of
-from immortus_channels.jobs import Job, State
-from immortus_channels.owners import started_by
+from immortus_channels.jobs.events import Finished, Origin
+from immortus_channels.jobs.job import Job, State
+from immortus_channels.jobs.owner import started_by
 from immortus_channels.progress import current_run, owner_here
 from immortus_channels.repository import JobRepository, current_job, get_job
 from immortus_channels.running import running

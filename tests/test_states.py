@@ -9,9 +9,9 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.template import engines
 
 from immortus_channels import queues, tracking
-from immortus_channels.events import Cancelled, Enqueued, Failed, Finished, Origin, Report, Reported, Started
 from immortus_channels.exceptions import JobNotFound
-from immortus_channels.jobs import State
+from immortus_channels.jobs.events import Cancelled, Enqueued, Failed, Finished, Origin, Report, Reported, Started
+from immortus_channels.jobs.job import State
 from immortus_channels.marking import Tracking
 from immortus_channels.progress import current_run
 from immortus_channels.repository import current_job

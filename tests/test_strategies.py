@@ -11,7 +11,7 @@ from django.test import override_settings
 
 from immortus_channels import lookup, queues, strategies
 from immortus_channels.exceptions import StrategyNotFound
-from immortus_channels.jobs import Job
+from immortus_channels.jobs.job import Job
 from immortus_channels.marking import Tracking
 from immortus_channels.strategies import (
     Calling,

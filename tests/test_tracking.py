@@ -13,7 +13,8 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 
 from immortus_channels import queues, tracking, writer
-from immortus_channels.events import (
+from immortus_channels.exceptions import StoreUnavailable
+from immortus_channels.jobs.events import (
     Cancelled,
     CancelRequested,
     Enqueued,
@@ -27,8 +28,7 @@ from immortus_channels.events import (
     Started,
     Updated,
 )
-from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.jobs import Job, State
+from immortus_channels.jobs.job import Job, State
 from immortus_channels.marking import Tracking
 from immortus_channels.progress import current_run
 from immortus_channels.repository import get_job

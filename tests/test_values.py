@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from immortus_channels import values
 from immortus_channels.exceptions import DocumentTooLarge, InvalidValue, ReservedMetaKey
-from immortus_channels.jobs import DOCUMENT_KEYS, LARGEST, MAX_DEPTH, MAX_DOCUMENT_BYTES, PROGRESS_KEYS, Error, Job
+from immortus_channels.jobs.job import DOCUMENT_KEYS, LARGEST, MAX_DEPTH, MAX_DOCUMENT_BYTES, PROGRESS_KEYS, Error, Job
 from immortus_channels.values import (
     MAX_CODE,
     MAX_SENTENCE,

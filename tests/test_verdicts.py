@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from immortus_channels.events import Cancelled, Failed
 from immortus_channels.exceptions import JobCancelled, JobFailed
+from immortus_channels.jobs.events import Cancelled, Failed
 from immortus_channels.verdicts import causes, is_about, verdict
 
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from immortus_channels.versions import is_believable
+from immortus_channels.jobs.versions import is_believable
 
 MINUTE = 60_000_000
 DAY = 24 * 60 * MINUTE

@@ -19,8 +19,8 @@ from django.test import Client
 
 from immortus_channels import access, access_token, fetching, tokens, tracking, turns, usage, views
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.ids import is_job_id
-from immortus_channels.jobs import Job
+from immortus_channels.jobs.ids import is_job_id
+from immortus_channels.jobs.job import Job
 from immortus_channels.stores.base import Reading
 from immortus_channels.strategies import TrackingStrategy
 from immortus_channels.urls import immortus_jobs

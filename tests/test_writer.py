@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from django.test.utils import _TestState
 
 from immortus_channels import broadcast, metrics, writer
-from immortus_channels.events import (
+from immortus_channels.jobs.events import (
     Cancelled,
     CancelRequested,
     Enqueued,
@@ -27,8 +27,8 @@ from immortus_channels.events import (
     Started,
     Updated,
 )
-from immortus_channels.jobs import State
-from immortus_channels.lifecycle import SECOND, apply
+from immortus_channels.jobs.job import State
+from immortus_channels.jobs.lifecycle import SECOND, apply
 from immortus_channels.progress import Run, current_run
 from immortus_channels.stores import get_store
 from immortus_channels.writer import WAIT, InlineWriter, Writer, get_writer, is_inline, report_of, thread

@@ -22,7 +22,7 @@ from immortus_channels.consumers.login import Login
 from immortus_channels.consumers.watches import Watches
 from immortus_channels.frames import Pong, Unwatch, Watch
 from immortus_channels.hub import get_drain
-from immortus_channels.ids import is_job_id
+from immortus_channels.jobs.ids import is_job_id
 from immortus_channels.limits import Limits
 from immortus_channels.limits import limits as present_limits
 

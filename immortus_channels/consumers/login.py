@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import auth
 
 from immortus_channels import access
-from immortus_channels.owners import is_of_auth_user_model, owner_key
+from immortus_channels.jobs.owner import is_of_auth_user_model, owner_key
 
 if TYPE_CHECKING:
     from immortus_channels.access import User

@@ -14,8 +14,8 @@ from immortus_channels import access, tracking
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.hub.reading import Readers, Shared
 from immortus_channels.hub.watching import Watched, Watcher
-from immortus_channels.jobs import Job
-from immortus_channels.owners import owner_key
+from immortus_channels.jobs.job import Job
+from immortus_channels.jobs.owner import owner_key
 from immortus_channels.revocation import EVERYBODY, Revocation
 from immortus_channels.trouble import Trouble
 

@@ -7,8 +7,8 @@ from typing import Protocol
 
 from django.core.checks import CheckMessage
 
-from immortus_channels.events import Cancelled, Event, Failed, Finished, Origin
-from immortus_channels.jobs import Job
+from immortus_channels.jobs.events import Cancelled, Event, Failed, Finished, Origin
+from immortus_channels.jobs.job import Job
 from immortus_channels.marking import Named, Tracking
 from immortus_channels.progress import Run
 

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from immortus_channels.jobs import Job, State
+from immortus_channels.jobs.job import Job, State
 
 logger = logging.getLogger("immortus_channels")
 

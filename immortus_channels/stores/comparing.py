@@ -8,8 +8,8 @@ from abc import abstractmethod
 
 from immortus_channels.conf import settings
 from immortus_channels.exceptions import StoreUnavailable, UnreadableRecord
-from immortus_channels.jobs import Job
-from immortus_channels.lifecycle import SECOND
+from immortus_channels.jobs.job import Job
+from immortus_channels.jobs.lifecycle import SECOND
 from immortus_channels.stores.base import Change, Reading, Store
 
 logger = logging.getLogger("immortus_channels")

@@ -13,7 +13,7 @@ from django.db import DEFAULT_DB_ALIAS, DataError, Error, IntegrityError, Progra
 from django.db.transaction import TransactionManagementError
 
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.jobs import Job
+from immortus_channels.jobs.job import Job
 from immortus_channels.stores import sql
 from immortus_channels.stores.base import Filter, Position, Positions, Reading, reading_of
 from immortus_channels.stores.claimed import Claimed, claimed

@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 
-from immortus_channels.jobs import Job
-from immortus_channels.lifecycle import SECOND
+from immortus_channels.jobs.job import Job
+from immortus_channels.jobs.lifecycle import SECOND
 from immortus_channels.stores.base import Filter, Position, Positions, Reading, reading_of
 from immortus_channels.stores.comparing import CLOCK_SLACK, ComparingStore
 

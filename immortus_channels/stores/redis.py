@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 
 from immortus_channels.conf import settings
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.jobs import Job, dump
-from immortus_channels.lifecycle import SECOND
+from immortus_channels.jobs.job import Job, dump
+from immortus_channels.jobs.lifecycle import SECOND
 from immortus_channels.stores import redis_layout as layout
 from immortus_channels.stores.base import Filter, Position, Positions, Reading, reading_of
 from immortus_channels.stores.comparing import CLOCK_SLACK, ComparingStore

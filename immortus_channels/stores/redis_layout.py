@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TypeAlias
 
-from immortus_channels.jobs import Job, dump
+from immortus_channels.jobs.job import Job, dump
 from immortus_channels.stores.base import Filter
 
 Texts: TypeAlias = "list[str]"

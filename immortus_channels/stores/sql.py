@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from django.db import Error
 
-from immortus_channels.jobs import Job, State
-from immortus_channels.lifecycle import SECOND
+from immortus_channels.jobs.job import Job, State
+from immortus_channels.jobs.lifecycle import SECOND
 from immortus_channels.models import JobRecord
 from immortus_channels.stores.base import Filter, reading_of
 from immortus_channels.stores.comparing import CLOCK_SLACK

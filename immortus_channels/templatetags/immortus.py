@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 from immortus_channels import addresses, shortcuts
 from immortus_channels.exceptions import ConfigurationError
-from immortus_channels.jobs import State
+from immortus_channels.jobs.job import State
 
 register = template.Library()
 

@@ -13,8 +13,8 @@ from django.test.utils import override_settings
 
 from immortus_channels import broadcast
 from immortus_channels.broadcast import Push
-from immortus_channels.ids import JobId, given_as
-from immortus_channels.jobs import JSON
+from immortus_channels.jobs.ids import JobId, given_as
+from immortus_channels.jobs.job import JSON
 from immortus_channels.revocation import Revocation
 
 

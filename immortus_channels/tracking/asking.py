@@ -6,14 +6,14 @@ import uuid
 from dataclasses import replace
 
 from immortus_channels import queues
-from immortus_channels.events import CancelRequested, Claimed, PageHook, Touched
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.jobs import Job, State
+from immortus_channels.jobs.events import CancelRequested, Claimed, PageHook, Touched
+from immortus_channels.jobs.job import Job, State
+from immortus_channels.jobs.versions import is_believable
 from immortus_channels.stores import get_store
 from immortus_channels.tracking.pace import Pace
 from immortus_channels.tracking.publishing import hand_over
 from immortus_channels.tracking.recalling import recall
-from immortus_channels.versions import is_believable
 from immortus_channels.writer import Write, get_writer, perform
 
 

@@ -13,8 +13,8 @@ from functools import partial
 from django.db import connections
 
 from immortus_channels import outside
-from immortus_channels.events import Event
-from immortus_channels.jobs import Job
+from immortus_channels.jobs.events import Event
+from immortus_channels.jobs.job import Job
 from immortus_channels.queues.base import Queue
 from immortus_channels.tracking.publishing import publish
 from immortus_channels.writer import is_inline

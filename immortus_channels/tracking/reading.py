@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from immortus_channels import queues, strategies
 from immortus_channels.conf import leases, settings
-from immortus_channels.events import Overdue, Refreshed
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.jobs import Job, State
-from immortus_channels.lifecycle import is_lost_next
+from immortus_channels.jobs.events import Overdue, Refreshed
+from immortus_channels.jobs.job import Job, State
+from immortus_channels.jobs.lifecycle import is_lost_next
 from immortus_channels.progress import current_run
 from immortus_channels.stores import get_store
 from immortus_channels.stores.base import Filter, Reading

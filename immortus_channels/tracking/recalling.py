@@ -7,7 +7,7 @@ import os
 import threading
 from contextlib import suppress
 
-from immortus_channels.jobs import Job
+from immortus_channels.jobs.job import Job
 from immortus_channels.queues.base import Queue
 from immortus_channels.tracking.pace import Pace
 

@@ -6,9 +6,9 @@ import time
 from typing import Any
 
 from immortus_channels import strategies
-from immortus_channels.events import Event, Origin, Refreshed, Started
-from immortus_channels.ids import text_of
-from immortus_channels.jobs import Job
+from immortus_channels.jobs.events import Event, Origin, Refreshed, Started
+from immortus_channels.jobs.ids import text_of
+from immortus_channels.jobs.job import Job
 from immortus_channels.progress import Run, current_run
 from immortus_channels.tracking.consulting import completed_of, meta_of, outside_event_loop
 from immortus_channels.tracking.publishing import can_be_tracked, publish, refresh

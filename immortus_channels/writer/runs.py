@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from threading import RLock
 
 from immortus_channels.conf import settings
-from immortus_channels.jobs import Job, State
+from immortus_channels.jobs.job import Job, State
 from immortus_channels.progress import Run
 
 

@@ -15,8 +15,8 @@ from collections.abc import Collection, Mapping
 from immortus_channels import metrics
 from immortus_channels.broadcast import Broadcaster
 from immortus_channels.conf import settings
-from immortus_channels.events import Event
 from immortus_channels.exceptions import StoreUnavailable
+from immortus_channels.jobs.events import Event
 from immortus_channels.progress import Run
 from immortus_channels.stores import get_store
 from immortus_channels.trouble import Trouble

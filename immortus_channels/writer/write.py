@@ -9,10 +9,10 @@ from typing import Any
 
 from immortus_channels import afterthoughts
 from immortus_channels.conf import leases
-from immortus_channels.events import Cancelled, Event, Failed, Finished, Reported, Requeued, Retrying, Updated
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.jobs import Job
-from immortus_channels.lifecycle import apply
+from immortus_channels.jobs.events import Cancelled, Event, Failed, Finished, Reported, Requeued, Retrying, Updated
+from immortus_channels.jobs.job import Job
+from immortus_channels.jobs.lifecycle import apply
 from immortus_channels.progress import Run
 from immortus_channels.stores import get_store
 from immortus_channels.values import within_limit

@@ -19,7 +19,7 @@ from django.urls import path, reverse
 from redis import Redis
 
 from immortus_channels import queues
-from immortus_channels.jobs import Job, State, dump
+from immortus_channels.jobs.job import Job, State, dump
 from immortus_channels.marking import Tracking
 from immortus_channels.models import JobRecord
 from immortus_channels.states import JobState

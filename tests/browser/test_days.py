@@ -22,7 +22,7 @@ from websockets.asyncio.server import serve
 from websockets.sync.client import connect
 
 import immortus_channels
-from immortus_channels.jobs import Job, State
+from immortus_channels.jobs.job import Job, State
 from tests.servers import free_port, need, wait_until
 
 STATIC = Path(immortus_channels.__file__).parent / "static" / "immortus_channels"

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Route
 
 import immortus_channels
-from immortus_channels.jobs import Error, Job, State
+from immortus_channels.jobs.job import Error, Job, State
 
 STATIC = Path(immortus_channels.__file__).parent / "static" / "immortus_channels"
 URL = "http://shop.test"

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, Route
 
 import immortus_channels
 from immortus_channels.handles import JobHandle
-from immortus_channels.jobs import Error, Job, State
+from immortus_channels.jobs.job import Error, Job, State
 from immortus_channels.urls import immortus_jobs
 
 pytestmark = pytest.mark.urls(__name__)

@@ -21,9 +21,9 @@ from django.db import connections, transaction
 
 from immortus_channels import broadcast
 from immortus_channels.broadcast import Push
-from immortus_channels.events import Event, Finished, Origin, Report, Reported, Started
 from immortus_channels.hub.hub import Hub
 from immortus_channels.hub.reading import Readers
+from immortus_channels.jobs.events import Event, Finished, Origin, Report, Reported, Started
 from immortus_channels.progress import Run
 from immortus_channels.stores import get_store
 from immortus_channels.stores.sql import TABLE

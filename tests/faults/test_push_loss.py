@@ -16,11 +16,11 @@ from redis import Redis
 
 from immortus_channels import broadcast, tracking
 from immortus_channels.broadcast import group_name
-from immortus_channels.events import Finished, Started
 from immortus_channels.frames import Document
 from immortus_channels.hub.membership import Membership
 from immortus_channels.hub.watching import Watched
-from immortus_channels.jobs import State
+from immortus_channels.jobs.events import Finished, Started
+from immortus_channels.jobs.job import State
 from immortus_channels.progress import Run
 from immortus_channels.testing import LayerFaults
 from immortus_channels.writer import Writer, report_of

@@ -10,8 +10,8 @@ from redis import Redis
 
 from immortus_channels import broadcast
 from immortus_channels.broadcast import Broadcaster
-from immortus_channels.events import Started
-from immortus_channels.jobs import State
+from immortus_channels.jobs.events import Started
+from immortus_channels.jobs.job import State
 from immortus_channels.layer_calls import LayerCalls
 from immortus_channels.stores import get_store
 from immortus_channels.testing import Faults, FaultyProxy

@@ -13,10 +13,10 @@ import pytest
 
 from immortus_channels import TrackingStrategy, access, broadcast, strategies, tracking
 from immortus_channels.broadcast import Push
-from immortus_channels.events import Started
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.hub import Hub, get_hub
 from immortus_channels.hub.recheck import Recheck
+from immortus_channels.jobs.events import Started
 from immortus_channels.stores import get_store
 from immortus_channels.stores.base import Reading
 from immortus_channels.tracking import reading

@@ -8,7 +8,7 @@ from dataclasses import replace
 from immortus_channels.broadcast import Push
 from immortus_channels.hub.reading import Shared
 from immortus_channels.hub.watching import Watched
-from immortus_channels.jobs import Job
+from immortus_channels.jobs.job import Job
 from tests.pages import Page
 
 JOB = Job(job_id="a", version=5)

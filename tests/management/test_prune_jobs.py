@@ -8,8 +8,8 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 
-from immortus_channels.jobs import Job, State
-from immortus_channels.lifecycle import SECOND
+from immortus_channels.jobs.job import Job, State
+from immortus_channels.jobs.lifecycle import SECOND
 from immortus_channels.management.commands import prune_jobs
 from immortus_channels.stores import get_store
 

@@ -12,8 +12,8 @@ from kombu.exceptions import EncodeError
 
 from immortus_channels import JobRepository, current_job, get_job, tracked
 from immortus_channels.celery import TrackedTask
-from immortus_channels.jobs import State
-from immortus_channels.lifecycle import SECOND
+from immortus_channels.jobs.job import State
+from immortus_channels.jobs.lifecycle import SECOND
 from immortus_channels.queues.celery.canvas import followers
 from immortus_channels.stores import get_store
 from immortus_channels.stores.base import Filter

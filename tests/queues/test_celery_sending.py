@@ -9,9 +9,9 @@ import pytest
 from celery import Celery, _state, chain, chord, signals
 
 from immortus_channels import queues, tracked
-from immortus_channels.events import Enqueued, Planned
-from immortus_channels.jobs import Job
-from immortus_channels.owners import starting_as
+from immortus_channels.jobs.events import Enqueued, Planned
+from immortus_channels.jobs.job import Job
+from immortus_channels.jobs.owner import starting_as
 from immortus_channels.queues.celery.canvas import STANDS_FOR
 from immortus_channels.queues.celery.lives import carry_on, is_second
 from immortus_channels.queues.celery.origins import HEADER, from_header, mark_of

@@ -9,7 +9,7 @@ from typing import Any
 
 from channels.layers import BaseChannelLayer
 
-from immortus_channels.jobs import Job, State
+from immortus_channels.jobs.job import Job, State
 from immortus_channels.stores.base import Change, Positions, Reading
 from immortus_channels.stores.memory import MemoryStore
 

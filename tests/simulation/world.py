@@ -19,7 +19,11 @@ from django.test import RequestFactory, override_settings
 from immortus_channels import broadcast, tracking, views
 from immortus_channels.broadcast import shared_layer
 from immortus_channels.consumers.flow import Limits
-from immortus_channels.events import (
+from immortus_channels.hub import Hub, get_hub
+from immortus_channels.hub.authorization import Authorization
+from immortus_channels.hub.hub import _hubs
+from immortus_channels.hub.recheck import Recheck
+from immortus_channels.jobs.events import (
     Cancelled,
     CancelRequested,
     Enqueued,
@@ -33,11 +37,7 @@ from immortus_channels.events import (
     Retrying,
     Started,
 )
-from immortus_channels.hub import Hub, get_hub
-from immortus_channels.hub.authorization import Authorization
-from immortus_channels.hub.hub import _hubs
-from immortus_channels.hub.recheck import Recheck
-from immortus_channels.jobs import Job
+from immortus_channels.jobs.job import Job
 from immortus_channels.stores import comparing, get_store, memory
 from immortus_channels.tracking import asking
 from tests.simulation.stand_ins import HeldLayer, RememberingStore

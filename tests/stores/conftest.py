@@ -12,7 +12,7 @@ import pytest
 from django.core.management import call_command
 from django.db import connections
 
-from immortus_channels.jobs import Job
+from immortus_channels.jobs.job import Job
 from immortus_channels.models import JobRecord
 from immortus_channels.stores.base import Store
 from immortus_channels.stores.sqlite import migration, place

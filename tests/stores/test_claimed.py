@@ -11,7 +11,7 @@ import pytest
 from django.db import Error, IntegrityError, connections, transaction
 
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.jobs import Job
+from immortus_channels.jobs.job import Job
 from immortus_channels.models import JobRecord
 from immortus_channels.stores import claimed, sql
 from immortus_channels.stores.database import DatabaseStore

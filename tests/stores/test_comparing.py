@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from immortus_channels.jobs import Job
-from immortus_channels.lifecycle import SECOND
+from immortus_channels.jobs.job import Job
+from immortus_channels.jobs.lifecycle import SECOND
 from immortus_channels.stores import comparing
 from immortus_channels.stores.comparing import CLOCK_SLACK, Clock
 from tests.stores.test_contract import PLACES

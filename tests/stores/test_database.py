@@ -12,7 +12,7 @@ from django.db import DataError, Error, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
 from immortus_channels.exceptions import StoreNotFound, StoreUnavailable
-from immortus_channels.jobs import Job, State
+from immortus_channels.jobs.job import Job, State
 from immortus_channels.models import JobRecord
 from immortus_channels.stores import load_store, sql
 from immortus_channels.stores.base import Filter

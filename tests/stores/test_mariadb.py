@@ -10,8 +10,8 @@ import pytest
 from django.core.management import call_command
 from django.db import DataError, OperationalError, connections
 
-from immortus_channels.events import Enqueued, Finished, Report, Started
-from immortus_channels.jobs import Job, State
+from immortus_channels.jobs.events import Enqueued, Finished, Report, Started
+from immortus_channels.jobs.job import Job, State
 from immortus_channels.models import JobRecord
 from immortus_channels.stores import sql
 from immortus_channels.stores.base import Filter

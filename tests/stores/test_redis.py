@@ -12,7 +12,7 @@ from redis import Redis
 from redis.connection import AbstractConnection
 
 from immortus_channels.exceptions import StoreNotFound, StoreUnavailable
-from immortus_channels.jobs import Job, State
+from immortus_channels.jobs.job import Job, State
 from immortus_channels.stores import load_store
 from immortus_channels.stores.base import Filter
 from immortus_channels.stores.redis import RedisStore

@@ -26,7 +26,7 @@ CREATE = "from immortus_channels import JobRepository; JobRepository().create(id
 PUT = """
 import json
 from dataclasses import replace
-from immortus_channels.jobs import Job, State
+from immortus_channels.jobs.job import Job, State
 from immortus_channels.stores.database import DatabaseStore
 def put(store, job_ids, fields):
     fields = {"version": 1, **fields, "state": State(fields.get("state", "enqueued"))}

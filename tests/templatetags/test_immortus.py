@@ -18,7 +18,7 @@ from django.utils import translation
 from immortus_channels import queues
 from immortus_channels.addresses import page_url
 from immortus_channels.exceptions import ConfigurationError
-from immortus_channels.jobs import Job, State
+from immortus_channels.jobs.job import Job, State
 from immortus_channels.urls import immortus_jobs
 
 urlpatterns = [path("some/where/", include(immortus_jobs()))]

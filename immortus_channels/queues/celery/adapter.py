@@ -14,10 +14,10 @@ from celery.result import AsyncResult, GroupResult
 from django.core.checks import CheckMessage
 
 from immortus_channels import queues
-from immortus_channels.events import Cancelled, Failed, Finished
 from immortus_channels.exceptions import ConfigurationError, JobCancelled, JobFailed
-from immortus_channels.ids import text_of
-from immortus_channels.jobs import Job
+from immortus_channels.jobs.events import Cancelled, Failed, Finished
+from immortus_channels.jobs.ids import text_of
+from immortus_channels.jobs.job import Job
 from immortus_channels.marking import Tracking
 from immortus_channels.progress import current_run
 from immortus_channels.queues.base import Queue, Tracker

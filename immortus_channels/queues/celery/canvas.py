@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from immortus_channels.ids import text_of
+from immortus_channels.jobs.ids import text_of
 
 STANDS_FOR = "immortus_for"
 """The header of an untracked task that goes on as a tracked job, whose class it names: `task.replace()` sends it."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from celery._state import get_current_task
 
-from immortus_channels.events import Origin
+from immortus_channels.jobs.events import Origin
 from immortus_channels.progress import current_run
 from immortus_channels.queues.celery.canvas import OWNER, REPLACES, STANDS_FOR
 from immortus_channels.queues.celery.origins import HEADER, header_of, to_header

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from celery.exceptions import Reject, SoftTimeLimitExceeded, TimeLimitExceeded
 
 from immortus_channels import verdicts
-from immortus_channels.events import Failed
-from immortus_channels.lifecycle import SECOND
+from immortus_channels.jobs.events import Failed
+from immortus_channels.jobs.lifecycle import SECOND
 from immortus_channels.verdicts import Verdict
 
 TIME_LIMITS = (SoftTimeLimitExceeded, TimeLimitExceeded)

@@ -14,10 +14,10 @@ from typing import Any
 
 from celery import Celery, states
 
-from immortus_channels.events import Cancelled, Failed, Finished, Report
 from immortus_channels.exceptions import InvalidValue
-from immortus_channels.jobs import Job, State
-from immortus_channels.lifecycle import SECOND
+from immortus_channels.jobs.events import Cancelled, Failed, Finished, Report
+from immortus_channels.jobs.job import Job, State
+from immortus_channels.jobs.lifecycle import SECOND
 from immortus_channels.marking import Tracking
 from immortus_channels.queues.celery.outcomes import verdict
 from immortus_channels.values import clean_result

@@ -16,10 +16,10 @@ from weakref import WeakValueDictionary
 from celery import Task
 
 from immortus_channels import queues
-from immortus_channels.events import Cancelled, Enqueued, Event, Failed, Finished, Requeued, Retrying
-from immortus_channels.ids import text_of
-from immortus_channels.jobs import State
-from immortus_channels.lifecycle import SECOND
+from immortus_channels.jobs.events import Cancelled, Enqueued, Event, Failed, Finished, Requeued, Retrying
+from immortus_channels.jobs.ids import text_of
+from immortus_channels.jobs.job import State
+from immortus_channels.jobs.lifecycle import SECOND
 from immortus_channels.marking import Tracking
 from immortus_channels.progress import Run, current_run
 from immortus_channels.queues.base import Tracker

@@ -12,9 +12,9 @@ from celery import current_app
 from celery._state import get_current_task
 
 from immortus_channels import queues
-from immortus_channels.events import Enqueued, Origin, Planned
-from immortus_channels.ids import text_of
-from immortus_channels.lifecycle import SECOND
+from immortus_channels.jobs.events import Enqueued, Origin, Planned
+from immortus_channels.jobs.ids import text_of
+from immortus_channels.jobs.lifecycle import SECOND
 from immortus_channels.marking import Tracking
 from immortus_channels.progress import current_run
 from immortus_channels.queues.base import Tracker

@@ -12,7 +12,7 @@ from typing import Any
 from celery import Task, states
 from celery.exceptions import Reject
 
-from immortus_channels.events import Cancelled, Event, Failed, Finished, Reported, Requeued, Retrying
+from immortus_channels.jobs.events import Cancelled, Event, Failed, Finished, Reported, Requeued, Retrying
 from immortus_channels.queues.celery import pools, written
 from immortus_channels.queues.celery.canvas import REPLACED
 from immortus_channels.queues.celery.outcomes import due, verdict

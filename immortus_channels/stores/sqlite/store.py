@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from django.db import DEFAULT_DB_ALIAS, DataError, Error, IntegrityError, connections
 
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.jobs import Job
+from immortus_channels.jobs.job import Job
 from immortus_channels.stores.database import DatabaseStore
 from immortus_channels.stores.sqlite.file import can_have_one
 from immortus_channels.stores.sqlite.place import Place

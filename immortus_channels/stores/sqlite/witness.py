@@ -9,7 +9,7 @@ from socket import gethostname
 from django.db import DEFAULT_DB_ALIAS
 
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.jobs import Job, State
+from immortus_channels.jobs.job import Job, State
 from immortus_channels.models import JobRecord
 from immortus_channels.stores import get_store
 from immortus_channels.stores.database import DatabaseStore

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Self, cast
 
-from immortus_channels.jobs import JSON, Job, Number
+from immortus_channels.jobs.job import JSON, Job, Number
 
 CancelPolicy = Literal["ask", "terminate", "never"]
 """What cancelling a running job may do: ask it, end its process, or nothing."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from immortus_channels.lifecycle import SECOND
+from immortus_channels.jobs.lifecycle import SECOND
 
 AHEAD = 600 * SECOND
 """Microseconds that a version may be ahead of this host's clock and still be believed: clocks differ."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from zlib import crc32
 
-from immortus_channels.events import (
+from immortus_channels.jobs.events import (
     Cancelled,
     CancelRequested,
     Claimed,
@@ -32,7 +32,7 @@ from immortus_channels.events import (
     Touched,
     Updated,
 )
-from immortus_channels.jobs import LARGEST, Error, Job, State
+from immortus_channels.jobs.job import LARGEST, Error, Job, State
 
 SECOND = 1_000_000
 NOBODY_ANY_MORE = ""

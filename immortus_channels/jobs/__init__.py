@@ -1,0 +1,7 @@
+"""What a job is: its states, the events that change it, and the rules by which they do. Nothing here does I/O."""
+
+from __future__ import annotations
+
+from immortus_channels.jobs.job import Error, Job, State
+
+__all__ = ["Error", "Job", "State"]
