@@ -29,7 +29,7 @@ from immortus_channels.jobs.strict_json import Bounds, loads
 from immortus_channels.jobs.versions import is_believable
 from immortus_channels.layer_calls import LayerCalls
 from immortus_channels.layer_loop import LayerLoop
-from immortus_channels.trouble import Breaker, Trouble
+from immortus_channels.logs import Breaker, Trouble
 
 if TYPE_CHECKING:
     from immortus_channels.revocation import Revocation

@@ -11,9 +11,9 @@ from typing import Any
 from django.core.serializers.json import DjangoJSONEncoder
 
 from immortus_channels.exceptions import InvalidValue
+from immortus_channels.guarded import passing, text_of
 from immortus_channels.jobs.job import JSON, LARGEST, MAX_DEPTH
 from immortus_channels.jobs.strict_json import is_deeper
-from immortus_channels.questions import passing, text_of
 
 logger = logging.getLogger("immortus_channels")
 

@@ -12,9 +12,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
-from immortus_channels import access, outside, queues, strategies, turns
+from immortus_channels import access, bounded_calls, queues, strategies, turns
+from immortus_channels.guarded import quoted
 from immortus_channels.jobs.job import Error, Job, State
-from immortus_channels.questions import quoted
 from immortus_channels.queues.base import Queue
 from immortus_channels.tracking import guarded
 from immortus_channels.values import clean_meta, clean_result, within_limit
@@ -122,8 +122,8 @@ def _ask(whom: str, question: Callable[[], Answer]) -> Answer | None:
         return question()
     try:
         with turns.aside():
-            return outside.ask(whom, question)
-    except outside.NoAnswer:
+            return bounded_calls.ask(whom, question)
+    except bounded_calls.NoAnswer:
         return None
 
 

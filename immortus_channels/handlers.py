@@ -15,7 +15,7 @@ from django.core.signals import setting_changed
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from immortus_channels import lookup, queues
+from immortus_channels import loading, queues
 from immortus_channels.exceptions import ConfigurationError, HandlerNotFound
 from immortus_channels.handles import JobHandle
 from immortus_channels.marking import Named
@@ -57,14 +57,14 @@ class JobHandler:
 
 def name_of(handler: Named) -> str:
     """What goes on record for a handler; "" for none. Raises ConfigurationError for a class that is no handler."""
-    return lookup.name_of(_checked(handler)) if isinstance(handler, type) else handler or ""
+    return loading.name_of(_checked(handler)) if isinstance(handler, type) else handler or ""
 
 
 def load(named: Named) -> type[JobHandler]:
     """The handler that a name written in code stands for. Raises ConfigurationError, mostly HandlerNotFound."""
     if isinstance(named, type):
         return _checked(named)
-    found, tried = lookup.find(named or "", MODULE)
+    found, tried = loading.find(named or "", MODULE)
     if found is None:
         msg = f"No handler {named!r}. Tried: {', '.join(tried)}."
         raise HandlerNotFound(msg)
@@ -73,7 +73,7 @@ def load(named: Named) -> type[JobHandler]:
 
 def _checked(found: object) -> type[JobHandler]:
     if not _is_handler(found):
-        what = lookup.name_of(found) if isinstance(found, type) else repr(found)
+        what = loading.name_of(found) if isinstance(found, type) else repr(found)
         msg = f"{what} is no handler: let it inherit from immortus_channels.JobHandler."
         raise ConfigurationError(msg)
     return found
@@ -92,7 +92,7 @@ def handler_of(job: JobHandle) -> JobHandler:
 def _class_for(name: str, job_class: str) -> type[JobHandler]:
     _, tracking = queues.find(job_class)
     marked = tracking.handler if tracking is not None else None
-    if marked and name in ("", marked, lookup.name_of(marked) if isinstance(marked, type) else ""):
+    if marked and name in ("", marked, loading.name_of(marked) if isinstance(marked, type) else ""):
         return load(marked)
     return known(name) or _unknown(name) if name else JobHandler
 
@@ -101,8 +101,8 @@ def known(name: str) -> type[JobHandler] | None:
     """The handler of this name among those of this process; None when there is none."""
     _discover()
     if "." in name:
-        return next((kind for kind in _descendants(JobHandler) if lookup.name_of(kind) == name), None)
-    found, _ = lookup.find(name, MODULE)
+        return next((kind for kind in _descendants(JobHandler) if loading.name_of(kind) == name), None)
+    found, _ = loading.find(name, MODULE)
     return found if _is_handler(found) else None
 
 
@@ -120,7 +120,7 @@ def _descendants(kind: type[JobHandler]) -> Iterator[type[JobHandler]]:
 @lru_cache(maxsize=1)
 def _discover() -> None:
     """Import the `handlers` modules of installed apps, as Django's admin does with its own."""
-    for module in lookup.modules_of_apps(MODULE):
+    for module in loading.modules_of_apps(MODULE):
         try:
             import_module(module)
         except Exception:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
-from immortus_channels.green import is_green
+from immortus_channels.threads import is_green
 
 Answer = TypeVar("Answer")
 

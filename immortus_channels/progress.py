@@ -11,10 +11,10 @@ from typing import Never, TypeVar
 
 from immortus_channels import afterthoughts
 from immortus_channels.exceptions import JobCancelled
+from immortus_channels.guarded import quoted
 from immortus_channels.jobs.events import Origin, Report
 from immortus_channels.jobs.job import JSON, LARGEST, Job, Number
 from immortus_channels.jobs.owner import current_owner, is_owner_known
-from immortus_channels.questions import quoted
 from immortus_channels.values import (
     MAX_SENTENCE,
     clean,

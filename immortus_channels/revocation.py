@@ -19,9 +19,9 @@ from django.utils.crypto import salted_hmac
 
 from immortus_channels import broadcast, queues
 from immortus_channels.broadcast import Broadcaster
+from immortus_channels.guarded import quoted
 from immortus_channels.jobs.ids import is_job_id, text_of
 from immortus_channels.jobs.owner import owner_key
-from immortus_channels.questions import quoted
 
 logger = logging.getLogger("immortus_channels")
 

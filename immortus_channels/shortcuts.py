@@ -9,8 +9,8 @@ from django.http import HttpRequest, JsonResponse
 from immortus_channels import foreign, queues
 from immortus_channels.addresses import page_url, verify_url, websocket_url
 from immortus_channels.exceptions import ConfigurationError
+from immortus_channels.guarded import quoted
 from immortus_channels.jobs.ids import is_job_id, text_of
-from immortus_channels.questions import quoted
 
 logger = logging.getLogger("immortus_channels")
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.signals import setting_changed
 
-from immortus_channels import lookup, queues
+from immortus_channels import loading, queues
 from immortus_channels.conf import settings
 from immortus_channels.exceptions import StrategyNotFound
+from immortus_channels.guarded import answer
 from immortus_channels.jobs.ids import JobId, given_as
 from immortus_channels.jobs.job import Error, Job
 from immortus_channels.marking import Named
-from immortus_channels.questions import answer
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
@@ -149,7 +149,7 @@ def load(named: Named) -> Any:
     """The strategy a class, a dotted path or a short name stands for; one object per name and process."""
     if isinstance(named, type):
         return named()
-    found, tried = lookup.find(str(named), MODULE)
+    found, tried = loading.find(str(named), MODULE)
     if found is None:
         msg = f"No tracking strategy {named!r}. Tried: {', '.join(tried)}."
         raise StrategyNotFound(msg)

@@ -13,6 +13,7 @@ from django.utils.functional import Promise
 from immortus_channels.conf import is_strict
 from immortus_channels.encoding import encoded, exact, repaired_text
 from immortus_channels.exceptions import DocumentTooLarge, ImmortusError, InvalidValue, ReservedMetaKey
+from immortus_channels.guarded import length_of, number_of, quoted, text_of
 from immortus_channels.jobs.job import (
     DOCUMENT_KEYS,
     JSON,
@@ -24,7 +25,6 @@ from immortus_channels.jobs.job import (
     Number,
     dump,
 )
-from immortus_channels.questions import length_of, number_of, quoted, text_of
 
 logger = logging.getLogger("immortus_channels")
 

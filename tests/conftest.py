@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from immortus_channels import queues
-from immortus_channels.trouble import quiet
+from immortus_channels.logs import quiet
 from tests.matrix import Matrix
 from tests.servers import PostgresServer, RedisServer
 

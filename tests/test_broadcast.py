@@ -18,7 +18,7 @@ from redis import Redis
 from immortus_channels import broadcast, metrics
 from immortus_channels.broadcast import Broadcaster, Push, group_name, has_shared_layer
 from immortus_channels.jobs.job import Job, State
-from immortus_channels.trouble import Breaker
+from immortus_channels.logs import Breaker
 from tests.hubs import layer  # noqa: F401
 
 JOB = Job(job_id="a/b c", job_class="shop.paint", version=7, event="job_started", state=State.RUNNING)

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from django.contrib.auth.models import AnonymousUser, User
 
-from immortus_channels import fetching, outside, queues
+from immortus_channels import bounded_calls, fetching, queues
 from immortus_channels.fetching import fetch
 from immortus_channels.jobs.job import Error, Job, State
 from immortus_channels.marking import Tracking
@@ -182,16 +182,16 @@ def test_nothing_of_it_is_written_down():
 def hanging(queue, monkeypatch, settings):
     """As anywhere but under a test runner; whatever is asked about a job whose id says so hangs until the test ends."""
     monkeypatch.setattr(fetching, "is_inline", lambda: False)
-    monkeypatch.setattr(outside, "PATIENCE", 0.2)
+    monkeypatch.setattr(bounded_calls, "PATIENCE", 0.2)
     settings.IMMORTUS_LIMITS = {"requests_in_parallel": 1}
     over = threading.Event()
     ask = queue.fetch
     monkeypatch.setattr(queue, "fetch", lambda job_id: over.wait(10) if job_id == "hangs" else ask(job_id))
     monkeypatch.setattr(ByWord, "status", lambda _, job_id: "finished" if job_id != "hangs" else over.wait(10))
-    outside._asked.clear()
+    bounded_calls._asked.clear()
     yield over
     over.set()
-    outside._asked.clear()
+    bounded_calls._asked.clear()
 
 
 @pytest.mark.parametrize(("user", "job_class"), [(STAFF, ""), (ANYBODY, "word")])
@@ -214,7 +214,7 @@ def test_what_answers_is_told_outside_a_test_runner_too():
 def test_whoever_waits_for_it_leaves_their_turn_to_others(hanging):
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(in_turn, STAFF, "hangs")
-        assert eventually(lambda: outside._asked["the records of toy"].places._value < outside.MOST)
+        assert eventually(lambda: bounded_calls._asked["the records of toy"].places._value < bounded_calls.MOST)
         began = time.monotonic()
         with turn():
             assert time.monotonic() - began < 0.1

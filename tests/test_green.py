@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from immortus_channels.green import is_green
+from immortus_channels.threads import is_green
 
 
 def test_threads_are_threads():

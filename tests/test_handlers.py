@@ -8,7 +8,7 @@ import types
 import pytest
 from django.apps import apps
 
-from immortus_channels import handlers, lookup, queues
+from immortus_channels import handlers, loading, queues
 from immortus_channels.exceptions import ConfigurationError, HandlerNotFound
 from immortus_channels.handlers import JobHandler, handler_of, known, load, name_of, told
 from immortus_channels.handles import JobHandle
@@ -69,7 +69,7 @@ def module(monkeypatch):
     monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr(handlers, "MODULE", "handlers_of_app")
     ours = apps.get_app_config("immortus_channels").module
-    monkeypatch.setattr(lookup, "module_has_submodule", lambda package, _: package is ours)
+    monkeypatch.setattr(loading, "module_has_submodule", lambda package, _: package is ours)
     return module
 
 

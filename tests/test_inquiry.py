@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from immortus_channels import outside, queues, tracking, writer
+from immortus_channels import bounded_calls, queues, tracking, writer
 from immortus_channels.jobs.events import Enqueued, Failed, Finished, Origin, Report, Reported, Retrying, Started
 from immortus_channels.jobs.job import State
 from immortus_channels.marking import Tracking
@@ -39,11 +39,11 @@ class Recording(ToyQueue):
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch, settings):
     settings.IMMORTUS_STORE = {"BACKEND": "memory"}
-    monkeypatch.setattr(outside, "PATIENCE", 0.3)
-    monkeypatch.setattr(outside, "PAUSE", 0.3)
-    outside._asked.clear()
+    monkeypatch.setattr(bounded_calls, "PATIENCE", 0.3)
+    monkeypatch.setattr(bounded_calls, "PAUSE", 0.3)
+    bounded_calls._asked.clear()
     yield
-    outside._asked.clear()
+    bounded_calls._asked.clear()
 
 
 @pytest.fixture

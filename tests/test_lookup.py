@@ -8,7 +8,7 @@ import types
 import pytest
 from django.apps import apps
 
-from immortus_channels import lookup
+from immortus_channels import loading
 
 MODULE = "toys_for_lookup"
 
@@ -28,24 +28,24 @@ def module(monkeypatch):
     module.NiceThing = type("NiceThing", (), {})
     monkeypatch.setitem(sys.modules, name, module)
     ours = apps.get_app_config("immortus_channels").module
-    monkeypatch.setattr(lookup, "module_has_submodule", lambda package, _: package is ours)
+    monkeypatch.setattr(loading, "module_has_submodule", lambda package, _: package is ours)
     return module
 
 
 @pytest.mark.parametrize("kind", [Outer, Outer.Inner])
 def test_a_class_is_found_by_its_path_which_is_its_name(kind):
-    found, tried = lookup.find(lookup.name_of(kind), MODULE)
+    found, tried = loading.find(loading.name_of(kind), MODULE)
     assert found is kind
-    assert tried == [lookup.name_of(kind)]
+    assert tried == [loading.name_of(kind)]
 
 
 @pytest.mark.parametrize("name", ["nice_thing", "NiceThing"])
 def test_a_short_name_is_a_class_in_the_module_of_an_installed_app(module, name):
-    assert lookup.find(name, MODULE)[0] is module.NiceThing
+    assert loading.find(name, MODULE)[0] is module.NiceThing
 
 
 def test_a_short_name_that_is_nowhere_lists_every_installed_app(module):
-    found, tried = lookup.find("no_such", MODULE)
+    found, tried = loading.find("no_such", MODULE)
     assert found is None
     assert f"immortus_channels.{MODULE}.NoSuch" in tried
     assert len(tried) == len(list(apps.get_app_configs()))
@@ -53,14 +53,14 @@ def test_a_short_name_that_is_nowhere_lists_every_installed_app(module):
 
 @pytest.mark.parametrize("path", ["no.where", f"{__name__}.Nobody", f"{__name__}.Outer.Nobody", f"{__name__}.MODULE.x"])
 def test_a_path_that_leads_nowhere_says_why(path):
-    found, (tried,) = lookup.find(path, MODULE)
+    found, (tried,) = loading.find(path, MODULE)
     assert found is None
     assert tried.startswith(f"{path} (")
 
 
 def test_the_modules_of_installed_apps_are_named_without_importing_them(module):
-    assert list(lookup.modules_of_apps(MODULE)) == [f"immortus_channels.{MODULE}"]
+    assert list(loading.modules_of_apps(MODULE)) == [f"immortus_channels.{MODULE}"]
 
 
 def test_apps_without_the_module_are_passed_over():
-    assert list(lookup.modules_of_apps(MODULE)) == []
+    assert list(loading.modules_of_apps(MODULE)) == []

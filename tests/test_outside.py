@@ -10,19 +10,19 @@ from contextvars import ContextVar
 
 import pytest
 
-from immortus_channels import outside
-from immortus_channels.outside import NoAnswer, ask
+from immortus_channels import bounded_calls
+from immortus_channels.bounded_calls import NoAnswer, ask
 
 here: ContextVar[str] = ContextVar("here")
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr(outside, "PATIENCE", 0.2)
-    monkeypatch.setattr(outside, "PAUSE", 0.3)
-    outside._asked.clear()
+    monkeypatch.setattr(bounded_calls, "PATIENCE", 0.2)
+    monkeypatch.setattr(bounded_calls, "PAUSE", 0.3)
+    bounded_calls._asked.clear()
     yield
-    outside._asked.clear()
+    bounded_calls._asked.clear()
 
 
 @pytest.fixture
@@ -88,17 +88,17 @@ def test_who_did_not_answer_is_left_alone_for_a_while_and_then_asked_again(hangi
 
 
 def test_what_hangs_takes_no_more_threads_than_allowed_however_often_it_is_asked(hanging, monkeypatch):
-    monkeypatch.setattr(outside, "PAUSE", 0)
+    monkeypatch.setattr(bounded_calls, "PAUSE", 0)
     before = threading.active_count()
     with ThreadPoolExecutor(20) as threads:
         asked = [threads.submit(ask, "somebody", hanging) for _ in range(20)]
         assert {type(each.exception()) for each in asked} == {NoAnswer}
-    assert threading.active_count() - before <= outside.MOST
+    assert threading.active_count() - before <= bounded_calls.MOST
 
 
 def test_an_answer_that_comes_too_late_makes_room_again(monkeypatch):
-    monkeypatch.setattr(outside, "PAUSE", 0)
-    for _ in range(outside.MOST):
+    monkeypatch.setattr(bounded_calls, "PAUSE", 0)
+    for _ in range(bounded_calls.MOST):
         with pytest.raises(NoAnswer):
             ask("somebody", lambda: time.sleep(0.5))
     time.sleep(0.6)
@@ -123,6 +123,6 @@ def test_where_no_thread_can_be_started_it_is_an_error_of_the_question(monkeypat
         raise RuntimeError(msg)
 
     monkeypatch.setattr(threading.Thread, "start", cannot)
-    for _ in range(outside.MOST + 1):
+    for _ in range(bounded_calls.MOST + 1):
         with pytest.raises(RuntimeError, match="new thread"):
             ask("somebody", lambda: 5)

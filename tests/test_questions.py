@@ -11,7 +11,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from django.utils.functional import SimpleLazyObject
 
 from immortus_channels.exceptions import JobCancelled, JobFailed
-from immortus_channels.questions import length_of, number_of, quoted, text_of
+from immortus_channels.guarded import length_of, number_of, quoted, text_of
 
 
 class Moody:

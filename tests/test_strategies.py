@@ -9,7 +9,7 @@ import pytest
 from django.apps import apps
 from django.test import override_settings
 
-from immortus_channels import lookup, queues, strategies
+from immortus_channels import loading, queues, strategies
 from immortus_channels.exceptions import StrategyNotFound
 from immortus_channels.jobs.job import Job
 from immortus_channels.marking import Tracking
@@ -60,7 +60,7 @@ def short_names(monkeypatch):
     module.ProcessImageStrategy = type("ProcessImageStrategy", (TrackingStrategy,), {})
     monkeypatch.setitem(sys.modules, name, module)
     ours = apps.get_app_config("immortus_channels").module
-    monkeypatch.setattr(lookup, "module_has_submodule", lambda package, _: package is ours)
+    monkeypatch.setattr(loading, "module_has_submodule", lambda package, _: package is ours)
     load.cache_clear()
     yield module
     load.cache_clear()

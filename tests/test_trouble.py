@@ -6,9 +6,9 @@ import logging
 
 import pytest
 
-from immortus_channels import trouble, views
+from immortus_channels import logs, views
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.trouble import SILENCE, Breaker, Trouble, quiet
+from immortus_channels.logs import SILENCE, Breaker, Trouble, quiet
 from immortus_channels.urls import immortus_jobs
 from tests.pages import Process
 from tests.toys import FlakyStore
@@ -28,7 +28,7 @@ def clock(monkeypatch):
             return self.now
 
     clock = Clock()
-    monkeypatch.setattr(trouble, "time", clock)
+    monkeypatch.setattr(logs, "time", clock)
     return clock
 
 
@@ -51,11 +51,11 @@ def test_the_breaker_lets_one_try_through_after_its_rest():
 
 def test_trouble_is_logged_when_it_begins_and_when_it_ends(caplog):
     trouble = Trouble("Listening", "Polling goes on.")
-    trouble.end()
+    logs.end()
     for _ in range(3):
-        trouble.begin(ConnectionError("refused"))
+        logs.begin(ConnectionError("refused"))
     for _ in range(3):
-        trouble.end()
+        logs.end()
     assert caplog.messages == ["Listening fails (ConnectionError: refused). Polling goes on.", "Listening works again."]
 
 

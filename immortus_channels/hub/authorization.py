@@ -16,8 +16,8 @@ from immortus_channels.hub.reading import Readers, Shared
 from immortus_channels.hub.watching import Watched, Watcher
 from immortus_channels.jobs.job import Job
 from immortus_channels.jobs.owner import owner_key
+from immortus_channels.logs import Trouble
 from immortus_channels.revocation import EVERYBODY, Revocation
-from immortus_channels.trouble import Trouble
 
 LOGIN_CHANGED = 4401
 

@@ -14,7 +14,7 @@ from immortus_channels import tracking
 from immortus_channels.broadcast import Push
 from immortus_channels.hub.reading import Readers
 from immortus_channels.hub.watching import Watched
-from immortus_channels.trouble import Trouble
+from immortus_channels.logs import Trouble
 
 
 class Watching(Protocol):

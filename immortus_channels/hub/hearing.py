@@ -7,7 +7,7 @@ import threading
 
 from immortus_channels.broadcast import is_in_event_loop
 from immortus_channels.hub.probe import Deaf
-from immortus_channels.trouble import Trouble
+from immortus_channels.logs import Trouble
 
 logger = logging.getLogger("immortus_channels")
 

@@ -31,9 +31,9 @@ from immortus_channels.hub.recheck import Recheck
 from immortus_channels.hub.watching import Watched, Watcher
 from immortus_channels.jobs.job import Job
 from immortus_channels.jobs.versions import is_believable
+from immortus_channels.logs import Trouble
 from immortus_channels.revocation import Revocation
 from immortus_channels.stores.base import Reading
-from immortus_channels.trouble import Trouble
 
 logger = logging.getLogger("immortus_channels")
 

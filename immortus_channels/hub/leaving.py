@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 
 from immortus_channels.layer_calls import LayerCalls
-from immortus_channels.trouble import Trouble
+from immortus_channels.logs import Trouble
 
 
 class Leaving:

@@ -14,8 +14,8 @@ from immortus_channels.hub.hearing import Hearing
 from immortus_channels.hub.leaving import Leaving
 from immortus_channels.hub.probe import Probe
 from immortus_channels.layer_calls import LayerCalls
+from immortus_channels.logs import Trouble
 from immortus_channels.revocation import EVERYBODY, Revocation
-from immortus_channels.trouble import Trouble
 
 
 class Membership:

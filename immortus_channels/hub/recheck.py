@@ -13,7 +13,7 @@ from immortus_channels.broadcast import Push
 from immortus_channels.conf import settings
 from immortus_channels.hub.reading import Readers
 from immortus_channels.hub.watching import Watched
-from immortus_channels.trouble import Trouble
+from immortus_channels.logs import Trouble
 
 logger = logging.getLogger("immortus_channels")
 

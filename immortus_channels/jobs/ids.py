@@ -6,7 +6,7 @@ import re
 import uuid
 from typing import TypeAlias, TypeGuard
 
-from immortus_channels.questions import quoted
+from immortus_channels.guarded import quoted
 
 MAX_LENGTH = 255
 

@@ -12,7 +12,7 @@ from functools import partial
 
 from django.db import connections
 
-from immortus_channels import outside
+from immortus_channels import bounded_calls
 from immortus_channels.jobs.events import Event
 from immortus_channels.jobs.job import Job
 from immortus_channels.queues.base import Queue
@@ -34,8 +34,8 @@ class Inquiry:
     def end(self) -> Event:
         """How the run ended, as far as can be told. Takes no longer than a question to the outside may."""
         try:
-            answer = outside.ask(f"the records of {self.queue.name}", self._question())
-        except outside.NoAnswer:
+            answer = bounded_calls.ask(f"the records of {self.queue.name}", self._question())
+        except bounded_calls.NoAnswer:
             return self.otherwise
         except Exception:
             # A backend that is down, or whose driver is not installed, may raise anything.

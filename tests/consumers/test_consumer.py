@@ -25,10 +25,10 @@ from immortus_channels.consumers.login import Login, _warn
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.frames import EXPIRED, MAX_FRAME, MAX_JOBS
 from immortus_channels.hub import get_drain, get_hub
+from immortus_channels.logs import Trouble
 from immortus_channels.revocation import Revocation
 from immortus_channels.stores.base import Reading
 from immortus_channels.tokens import Token
-from immortus_channels.trouble import Trouble
 from tests.pages import Process, logged_in, until
 from tests.site import redis_options, running_site
 from tests.test_frames import HOSTILE

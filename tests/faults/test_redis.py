@@ -13,9 +13,9 @@ from immortus_channels.broadcast import Broadcaster
 from immortus_channels.jobs.events import Started
 from immortus_channels.jobs.job import State
 from immortus_channels.layer_calls import LayerCalls
+from immortus_channels.logs import Breaker
 from immortus_channels.stores import get_store
 from immortus_channels.testing import Faults, FaultyProxy
-from immortus_channels.trouble import Breaker
 from immortus_channels.writer import Writer
 from tests.faults.world import QUICK, SOON, Told, Viewer, layer_config, make_layer
 from tests.pages import Process, until

@@ -14,7 +14,7 @@ from celery import current_app
 from immortus_channels.jobs.events import Origin
 from immortus_channels.jobs.job import JSON
 from immortus_channels.jobs.lifecycle import SECOND
-from immortus_channels.lookup import name_of
+from immortus_channels.loading import name_of
 from immortus_channels.marking import MARK, Named, Tracking, tracking_of
 from immortus_channels.progress import owner_here
 from immortus_channels.values import clean, clean_text
