@@ -17,7 +17,7 @@ from immortus_channels.jobs.job import Job
 from immortus_channels.stores import sql
 from immortus_channels.stores.base import Filter, Position, Positions, Reading, reading_of
 from immortus_channels.stores.claimed import Claimed, claimed
-from immortus_channels.stores.comparing import ComparingStore
+from immortus_channels.stores.compare_and_set import ComparingStore
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper as Connection

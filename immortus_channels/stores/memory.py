@@ -11,7 +11,7 @@ from functools import partial
 from immortus_channels.jobs.job import Job
 from immortus_channels.jobs.lifecycle import SECOND
 from immortus_channels.stores.base import Filter, Position, Positions, Reading, reading_of
-from immortus_channels.stores.comparing import CLOCK_SLACK, ComparingStore
+from immortus_channels.stores.compare_and_set import CLOCK_SLACK, ComparingStore
 
 
 class MemoryStore(ComparingStore):

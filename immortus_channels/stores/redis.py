@@ -14,9 +14,9 @@ from immortus_channels.conf import settings
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.job import Job, dump
 from immortus_channels.jobs.lifecycle import SECOND
-from immortus_channels.stores import redis_layout as layout
+from immortus_channels.stores import redis_keys as layout
 from immortus_channels.stores.base import Filter, Position, Positions, Reading, reading_of
-from immortus_channels.stores.comparing import CLOCK_SLACK, ComparingStore
+from immortus_channels.stores.compare_and_set import CLOCK_SLACK, ComparingStore
 from immortus_channels.stores.redis_connection import (
     ERRORS,
     Addresses,
@@ -27,7 +27,7 @@ from immortus_channels.stores.redis_connection import (
     knows_no_node,
     told,
 )
-from immortus_channels.stores.redis_layout import Texts
+from immortus_channels.stores.redis_keys import Texts
 
 Values: TypeAlias = "list[bytes]"
 

@@ -17,7 +17,7 @@ from immortus_channels.jobs.job import Job, State
 from immortus_channels.jobs.lifecycle import SECOND
 from immortus_channels.models import JobRecord
 from immortus_channels.stores.base import Filter, reading_of
-from immortus_channels.stores.comparing import CLOCK_SLACK
+from immortus_channels.stores.compare_and_set import CLOCK_SLACK
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper as Connection

@@ -38,7 +38,7 @@ from immortus_channels.jobs.events import (
     Started,
 )
 from immortus_channels.jobs.job import Job
-from immortus_channels.stores import comparing, get_store, memory
+from immortus_channels.stores import compare_and_set, get_store, memory
 from immortus_channels.tracking import asking
 from tests.simulation.stand_ins import HeldLayer, RememberingStore
 from tests.simulation.viewers import FINAL, Person, Socket, Viewer, document_of
@@ -116,7 +116,7 @@ class World:
         """Seconds that the store's clock is ahead of this host's."""
         self.patches.setattr(time, "time_ns", lambda: int(self._now() * 1e9))
         self.patches.setattr(memory, "_now", lambda: int((self._now() + self.skew) * 1e6))
-        self.patches.setattr(comparing, "_since_boot", lambda: int(self._now() * 1e6))
+        self.patches.setattr(compare_and_set, "_since_boot", lambda: int(self._now() * 1e6))
         self.patches.setattr(Authorization, "INTERVAL", RIGHTS)
         self.patches.setattr(Recheck, "MISSING", MISSING)
         self.patches.setattr(Hub, "LIFT_AGAIN", RECHECK)

@@ -8,8 +8,8 @@ import pytest
 
 from immortus_channels.jobs.job import Job
 from immortus_channels.jobs.lifecycle import SECOND
-from immortus_channels.stores import comparing
-from immortus_channels.stores.comparing import CLOCK_SLACK, Clock
+from immortus_channels.stores import compare_and_set
+from immortus_channels.stores.compare_and_set import CLOCK_SLACK, Clock
 from tests.stores.test_contract import PLACES
 
 
@@ -17,7 +17,7 @@ from tests.stores.test_contract import PLACES
 def host(monkeypatch):
     """The host's own time since it was started, in microseconds; it stands still."""
     times = [5 * SECOND]
-    monkeypatch.setattr(comparing, "_since_boot", lambda: times[0])
+    monkeypatch.setattr(compare_and_set, "_since_boot", lambda: times[0])
     return times
 
 
