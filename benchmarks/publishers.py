@@ -81,7 +81,7 @@ class Pushes(Immortus):
     """Ours, without the store: where the server is to be measured, not how fast one process can write."""
 
     def __init__(self) -> None:
-        from immortus_channels.broadcast import Broadcaster
+        from immortus_channels.push.broadcaster import Broadcaster
 
         super().__init__()
         self._broadcaster = Broadcaster()

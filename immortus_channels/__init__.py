@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from immortus_channels.handles import JobHandle
     from immortus_channels.jobs.owner import started_by
     from immortus_channels.marking import tracked
+    from immortus_channels.push.revocations import revoke_access
     from immortus_channels.repository import JobRepository, aget_job, current_job, get_job
-    from immortus_channels.revocation import revoke_access
     from immortus_channels.shortcuts import job_info, job_page_url, render_immortus
     from immortus_channels.states import JobState
     from immortus_channels.strategies import TrackingStrategy, get_strategy

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from immortus_channels.broadcast import Push
 from immortus_channels.jobs.ids import is_job_id
 from immortus_channels.jobs.job import State, dump
 from immortus_channels.jobs.strict_json import Bounds, loads
+from immortus_channels.push.broadcaster import Push
 
 SUBPROTOCOL = "immortus.v1"
 MAX_FRAME = 16 * 1024

@@ -13,7 +13,7 @@ from django.db.models import Model, signals
 
 from immortus_channels.forgetting import forget
 from immortus_channels.jobs.owner import owner_key
-from immortus_channels.revocation import EVERYBODY, Revocation, announce
+from immortus_channels.push.revocations import EVERYBODY, Revocation, announce
 
 NAMED = 100
 """Members of a group who are asked at once because of it; of a larger one everybody is asked, one after the other."""

@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
-from immortus_channels import broadcast
-from immortus_channels.broadcast import Broadcaster
 from immortus_channels.hub import get_hub
+from immortus_channels.push import broadcaster
+from immortus_channels.push.broadcaster import Broadcaster
 
 LAYERS = {
     "pubsub": ("channels_redis.pubsub.RedisPubSubChannelLayer", {"socket_connect_timeout": 1, "socket_timeout": 1}),
@@ -37,16 +37,16 @@ def layer(request, settings, redis_server):
     backend, options = LAYERS[request.param]
     hosts = {"hosts": [{"address": redis_server.url, **options}]}
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": backend, "CONFIG": hosts}}
-    return broadcast.shared_layer()
+    return broadcaster.shared_layer()
 
 
 def elsewhere(call):
     """Run `call` as another process would: in a thread that no local receiver hears of."""
-    receivers, broadcast._receivers = broadcast._receivers, ()
+    receivers, broadcaster._receivers = broadcaster._receivers, ()
     thread = threading.Thread(target=call)
     thread.start()
     thread.join()
-    broadcast._receivers = receivers
+    broadcaster._receivers = receivers
 
 
 def send_elsewhere(job):

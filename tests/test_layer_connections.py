@@ -8,8 +8,8 @@ import contextlib
 import pytest
 from django.utils.module_loading import import_string
 
-from immortus_channels.layer_calls import LayerCalls
-from immortus_channels.layer_connections import hang_up
+from immortus_channels.push.calls import LayerCalls
+from immortus_channels.push.connections import hang_up
 from tests.hubs import LAYERS
 from tests.pages import until
 from tests.pipes import Pipe

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from immortus_channels import layer_loop
-from immortus_channels.layer_loop import LayerLoop
+from immortus_channels.push import loop
+from immortus_channels.push.loop import LayerLoop
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ def test_without_a_thread_what_is_late_goes_on_during_the_next_call(loop, slow, 
         raise RuntimeError(why)
 
     if why == "threads are greenlets":
-        monkeypatch.setattr(layer_loop, "is_green", lambda: True)
+        monkeypatch.setattr(loop, "is_green", lambda: True)
     else:
         monkeypatch.setattr(threading.Thread, "start", refused)
     with pytest.raises(TimeoutError):

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from immortus_channels import frames, pages, tokens, turns, urls, usage, views
-from immortus_channels.broadcast import MESSAGE_TYPE, Push
 from immortus_channels.consumers import consumer
 from immortus_channels.consumers.flow import MAX_AGE, Limits
 from immortus_channels.jobs.job import SENTENCES, Job, State
 from immortus_channels.limits import kept_for_users
+from immortus_channels.push.broadcaster import MESSAGE_TYPE, Push
 from tests.test_protocol import job_of
 
 ROOT = Path(__file__).parent.parent

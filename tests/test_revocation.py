@@ -15,9 +15,10 @@ from celery.result import AsyncResult
 from django.contrib.auth.models import AnonymousUser, User
 from django.db import transaction
 
-from immortus_channels import broadcast, revocation, revoke_access
+from immortus_channels import revoke_access
 from immortus_channels.handles import JobHandle
-from immortus_channels.revocation import EVERYBODY, Announcer, Revocation
+from immortus_channels.push import broadcaster, revocations
+from immortus_channels.push.revocations import EVERYBODY, Announcer, Revocation
 from tests.hubs import layer  # noqa: F401
 from tests.toys import eventually
 
@@ -45,9 +46,9 @@ class Order:
 @pytest.fixture
 def ear():
     ear = Ear()
-    broadcast.enter(ear)
+    broadcaster.enter(ear)
     yield ear
-    broadcast.leave(ear)
+    broadcaster.leave(ear)
 
 
 # What it is about
@@ -108,10 +109,10 @@ def test_a_message_that_lies_is_ignored(message):
 
 
 def test_the_group_cannot_be_computed_without_the_secret_key(settings):
-    name = revocation.group_name()
+    name = revocations.group_name()
     assert len(name) < 100
     settings.SECRET_KEY = "another key"
-    assert revocation.group_name() != name
+    assert revocations.group_name() != name
 
 
 # When it is told
@@ -147,7 +148,7 @@ def test_a_receiver_or_a_layer_that_fails_is_logged_and_harms_nobody(ear, monkey
 @pytest.fixture
 def announcer(monkeypatch):
     announcer = Announcer()
-    monkeypatch.setattr(revocation, "_announcer", announcer)
+    monkeypatch.setattr(revocations, "_announcer", announcer)
     yield announcer
     announcer.drain()
 
@@ -157,7 +158,7 @@ def heard_by(layer, what, count=1):
 
     async def listen():
         channel = await layer.new_channel()
-        await layer.group_add(revocation.group_name(), channel)
+        await layer.group_add(revocations.group_name(), channel)
         await asyncio.sleep(0.2)
         await asyncio.to_thread(what)
         return [await asyncio.wait_for(layer.receive(channel), 5) for _ in range(count)]
@@ -191,7 +192,7 @@ class Slow:
 @pytest.fixture
 def slow(monkeypatch):
     slow = Slow()
-    monkeypatch.setattr(broadcast, "shared_layer", lambda: slow)
+    monkeypatch.setattr(broadcaster, "shared_layer", lambda: slow)
     return slow
 
 
@@ -290,6 +291,6 @@ def test_a_layer_whose_settings_are_no_good_keeps_nobody_here_from_being_asked(e
     def broken():
         raise ImportError
 
-    monkeypatch.setattr(broadcast, "has_shared_layer", broken)
+    monkeypatch.setattr(broadcaster, "has_shared_layer", broken)
     revoke_access("a")
     assert ear.heard == [Revocation(job_id="a")]

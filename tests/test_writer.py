@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.test.utils import _TestState
 
-from immortus_channels import broadcast, metrics, writer
+from immortus_channels import metrics, writer
 from immortus_channels.jobs.events import (
     Cancelled,
     CancelRequested,
@@ -30,6 +30,7 @@ from immortus_channels.jobs.events import (
 from immortus_channels.jobs.job import State
 from immortus_channels.jobs.lifecycle import SECOND, apply
 from immortus_channels.progress import Run, current_run
+from immortus_channels.push import broadcaster
 from immortus_channels.stores import get_store
 from immortus_channels.writer import WAIT, InlineWriter, Writer, get_writer, is_inline, report_of, thread
 from immortus_channels.writer.backlog import Backlog
@@ -65,9 +66,9 @@ def pushed():
             self.append((push.event, push.job_id))
 
     receiver = Receiver()
-    broadcast.enter(receiver)
+    broadcaster.enter(receiver)
     yield receiver
-    broadcast.leave(receiver)
+    broadcaster.leave(receiver)
 
 
 def record(job_id="j"):

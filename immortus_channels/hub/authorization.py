@@ -17,7 +17,7 @@ from immortus_channels.hub.watching import Watched, Watcher
 from immortus_channels.jobs.job import Job
 from immortus_channels.jobs.owner import owner_key
 from immortus_channels.logs import Trouble
-from immortus_channels.revocation import EVERYBODY, Revocation
+from immortus_channels.push.revocations import EVERYBODY, Revocation
 
 LOGIN_CHANGED = 4401
 

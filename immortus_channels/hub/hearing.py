@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 
-from immortus_channels.broadcast import is_in_event_loop
 from immortus_channels.hub.probe import Deaf
 from immortus_channels.logs import Trouble
+from immortus_channels.push.broadcaster import is_in_event_loop
 
 logger = logging.getLogger("immortus_channels")
 

@@ -20,8 +20,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from weakref import WeakKeyDictionary
 
-from immortus_channels import access, broadcast, frames, metrics, tracking
-from immortus_channels.broadcast import Push
+from immortus_channels import access, frames, metrics, tracking
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.hub.authorization import LOGIN_CHANGED, Authorization
 from immortus_channels.hub.ends import Ends
@@ -32,7 +31,9 @@ from immortus_channels.hub.watching import Watched, Watcher
 from immortus_channels.jobs.job import Job
 from immortus_channels.jobs.versions import is_believable
 from immortus_channels.logs import Trouble
-from immortus_channels.revocation import Revocation
+from immortus_channels.push import broadcaster
+from immortus_channels.push.broadcaster import Push
+from immortus_channels.push.revocations import Revocation
 from immortus_channels.stores.base import Reading
 
 logger = logging.getLogger("immortus_channels")
@@ -60,7 +61,7 @@ def layer_state() -> str:
     or `failing`. Waits a moment for the first message of a hub that has just begun, in a thread without an event loop.
     """
     try:
-        if not broadcast.has_shared_layer():
+        if not broadcaster.has_shared_layer():
             return "none"
     except Exception:  # noqa: BLE001 - a layer's settings may be no good, which its class finds out when it is made
         return "failing"
@@ -102,7 +103,7 @@ class Hub:
             loop.create_task(self.authorization.run()),
             loop.create_task(self.authorization.run_doubts()),
         ]
-        broadcast.enter(self)
+        broadcaster.enter(self)
         self._rest_if_idle()
 
     # Watching
@@ -260,7 +261,7 @@ class Hub:
         try:
             self._loop.call_soon_threadsafe(call, *told)
         except RuntimeError:  # the loop was closed without stopping us
-            broadcast.leave(self)
+            broadcaster.leave(self)
 
     def hear(self, push: Push) -> None:
         """Take a push that came through the layer; of an end the store is asked first."""
@@ -351,7 +352,7 @@ class Hub:
 
     def stop(self) -> None:
         """End everything at once; the next watch starts a new hub."""
-        broadcast.leave(self)
+        broadcaster.leave(self)
         if _hubs.get(self._loop) is self:
             del _hubs[self._loop]
         self._stop_resting()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from immortus_channels.layer_calls import LayerCalls
 from immortus_channels.logs import Trouble
+from immortus_channels.push.calls import LayerCalls
 
 
 class Leaving:

@@ -8,14 +8,15 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from immortus_channels import metrics, revocation
-from immortus_channels.broadcast import Push, group_name, shared_layer
+from immortus_channels import metrics
 from immortus_channels.hub.hearing import Hearing
 from immortus_channels.hub.leaving import Leaving
 from immortus_channels.hub.probe import Probe
-from immortus_channels.layer_calls import LayerCalls
 from immortus_channels.logs import Trouble
-from immortus_channels.revocation import EVERYBODY, Revocation
+from immortus_channels.push import revocations
+from immortus_channels.push.broadcaster import Push, group_name, shared_layer
+from immortus_channels.push.calls import LayerCalls
+from immortus_channels.push.revocations import EVERYBODY, Revocation
 
 
 class Membership:
@@ -154,7 +155,7 @@ class Membership:
             for task in tasks:
                 task.cancel()
             await asyncio.wait({asyncio.gather(*tasks, return_exceptions=True)}, timeout=self.TIMEOUT)
-            groups = (self._probe.group, revocation.group_name(), *map(group_name, tuple(self._entered)))
+            groups = (self._probe.group, revocations.group_name(), *map(group_name, tuple(self._entered)))
             await self._leaving.begin(layer, channel, groups)
 
     async def _hear(self, layer: LayerCalls, channel: str) -> None:
@@ -209,7 +210,7 @@ class Membership:
         if self._hears_since is not None and now - self._hears_since <= self.REJOIN and not self._outside.is_on:
             return False
         async with asyncio.timeout(self.TIMEOUT):
-            await layer.group_add(revocation.group_name(), channel)
+            await layer.group_add(revocations.group_name(), channel)
         self._hears_since = now
         if self._missed:
             self._missed = False

@@ -12,7 +12,7 @@ import random
 import uuid
 
 from immortus_channels import metrics
-from immortus_channels.layer_calls import LayerCalls
+from immortus_channels.push.calls import LayerCalls
 
 MESSAGE_TYPE = "immortus.probe"
 

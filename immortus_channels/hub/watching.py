@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
-from immortus_channels.broadcast import Push
 from immortus_channels.frames import Document
 from immortus_channels.hub.reading import Shared
+from immortus_channels.push.broadcaster import Push
 from immortus_channels.stores.base import Reading
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from typing import Any
 
 from django.test.utils import override_settings
 
-from immortus_channels import broadcast
-from immortus_channels.broadcast import Push
 from immortus_channels.jobs.ids import JobId, given_as
 from immortus_channels.jobs.job import JSON
-from immortus_channels.revocation import Revocation
+from immortus_channels.push import broadcaster
+from immortus_channels.push.broadcaster import Push
+from immortus_channels.push.revocations import Revocation
 
 
 class RecordedJobs:
@@ -71,8 +71,8 @@ def recorded_jobs(**settings: Any) -> Iterator[RecordedJobs]:
     own: Mapping[str, Any] = {"IMMORTUS_STORE": {"BACKEND": "memory"}, "IMMORTUS_FLUSH_INTERVAL": 0}
     jobs = RecordedJobs()
     with override_settings(**{**own, **settings}):
-        broadcast.enter(jobs)
+        broadcaster.enter(jobs)
         try:
             yield jobs
         finally:
-            broadcast.leave(jobs)
+            broadcaster.leave(jobs)

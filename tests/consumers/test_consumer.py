@@ -26,7 +26,7 @@ from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.frames import EXPIRED, MAX_FRAME, MAX_JOBS
 from immortus_channels.hub import get_drain, get_hub
 from immortus_channels.logs import Trouble
-from immortus_channels.revocation import Revocation
+from immortus_channels.push.revocations import Revocation
 from immortus_channels.stores.base import Reading
 from immortus_channels.tokens import Token
 from tests.pages import Process, logged_in, until

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from immortus_channels import broadcast
 from immortus_channels.hub import Hub, get_hub
 from immortus_channels.hub.recheck import Recheck
 from immortus_channels.logs import Breaker
+from immortus_channels.push import broadcaster
 from immortus_channels.testing import FaultyChannelLayer, FaultyProxy, History
 from tests.faults.world import QUICK, Elsewhere, layer_config
 from tests.hubs import LAYERS, hub  # noqa: F401
@@ -82,7 +82,7 @@ def use(settings: Any) -> Callable[[dict[str, Any]], Any]:
 
     def use_it(config: dict[str, Any]) -> Any:
         settings.CHANNEL_LAYERS = {"default": config}
-        return broadcast.shared_layer()
+        return broadcaster.shared_layer()
 
     return use_it
 

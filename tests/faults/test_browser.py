@@ -11,8 +11,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 from redis import Redis
 
-from immortus_channels.broadcast import group_name
 from immortus_channels.jobs.job import Job
+from immortus_channels.push.broadcaster import group_name
 from immortus_channels.testing import Answer, Faults
 from tests.chromium import chromium
 from tests.pages import Process

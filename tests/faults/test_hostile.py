@@ -32,12 +32,12 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from immortus_channels import frames, usage
-from immortus_channels.broadcast import MESSAGE_TYPE, Push, group_name
 from immortus_channels.consumers import JobConsumer, origins
 from immortus_channels.consumers.consumer import FRAMES_IN_A_TURN
 from immortus_channels.hub import get_hub
 from immortus_channels.jobs.job import State
 from immortus_channels.limits import Limits
+from immortus_channels.push.broadcaster import MESSAGE_TYPE, Push, group_name
 from immortus_channels.strategies import TrackingStrategy
 from immortus_channels.urls import immortus_jobs
 from tests.consumers.test_consumer import Client, opened, unstored  # noqa: F401

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from immortus_channels import broadcast
 from immortus_channels.hub.probe import Probe
+from immortus_channels.push import broadcaster
 from immortus_channels.testing import Faults, FaultyProxy
 from tests.faults.world import SOON, Elsewhere, Told, Viewer
 from tests.pages import Process, until
@@ -74,4 +74,4 @@ async def test_a_broker_that_is_away_ends_no_layer_and_pushes_are_heard_again(
         await elsewhere.apush(job.finished())
         await until(lambda: page.over, within=SOON)
         await hub.stopped()
-        await broadcast.shared_layer().close()
+        await broadcaster.shared_layer().close()

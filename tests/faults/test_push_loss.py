@@ -14,14 +14,15 @@ import channels_redis.core
 import pytest
 from redis import Redis
 
-from immortus_channels import broadcast, tracking
-from immortus_channels.broadcast import group_name
+from immortus_channels import tracking
 from immortus_channels.frames import Document
 from immortus_channels.hub.membership import Membership
 from immortus_channels.hub.watching import Watched
 from immortus_channels.jobs.events import Finished, Started
 from immortus_channels.jobs.job import State
 from immortus_channels.progress import Run
+from immortus_channels.push import broadcaster
+from immortus_channels.push.broadcaster import group_name
 from immortus_channels.testing import LayerFaults
 from immortus_channels.writer import Writer, report_of
 from tests.faults.world import HEALED, QUICK, SOON, Elsewhere, Told, Viewer, layer_config
@@ -196,7 +197,7 @@ async def test_after_one_lost_push_the_next_one_tells_everything(faulty, hub, hi
 def test_ten_thousand_updates_a_second_are_five_pushes_of_the_newest():
     pushes = []
     receiver = types.SimpleNamespace(receive=pushes.append)
-    broadcast.enter(receiver)
+    broadcaster.enter(receiver)
     writer = Writer()
     run = Run(job_id="busy", job_class="c", run_id="r", notify=writer.notify)
     try:
@@ -211,7 +212,7 @@ def test_ten_thousand_updates_a_second_are_five_pushes_of_the_newest():
         writer.submit(report_of(run, Finished))
     finally:
         writer.stop(2)
-        broadcast.leave(receiver)
+        broadcaster.leave(receiver)
     assert len(pushes) <= 4 + seconds / 0.2
     assert json.loads(pushes[-1].text)["current"] == count
     assert pushes[-1].state is State.FINISHED

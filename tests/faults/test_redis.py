@@ -8,12 +8,12 @@ import time
 import pytest
 from redis import Redis
 
-from immortus_channels import broadcast
-from immortus_channels.broadcast import Broadcaster
 from immortus_channels.jobs.events import Started
 from immortus_channels.jobs.job import State
-from immortus_channels.layer_calls import LayerCalls
 from immortus_channels.logs import Breaker
+from immortus_channels.push import broadcaster
+from immortus_channels.push.broadcaster import Broadcaster
+from immortus_channels.push.calls import LayerCalls
 from immortus_channels.stores import get_store
 from immortus_channels.testing import Faults, FaultyProxy
 from immortus_channels.writer import Writer
@@ -152,7 +152,7 @@ async def test_a_server_whose_connection_to_redis_is_dead_and_looks_alive_is_rig
         hub = started_hub()
         job, page = await watching(hub, history)
         near = make_layer(layer_config(kind, redis.url))
-        monkeypatch.setattr(broadcast, "shared_layer", lambda: near)  # the worker's way to Redis is not broken
+        monkeypatch.setattr(broadcaster, "shared_layer", lambda: near)  # the worker's way to Redis is not broken
         await asyncio.sleep(2 * QUICK)
         proxy.faults = Faults(blackhole="both")
         for n in range(1, 4):

@@ -12,8 +12,8 @@ from typing import Any, Self
 from django.utils.module_loading import import_string
 from websockets.exceptions import ConnectionClosed
 
-from immortus_channels.broadcast import Broadcaster, Push
 from immortus_channels.jobs.job import Job
+from immortus_channels.push.broadcaster import Broadcaster, Push
 from immortus_channels.testing import History
 from tests.hubs import LAYERS
 from tests.pages import Page, Process

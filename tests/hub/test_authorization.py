@@ -16,7 +16,7 @@ from immortus_channels import access
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.hub import Hub, get_hub
 from immortus_channels.hub.authorization import LOGIN_CHANGED, Authorization
-from immortus_channels.revocation import EVERYBODY, Revocation
+from immortus_channels.push.revocations import EVERYBODY, Revocation
 from immortus_channels.stores import get_store
 from tests.hubs import hub, memory  # noqa: F401
 from tests.pages import Page, Process, logged_in, until

@@ -10,10 +10,10 @@ from dataclasses import replace
 import pytest
 
 from immortus_channels import tracking
-from immortus_channels.broadcast import Push
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.hub.ends import Ends
 from immortus_channels.jobs.job import State
+from immortus_channels.push.broadcaster import Push
 from tests.hubs import hub, memory  # noqa: F401
 from tests.pages import Page, Process, until
 

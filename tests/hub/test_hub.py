@@ -11,12 +11,13 @@ import time
 
 import pytest
 
-from immortus_channels import TrackingStrategy, access, broadcast, strategies, tracking
-from immortus_channels.broadcast import Push
+from immortus_channels import TrackingStrategy, access, strategies, tracking
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.hub import Hub, get_hub
 from immortus_channels.hub.recheck import Recheck
 from immortus_channels.jobs.events import Started
+from immortus_channels.push import broadcaster
+from immortus_channels.push.broadcaster import Push
 from immortus_channels.stores import get_store
 from immortus_channels.stores.base import Reading
 from immortus_channels.tracking import reading
@@ -403,7 +404,7 @@ async def test_an_idle_hub_stops_and_the_next_watch_starts_a_new_one(monkeypatch
     assert get_hub() is hub, "somebody watches"
     hub.unwatch(page, job.job_id)
     await until(lambda: all(task.done() for task in hub._tasks))
-    assert hub not in broadcast._receivers
+    assert hub not in broadcaster._receivers
     assert get_hub() is not hub
     await get_hub().stopped()
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from immortus_channels.hub.leaving import Leaving
-from immortus_channels.layer_calls import LayerCalls
+from immortus_channels.push.calls import LayerCalls
 from tests.pages import until
 
 

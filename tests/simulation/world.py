@@ -16,8 +16,7 @@ from typing import Any
 import pytest
 from django.test import RequestFactory, override_settings
 
-from immortus_channels import broadcast, tracking, views
-from immortus_channels.broadcast import shared_layer
+from immortus_channels import tracking, views
 from immortus_channels.consumers.flow import Limits
 from immortus_channels.hub import Hub, get_hub
 from immortus_channels.hub.authorization import Authorization
@@ -38,6 +37,8 @@ from immortus_channels.jobs.events import (
     Started,
 )
 from immortus_channels.jobs.job import Job
+from immortus_channels.push import broadcaster
+from immortus_channels.push.broadcaster import shared_layer
 from immortus_channels.stores import compare_and_set, get_store, memory
 from immortus_channels.tracking import asking
 from tests.simulation.stand_ins import HeldLayer, RememberingStore
@@ -353,9 +354,9 @@ class World:
 
     @contextmanager
     def _elsewhere(self) -> Iterator[None]:
-        receivers, broadcast._receivers = broadcast._receivers, ()
+        receivers, broadcaster._receivers = broadcaster._receivers, ()
         yield
-        broadcast._receivers = receivers
+        broadcaster._receivers = receivers
 
     @contextmanager
     def _here(self) -> Iterator[None]:

@@ -24,11 +24,11 @@ from django.db import connections
 from django.utils.module_loading import import_string
 
 from immortus_channels import addresses, checks, frames, queues, tasks, tracking
-from immortus_channels.broadcast import Push, group_name, shared_layer
 from immortus_channels.conf import is_under_test, settings
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.job import Job, State
 from immortus_channels.management.layer_hosts import ask_hosts
+from immortus_channels.push.broadcaster import Push, group_name, shared_layer
 from immortus_channels.stores import get_store
 from immortus_channels.stores.sqlite.store import SQLiteStore
 from immortus_channels.stores.sqlite.witness import testimony

@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from immortus_channels.layer_connections import hang_up
+from immortus_channels.push.connections import hang_up
 
 Answer = TypeVar("Answer")
 

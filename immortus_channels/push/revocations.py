@@ -17,11 +17,12 @@ from typing import Self
 from django.db import transaction
 from django.utils.crypto import salted_hmac
 
-from immortus_channels import broadcast, queues
-from immortus_channels.broadcast import Broadcaster
+from immortus_channels import queues
 from immortus_channels.guarded import quoted
 from immortus_channels.jobs.ids import is_job_id, text_of
 from immortus_channels.jobs.owner import owner_key
+from immortus_channels.push import broadcaster
+from immortus_channels.push.broadcaster import Broadcaster
 
 logger = logging.getLogger("immortus_channels")
 
@@ -98,13 +99,13 @@ def announce(revocation: Revocation, using: str | None = None) -> None:
     """Tell every hub once what is being written is committed; never raises."""
 
     def tell() -> None:
-        for receiver in broadcast.receivers():
+        for receiver in broadcaster.receivers():
             receiver.reconsider(revocation)
-        if broadcast.has_shared_layer():
+        if broadcaster.has_shared_layer():
             _announcer.put(revocation)
 
     try:
-        if broadcast.is_in_event_loop():
+        if broadcaster.is_in_event_loop():
             tell()
         else:
             transaction.on_commit(tell, using=using, robust=True)

@@ -27,12 +27,12 @@ from immortus_channels.jobs.ids import is_job_id
 from immortus_channels.jobs.job import MAX_DEPTH, Job, State
 from immortus_channels.jobs.strict_json import Bounds, loads
 from immortus_channels.jobs.versions import is_believable
-from immortus_channels.layer_calls import LayerCalls
-from immortus_channels.layer_loop import LayerLoop
 from immortus_channels.logs import Breaker, Trouble
+from immortus_channels.push.calls import LayerCalls
+from immortus_channels.push.loop import LayerLoop
 
 if TYPE_CHECKING:
-    from immortus_channels.revocation import Revocation
+    from immortus_channels.push.revocations import Revocation
 
 logger = logging.getLogger("immortus_channels")
 
