@@ -17,8 +17,8 @@ from immortus_channels.guarded import quoted
 from immortus_channels.jobs.job import Error, Job, State
 from immortus_channels.queues.base import Queue
 from immortus_channels.tracking import guarded
-from immortus_channels.values import clean_meta, clean_result, within_limit
 from immortus_channels.writer import is_inline
+from immortus_channels.writer.values import clean_meta, clean_result, within_limit
 
 if TYPE_CHECKING:
     from immortus_channels.access import User

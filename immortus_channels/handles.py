@@ -12,9 +12,9 @@ from immortus_channels.guarded import quoted
 from immortus_channels.jobs.events import Event, Failed, Finished, Updated
 from immortus_channels.jobs.ids import JobId, given_as
 from immortus_channels.jobs.job import JSON, Job, Number, State
-from immortus_channels.progress import Run
 from immortus_channels.running import running
-from immortus_channels.values import (
+from immortus_channels.writer.run import Run
+from immortus_channels.writer.values import (
     clean,
     clean_error,
     clean_key,

@@ -16,11 +16,11 @@ from immortus_channels import current_job, get_job, job_info, started_by, tracke
 from immortus_channels.celery import TrackedTask
 from immortus_channels.exceptions import ConfigurationError, JobCancelled, JobFailed, JobNotFound
 from immortus_channels.jobs.job import State
-from immortus_channels.progress import current_run
 from immortus_channels.queues.celery import CeleryQueue
 from immortus_channels.stores import get_store
 from immortus_channels.strategies import Calling, TrackingStrategy
 from immortus_channels.urls import immortus_jobs
+from immortus_channels.writer.run import current_run
 
 urlpatterns = [*immortus_jobs()]
 request = RequestFactory().post("/start")

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immortus_channels.encoding import encoded, exact, repaired_text
 from immortus_channels.exceptions import InvalidValue, JobCancelled
 from immortus_channels.jobs.job import LARGEST
+from immortus_channels.writer.encoding import encoded, exact, repaired_text
 
 
 class Numbers(enum.IntEnum):

@@ -8,7 +8,7 @@ from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.urls import include, path
 
-from immortus_channels import queues, tracking, values
+from immortus_channels import queues, tracking
 from immortus_channels.exceptions import (
     DocumentTooLarge,
     InvalidValue,
@@ -21,10 +21,11 @@ from immortus_channels.handles import JobHandle
 from immortus_channels.jobs.events import Cancelled, Enqueued, Failed, Finished, Origin
 from immortus_channels.jobs.job import State
 from immortus_channels.marking import Tracking
-from immortus_channels.progress import current_run
 from immortus_channels.repository import JobRepository, current_job, get_job
 from immortus_channels.stores import get_store
 from immortus_channels.strategies import Calling, TrackingStrategy
+from immortus_channels.writer import values
+from immortus_channels.writer.run import current_run
 from tests.toys import ToyQueue
 
 _job_urls = ([path("jobs/<str:job_id>/", lambda *_, **__: HttpResponse(), name="job")], "immortus")

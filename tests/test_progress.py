@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immortus_channels import values
 from immortus_channels.exceptions import DocumentTooLarge, InvalidValue, JobCancelled, ReservedMetaKey
 from immortus_channels.jobs.events import Origin
 from immortus_channels.jobs.job import LARGEST, Job, State
-from immortus_channels.progress import Run
+from immortus_channels.writer import values
+from immortus_channels.writer.run import Run
 
 
 class Notes(list):

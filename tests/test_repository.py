@@ -22,12 +22,12 @@ from immortus_channels.jobs.events import Enqueued, Finished, Origin, Overdue, S
 from immortus_channels.jobs.job import State
 from immortus_channels.jobs.owner import started_by
 from immortus_channels.marking import Tracking
-from immortus_channels.progress import current_run
 from immortus_channels.repository import JobRepository, aget_job, get_job
 from immortus_channels.states import JobState
 from immortus_channels.stores import get_store
 from immortus_channels.strategies import TrackingStrategy
 from immortus_channels.tracking import reading
+from immortus_channels.writer.run import current_run
 from tests.toys import ToyQueue
 
 

@@ -14,10 +14,10 @@ from immortus_channels.handlers import JobHandler, name_of
 from immortus_channels.jobs.events import Finished, Origin
 from immortus_channels.jobs.job import Job, State
 from immortus_channels.jobs.owner import started_by
-from immortus_channels.progress import current_run, owner_here
 from immortus_channels.repository import JobRepository, current_job, get_job
 from immortus_channels.running import running
 from immortus_channels.stores import get_store
+from immortus_channels.writer.run import current_run, owner_here
 from tests.toys import ToyQueue
 
 

@@ -13,10 +13,10 @@ from immortus_channels.exceptions import JobNotFound
 from immortus_channels.jobs.events import Cancelled, Enqueued, Failed, Finished, Origin, Report, Reported, Started
 from immortus_channels.jobs.job import State
 from immortus_channels.marking import Tracking
-from immortus_channels.progress import current_run
 from immortus_channels.repository import current_job
 from immortus_channels.states import MAX_LISTED, JobState
 from immortus_channels.stores import get_store
+from immortus_channels.writer.run import current_run
 from tests.toys import ToyQueue
 
 

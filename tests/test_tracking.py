@@ -30,12 +30,12 @@ from immortus_channels.jobs.events import (
 )
 from immortus_channels.jobs.job import Job, State
 from immortus_channels.marking import Tracking
-from immortus_channels.progress import current_run
 from immortus_channels.repository import get_job
 from immortus_channels.stores import get_store
 from immortus_channels.stores.base import Reading
 from immortus_channels.strategies import TrackingStrategy, load
 from immortus_channels.tracking import reading, recalling
+from immortus_channels.writer.run import current_run
 from tests.toys import ToyQueue, eventually
 
 RUN = {"run_id": "r"}

@@ -17,10 +17,10 @@ from django.utils.translation import gettext_lazy, ngettext_lazy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immortus_channels import values
 from immortus_channels.exceptions import DocumentTooLarge, InvalidValue, ReservedMetaKey
 from immortus_channels.jobs.job import DOCUMENT_KEYS, LARGEST, MAX_DEPTH, MAX_DOCUMENT_BYTES, PROGRESS_KEYS, Error, Job
-from immortus_channels.values import (
+from immortus_channels.writer import values
+from immortus_channels.writer.values import (
     MAX_CODE,
     MAX_SENTENCE,
     clean,

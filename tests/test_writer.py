@@ -29,12 +29,12 @@ from immortus_channels.jobs.events import (
 )
 from immortus_channels.jobs.job import State
 from immortus_channels.jobs.lifecycle import SECOND, apply
-from immortus_channels.progress import Run, current_run
 from immortus_channels.push import broadcaster
 from immortus_channels.stores import get_store
 from immortus_channels.writer import WAIT, InlineWriter, Writer, get_writer, is_inline, report_of, thread
 from immortus_channels.writer.backlog import Backlog
 from immortus_channels.writer.inline import GreenWriter
+from immortus_channels.writer.run import Run, current_run
 from tests.toys import FlakyStore, eventually
 
 forks = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")

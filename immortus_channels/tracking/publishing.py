@@ -13,8 +13,8 @@ from immortus_channels.jobs.ids import MAX_LENGTH, is_job_id, text_of
 from immortus_channels.jobs.job import Job
 from immortus_channels.stores import get_store
 from immortus_channels.tracking.consulting import followed, outside_event_loop
-from immortus_channels.values import MAX_SENTENCE
 from immortus_channels.writer import WAIT, Write, get_writer
+from immortus_channels.writer.values import MAX_SENTENCE
 
 logger = logging.getLogger("immortus_channels")
 

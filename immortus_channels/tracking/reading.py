@@ -11,7 +11,6 @@ from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.events import Overdue, Refreshed
 from immortus_channels.jobs.job import Job, State
 from immortus_channels.jobs.lifecycle import is_lost_next
-from immortus_channels.progress import current_run
 from immortus_channels.stores import get_store
 from immortus_channels.stores.base import Filter, Reading
 from immortus_channels.tracking.consulting import completed_of, meta_of
@@ -19,6 +18,7 @@ from immortus_channels.tracking.inquiry import publish_end
 from immortus_channels.tracking.pace import Pace
 from immortus_channels.tracking.publishing import publish, refresh
 from immortus_channels.writer import WAIT, get_writer
+from immortus_channels.writer.run import current_run
 
 
 def read(job_ids: Collection[str]) -> dict[str, Job]:

@@ -9,10 +9,10 @@ from immortus_channels import strategies
 from immortus_channels.jobs.events import Event, Origin, Refreshed, Started
 from immortus_channels.jobs.ids import text_of
 from immortus_channels.jobs.job import Job
-from immortus_channels.progress import Run, current_run
 from immortus_channels.tracking.consulting import completed_of, meta_of, outside_event_loop
 from immortus_channels.tracking.publishing import can_be_tracked, publish, refresh
 from immortus_channels.writer import get_writer, report_of
+from immortus_channels.writer.run import Run, current_run
 
 
 def make_run(*, job_id: str, job_class: str, run_id: str, origin: Origin | None) -> Run:

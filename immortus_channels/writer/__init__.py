@@ -6,10 +6,10 @@ import atexit
 import os
 import threading
 
-from immortus_channels.progress import current_run
 from immortus_channels.stores import forget_connections
 from immortus_channels.threads import is_green
 from immortus_channels.writer.inline import GreenWriter, InlineWriter, is_inline
+from immortus_channels.writer.run import current_run
 from immortus_channels.writer.thread import DRAIN, WAIT, Writer
 from immortus_channels.writer.write import Write, perform, report_of
 

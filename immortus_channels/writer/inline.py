@@ -9,9 +9,9 @@ from immortus_channels.conf import is_under_test, settings
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.events import Event
 from immortus_channels.jobs.job import State
-from immortus_channels.progress import Run
 from immortus_channels.push.broadcaster import Broadcaster
 from immortus_channels.stores import get_store
+from immortus_channels.writer.run import Run
 from immortus_channels.writer.thread import WAIT, Writer
 from immortus_channels.writer.write import Write, perform_anyhow, report_of
 

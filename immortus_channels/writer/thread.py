@@ -17,11 +17,11 @@ from immortus_channels.conf import settings
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.events import Event
 from immortus_channels.logs import Trouble
-from immortus_channels.progress import Run
 from immortus_channels.push.broadcaster import Broadcaster
 from immortus_channels.stores import get_store
 from immortus_channels.writer.backlog import Backlog, Trial, doubled
-from immortus_channels.writer.runs import Runs
+from immortus_channels.writer.registry import Runs
+from immortus_channels.writer.run import Run
 from immortus_channels.writer.write import Write, perform, perform_anyhow, report_of
 
 logger = logging.getLogger("immortus_channels")

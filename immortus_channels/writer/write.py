@@ -7,15 +7,15 @@ import threading
 from functools import partial
 from typing import Any
 
-from immortus_channels import afterthoughts
 from immortus_channels.conf import leases
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.events import Cancelled, Event, Failed, Finished, Reported, Requeued, Retrying, Updated
 from immortus_channels.jobs.job import Job
 from immortus_channels.jobs.lifecycle import apply
-from immortus_channels.progress import Run
 from immortus_channels.stores import get_store
-from immortus_channels.values import within_limit
+from immortus_channels.writer import late_reports
+from immortus_channels.writer.run import Run
+from immortus_channels.writer.values import within_limit
 
 logger = logging.getLogger("immortus_channels")
 
@@ -78,7 +78,7 @@ def perform(write: Write) -> None:
 def _note_what_is_too_late(write: Write) -> None:
     event, job = write.event, write.after
     if isinstance(event, Updated) and event.is_shown and job is not None and job.is_over:
-        afterthoughts.note(event.job_id, job.job_class)
+        late_reports.note(event.job_id, job.job_class)
 
 
 def _change(job: Job | None, now: int, *, event: Event) -> Job | None:

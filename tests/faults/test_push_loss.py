@@ -20,11 +20,11 @@ from immortus_channels.hub.membership import Membership
 from immortus_channels.hub.watching import Watched
 from immortus_channels.jobs.events import Finished, Started
 from immortus_channels.jobs.job import State
-from immortus_channels.progress import Run
 from immortus_channels.push import broadcaster
 from immortus_channels.push.broadcaster import group_name
 from immortus_channels.testing import LayerFaults
 from immortus_channels.writer import Writer, report_of
+from immortus_channels.writer.run import Run
 from tests.faults.world import HEALED, QUICK, SOON, Elsewhere, Told, Viewer, layer_config
 from tests.pages import Page, Process, until
 

@@ -19,13 +19,13 @@ from immortus_channels.jobs.events import Cancelled, Failed, Finished
 from immortus_channels.jobs.ids import text_of
 from immortus_channels.jobs.job import Job
 from immortus_channels.marking import Tracking
-from immortus_channels.progress import current_run
 from immortus_channels.queues.base import Queue, Tracker
 from immortus_channels.queues.celery import records
 from immortus_channels.queues.celery.origins import QUEUE, mark_of
 from immortus_channels.queues.celery.problems import is_green, problems
 from immortus_channels.queues.celery.running import Running
 from immortus_channels.queues.celery.sending import Sending
+from immortus_channels.writer.run import current_run
 
 logger = logging.getLogger("immortus_channels")
 

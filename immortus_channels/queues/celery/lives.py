@@ -13,9 +13,9 @@ from typing import Any
 from celery._state import get_current_task
 
 from immortus_channels.jobs.events import Origin
-from immortus_channels.progress import current_run
 from immortus_channels.queues.celery.canvas import OWNER, REPLACES, STANDS_FOR
 from immortus_channels.queues.celery.origins import HEADER, header_of, to_header
+from immortus_channels.writer.run import current_run
 
 _JOB = "job_id"
 """Which job a header is about; a release that did not say so never sent it for another one."""

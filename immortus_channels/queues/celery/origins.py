@@ -16,8 +16,8 @@ from immortus_channels.jobs.job import JSON
 from immortus_channels.jobs.lifecycle import SECOND
 from immortus_channels.loading import name_of
 from immortus_channels.marking import MARK, Named, Tracking, tracking_of
-from immortus_channels.progress import owner_here
-from immortus_channels.values import clean, clean_text
+from immortus_channels.writer.run import owner_here
+from immortus_channels.writer.values import clean, clean_text
 
 QUEUE = "celery"
 HEADER = "immortus"

@@ -20,7 +20,7 @@ from immortus_channels.jobs.job import Job, State
 from immortus_channels.jobs.lifecycle import SECOND
 from immortus_channels.marking import Tracking
 from immortus_channels.queues.celery.outcomes import verdict
-from immortus_channels.values import clean_result
+from immortus_channels.writer.values import clean_result
 
 _STATES = {
     states.RECEIVED: State.ENQUEUED,

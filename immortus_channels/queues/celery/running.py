@@ -21,7 +21,6 @@ from immortus_channels.jobs.ids import text_of
 from immortus_channels.jobs.job import State
 from immortus_channels.jobs.lifecycle import SECOND
 from immortus_channels.marking import Tracking
-from immortus_channels.progress import Run, current_run
 from immortus_channels.queues.base import Tracker
 from immortus_channels.queues.celery import limits, pools, written
 from immortus_channels.queues.celery.canvas import STANDS_FOR, class_of, followers
@@ -29,6 +28,7 @@ from immortus_channels.queues.celery.lives import is_second
 from immortus_channels.queues.celery.origins import HEADER, QUEUE, from_header, header_of, origin_of
 from immortus_channels.queues.celery.outcomes import due, verdict
 from immortus_channels.queues.celery.unsignalled import end_of
+from immortus_channels.writer.run import Run, current_run
 
 RUN = "immortus_run"
 

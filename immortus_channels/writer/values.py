@@ -11,7 +11,6 @@ from dataclasses import replace
 from django.utils.functional import Promise
 
 from immortus_channels.conf import is_strict
-from immortus_channels.encoding import encoded, exact, repaired_text
 from immortus_channels.exceptions import DocumentTooLarge, ImmortusError, InvalidValue, ReservedMetaKey
 from immortus_channels.guarded import length_of, number_of, quoted, text_of
 from immortus_channels.jobs.job import (
@@ -25,6 +24,7 @@ from immortus_channels.jobs.job import (
     Number,
     dump,
 )
+from immortus_channels.writer.encoding import encoded, exact, repaired_text
 
 logger = logging.getLogger("immortus_channels")
 

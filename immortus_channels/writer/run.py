@@ -9,13 +9,13 @@ from contextvars import ContextVar
 from threading import RLock
 from typing import Never, TypeVar
 
-from immortus_channels import afterthoughts
 from immortus_channels.exceptions import JobCancelled
 from immortus_channels.guarded import quoted
 from immortus_channels.jobs.events import Origin, Report
 from immortus_channels.jobs.job import JSON, LARGEST, Job, Number
 from immortus_channels.jobs.owner import current_owner, is_owner_known
-from immortus_channels.values import (
+from immortus_channels.writer import late_reports
+from immortus_channels.writer.values import (
     MAX_SENTENCE,
     clean,
     clean_key,
@@ -366,7 +366,7 @@ class Run:
 
 
 def _note(run: Run) -> None:
-    afterthoughts.note(run.job_id, run.job_class)
+    late_reports.note(run.job_id, run.job_class)
 
 
 def _tells_of_more(*numbers: Number | None) -> bool:

@@ -9,7 +9,7 @@ from threading import RLock
 
 from immortus_channels.conf import settings
 from immortus_channels.jobs.job import Job, State
-from immortus_channels.progress import Run
+from immortus_channels.writer.run import Run
 
 
 class Runs:
