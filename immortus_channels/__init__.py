@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from immortus_channels.handlers import JobHandler
     from immortus_channels.handles import JobHandle
     from immortus_channels.jobs.owner import started_by
-    from immortus_channels.marking import tracked
     from immortus_channels.push.revocations import revoke_access
+    from immortus_channels.queues.tracked import tracked
     from immortus_channels.repository import JobRepository, aget_job, current_job, get_job
     from immortus_channels.shortcuts import job_info, job_page_url, render_immortus
     from immortus_channels.states import JobState

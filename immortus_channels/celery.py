@@ -12,7 +12,7 @@ from django.db import transaction
 
 from immortus_channels import queues, strategies
 from immortus_channels.jobs.ids import text_of
-from immortus_channels.marking import MARK, Named, Tracking
+from immortus_channels.queues.tracked import MARK, Named, Tracking
 from immortus_channels.writer.run import current_run
 
 

@@ -16,7 +16,7 @@ from immortus_channels.handles import JobHandle
 from immortus_channels.jobs.events import Created, Origin
 from immortus_channels.jobs.ids import MAX_LENGTH, JobId, given_as, is_job_id
 from immortus_channels.jobs.job import Job
-from immortus_channels.marking import Named
+from immortus_channels.queues.tracked import Named
 from immortus_channels.stores import get_store
 from immortus_channels.writer.run import current_run, owner_here
 from immortus_channels.writer.values import clean, clean_key

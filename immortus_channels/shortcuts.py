@@ -6,11 +6,12 @@ import logging
 
 from django.http import HttpRequest, JsonResponse
 
-from immortus_channels import foreign, queues
+from immortus_channels import queues
 from immortus_channels.addresses import page_url, verify_url, websocket_url
 from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.guarded import quoted
 from immortus_channels.jobs.ids import is_job_id, text_of
+from immortus_channels.queues import unsupported
 
 logger = logging.getLogger("immortus_channels")
 
@@ -63,7 +64,7 @@ def identify(job: object) -> tuple[str, str | None]:
         found = queue.job_of(job)
         if found is not None and is_job_id(found[0]):
             return found[0], found[1] or None
-    foreign.refuse(job)
+    unsupported.refuse(job)
     job_id = text_of(job) or text_of(getattr(job, "job_id", None))
     if not is_job_id(job_id):
         ids = "text of 1 to 255 characters, a UUID or a whole number"

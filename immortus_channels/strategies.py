@@ -18,7 +18,7 @@ from immortus_channels.exceptions import StrategyNotFound
 from immortus_channels.guarded import answer
 from immortus_channels.jobs.ids import JobId, given_as
 from immortus_channels.jobs.job import Error, Job
-from immortus_channels.marking import Named
+from immortus_channels.queues.tracked import Named
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser

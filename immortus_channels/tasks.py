@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import Any
 
-from immortus_channels.marking import tracked
+from immortus_channels.queues.tracked import tracked
 
 # Other task queues look for this module too, where Celery may not be installed.
 if find_spec("celery") is not None:

@@ -25,11 +25,12 @@ from django.core.checks import ERROR, registry, run_checks
 from django.http import HttpResponse
 from django.urls import path, re_path
 
-from immortus_channels import JobHandler, TrackingStrategy, checks, marking, queues, tracked, tracking
+from immortus_channels import JobHandler, TrackingStrategy, checks, queues, tracked, tracking
 from immortus_channels.checks import releases, sockets
 from immortus_channels.consumers import JobConsumer
 from immortus_channels.jobs.owner import current_owner
 from immortus_channels.middleware import JobOwnerMiddleware
+from immortus_channels.queues import tracked
 from immortus_channels.queues.celery import CeleryQueue
 from immortus_channels.routing import websocket_application, websocket_urlpatterns
 from immortus_channels.urls import immortus_jobs
@@ -125,7 +126,7 @@ def marked_in_a_module(monkeypatch, decorate):
     """A module of a project, with one marked function that `decorate` makes a task of."""
     module = ModuleType("gallery_of_a_project")
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(marking, "places", set())
+    monkeypatch.setattr(tracked, "places", set())
     exec("def paint(): pass", vars(module))
     module.paint = decorate(tracked(module.paint))
 

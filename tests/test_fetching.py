@@ -13,7 +13,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from immortus_channels import bounded_calls, fetching, queues
 from immortus_channels.fetching import fetch
 from immortus_channels.jobs.job import Error, Job, State
-from immortus_channels.marking import Tracking
+from immortus_channels.queues.tracked import Tracking
 from immortus_channels.stores import get_store
 from immortus_channels.strategies import TrackingStrategy
 from immortus_channels.turns import turn

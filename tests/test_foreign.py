@@ -12,8 +12,9 @@ from celery.result import AsyncResult
 from django.template import engines
 from django.test import RequestFactory
 
-from immortus_channels import JobState, foreign, get_strategy, job_info, job_page_url, queues, render_immortus, tracked
+from immortus_channels import JobState, get_strategy, job_info, job_page_url, queues, render_immortus, tracked
 from immortus_channels.exceptions import ConfigurationError
+from immortus_channels.queues import unsupported
 from immortus_channels.urls import immortus_jobs
 from tests.pages_of_docs import page
 
@@ -83,7 +84,7 @@ def test_a_function_under_rq_s_decorator_is_known_by_its_delay():
 
 def test_what_a_project_derives_from_such_a_type_is_known_too():
     kind = type(of_type("rq.job.Job"))
-    assert foreign.queue_of(type("Mine", (kind,), {"__module__": "shop.jobs"})()) == "RQ"
+    assert unsupported.queue_of(type("Mine", (kind,), {"__module__": "shop.jobs"})()) == "RQ"
 
 
 @pytest.mark.skipif(django.VERSION < (6,), reason="django.tasks came with Django 6")
@@ -105,7 +106,7 @@ def test_what_is_not_of_such_a_queue_is_left_alone():
         pytest.fail("a lazy task was made")
 
     others = [None, 7, "rq", a_function, foreign, SimpleNamespace(id="a"), AsyncResult("a"), lazy, of_type("rqx.Job")]
-    assert [foreign.queue_of(one) for one in others] == [None] * len(others)
+    assert [unsupported.queue_of(one) for one in others] == [None] * len(others)
 
 
 def test_an_adapter_has_the_first_say(monkeypatch):
@@ -119,8 +120,8 @@ def test_an_adapter_has_the_first_say(monkeypatch):
 def test_the_documentation_lists_each_such_queue_and_no_other():
     told = {name for row in page("reference/queues.md").rows if row[1:] == ["N/A", "no"] for name in row[0].split(", ")}
     aliases = {"django.tasks (Django 6)": "django.tasks", "django-tasks": "django.tasks", "django-rq": "RQ"}
-    assert {aliases.get(name, name) for name in told} == set(foreign.WITHOUT_ADAPTER.values())
+    assert {aliases.get(name, name) for name in told} == set(unsupported.WITHOUT_ADAPTER.values())
 
 
 def test_each_such_queue_has_its_types_here():
-    assert set(TYPES) == set(foreign.WITHOUT_ADAPTER.values())
+    assert set(TYPES) == set(unsupported.WITHOUT_ADAPTER.values())

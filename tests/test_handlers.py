@@ -13,7 +13,7 @@ from immortus_channels.exceptions import ConfigurationError, HandlerNotFound
 from immortus_channels.handlers import JobHandler, handler_of, known, load, name_of, told
 from immortus_channels.handles import JobHandle
 from immortus_channels.jobs.job import Job
-from immortus_channels.marking import Tracking
+from immortus_channels.queues.tracked import Tracking
 from tests.toys import ToyQueue
 
 

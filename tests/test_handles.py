@@ -20,7 +20,7 @@ from immortus_channels.exceptions import (
 from immortus_channels.handles import JobHandle
 from immortus_channels.jobs.events import Cancelled, Enqueued, Failed, Finished, Origin
 from immortus_channels.jobs.job import State
-from immortus_channels.marking import Tracking
+from immortus_channels.queues.tracked import Tracking
 from immortus_channels.repository import JobRepository, current_job, get_job
 from immortus_channels.stores import get_store
 from immortus_channels.strategies import Calling, TrackingStrategy

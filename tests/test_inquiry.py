@@ -12,7 +12,7 @@ import pytest
 from immortus_channels import bounded_calls, queues, tracking, writer
 from immortus_channels.jobs.events import Enqueued, Failed, Finished, Origin, Report, Reported, Retrying, Started
 from immortus_channels.jobs.job import State
-from immortus_channels.marking import Tracking
+from immortus_channels.queues.tracked import Tracking
 from immortus_channels.stores import get_store
 from immortus_channels.stores.base import Filter
 from immortus_channels.tracking import inquiry

@@ -8,7 +8,7 @@ import pytest
 from celery import Celery, Task
 
 from immortus_channels.exceptions import ConfigurationError
-from immortus_channels.marking import MASK, Tracking, tracked, tracking_of
+from immortus_channels.queues.tracked import MASK, Tracking, tracked, tracking_of
 
 
 def pay(card, amount=1, *rest, **options):
@@ -65,7 +65,7 @@ def test_an_unknown_option_is_a_type_error():
 
 DECORATED = """
 from celery import Celery, shared_task
-from immortus_channels.marking import tracked
+from immortus_channels.queues.tracked import tracked
 app = Celery("x")
 {above}
 @{decorator}
@@ -97,7 +97,7 @@ def test_under_the_queues_decorator_the_mark_survives_every_kind_of_task():
 
 def test_under_shared_task_the_mark_survives_too():
     code = DECORATED.format(above="@shared_task(name='shared')", decorator="tracked")
-    code += "\nfrom immortus_channels.marking import tracking_of\nprint(tracking_of(task.run))"
+    code += "\nfrom immortus_channels.queues.tracked import tracking_of\nprint(tracking_of(task.run))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.startswith("Tracking(")
 

@@ -21,7 +21,7 @@ from immortus_channels.handles import JobHandle
 from immortus_channels.jobs.events import Enqueued, Finished, Origin, Overdue, Started
 from immortus_channels.jobs.job import State
 from immortus_channels.jobs.owner import started_by
-from immortus_channels.marking import Tracking
+from immortus_channels.queues.tracked import Tracking
 from immortus_channels.repository import JobRepository, aget_job, get_job
 from immortus_channels.states import JobState
 from immortus_channels.stores import get_store

@@ -12,7 +12,7 @@ from immortus_channels import queues, tracking
 from immortus_channels.exceptions import JobNotFound
 from immortus_channels.jobs.events import Cancelled, Enqueued, Failed, Finished, Origin, Report, Reported, Started
 from immortus_channels.jobs.job import State
-from immortus_channels.marking import Tracking
+from immortus_channels.queues.tracked import Tracking
 from immortus_channels.repository import current_job
 from immortus_channels.states import MAX_LISTED, JobState
 from immortus_channels.stores import get_store

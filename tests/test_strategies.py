@@ -12,7 +12,7 @@ from django.test import override_settings
 from immortus_channels import loading, queues, strategies
 from immortus_channels.exceptions import StrategyNotFound
 from immortus_channels.jobs.job import Job
-from immortus_channels.marking import Tracking
+from immortus_channels.queues.tracked import Tracking
 from immortus_channels.strategies import (
     Calling,
     TrackingStrategy,

@@ -29,7 +29,7 @@ from immortus_channels.jobs.events import (
     Updated,
 )
 from immortus_channels.jobs.job import Job, State
-from immortus_channels.marking import Tracking
+from immortus_channels.queues.tracked import Tracking
 from immortus_channels.repository import get_job
 from immortus_channels.stores import get_store
 from immortus_channels.stores.base import Reading

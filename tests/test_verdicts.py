@@ -6,7 +6,7 @@ import pytest
 
 from immortus_channels.exceptions import JobCancelled, JobFailed
 from immortus_channels.jobs.events import Cancelled, Failed
-from immortus_channels.verdicts import causes, is_about, verdict
+from immortus_channels.queues.verdicts import causes, is_about, verdict
 
 
 class TimeIsUp(Exception):

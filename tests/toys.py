@@ -7,8 +7,8 @@ import time
 from typing import Any
 
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.marking import Tracking
 from immortus_channels.queues.base import Queue
+from immortus_channels.queues.tracked import Tracking
 from immortus_channels.stores.memory import MemoryStore
 
 

@@ -8,9 +8,10 @@ from typing import Any
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - Django's name
 from django.utils.module_loading import import_string
 
-from immortus_channels import foreign, handlers, marking, queues, strategies
+from immortus_channels import handlers, queues, strategies
 from immortus_channels.checks.finding import ID, Findings, told
 from immortus_channels.conf import settings
+from immortus_channels.queues import tracked, unsupported
 
 
 def check_strategies() -> Findings:
@@ -85,13 +86,13 @@ def check_marks() -> Findings:
         for name in queue.tracked_names()
         if (tracking := queue.tracking(name)) is not None
     }
-    for place in sorted(marking.places - followed):
+    for place in sorted(tracked.places - followed):
         module, _, name = place.rpartition(".")
         found = getattr(sys.modules.get(module), name, None)
-        queue = foreign.queue_of(found)
+        queue = unsupported.queue_of(found)
         if queue is not None:
-            yield _unread_mark(place, f"is a task of {queue}, which has no adapter here", foreign.CURE)
-        elif marking.is_marked_function(found, place):
+            yield _unread_mark(place, f"is a task of {queue}, which has no adapter here", unsupported.CURE)
+        elif tracked.is_marked_function(found, place):
             cure = "Write the decorator of a Celery task above it: `@shared_task`, then `@tracked`."
             yield _unread_mark(place, "is no task of any task queue in use", cure)
 

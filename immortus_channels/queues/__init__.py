@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from immortus_channels import foreign
 from immortus_channels.exceptions import ConfigurationError
-from immortus_channels.marking import Tracking
+from immortus_channels.queues import unsupported
 from immortus_channels.queues.base import Queue
+from immortus_channels.queues.tracked import Tracking
 
 connected: list[Queue] = []
 """The adapters of this process."""
@@ -61,7 +61,7 @@ def name_of(task: object) -> str:
         name = queue.name_of(task)
         if name is not None:
             return name
-    foreign.refuse(task)
+    unsupported.refuse(task)
     name = getattr(task, "task", None)
     if isinstance(name, str):
         return name

@@ -9,7 +9,7 @@ from django.core.checks import CheckMessage
 
 from immortus_channels.jobs.events import Cancelled, Event, Failed, Finished, Origin
 from immortus_channels.jobs.job import Job
-from immortus_channels.marking import Named, Tracking
+from immortus_channels.queues.tracked import Named, Tracking
 from immortus_channels.writer.run import Run
 
 

@@ -20,8 +20,8 @@ from redis import Redis
 
 from immortus_channels import queues
 from immortus_channels.jobs.job import Job, State, dump
-from immortus_channels.marking import Tracking
 from immortus_channels.models import JobRecord
+from immortus_channels.queues.tracked import Tracking
 from immortus_channels.states import JobState
 from immortus_channels.stores.redis import RedisStore
 from immortus_channels.urls import immortus_jobs

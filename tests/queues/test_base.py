@@ -7,8 +7,8 @@ import pytest
 from immortus_channels import queues
 from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.jobs.job import Job
-from immortus_channels.marking import Tracking
 from immortus_channels.queues.base import Queue
+from immortus_channels.queues.tracked import Tracking
 from tests.toys import ToyQueue
 
 

@@ -15,8 +15,8 @@ from django.contrib.auth.models import User
 from immortus_channels import JobFailed, fetching, queues
 from immortus_channels.jobs.events import Failed, Finished
 from immortus_channels.jobs.job import State
-from immortus_channels.marking import Tracking
 from immortus_channels.queues.celery import CeleryQueue, adapter
+from immortus_channels.queues.tracked import Tracking
 from immortus_channels.stores import get_store
 from immortus_channels.strategies import TrackingStrategy
 

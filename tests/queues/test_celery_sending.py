@@ -15,7 +15,7 @@ from immortus_channels.jobs.owner import starting_as
 from immortus_channels.queues.celery.canvas import STANDS_FOR
 from immortus_channels.queues.celery.lives import carry_on, is_second
 from immortus_channels.queues.celery.origins import HEADER, from_header, mark_of
-from immortus_channels.queues.celery.sending import Sending
+from immortus_channels.queues.celery.publish_signals import Sending
 
 app = Celery("tests.sending", broker="memory://", backend="cache+memory://", set_as_current=False)
 

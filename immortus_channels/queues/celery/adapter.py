@@ -18,13 +18,13 @@ from immortus_channels.exceptions import ConfigurationError, JobCancelled, JobFa
 from immortus_channels.jobs.events import Cancelled, Failed, Finished
 from immortus_channels.jobs.ids import text_of
 from immortus_channels.jobs.job import Job
-from immortus_channels.marking import Tracking
 from immortus_channels.queues.base import Queue, Tracker
-from immortus_channels.queues.celery import records
+from immortus_channels.queues.celery import result_backend
 from immortus_channels.queues.celery.origins import QUEUE, mark_of
 from immortus_channels.queues.celery.problems import is_green, problems
-from immortus_channels.queues.celery.running import Running
-from immortus_channels.queues.celery.sending import Sending
+from immortus_channels.queues.celery.publish_signals import Sending
+from immortus_channels.queues.celery.worker_signals import Running
+from immortus_channels.queues.tracked import Tracking
 from immortus_channels.writer.run import current_run
 
 logger = logging.getLogger("immortus_channels")
@@ -107,17 +107,17 @@ class CeleryQueue(Queue):
 
     def keeps_records(self) -> bool:
         """Whether there is a result backend that others than a task's sender can read."""
-        return records.are_kept(current_app)
+        return result_backend.are_kept(current_app)
 
     def fetch(self, job_id: str) -> Job | None:
         """The job as the result backend tells of it."""
-        return records.job_of(current_app, job_id) if self.keeps_records() else None
+        return result_backend.job_of(current_app, job_id) if self.keeps_records() else None
 
     def end_of(self, job_id: str, job_class: str, *, since: int) -> Finished | Failed | Cancelled | None:
         """The success or failure that the result backend keeps of a run that began at `since`."""
         if not self.keeps_records():
             return None
-        return records.end_of(current_app, job_id, job_class, since=since, tracking=self.tracking(job_class))
+        return result_backend.end_of(current_app, job_id, job_class, since=since, tracking=self.tracking(job_class))
 
     def is_eager(self) -> bool:
         """Whether `task_always_eager` is set."""

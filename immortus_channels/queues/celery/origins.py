@@ -15,7 +15,7 @@ from immortus_channels.jobs.events import Origin
 from immortus_channels.jobs.job import JSON
 from immortus_channels.jobs.lifecycle import SECOND
 from immortus_channels.loading import name_of
-from immortus_channels.marking import MARK, Named, Tracking, tracking_of
+from immortus_channels.queues.tracked import MARK, Named, Tracking, tracking_of
 from immortus_channels.writer.run import owner_here
 from immortus_channels.writer.values import clean, clean_text
 

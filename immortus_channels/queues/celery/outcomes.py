@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 from celery.exceptions import Reject, SoftTimeLimitExceeded, TimeLimitExceeded
 
-from immortus_channels import verdicts
 from immortus_channels.jobs.events import Failed
 from immortus_channels.jobs.lifecycle import SECOND
-from immortus_channels.verdicts import Verdict
+from immortus_channels.queues import verdicts
+from immortus_channels.queues.verdicts import Verdict
 
 TIME_LIMITS = (SoftTimeLimitExceeded, TimeLimitExceeded)
 """What Celery raises when a time limit is over."""

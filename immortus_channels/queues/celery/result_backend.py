@@ -18,8 +18,8 @@ from immortus_channels.exceptions import InvalidValue
 from immortus_channels.jobs.events import Cancelled, Failed, Finished, Report
 from immortus_channels.jobs.job import Job, State
 from immortus_channels.jobs.lifecycle import SECOND
-from immortus_channels.marking import Tracking
 from immortus_channels.queues.celery.outcomes import verdict
+from immortus_channels.queues.tracked import Tracking
 from immortus_channels.writer.values import clean_result
 
 _STATES = {

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, fields
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, TypeVar, overload
 
-from immortus_channels import foreign
 from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.jobs.events import CancelPolicy
+from immortus_channels.queues import unsupported
 
 MARK = "__immortus__"
 MASK = "********"
@@ -94,7 +94,7 @@ def tracked(task: Any = None, /, **options: Any) -> Any:
 
 
 def _mark(task: Any, options: Mapping[str, Any], *, is_decorator: bool) -> Any:
-    foreign.refuse(task)
+    unsupported.refuse(task)
     # Only the type is looked at: `isinstance` and `repr` would make a lazy task while its module is being imported.
     if is_decorator and not issubclass(type(task), _MARKABLE):
         msg = (

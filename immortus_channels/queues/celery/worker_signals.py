@@ -20,14 +20,14 @@ from immortus_channels.jobs.events import Cancelled, Enqueued, Event, Failed, Fi
 from immortus_channels.jobs.ids import text_of
 from immortus_channels.jobs.job import State
 from immortus_channels.jobs.lifecycle import SECOND
-from immortus_channels.marking import Tracking
 from immortus_channels.queues.base import Tracker
-from immortus_channels.queues.celery import limits, pools, written
+from immortus_channels.queues.celery import pools, time_limits, written
 from immortus_channels.queues.celery.canvas import STANDS_FOR, class_of, followers
 from immortus_channels.queues.celery.lives import is_second
 from immortus_channels.queues.celery.origins import HEADER, QUEUE, from_header, header_of, origin_of
 from immortus_channels.queues.celery.outcomes import due, verdict
-from immortus_channels.queues.celery.unsignalled import end_of
+from immortus_channels.queues.celery.silent_ends import end_of
+from immortus_channels.queues.tracked import Tracking
 from immortus_channels.writer.run import Run, current_run
 
 RUN = "immortus_run"
@@ -60,7 +60,7 @@ class Running:
         self._requests[request.id] = request
         if self._tracking(class_of(request.type, request.request_dict, self._tracking)) is not None:
             request.request_dict[RUN] = uuid.uuid4().hex
-            limits.grant(request, self._worker)
+            time_limits.grant(request, self._worker)
 
     def prerun(self, sender: Task, task_id: str, args: Any, kwargs: Any, **_: object) -> None:
         """The run begins; an eager one was never sent."""
@@ -79,7 +79,7 @@ class Running:
         run_id = _run_id(request) or uuid.uuid4().hex
         run = self._tracker.make_run(job_id=task_id, job_class=job_class, run_id=run_id, origin=origin)
         self._tokens[run_id] = current_run.set(run)
-        limits.begin(request)
+        time_limits.begin(request)
         self._tracker.begin(run)
         written.watch(sender.backend)
 
@@ -117,7 +117,7 @@ class Running:
     def retry(self, sender: Task, request: Any, reason: Any = None, **_: object) -> None:
         """The task asked to be run again, and was sent again before this; a cancelled job will refuse to start."""
         run = _run_of(request.id)
-        if run is not None and limits.was_told_to_stop(reason.exc, request):
+        if run is not None and time_limits.was_told_to_stop(reason.exc, request):
             self._end_badly(run, reason.exc, request)
             self._cancel_followers(request.chain, request.chord)
         elif run is not None:
@@ -152,7 +152,7 @@ class Running:
             self._tracker.publish(kind(job_id=task_id, job_class=sender.name, **fields))
 
     def _end_badly(self, run: Run, exception: BaseException, request: Any) -> None:
-        if limits.was_told_to_stop(exception, request):
+        if time_limits.was_told_to_stop(exception, request):
             self._tracker.end(run, Cancelled)
             return
         kind, fields = verdict(exception, run.job_id, asked=run.asked)
@@ -171,7 +171,7 @@ class Running:
         request = self._requests.get(task_id)
         of_request = request.request_dict if request is not None else {}
         job_class = class_of(sender.name, of_request, self._tracking)
-        is_requeued = limits.goes_back(sender, exception)
+        is_requeued = time_limits.goes_back(sender, exception)
         if self._tracking(job_class) is not None:
             # Of two deliveries to one worker, Celery names the one that failed, where it can.
             run_id = _run_id(sender.request) if sender.request.id == task_id else of_request.get(RUN, "")

@@ -14,7 +14,7 @@ from typing import Any
 from celery import Task
 from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 
-from immortus_channels.verdicts import causes
+from immortus_channels.queues.verdicts import causes
 
 _LIMIT = "immortus_soft_limit"
 """The key of a request, on its way to the process that runs it: the seconds that its main process grants it."""

@@ -15,7 +15,6 @@ from immortus_channels import queues
 from immortus_channels.jobs.events import Enqueued, Origin, Planned
 from immortus_channels.jobs.ids import text_of
 from immortus_channels.jobs.lifecycle import SECOND
-from immortus_channels.marking import Tracking
 from immortus_channels.queues.base import Tracker
 from immortus_channels.queues.celery import written
 from immortus_channels.queues.celery.canvas import (
@@ -31,6 +30,7 @@ from immortus_channels.queues.celery.canvas import (
 )
 from immortus_channels.queues.celery.lives import carry_on, forget_others, going_on, header_for, is_resent, one_more
 from immortus_channels.queues.celery.origins import HEADER, bequeathed, from_header, heritage, origin_here
+from immortus_channels.queues.tracked import Tracking
 from immortus_channels.writer.run import current_run
 
 _WAITING = 86_400.0
