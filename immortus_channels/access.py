@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, ParamSpec, TypeAlias, TypeVar
 from django.db import InterfaceError, OperationalError
 from django.utils.module_loading import import_string
 
-from immortus_channels import strategies
 from immortus_channels.conf import settings
 from immortus_channels.exceptions import ConfigurationError, StoreUnavailable
 from immortus_channels.jobs.job import Job
 from immortus_channels.jobs.owner import owner_key
+from immortus_channels.tracking import strategies
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser

@@ -10,9 +10,10 @@ from celery import Task, uuid
 from celery.result import AsyncResult
 from django.db import transaction
 
-from immortus_channels import queues, strategies
+from immortus_channels import queues
 from immortus_channels.jobs.ids import text_of
 from immortus_channels.queues.tracked import MARK, Named, Tracking
+from immortus_channels.tracking import strategies
 from immortus_channels.writer.run import current_run
 
 

@@ -12,11 +12,11 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
-from immortus_channels import access, bounded_calls, queues, strategies, turns
+from immortus_channels import access, bounded_calls, queues, turns
 from immortus_channels.guarded import quoted
 from immortus_channels.jobs.job import Error, Job, State
 from immortus_channels.queues.base import Queue
-from immortus_channels.tracking import guarded
+from immortus_channels.tracking import guarded, strategies
 from immortus_channels.writer import is_inline
 from immortus_channels.writer.values import clean_meta, clean_result, within_limit
 

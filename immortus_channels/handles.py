@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Never, Self, TypeVar
 
-from immortus_channels import addresses, strategies, tracking
+from immortus_channels import addresses, tracking
 from immortus_channels.exceptions import JobNotFound
 from immortus_channels.guarded import quoted
 from immortus_channels.jobs.events import Event, Failed, Finished, Updated
 from immortus_channels.jobs.ids import JobId, given_as
 from immortus_channels.jobs.job import JSON, Job, Number, State
 from immortus_channels.running import running
+from immortus_channels.tracking import strategies
 from immortus_channels.writer.run import Run
 from immortus_channels.writer.values import (
     clean,

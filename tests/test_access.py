@@ -8,10 +8,11 @@ import pytest
 from django.contrib.auth.models import AnonymousUser, Group, Permission, User
 from django.db import InterfaceError, OperationalError
 
-from immortus_channels import access, strategies
+from immortus_channels import access
 from immortus_channels.exceptions import ConfigurationError, StoreUnavailable
 from immortus_channels.jobs.job import Job
-from immortus_channels.strategies import TrackingStrategy
+from immortus_channels.tracking import strategies
+from immortus_channels.tracking.strategies import TrackingStrategy
 
 ANYBODYS = Job(job_id="a")
 ALICES = Job(job_id="a", owner="4711")

@@ -18,7 +18,7 @@ from immortus_channels.exceptions import ConfigurationError, JobCancelled, JobFa
 from immortus_channels.jobs.job import State
 from immortus_channels.queues.celery import CeleryQueue
 from immortus_channels.stores import get_store
-from immortus_channels.strategies import Calling, TrackingStrategy
+from immortus_channels.tracking.strategies import Calling, TrackingStrategy
 from immortus_channels.urls import immortus_jobs
 from immortus_channels.writer.run import current_run
 

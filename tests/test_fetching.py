@@ -15,7 +15,7 @@ from immortus_channels.fetching import fetch
 from immortus_channels.jobs.job import Error, Job, State
 from immortus_channels.queues.tracked import Tracking
 from immortus_channels.stores import get_store
-from immortus_channels.strategies import TrackingStrategy
+from immortus_channels.tracking.strategies import TrackingStrategy
 from immortus_channels.turns import turn
 from tests.toys import ToyQueue, eventually
 

@@ -23,7 +23,7 @@ from immortus_channels.jobs.job import State
 from immortus_channels.queues.tracked import Tracking
 from immortus_channels.repository import JobRepository, current_job, get_job
 from immortus_channels.stores import get_store
-from immortus_channels.strategies import Calling, TrackingStrategy
+from immortus_channels.tracking.strategies import Calling, TrackingStrategy
 from immortus_channels.writer import values
 from immortus_channels.writer.run import current_run
 from tests.toys import ToyQueue

@@ -24,7 +24,7 @@ from immortus_channels.jobs.events import CancelRequested, Overdue
 from immortus_channels.jobs.job import SENTENCES, Job, State
 from immortus_channels.repository import JobRepository
 from immortus_channels.stores import get_store
-from immortus_channels.strategies import TrackingStrategy
+from immortus_channels.tracking.strategies import TrackingStrategy
 from immortus_channels.urls import immortus_jobs
 from tests.pages import Process
 from tests.toys import ToyQueue

@@ -25,8 +25,8 @@ from immortus_channels.queues.tracked import Tracking
 from immortus_channels.repository import JobRepository, aget_job, get_job
 from immortus_channels.states import JobState
 from immortus_channels.stores import get_store
-from immortus_channels.strategies import TrackingStrategy
-from immortus_channels.tracking import reading
+from immortus_channels.tracking import reader
+from immortus_channels.tracking.strategies import TrackingStrategy
 from immortus_channels.writer.run import current_run
 from tests.toys import ToyQueue
 
@@ -136,7 +136,7 @@ def test_what_cannot_be_an_id_is_refused(memory, name):
 
 
 def test_a_job_that_waits_to_be_written_is_not_unknown(memory, job_id, monkeypatch):
-    monkeypatch.setattr(reading, "get_writer", lambda: SimpleNamespace(held={job_id}.intersection))
+    monkeypatch.setattr(reader, "get_writer", lambda: SimpleNamespace(held={job_id}.intersection))
     with pytest.raises(StoreUnavailable, match="waits to be written"):
         get_job(job_id)
 

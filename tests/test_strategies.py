@@ -9,11 +9,12 @@ import pytest
 from django.apps import apps
 from django.test import override_settings
 
-from immortus_channels import loading, queues, strategies
+from immortus_channels import loading, queues
 from immortus_channels.exceptions import StrategyNotFound
 from immortus_channels.jobs.job import Job
 from immortus_channels.queues.tracked import Tracking
-from immortus_channels.strategies import (
+from immortus_channels.tracking import strategies
+from immortus_channels.tracking.strategies import (
     Calling,
     TrackingStrategy,
     defines,

@@ -33,8 +33,8 @@ from immortus_channels.queues.tracked import Tracking
 from immortus_channels.repository import get_job
 from immortus_channels.stores import get_store
 from immortus_channels.stores.base import Reading
-from immortus_channels.strategies import TrackingStrategy, load
-from immortus_channels.tracking import reading, recalling
+from immortus_channels.tracking import queue_cancels, reader
+from immortus_channels.tracking.strategies import TrackingStrategy, load
 from immortus_channels.writer.run import current_run
 from tests.toys import ToyQueue, eventually
 
@@ -685,7 +685,7 @@ def test_many_jobs_that_are_cancelled_while_their_queue_hangs_are_a_few_threads(
         tracking.publish(Enqueued(job_id=job, job_class="task", origin=Origin(queue="toy")))
         for _ in range(3):
             tracking.cancel(job)
-    assert threading.active_count() <= before + recalling.Recaller.MOST
+    assert threading.active_count() <= before + queue_cancels.Recaller.MOST
     hangs.set()
     assert eventually(lambda: sorted(told) == sorted(jobs))
 
@@ -699,7 +699,7 @@ def test_a_call_that_hangs_holds_up_no_other(queue, monkeypatch):
         told.append(job.job_id)
 
     monkeypatch.setattr(queue, "cancel", cancel)
-    recaller = recalling.Recaller()
+    recaller = queue_cancels.Recaller()
     for job_id in ("hangs", "a", "b"):
         recaller.recall(queue, Job(job_id=job_id), terminate=False)
     assert eventually(lambda: sorted(told) == ["a", "b"])
@@ -713,10 +713,10 @@ def test_a_queue_is_told_again_after_a_while_and_of_the_next_attempt_at_once(tel
     tell(Started, run_id="r", origin=origin)
     tracking.cancel(job_id)
     assert eventually(lambda: len(queue.cancelled) == 1)
-    monkeypatch.setattr(recalling, "AGAIN", 0)
+    monkeypatch.setattr(queue_cancels, "AGAIN", 0)
     tracking.cancel(job_id)
     assert eventually(lambda: len(queue.cancelled) == 2)
-    monkeypatch.setattr(recalling, "AGAIN", 60)
+    monkeypatch.setattr(queue_cancels, "AGAIN", 60)
     tell(Finished, run_id="r")
     tell(Started, run_id="s", origin=origin)
     tracking.cancel(job_id)
@@ -726,7 +726,7 @@ def test_a_queue_is_told_again_after_a_while_and_of_the_next_attempt_at_once(tel
 def test_a_queue_that_hangs_for_good_is_told_of_a_bounded_number(tell, queue, monkeypatch, caplog):
     hangs = threading.Event()
     monkeypatch.setattr(queue, "cancel", lambda *_, **__: hangs.wait(5))
-    recaller = recalling.Recaller()
+    recaller = queue_cancels.Recaller()
     monkeypatch.setattr(recaller, "MOST", 1)
     monkeypatch.setattr(recaller, "PENDING", 2)
     for number in range(5):
@@ -783,8 +783,8 @@ def test_a_job_that_is_written_while_it_is_read_is_not_unknown(monkeypatch):
         waiting.clear()
         return Reading(now=0)
 
-    monkeypatch.setattr(reading, "get_writer", lambda: SimpleNamespace(held=waiting.intersection))
-    monkeypatch.setattr(reading, "get_store", lambda: SimpleNamespace(get_many=read))
+    monkeypatch.setattr(reader, "get_writer", lambda: SimpleNamespace(held=waiting.intersection))
+    monkeypatch.setattr(reader, "get_store", lambda: SimpleNamespace(get_many=read))
     with pytest.raises(StoreUnavailable):
         tracking.on_record(["a", "b"])
     assert tracking.on_record(["a"]).jobs == {}

@@ -22,7 +22,7 @@ from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.ids import is_job_id
 from immortus_channels.jobs.job import Job
 from immortus_channels.stores.base import Reading
-from immortus_channels.strategies import TrackingStrategy
+from immortus_channels.tracking.strategies import TrackingStrategy
 from immortus_channels.urls import immortus_jobs
 from tests.pages import Process
 

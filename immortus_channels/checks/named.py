@@ -8,10 +8,11 @@ from typing import Any
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - Django's name
 from django.utils.module_loading import import_string
 
-from immortus_channels import handlers, queues, strategies
+from immortus_channels import handlers, queues
 from immortus_channels.checks.finding import ID, Findings, told
 from immortus_channels.conf import settings
 from immortus_channels.queues import tracked, unsupported
+from immortus_channels.tracking import strategies
 
 
 def check_strategies() -> Findings:

@@ -5,11 +5,11 @@ Nothing here raises into a job: what fails is logged, and the job goes on.
 
 from __future__ import annotations
 
-from immortus_channels.tracking.asking import cancel, claim, lifted, touch
-from immortus_channels.tracking.consulting import guarded, told_of
+from immortus_channels.tracking.commands import cancel, claim, lifted, touch
+from immortus_channels.tracking.hooks import guarded, told_of
 from immortus_channels.tracking.inquiry import publish_end
-from immortus_channels.tracking.publishing import publish, renew
-from immortus_channels.tracking.reading import (
+from immortus_channels.tracking.publisher import publish, renew
+from immortus_channels.tracking.reader import (
     as_it_stands,
     ask_strategies,
     brought_up_to_date,

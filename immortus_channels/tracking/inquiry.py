@@ -16,7 +16,7 @@ from immortus_channels import bounded_calls
 from immortus_channels.jobs.events import Event
 from immortus_channels.jobs.job import Job
 from immortus_channels.queues.base import Queue
-from immortus_channels.tracking.publishing import publish
+from immortus_channels.tracking.publisher import publish
 from immortus_channels.writer import is_inline
 
 logger = logging.getLogger("immortus_channels")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from immortus_channels import strategies
 from immortus_channels.jobs.events import Event, Origin, Refreshed, Started
 from immortus_channels.jobs.ids import text_of
 from immortus_channels.jobs.job import Job
-from immortus_channels.tracking.consulting import completed_of, meta_of, outside_event_loop
-from immortus_channels.tracking.publishing import can_be_tracked, publish, refresh
+from immortus_channels.tracking import strategies
+from immortus_channels.tracking.hooks import completed_of, meta_of, outside_event_loop
+from immortus_channels.tracking.publisher import can_be_tracked, publish, refresh
 from immortus_channels.writer import get_writer, report_of
 from immortus_channels.writer.run import Run, current_run
 

@@ -38,7 +38,7 @@ from immortus_channels.hub import get_hub
 from immortus_channels.jobs.job import State
 from immortus_channels.limits import Limits
 from immortus_channels.push.broadcaster import MESSAGE_TYPE, Push, group_name
-from immortus_channels.strategies import TrackingStrategy
+from immortus_channels.tracking.strategies import TrackingStrategy
 from immortus_channels.urls import immortus_jobs
 from tests.consumers.test_consumer import Client, opened, unstored  # noqa: F401
 from tests.hubs import hub, layer, memory  # noqa: F401

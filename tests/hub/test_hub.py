@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from immortus_channels import TrackingStrategy, access, strategies, tracking
+from immortus_channels import TrackingStrategy, access, tracking
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.hub import Hub, get_hub
 from immortus_channels.hub.recheck import Recheck
@@ -20,7 +20,7 @@ from immortus_channels.push import broadcaster
 from immortus_channels.push.broadcaster import Push
 from immortus_channels.stores import get_store
 from immortus_channels.stores.base import Reading
-from immortus_channels.tracking import reading
+from immortus_channels.tracking import reader, strategies
 from tests.hubs import hub, memory  # noqa: F401
 from tests.pages import Page, Process, logged_in, until
 
@@ -207,7 +207,7 @@ async def test_slow_strategies_hold_up_no_other_page_and_are_asked_soon(hub, mon
 
     slow, others = Slow(), TrackingStrategy()
     ids = {job.job_id for job in jobs}
-    monkeypatch.setattr(reading, "_has_a_say", lambda job_class: True)
+    monkeypatch.setattr(reader, "_has_a_say", lambda job_class: True)
     monkeypatch.setattr(strategies, "strategy_of", lambda job: slow if job.job_id in ids else others)
     pages = [Page() for _ in jobs]
     try:
@@ -260,14 +260,14 @@ async def test_a_push_that_arrives_during_the_read_wins_over_an_older_read(hub, 
     reading, may_go_on = threading.Event(), threading.Event()
 
     def slowly(ids):
-        reading.set()
+        reader.set()
         may_go_on.wait(2)
         return Reading(now=0, jobs={job.job_id: old})
 
     monkeypatch.setattr(tracking, "on_record", slowly)
     page = Page()
     watching = asyncio.create_task(hub.watch(page, job.job_id))
-    await until(reading.is_set)
+    await until(reader.is_set)
     hub.take(Push.of(new))
     may_go_on.set()
     await watching

@@ -18,7 +18,7 @@ from immortus_channels.jobs.job import State
 from immortus_channels.queues.celery import CeleryQueue, adapter
 from immortus_channels.queues.tracked import Tracking
 from immortus_channels.stores import get_store
-from immortus_channels.strategies import TrackingStrategy
+from immortus_channels.tracking.strategies import TrackingStrategy
 
 
 class Open(TrackingStrategy):

@@ -40,7 +40,7 @@ from immortus_channels.jobs.job import Job
 from immortus_channels.push import broadcaster
 from immortus_channels.push.broadcaster import shared_layer
 from immortus_channels.stores import compare_and_set, get_store, memory
-from immortus_channels.tracking import asking
+from immortus_channels.tracking import commands
 from tests.simulation.stand_ins import HeldLayer, RememberingStore
 from tests.simulation.viewers import FINAL, Person, Socket, Viewer, document_of
 from tests.simulation.virtual import Turns, VirtualLoop
@@ -121,7 +121,7 @@ class World:
         self.patches.setattr(Authorization, "INTERVAL", RIGHTS)
         self.patches.setattr(Recheck, "MISSING", MISSING)
         self.patches.setattr(Hub, "LIFT_AGAIN", RECHECK)
-        self.patches.setattr(asking, "LIFT_AGAIN", 0.0)  # by the true time
+        self.patches.setattr(commands, "LIFT_AGAIN", 0.0)  # by the true time
         self.errors = _Errors()
         self.logger = logging.getLogger("immortus_channels")
         self.logger.addHandler(self.errors)

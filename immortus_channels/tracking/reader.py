@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from immortus_channels import queues, strategies
+from immortus_channels import queues
 from immortus_channels.conf import leases, settings
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.events import Overdue, Refreshed
@@ -13,10 +13,11 @@ from immortus_channels.jobs.job import Job, State
 from immortus_channels.jobs.lifecycle import is_lost_next
 from immortus_channels.stores import get_store
 from immortus_channels.stores.base import Filter, Reading
-from immortus_channels.tracking.consulting import completed_of, meta_of
+from immortus_channels.tracking import strategies
+from immortus_channels.tracking.hooks import completed_of, meta_of
 from immortus_channels.tracking.inquiry import publish_end
-from immortus_channels.tracking.pace import Pace
-from immortus_channels.tracking.publishing import publish, refresh
+from immortus_channels.tracking.publisher import publish, refresh
+from immortus_channels.tracking.throttle import Pace
 from immortus_channels.writer import WAIT, get_writer
 from immortus_channels.writer.run import current_run
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from immortus_channels.jobs.job import Job
 from immortus_channels.queues.base import Queue
-from immortus_channels.tracking.pace import Pace
+from immortus_channels.tracking.throttle import Pace
 
 logger = logging.getLogger("immortus_channels")
 

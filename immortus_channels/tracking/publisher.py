@@ -6,13 +6,14 @@ import logging
 import time
 from dataclasses import replace
 
-from immortus_channels import queues, strategies
+from immortus_channels import queues
 from immortus_channels.guarded import quoted
 from immortus_channels.jobs.events import Cancelled, Event, Failed, Refreshed
 from immortus_channels.jobs.ids import MAX_LENGTH, is_job_id, text_of
 from immortus_channels.jobs.job import Job
 from immortus_channels.stores import get_store
-from immortus_channels.tracking.consulting import followed, outside_event_loop
+from immortus_channels.tracking import strategies
+from immortus_channels.tracking.hooks import followed, outside_event_loop
 from immortus_channels.writer import WAIT, Write, get_writer
 from immortus_channels.writer.values import MAX_SENTENCE
 

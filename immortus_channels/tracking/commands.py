@@ -11,9 +11,9 @@ from immortus_channels.jobs.events import CancelRequested, Claimed, PageHook, To
 from immortus_channels.jobs.job import Job, State
 from immortus_channels.jobs.versions import is_believable
 from immortus_channels.stores import get_store
-from immortus_channels.tracking.pace import Pace
-from immortus_channels.tracking.publishing import hand_over
-from immortus_channels.tracking.recalling import recall
+from immortus_channels.tracking.publisher import hand_over
+from immortus_channels.tracking.queue_cancels import recall
+from immortus_channels.tracking.throttle import Pace
 from immortus_channels.writer import Write, get_writer, perform
 
 

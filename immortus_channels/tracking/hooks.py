@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 
 from django.db import connections, transaction
 
-from immortus_channels import queues, strategies
+from immortus_channels import queues
 from immortus_channels.guarded import quoted
 from immortus_channels.jobs.events import Cancelled, Created, Event, Failed, Finished
 from immortus_channels.jobs.job import JSON, Error, Job, State
+from immortus_channels.tracking import strategies
 from immortus_channels.writer import Write
 from immortus_channels.writer.values import clean_meta, fits, refuse_too_large
 
