@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from immortus_channels.access.tokens import access_token
     from immortus_channels.exceptions import (
         ConfigurationError,
         DocumentTooLarge,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from immortus_channels.repository import JobRepository, aget_job, current_job, get_job
     from immortus_channels.shortcuts import job_info, job_page_url, render_immortus
     from immortus_channels.states import JobState
-    from immortus_channels.tokens import access_token
     from immortus_channels.tracking.strategies import TrackingStrategy, get_strategy
 
 __version__ = "0.1.0"

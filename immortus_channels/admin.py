@@ -25,7 +25,8 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from immortus_channels import access, tracking
+from immortus_channels import tracking
+from immortus_channels.access import permissions
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.job import Job, State
 from immortus_channels.jobs.lifecycle import SECOND
@@ -253,7 +254,7 @@ class JobAdmin(Admin):
         return None
 
     def _cancel(self, request: HttpRequest, record: JobRecord) -> bool:
-        if not access.is_cancellable(request.user, _job(record)):
+        if not permissions.is_cancellable(request.user, _job(record)):
             return False
         after = tracking.cancel(record.pk)
         if after is None or not after.cancel_requested:
@@ -284,7 +285,7 @@ def _seen(request: HttpRequest, records: Iterable[JobRecord]) -> list[JobRecord]
 def _may_see(request: HttpRequest, record: JobRecord) -> bool:
     """Whether the job's strategy shows it to this viewer, here as anywhere; what cannot be told is not shown."""
     try:
-        return access.may_see(request.user, _job(record))
+        return permissions.may_see(request.user, _job(record))
     except StoreUnavailable as error:
         messages.warning(request, str(error))
         return False

@@ -18,11 +18,12 @@ class ImmortusChannelsConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect the queues; Celery's when it is installed."""
-        from immortus_channels import checks, queues, rights, tracking  # noqa: PLC0415 - they need the app registry
+        from immortus_channels import checks, queues, tracking  # noqa: PLC0415 - they need the app registry
+        from immortus_channels.access import signals  # noqa: PLC0415 - they need the app registry
         from immortus_channels.stores.sqlite.migration import migrate_file  # noqa: PLC0415 - as above
 
         checks.connect()
-        rights.connect()
+        signals.connect()
         post_migrate.connect(migrate_file, sender=self)
         if queues.connected:
             return

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from django.http import HttpRequest
 
-from immortus_channels import access, peers, tokens, usage
-from immortus_channels.tokens import Token, TokenExpired
+from immortus_channels.access import permissions, quotas, tokens, visitors
+from immortus_channels.access.tokens import Token, TokenExpired
 
 if TYPE_CHECKING:
-    from immortus_channels.access import User
+    from immortus_channels.access.permissions import User
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,27 +40,27 @@ def caller_of(request: HttpRequest, *, grace: float = 0.0) -> Caller:
     return of_session(request) if text is None else _of_token(request, text, grace)
 
 
-@access.needing_database
+@permissions.needing_database
 def _of_token(request: HttpRequest, text: str, grace: float) -> Caller:
     token = tokens.read(text)
     if token is not None and token.is_expired(grace=grace):
         raise TokenExpired
     user = None if token is None else token.user()
-    address = partial(peers.of_request, request)
+    address = partial(visitors.of_request, request)
     if token is None or user is None:
         from django.contrib.auth.models import AnonymousUser  # noqa: PLC0415 - a project may do without logins
 
         nobody = AnonymousUser()
-        return Caller(user=nobody, account=usage.key_of(nobody, None, address), jobs=frozenset())
-    return Caller(user=user, account=usage.key_of(user, None, address), jobs=token.jobs, token=token)
+        return Caller(user=nobody, account=quotas.key_of(nobody, None, address), jobs=frozenset())
+    return Caller(user=user, account=quotas.key_of(user, None, address), jobs=token.jobs, token=token)
 
 
-@access.needing_database
+@permissions.needing_database
 def of_session(request: HttpRequest) -> Caller:
     """Whoever is logged in. Raises StoreUnavailable when the database cannot tell."""
-    user = access.user_of(request)
+    user = permissions.user_of(request)
     session = getattr(request, "session", None)
-    return Caller(user=user, account=usage.key_of(user, session, partial(peers.of_request, request)))
+    return Caller(user=user, account=quotas.key_of(user, session, partial(visitors.of_request, request)))
 
 
 def bearer_text(request: HttpRequest) -> str | None:

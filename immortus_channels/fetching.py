@@ -12,7 +12,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
-from immortus_channels import access, bounded_calls, queues, turns
+from immortus_channels import bounded_calls, queues, turns
+from immortus_channels.access import permissions
 from immortus_channels.guarded import quoted
 from immortus_channels.jobs.job import Error, Job, State
 from immortus_channels.queues.base import Queue
@@ -21,7 +22,7 @@ from immortus_channels.writer import is_inline
 from immortus_channels.writer.values import clean_meta, clean_result, within_limit
 
 if TYPE_CHECKING:
-    from immortus_channels.access import User
+    from immortus_channels.access.permissions import User
 
 logger = logging.getLogger("immortus_channels")
 
@@ -47,7 +48,7 @@ def fetch(user: User, job_id: str, job_class: str = "") -> Job | None:
     """
     unseen = nobody_knows(job_id, job_class)
     strategy = strategies.strategy_of(unseen)
-    if not strategies.defines(strategy, "allows") and not access.would_see(user, unseen):
+    if not strategies.defines(strategy, "allows") and not permissions.would_see(user, unseen):
         return None
     job = _told(user, strategy, job_id, job_class)
     if job is not None:
@@ -62,7 +63,7 @@ def _told(user: User, strategy: Any, job_id: str, job_class: str) -> Job | None:
         if _is_of(job, job_class):
             return job
     for job in _by_queues(job_id, job_class):
-        if _is_of(job, job_class) and (job.job_class or access.may_see_nameless(user, job_id)):
+        if _is_of(job, job_class) and (job.job_class or permissions.may_see_nameless(user, job_id)):
             return job
     return None
 

@@ -17,7 +17,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotFound, JsonRes
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.http import require_safe
 
-from immortus_channels import access, metrics
+from immortus_channels import metrics
+from immortus_channels.access import permissions
 from immortus_channels.conf import settings
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.hub import is_draining, layer_state
@@ -138,7 +139,7 @@ def _may_read(request: HttpRequest) -> bool:
     token, sent = settings.METRICS_TOKEN, request.headers.get("Authorization", "")
     if token and constant_time_compare(sent, f"Bearer {token}"):
         return True
-    user = access.user_of(request)
+    user = permissions.user_of(request)
     return user.is_active and bool(getattr(user, "is_staff", False))
 
 

@@ -18,7 +18,9 @@ from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
 
-from immortus_channels import access, callers, handlers, tracking, usage
+from immortus_channels import callers, handlers, tracking
+from immortus_channels.access import permissions, quotas
+from immortus_channels.access.quotas import TooManyRequests
 from immortus_channels.conf import settings
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.handlers import JobHandler
@@ -26,7 +28,6 @@ from immortus_channels.handles import JobHandle
 from immortus_channels.jobs.events import PageHook
 from immortus_channels.jobs.ids import is_job_id
 from immortus_channels.jobs.job import SENTENCES, Job, State
-from immortus_channels.usage import TooManyRequests
 from immortus_channels.views import RETRY_AFTER, seen
 
 logger = logging.getLogger("immortus_channels")
@@ -82,7 +83,7 @@ def _answer(request: HttpRequest, job_id: str) -> HttpResponse:
         return HttpResponse(status=HTTPStatus.SERVICE_UNAVAILABLE)
     try:
         caller = callers.of_session(request)
-        usage.ask(caller.account)
+        quotas.ask(caller.account)
         record = seen(caller, [job_id]).get(job_id)
         if record is None:
             return _unknown(request, job_id)
@@ -114,7 +115,7 @@ def _known(request: HttpRequest, record: Job) -> HttpResponse:
 
 def _cancel(request: HttpRequest, record: Job) -> HttpResponse:
     """Back to the page, whether the job could be stopped or not: it says how things are."""
-    if access.is_cancellable(access.user_of(request), record):
+    if permissions.is_cancellable(permissions.user_of(request), record):
         tracking.cancel(record.job_id)
     return HttpResponseRedirect(request.get_full_path(), status=HTTPStatus.SEE_OTHER)
 
@@ -136,10 +137,10 @@ def _call(request: HttpRequest, handler: JobHandler, hook: PageHook) -> None:
 
 def _is_for(request: HttpRequest, record: Job) -> bool:
     """Whether what the handler has to say is meant for this viewer: the owner, or anybody if there is none."""
-    user = access.user_of(request)
+    user = permissions.user_of(request)
     if record.owner is None:
         return not record.staff_only
-    return access.is_owner(user, record)
+    return permissions.is_owner(user, record)
 
 
 @contextmanager
@@ -193,7 +194,7 @@ def _running(request: HttpRequest, handler: JobHandler) -> HttpResponse:
         header=handlers.told(handler, "header"),
         message=handlers.told(handler, "message"),
         note=_("It has been asked to stop.") if job.cancel_requested else "",
-        may_cancel=not job.cancel_requested and access.is_cancellable(access.user_of(request), job.record),
+        may_cancel=not job.cancel_requested and permissions.is_cancellable(permissions.user_of(request), job.record),
         watches=True,
         refresh=REFRESH,
     )
@@ -248,7 +249,7 @@ def _unknown(request: HttpRequest, job_id: str) -> HttpResponse:
 
 def _login_url(request: HttpRequest) -> str | None:
     """Where an anonymous viewer may log in, if the project has such a page."""
-    if access.user_of(request).is_authenticated:
+    if permissions.user_of(request).is_authenticated:
         return None
     try:
         url = resolve_url(django_settings.LOGIN_URL)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from asgiref.sync import sync_to_async
 
-from immortus_channels import access, handles, tracking
-from immortus_channels.access import ANYBODY, Unasked
+from immortus_channels import handles, tracking
+from immortus_channels.access import permissions
+from immortus_channels.access.permissions import ANYBODY, Unasked
 from immortus_channels.conf import is_strict
 from immortus_channels.exceptions import InvalidValue, JobExists, JobNotFound, StoreUnavailable
 from immortus_channels.handlers import load, name_of
@@ -52,7 +53,7 @@ def get_job(job_id: JobId, *, user: User = ANYBODY, kind: type[Any] = JobHandle)
     """
     job_id = _found_by(job_id)
     record = handles.read(job_id)
-    if user is not ANYBODY and not access.may_see(access.user_given(user), record):
+    if user is not ANYBODY and not permissions.may_see(permissions.user_given(user), record):
         raise JobNotFound(handles.unknown(job_id))
     run = current_run.get()
     if run is None or run.job_id != job_id:

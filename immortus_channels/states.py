@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from immortus_channels import handles, queues, tracking
-from immortus_channels.access import ANYBODY, Unasked
+from immortus_channels.access.permissions import ANYBODY, Unasked
 from immortus_channels.exceptions import JobNotFound
 from immortus_channels.handles import JobHandle
 from immortus_channels.jobs.ids import JobId

@@ -14,9 +14,9 @@ from contextvars import ContextVar
 
 from django.db import connections
 
+from immortus_channels.access.limits import kept_for_users, limits
+from immortus_channels.access.quotas import is_users
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.limits import kept_for_users, limits
-from immortus_channels.usage import is_users
 
 PATIENCE = 5.0
 """Seconds that a request waits for its turn."""

@@ -18,19 +18,20 @@ from django.http.response import HttpResponseBase
 from django.utils.cache import get_conditional_response, patch_vary_headers
 from django.utils.http import parse_etags
 
-from immortus_channels import access, csrf, fetching, tracking, usage
+from immortus_channels import csrf, fetching, tracking
+from immortus_channels.access import permissions, quotas
+from immortus_channels.access.quotas import TooManyRequests
+from immortus_channels.access.tokens import GRACE, TokenExpired
 from immortus_channels.callers import Caller, caller_of
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.ids import is_job_id
 from immortus_channels.jobs.job import JSON, Job, dump
 from immortus_channels.shortcuts import HEADERS
 from immortus_channels.stores.base import Reading
-from immortus_channels.tokens import GRACE, TokenExpired
 from immortus_channels.turns import turn
-from immortus_channels.usage import TooManyRequests
 
 if TYPE_CHECKING:
-    from immortus_channels.access import User
+    from immortus_channels.access.permissions import User
 
 logger = logging.getLogger("immortus_channels")
 
@@ -77,7 +78,7 @@ def _answered(
     try:
         with turn() as mine:
             caller = caller_of(request, grace=grace)
-            usage.ask(caller.account)
+            quotas.ask(caller.account)
             mine.charge(caller.account)
             return view(caller)
     except TooManyRequests as refused:
@@ -141,7 +142,7 @@ def cancel(request: HttpRequest, caller: Caller, job_id: str | None, job_class: 
     job = seen(caller, [job_id]).get(job_id)
     if job is None:
         return unknown(caller, job_id)
-    if not access.is_cancellable(caller.user, job):
+    if not permissions.is_cancellable(caller.user, job):
         return _not_cancellable(job)
     after = tracking.cancel(job_id)
     if after is None:
@@ -174,7 +175,7 @@ def seen(caller: Caller, job_ids: list[str], job_class: str = "") -> dict[str, J
 
     Raises StoreUnavailable, and TooManyRequests for an account that cannot pay for so many ids.
     """
-    usage.ask_for(caller.account, len(job_ids))
+    quotas.ask_for(caller.account, len(job_ids))
     wanted = {job_id for job_id in job_ids if is_job_id(job_id) and caller.may_ask_for(job_id)}
     reading = tracking.on_record(wanted) if wanted else Reading(now=0)
     shown = {}
@@ -184,7 +185,7 @@ def seen(caller: Caller, job_ids: list[str], job_class: str = "") -> dict[str, J
         if job is not None:
             shown[job_id] = job if known is None else tracking.brought_up_to_date(job, reading.now)
     if len(shown) < len(job_ids):
-        usage.deny(caller.account, set(job_ids) - shown.keys())
+        quotas.deny(caller.account, set(job_ids) - shown.keys())
     return shown
 
 
@@ -194,12 +195,12 @@ def _seen(user: User, known: Job | None, job_id: str, job_class: str) -> Job | N
     Elsewhere is asked for one that is refused too, whatever the answer: the time it takes would tell it from one that
     nobody knows.
     """
-    if known is not None and access.may_see(user, known):
+    if known is not None and permissions.may_see(user, known):
         return known
     if known is None:
-        access.would_see(user, fetching.nobody_knows(job_id, job_class))
+        permissions.would_see(user, fetching.nobody_knows(job_id, job_class))
     found = fetching.fetch(user, job_id, job_class)
-    return found if known is None and found is not None and access.may_see(user, found) else None
+    return found if known is None and found is not None and permissions.may_see(user, found) else None
 
 
 # Answers

@@ -27,7 +27,7 @@ def push(text: str) -> None:
 
 def token(text: str) -> None:
     """An access token that nobody has signed."""
-    from immortus_channels import tokens  # noqa: PLC0415 - needs settings
+    from immortus_channels.access import tokens  # noqa: PLC0415 - needs settings
 
     assert tokens.read(text) is None
     assert tokens.read(tokens.PREFIX + text) is None

@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.models import AnonymousUser, Group, Permission, User
 from django.db import InterfaceError, OperationalError
 
-from immortus_channels import access
+from immortus_channels.access import permissions
 from immortus_channels.exceptions import ConfigurationError, StoreUnavailable
 from immortus_channels.jobs.job import Job
 from immortus_channels.tracking import strategies
@@ -31,41 +31,41 @@ def boss(db):
 
 
 def test_a_job_with_an_owner_is_theirs():
-    assert access.by_setting(alice, ALICES)
-    assert not access.by_setting(bob, ALICES)
-    assert not access.by_setting(nobody, ALICES)
+    assert permissions.by_setting(alice, ALICES)
+    assert not permissions.by_setting(bob, ALICES)
+    assert not permissions.by_setting(nobody, ALICES)
 
 
 def test_a_job_without_an_owner_is_for_whoever_knows_its_id():
-    assert access.by_setting(bob, ANYBODYS)
-    assert access.by_setting(nobody, ANYBODYS)
+    assert permissions.by_setting(bob, ANYBODYS)
+    assert permissions.by_setting(nobody, ANYBODYS)
 
 
 def test_a_job_whose_owner_got_lost_is_for_staff(boss):
-    assert not access.by_setting(alice, STAFFS)
-    assert not access.by_setting(nobody, STAFFS)
-    assert access.by_setting(boss, STAFFS)
+    assert not permissions.by_setting(alice, STAFFS)
+    assert not permissions.by_setting(nobody, STAFFS)
+    assert permissions.by_setting(boss, STAFFS)
 
 
 def test_staff_who_may_view_jobs_see_all(boss):
-    assert access.by_setting(boss, ALICES)
+    assert permissions.by_setting(boss, ALICES)
 
 
 @pytest.mark.parametrize("change", [{"is_staff": False}, {"is_active": False}])
 def test_the_permission_counts_for_active_staff_alone(boss, change):
     for name, value in change.items():
         setattr(boss, name, value)
-    assert not access.by_setting(boss, ALICES)
+    assert not permissions.by_setting(boss, ALICES)
 
 
 def test_staff_without_the_permission_see_their_own(db):
-    assert not access.by_setting(User.objects.create(username="clerk", is_staff=True), ALICES)
+    assert not permissions.by_setting(User.objects.create(username="clerk", is_staff=True), ALICES)
 
 
 def test_login_means_anybody_who_is_logged_in(settings):
     settings.IMMORTUS_ACCESS = "login"
-    assert access.by_setting(bob, ALICES)
-    assert not access.by_setting(nobody, ANYBODYS)
+    assert permissions.by_setting(bob, ALICES)
+    assert not permissions.by_setting(nobody, ANYBODYS)
 
 
 def only_bob(user, job):
@@ -74,15 +74,15 @@ def only_bob(user, job):
 
 def test_a_dotted_path_is_asked(settings):
     settings.IMMORTUS_ACCESS = "tests.test_access.only_bob"
-    assert access.by_setting(bob, ALICES) is True
-    assert access.by_setting(alice, ALICES) is False
+    assert permissions.by_setting(bob, ALICES) is True
+    assert permissions.by_setting(alice, ALICES) is False
 
 
 def test_a_setting_that_names_nothing_is_said_and_lets_nobody_in(settings, caplog):
     settings.IMMORTUS_ACCESS = "tests.test_access.missing"
     with pytest.raises(ConfigurationError, match=r"'tests\.test_access\.missing', which cannot be imported"):
-        access.by_setting(bob, ALICES)
-    assert not access.may_see(bob, ANYBODYS)
+        permissions.by_setting(bob, ALICES)
+    assert not permissions.may_see(bob, ANYBODYS)
     assert "tests.test_access.missing" in caplog.text
 
 
@@ -103,18 +103,18 @@ class Broken(TrackingStrategy):
 
 def test_the_strategy_has_the_last_word(monkeypatch):
     monkeypatch.setattr(strategies, "strategy_of", lambda job: Strict())
-    assert access.may_see(bob, ALICES)
-    assert not access.may_see(alice, ALICES)
-    assert access.may_cancel(bob, ALICES)
-    assert not access.may_cancel(bob, ANYBODYS)
+    assert permissions.may_see(bob, ALICES)
+    assert not permissions.may_see(alice, ALICES)
+    assert permissions.may_cancel(bob, ALICES)
+    assert not permissions.may_cancel(bob, ANYBODYS)
 
 
 def test_a_rule_that_says_no_leaves_a_debug_line(monkeypatch, caplog):
     caplog.set_level(logging.DEBUG, "immortus_channels")
     monkeypatch.setattr(strategies, "strategy_of", lambda job: Strict())
-    access.may_see(bob, ALICES)
+    permissions.may_see(bob, ALICES)
     assert not caplog.records
-    access.may_see(alice, ALICES)
+    permissions.may_see(alice, ALICES)
     (line,) = caplog.records
     assert line.levelno == logging.DEBUG
     assert "allows() of" in line.getMessage()
@@ -123,8 +123,8 @@ def test_a_rule_that_says_no_leaves_a_debug_line(monkeypatch, caplog):
 
 def test_a_strategy_that_raises_means_no_and_a_log_line(monkeypatch, caplog):
     monkeypatch.setattr(strategies, "strategy_of", lambda job: Broken())
-    assert access.may_see(alice, ALICES) is False
-    assert access.may_cancel(alice, ALICES) is False
+    assert permissions.may_see(alice, ALICES) is False
+    assert permissions.may_cancel(alice, ALICES) is False
     assert len(caplog.records) == 2
     assert "ConnectionError" in caplog.text
 
@@ -137,14 +137,14 @@ def test_a_database_that_is_away_is_no_refusal(monkeypatch, error):
     monkeypatch.setattr(Strict, "allows", lambda self, user, job: asks(user, job))
     monkeypatch.setattr(strategies, "strategy_of", lambda job: Strict())
     with pytest.raises(StoreUnavailable, match=error.__name__):
-        access.may_see(alice, ALICES)
+        permissions.may_see(alice, ALICES)
 
 
 def test_a_strategy_of_any_class_that_says_nothing_leaves_it_to_the_setting(monkeypatch):
     monkeypatch.setattr(strategies, "strategy_of", lambda job: object())
-    assert access.may_see(alice, ALICES)
-    assert not access.may_see(bob, ALICES)
-    assert access.may_cancel(alice, ALICES)
+    assert permissions.may_see(alice, ALICES)
+    assert not permissions.may_see(bob, ALICES)
+    assert permissions.may_cancel(alice, ALICES)
 
 
 # Cancelling
@@ -159,34 +159,34 @@ def operator(db):
 
 
 def test_by_default_a_job_without_an_owner_is_cancelled_by_whoever_sees_it():
-    assert access.may_cancel(nobody, ANYBODYS)
-    assert access.may_cancel(bob, ANYBODYS)
+    assert permissions.may_cancel(nobody, ANYBODYS)
+    assert permissions.may_cancel(bob, ANYBODYS)
 
 
 def test_by_default_a_job_with_an_owner_is_cancelled_by_them_and_by_those_who_may_change_jobs(boss, operator):
-    assert access.may_cancel(alice, ALICES)
-    assert access.may_cancel(operator, ALICES)
+    assert permissions.may_cancel(alice, ALICES)
+    assert permissions.may_cancel(operator, ALICES)
     for other in (bob, nobody, boss):
-        assert not access.may_cancel(other, ALICES)
+        assert not permissions.may_cancel(other, ALICES)
 
 
 def test_whoever_sees_every_job_by_the_setting_cancels_their_own(settings):
     settings.IMMORTUS_ACCESS = "login"
-    assert access.may_see(bob, ALICES)
-    assert not access.may_cancel(bob, ALICES)
-    assert access.may_cancel(alice, ALICES)
+    assert permissions.may_see(bob, ALICES)
+    assert not permissions.may_cancel(bob, ALICES)
+    assert permissions.may_cancel(alice, ALICES)
 
 
 def test_the_permission_to_change_jobs_ends_with_the_account(operator):
     operator.is_active = False
-    assert not access.may_cancel(operator, ALICES)
+    assert not permissions.may_cancel(operator, ALICES)
 
 
 def test_an_account_that_only_looks_like_the_owners_cancels_nothing():
     class Forged(AnonymousUser):
         pk = 4711
 
-    assert not access.may_cancel(Forged(), ALICES)
+    assert not permissions.may_cancel(Forged(), ALICES)
 
 
 # Whose it is
@@ -201,11 +201,11 @@ class Customers:
 
 
 def test_a_row_of_another_model_with_the_same_number_is_somebody_else():
-    assert not access.may_see(Customers(), ALICES)
-    assert not access.may_cancel(Customers(), ALICES)
-    assert access.may_see(Customers(), Job(job_id="a", owner="auth.group:4711"))
-    assert not access.may_see(alice, Job(job_id="a", owner="auth.group:4711"))
+    assert not permissions.may_see(Customers(), ALICES)
+    assert not permissions.may_cancel(Customers(), ALICES)
+    assert permissions.may_see(Customers(), Job(job_id="a", owner="auth.group:4711"))
+    assert not permissions.may_see(alice, Job(job_id="a", owner="auth.group:4711"))
 
 
 def test_a_source_without_a_user_is_anonymous():
-    assert not access.user_of(object()).is_authenticated
+    assert not permissions.user_of(object()).is_authenticated

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 
-from immortus_channels.buckets import Bucket, Recent, Refusals
+from immortus_channels.access.buckets import Bucket, Recent, Refusals
 
 
 def test_a_burst_passes_and_then_only_what_is_earned():

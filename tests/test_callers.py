@@ -6,8 +6,8 @@ import pytest
 from django.contrib.auth.models import AnonymousUser, User
 
 from immortus_channels import access_token
+from immortus_channels.access.tokens import TokenExpired
 from immortus_channels.callers import bearer_text, caller_of
-from immortus_channels.tokens import TokenExpired
 
 pytestmark = pytest.mark.django_db
 

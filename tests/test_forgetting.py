@@ -11,9 +11,10 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from immortus_channels import access, forgetting, tracking
+from immortus_channels import tracking
+from immortus_channels.access import deleted_users, permissions
+from immortus_channels.access.deleted_users import Forgetter, forget_now
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.forgetting import Forgetter, forget_now
 from immortus_channels.jobs.events import Finished, Origin, Overdue, Started
 from immortus_channels.jobs.job import State
 from immortus_channels.states import JobState
@@ -82,8 +83,8 @@ def test_whoever_gets_the_key_afterwards_sees_none_of_them(store):
     assert eventually(lambda: owned_by(key) == [])
     heir = User.objects.create(pk=key, username="heir")
     for job in filter(None, map(on_record, jobs)):
-        assert not access.may_see(heir, job)
-        assert not access.may_cancel(heir, job)
+        assert not permissions.may_see(heir, job)
+        assert not permissions.may_cancel(heir, job)
 
 
 def test_a_job_that_goes_on_is_for_staff_until_it_is_over_whatever_its_worker_says_of_its_owner(store, admin_user):
@@ -93,8 +94,8 @@ def test_a_job_that_goes_on_is_for_staff_until_it_is_over_whatever_its_worker_sa
     for event in (Started(run_id="next", **run), Finished(run_id="next", **run)):
         after = tracking.publish(event)
         assert after.owner == ""
-        assert not access.may_see(User(pk=4711, username="heir"), after)
-        assert access.may_see(admin_user, after)
+        assert not permissions.may_see(User(pk=4711, username="heir"), after)
+        assert permissions.may_see(admin_user, after)
     assert after.state is State.FINISHED
 
 
@@ -117,7 +118,7 @@ def test_what_is_rolled_back_forgets_nothing(store):
 
 
 def test_very_many_are_forgotten_batch_by_batch(store, monkeypatch):
-    monkeypatch.setattr(forgetting, "BATCH", 7)
+    monkeypatch.setattr(deleted_users, "BATCH", 7)
     for number in range(20):
         (over if number % 2 else running)("4711")
     assert forget_now("4711") == 20
@@ -184,7 +185,7 @@ def failing(monkeypatch, error, times=10**9):
         if len(calls) <= times:
             raise error
 
-    monkeypatch.setattr(forgetting, "forget_now", forget)
+    monkeypatch.setattr(deleted_users, "forget_now", forget)
     return calls
 
 
@@ -219,7 +220,7 @@ def test_what_cannot_be_forgotten_is_logged_with_what_to_do(forgetter, monkeypat
 
 def test_a_process_that_ends_waits_for_it_a_while(forgetter, monkeypatch):
     done = []
-    monkeypatch.setattr(forgetting, "forget_now", lambda owner: (time.sleep(0.2), done.append(owner)))
+    monkeypatch.setattr(deleted_users, "forget_now", lambda owner: (time.sleep(0.2), done.append(owner)))
     forgetter.put("17")
     forgetter.drain()
     assert done == ["17"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from immortus_channels.limits import NAMES, Limits, limits
+from immortus_channels.access.limits import NAMES, Limits, limits
 from tests.pages_of_docs import page
 
 

@@ -17,7 +17,8 @@ from django.shortcuts import redirect
 from django.test import Client
 from django.urls import path, set_script_prefix
 
-from immortus_channels import pages, queues, tracking, usage
+from immortus_channels import pages, queues, tracking
+from immortus_channels.access import quotas
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.handlers import JobHandler, name_of
 from immortus_channels.jobs.events import CancelRequested, Overdue
@@ -573,13 +574,13 @@ def test_a_store_that_is_down_is_told_and_asked_again(client, monkeypatch):
 
 def test_whoever_tries_very_many_ids_gets_no_pages_for_a_while(client, owner, settings):
     settings.IMMORTUS_LIMITS = {"denials": 5}
-    usage.reset()
+    quotas.reset()
     assert [client.get(f"/immortus/jobs/guess-{n}/").status_code for n in range(7)][-2:] == [404, 429]
     response = client.get("/immortus/jobs/another/")
     assert response.status_code == 429
     assert 0 < int(response.headers["Retry-After"]) <= 60
     assert '<meta http-equiv="refresh"' in text(response)
-    usage.reset()
+    quotas.reset()
 
 
 def test_the_page_is_for_looking_and_for_cancelling_only(client):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.test import RequestFactory
 
-from immortus_channels import peers
+from immortus_channels.access import visitors
 
 PROXY, VISITOR = "203.0.112.7", "8.8.8.8"
 
@@ -15,18 +15,18 @@ PROXY, VISITOR = "203.0.112.7", "8.8.8.8"
     ["127.0.0.1", "10.1.2.3", "192.168.0.1", "::1", "fd00::1", "::ffff:10.0.0.1", "", None, "unix", "testserver"],
 )
 def test_a_private_address_is_a_proxys(address):
-    assert peers.known_by(address, {}) is None
+    assert visitors.known_by(address, {}) is None
 
 
 def test_whoever_has_one_address_of_ipv6_has_many():
-    known = {peers.known_by(f"2606:4700:1:2::{n:x}", {}) for n in range(1, 9)}
+    known = {visitors.known_by(f"2606:4700:1:2::{n:x}", {}) for n in range(1, 9)}
     assert known == {"2606:4700:1:2::/64"}
-    assert peers.known_by("2606:4700:1:3::1", {}) not in known
+    assert visitors.known_by("2606:4700:1:3::1", {}) not in known
 
 
 @pytest.mark.parametrize("address", [VISITOR, f"::ffff:{VISITOR}"])
 def test_a_public_address_is_the_same_through_a_listener_for_both_families(address):
-    assert peers.known_by(address, {}) == VISITOR
+    assert visitors.known_by(address, {}) == VISITOR
 
 
 PASSED_ON = [
@@ -46,11 +46,11 @@ PASSED_ON = [
 @pytest.mark.parametrize("headers", PASSED_ON, ids=str)
 def test_visitors_behind_a_proxy_with_a_public_address_are_not_taken_for_one(headers):
     request = RequestFactory().get("/", REMOTE_ADDR=PROXY, headers=headers)
-    assert peers.of_request(request) is None
+    assert visitors.of_request(request) is None
     raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    assert peers.of_scope({"client": (PROXY, 4711), "headers": raw}) is None
-    assert peers.of_request(RequestFactory().get("/", REMOTE_ADDR=PROXY)) == PROXY
-    assert peers.of_scope({"client": (PROXY, 4711), "headers": []}) == PROXY
+    assert visitors.of_scope({"client": (PROXY, 4711), "headers": raw}) is None
+    assert visitors.of_request(RequestFactory().get("/", REMOTE_ADDR=PROXY)) == PROXY
+    assert visitors.of_scope({"client": (PROXY, 4711), "headers": []}) == PROXY
 
 
 @pytest.mark.parametrize(
@@ -64,19 +64,21 @@ def test_visitors_behind_a_proxy_with_a_public_address_are_not_taken_for_one(hea
     ],
 )
 def test_an_address_that_the_server_has_taken_from_its_proxy_is_the_visitors(address, headers):
-    assert peers.of_request(RequestFactory().get("/", REMOTE_ADDR=address, headers=headers)) == VISITOR
+    assert visitors.of_request(RequestFactory().get("/", REMOTE_ADDR=address, headers=headers)) == VISITOR
 
 
 def test_an_address_of_ipv6_that_the_server_has_taken_from_its_proxy_is_the_visitors():
     headers = {"Forwarded": 'for="[2606:4700:0:0::1]:4711"'}
-    assert peers.of_request(RequestFactory().get("/", REMOTE_ADDR="2606:4700::1", headers=headers)) == "2606:4700::/64"
+    assert (
+        visitors.of_request(RequestFactory().get("/", REMOTE_ADDR="2606:4700::1", headers=headers)) == "2606:4700::/64"
+    )
 
 
 def test_a_header_that_comes_twice_to_a_socket_is_read_whole():
     headers = [(b"x-forwarded-for", b"1.2.3.4"), (b"x-forwarded-for", VISITOR.encode())]
-    assert peers.of_scope({"client": (VISITOR, 1), "headers": headers}) == VISITOR
+    assert visitors.of_scope({"client": (VISITOR, 1), "headers": headers}) == VISITOR
 
 
 @pytest.mark.parametrize("scope", [{}, {"client": None}, {"client": ["8.8.8.8", 1], "headers": [(b"via", b"\xff")]}])
 def test_a_socket_of_which_nothing_is_known_is_nobodys(scope):
-    assert peers.of_scope(scope) is None
+    assert visitors.of_scope(scope) is None

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from immortus_channels import frames, pages, tokens, turns, urls, usage, views
+from immortus_channels import frames, pages, turns, urls, views
+from immortus_channels.access import quotas, tokens
+from immortus_channels.access.limits import kept_for_users
 from immortus_channels.consumers import consumer
 from immortus_channels.consumers.flow import MAX_AGE, Limits
 from immortus_channels.jobs.job import SENTENCES, Job, State
-from immortus_channels.limits import kept_for_users
 from immortus_channels.push.broadcaster import MESSAGE_TYPE, Push
 from tests.test_protocol import job_of
 
@@ -359,7 +360,7 @@ def test_the_limits_are_those_of_the_code():
             ),
         ],
     ]
-    assert usage.ID_PRICE == 1 / 10
+    assert quotas.ID_PRICE == 1 / 10
     assert f"for {limits.token_life / 60:g} minutes" in PAGE
     assert f"no chain of them is longer than {limits.token_age / 3600:g} hours" in PAGE
     assert f"until {tokens.GRACE:g} seconds after its" in PAGE

@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.models import Group, Permission, User
 from django.db import transaction
 
-from immortus_channels import rights
+from immortus_channels.access import signals
 from immortus_channels.push.revocations import EVERYBODY, Revocation
 from tests.test_revocation import ear  # noqa: F401
 
@@ -83,8 +83,8 @@ class Colleague(User):
 def test_a_change_through_a_proxy_is_told(ear, alice, change, monkeypatch):
     key = str(alice.pk)
     colleague = Colleague.objects.get(pk=alice.pk)
-    monkeypatch.setattr(rights.apps, "get_models", lambda: [User, Colleague])
-    rights.connect()
+    monkeypatch.setattr(signals.apps, "get_models", lambda: [User, Colleague])
+    signals.connect()
     ear.heard.clear()
     change(colleague)
     assert set(ear.heard) == {Revocation(user=key)}
@@ -128,7 +128,7 @@ def test_a_group_that_keeps_its_members_because_of_a_rollback_is_not_told_of(ear
 
 @pytest.mark.django_db(transaction=True)
 def test_of_a_large_group_everybody_is_asked(ear, operators, monkeypatch):
-    monkeypatch.setattr(rights, "NAMED", 2)
+    monkeypatch.setattr(signals, "NAMED", 2)
     for name in ("alice", "bob", "carol"):
         User.objects.create(username=name).groups.add(operators)
     ear.heard.clear()

@@ -13,8 +13,9 @@ from django.core import signing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immortus_channels import access_token, tokens
-from immortus_channels.tokens import MAX_LENGTH, PREFIX, read
+from immortus_channels import access_token
+from immortus_channels.access import tokens
+from immortus_channels.access.tokens import MAX_LENGTH, PREFIX, read
 from tests.pages import Process, logged_in
 
 OLD_KEY, NEW_KEY = "an old key, long enough to be accepted by all", "a new key, long enough to be accepted by all"

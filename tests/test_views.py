@@ -17,7 +17,8 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.db import OperationalError
 from django.test import Client
 
-from immortus_channels import access, access_token, fetching, tokens, tracking, turns, usage, views
+from immortus_channels import access_token, fetching, tracking, turns, views
+from immortus_channels.access import permissions, quotas, tokens
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.ids import is_job_id
 from immortus_channels.jobs.job import Job
@@ -268,7 +269,7 @@ def test_while_nobody_can_tell_who_asks_the_client_is_told_to_come_back(client, 
     def away(request):
         raise OperationalError
 
-    monkeypatch.setattr(access, "user_of", away)
+    monkeypatch.setattr(permissions, "user_of", away)
     response = client.get("/immortus/verify/a")
     assert (response.status_code, response.headers["Retry-After"]) == (503, "2")
     assert client.get("/immortus/jobs/a/").status_code == 503
@@ -353,7 +354,7 @@ def test_a_task_that_does_not_allow_it_is_not_cancelled(client):
 
 def test_whoever_may_only_look_may_not_cancel(client, job, monkeypatch):
     job.enqueued()
-    monkeypatch.setattr(access, "may_cancel", lambda user, job: False)
+    monkeypatch.setattr(permissions, "may_cancel", lambda user, job: False)
     assert client.post(f"/immortus/cancel/{job.job_id}").status_code == 409
 
 
@@ -522,7 +523,7 @@ class Picky(TrackingStrategy):
         self.asked.append("allows")
         if "owner" not in job.data and job.owner is None:
             raise KeyError
-        return access.is_owner(user, job)
+        return permissions.is_owner(user, job)
 
     def status(self, job_id):
         self.asked.append("status")
@@ -558,9 +559,9 @@ def test_what_the_strategy_or_the_queue_tells_of_a_foreign_job_is_told_to_nobody
 
 @pytest.fixture
 def _fresh():
-    usage.reset()
+    quotas.reset()
     yield
-    usage.reset()
+    quotas.reset()
 
 
 @pytest.mark.usefixtures("_fresh")

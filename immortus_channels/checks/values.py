@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings as django_settings
 from django.core.checks import Error, Warning  # noqa: A004 - Django's name
 
-from immortus_channels import limits
+from immortus_channels.access import limits
 from immortus_channels.checks.finding import ID, Findings
 from immortus_channels.conf import Settings, settings
 

@@ -8,11 +8,12 @@ import time
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Protocol
 
-from immortus_channels import frames, tokens
-from immortus_channels.tokens import GRACE, Token, TokenExpired
+from immortus_channels import frames
+from immortus_channels.access import tokens
+from immortus_channels.access.tokens import GRACE, Token, TokenExpired
 
 if TYPE_CHECKING:
-    from immortus_channels.access import User
+    from immortus_channels.access.permissions import User
 
 
 class Socket(Protocol):

@@ -13,7 +13,10 @@ from typing import Any
 
 from channels.consumer import AsyncConsumer  # type: ignore[import-untyped]
 
-from immortus_channels import frames, metrics, peers, usage
+from immortus_channels import frames, metrics
+from immortus_channels.access import quotas, visitors
+from immortus_channels.access.limits import Limits
+from immortus_channels.access.limits import limits as present_limits
 from immortus_channels.consumers import origins
 from immortus_channels.consumers.alarm import Alarm
 from immortus_channels.consumers.bearer import Bearer
@@ -23,8 +26,6 @@ from immortus_channels.consumers.watches import Watches
 from immortus_channels.frames import Pong, Unwatch, Watch
 from immortus_channels.hub import get_drain
 from immortus_channels.jobs.ids import is_job_id
-from immortus_channels.limits import Limits
-from immortus_channels.limits import limits as present_limits
 
 logger = logging.getLogger("immortus_channels")
 
@@ -75,20 +76,20 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
         self._login = Login(scope)
         self.user = self._login.user
         self.login_read_at = time.monotonic() - HANDSHAKE
-        self._account = usage.key_of(self.user, scope.get("session"), partial(peers.of_scope, scope))
+        self._account = quotas.key_of(self.user, scope.get("session"), partial(visitors.of_scope, scope))
         subprotocol = frames.SUBPROTOCOL if frames.SUBPROTOCOL in scope.get("subprotocols", ()) else None
         try:
             await send({"type": "websocket.accept", "subprotocol": subprotocol})
         except self._departure():
             return
-        if usage.is_suspended(self._account) or not usage.enter(self._account):
+        if quotas.is_suspended(self._account) or not quotas.enter(self._account):
             metrics.SOCKETS_CLOSED.add(of=TOO_MANY)
             await send({"type": "websocket.close", "code": TOO_MANY})
             return
         try:
             await self._serve(scope, receive, send)
         finally:
-            usage.leave(self._account)
+            quotas.leave(self._account)
 
     async def _serve(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         age = self._limits.age * random.uniform(0.75, 1.25)  # noqa: S311 - so that not all come back at once
@@ -199,7 +200,7 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
 
     def denied(self, job_id: str) -> None:
         """A job was refused; whoever tries very many is sent away."""
-        if usage.deny(self._account, [job_id]):
+        if quotas.deny(self._account, [job_id]):
             self.close(TOO_MANY)
 
     def dismiss(self, bearer: Bearer, *, is_expired: bool) -> None:

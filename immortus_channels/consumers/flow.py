@@ -6,8 +6,8 @@ is what the client has acknowledged: after `window` bytes without a pong nothing
 
 from __future__ import annotations
 
-from immortus_channels.buckets import Bucket
-from immortus_channels.limits import Limits
+from immortus_channels.access.buckets import Bucket
+from immortus_channels.access.limits import Limits
 
 __all__ = ["MAX_AGE", "NO_PONG", "TOO_MANY", "TOO_SLOW", "Flow", "Limits"]
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import auth
 
-from immortus_channels import access
+from immortus_channels.access import permissions
 from immortus_channels.jobs.owner import is_of_auth_user_model, owner_key
 
 if TYPE_CHECKING:
-    from immortus_channels.access import User
+    from immortus_channels.access.permissions import User
 
 logger = logging.getLogger("immortus_channels")
 
@@ -25,7 +25,7 @@ class Login:
     def __init__(self, scope: Mapping[str, Any]) -> None:
         if scope.get("user") is None:
             _warn()
-        self.user: User = access.user_of(SimpleNamespace(user=scope.get("user")))
+        self.user: User = permissions.user_of(SimpleNamespace(user=scope.get("user")))
         session: Any = scope.get("session")
         self._session = session
         # Whoever read the login from the session has loaded it; one that is not loaded must not be, on the event loop.
@@ -48,7 +48,7 @@ class Login:
         # Not `type()`: Channels hands out a lazy object.
         users = getattr(self.user.__class__, "_default_manager", None)
         user = self.user if users is None else users.filter(pk=self.user.pk).first()
-        return user if user is not None and access.is_active(user) else None
+        return user if user is not None and permissions.is_active(user) else None
 
 
 @lru_cache(maxsize=1)

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from immortus_channels import frames, metrics
+from immortus_channels.access.tokens import TokenExpired
 from immortus_channels.consumers.bearer import Bearer, Bearers, Socket
 from immortus_channels.frames import Watch
 from immortus_channels.hub import Hub, get_hub
 from immortus_channels.hub.watching import Watcher
-from immortus_channels.tokens import TokenExpired
 
 if TYPE_CHECKING:
-    from immortus_channels.access import User
+    from immortus_channels.access.permissions import User
 
 
 class Owner(Socket, Watcher, Protocol):

@@ -10,7 +10,8 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
-from immortus_channels import access, tracking
+from immortus_channels import tracking
+from immortus_channels.access import permissions
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.hub.reading import Readers, Shared
 from immortus_channels.hub.watching import Watched, Watcher
@@ -273,7 +274,7 @@ def _login_holds(watcher: Watcher) -> bool:
 
 def _seen_by(watcher: Watcher, jobs: Collection[Job]) -> frozenset[str]:
     user = watcher.user
-    return frozenset(job.job_id for job in jobs if user is not None and access.may_see(user, job))
+    return frozenset(job.job_id for job in jobs if user is not None and permissions.may_see(user, job))
 
 
 def _key(watcher: Watcher) -> str | None:

@@ -20,7 +20,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from weakref import WeakKeyDictionary
 
-from immortus_channels import access, frames, metrics, tracking
+from immortus_channels import frames, metrics, tracking
+from immortus_channels.access import permissions
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.hub.authorization import LOGIN_CHANGED, Authorization
 from immortus_channels.hub.ends import Ends
@@ -376,9 +377,9 @@ def _shown_to(watcher: Watcher, job_id: str, reading: Reading) -> Job | None:
     if user is None:
         return None
     if job is None:
-        access.would_see(user, Job(job_id=job_id, staff_only=True))
+        permissions.would_see(user, Job(job_id=job_id, staff_only=True))
         return None
-    return tracking.as_it_stands(job, reading.now) if access.may_see(user, job) else None
+    return tracking.as_it_stands(job, reading.now) if permissions.may_see(user, job) else None
 
 
 def _is_authenticated(watcher: Watcher) -> bool:

@@ -67,7 +67,7 @@ class TrackingStrategy:
 
     def allows(self, user: AbstractBaseUser | AnonymousUser, job: Job) -> bool:
         """Whether `user` may see `job`; by default what `IMMORTUS_ACCESS` says."""
-        from immortus_channels.access import by_setting  # noqa: PLC0415 - access asks strategies
+        from immortus_channels.access.permissions import by_setting  # noqa: PLC0415 - access asks strategies
 
         return by_setting(user, job)
 
@@ -76,7 +76,7 @@ class TrackingStrategy:
 
         By default its owner may, whoever sees it where it has none, and others with the permission to change jobs.
         """
-        from immortus_channels.access import may_cancel_by_default  # noqa: PLC0415 - access asks strategies
+        from immortus_channels.access.permissions import may_cancel_by_default  # noqa: PLC0415 - access asks strategies
 
         return may_cancel_by_default(user, job)
 

@@ -6,8 +6,8 @@ import pytest
 from django.contrib.auth.models import AnonymousUser
 
 from immortus_channels import access_token
+from immortus_channels.access.tokens import TokenExpired
 from immortus_channels.consumers.bearer import Bearers
-from immortus_channels.tokens import TokenExpired
 
 
 class Socket:

@@ -17,7 +17,9 @@ from django.contrib.auth.models import AnonymousUser
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from immortus_channels import access, access_token, hub, metrics, tracking, usage
+from immortus_channels import access_token, hub, metrics, tracking
+from immortus_channels.access import permissions, quotas
+from immortus_channels.access.tokens import Token
 from immortus_channels.consumers import JobConsumer, bearer, consumer, flow
 from immortus_channels.consumers.consumer import CLEAN_UP
 from immortus_channels.consumers.flow import Limits
@@ -28,7 +30,6 @@ from immortus_channels.hub import get_drain, get_hub
 from immortus_channels.logs import Trouble
 from immortus_channels.push.revocations import Revocation
 from immortus_channels.stores.base import Reading
-from immortus_channels.tokens import Token
 from tests.pages import Process, logged_in, until
 from tests.site import redis_options, running_site
 from tests.test_frames import HOSTILE
@@ -86,10 +87,10 @@ async def opened(**options):
 async def _quiet_hub(settings):
     settings.IMMORTUS_STORE = {"BACKEND": "memory"}
     settings.IMMORTUS_RECHECK_INTERVAL = 60
-    usage.reset()
+    quotas.reset()
     yield
     await get_hub().stopped()
-    usage.reset()
+    quotas.reset()
 
 
 # Opening
@@ -403,7 +404,7 @@ async def test_seats_are_given_back_however_a_socket_ends():
     await client.connect()
     client.future.cancel()
     await asyncio.wait([client.future], timeout=2)
-    assert not usage._sockets
+    assert not quotas._sockets
 
 
 @pytest.mark.usefixtures("unstored")
@@ -731,7 +732,7 @@ async def test_a_slow_permission_freezes_no_other_socket(monkeypatch):
         time.sleep(0.5 if job.job_id == slow.job_id else 0)
         return True
 
-    monkeypatch.setattr(access, "may_see", may_see)
+    monkeypatch.setattr(permissions, "may_see", may_see)
     async with opened(job_id=slow.job_id) as waiting, opened() as other:
         began = time.monotonic()
         await other.say(type="watch", job_id=quick.job_id)

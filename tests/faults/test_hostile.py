@@ -31,12 +31,13 @@ from redis import Redis
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from immortus_channels import frames, usage
+from immortus_channels import frames
+from immortus_channels.access import quotas
+from immortus_channels.access.limits import Limits
 from immortus_channels.consumers import JobConsumer, origins
 from immortus_channels.consumers.consumer import FRAMES_IN_A_TURN
 from immortus_channels.hub import get_hub
 from immortus_channels.jobs.job import State
-from immortus_channels.limits import Limits
 from immortus_channels.push.broadcaster import MESSAGE_TYPE, Push, group_name
 from immortus_channels.tracking.strategies import TrackingStrategy
 from immortus_channels.urls import immortus_jobs
@@ -89,9 +90,9 @@ needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="looks into /pro
 
 @pytest.fixture(autouse=True)
 def _counts():
-    usage.reset()
+    quotas.reset()
     yield
-    usage.reset()
+    quotas.reset()
 
 
 @pytest.fixture
@@ -183,7 +184,7 @@ def test_whatever_a_socket_receives_it_answers_in_strict_json_and_harms_no_neigh
 
 
 async def _fuzzed(messages):
-    usage.reset()
+    quotas.reset()
     job = Process()
     job.enqueued()
     async with opened(job_id=job.job_id) as neighbour:
@@ -263,7 +264,7 @@ HEADERS = st.dictionaries(NAMES, st.text(st.characters(min_codepoint=32, max_cod
 @given(st.tuples(PATHS, PATHS, QUERIES, HEADERS, st.sampled_from(["get", "head", "post", "options"])))
 def test_whatever_verify_is_asked_it_answers_and_never_with_an_error_of_ours(telling, caplog, asked):
     path, kind, query, headers, method = asked
-    usage.reset()
+    quotas.reset()
     safe = [quote(part, safe="", errors="replace") for part in (path, kind)]
     pairs = "&".join(f"{name}={quote(value, errors='replace')}" for name, value in query)
     for view in ("verify", "cancel"):
@@ -344,7 +345,7 @@ async def test_sockets_that_say_nothing_are_ended_and_never_more_than_a_process_
     assert [await client.closed_with(5) for client in users] == [4012] * 6 + [4429] * 2, (
         "these seats were kept for them"
     )
-    await until(lambda: not usage._sockets)
+    await until(lambda: not quotas._sockets)
 
 
 # H6 guessing

@@ -12,7 +12,7 @@ import time
 import pytest
 from django.db import OperationalError
 
-from immortus_channels import access
+from immortus_channels.access import permissions
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.hub import Hub, get_hub
 from immortus_channels.hub.authorization import LOGIN_CHANGED, Authorization
@@ -32,7 +32,7 @@ async def test_whoever_loses_the_right_is_told_nothing_more(hub, monkeypatch):
     await hub.watch(page, job.job_id)
     await hub.authorization.check(page)
     assert len(page.frames) == 1
-    monkeypatch.setattr(access, "may_see", lambda user, job: False)
+    monkeypatch.setattr(permissions, "may_see", lambda user, job: False)
     await hub.authorization.check(page)
     assert page.told[-1]["code"] == "unknown_job"
     assert page.told[-1]["authenticated"] is True
@@ -110,7 +110,7 @@ async def watched_by(hub, job, *users):
 def rights(monkeypatch):
     """Everybody may see everything, but whoever is in the set."""
     without: set[str] = set()
-    monkeypatch.setattr(access, "may_see", lambda user, job: user.username not in without)
+    monkeypatch.setattr(permissions, "may_see", lambda user, job: user.username not in without)
     return without
 
 
@@ -166,7 +166,7 @@ async def test_a_revocation_outruns_a_watch_that_is_being_answered(hub, monkeypa
         go_on.wait(5)
         return next(verdicts, False)
 
-    monkeypatch.setattr(access, "may_see", may_see)
+    monkeypatch.setattr(permissions, "may_see", may_see)
     alice = Page(logged_in("alice"))
     watching = asyncio.create_task(hub.watch(alice, job.job_id))
     await until(asked.is_set)

@@ -11,7 +11,8 @@ import time
 
 import pytest
 
-from immortus_channels import TrackingStrategy, access, tracking
+from immortus_channels import TrackingStrategy, tracking
+from immortus_channels.access import permissions
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.hub import Hub, get_hub
 from immortus_channels.hub.recheck import Recheck
@@ -132,7 +133,7 @@ async def test_a_job_that_goes_to_somebody_else_while_its_owner_is_asked_is_not_
     job = Process(owner=str(alice.pk))
     job.enqueued()
     job.started(push=False)
-    asked, go_on, real = threading.Event(), threading.Event(), access.may_see
+    asked, go_on, real = threading.Event(), threading.Event(), permissions.may_see
 
     def slowly(user, record):
         answer = real(user, record)
@@ -140,7 +141,7 @@ async def test_a_job_that_goes_to_somebody_else_while_its_owner_is_asked_is_not_
         go_on.wait(5)
         return answer
 
-    monkeypatch.setattr(access, "may_see", slowly)
+    monkeypatch.setattr(permissions, "may_see", slowly)
     page = Page(alice)
     watching = asyncio.create_task(hub.watch(page, job.job_id))
     await until(asked.is_set)
@@ -242,7 +243,7 @@ async def test_a_push_is_withheld_until_the_watcher_is_authorized(hub, monkeypat
         may_go_on.wait(2)
         return False
 
-    monkeypatch.setattr(access, "may_see", slowly)
+    monkeypatch.setattr(permissions, "may_see", slowly)
     page = Page()
     watching = asyncio.create_task(hub.watch(page, job.job_id))
     await until(asked.is_set)
@@ -427,7 +428,7 @@ async def test_a_right_that_ends_while_a_client_is_believed_is_not_used(hub, mon
     lift = hub.recheck.lift
 
     async def meanwhile(job_id, sent):
-        monkeypatch.setattr(access, "may_see", lambda user, job: False)
+        monkeypatch.setattr(permissions, "may_see", lambda user, job: False)
         await lift(job_id, sent)
 
     monkeypatch.setattr(hub.recheck, "lift", meanwhile)

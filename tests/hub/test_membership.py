@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from immortus_channels import access
+from immortus_channels.access import permissions
 from immortus_channels.hub import get_hub, membership
 from immortus_channels.hub.membership import Membership
 from immortus_channels.hub.recheck import Recheck
@@ -84,7 +84,7 @@ async def test_a_guessed_id_never_reaches_the_layer(layer, hub, monkeypatch):
         time.sleep(0.3 if job.owner else 0)
         return job.owner is None
 
-    monkeypatch.setattr(access, "may_see", slowly)
+    monkeypatch.setattr(permissions, "may_see", slowly)
     foreign, own = Process(owner="somebody else"), Process()
     foreign.enqueued()
     own.enqueued()
@@ -154,7 +154,7 @@ async def test_what_another_process_revokes_is_heard_through_the_layer(layer, hu
     await hub.watch(page, job.job_id)
     await until(hub.hears_revocations)
     await asyncio.sleep(0.3)
-    monkeypatch.setattr(access, "may_see", lambda user, job: False)
+    monkeypatch.setattr(permissions, "may_see", lambda user, job: False)
     message = Revocation(user=str(page.user.pk)).to_message()
     await asyncio.to_thread(tell_elsewhere, revocations.group_name(), message)
     assert await until(lambda: page.over) < 1

@@ -6,9 +6,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from immortus_channels.access.deleted_users import forget_now
 from immortus_channels.conf import settings
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.forgetting import forget_now
 from immortus_channels.stores import get_store
 
 BATCH = 1000

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 from django.core import signing
 from django.core.exceptions import ValidationError
 
-from immortus_channels import access
+from immortus_channels.access import permissions
+from immortus_channels.access.limits import limits
 from immortus_channels.exceptions import ImmortusError
 from immortus_channels.jobs.ids import is_job_id
 from immortus_channels.jobs.owner import named_by, owner_key
-from immortus_channels.limits import limits
 from immortus_channels.shortcuts import identify
 
 if TYPE_CHECKING:
-    from immortus_channels.access import User
+    from immortus_channels.access.permissions import User
 
 PREFIX = "immortus."
 """Tells our tokens from the project's own, which may come in the same header."""
@@ -63,7 +63,7 @@ class Token:
             user: Any = model._default_manager.filter(pk=primary_key).first()  # noqa: SLF001 - Django's name
         except (ValueError, TypeError, ValidationError):  # the keys of users are of another kind by now
             return None
-        return user if user is not None and access.is_active(user) and self.login in _logins(user) else None
+        return user if user is not None and permissions.is_active(user) and self.login in _logins(user) else None
 
     def text(self) -> str:
         """The token, signed. Raises ValueError when it names too many jobs."""

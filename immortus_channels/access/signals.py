@@ -11,7 +11,7 @@ from typing import Any
 from django.apps import apps
 from django.db.models import Model, signals
 
-from immortus_channels.forgetting import forget
+from immortus_channels.access.deleted_users import forget
 from immortus_channels.jobs.owner import owner_key
 from immortus_channels.push.revocations import EVERYBODY, Revocation, announce
 

@@ -12,13 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from immortus_channels.buckets import Bucket, Recent, Refusals
+from immortus_channels.access.buckets import Bucket, Recent, Refusals
+from immortus_channels.access.limits import kept_for_users, limits
 from immortus_channels.exceptions import ImmortusError
 from immortus_channels.jobs.owner import owner_key
-from immortus_channels.limits import kept_for_users, limits
 
 if TYPE_CHECKING:
-    from immortus_channels.access import User
+    from immortus_channels.access.permissions import User
 
 logger = logging.getLogger("immortus_channels")
 
