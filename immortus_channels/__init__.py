@@ -10,6 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from immortus_channels.access.tokens import access_token
+    from immortus_channels.api.job import JobHandle
+    from immortus_channels.api.job_handler import JobHandler
+    from immortus_channels.api.job_state import JobState
+    from immortus_channels.api.repository import JobRepository, aget_job, current_job, get_job
+    from immortus_channels.api.shortcuts import job_info, job_page_url, render_immortus
     from immortus_channels.exceptions import (
         ConfigurationError,
         DocumentTooLarge,
@@ -26,14 +31,9 @@ if TYPE_CHECKING:
         StrategyNotFound,
         UnreadableRecord,
     )
-    from immortus_channels.handlers import JobHandler
-    from immortus_channels.handles import JobHandle
     from immortus_channels.jobs.owner import started_by
     from immortus_channels.push.revocations import revoke_access
     from immortus_channels.queues.tracked import tracked
-    from immortus_channels.repository import JobRepository, aget_job, current_job, get_job
-    from immortus_channels.shortcuts import job_info, job_page_url, render_immortus
-    from immortus_channels.states import JobState
     from immortus_channels.tracking.strategies import TrackingStrategy, get_strategy
 
 __version__ = "0.1.0"

@@ -18,13 +18,14 @@ from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
 
-from immortus_channels import callers, handlers, tracking
+from immortus_channels import callers, tracking
 from immortus_channels.access import permissions, quotas
 from immortus_channels.access.quotas import TooManyRequests
+from immortus_channels.api import job_handler
+from immortus_channels.api.job import JobHandle
+from immortus_channels.api.job_handler import JobHandler
 from immortus_channels.conf import settings
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.handlers import JobHandler
-from immortus_channels.handles import JobHandle
 from immortus_channels.jobs.events import PageHook
 from immortus_channels.jobs.ids import is_job_id
 from immortus_channels.jobs.job import SENTENCES, Job, State
@@ -103,7 +104,7 @@ def _is_prefetch(request: HttpRequest) -> bool:
 
 def _known(request: HttpRequest, record: Job) -> HttpResponse:
     handle = JobHandle(record.job_id, record=record)
-    handler = handlers.handler_of(handle)
+    handler = job_handler.handler_of(handle)
     if not record.is_over:
         return _running(request, handler)
     if record.state is State.FINISHED:
@@ -158,7 +159,7 @@ def _atomic_as_requests() -> Iterator[None]:
 
 def _led_on(request: HttpRequest, handler: JobHandler, name: str) -> HttpResponse | None:
     """The redirect to what the handler names; None when it names nothing."""
-    target = handlers.told(handler, name, request)
+    target = job_handler.told(handler, name, request)
     if target is None:
         return None
     try:
@@ -191,8 +192,8 @@ def _running(request: HttpRequest, handler: JobHandler) -> HttpResponse:
         job.state,
         job=job,
         job_id=job.job_id,
-        header=handlers.told(handler, "header"),
-        message=handlers.told(handler, "message"),
+        header=job_handler.told(handler, "header"),
+        message=job_handler.told(handler, "message"),
         note=_("It has been asked to stop.") if job.cancel_requested else "",
         may_cancel=not job.cancel_requested and permissions.is_cancellable(permissions.user_of(request), job.record),
         watches=True,

@@ -22,11 +22,11 @@ from immortus_channels import csrf, fetching, tracking
 from immortus_channels.access import permissions, quotas
 from immortus_channels.access.quotas import TooManyRequests
 from immortus_channels.access.tokens import GRACE, TokenExpired
+from immortus_channels.api.shortcuts import HEADERS
 from immortus_channels.callers import Caller, caller_of
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.ids import is_job_id
 from immortus_channels.jobs.job import JSON, Job, dump
-from immortus_channels.shortcuts import HEADERS
 from immortus_channels.stores.base import Reading
 from immortus_channels.turns import turn
 

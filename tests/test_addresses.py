@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from django.urls import set_script_prefix
 
-from immortus_channels.addresses import page_url, verify_url, websocket_url
+from immortus_channels.api.links import page_url, verify_url, websocket_url
 from immortus_channels.urls import immortus_jobs
 
 urlpatterns = [*immortus_jobs()]

@@ -20,8 +20,8 @@ from django.urls import NoReverseMatch, reverse
 
 import immortus_channels
 from immortus_channels import urls
+from immortus_channels.api.repository import JobHandle, JobRepository
 from immortus_channels.conf import Settings
-from immortus_channels.repository import JobHandle, JobRepository
 from immortus_channels.templatetags import immortus
 from immortus_channels.testing import recorded_jobs
 from tests.pages_of_docs import DOCS, PAGES, README, ROOT, Page, Sample, page

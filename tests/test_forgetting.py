@@ -14,10 +14,10 @@ from django.test.utils import CaptureQueriesContext
 from immortus_channels import tracking
 from immortus_channels.access import deleted_users, permissions
 from immortus_channels.access.deleted_users import Forgetter, forget_now
+from immortus_channels.api.job_state import JobState
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.events import Finished, Origin, Overdue, Started
 from immortus_channels.jobs.job import State
-from immortus_channels.states import JobState
 from immortus_channels.stores import get_store
 from immortus_channels.stores.base import Filter
 from immortus_channels.stores.memory import MemoryStore

@@ -8,10 +8,11 @@ import types
 import pytest
 from django.apps import apps
 
-from immortus_channels import handlers, loading, queues
+from immortus_channels import loading, queues
+from immortus_channels.api import job_handler
+from immortus_channels.api.job import JobHandle
+from immortus_channels.api.job_handler import JobHandler, handler_of, known, load, name_of, told
 from immortus_channels.exceptions import ConfigurationError, HandlerNotFound
-from immortus_channels.handlers import JobHandler, handler_of, known, load, name_of, told
-from immortus_channels.handles import JobHandle
 from immortus_channels.jobs.job import Job
 from immortus_channels.queues.tracked import Tracking
 from tests.toys import ToyQueue
@@ -52,10 +53,10 @@ class NoHandler:
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch):
     monkeypatch.setattr(queues, "connected", [ToyQueue(marked=Tracking(handler=Heir), short=Tracking(handler="quick"))])
-    for cache in (handlers._discover, handlers._unknown):
+    for cache in (job_handler._discover, job_handler._unknown):
         cache.cache_clear()
     yield
-    for cache in (handlers._discover, handlers._unknown):
+    for cache in (job_handler._discover, job_handler._unknown):
         cache.cache_clear()
 
 
@@ -67,7 +68,7 @@ def module(monkeypatch):
     module.Quick = type("Quick", (JobHandler,), {"__module__": name})
     module.Thing = type("Thing", (), {"__module__": name})
     monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setattr(handlers, "MODULE", "handlers_of_app")
+    monkeypatch.setattr(job_handler, "MODULE", "handlers_of_app")
     ours = apps.get_app_config("immortus_channels").module
     monkeypatch.setattr(loading, "module_has_submodule", lambda package, _: package is ours)
     return module
@@ -98,7 +99,7 @@ def test_the_modules_of_installed_apps_are_looked_into_without_being_asked(modul
 @pytest.mark.case(48)
 def test_no_record_has_anything_imported(tmp_path, monkeypatch):
     (tmp_path / "canary_module.py").write_text(
-        "from immortus_channels.handlers import JobHandler\nclass Canary(JobHandler):\n    pass\n"
+        "from immortus_channels.api.job_handler import JobHandler\nclass Canary(JobHandler):\n    pass\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     for name in ("canary_module.Canary", "canary_module", "os.system"):
@@ -130,7 +131,7 @@ def test_the_records_handler_wins_over_the_tasks():
 
 
 def test_a_handlers_module_that_cannot_be_imported_costs_only_its_own_handlers(module, monkeypatch, caplog):
-    monkeypatch.setattr(handlers, "import_module", lambda name: 1 / 0)
+    monkeypatch.setattr(job_handler, "import_module", lambda name: 1 / 0)
     assert known(name_of(Heir)) is Heir
     assert "cannot be used" in caplog.text
 

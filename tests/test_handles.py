@@ -9,6 +9,8 @@ from django.shortcuts import redirect
 from django.urls import include, path
 
 from immortus_channels import queues, tracking
+from immortus_channels.api.job import JobHandle
+from immortus_channels.api.repository import JobRepository, current_job, get_job
 from immortus_channels.exceptions import (
     DocumentTooLarge,
     InvalidValue,
@@ -17,11 +19,9 @@ from immortus_channels.exceptions import (
     ReservedMetaKey,
     StoreUnavailable,
 )
-from immortus_channels.handles import JobHandle
 from immortus_channels.jobs.events import Cancelled, Enqueued, Failed, Finished, Origin
 from immortus_channels.jobs.job import State
 from immortus_channels.queues.tracked import Tracking
-from immortus_channels.repository import JobRepository, current_job, get_job
 from immortus_channels.stores import get_store
 from immortus_channels.tracking.strategies import Calling, TrackingStrategy
 from immortus_channels.writer import values

@@ -19,11 +19,11 @@ from django.urls import path, set_script_prefix
 
 from immortus_channels import pages, queues, tracking
 from immortus_channels.access import quotas
+from immortus_channels.api.job_handler import JobHandler, name_of
+from immortus_channels.api.repository import JobRepository
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.handlers import JobHandler, name_of
 from immortus_channels.jobs.events import CancelRequested, Overdue
 from immortus_channels.jobs.job import SENTENCES, Job, State
-from immortus_channels.repository import JobRepository
 from immortus_channels.stores import get_store
 from immortus_channels.tracking.strategies import TrackingStrategy
 from immortus_channels.urls import immortus_jobs

@@ -15,15 +15,15 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.utils.safestring import mark_safe
 
 from immortus_channels import queues, tracking
+from immortus_channels.api.job import JobHandle
+from immortus_channels.api.job_handler import JobHandler
+from immortus_channels.api.job_state import JobState
+from immortus_channels.api.repository import JobRepository, aget_job, get_job
 from immortus_channels.exceptions import ConfigurationError, InvalidValue, JobExists, JobNotFound, StoreUnavailable
-from immortus_channels.handlers import JobHandler
-from immortus_channels.handles import JobHandle
 from immortus_channels.jobs.events import Enqueued, Finished, Origin, Overdue, Started
 from immortus_channels.jobs.job import State
 from immortus_channels.jobs.owner import started_by
 from immortus_channels.queues.tracked import Tracking
-from immortus_channels.repository import JobRepository, aget_job, get_job
-from immortus_channels.states import JobState
 from immortus_channels.stores import get_store
 from immortus_channels.tracking import reader
 from immortus_channels.tracking.strategies import TrackingStrategy
@@ -120,7 +120,7 @@ def test_the_handler_may_be_called_handler_class_and_be_a_name(memory):
 def test_a_name_that_is_no_handlers_is_refused_where_a_developer_sees_it(memory, monkeypatch, name):
     with pytest.raises(ConfigurationError):
         repository.create(handler_class=name)
-    monkeypatch.setattr("immortus_channels.repository.is_strict", lambda: False)
+    monkeypatch.setattr("immortus_channels.api.repository.is_strict", lambda: False)
     assert repository.create(handler_class=name).record.handler == name
 
 

@@ -16,7 +16,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.db import transaction
 
 from immortus_channels import revoke_access
-from immortus_channels.handles import JobHandle
+from immortus_channels.api.job import JobHandle
 from immortus_channels.push import broadcaster, revocations
 from immortus_channels.push.revocations import EVERYBODY, Announcer, Revocation
 from tests.hubs import layer  # noqa: F401

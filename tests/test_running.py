@@ -9,13 +9,13 @@ import pytest
 from django.contrib.auth.models import User
 
 from immortus_channels import queues, tracking
+from immortus_channels.api.job_handler import JobHandler, name_of
+from immortus_channels.api.repository import JobRepository, current_job, get_job
+from immortus_channels.api.without_queue import running
 from immortus_channels.exceptions import JobCancelled, JobFailed
-from immortus_channels.handlers import JobHandler, name_of
 from immortus_channels.jobs.events import Finished, Origin
 from immortus_channels.jobs.job import Job, State
 from immortus_channels.jobs.owner import started_by
-from immortus_channels.repository import JobRepository, current_job, get_job
-from immortus_channels.running import running
 from immortus_channels.stores import get_store
 from immortus_channels.writer.run import current_run, owner_here
 from tests.toys import ToyQueue

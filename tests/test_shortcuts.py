@@ -14,11 +14,11 @@ from django.test import RequestFactory
 from django.urls import set_script_prefix
 
 from immortus_channels import queues, tracked
+from immortus_channels.api.job import JobHandle
+from immortus_channels.api.shortcuts import job_info, job_page_url, render_immortus
 from immortus_channels.exceptions import ConfigurationError
-from immortus_channels.handles import JobHandle
 from immortus_channels.jobs.job import Job
 from immortus_channels.queues.celery import CeleryQueue
-from immortus_channels.shortcuts import job_info, job_page_url, render_immortus
 from immortus_channels.urls import immortus_jobs
 
 urlpatterns = [*immortus_jobs()]

@@ -9,12 +9,12 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.template import engines
 
 from immortus_channels import queues, tracking
+from immortus_channels.api.job_state import MAX_LISTED, JobState
+from immortus_channels.api.repository import current_job
 from immortus_channels.exceptions import JobNotFound
 from immortus_channels.jobs.events import Cancelled, Enqueued, Failed, Finished, Origin, Report, Reported, Started
 from immortus_channels.jobs.job import State
 from immortus_channels.queues.tracked import Tracking
-from immortus_channels.repository import current_job
-from immortus_channels.states import MAX_LISTED, JobState
 from immortus_channels.stores import get_store
 from immortus_channels.writer.run import current_run
 from tests.toys import ToyQueue

@@ -13,6 +13,7 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 
 from immortus_channels import queues, tracking, writer
+from immortus_channels.api.repository import get_job
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.events import (
     Cancelled,
@@ -30,7 +31,6 @@ from immortus_channels.jobs.events import (
 )
 from immortus_channels.jobs.job import Job, State
 from immortus_channels.queues.tracked import Tracking
-from immortus_channels.repository import get_job
 from immortus_channels.stores import get_store
 from immortus_channels.stores.base import Reading
 from immortus_channels.tracking import queue_cancels, reader

@@ -8,7 +8,8 @@ from typing import Any
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - Django's name
 from django.utils.module_loading import import_string
 
-from immortus_channels import handlers, queues
+from immortus_channels import queues
+from immortus_channels.api import job_handler
 from immortus_channels.checks.finding import ID, Findings, told
 from immortus_channels.conf import settings
 from immortus_channels.queues import tracked, unsupported
@@ -52,12 +53,12 @@ def check_handlers() -> Findings:
 
 def _check_handler(task: str, named: Any) -> Findings:
     try:
-        handlers.load(named)
+        job_handler.load(named)
     except Exception as error:  # noqa: BLE001 - users' modules may raise anything
         yield Error(
             f"The task {task!r} has the handler {named!r}, which cannot be used: {told(error)}",
             hint="Give a subclass of JobHandler, the dotted path of one, or its short name: `nice_handler` is "
-            f"`NiceHandler` in the module `{handlers.MODULE}` of an installed app.",
+            f"`NiceHandler` in the module `{job_handler.MODULE}` of an installed app.",
             id=f"{ID}.E012",
         )
 

@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
 
-from immortus_channels import addresses, shortcuts
+from immortus_channels.api import links, shortcuts
 from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.jobs.job import State
 
@@ -56,7 +56,7 @@ def _script(context: Context) -> dict[str, object]:
     request = context.get("request")
     return {
         "prefix": _prefix(),
-        "websocket": addresses.websocket_url(),
+        "websocket": links.websocket_url(),
         "csrf_token": get_token(request) if request is not None else None,
         "nonce": _nonce(context),
     }
@@ -73,7 +73,7 @@ def immortus_job(job: Any) -> dict[str, object]:
         "job_id": job_id,
         "job_class": job_class,
         "document": getattr(job, "document", None),
-        "page_url": addresses.page_url(job_id),
+        "page_url": links.page_url(job_id),
     }
 
 

@@ -85,7 +85,7 @@ class TrackingStrategy:
 
         In a hook, and in the `meta` and `completed` that follow it, it is in the state that the hook tells of.
         """
-        from immortus_channels.repository import get_job  # noqa: PLC0415 - the repository imports strategies
+        from immortus_channels.api.repository import get_job  # noqa: PLC0415 - the repository imports strategies
 
         return get_job(job_id)
 

@@ -19,10 +19,10 @@ from django.urls import path, reverse
 from redis import Redis
 
 from immortus_channels import queues
+from immortus_channels.api.job_state import JobState
 from immortus_channels.jobs.job import Job, State, dump
 from immortus_channels.models import JobRecord
 from immortus_channels.queues.tracked import Tracking
-from immortus_channels.states import JobState
 from immortus_channels.stores.redis import RedisStore
 from immortus_channels.urls import immortus_jobs
 from tests.servers import RedisServer

@@ -12,7 +12,7 @@ from django.template import Context, Template
 from playwright.sync_api import Browser, Page, Route
 
 import immortus_channels
-from immortus_channels.handles import JobHandle
+from immortus_channels.api.job import JobHandle
 from immortus_channels.jobs.job import Error, Job, State
 from immortus_channels.urls import immortus_jobs
 

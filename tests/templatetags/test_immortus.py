@@ -16,7 +16,7 @@ from django.urls import include, path, set_script_prefix
 from django.utils import translation
 
 from immortus_channels import queues
-from immortus_channels.addresses import page_url
+from immortus_channels.api.links import page_url
 from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.jobs.job import Job, State
 from immortus_channels.urls import immortus_jobs

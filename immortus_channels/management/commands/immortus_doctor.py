@@ -23,7 +23,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 from django.utils.module_loading import import_string
 
-from immortus_channels import addresses, checks, frames, queues, tasks, tracking
+from immortus_channels import checks, frames, queues, tasks, tracking
+from immortus_channels.api import links
 from immortus_channels.conf import is_under_test, settings
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.job import Job, State
@@ -331,7 +332,7 @@ async def _greeting(application: Any) -> str | None:
 def _handshake() -> dict[str, Any]:
     allowed = (*django_settings.ALLOWED_HOSTS, "localhost")[0]
     host = "localhost" if allowed == "*" else allowed
-    path = addresses.websocket_url() or ""
+    path = links.websocket_url() or ""
     return {
         "type": "websocket",
         "asgi": {"version": "3.0"},

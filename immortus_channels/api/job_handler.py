@@ -16,8 +16,8 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from immortus_channels import loading, queues
+from immortus_channels.api.job import JobHandle
 from immortus_channels.exceptions import ConfigurationError, HandlerNotFound
-from immortus_channels.handles import JobHandle
 from immortus_channels.queues.tracked import Named
 
 logger = logging.getLogger("immortus_channels")

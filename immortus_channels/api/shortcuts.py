@@ -7,7 +7,7 @@ import logging
 from django.http import HttpRequest, JsonResponse
 
 from immortus_channels import queues
-from immortus_channels.addresses import page_url, verify_url, websocket_url
+from immortus_channels.api.links import page_url, verify_url, websocket_url
 from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.guarded import quoted
 from immortus_channels.jobs.ids import is_job_id, text_of

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Never, Self, TypeVar
 
-from immortus_channels import addresses, tracking
+from immortus_channels import tracking
+from immortus_channels.api import links
+from immortus_channels.api.without_queue import running
 from immortus_channels.exceptions import JobNotFound
 from immortus_channels.guarded import quoted
 from immortus_channels.jobs.events import Event, Failed, Finished, Updated
 from immortus_channels.jobs.ids import JobId, given_as
 from immortus_channels.jobs.job import JSON, Job, Number, State
-from immortus_channels.running import running
 from immortus_channels.tracking import strategies
 from immortus_channels.writer.run import Run
 from immortus_channels.writer.values import (
@@ -225,7 +226,7 @@ class JobHandle:
     @property
     def page_url(self) -> str | None:
         """The address of the job's page; None where the package's addresses are not mounted."""
-        return addresses.page_url(self.job_id) if self.job_id else None
+        return links.page_url(self.job_id) if self.job_id else None
 
     def get_absolute_url(self) -> str | None:
         """The address of the job's page, so that `redirect(job)` goes there."""

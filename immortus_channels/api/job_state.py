@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from immortus_channels import handles, queues, tracking
+from immortus_channels import queues, tracking
 from immortus_channels.access.permissions import ANYBODY, Unasked
+from immortus_channels.api import job
+from immortus_channels.api.job import JobHandle
+from immortus_channels.api.repository import get_job
 from immortus_channels.exceptions import JobNotFound
-from immortus_channels.handles import JobHandle
 from immortus_channels.jobs.ids import JobId
 from immortus_channels.jobs.job import JSON, State
 from immortus_channels.jobs.owner import owner_key
-from immortus_channels.repository import get_job
 from immortus_channels.stores.base import Filter
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class JobState(JobHandle):
         """
         job = get_job(job_id, user=user, kind=cls)
         if cls._class() not in ("", job.job_class):
-            raise JobNotFound(handles.unknown(job.job_id))
+            raise JobNotFound(job.unknown(job.job_id))
         return job
 
     @classmethod

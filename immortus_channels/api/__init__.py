@@ -1,0 +1,1 @@
+"""What projects import from the package: the modules behind its public names."""
