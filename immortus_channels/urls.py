@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, include, path, register_converter
 
-from immortus_channels import monitoring, pages, views
+from immortus_channels.http import job_page, monitoring, views
 from immortus_channels.jobs import ids
 
 app_name = "immortus"
@@ -39,8 +39,8 @@ urlpatterns = [
     path("cancel/<path:job_id>", views.unfit),
     path("health", monitoring.health, name="health"),
     path("metrics", monitoring.numbers, name="metrics"),
-    path("jobs/", pages.job, name="job"),
-    path("jobs/<immortus_job_id:job_id>/", pages.job, name="job"),
+    path("jobs/", job_page.job, name="job"),
+    path("jobs/<immortus_job_id:job_id>/", job_page.job, name="job"),
 ]
 
 

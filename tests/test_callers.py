@@ -7,7 +7,7 @@ from django.contrib.auth.models import AnonymousUser, User
 
 from immortus_channels import access_token
 from immortus_channels.access.tokens import TokenExpired
-from immortus_channels.callers import bearer_text, caller_of
+from immortus_channels.http.authentication import bearer_text, caller_of
 
 pytestmark = pytest.mark.django_db
 

@@ -10,13 +10,14 @@ from types import SimpleNamespace
 import pytest
 from django.contrib.auth.models import AnonymousUser, User
 
-from immortus_channels import bounded_calls, fetching, queues
-from immortus_channels.fetching import fetch
+from immortus_channels import bounded_calls, queues
+from immortus_channels.http import unrecorded
+from immortus_channels.http.concurrency import turn
+from immortus_channels.http.unrecorded import fetch
 from immortus_channels.jobs.job import Error, Job, State
 from immortus_channels.queues.tracked import Tracking
 from immortus_channels.stores import get_store
 from immortus_channels.tracking.strategies import TrackingStrategy
-from immortus_channels.turns import turn
 from tests.toys import ToyQueue, eventually
 
 ANYBODY = AnonymousUser()
@@ -181,7 +182,7 @@ def test_nothing_of_it_is_written_down():
 @pytest.fixture
 def hanging(queue, monkeypatch, settings):
     """As anywhere but under a test runner; whatever is asked about a job whose id says so hangs until the test ends."""
-    monkeypatch.setattr(fetching, "is_inline", lambda: False)
+    monkeypatch.setattr(unrecorded, "is_inline", lambda: False)
     monkeypatch.setattr(bounded_calls, "PATIENCE", 0.2)
     settings.IMMORTUS_LIMITS = {"requests_in_parallel": 1}
     over = threading.Event()

@@ -16,12 +16,13 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext, _TestState
 
-from immortus_channels import metrics, monitoring, tracking, writer
+from immortus_channels import metrics, tracking, writer
+from immortus_channels.http import monitoring
+from immortus_channels.http.monitoring import StoreCheck, exposition
 from immortus_channels.hub import get_drain, get_hub
 from immortus_channels.hub.probe import Probe
 from immortus_channels.jobs.events import Enqueued, Origin
 from immortus_channels.metrics import Sample
-from immortus_channels.monitoring import StoreCheck, exposition
 from immortus_channels.stores import get_store
 from immortus_channels.urls import immortus_jobs
 from tests.hubs import hub, layer, memory, send_elsewhere  # noqa: F401

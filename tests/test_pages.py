@@ -17,11 +17,12 @@ from django.shortcuts import redirect
 from django.test import Client
 from django.urls import path, set_script_prefix
 
-from immortus_channels import pages, queues, tracking
+from immortus_channels import queues, tracking
 from immortus_channels.access import quotas
 from immortus_channels.api.job_handler import JobHandler, name_of
 from immortus_channels.api.repository import JobRepository
 from immortus_channels.exceptions import StoreUnavailable
+from immortus_channels.http import job_page
 from immortus_channels.jobs.events import CancelRequested, Overdue
 from immortus_channels.jobs.job import SENTENCES, Job, State
 from immortus_channels.stores import get_store
@@ -174,7 +175,7 @@ def test_the_page_is_in_the_viewers_language(client, settings):
 
 @pytest.mark.case(49)
 def test_every_sentence_of_an_error_can_be_translated():
-    assert set(pages.TRANSLATED) == set(SENTENCES.values())
+    assert set(job_page.TRANSLATED) == set(SENTENCES.values())
 
 
 # Finished
@@ -290,7 +291,7 @@ def test_hooks_run_in_the_transaction_of_requests_and_the_page_outside_of_it(cli
         job.finished()
         client.get(url(job))
     assert [each - depth for each in seen] == [0, 1]
-    assert "default" in pages.job._non_atomic_requests
+    assert "default" in job_page.job._non_atomic_requests
 
 
 def test_a_store_that_fails_in_the_claim_calls_nothing(client, monkeypatch):
@@ -555,7 +556,7 @@ def test_a_job_that_only_its_strategy_knows_is_shown_and_calls_nothing(client, s
 def test_whose_owner_nobody_knows_is_nobodys_to_be_told():
     record = Job(job_id="j", state=State.FINISHED, staff_only=True)
     request = Client().get("/").wsgi_request
-    assert not pages._is_for(request, record)
+    assert not job_page._is_for(request, record)
 
 
 # Whatever the project is like

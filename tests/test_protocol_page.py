@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from immortus_channels import frames, pages, turns, urls, views
+from immortus_channels import frames, urls
 from immortus_channels.access import quotas, tokens
 from immortus_channels.access.limits import kept_for_users
 from immortus_channels.consumers import consumer
 from immortus_channels.consumers.flow import MAX_AGE, Limits
+from immortus_channels.http import concurrency, job_page, views
 from immortus_channels.jobs.job import SENTENCES, Job, State
 from immortus_channels.push.broadcaster import MESSAGE_TYPE, Push
 from tests.test_protocol import job_of
@@ -308,13 +309,13 @@ def test_each_event_stands_on_the_page_and_no_other():
 def test_the_addresses_are_those_of_the_views():
     shown = {re.sub(r"^\w+ ", "", request) for request in first_words("request|answer")}
     routes = [
-        pattern for pattern in urls.urlpatterns if pattern.callback.__module__ in (views.__name__, pages.__name__)
+        pattern for pattern in urls.urlpatterns if pattern.callback.__module__ in (views.__name__, job_page.__name__)
     ]
     assert shown == {re.sub(r"<\w+:(\w+)>", r"<\1>", str(pattern.pattern)) for pattern in routes}
 
 
 def test_the_refresh_of_the_page_is_that_of_the_code():
-    assert f"a refresh every {pages.REFRESH} seconds" in PAGE
+    assert f"a refresh every {job_page.REFRESH} seconds" in PAGE
 
 
 def test_the_message_of_the_channel_layer():
@@ -356,7 +357,7 @@ def test_the_limits_are_those_of_the_code():
             (
                 f"{at_a_time}, of which {at_a_time // 2} for one account and "
                 f"{at_a_time - kept_for_users(at_a_time)} for all visitors together; "
-                f"others wait, and are answered with 503 after {turns.PATIENCE:g} s"
+                f"others wait, and are answered with 503 after {concurrency.PATIENCE:g} s"
             ),
         ],
     ]

@@ -6,8 +6,9 @@ import logging
 
 import pytest
 
-from immortus_channels import logs, views
+from immortus_channels import logs
 from immortus_channels.exceptions import StoreUnavailable
+from immortus_channels.http import views
 from immortus_channels.logs import SILENCE, Breaker, Trouble, quiet
 from immortus_channels.urls import immortus_jobs
 from tests.pages import Process

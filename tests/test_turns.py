@@ -10,9 +10,9 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 
-from immortus_channels import turns
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.turns import Turn, aside, turn
+from immortus_channels.http import concurrency
+from immortus_channels.http.concurrency import Turn, aside, turn
 from tests.site import eventually
 
 
@@ -41,7 +41,7 @@ def test_no_more_are_answered_at_a_time_than_allowed_and_all_are_answered():
 
 
 def test_whoever_waits_too_long_is_told_so(monkeypatch):
-    monkeypatch.setattr(turns, "PATIENCE", 0.05)
+    monkeypatch.setattr(concurrency, "PATIENCE", 0.05)
     with turn(), turn(), pytest.raises(StoreUnavailable, match="2 requests are being answered, and none has ended"):
         turn().__enter__()
     with turn(), turn():
@@ -59,7 +59,7 @@ def test_an_answer_that_fails_gives_its_turn_back():
 @pytest.mark.django_db(transaction=True)
 def test_a_connection_of_the_turn_is_closed_with_it(monkeypatch):
     closed = []
-    monkeypatch.setattr(connection, "close_if_unusable_or_obsolete", lambda: closed.append(turns.taken()))
+    monkeypatch.setattr(connection, "close_if_unusable_or_obsolete", lambda: closed.append(concurrency.taken()))
     with turn():
         connection.ensure_connection()
         assert closed == []
@@ -70,11 +70,11 @@ def test_a_connection_that_cannot_be_closed_gives_the_turn_back(monkeypatch):
     def broken():
         raise OSError
 
-    monkeypatch.setattr(turns, "_close_connections", broken)
+    monkeypatch.setattr(concurrency, "_close_connections", broken)
     for _ in range(3):
         with pytest.raises(OSError), turn():  # noqa: PT011 - the one above
             """Answered."""
-    assert turns.taken() == 0
+    assert concurrency.taken() == 0
 
 
 @pytest.mark.django_db
@@ -87,27 +87,27 @@ def test_the_connection_of_a_test_stays_open():
 def test_a_turn_that_is_left_aside_is_somebody_else_s_meanwhile():
     with turn(), turn():
         with aside():
-            assert turns.taken() == 1
+            assert concurrency.taken() == 1
             with turn():
                 """There was room."""
-        assert turns.taken() == 2
-    assert turns.taken() == 0
+        assert concurrency.taken() == 2
+    assert concurrency.taken() == 0
 
 
 def test_where_nobody_has_a_turn_there_is_none_to_leave():
     with aside():
-        assert turns.taken() == 0
-    assert turns.taken() == 0
+        assert concurrency.taken() == 0
+    assert concurrency.taken() == 0
 
 
 def both_begin(threads, others):
     for _ in range(2):
         threads.submit(others)
-    eventually(lambda: turns.taken() == 2, within=5)
+    eventually(lambda: concurrency.taken() == 2, within=5)
 
 
 def test_whoever_finds_no_room_any_more_after_it_is_told_so_and_gives_nothing_back_twice(monkeypatch):
-    monkeypatch.setattr(turns, "PATIENCE", 0.05)
+    monkeypatch.setattr(concurrency, "PATIENCE", 0.05)
     done = threading.Event()
 
     def others():
@@ -117,9 +117,9 @@ def test_whoever_finds_no_room_any_more_after_it_is_told_so_and_gives_nothing_ba
     with ThreadPoolExecutor(2) as threads:
         with pytest.raises(StoreUnavailable), turn(), aside():
             both_begin(threads, others)
-        assert turns.taken() == 2
+        assert concurrency.taken() == 2
         done.set()
-    assert turns.taken() == 0
+    assert concurrency.taken() == 0
 
 
 def take_all(others, account):
@@ -130,7 +130,7 @@ def take_all(others, account):
 
 def test_whoever_comes_back_waits_for_their_account_as_before(settings, monkeypatch):
     settings.IMMORTUS_LIMITS = {"requests_in_parallel": 4}
-    monkeypatch.setattr(turns, "PATIENCE", 0.05)
+    monkeypatch.setattr(concurrency, "PATIENCE", 0.05)
     others = [Turn(), Turn()]
     with turn() as mine:
         mine.charge("user 1")
@@ -138,14 +138,14 @@ def test_whoever_comes_back_waits_for_their_account_as_before(settings, monkeypa
             take_all(others, "user 1")
     for other in others:
         other.give_back()
-    assert turns._places == {}
+    assert concurrency._places == {}
 
 
 def test_an_error_aside_is_raised_with_the_turn_taken_again():
     with turn():
         with pytest.raises(ZeroDivisionError), aside():
             raise ZeroDivisionError
-        assert turns.taken() == 1
+        assert concurrency.taken() == 1
 
 
 # Whose turn it is
@@ -154,7 +154,7 @@ def test_an_error_aside_is_raised_with_the_turn_taken_again():
 @pytest.fixture
 def sixteen(settings, monkeypatch):
     settings.IMMORTUS_LIMITS = {}
-    monkeypatch.setattr(turns, "PATIENCE", 0.05)
+    monkeypatch.setattr(concurrency, "PATIENCE", 0.05)
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def hold():
     yield take
     for mine in held:
         mine.give_back()
-    assert turns._places == {}
+    assert concurrency._places == {}
 
 
 @pytest.mark.parametrize("account", ["user 1", "session abc", "address 8.8.8.8"])
@@ -182,7 +182,7 @@ def test_one_account_holds_half_of_the_turns_and_others_have_theirs(sixteen, hol
     for _ in range(3):
         with pytest.raises(StoreUnavailable, match="8 requests are being answered"):
             hold(account)
-    assert turns.taken() == 8, "who waits for their own account holds no turn"
+    assert concurrency.taken() == 8, "who waits for their own account holds no turn"
     for other in ("user 2", "session def", "address 9.9.9.9", None, None, "user 2"):
         hold(other)
 
@@ -195,11 +195,11 @@ def test_visitors_leave_some_turns_to_people_who_are_logged_in(sixteen, hold):
             hold(account)
     for user in ("user 1", "user 1", "user 2"):
         hold(user)
-    assert turns.taken() == 16
+    assert concurrency.taken() == 16
 
 
 def test_whoever_waits_for_their_account_goes_on_as_soon_as_one_of_it_has_ended(sixteen, hold, monkeypatch):
-    monkeypatch.setattr(turns, "PATIENCE", 5)
+    monkeypatch.setattr(concurrency, "PATIENCE", 5)
     first = [hold("user 1") for _ in range(8)]
     with ThreadPoolExecutor(4) as threads:
         waiting = [threads.submit(hold, "user 1") for _ in range(4)]
@@ -209,7 +209,7 @@ def test_whoever_waits_for_their_account_goes_on_as_soon_as_one_of_it_has_ended(
             mine.give_back()
         for one in waiting:
             one.result(timeout=2)
-    assert turns.taken() == 8
+    assert concurrency.taken() == 8
 
 
 def test_where_one_request_is_answered_at_a_time_everybody_has_a_turn(settings, hold):
@@ -235,7 +235,7 @@ def test_nobody_starves_and_no_turn_is_lost_among_many_of_many_accounts(settings
 
     with ThreadPoolExecutor(40) as threads:
         list(threads.map(answer, range(400)))
-    assert turns._places == {}
+    assert concurrency._places == {}
     assert most["user 1"] <= 2
     assert most["user 2"] <= 2
     assert most["session a"] <= 2

@@ -6,7 +6,7 @@ import pytest
 from django.http import HttpResponse
 from django.urls import NoReverseMatch, include, path, resolve, reverse
 
-from immortus_channels import views
+from immortus_channels.http import views
 from immortus_channels.jobs.ids import fits_path
 from immortus_channels.urls import immortus_jobs
 

@@ -17,9 +17,10 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.db import OperationalError
 from django.test import Client
 
-from immortus_channels import access_token, fetching, tracking, turns, views
+from immortus_channels import access_token, tracking
 from immortus_channels.access import permissions, quotas, tokens
 from immortus_channels.exceptions import StoreUnavailable
+from immortus_channels.http import concurrency, unrecorded, views
 from immortus_channels.jobs.ids import is_job_id
 from immortus_channels.jobs.job import Job
 from immortus_channels.stores.base import Reading
@@ -548,7 +549,7 @@ def test_under_a_strategy_of_its_own_an_unknown_and_a_foreign_id_take_the_same_w
 def test_what_the_strategy_or_the_queue_tells_of_a_foreign_job_is_told_to_nobody(client, settings, monkeypatch):
     settings.IMMORTUS_TRACKING_STRATEGY = f"{__name__}.Picky"
     Process("foreign", owner="4711").enqueued()
-    monkeypatch.setattr(fetching, "fetch", lambda user, job_id, job_class: Job(job_id=job_id, owner=str(user.pk)))
+    monkeypatch.setattr(unrecorded, "fetch", lambda user, job_id, job_class: Job(job_id=job_id, owner=str(user.pk)))
     client.force_login(User.objects.create(username="mallory"))
     assert client.get("/immortus/verify/foreign").status_code == 404
     assert client.get("/immortus/verify/unknown").status_code == 200
@@ -599,7 +600,7 @@ def test_a_token_that_names_many_jobs_is_renewed_at_their_price(client, alice, s
 @pytest.mark.django_db(transaction=True)
 def test_one_user_who_asks_for_slow_answers_leaves_half_of_the_turns_to_others(alice, settings, monkeypatch):
     settings.IMMORTUS_LIMITS = {"requests_in_parallel": 2}
-    monkeypatch.setattr(turns, "PATIENCE", 0.5)
+    monkeypatch.setattr(concurrency, "PATIENCE", 0.5)
     is_slow, slow = threading.Event(), threading.Event()
 
     def fetch(user, job_id, job_class):
@@ -607,7 +608,7 @@ def test_one_user_who_asks_for_slow_answers_leaves_half_of_the_turns_to_others(a
             is_slow.set()
             slow.wait(10)
 
-    monkeypatch.setattr(fetching, "fetch", fetch)
+    monkeypatch.setattr(unrecorded, "fetch", fetch)
     mine, hers = Client(), Client()
     hers.force_login(User.objects.create(username="other"))
     mine.force_login(alice)

@@ -12,7 +12,8 @@ from celery import Celery
 from celery.exceptions import TimeLimitExceeded, WorkerLostError
 from django.contrib.auth.models import User
 
-from immortus_channels import JobFailed, fetching, queues
+from immortus_channels import JobFailed, queues
+from immortus_channels.http import unrecorded
 from immortus_channels.jobs.events import Failed, Finished
 from immortus_channels.jobs.job import State
 from immortus_channels.queues.celery import CeleryQueue, adapter
@@ -196,7 +197,7 @@ def test_a_backend_that_breaks_is_logged_and_knows_nothing(results, settings, mo
     backend = results("cache+memory://")
     monkeypatch.setattr(type(backend), "get_task_meta", lambda *_, **__: 1 / 0)
     settings.IMMORTUS_TRACKING_STRATEGY = Open
-    assert fetching.fetch(None, "j", "") is None
+    assert unrecorded.fetch(None, "j", "") is None
     assert [record.job_id for record in caplog.records] == ["j"]
 
 
@@ -205,5 +206,5 @@ def test_what_it_tells_is_shown_and_not_written_down(results, settings, monkeypa
     settings.IMMORTUS_STORE, settings.IMMORTUS_TRACKING_STRATEGY = {"BACKEND": "memory"}, Open
     job_id = store(results("cache+memory://"), "SUCCESS")
     staff = User(pk=1, username="boss", is_staff=True, is_superuser=True)
-    assert fetching.fetch(staff, job_id, "").state is State.FINISHED
+    assert unrecorded.fetch(staff, job_id, "").state is State.FINISHED
     assert get_store().get_many([job_id]).jobs == {}

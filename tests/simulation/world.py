@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 from django.test import RequestFactory, override_settings
 
-from immortus_channels import tracking, views
+from immortus_channels import tracking
 from immortus_channels.consumers.flow import Limits
+from immortus_channels.http import views
 from immortus_channels.hub import Hub, get_hub
 from immortus_channels.hub.authorization import Authorization
 from immortus_channels.hub.hub import _hubs

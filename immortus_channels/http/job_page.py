@@ -18,7 +18,7 @@ from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
 
-from immortus_channels import callers, tracking
+from immortus_channels import tracking
 from immortus_channels.access import permissions, quotas
 from immortus_channels.access.quotas import TooManyRequests
 from immortus_channels.api import job_handler
@@ -26,10 +26,11 @@ from immortus_channels.api.job import JobHandle
 from immortus_channels.api.job_handler import JobHandler
 from immortus_channels.conf import settings
 from immortus_channels.exceptions import StoreUnavailable
+from immortus_channels.http import authentication
+from immortus_channels.http.views import RETRY_AFTER, seen
 from immortus_channels.jobs.events import PageHook
 from immortus_channels.jobs.ids import is_job_id
 from immortus_channels.jobs.job import SENTENCES, Job, State
-from immortus_channels.views import RETRY_AFTER, seen
 
 logger = logging.getLogger("immortus_channels")
 
@@ -83,7 +84,7 @@ def _answer(request: HttpRequest, job_id: str) -> HttpResponse:
         # An answer that is no success is thrown away, and asked for again when somebody really comes.
         return HttpResponse(status=HTTPStatus.SERVICE_UNAVAILABLE)
     try:
-        caller = callers.of_session(request)
+        caller = authentication.of_session(request)
         quotas.ask(caller.account)
         record = seen(caller, [job_id]).get(job_id)
         if record is None:

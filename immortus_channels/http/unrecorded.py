@@ -12,9 +12,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
-from immortus_channels import bounded_calls, queues, turns
+from immortus_channels import bounded_calls, queues
 from immortus_channels.access import permissions
 from immortus_channels.guarded import quoted
+from immortus_channels.http import concurrency
 from immortus_channels.jobs.job import Error, Job, State
 from immortus_channels.queues.base import Queue
 from immortus_channels.tracking import guarded, strategies
@@ -122,7 +123,7 @@ def _ask(whom: str, question: Callable[[], Answer]) -> Answer | None:
     if is_inline():
         return question()
     try:
-        with turns.aside():
+        with concurrency.aside():
             return bounded_calls.ask(whom, question)
     except bounded_calls.NoAnswer:
         return None

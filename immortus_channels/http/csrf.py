@@ -12,7 +12,7 @@ from django.middleware.csrf import CsrfViewMiddleware
 from django.utils.module_loading import import_string
 from django.views.decorators.csrf import csrf_exempt
 
-from immortus_channels.callers import bearer_text
+from immortus_channels.http.authentication import bearer_text
 
 View = Callable[..., HttpResponseBase]
 

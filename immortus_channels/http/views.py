@@ -18,17 +18,18 @@ from django.http.response import HttpResponseBase
 from django.utils.cache import get_conditional_response, patch_vary_headers
 from django.utils.http import parse_etags
 
-from immortus_channels import csrf, fetching, tracking
+from immortus_channels import tracking
 from immortus_channels.access import permissions, quotas
 from immortus_channels.access.quotas import TooManyRequests
 from immortus_channels.access.tokens import GRACE, TokenExpired
 from immortus_channels.api.shortcuts import HEADERS
-from immortus_channels.callers import Caller, caller_of
 from immortus_channels.exceptions import StoreUnavailable
+from immortus_channels.http import csrf, unrecorded
+from immortus_channels.http.authentication import Caller, caller_of
+from immortus_channels.http.concurrency import turn
 from immortus_channels.jobs.ids import is_job_id
 from immortus_channels.jobs.job import JSON, Job, dump
 from immortus_channels.stores.base import Reading
-from immortus_channels.turns import turn
 
 if TYPE_CHECKING:
     from immortus_channels.access.permissions import User
@@ -198,8 +199,8 @@ def _seen(user: User, known: Job | None, job_id: str, job_class: str) -> Job | N
     if known is not None and permissions.may_see(user, known):
         return known
     if known is None:
-        permissions.would_see(user, fetching.nobody_knows(job_id, job_class))
-    found = fetching.fetch(user, job_id, job_class)
+        permissions.would_see(user, unrecorded.nobody_knows(job_id, job_class))
+    found = unrecorded.fetch(user, job_id, job_class)
     return found if known is None and found is not None and permissions.may_see(user, found) else None
 
 

@@ -1,0 +1,1 @@
+"""HTTP: the views of a job, its page, and what operators watch."""
