@@ -12,7 +12,7 @@ from django.conf import settings
 
 def decode(text: str) -> None:
     """A frame from a client."""
-    from immortus_channels import frames  # noqa: PLC0415 - needs settings
+    from immortus_channels.websocket import frames  # noqa: PLC0415 - needs settings
 
     frames.decode(text)
 
@@ -35,7 +35,7 @@ def token(text: str) -> None:
 
 def origin(text: str) -> None:
     """A page's origin, which is three things or nothing."""
-    from immortus_channels.consumers import origins  # noqa: PLC0415 - needs settings
+    from immortus_channels.websocket import origins  # noqa: PLC0415 - needs settings
 
     found = origins.parse(text)
     assert found is None or (found[0] in ("http", "https") and found[1] and 0 < found[2] < 2**16)

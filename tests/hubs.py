@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
-from immortus_channels.hub import get_hub
 from immortus_channels.push import broadcaster
 from immortus_channels.push.broadcaster import Broadcaster
+from immortus_channels.websocket.hub import get_hub
 
 LAYERS = {
     "pubsub": ("channels_redis.pubsub.RedisPubSubChannelLayer", {"socket_connect_timeout": 1, "socket_timeout": 1}),

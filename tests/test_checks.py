@@ -27,13 +27,13 @@ from django.urls import path, re_path
 
 from immortus_channels import JobHandler, TrackingStrategy, checks, queues, tracked, tracking
 from immortus_channels.checks import releases, sockets
-from immortus_channels.consumers import JobConsumer
 from immortus_channels.jobs.owner import current_owner
 from immortus_channels.middleware import JobOwnerMiddleware
 from immortus_channels.queues import tracked
 from immortus_channels.queues.celery import CeleryQueue
 from immortus_channels.routing import websocket_application, websocket_urlpatterns
 from immortus_channels.urls import immortus_jobs
+from immortus_channels.websocket import JobConsumer
 from tests.servers import need_package
 from tests.site import Site, eventually, running_site
 

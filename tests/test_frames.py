@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from immortus_channels import frames
-from immortus_channels.frames import Pong, Unwatch, Watch, decode
+from immortus_channels.websocket import frames
+from immortus_channels.websocket.frames import Pong, Unwatch, Watch, decode
 
 HOSTILE = [
     None,

@@ -10,14 +10,14 @@ import time
 
 import pytest
 
-from immortus_channels.hub import membership
-from immortus_channels.hub.leaving import Leaving
-from immortus_channels.hub.membership import Membership
-from immortus_channels.hub.probe import Probe
 from immortus_channels.jobs.job import Job, State
 from immortus_channels.push import broadcaster
 from immortus_channels.push.broadcaster import Broadcaster
 from immortus_channels.push.calls import Bulkhead, LayerCalls
+from immortus_channels.websocket.hub import subscription
+from immortus_channels.websocket.hub.leaving import Leaving
+from immortus_channels.websocket.hub.probe import Probe
+from immortus_channels.websocket.hub.subscription import Membership
 from tests.pages import until
 
 JOB = Job(job_id="a", job_class="shop.paint", version=7, event="job_started", state=State.RUNNING)
@@ -169,7 +169,7 @@ def test_an_event_loop_that_was_closed_has_nobody_inside_any_more(monkeypatch):
 @pytest.mark.fault("L1")
 @pytest.mark.usefixtures("_hasty")
 async def test_whatever_asks_in_a_process_one_call_waits_and_all_goes_on_when_the_layer_is_back(shared, monkeypatch):
-    monkeypatch.setattr(membership, "shared_layer", lambda: shared)
+    monkeypatch.setattr(subscription, "shared_layer", lambda: shared)
     monkeypatch.setattr(broadcaster, "shared_layer", lambda: shared)
     hub = Membership(lambda push: None, lambda revocation: None)
     running = asyncio.create_task(hub.run())

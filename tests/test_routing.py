@@ -12,8 +12,8 @@ from channels.testing import WebsocketCommunicator
 from django.db import connections
 from django.urls import path, re_path
 
-from immortus_channels.hub import get_hub
 from immortus_channels.routing import websocket_application, websocket_urlpatterns
+from immortus_channels.websocket.hub import get_hub
 from tests.pages import Process
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -16,7 +16,7 @@ from immortus_channels.conf import settings
 
 _WITH_LOGIN = "immortus_channels.routing.websocket_application"
 _BARE = "immortus_channels.routing.job_socket"
-_CONSUMER = "immortus_channels.consumers.consumer.JobConsumer"
+_CONSUMER = "immortus_channels.websocket.consumer.JobConsumer"
 _WITHOUT_LOGIN = frozenset(
     {
         "channels.routing.ProtocolTypeRouter",

@@ -77,7 +77,7 @@ def _check_origins_and_hosts() -> Findings:
 
 
 def _is_origin(value: object) -> bool:
-    from immortus_channels.consumers import origins  # noqa: PLC0415 - workers, which check nothing, need no sockets
+    from immortus_channels.websocket import origins  # noqa: PLC0415 - workers, which check nothing, need no sockets
 
     return isinstance(value, str) and origins.parse(value) is not None
 

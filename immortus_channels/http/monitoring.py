@@ -22,9 +22,9 @@ from immortus_channels.access import permissions
 from immortus_channels.api.shortcuts import HEADERS
 from immortus_channels.conf import settings
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.hub import is_draining, layer_state
 from immortus_channels.metrics import Sample
 from immortus_channels.stores import get_store
+from immortus_channels.websocket.hub import is_draining, layer_state
 from immortus_channels.writer import is_behind, is_inline
 
 View = Callable[[HttpRequest], HttpResponse]

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from immortus_channels.consumers.alarm import Alarm
+from immortus_channels.websocket.deadline import Alarm
 
 
 class Clock(asyncio.SelectorEventLoop):

@@ -7,7 +7,7 @@ from django.contrib.auth.models import AnonymousUser
 
 from immortus_channels import access_token
 from immortus_channels.access.tokens import TokenExpired
-from immortus_channels.consumers.bearer import Bearers
+from immortus_channels.websocket.bearer import Bearers
 
 
 class Socket:

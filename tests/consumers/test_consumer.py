@@ -17,19 +17,19 @@ from django.contrib.auth.models import AnonymousUser
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from immortus_channels import access_token, hub, metrics, tracking
+from immortus_channels import access_token, metrics, tracking
 from immortus_channels.access import permissions, quotas
 from immortus_channels.access.tokens import Token
-from immortus_channels.consumers import JobConsumer, bearer, consumer, flow
-from immortus_channels.consumers.consumer import CLEAN_UP
-from immortus_channels.consumers.flow import Limits
-from immortus_channels.consumers.login import Login, _warn
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.frames import EXPIRED, MAX_FRAME, MAX_JOBS
-from immortus_channels.hub import get_drain, get_hub
 from immortus_channels.logs import Trouble
 from immortus_channels.push.revocations import Revocation
 from immortus_channels.stores.base import Reading
+from immortus_channels.websocket import JobConsumer, bearer, consumer, flow, hub
+from immortus_channels.websocket.consumer import CLEAN_UP
+from immortus_channels.websocket.flow import Limits
+from immortus_channels.websocket.frames import EXPIRED, MAX_FRAME, MAX_JOBS
+from immortus_channels.websocket.hub import get_drain, get_hub
+from immortus_channels.websocket.login import Login, _warn
 from tests.pages import Process, logged_in, until
 from tests.site import redis_options, running_site
 from tests.test_frames import HOSTILE
@@ -745,8 +745,8 @@ async def test_a_login_that_ended_is_closed_as_such(monkeypatch):
     alice = logged_in("alice")
     job = Process(owner=str(alice.pk))
     job.enqueued()
-    monkeypatch.setattr("immortus_channels.consumers.login.Login.read_again", lambda self: None)
-    monkeypatch.setattr("immortus_channels.hub.authorization.Authorization.INTERVAL", 0.1)
+    monkeypatch.setattr("immortus_channels.websocket.login.Login.read_again", lambda self: None)
+    monkeypatch.setattr("immortus_channels.websocket.hub.authorization.Authorization.INTERVAL", 0.1)
     async with opened(user=alice, job_id=job.job_id) as client:
         assert await client.closed_with() == 4401
 

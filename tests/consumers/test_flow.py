@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from immortus_channels.consumers.flow import MAX_AGE, NO_PONG, TOO_SLOW, Flow, Limits
+from immortus_channels.websocket.flow import MAX_AGE, NO_PONG, TOO_SLOW, Flow, Limits
 
 LIMITS = Limits()
 HOUR = 3600.0

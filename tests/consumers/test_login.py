@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import AnonymousUser, Group, User
 from django.contrib.sessions.backends.db import SessionStore
 
-from immortus_channels.consumers.login import Login, _warn
+from immortus_channels.websocket.login import Login, _warn
 
 pytestmark = pytest.mark.django_db
 

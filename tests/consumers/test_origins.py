@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from immortus_channels.consumers import origins
-from immortus_channels.consumers.origins import is_allowed, log_refusal
+from immortus_channels.websocket import origins
+from immortus_channels.websocket.origins import is_allowed, log_refusal
 
 
 def handshake(origin=None, host="example.com", scheme="ws", **headers):

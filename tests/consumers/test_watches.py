@@ -8,8 +8,8 @@ import pytest
 from django.contrib.auth.models import AnonymousUser
 
 from immortus_channels import access_token
-from immortus_channels.consumers.watches import Watches
-from immortus_channels.frames import MAX_JOBS, TOKEN_EXPIRED, Watch
+from immortus_channels.websocket.frames import MAX_JOBS, TOKEN_EXPIRED, Watch
+from immortus_channels.websocket.watches import Watches
 from tests.hubs import hub, memory  # noqa: F401
 from tests.pages import Page, Process, until
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from immortus_channels.hub import Hub, get_hub
-from immortus_channels.hub.recheck import Recheck
 from immortus_channels.logs import Breaker
 from immortus_channels.push import broadcaster
 from immortus_channels.testing import FaultyChannelLayer, FaultyProxy, History
+from immortus_channels.websocket.hub import Hub, get_hub
+from immortus_channels.websocket.hub.recheck import Recheck
 from tests.faults.world import QUICK, Elsewhere, layer_config
 from tests.hubs import LAYERS, hub  # noqa: F401
 from tests.project import settings as project

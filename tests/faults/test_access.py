@@ -23,9 +23,9 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from immortus_channels import access_token
-from immortus_channels.hub import get_hub
-from immortus_channels.hub.authorization import LOGIN_CHANGED, Authorization
 from immortus_channels.urls import immortus_jobs
+from immortus_channels.websocket.hub import get_hub
+from immortus_channels.websocket.hub.authorization import LOGIN_CHANGED, Authorization
 from tests.consumers.test_consumer import opened
 from tests.hubs import memory  # noqa: F401
 from tests.pages import Page, Process, logged_in, until

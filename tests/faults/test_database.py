@@ -19,14 +19,14 @@ import pytest
 from django.core.management import call_command
 from django.db import connections, transaction
 
-from immortus_channels.hub.hub import Hub
-from immortus_channels.hub.reading import Readers
 from immortus_channels.jobs.events import Event, Finished, Origin, Report, Reported, Started
 from immortus_channels.push import broadcaster
 from immortus_channels.push.broadcaster import Push
 from immortus_channels.stores import get_store
 from immortus_channels.stores.sql import TABLE
 from immortus_channels.testing import History
+from immortus_channels.websocket.hub.hub import Hub
+from immortus_channels.websocket.hub.threads import Readers
 from immortus_channels.writer import Write, Writer
 from immortus_channels.writer.run import Run
 from tests.faults.world import SOON, Viewer

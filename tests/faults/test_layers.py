@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from immortus_channels.hub.probe import Probe
 from immortus_channels.push import broadcaster
 from immortus_channels.testing import Faults, FaultyProxy
+from immortus_channels.websocket.hub.probe import Probe
 from tests.faults.world import SOON, Elsewhere, Told, Viewer
 from tests.pages import Process, until
 from tests.servers import RabbitServer, need_package

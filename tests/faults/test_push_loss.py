@@ -15,14 +15,14 @@ import pytest
 from redis import Redis
 
 from immortus_channels import tracking
-from immortus_channels.frames import Document
-from immortus_channels.hub.membership import Membership
-from immortus_channels.hub.watching import Watched
 from immortus_channels.jobs.events import Finished, Started
 from immortus_channels.jobs.job import State
 from immortus_channels.push import broadcaster
 from immortus_channels.push.broadcaster import group_name
 from immortus_channels.testing import LayerFaults
+from immortus_channels.websocket.frames import Document
+from immortus_channels.websocket.hub.subscription import Membership
+from immortus_channels.websocket.hub.watched import Watched
 from immortus_channels.writer import Writer, report_of
 from immortus_channels.writer.run import Run
 from tests.faults.world import HEALED, QUICK, SOON, Elsewhere, Told, Viewer, layer_config

@@ -11,8 +11,8 @@ import time
 import pytest
 
 from immortus_channels import metrics
-from immortus_channels.hub import get_drain, is_draining
-from immortus_channels.hub.draining import DRAINING, Drain
+from immortus_channels.websocket.hub import get_drain, is_draining
+from immortus_channels.websocket.shutdown import DRAINING, Drain
 from tests.pages import until
 
 

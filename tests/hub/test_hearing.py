@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from immortus_channels.hub.hearing import Hearing
-from immortus_channels.hub.probe import Deaf
+from immortus_channels.websocket.hub.hearing import Hearing
+from immortus_channels.websocket.hub.probe import Deaf
 
 RESTART = "restart this process"
 

@@ -14,14 +14,14 @@ import pytest
 from immortus_channels import TrackingStrategy, tracking
 from immortus_channels.access import permissions
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.hub import Hub, get_hub
-from immortus_channels.hub.recheck import Recheck
 from immortus_channels.jobs.events import Started
 from immortus_channels.push import broadcaster
 from immortus_channels.push.broadcaster import Push
 from immortus_channels.stores import get_store
 from immortus_channels.stores.base import Reading
 from immortus_channels.tracking import reader, strategies
+from immortus_channels.websocket.hub import Hub, get_hub
+from immortus_channels.websocket.hub.recheck import Recheck
 from tests.hubs import hub, memory  # noqa: F401
 from tests.pages import Page, Process, logged_in, until
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
-from immortus_channels.hub.leaving import Leaving
 from immortus_channels.push.calls import LayerCalls
+from immortus_channels.websocket.hub.leaving import Leaving
 from tests.pages import until
 
 

@@ -13,12 +13,12 @@ from contextlib import asynccontextmanager
 import pytest
 
 from immortus_channels.access import permissions
-from immortus_channels.hub import get_hub, membership
-from immortus_channels.hub.membership import Membership
-from immortus_channels.hub.recheck import Recheck
 from immortus_channels.push import revocations
 from immortus_channels.push.broadcaster import Broadcaster, group_name
 from immortus_channels.push.revocations import Revocation
+from immortus_channels.websocket.hub import get_hub, subscription
+from immortus_channels.websocket.hub.recheck import Recheck
+from immortus_channels.websocket.hub.subscription import Membership
 from tests.hubs import hub, layer, memory, send_elsewhere  # noqa: F401
 from tests.pages import Page, Process, logged_in, until
 
@@ -188,7 +188,7 @@ class Unsteady:
 
 async def test_after_a_while_of_hearing_nothing_everybody_is_asked_again(monkeypatch):
     layer = Unsteady()
-    monkeypatch.setattr(membership, "shared_layer", lambda: layer)
+    monkeypatch.setattr(subscription, "shared_layer", lambda: layer)
     job = Process()
     job.enqueued()
     hub, page = get_hub(), Page()
@@ -233,7 +233,7 @@ class Attendance:
 @asynccontextmanager
 async def attending(layer, monkeypatch):
     """A membership in that layer."""
-    monkeypatch.setattr(membership, "shared_layer", lambda: layer)
+    monkeypatch.setattr(subscription, "shared_layer", lambda: layer)
     attending = Membership(lambda push: None, lambda revocation: None)
     running = asyncio.create_task(attending.run())
     try:
@@ -326,7 +326,7 @@ def test_a_layer_whose_settings_are_no_good_lets_nothing_be_heard(monkeypatch):
     def broken():
         raise ImportError
 
-    monkeypatch.setattr(membership, "shared_layer", broken)
+    monkeypatch.setattr(subscription, "shared_layer", broken)
     assert Membership(lambda push: None, lambda revocation: None).hearing_since == math.inf
 
 

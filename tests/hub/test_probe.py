@@ -11,10 +11,10 @@ import pytest
 import redis
 
 from immortus_channels import metrics
-from immortus_channels.hub.probe import Probe
-from immortus_channels.hub.recheck import Recheck
 from immortus_channels.push import broadcaster
 from immortus_channels.push.broadcaster import group_name
+from immortus_channels.websocket.hub.probe import Probe
+from immortus_channels.websocket.hub.recheck import Recheck
 from tests.hubs import LAYERS, hub, layer, memory, send_elsewhere  # noqa: F401
 from tests.pages import Page, Process, until
 from tests.pipes import Pipe

@@ -10,9 +10,9 @@ from concurrent.futures import CancelledError
 import pytest
 from django.db import OperationalError
 
-from immortus_channels.hub import reading
-from immortus_channels.hub.reading import Readers
 from immortus_channels.stores import get_store
+from immortus_channels.websocket.hub import threads
+from immortus_channels.websocket.hub.threads import Readers
 from tests.hubs import memory  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("memory")
@@ -82,7 +82,7 @@ async def test_a_connection_that_cannot_be_closed_ends_no_thread(monkeypatch):
         if next(closings, False):
             raise OperationalError
 
-    monkeypatch.setattr(reading, "close_old_connections", close)
+    monkeypatch.setattr(threads, "close_old_connections", close)
     readers = Readers(threads=1)
     for _ in range(2):
         with pytest.raises(OperationalError):

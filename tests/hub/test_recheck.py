@@ -12,10 +12,10 @@ import pytest
 
 from immortus_channels import metrics, tracking
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.hub.membership import Membership
-from immortus_channels.hub.reading import Readers
-from immortus_channels.hub.recheck import Recheck
 from immortus_channels.stores import get_store
+from immortus_channels.websocket.hub.recheck import Recheck
+from immortus_channels.websocket.hub.subscription import Membership
+from immortus_channels.websocket.hub.threads import Readers
 from tests.hubs import hub, layer, memory  # noqa: F401
 from tests.pages import Page, Process, until
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from immortus_channels.hub.reading import Shared
-from immortus_channels.hub.watching import Watched
 from immortus_channels.jobs.job import Job
 from immortus_channels.push.broadcaster import Push
+from immortus_channels.websocket.hub.threads import Shared
+from immortus_channels.websocket.hub.watched import Watched
 from tests.pages import Page
 
 JOB = Job(job_id="a", version=5)

@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from immortus_channels.hub import reading
-from immortus_channels.hub.reading import Readers
+from immortus_channels.websocket.hub import threads
+from immortus_channels.websocket.hub.threads import Readers
 
 Result = TypeVar("Result")
 
@@ -29,7 +29,7 @@ class Turns:
         self._waiting = 0
         self._may_work = threading.Semaphore(0)
         self._has_worked = threading.Semaphore(0)
-        run, answer = Readers.run, reading._answer
+        run, answer = Readers.run, threads._answer
 
         def counted(*args: Any, **kwargs: Any) -> Any:
             self._waiting += 1
@@ -44,7 +44,7 @@ class Turns:
 
         patches.setattr(Readers, "THREADS", 1)
         patches.setattr(Readers, "run", counted)
-        patches.setattr(reading, "_answer", gated)
+        patches.setattr(threads, "_answer", gated)
 
     def take(self) -> bool:
         """Let the next call be made, if one waits, until it is done; whether one was."""

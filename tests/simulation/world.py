@@ -17,12 +17,7 @@ import pytest
 from django.test import RequestFactory, override_settings
 
 from immortus_channels import tracking
-from immortus_channels.consumers.flow import Limits
 from immortus_channels.http import views
-from immortus_channels.hub import Hub, get_hub
-from immortus_channels.hub.authorization import Authorization
-from immortus_channels.hub.hub import _hubs
-from immortus_channels.hub.recheck import Recheck
 from immortus_channels.jobs.events import (
     Cancelled,
     CancelRequested,
@@ -42,6 +37,11 @@ from immortus_channels.push import broadcaster
 from immortus_channels.push.broadcaster import shared_layer
 from immortus_channels.stores import compare_and_set, get_store, memory
 from immortus_channels.tracking import commands
+from immortus_channels.websocket.flow import Limits
+from immortus_channels.websocket.hub import Hub, get_hub
+from immortus_channels.websocket.hub.authorization import Authorization
+from immortus_channels.websocket.hub.hub import _hubs
+from immortus_channels.websocket.hub.recheck import Recheck
 from tests.simulation.stand_ins import HeldLayer, RememberingStore
 from tests.simulation.viewers import FINAL, Person, Socket, Viewer, document_of
 from tests.simulation.virtual import Turns, VirtualLoop

@@ -23,7 +23,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 from django.utils.module_loading import import_string
 
-from immortus_channels import checks, frames, queues, tasks, tracking
+from immortus_channels import checks, queues, tasks, tracking
 from immortus_channels.api import links
 from immortus_channels.conf import is_under_test, settings
 from immortus_channels.exceptions import StoreUnavailable
@@ -33,6 +33,7 @@ from immortus_channels.push.broadcaster import Push, group_name, shared_layer
 from immortus_channels.stores import get_store
 from immortus_channels.stores.sqlite.store import SQLiteStore
 from immortus_channels.stores.sqlite.witness import testimony
+from immortus_channels.websocket import frames
 
 Answer = TypeVar("Answer")
 Verdict = Literal["ok", "note", "wrong"]

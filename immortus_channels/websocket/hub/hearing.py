@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 
-from immortus_channels.hub.probe import Deaf
 from immortus_channels.logs import Trouble
 from immortus_channels.push.broadcaster import is_in_event_loop
+from immortus_channels.websocket.hub.probe import Deaf
 
 logger = logging.getLogger("immortus_channels")
 

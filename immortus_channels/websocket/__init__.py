@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from immortus_channels.consumers.consumer import JobConsumer
+from immortus_channels.websocket.consumer import JobConsumer
 
 __all__ = ["JobConsumer"]

@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from immortus_channels import metrics
-from immortus_channels.hub.hearing import Hearing
-from immortus_channels.hub.leaving import Leaving
-from immortus_channels.hub.probe import Probe
 from immortus_channels.logs import Trouble
 from immortus_channels.push import revocations
 from immortus_channels.push.broadcaster import Push, group_name, shared_layer
 from immortus_channels.push.calls import LayerCalls
 from immortus_channels.push.revocations import EVERYBODY, Revocation
+from immortus_channels.websocket.hub.hearing import Hearing
+from immortus_channels.websocket.hub.leaving import Leaving
+from immortus_channels.websocket.hub.probe import Probe
 
 
 class Membership:

@@ -8,9 +8,9 @@ import time
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Protocol
 
-from immortus_channels import frames
 from immortus_channels.access import tokens
 from immortus_channels.access.tokens import GRACE, Token, TokenExpired
+from immortus_channels.websocket import frames
 
 if TYPE_CHECKING:
     from immortus_channels.access.permissions import User

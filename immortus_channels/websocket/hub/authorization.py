@@ -13,12 +13,12 @@ from typing import Protocol
 from immortus_channels import tracking
 from immortus_channels.access import permissions
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.hub.reading import Readers, Shared
-from immortus_channels.hub.watching import Watched, Watcher
 from immortus_channels.jobs.job import Job
 from immortus_channels.jobs.owner import owner_key
 from immortus_channels.logs import Trouble
 from immortus_channels.push.revocations import EVERYBODY, Revocation
+from immortus_channels.websocket.hub.threads import Readers, Shared
+from immortus_channels.websocket.hub.watched import Watched, Watcher
 
 LOGIN_CHANGED = 4401
 

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from immortus_channels import tracking
-from immortus_channels.hub.reading import Readers
-from immortus_channels.hub.watching import Watched
 from immortus_channels.logs import Trouble
 from immortus_channels.push.broadcaster import Push
+from immortus_channels.websocket.hub.threads import Readers
+from immortus_channels.websocket.hub.watched import Watched
 
 
 class Watching(Protocol):

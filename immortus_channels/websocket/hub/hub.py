@@ -20,15 +20,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from weakref import WeakKeyDictionary
 
-from immortus_channels import frames, metrics, tracking
+from immortus_channels import metrics, tracking
 from immortus_channels.access import permissions
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.hub.authorization import LOGIN_CHANGED, Authorization
-from immortus_channels.hub.ends import Ends
-from immortus_channels.hub.membership import Membership
-from immortus_channels.hub.reading import Readers, Shared
-from immortus_channels.hub.recheck import Recheck
-from immortus_channels.hub.watching import Watched, Watcher
 from immortus_channels.jobs.job import Job
 from immortus_channels.jobs.versions import is_believable
 from immortus_channels.logs import Trouble
@@ -36,6 +30,13 @@ from immortus_channels.push import broadcaster
 from immortus_channels.push.broadcaster import Push
 from immortus_channels.push.revocations import Revocation
 from immortus_channels.stores.base import Reading
+from immortus_channels.websocket import frames
+from immortus_channels.websocket.hub.authorization import LOGIN_CHANGED, Authorization
+from immortus_channels.websocket.hub.ends import Ends
+from immortus_channels.websocket.hub.recheck import Recheck
+from immortus_channels.websocket.hub.subscription import Membership
+from immortus_channels.websocket.hub.threads import Readers, Shared
+from immortus_channels.websocket.hub.watched import Watched, Watcher
 
 logger = logging.getLogger("immortus_channels")
 

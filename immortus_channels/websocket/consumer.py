@@ -13,19 +13,19 @@ from typing import Any
 
 from channels.consumer import AsyncConsumer  # type: ignore[import-untyped]
 
-from immortus_channels import frames, metrics
+from immortus_channels import metrics
 from immortus_channels.access import quotas, visitors
 from immortus_channels.access.limits import Limits
 from immortus_channels.access.limits import limits as present_limits
-from immortus_channels.consumers import origins
-from immortus_channels.consumers.alarm import Alarm
-from immortus_channels.consumers.bearer import Bearer
-from immortus_channels.consumers.flow import MAX_AGE, TOO_MANY, TOO_SLOW, Flow
-from immortus_channels.consumers.login import Login
-from immortus_channels.consumers.watches import Watches
-from immortus_channels.frames import Pong, Unwatch, Watch
-from immortus_channels.hub import get_drain
 from immortus_channels.jobs.ids import is_job_id
+from immortus_channels.websocket import frames, origins
+from immortus_channels.websocket.bearer import Bearer
+from immortus_channels.websocket.deadline import Alarm
+from immortus_channels.websocket.flow import MAX_AGE, TOO_MANY, TOO_SLOW, Flow
+from immortus_channels.websocket.frames import Pong, Unwatch, Watch
+from immortus_channels.websocket.hub import get_drain
+from immortus_channels.websocket.login import Login
+from immortus_channels.websocket.watches import Watches
 
 logger = logging.getLogger("immortus_channels")
 

@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
-from immortus_channels import frames, metrics
+from immortus_channels import metrics
 from immortus_channels.access.tokens import TokenExpired
-from immortus_channels.consumers.bearer import Bearer, Bearers, Socket
-from immortus_channels.frames import Watch
-from immortus_channels.hub import Hub, get_hub
-from immortus_channels.hub.watching import Watcher
+from immortus_channels.websocket import frames
+from immortus_channels.websocket.bearer import Bearer, Bearers, Socket
+from immortus_channels.websocket.frames import Watch
+from immortus_channels.websocket.hub import Hub, get_hub
+from immortus_channels.websocket.hub.watched import Watcher
 
 if TYPE_CHECKING:
     from immortus_channels.access.permissions import User
