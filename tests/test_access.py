@@ -9,10 +9,10 @@ from django.contrib.auth.models import AnonymousUser, Group, Permission, User
 from django.db import InterfaceError, OperationalError
 
 from immortus_channels.access import permissions
+from immortus_channels.api.strategy import TrackingStrategy
 from immortus_channels.exceptions import ConfigurationError, StoreUnavailable
 from immortus_channels.jobs.job import Job
-from immortus_channels.tracking import strategies
-from immortus_channels.tracking.strategies import TrackingStrategy
+from immortus_channels.tracking import rules, strategies
 
 ANYBODYS = Job(job_id="a")
 ALICES = Job(job_id="a", owner="4711")
@@ -31,41 +31,41 @@ def boss(db):
 
 
 def test_a_job_with_an_owner_is_theirs():
-    assert permissions.by_setting(alice, ALICES)
-    assert not permissions.by_setting(bob, ALICES)
-    assert not permissions.by_setting(nobody, ALICES)
+    assert rules.by_setting(alice, ALICES)
+    assert not rules.by_setting(bob, ALICES)
+    assert not rules.by_setting(nobody, ALICES)
 
 
 def test_a_job_without_an_owner_is_for_whoever_knows_its_id():
-    assert permissions.by_setting(bob, ANYBODYS)
-    assert permissions.by_setting(nobody, ANYBODYS)
+    assert rules.by_setting(bob, ANYBODYS)
+    assert rules.by_setting(nobody, ANYBODYS)
 
 
 def test_a_job_whose_owner_got_lost_is_for_staff(boss):
-    assert not permissions.by_setting(alice, STAFFS)
-    assert not permissions.by_setting(nobody, STAFFS)
-    assert permissions.by_setting(boss, STAFFS)
+    assert not rules.by_setting(alice, STAFFS)
+    assert not rules.by_setting(nobody, STAFFS)
+    assert rules.by_setting(boss, STAFFS)
 
 
 def test_staff_who_may_view_jobs_see_all(boss):
-    assert permissions.by_setting(boss, ALICES)
+    assert rules.by_setting(boss, ALICES)
 
 
 @pytest.mark.parametrize("change", [{"is_staff": False}, {"is_active": False}])
 def test_the_permission_counts_for_active_staff_alone(boss, change):
     for name, value in change.items():
         setattr(boss, name, value)
-    assert not permissions.by_setting(boss, ALICES)
+    assert not rules.by_setting(boss, ALICES)
 
 
 def test_staff_without_the_permission_see_their_own(db):
-    assert not permissions.by_setting(User.objects.create(username="clerk", is_staff=True), ALICES)
+    assert not rules.by_setting(User.objects.create(username="clerk", is_staff=True), ALICES)
 
 
 def test_login_means_anybody_who_is_logged_in(settings):
     settings.IMMORTUS_ACCESS = "login"
-    assert permissions.by_setting(bob, ALICES)
-    assert not permissions.by_setting(nobody, ANYBODYS)
+    assert rules.by_setting(bob, ALICES)
+    assert not rules.by_setting(nobody, ANYBODYS)
 
 
 def only_bob(user, job):
@@ -74,14 +74,14 @@ def only_bob(user, job):
 
 def test_a_dotted_path_is_asked(settings):
     settings.IMMORTUS_ACCESS = "tests.test_access.only_bob"
-    assert permissions.by_setting(bob, ALICES) is True
-    assert permissions.by_setting(alice, ALICES) is False
+    assert rules.by_setting(bob, ALICES) is True
+    assert rules.by_setting(alice, ALICES) is False
 
 
 def test_a_setting_that_names_nothing_is_said_and_lets_nobody_in(settings, caplog):
     settings.IMMORTUS_ACCESS = "tests.test_access.missing"
     with pytest.raises(ConfigurationError, match=r"'tests\.test_access\.missing', which cannot be imported"):
-        permissions.by_setting(bob, ALICES)
+        rules.by_setting(bob, ALICES)
     assert not permissions.may_see(bob, ANYBODYS)
     assert "tests.test_access.missing" in caplog.text
 

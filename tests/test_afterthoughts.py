@@ -8,9 +8,9 @@ import pytest
 from celery import Celery, _state
 
 from immortus_channels import JobRepository, current_job, get_job, queues, tracked
+from immortus_channels.api.strategy import TrackingStrategy
 from immortus_channels.celery import TrackedTask
 from immortus_channels.jobs.job import State
-from immortus_channels.tracking.strategies import TrackingStrategy
 from tests.toys import ToyQueue
 
 app = Celery("tests.afterthoughts", set_as_current=False)

@@ -17,9 +17,11 @@ from redis import Redis
 
 from immortus_channels import metrics
 from immortus_channels.jobs.job import Job, State
-from immortus_channels.logs import Breaker
-from immortus_channels.push import broadcaster
-from immortus_channels.push.broadcaster import Broadcaster, Push, group_name, has_shared_layer
+from immortus_channels.push import broadcaster, messages, receivers
+from immortus_channels.push.breaker import Breaker
+from immortus_channels.push.broadcaster import Broadcaster
+from immortus_channels.push.layer import group_name, has_shared_layer, shared_layer
+from immortus_channels.push.messages import Push
 from tests.hubs import layer  # noqa: F401
 
 JOB = Job(job_id="a/b c", job_class="shop.paint", version=7, event="job_started", state=State.RUNNING)
@@ -114,7 +116,7 @@ def test_lost_is_over_but_not_the_last_word():
         {"text": JOB.text.replace("running", "dancing")},
         {"text": JOB.text.replace('"running"', "[]")},
         {"text": JOB.text.replace("shop", "\ud800")},
-        {"text": JOB.text + " " * broadcaster.MAX_TEXT},
+        {"text": JOB.text + " " * messages.MAX_TEXT},
     ],
 )
 def test_a_message_that_lies_is_ignored(change):
@@ -164,12 +166,12 @@ def test_local_receivers_are_told_without_any_layer(broadcaster):
             self.pushes.append(push)
 
     one, other = Receiver(), Receiver()
-    broadcaster.enter(one)
-    broadcaster.enter(other)
+    receivers.add(one)
+    receivers.add(other)
     broadcaster.send(JOB)
-    broadcaster.leave(other)
+    receivers.remove(other)
     broadcaster.send(replace(JOB, version=8))
-    broadcaster.leave(one)
+    receivers.remove(one)
     assert [push.version for push in one.pushes] == [7, 8]
     assert [push.version for push in other.pushes] == [7]
 
@@ -311,10 +313,10 @@ def test_a_layer_that_works_in_one_event_loop_is_made_for_sending_and_closed_wit
 @pytest.mark.parametrize("server_first", [True, False])
 def test_the_server_s_loop_and_the_sender_s_do_not_take_the_layer_from_each_other(broadcaster, server_first):
     async def listen():
-        shared = broadcaster.shared_layer()
+        shared = shared_layer()
         await shared.group_send("server", {})
         await asyncio.to_thread(broadcaster.send, JOB)
-        assert broadcaster.shared_layer() is shared
+        assert shared_layer() is shared
         await shared.group_send("server", {})
         return shared
 

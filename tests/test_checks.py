@@ -29,11 +29,10 @@ from immortus_channels import JobHandler, TrackingStrategy, checks, queues, trac
 from immortus_channels.checks import releases, sockets
 from immortus_channels.jobs.owner import current_owner
 from immortus_channels.middleware import JobOwnerMiddleware
-from immortus_channels.queues import tracked
 from immortus_channels.queues.celery import CeleryQueue
 from immortus_channels.routing import websocket_application, websocket_urlpatterns
 from immortus_channels.urls import immortus_jobs
-from immortus_channels.websocket import JobConsumer
+from immortus_channels.websocket.consumer import JobConsumer
 from tests.servers import need_package
 from tests.site import Site, eventually, running_site
 
@@ -126,7 +125,7 @@ def marked_in_a_module(monkeypatch, decorate):
     """A module of a project, with one marked function that `decorate` makes a task of."""
     module = ModuleType("gallery_of_a_project")
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(tracked, "places", set())
+    monkeypatch.setattr("immortus_channels.queues.tracked.places", set())
     exec("def paint(): pass", vars(module))
     module.paint = decorate(tracked(module.paint))
 

@@ -11,13 +11,13 @@ import pytest
 from django.contrib.auth.models import AnonymousUser, User
 
 from immortus_channels import bounded_calls, queues
+from immortus_channels.api.strategy import TrackingStrategy
 from immortus_channels.http import unrecorded
 from immortus_channels.http.concurrency import turn
 from immortus_channels.http.unrecorded import fetch
 from immortus_channels.jobs.job import Error, Job, State
 from immortus_channels.queues.tracked import Tracking
 from immortus_channels.stores import get_store
-from immortus_channels.tracking.strategies import TrackingStrategy
 from tests.toys import ToyQueue, eventually
 
 ANYBODY = AnonymousUser()

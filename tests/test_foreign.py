@@ -105,7 +105,17 @@ def test_what_is_not_of_such_a_queue_is_left_alone():
     def lazy():
         pytest.fail("a lazy task was made")
 
-    others = [None, 7, "rq", a_function, foreign, SimpleNamespace(id="a"), AsyncResult("a"), lazy, of_type("rqx.Job")]
+    others = [
+        None,
+        7,
+        "rq",
+        a_function,
+        unsupported,
+        SimpleNamespace(id="a"),
+        AsyncResult("a"),
+        lazy,
+        of_type("rqx.Job"),
+    ]
     assert [unsupported.queue_of(one) for one in others] == [None] * len(others)
 
 

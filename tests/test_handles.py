@@ -11,6 +11,7 @@ from django.urls import include, path
 from immortus_channels import queues, tracking
 from immortus_channels.api.job import JobHandle
 from immortus_channels.api.repository import JobRepository, current_job, get_job
+from immortus_channels.api.strategy import TrackingStrategy
 from immortus_channels.exceptions import (
     DocumentTooLarge,
     InvalidValue,
@@ -23,7 +24,7 @@ from immortus_channels.jobs.events import Cancelled, Enqueued, Failed, Finished,
 from immortus_channels.jobs.job import State
 from immortus_channels.queues.tracked import Tracking
 from immortus_channels.stores import get_store
-from immortus_channels.tracking.strategies import Calling, TrackingStrategy
+from immortus_channels.tracking.strategies import Calling
 from immortus_channels.writer import values
 from immortus_channels.writer.run import current_run
 from tests.toys import ToyQueue

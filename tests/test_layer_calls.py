@@ -11,9 +11,9 @@ import time
 import pytest
 
 from immortus_channels.jobs.job import Job, State
-from immortus_channels.push import broadcaster
 from immortus_channels.push.broadcaster import Broadcaster
 from immortus_channels.push.calls import Bulkhead, LayerCalls
+from immortus_channels.push.layer import group_name
 from immortus_channels.websocket.hub import subscription
 from immortus_channels.websocket.hub.leaving import Leaving
 from immortus_channels.websocket.hub.probe import Probe
@@ -170,7 +170,7 @@ def test_an_event_loop_that_was_closed_has_nobody_inside_any_more(monkeypatch):
 @pytest.mark.usefixtures("_hasty")
 async def test_whatever_asks_in_a_process_one_call_waits_and_all_goes_on_when_the_layer_is_back(shared, monkeypatch):
     monkeypatch.setattr(subscription, "shared_layer", lambda: shared)
-    monkeypatch.setattr(broadcaster, "shared_layer", lambda: shared)
+    monkeypatch.setattr("immortus_channels.push.broadcaster.shared_layer", lambda: shared)
     hub = Membership(lambda push: None, lambda revocation: None)
     running = asyncio.create_task(hub.run())
     hub.join("before")
@@ -186,10 +186,10 @@ async def test_whatever_asks_in_a_process_one_call_waits_and_all_goes_on_when_th
     assert not shared.has_ended
     shared.taken.clear()
     shared.is_connected = True
-    joined = {f"add {broadcaster.group_name(str(number))}" for number in range(20)}
+    joined = {f"add {group_name(str(number))}" for number in range(20)}
     await until(lambda: joined <= set(shared.taken), within=10)
     await asyncio.to_thread(keep_sending, broadcasters[0], 0.1)
-    assert f"send {broadcaster.group_name('a')}" in shared.taken
+    assert f"send {group_name('a')}" in shared.taken
     running.cancel()
     await asyncio.wait({running})
     for broadcaster in broadcasters:
@@ -199,13 +199,13 @@ async def test_whatever_asks_in_a_process_one_call_waits_and_all_goes_on_when_th
 def keep_sending(broadcaster, seconds):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        broadcaster.tell(broadcaster.group_name("a"), {"type": "x"})
+        broadcaster.tell(group_name("a"), {"type": "x"})
         time.sleep(0.01)
 
 
 @pytest.mark.fault("L1")
 def test_while_a_call_waits_sends_count_as_failed_at_once(shared, monkeypatch):
-    monkeypatch.setattr(broadcaster, "shared_layer", lambda: shared)
+    monkeypatch.setattr("immortus_channels.push.broadcaster.shared_layer", lambda: shared)
     one, other = Broadcaster(), Broadcaster()
     shared.is_connected = False
     assert not one.tell("a", {})
@@ -225,7 +225,7 @@ def test_while_a_call_waits_sends_count_as_failed_at_once(shared, monkeypatch):
 
 
 def test_calls_of_many_threads_take_turns(shared, monkeypatch):
-    monkeypatch.setattr(broadcaster, "shared_layer", lambda: shared)
+    monkeypatch.setattr("immortus_channels.push.broadcaster.shared_layer", lambda: shared)
 
     def send():
         broadcaster = Broadcaster()

@@ -9,7 +9,6 @@ import time
 
 import pytest
 
-from immortus_channels.push import loop
 from immortus_channels.push.loop import LayerLoop
 
 
@@ -187,7 +186,7 @@ def test_without_a_thread_what_is_late_goes_on_during_the_next_call(loop, slow, 
         raise RuntimeError(why)
 
     if why == "threads are greenlets":
-        monkeypatch.setattr(loop, "is_green", lambda: True)
+        monkeypatch.setattr("immortus_channels.push.loop.is_green", lambda: True)
     else:
         monkeypatch.setattr(threading.Thread, "start", refused)
     with pytest.raises(TimeoutError):

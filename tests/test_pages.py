@@ -21,12 +21,12 @@ from immortus_channels import queues, tracking
 from immortus_channels.access import quotas
 from immortus_channels.api.job_handler import JobHandler, name_of
 from immortus_channels.api.repository import JobRepository
+from immortus_channels.api.strategy import TrackingStrategy
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.http import job_page
 from immortus_channels.jobs.events import CancelRequested, Overdue
 from immortus_channels.jobs.job import SENTENCES, Job, State
 from immortus_channels.stores import get_store
-from immortus_channels.tracking.strategies import TrackingStrategy
 from immortus_channels.urls import immortus_jobs
 from tests.pages import Process
 from tests.toys import ToyQueue

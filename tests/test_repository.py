@@ -19,6 +19,7 @@ from immortus_channels.api.job import JobHandle
 from immortus_channels.api.job_handler import JobHandler
 from immortus_channels.api.job_state import JobState
 from immortus_channels.api.repository import JobRepository, aget_job, get_job
+from immortus_channels.api.strategy import TrackingStrategy
 from immortus_channels.exceptions import ConfigurationError, InvalidValue, JobExists, JobNotFound, StoreUnavailable
 from immortus_channels.jobs.events import Enqueued, Finished, Origin, Overdue, Started
 from immortus_channels.jobs.job import State
@@ -26,7 +27,6 @@ from immortus_channels.jobs.owner import started_by
 from immortus_channels.queues.tracked import Tracking
 from immortus_channels.stores import get_store
 from immortus_channels.tracking import reader
-from immortus_channels.tracking.strategies import TrackingStrategy
 from immortus_channels.writer.run import current_run
 from tests.toys import ToyQueue
 

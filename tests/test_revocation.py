@@ -17,8 +17,10 @@ from django.db import transaction
 
 from immortus_channels import revoke_access
 from immortus_channels.api.job import JobHandle
-from immortus_channels.push import broadcaster, revocations
-from immortus_channels.push.revocations import EVERYBODY, Announcer, Revocation
+from immortus_channels.push import broadcaster, receivers, revocations
+from immortus_channels.push.layer import hubs_group_name
+from immortus_channels.push.messages import EVERYBODY, Revocation
+from immortus_channels.push.revocations import Announcer
 from tests.hubs import layer  # noqa: F401
 from tests.toys import eventually
 
@@ -46,9 +48,9 @@ class Order:
 @pytest.fixture
 def ear():
     ear = Ear()
-    broadcaster.enter(ear)
+    receivers.add(ear)
     yield ear
-    broadcaster.leave(ear)
+    receivers.remove(ear)
 
 
 # What it is about
@@ -109,10 +111,10 @@ def test_a_message_that_lies_is_ignored(message):
 
 
 def test_the_group_cannot_be_computed_without_the_secret_key(settings):
-    name = revocations.group_name()
+    name = hubs_group_name()
     assert len(name) < 100
     settings.SECRET_KEY = "another key"
-    assert revocations.group_name() != name
+    assert hubs_group_name() != name
 
 
 # When it is told
@@ -158,7 +160,7 @@ def heard_by(layer, what, count=1):
 
     async def listen():
         channel = await layer.new_channel()
-        await layer.group_add(revocations.group_name(), channel)
+        await layer.group_add(hubs_group_name(), channel)
         await asyncio.sleep(0.2)
         await asyncio.to_thread(what)
         return [await asyncio.wait_for(layer.receive(channel), 5) for _ in range(count)]

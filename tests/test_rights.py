@@ -11,7 +11,7 @@ from django.contrib.auth.models import Group, Permission, User
 from django.db import transaction
 
 from immortus_channels.access import signals
-from immortus_channels.push.revocations import EVERYBODY, Revocation
+from immortus_channels.push.messages import EVERYBODY, Revocation
 from tests.test_revocation import ear  # noqa: F401
 
 

@@ -10,19 +10,12 @@ from django.apps import apps
 from django.test import override_settings
 
 from immortus_channels import loading, queues
+from immortus_channels.api.strategy import TrackingStrategy
 from immortus_channels.exceptions import StrategyNotFound
 from immortus_channels.jobs.job import Job
 from immortus_channels.queues.tracked import Tracking
 from immortus_channels.tracking import strategies
-from immortus_channels.tracking.strategies import (
-    Calling,
-    TrackingStrategy,
-    defines,
-    get_strategy,
-    load,
-    strategy_for,
-    strategy_of,
-)
+from immortus_channels.tracking.strategies import Calling, defines, get_strategy, load, strategy_for, strategy_of
 from tests.toys import ToyQueue
 
 
@@ -124,10 +117,6 @@ def test_changing_the_setting_forgets_what_was_loaded(queue):
         first = strategy_for("plain")
     with override_settings(IMMORTUS_TRACKING_STRATEGY=FromSetting):
         assert strategy_for("plain") is not first
-
-
-def test_the_tracked_tasks_are_known_by_name(queue):
-    assert strategies.registered_classes() == {"plain", "inline", "missing", "broken"}
 
 
 # What a strategy says

@@ -14,6 +14,7 @@ from django.db import IntegrityError, transaction
 
 from immortus_channels import queues, tracking, writer
 from immortus_channels.api.repository import get_job
+from immortus_channels.api.strategy import TrackingStrategy
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.events import (
     Cancelled,
@@ -34,7 +35,7 @@ from immortus_channels.queues.tracked import Tracking
 from immortus_channels.stores import get_store
 from immortus_channels.stores.base import Reading
 from immortus_channels.tracking import queue_cancels, reader
-from immortus_channels.tracking.strategies import TrackingStrategy, load
+from immortus_channels.tracking.strategies import load
 from immortus_channels.writer.run import current_run
 from tests.toys import ToyQueue, eventually
 
@@ -366,7 +367,7 @@ def test_a_caller_waits_half_a_second_in_all_for_a_store_that_hangs(memory, tell
 def test_publishing_never_raises(memory, tell, monkeypatch, caplog):
     monkeypatch.setattr(memory, "update", lambda *_, **__: 1 / 0)
     assert tell(Enqueued, job_class="silent") is None
-    monkeypatch.setattr(tracking.publishing, "get_writer", lambda: 1 / 0)
+    monkeypatch.setattr(tracking.publisher, "get_writer", lambda: 1 / 0)
     assert tell(Enqueued) is None
     assert len(caplog.records) == 2
 
@@ -491,7 +492,7 @@ def test_publish_meta_of_an_unknown_job_makes_none(diary, record, job_id):
 
 
 def test_publish_meta_never_raises(memory, diary, job_id, monkeypatch, caplog):
-    monkeypatch.setattr(tracking.publishing, "get_writer", lambda: 1 / 0)
+    monkeypatch.setattr(tracking.publisher, "get_writer", lambda: 1 / 0)
     diary.publish_meta(job_id)
     assert len(caplog.records) == 1
 

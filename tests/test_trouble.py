@@ -9,7 +9,8 @@ import pytest
 from immortus_channels import logs
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.http import views
-from immortus_channels.logs import SILENCE, Breaker, Trouble, quiet
+from immortus_channels.logs import SILENCE, Trouble, quiet
+from immortus_channels.push.breaker import Breaker
 from immortus_channels.urls import immortus_jobs
 from tests.pages import Process
 from tests.toys import FlakyStore
@@ -52,11 +53,11 @@ def test_the_breaker_lets_one_try_through_after_its_rest():
 
 def test_trouble_is_logged_when_it_begins_and_when_it_ends(caplog):
     trouble = Trouble("Listening", "Polling goes on.")
-    logs.end()
+    trouble.end()
     for _ in range(3):
-        logs.begin(ConnectionError("refused"))
+        trouble.begin(ConnectionError("refused"))
     for _ in range(3):
-        logs.end()
+        trouble.end()
     assert caplog.messages == ["Listening fails (ConnectionError: refused). Polling goes on.", "Listening works again."]
 
 

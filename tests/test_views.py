@@ -18,13 +18,13 @@ from django.db import OperationalError
 from django.test import Client
 
 from immortus_channels import access_token, tracking
-from immortus_channels.access import permissions, quotas, tokens
+from immortus_channels.access import is_owner, permissions, quotas, tokens
+from immortus_channels.api.strategy import TrackingStrategy
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.http import concurrency, unrecorded, views
 from immortus_channels.jobs.ids import is_job_id
 from immortus_channels.jobs.job import Job
 from immortus_channels.stores.base import Reading
-from immortus_channels.tracking.strategies import TrackingStrategy
 from immortus_channels.urls import immortus_jobs
 from tests.pages import Process
 
@@ -524,7 +524,7 @@ class Picky(TrackingStrategy):
         self.asked.append("allows")
         if "owner" not in job.data and job.owner is None:
             raise KeyError
-        return permissions.is_owner(user, job)
+        return is_owner(user, job)
 
     def status(self, job_id):
         self.asked.append("status")

@@ -29,7 +29,7 @@ from immortus_channels.jobs.events import (
 )
 from immortus_channels.jobs.job import State
 from immortus_channels.jobs.lifecycle import SECOND, apply
-from immortus_channels.push import broadcaster
+from immortus_channels.push import receivers
 from immortus_channels.stores import get_store
 from immortus_channels.writer import WAIT, InlineWriter, Writer, get_writer, is_inline, report_of, thread
 from immortus_channels.writer.backlog import Backlog
@@ -66,9 +66,9 @@ def pushed():
             self.append((push.event, push.job_id))
 
     receiver = Receiver()
-    broadcaster.enter(receiver)
+    receivers.add(receiver)
     yield receiver
-    broadcaster.leave(receiver)
+    receivers.remove(receiver)
 
 
 def record(job_id="j"):

@@ -10,7 +10,7 @@ from django.conf import settings
 
 from classrooms.models import Classroom, Student
 from immortus_channels import JobFailed, JobRepository, current_job, tracked
-from immortus_channels.api.job import JobHandle
+from immortus_channels import JobHandle
 
 
 @shared_task

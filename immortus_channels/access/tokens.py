@@ -23,7 +23,7 @@ from immortus_channels.jobs.ids import is_job_id
 from immortus_channels.jobs.owner import named_by, owner_key
 
 if TYPE_CHECKING:
-    from immortus_channels.access.permissions import User
+    from immortus_channels.tracking.rules import User
 
 PREFIX = "immortus."
 """Tells our tokens from the project's own, which may come in the same header."""

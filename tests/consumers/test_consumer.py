@@ -22,10 +22,10 @@ from immortus_channels.access import permissions, quotas
 from immortus_channels.access.tokens import Token
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.logs import Trouble
-from immortus_channels.push.revocations import Revocation
+from immortus_channels.push.messages import Revocation
 from immortus_channels.stores.base import Reading
-from immortus_channels.websocket import JobConsumer, bearer, consumer, flow, hub
-from immortus_channels.websocket.consumer import CLEAN_UP
+from immortus_channels.websocket import bearer, consumer, flow, hub
+from immortus_channels.websocket.consumer import CLEAN_UP, JobConsumer
 from immortus_channels.websocket.flow import Limits
 from immortus_channels.websocket.frames import EXPIRED, MAX_FRAME, MAX_JOBS
 from immortus_channels.websocket.hub import get_drain, get_hub

@@ -16,8 +16,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from immortus_channels import metrics
-from immortus_channels.websocket import JobConsumer
-from immortus_channels.websocket.consumer import INTERNAL_ERROR
+from immortus_channels.websocket.consumer import INTERNAL_ERROR, JobConsumer
 from immortus_channels.websocket.hub import get_hub
 from immortus_channels.websocket.watches import Watches
 from tests.consumers.test_consumer import Client, opened

@@ -14,7 +14,7 @@ from django.db import OperationalError
 
 from immortus_channels.access import permissions
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.push.revocations import EVERYBODY, Revocation
+from immortus_channels.push.messages import EVERYBODY, Revocation
 from immortus_channels.stores import get_store
 from immortus_channels.websocket.hub import Hub, get_hub
 from immortus_channels.websocket.hub.authorization import LOGIN_CHANGED, Authorization

@@ -12,7 +12,7 @@ import pytest
 from immortus_channels import tracking
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.job import State
-from immortus_channels.push.broadcaster import Push
+from immortus_channels.push.messages import Push
 from immortus_channels.websocket.hub.ends import Ends
 from tests.hubs import hub, memory  # noqa: F401
 from tests.pages import Page, Process, until

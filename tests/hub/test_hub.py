@@ -15,8 +15,8 @@ from immortus_channels import TrackingStrategy, tracking
 from immortus_channels.access import permissions
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.events import Started
-from immortus_channels.push import broadcaster
-from immortus_channels.push.broadcaster import Push
+from immortus_channels.push import receivers
+from immortus_channels.push.messages import Push
 from immortus_channels.stores import get_store
 from immortus_channels.stores.base import Reading
 from immortus_channels.tracking import reader, strategies
@@ -261,14 +261,14 @@ async def test_a_push_that_arrives_during_the_read_wins_over_an_older_read(hub, 
     reading, may_go_on = threading.Event(), threading.Event()
 
     def slowly(ids):
-        reader.set()
+        reading.set()
         may_go_on.wait(2)
         return Reading(now=0, jobs={job.job_id: old})
 
     monkeypatch.setattr(tracking, "on_record", slowly)
     page = Page()
     watching = asyncio.create_task(hub.watch(page, job.job_id))
-    await until(reader.is_set)
+    await until(reading.is_set)
     hub.take(Push.of(new))
     may_go_on.set()
     await watching
@@ -405,7 +405,7 @@ async def test_an_idle_hub_stops_and_the_next_watch_starts_a_new_one(monkeypatch
     assert get_hub() is hub, "somebody watches"
     hub.unwatch(page, job.job_id)
     await until(lambda: all(task.done() for task in hub._tasks))
-    assert hub not in broadcaster._receivers
+    assert hub not in receivers._current
     assert get_hub() is not hub
     await get_hub().stopped()
 

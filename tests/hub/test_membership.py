@@ -13,9 +13,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from immortus_channels.access import permissions
-from immortus_channels.push import revocations
-from immortus_channels.push.broadcaster import Broadcaster, group_name
-from immortus_channels.push.revocations import Revocation
+from immortus_channels.push.broadcaster import Broadcaster
+from immortus_channels.push.layer import group_name, hubs_group_name
+from immortus_channels.push.messages import Revocation
 from immortus_channels.websocket.hub import get_hub, subscription
 from immortus_channels.websocket.hub.recheck import Recheck
 from immortus_channels.websocket.hub.subscription import Membership
@@ -156,7 +156,7 @@ async def test_what_another_process_revokes_is_heard_through_the_layer(layer, hu
     await asyncio.sleep(0.3)
     monkeypatch.setattr(permissions, "may_see", lambda user, job: False)
     message = Revocation(user=str(page.user.pk)).to_message()
-    await asyncio.to_thread(tell_elsewhere, revocations.group_name(), message)
+    await asyncio.to_thread(tell_elsewhere, hubs_group_name(), message)
     assert await until(lambda: page.over) < 1
 
 
@@ -335,7 +335,7 @@ async def test_joining_is_told_to_work_again_when_something_was_joined(monkeypat
     layer = Attendance()
     async with attending(layer, monkeypatch) as membership_:
         await until(lambda: membership_.hears_revocations)
-        layer.failures[group_name("gone")] = layer.failures[revocations.group_name()] = 1_000_000
+        layer.failures[group_name("gone")] = layer.failures[hubs_group_name()] = 1_000_000
         membership_.join("gone")
         await until(lambda: caplog.records)
         membership_.leave("gone")

@@ -11,8 +11,7 @@ import pytest
 import redis
 
 from immortus_channels import metrics
-from immortus_channels.push import broadcaster
-from immortus_channels.push.broadcaster import group_name
+from immortus_channels.push.layer import group_name, shared_layer
 from immortus_channels.websocket.hub.probe import Probe
 from immortus_channels.websocket.hub.recheck import Recheck
 from tests.hubs import LAYERS, hub, layer, memory, send_elsewhere  # noqa: F401
@@ -87,7 +86,7 @@ async def test_without_the_probe_a_silent_subscription_starves_until_the_recheck
 
 @pytest.mark.usefixtures("_hasty")
 async def test_other_consumers_of_the_process_hear_again_too(pipe, hub):
-    layer = broadcaster.shared_layer()
+    layer = shared_layer()
     channel = await layer.new_channel()
     await layer.group_add("somebody.else", channel)
     hearing = asyncio.create_task(layer.receive(channel))

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 
 from immortus_channels.jobs.job import Job
-from immortus_channels.push.broadcaster import Push
+from immortus_channels.push.messages import Push
 from immortus_channels.websocket.hub.threads import Shared
 from immortus_channels.websocket.hub.watched import Watched
 from tests.pages import Page

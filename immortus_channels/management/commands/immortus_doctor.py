@@ -29,7 +29,8 @@ from immortus_channels.conf import is_under_test, settings
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.job import Job, State
 from immortus_channels.management.layer_hosts import ask_hosts
-from immortus_channels.push.broadcaster import Push, group_name, shared_layer
+from immortus_channels.push.layer import group_name, shared_layer
+from immortus_channels.push.messages import Push
 from immortus_channels.stores import get_store
 from immortus_channels.stores.sqlite.store import SQLiteStore
 from immortus_channels.stores.sqlite.witness import testimony
