@@ -41,13 +41,13 @@ from immortus_channels.urls import immortus_jobs
 from immortus_channels.websocket import frames, origins
 from immortus_channels.websocket.consumer import FRAMES_IN_A_TURN, JobConsumer
 from immortus_channels.websocket.hub import get_hub
-from tests.consumers.test_consumer import Client, opened, unstored  # noqa: F401
 from tests.hubs import hub, layer, memory  # noqa: F401
 from tests.pages import Page, Process, logged_in, until
 from tests.servers import wait_until
 from tests.site import Process as ServerProcess
 from tests.site import Site, running_site
-from tests.test_frames import HOSTILE
+from tests.websocket.test_consumer import Client, opened, unstored  # noqa: F401
+from tests.websocket.test_frames import HOSTILE
 
 urlpatterns = [*immortus_jobs()]
 SERVERS = {

@@ -552,7 +552,7 @@ SECRET = "hunter2"
     ids=str,
 )
 def test_a_password_of_the_store_is_shown_in_no_form(settings, options):
-    for backend in ("redis", "tests.test_checks.quotes_its_options", "no.such.backend"):
+    for backend in ("redis", "tests.checks.test_checks.quotes_its_options", "no.such.backend"):
         settings.IMMORTUS_STORE = {"BACKEND": backend, "OPTIONS": {**options, "nonsense": 1}}
         told = messages()["E004"]
         assert SECRET not in f"{told.msg} {told.hint}"

@@ -381,7 +381,7 @@ def test_an_id_that_fits_no_path_has_its_page_by_query(settings):
     assert JobHandle("a/b").get_absolute_url() == "/immortus/jobs/?job_id=a%2Fb"
 
 
-@pytest.mark.urls("tests.test_handles")
+@pytest.mark.urls("tests.api.test_job")
 def test_outside_a_job_there_is_no_page():
     assert JobHandle().page_url is None
 

@@ -112,11 +112,11 @@ def test_a_job_made_in_a_job_belongs_to_its_owner(memory):
 
 
 def test_the_handler_may_be_called_handler_class_and_be_a_name(memory):
-    job = repository.create(handler_class="tests.test_repository.Classroom.NiceHandler")
-    assert job.record.handler == "tests.test_repository.Classroom.NiceHandler"
+    job = repository.create(handler_class="tests.api.test_repository.Classroom.NiceHandler")
+    assert job.record.handler == "tests.api.test_repository.Classroom.NiceHandler"
 
 
-@pytest.mark.parametrize("name", ["typo", "shop.views.Typo", "tests.test_repository.Private"])
+@pytest.mark.parametrize("name", ["typo", "shop.views.Typo", "tests.api.test_repository.Private"])
 def test_a_name_that_is_no_handlers_is_refused_where_a_developer_sees_it(memory, monkeypatch, name):
     with pytest.raises(ConfigurationError):
         repository.create(handler_class=name)

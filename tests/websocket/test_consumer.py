@@ -32,7 +32,7 @@ from immortus_channels.websocket.hub import get_drain, get_hub
 from immortus_channels.websocket.login import Login, _warn
 from tests.pages import Process, logged_in, until
 from tests.site import redis_options, running_site
-from tests.test_frames import HOSTILE
+from tests.websocket.test_frames import HOSTILE
 
 PATIENT = Limits()
 

@@ -12,7 +12,7 @@ from django.db import transaction
 
 from immortus_channels.access import signals
 from immortus_channels.push.messages import EVERYBODY, Revocation
-from tests.test_revocation import ear  # noqa: F401
+from tests.push.test_revocations import ear  # noqa: F401
 
 
 @pytest.mark.django_db(transaction=True)

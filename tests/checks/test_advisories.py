@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from immortus_channels.advisories import ADVISORIES, Advisory
+from immortus_channels.checks.advisories import ADVISORIES, Advisory
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 BY_NAME = {advisory.package.lower(): advisory for advisory in ADVISORIES}
 
 

@@ -73,17 +73,17 @@ def only_bob(user, job):
 
 
 def test_a_dotted_path_is_asked(settings):
-    settings.IMMORTUS_ACCESS = "tests.test_access.only_bob"
+    settings.IMMORTUS_ACCESS = "tests.access.test_permissions.only_bob"
     assert rules.by_setting(bob, ALICES) is True
     assert rules.by_setting(alice, ALICES) is False
 
 
 def test_a_setting_that_names_nothing_is_said_and_lets_nobody_in(settings, caplog):
-    settings.IMMORTUS_ACCESS = "tests.test_access.missing"
+    settings.IMMORTUS_ACCESS = "tests.access.test_permissions.missing"
     with pytest.raises(ConfigurationError, match=r"'tests\.test_access\.missing', which cannot be imported"):
         rules.by_setting(bob, ALICES)
     assert not permissions.may_see(bob, ANYBODYS)
-    assert "tests.test_access.missing" in caplog.text
+    assert "tests.access.test_permissions.missing" in caplog.text
 
 
 class Strict(TrackingStrategy):
