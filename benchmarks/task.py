@@ -193,6 +193,7 @@ def _time_hung(_: Talk, redis_pid: int, seconds: float) -> tuple[float, float]:
 
 def _tracked_job(count: int, times: list[float]) -> None:
     """A job that tells of each of its steps; the time of every call is kept."""
+    from benchmarks.homes import events
     from immortus_channels import tracking
 
     job_id = str(uuid.uuid4())
