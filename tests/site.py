@@ -84,6 +84,8 @@ class Site:
             "PROJECT_VAR": str(var),
             **environ,
         }
+        self.folder = ROOT
+        """Where its processes start: Celery looks there for modules before it looks anywhere else."""
         self.http = httpx.Client(base_url=self.url, timeout=20)
         self.processes: list[Process] = []
         for folder in ("broker", "control"):
@@ -93,7 +95,7 @@ class Site:
         """Run a management command; its output."""
         return subprocess.run(
             [sys.executable, "-m", "django", *arguments],
-            env=self.env, cwd=ROOT, check=True, capture_output=True, text=True,
+            env=self.env, cwd=self.folder, check=True, capture_output=True, text=True,
         ).stdout  # fmt: skip
 
     def spawn(self, name: str, *command: str) -> Process:
@@ -101,7 +103,7 @@ class Site:
         limited = (
             ["sh", "-c", f'ulimit -n {self.env["LIMIT_FILES"]}; exec "$@"', "sh"] if "LIMIT_FILES" in self.env else []
         )
-        process = Process([*limited, sys.executable, "-m", *command], self.env, self.var / f"{name}.log")
+        process = Process([*limited, sys.executable, "-m", *command], self.env, self.var / f"{name}.log", self.folder)
         self.processes.append(process)
         return process
 

@@ -9,12 +9,14 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 from celery import chain, chord, group, shared_task
 from celery.exceptions import Ignore, Reject
 from django.contrib.auth.models import Group
 from django.db import transaction
 
+import immortus_channels
 from immortus_channels import JobFailed, current_job, tracked
 from immortus_channels.celery import TrackedTask
 from tests.project.shop import transactions
@@ -32,6 +34,15 @@ def quick(pause=0.0, value=None):
 def steps(count=5, pause=0.2):
     for _ in current_job().track(range(count), message="Counting"):
         time.sleep(pause)
+
+
+@shared_task
+@tracked
+def where(pause=0.0):
+    """Publishes the folder that this worker has the package from."""
+    for _ in current_job().track(range(4)):
+        time.sleep(pause / 4)
+    current_job().set_meta(package=str(Path(immortus_channels.__file__).parent.parent))
 
 
 @shared_task
