@@ -9,7 +9,7 @@ from django.contrib.auth.models import Group
 from django.db import OperationalError, transaction
 
 from immortus_channels import JobRepository, get_job, tracking
-from immortus_channels.jobs.job import Job, State
+from immortus_channels.jobs import Job, State
 from immortus_channels.stores import get_store
 
 WEEK = 7 * 86_400 * 1_000_000
