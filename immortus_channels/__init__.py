@@ -9,12 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from immortus_channels.access.revocation import revoke_access
     from immortus_channels.access.tokens import access_token
     from immortus_channels.api.job import JobHandle
     from immortus_channels.api.job_handler import JobHandler
     from immortus_channels.api.job_state import JobState
     from immortus_channels.api.repository import JobRepository, aget_job, current_job, get_job
     from immortus_channels.api.shortcuts import job_info, job_page_url, render_immortus
+    from immortus_channels.api.strategy import TrackingStrategy
     from immortus_channels.exceptions import (
         ConfigurationError,
         DocumentTooLarge,
@@ -32,9 +34,8 @@ if TYPE_CHECKING:
         UnreadableRecord,
     )
     from immortus_channels.jobs.owner import started_by
-    from immortus_channels.push.revocations import revoke_access
     from immortus_channels.queues.tracked import tracked
-    from immortus_channels.tracking.strategies import TrackingStrategy, get_strategy
+    from immortus_channels.tracking.strategies import get_strategy
 
 __version__ = "0.1.0"
 
@@ -80,28 +81,28 @@ _HOMES = {
     "JobCancelled": "exceptions",
     "JobExists": "exceptions",
     "JobFailed": "exceptions",
-    "JobHandle": "handles",
-    "JobHandler": "handlers",
+    "JobHandle": "api.job",
+    "JobHandler": "api.job_handler",
     "JobNotFound": "exceptions",
-    "JobRepository": "repository",
-    "JobState": "states",
+    "JobRepository": "api.repository",
+    "JobState": "api.job_state",
     "ReservedMetaKey": "exceptions",
     "StoreNotFound": "exceptions",
     "StoreUnavailable": "exceptions",
     "StrategyNotFound": "exceptions",
-    "TrackingStrategy": "strategies",
+    "TrackingStrategy": "api.strategy",
     "UnreadableRecord": "exceptions",
-    "access_token": "tokens",
-    "aget_job": "repository",
-    "current_job": "repository",
-    "get_job": "repository",
-    "get_strategy": "strategies",
-    "job_info": "shortcuts",
-    "job_page_url": "shortcuts",
-    "render_immortus": "shortcuts",
-    "revoke_access": "revocation",
-    "started_by": "owners",
-    "tracked": "marking",
+    "access_token": "access.tokens",
+    "aget_job": "api.repository",
+    "current_job": "api.repository",
+    "get_job": "api.repository",
+    "get_strategy": "tracking.strategies",
+    "job_info": "api.shortcuts",
+    "job_page_url": "api.shortcuts",
+    "render_immortus": "api.shortcuts",
+    "revoke_access": "access.revocation",
+    "started_by": "jobs.owner",
+    "tracked": "queues.tracked",
 }
 
 

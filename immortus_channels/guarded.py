@@ -19,6 +19,9 @@ Answer = TypeVar("Answer")
 _LONGEST = 200
 """Characters of a value that are quoted."""
 
+also_passing: list[Callable[[], tuple[type[BaseException], ...]]] = []
+"""Name more exceptions that go on to the code around the question; the task queues put in what they raise."""
+
 
 def answer(question: Callable[[], Answer]) -> Answer | None:
     """What the question returns; None when the object that is asked raises."""
@@ -33,9 +36,7 @@ def answer(question: Callable[[], Answer]) -> Answer | None:
 
 def passing() -> tuple[type[BaseException], ...]:
     """What goes on to the code around the question, whatever the question was."""
-    from immortus_channels import queues  # noqa: PLC0415 - only when something was raised
-
-    return (JobCancelled, JobFailed, *queues.interrupts())
+    return (JobCancelled, JobFailed, *(each for interrupts in also_passing for each in interrupts()))
 
 
 def length_of(thing: object) -> int | None:

@@ -18,7 +18,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 async def job_socket(scope: Scope, receive: Receive, send: Send) -> None:
     """Serve one socket."""
-    from immortus_channels.websocket import JobConsumer  # noqa: PLC0415 - needs Django's apps
+    from immortus_channels.websocket.consumer import JobConsumer  # noqa: PLC0415 - needs Django's apps
 
     await JobConsumer()(scope, receive, send)
 

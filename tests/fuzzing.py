@@ -19,7 +19,7 @@ def decode(text: str) -> None:
 
 def push(text: str) -> None:
     """A document in a message of the channel layer, which is what its message says or nothing."""
-    from immortus_channels.push.broadcaster import MESSAGE_TYPE, Push  # noqa: PLC0415 - needs settings
+    from immortus_channels.push.messages import MESSAGE_TYPE, Push  # noqa: PLC0415 - needs settings
 
     found = Push.from_message({"type": MESSAGE_TYPE, "job_id": "a", "version": 1, "event": "meta", "text": text})
     assert found is None or (found.job_id, found.version) == ("a", 1)

@@ -6,8 +6,9 @@ import threading
 
 import pytest
 
-from immortus_channels.push import broadcaster
+from immortus_channels.push import receivers
 from immortus_channels.push.broadcaster import Broadcaster
+from immortus_channels.push.layer import shared_layer
 from immortus_channels.websocket.hub import get_hub
 
 LAYERS = {
@@ -37,16 +38,16 @@ def layer(request, settings, redis_server):
     backend, options = LAYERS[request.param]
     hosts = {"hosts": [{"address": redis_server.url, **options}]}
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": backend, "CONFIG": hosts}}
-    return broadcaster.shared_layer()
+    return shared_layer()
 
 
 def elsewhere(call):
     """Run `call` as another process would: in a thread that no local receiver hears of."""
-    receivers, broadcaster._receivers = broadcaster._receivers, ()
+    there, receivers._current = receivers._current, ()
     thread = threading.Thread(target=call)
     thread.start()
     thread.join()
-    broadcaster._receivers = receivers
+    receivers._current = there
 
 
 def send_elsewhere(job):

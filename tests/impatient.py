@@ -13,7 +13,7 @@ from django.urls import re_path
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.project.settings")
 http = get_asgi_application()
 
-from immortus_channels.websocket import JobConsumer  # noqa: E402 - Django first
+from immortus_channels.websocket.consumer import JobConsumer  # noqa: E402 - Django first
 from immortus_channels.websocket.flow import Limits  # noqa: E402
 
 limits = Limits(**json.loads(os.environ.get("LIMITS", '{"ping": 0.3, "silence": 10.0, "slow": 1.0}')))

@@ -17,12 +17,12 @@ from django.utils import timezone
 from django.utils.formats import localize
 
 from immortus_channels.admin import BoundedPaginator, JobClassFilter
+from immortus_channels.api.strategy import TrackingStrategy
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.job import Job, State
 from immortus_channels.jobs.lifecycle import SECOND
 from immortus_channels.models import JobRecord
 from immortus_channels.stores import get_store
-from immortus_channels.tracking.strategies import TrackingStrategy
 from immortus_channels.urls import immortus_jobs
 from tests.pages import Process
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -19,31 +20,40 @@ ROOT = Path(__file__).parent.parent
 NAME = "immortus_channels"
 PACKAGE = ROOT / NAME
 
-LEVELS = (
-    "exceptions jobs events lifecycle ids questions trouble metrics decoding buckets green",
-    (
-        "conf models migrations owners foreign marking encoding values verdicts lookup addresses limits outside "
-        "advisories peers versions afterthoughts"
-    ),
-    "stores queues layer_connections layer_calls layer_loop broadcast progress revocation",
-    (
-        "strategies tracking writer access fetching handles running repository states handlers usage turns rights "
-        "forgetting"
-    ),
-    (
-        "hub frames consumers middleware views monitoring pages shortcuts tokens callers csrf "
-        "templatetags management admin checks tasks"
-    ),
-    "urls routing apps celery __init__",
+ROOMS = (
+    "exceptions logs metrics loading threads",
+    "guarded bounded_calls",
+    "jobs",
+    "conf models",
+    "stores push",
+    "writer",
+    "queues",
+    "tracking",
+    "access middleware",
+    "api websocket",
+    "http",
+    "tasks",
+    "checks testing",
+    "__init__ apps admin urls routing celery broadcast handles management templatetags migrations",
 )
-"""Lower never imports higher. A folder stands for all that is in it."""
-LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names.split()} | {"testing": 3}
+"""From the ground up: a room imports from the rooms above it in this list alone, neither from below nor beside it.
 
-PURE = {"jobs", "events", "lifecycle", "decoding", "buckets"}
+The last line are the doors, which are opened by path: by Django, Channels, Celery, or by projects.
+"""
+FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms.split()}
+
+DEFERRED = {
+    "apps": "Django imports it before there is an app registry",
+    "migrations.0002_jobs_file": "only a migration that runs may need the file",
+    "routing": "asgi.py imports it before Django is set up",
+}
+"""The modules that may import inside of functions, each with its reason."""
+
+PURE = {"jobs", "jobs.job", "jobs.events", "jobs.lifecycle", "jobs.strict_json", "jobs.versions", "access.buckets"}
 """The standard library and each other, nothing else."""
 
 OWNERS = {
-    "channels": {"broadcast", "hub", "consumers", "routing", "testing.layers"},
+    "channels": {"push.layer", "websocket", "routing", "testing.layers"},
     "celery": {"queues.celery", "celery", "tasks"},
     "kombu": {"queues.celery", "celery"},
     "billiard": {"queues.celery", "celery"},
@@ -66,16 +76,26 @@ API = {
 """What may be imported from the package itself."""
 
 TESTED_BY = {
-    "checks": "test_checks.py",
-    "events.py": "test_lifecycle.py",
+    "checks": "checks/test_checks.py",
+    "access/revocation.py": "push/test_revocations.py",
+    "api/strategy.py": "tracking/test_strategies.py",
+    "broadcast.py": "test_architecture.py",
+    "handles.py": "test_architecture.py",
+    "jobs/events.py": "jobs/test_lifecycle.py",
     "models.py": "stores/test_database.py",
+    "push/breaker.py": "test_logs.py",
+    "push/layer.py": "push/test_broadcaster.py",
+    "push/messages.py": "push/test_broadcaster.py",
+    "push/receivers.py": "push/test_broadcaster.py",
+    "queues/celery": "queues/test_celery.py",
+    "queues/results.py": "api/test_shortcuts.py",
     "stores/base.py": "stores/test_contract.py",
-    "stores/redis_layout.py": "stores/test_redis.py",
+    "stores/redis_keys.py": "stores/test_redis.py",
     "stores/sql.py": "stores/test_database.py",
     "stores/sqlite": "stores/test_sqlite.py",
-    "queues/celery": "queues/test_celery.py",
-    "tracking": "test_tracking.py",
-    "writer": "test_writer.py",
+    "tracking": "tracking/test_tracking.py",
+    "tracking/rules.py": "access/test_permissions.py",
+    "writer": "writer/test_writer.py",
 }
 """Modules and folders whose test is not named after them."""
 
@@ -156,30 +176,64 @@ def own_module(target: str) -> str | None:
     return rest or "__init__"
 
 
-def level_of(module: str) -> int:
-    return LEVEL[module.partition(".")[0]]
+def room_of(module: str) -> str:
+    return module.partition(".")[0]
 
 
 def every_import() -> list[Import]:
     return [found for module in FILES for found in imports_of(module)]
 
 
+@cache
+def own_imports(module: str) -> frozenset[str]:
+    """The modules of this package that a module imports, wherever and for whatever it does."""
+    targets = (own_module(found.target) for found in imports_of(module))
+    return frozenset(target for target in targets if target is not None and target != module)
+
+
+def longest_chains(arrows: Mapping[str, Collection[str]]) -> dict[str, tuple[str, ...]]:
+    """For each node the longest way down from it. Raises CycleError where arrows run in a circle."""
+    chains: dict[str, tuple[str, ...]] = {}
+    for node in TopologicalSorter(arrows).static_order():
+        below = max((chains[target] for target in arrows.get(node, ())), key=len, default=())
+        chains[node] = (node, *below)
+    return chains
+
+
 # Direction
 
 
-def test_every_module_has_a_level():
-    assert {module for module in FILES if module.partition(".")[0] not in LEVEL} == set()
+def test_every_module_has_a_room():
+    assert {room_of(module) for module in FILES} == set(FLOOR)
 
 
-def test_lower_never_imports_higher():
-    upward = [
+def test_a_room_imports_only_from_rooms_below_it():
+    wrong = [
         str(found)
         for found in every_import()
         if (module := own_module(found.target)) is not None
-        and level_of(module) > level_of(found.importer)
-        and not (found.is_deferred and found.is_excused)
+        and room_of(module) != room_of(found.importer)
+        and FLOOR[room_of(module)] >= FLOOR[room_of(found.importer)]
     ]
-    assert upward == []
+    assert wrong == []
+
+
+def test_no_files_import_each_other_in_a_circle(record_property):
+    """Prints the house: `pytest tests/test_architecture.py -k circle -s`."""
+    files = longest_chains({module: own_imports(module) for module in FILES})
+    arrows = {(room_of(module), room_of(target)) for module in FILES for target in own_imports(module)}
+    arrows = {(room, target) for room, target in arrows if room != target}
+    rooms = longest_chains({room: {target for start, target in arrows if start == room} for room in FLOOR})
+    longest = max(rooms.values(), key=len)
+    told = f"{len(FLOOR)} rooms and doors on {len(longest)} floors, {len(arrows)} arrows"
+    sys.stdout.write(f"\n{told}; longest chain of rooms: {' → '.join(longest)}\n")
+    sys.stdout.write(f"longest chain of files: {' → '.join(max(files.values(), key=len))}\n")
+    record_property("house", told)
+
+
+def test_only_the_doors_import_inside_of_functions():
+    inside = {found.importer for found in every_import() if found.is_deferred and own_module(found.target) is not None}
+    assert inside == set(DEFERRED)
 
 
 def test_an_import_inside_a_function_says_why_it_is_there():

@@ -13,12 +13,13 @@ from django.db import transaction
 from django.test import RequestFactory
 
 from immortus_channels import current_job, get_job, job_info, started_by, tracked
+from immortus_channels.api.strategy import TrackingStrategy
 from immortus_channels.celery import TrackedTask
 from immortus_channels.exceptions import ConfigurationError, JobCancelled, JobFailed, JobNotFound
 from immortus_channels.jobs.job import State
 from immortus_channels.queues.celery import CeleryQueue
 from immortus_channels.stores import get_store
-from immortus_channels.tracking.strategies import Calling, TrackingStrategy
+from immortus_channels.tracking.strategies import Calling
 from immortus_channels.urls import immortus_jobs
 from immortus_channels.writer.run import current_run
 

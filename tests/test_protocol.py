@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from immortus_channels.jobs.job import DOCUMENT_KEYS, Error, Job, State
-from immortus_channels.push.broadcaster import Push
+from immortus_channels.push.messages import Push
 from immortus_channels.websocket import frames
 
 FOLDER = Path(__file__).parent / "protocol"

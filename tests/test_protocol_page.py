@@ -17,7 +17,7 @@ from immortus_channels.access import quotas, tokens
 from immortus_channels.access.limits import kept_for_users
 from immortus_channels.http import concurrency, job_page, views
 from immortus_channels.jobs.job import SENTENCES, Job, State
-from immortus_channels.push.broadcaster import MESSAGE_TYPE, Push
+from immortus_channels.push.messages import MESSAGE_TYPE, Push
 from immortus_channels.websocket import consumer, frames
 from immortus_channels.websocket.flow import MAX_AGE, Limits
 from tests.test_protocol import job_of

@@ -9,8 +9,7 @@ from celery import shared_task
 from django.conf import settings
 
 from classrooms.models import Classroom, Student
-from immortus_channels import JobFailed, JobRepository, current_job, tracked
-from immortus_channels.api.job import JobHandle
+from immortus_channels import JobFailed, JobHandle, JobRepository, current_job, tracked
 
 
 @shared_task

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from immortus_channels.access.permissions import is_owner
+from immortus_channels.tracking.rules import is_owner
 
 __all__ = ["is_owner"]

@@ -7,29 +7,18 @@ import logging
 from collections.abc import Callable
 from functools import wraps
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, ParamSpec, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from django.db import InterfaceError, OperationalError
-from django.utils.module_loading import import_string
 
-from immortus_channels.conf import settings
-from immortus_channels.exceptions import ConfigurationError, StoreUnavailable
+from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.job import Job
-from immortus_channels.jobs.owner import owner_key
-from immortus_channels.tracking import strategies
+from immortus_channels.tracking import rules, strategies
 
 if TYPE_CHECKING:
-    from django.contrib.auth.base_user import AbstractBaseUser
-    from django.contrib.auth.models import AnonymousUser
-
-    User: TypeAlias = AbstractBaseUser | AnonymousUser
-
-    Rule: TypeAlias = Callable[[User, Job], object]
+    from immortus_channels.tracking.rules import Rule, User
 
 logger = logging.getLogger("immortus_channels")
-
-VIEW_ALL = "immortus_channels.view_jobrecord"
-CHANGE_ALL = "immortus_channels.change_jobrecord"
 
 
 class Unasked(enum.Enum):
@@ -81,11 +70,6 @@ def user_given(user: object) -> User:
     return user_of(SimpleNamespace(user=user))
 
 
-def is_owner(user: User, job: Job) -> bool:
-    """Whether the job is the user's own."""
-    return job.owner is not None and user.is_authenticated and owner_key(user) == job.owner
-
-
 def is_active(user: User) -> bool:
     """Whether the account was left its rights; a model without such a flag has no way to take them."""
     return bool(getattr(user, "is_active", True))
@@ -106,7 +90,7 @@ def would_see(user: User, job: Job) -> bool:
 
 def may_see_nameless(user: User, job_id: str) -> bool:
     """Whether `user` may see a job whose task nobody knows: no strategy speaks for it, only `IMMORTUS_ACCESS`."""
-    return _told(by_setting, user, Job(job_id=job_id, staff_only=True), "IMMORTUS_ACCESS", logging.ERROR)
+    return _told(rules.by_setting, user, Job(job_id=job_id, staff_only=True), "IMMORTUS_ACCESS", logging.ERROR)
 
 
 def may_cancel(user: User, job: Job) -> bool:
@@ -123,7 +107,7 @@ def _says(job: Job, name: str, user: User, level: int = logging.ERROR) -> bool:
     """What the job's strategy says; `TrackingStrategy`'s own method where that, which may be any class, has none."""
 
     def rule(user: User, job: Job) -> object:
-        silent = strategies.load(strategies.TrackingStrategy)
+        silent = strategies.load(strategies.DEFAULT)
         method: Rule = getattr(strategies.strategy_of(job), name, None) or getattr(silent, name)
         return method(user, job)
 
@@ -143,49 +127,3 @@ def _told(rule: Rule, user: User, job: Job, name: str, level: int) -> bool:
     if not may:
         logger.debug("%s of %r says no to the user %r", name, job.job_id, getattr(user, "pk", None), extra=told)
     return may
-
-
-def by_setting(user: User, job: Job) -> bool:
-    """What `IMMORTUS_ACCESS` says.
-
-    Raises ConfigurationError when it names nothing that can be called.
-    """
-    match settings.ACCESS:
-        case "owner":
-            return _as_owner(user, job)
-        case "login":
-            return user.is_authenticated and (not job.staff_only or _is_staff(user))
-        case path:
-            return _by_rule(path, user, job)
-
-
-def _as_owner(user: User, job: Job) -> bool:
-    """A job with an owner is theirs, one without is for whoever knows its id; staff may see every job."""
-    if job.owner is None and not job.staff_only:
-        return True
-    return is_owner(user, job) or _is_staff(user)
-
-
-def _is_staff(user: User) -> bool:
-    """As in Django's admin, the permission to change jobs is one to view them."""
-    return getattr(user, "is_staff", False) and (_has_permission(user, VIEW_ALL) or _has_permission(user, CHANGE_ALL))
-
-
-def may_cancel_by_default(user: User, job: Job) -> bool:
-    """Whether the job is the user's own or has no owner, or the user may change every job."""
-    return job.owner is None or is_owner(user, job) or _has_permission(user, CHANGE_ALL)
-
-
-def _has_permission(user: User, permission: str) -> bool:
-    ask = getattr(user, "has_perm", None)
-    return ask is not None and bool(ask(permission))
-
-
-def _by_rule(path: str | Rule, user: User, job: Job) -> bool:
-    try:
-        rule: Rule = import_string(path) if isinstance(path, str) else path
-    except ImportError as error:
-        allowed = '"owner", "login" or the dotted path of a function (user, job) -> bool'
-        msg = f"IMMORTUS_ACCESS is {path!r}, which cannot be imported ({error}); give {allowed}."
-        raise ConfigurationError(msg) from error
-    return bool(rule(user, job))

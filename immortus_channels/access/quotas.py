@@ -18,7 +18,7 @@ from immortus_channels.exceptions import ImmortusError
 from immortus_channels.jobs.owner import owner_key
 
 if TYPE_CHECKING:
-    from immortus_channels.access.permissions import User
+    from immortus_channels.tracking.rules import User
 
 logger = logging.getLogger("immortus_channels")
 

@@ -13,7 +13,8 @@ from django.db.models import Model, signals
 
 from immortus_channels.access.deleted_users import forget
 from immortus_channels.jobs.owner import owner_key
-from immortus_channels.push.revocations import EVERYBODY, Revocation, announce
+from immortus_channels.push.messages import EVERYBODY, Revocation
+from immortus_channels.push.revocations import announce
 
 NAMED = 100
 """Members of a group who are asked at once because of it; of a larger one everybody is asked, one after the other."""

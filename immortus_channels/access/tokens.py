@@ -17,13 +17,13 @@ from django.core.exceptions import ValidationError
 
 from immortus_channels.access import permissions
 from immortus_channels.access.limits import limits
-from immortus_channels.api.shortcuts import identify
 from immortus_channels.exceptions import ImmortusError
 from immortus_channels.jobs.ids import is_job_id
 from immortus_channels.jobs.owner import named_by, owner_key
+from immortus_channels.queues.results import identify
 
 if TYPE_CHECKING:
-    from immortus_channels.access.permissions import User
+    from immortus_channels.tracking.rules import User
 
 PREFIX = "immortus."
 """Tells our tokens from the project's own, which may come in the same header."""

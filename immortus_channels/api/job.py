@@ -187,7 +187,7 @@ class JobHandle:
         """The strategy that follows the job; in a run, its meta is published after every method called through it."""
         if self._run is not None:
             return self._run.strategy
-        return strategies.strategy_of(self.record) if self.job_id else strategies.load(strategies.TrackingStrategy)
+        return strategies.strategy_of(self.record) if self.job_id else strategies.load(strategies.DEFAULT)
 
     @property
     def cancel_requested(self) -> bool:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from immortus_channels import queues, tracking
 from immortus_channels.access.permissions import ANYBODY, Unasked
-from immortus_channels.api import job
-from immortus_channels.api.job import JobHandle
+from immortus_channels.api.job import JobHandle, unknown
 from immortus_channels.api.repository import get_job
 from immortus_channels.exceptions import JobNotFound
 from immortus_channels.jobs.ids import JobId
@@ -43,7 +42,7 @@ class JobState(JobHandle):
         """
         job = get_job(job_id, user=user, kind=cls)
         if cls._class() not in ("", job.job_class):
-            raise JobNotFound(job.unknown(job.job_id))
+            raise JobNotFound(unknown(job.job_id))
         return job
 
     @classmethod

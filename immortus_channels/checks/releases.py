@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from django.conf import settings as django_settings
 from django.core.checks import Warning  # noqa: A004 - Django's name
 
-from immortus_channels.advisories import ADVISORIES
+from immortus_channels.checks.advisories import ADVISORIES
 from immortus_channels.checks.finding import ID, Findings
 
 

@@ -11,6 +11,7 @@ from django.core.checks import Error, Warning  # noqa: A004 - Django's name
 from immortus_channels.access import limits
 from immortus_channels.checks.finding import ID, Findings
 from immortus_channels.conf import Settings, settings
+from immortus_channels.websocket import origins
 
 _SECONDS = ("FLUSH_INTERVAL", "RECHECK_INTERVAL", "STALLED_AFTER", "LOST_AFTER", "RETENTION", "DRAIN")
 _OR_NONE_AT_ALL = "DRAIN"
@@ -77,8 +78,6 @@ def _check_origins_and_hosts() -> Findings:
 
 
 def _is_origin(value: object) -> bool:
-    from immortus_channels.websocket import origins  # noqa: PLC0415 - workers, which check nothing, need no sockets
-
     return isinstance(value, str) and origins.parse(value) is not None
 
 

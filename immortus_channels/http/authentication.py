@@ -12,7 +12,7 @@ from immortus_channels.access import permissions, quotas, tokens, visitors
 from immortus_channels.access.tokens import Token, TokenExpired
 
 if TYPE_CHECKING:
-    from immortus_channels.access.permissions import User
+    from immortus_channels.tracking.rules import User
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
 
 from immortus_channels import tracking
-from immortus_channels.access import permissions, quotas
+from immortus_channels.access import is_owner, permissions, quotas
 from immortus_channels.access.quotas import TooManyRequests
 from immortus_channels.api import job_handler
 from immortus_channels.api.job import JobHandle
@@ -142,7 +142,7 @@ def _is_for(request: HttpRequest, record: Job) -> bool:
     user = permissions.user_of(request)
     if record.owner is None:
         return not record.staff_only
-    return permissions.is_owner(user, record)
+    return is_owner(user, record)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from immortus_channels.writer import is_inline
 from immortus_channels.writer.values import clean_meta, clean_result, within_limit
 
 if TYPE_CHECKING:
-    from immortus_channels.access.permissions import User
+    from immortus_channels.tracking.rules import User
 
 logger = logging.getLogger("immortus_channels")
 

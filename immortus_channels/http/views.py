@@ -32,7 +32,7 @@ from immortus_channels.jobs.job import JSON, Job, dump
 from immortus_channels.stores.base import Reading
 
 if TYPE_CHECKING:
-    from immortus_channels.access.permissions import User
+    from immortus_channels.tracking.rules import User
 
 logger = logging.getLogger("immortus_channels")
 

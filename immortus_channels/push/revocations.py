@@ -11,101 +11,29 @@ import logging
 import os
 import threading
 import time
-from dataclasses import dataclass
-from typing import Self
 
 from django.db import transaction
-from django.utils.crypto import salted_hmac
 
-from immortus_channels import queues
-from immortus_channels.guarded import quoted
-from immortus_channels.jobs.ids import is_job_id, text_of
-from immortus_channels.jobs.owner import owner_key
-from immortus_channels.push import broadcaster
+from immortus_channels.push import receivers
 from immortus_channels.push.broadcaster import Broadcaster
+from immortus_channels.push.layer import has_shared_layer, hubs_group_name
+from immortus_channels.push.messages import EVERYBODY, Revocation
+from immortus_channels.threads import is_in_event_loop
 
 logger = logging.getLogger("immortus_channels")
-
-MESSAGE_TYPE = "immortus.access"
-EVERYBODY = ""
-"""In place of a user's key."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Revocation:
-    """Whose rights, or rights to which job, may have gone."""
-
-    user: str | None = None
-    job_id: str | None = None
-
-    def to_message(self) -> dict[str, object]:
-        """The channel layer message."""
-        named = {"user": self.user, "job_id": self.job_id}
-        return {"type": MESSAGE_TYPE, **{key: value for key, value in named.items() if value is not None}}
-
-    @classmethod
-    def from_message(cls, message: object) -> Self | None:
-        """The revocation in a channel layer message; None when it is not one of ours."""
-        match message:
-            case {"type": "immortus.access", "job_id": job_id} if is_job_id(job_id):
-                return cls(job_id=job_id)
-            case {"type": "immortus.access", "user": str(user)} if len(user) <= _LONGEST_KEY:
-                return cls(user=user)
-        return None
-
-
-_LONGEST_KEY = 255
-
-
-def group_name() -> str:
-    """The one group of the channel layer that every hub is in: a keyed hash, as those of the jobs."""
-    return f"immortus.access.{salted_hmac('immortus.access', 'hubs', algorithm='sha256').hexdigest()}"
-
-
-def revoke_access(subject: object) -> None:
-    """Have every open socket of `subject` asked again whether it still may see what it sees; takes under a second.
-
-    `subject` is a user, of whom all sockets are asked, or a job (a job, what its queue returned, or its id), of which
-    all watchers are. Whoever may still see keeps seeing; so it is safe to call when in doubt. It is called by
-    itself when somebody logs out, is disabled, or loses a permission or a group. Inside a transaction it waits for the
-    commit. Never raises for a layer that is down. Raises TypeError for what is neither a user nor a job.
-    """
-    announce(_revocation_of(subject))
-
-
-def _revocation_of(subject: object) -> Revocation:
-    if hasattr(subject, "is_authenticated"):
-        key = owner_key(subject)
-        if key is not None:
-            return Revocation(user=key)
-    job_id = _job_id_of(subject)
-    if not is_job_id(job_id) or hasattr(subject, "is_authenticated"):
-        msg = f"{quoted(subject)} is neither a user who is stored nor a job: give request.user, a job, or a job's id."
-        raise TypeError(msg)
-    return Revocation(job_id=job_id)
-
-
-def _job_id_of(subject: object) -> str | None:
-    """The id of a job, or the job's id; that of a queue's result. A model's number is not taken for one."""
-    job_id = text_of(subject) or text_of(getattr(subject, "job_id", None))
-    if job_id is not None:
-        return job_id
-    results = (queue.job_of(subject) for queue in queues.connected)
-    found = next((result[0] for result in results if result is not None), getattr(subject, "id", None))
-    return found if isinstance(found, str) else None
 
 
 def announce(revocation: Revocation, using: str | None = None) -> None:
     """Tell every hub once what is being written is committed; never raises."""
 
     def tell() -> None:
-        for receiver in broadcaster.receivers():
+        for receiver in receivers.current():
             receiver.reconsider(revocation)
-        if broadcaster.has_shared_layer():
+        if has_shared_layer():
             _announcer.put(revocation)
 
     try:
-        if broadcaster.is_in_event_loop():
+        if is_in_event_loop():
             tell()
         else:
             transaction.on_commit(tell, using=using, robust=True)
@@ -159,7 +87,7 @@ class Announcer:
         try:
             while (due := self._next()) is not None:
                 revocation, until = due
-                if broadcaster.tell(group_name(), revocation.to_message()):
+                if broadcaster.tell(hubs_group_name(), revocation.to_message()):
                     failures = 0
                     self._sent(revocation, until)
                 else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from immortus_channels import guarded
 from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.queues import unsupported
 from immortus_channels.queues.base import Queue
@@ -45,6 +46,9 @@ def class_of(job_id: str) -> str | None:
 def interrupts() -> tuple[type[BaseException], ...]:
     """What the queues raise in the middle of anybody's code."""
     return tuple(interrupt for queue in connected for interrupt in queue.interrupts)
+
+
+guarded.also_passing.append(interrupts)
 
 
 def tracked_names() -> frozenset[str]:

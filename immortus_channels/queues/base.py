@@ -54,7 +54,7 @@ class Queue(ABC):
     name: str
     interrupts: tuple[type[BaseException], ...] = ()
     """What the queue raises in the middle of a task's code, whatever that is: nobody but the task may catch it."""
-    strategy: Named = "immortus_channels.tracking.strategies.TrackingStrategy"
+    strategy: Named = "immortus_channels.TrackingStrategy"
     """The strategy inferred for this queue's tasks when nobody named one."""
 
     @abstractmethod

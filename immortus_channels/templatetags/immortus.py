@@ -14,9 +14,10 @@ from django.utils import timezone
 from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
 
-from immortus_channels.api import links, shortcuts
+from immortus_channels.api import links
 from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.jobs.job import State
+from immortus_channels.queues.results import identify
 
 register = template.Library()
 
@@ -68,7 +69,7 @@ def immortus_job(job: Any) -> dict[str, object]:
 
     A job shows its state before any script runs; of a bare id nothing is known, and nothing is read.
     """
-    job_id, job_class = shortcuts.identify(job)
+    job_id, job_class = identify(job)
     return {
         "job_id": job_id,
         "job_class": job_class,

@@ -13,9 +13,8 @@ from django.test.utils import override_settings
 
 from immortus_channels.jobs.ids import JobId, given_as
 from immortus_channels.jobs.job import JSON
-from immortus_channels.push import broadcaster
-from immortus_channels.push.broadcaster import Push
-from immortus_channels.push.revocations import Revocation
+from immortus_channels.push import receivers
+from immortus_channels.push.messages import Push, Revocation
 
 
 class RecordedJobs:
@@ -71,8 +70,8 @@ def recorded_jobs(**settings: Any) -> Iterator[RecordedJobs]:
     own: Mapping[str, Any] = {"IMMORTUS_STORE": {"BACKEND": "memory"}, "IMMORTUS_FLUSH_INTERVAL": 0}
     jobs = RecordedJobs()
     with override_settings(**{**own, **settings}):
-        broadcaster.enter(jobs)
+        receivers.add(jobs)
         try:
             yield jobs
         finally:
-            broadcaster.leave(jobs)
+            receivers.remove(jobs)

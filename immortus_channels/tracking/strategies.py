@@ -16,9 +16,9 @@ from immortus_channels import loading, queues
 from immortus_channels.conf import settings
 from immortus_channels.exceptions import StrategyNotFound
 from immortus_channels.guarded import answer
-from immortus_channels.jobs.ids import JobId, given_as
 from immortus_channels.jobs.job import Error, Job
 from immortus_channels.queues.tracked import Named
+from immortus_channels.tracking import rules
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
@@ -28,21 +28,12 @@ logger = logging.getLogger("immortus_channels")
 
 MODULE = "tracking_strategies"
 """The module of an installed app in which short names are looked up."""
+DEFAULT = "immortus_channels.TrackingStrategy"
+"""The strategy of tasks for which nothing else is named: it follows without saying anything."""
 
 
-class TrackingStrategy:
-    """Follows the jobs of a task. Every method is optional; this class follows without saying anything.
-
-    The hooks are called once for each change, in the process that saw it, before the change is stored. A hook that
-    raises is logged and changes nothing else. Strategies are shared between jobs: keep no state on `self`.
-
-    Four more methods are looked for and may be defined:
-    `meta(job_id) -> dict`: fields for the top level of the job document, asked after every hook and method call;
-    `completed(job_id) -> bool`: whether the job is done, asked when its queue says so and at every verify;
-    `status(job_id) -> str`: "created", "started", "finished" or "failed", asked for a job the store does not know, on
-    behalf of staff, and of whom `allows` lets in where the strategy defines it;
-    `fetch(job_id) -> Job | str | None`: likewise, asked first, for strategies that know more than a word.
-    """
+class Strategy:
+    """The hooks and rules of a strategy, as this package asks them: `TrackingStrategy` is what projects subclass."""
 
     def job_enqueued(self, job_id: str) -> None:
         """The job is about to be handed to its queue."""
@@ -67,33 +58,14 @@ class TrackingStrategy:
 
     def allows(self, user: AbstractBaseUser | AnonymousUser, job: Job) -> bool:
         """Whether `user` may see `job`; by default what `IMMORTUS_ACCESS` says."""
-        from immortus_channels.access.permissions import by_setting  # noqa: PLC0415 - access asks strategies
-
-        return by_setting(user, job)
+        return rules.by_setting(user, job)
 
     def allows_cancel(self, user: AbstractBaseUser | AnonymousUser, job: Job) -> bool:
         """Whether `user`, who may see `job`, may also cancel it.
 
         By default its owner may, whoever sees it where it has none, and others with the permission to change jobs.
         """
-        from immortus_channels.access.permissions import may_cancel_by_default  # noqa: PLC0415 - access asks strategies
-
-        return may_cancel_by_default(user, job)
-
-    def job(self, job_id: JobId) -> Any:
-        """The job itself, as `get_job` returns it: its parameters, owner, class and state.
-
-        In a hook, and in the `meta` and `completed` that follow it, it is in the state that the hook tells of.
-        """
-        from immortus_channels.api.repository import get_job  # noqa: PLC0415 - the repository imports strategies
-
-        return get_job(job_id)
-
-    def publish_meta(self, job_id: JobId) -> None:
-        """Ask `meta` and `completed` again now: for changes made outside the strategy's own methods."""
-        from immortus_channels.tracking import publish_meta  # noqa: PLC0415 - tracking imports strategies
-
-        publish_meta(self, given_as(job_id))
+        return rules.may_cancel_by_default(user, job)
 
 
 HOOKS = ("job_enqueued", "job_started", "job_finished", "job_failed", "job_retrying", "job_cancelled", "job_lost")
@@ -103,7 +75,7 @@ _QUIET = ("meta", "completed", "status", "fetch", "publish_meta", "job", "allows
 
 def defines(strategy: object, *names: str) -> bool:
     """Whether the strategy itself defines one of these methods, rather than inheriting the silent ones."""
-    own = (name for name in names if getattr(type(strategy), name, None) is not getattr(TrackingStrategy, name, None))
+    own = (name for name in names if getattr(type(strategy), name, None) is not getattr(Strategy, name, None))
     return any(callable(answer(partial(getattr, strategy, name, None))) for name in own)
 
 
@@ -118,7 +90,7 @@ def strategy_for(job_class: str, otherwise: Named = None) -> Any:
     """
     queue, tracking = queues.find(job_class)
     inline = tracking.strategy if tracking is not None else otherwise
-    return load(inline or settings.TRACKING_STRATEGY or (queue.strategy if queue else TrackingStrategy))
+    return load(inline or settings.TRACKING_STRATEGY or (queue.strategy if queue else DEFAULT))
 
 
 def strategy_of(job: Job) -> Any:
@@ -128,7 +100,7 @@ def strategy_of(job: Job) -> Any:
     except Exception:
         # Its module or its class may raise anything, and the job must be followed all the same.
         logger.exception("No strategy for jobs of %r", job.job_class, extra={"job_id": job.job_id})
-        return load(TrackingStrategy)
+        return load(DEFAULT)
 
 
 def get_strategy(task: object) -> Any:
@@ -137,11 +109,6 @@ def get_strategy(task: object) -> Any:
     For views that have no job at hand: `get_strategy(process_image).completed(job_id)`.
     """
     return strategy_for(task if isinstance(task, str) else queues.name_of(task))
-
-
-def registered_classes() -> frozenset[str]:
-    """The registered names of every tracked task known to this process."""
-    return queues.tracked_names()
 
 
 @lru_cache(maxsize=256)

@@ -1,7 +1,1 @@
-"""The WebSocket's end on the server."""
-
-from __future__ import annotations
-
-from immortus_channels.websocket.consumer import JobConsumer
-
-__all__ = ["JobConsumer"]
+"""Sockets: their protocol, the consumer that speaks it, and the hub that hears for all of them."""

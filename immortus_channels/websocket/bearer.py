@@ -13,7 +13,7 @@ from immortus_channels.access.tokens import GRACE, Token, TokenExpired
 from immortus_channels.websocket import frames
 
 if TYPE_CHECKING:
-    from immortus_channels.access.permissions import User
+    from immortus_channels.tracking.rules import User
 
 
 class Socket(Protocol):

@@ -8,7 +8,7 @@ from functools import cached_property
 from immortus_channels.jobs.ids import is_job_id
 from immortus_channels.jobs.job import State, dump
 from immortus_channels.jobs.strict_json import Bounds, loads
-from immortus_channels.push.broadcaster import Push
+from immortus_channels.push.messages import Push
 
 SUBPROTOCOL = "immortus.v1"
 MAX_FRAME = 16 * 1024

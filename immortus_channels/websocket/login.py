@@ -14,7 +14,7 @@ from immortus_channels.access import permissions
 from immortus_channels.jobs.owner import is_of_auth_user_model, owner_key
 
 if TYPE_CHECKING:
-    from immortus_channels.access.permissions import User
+    from immortus_channels.tracking.rules import User
 
 logger = logging.getLogger("immortus_channels")
 

@@ -15,7 +15,7 @@ from immortus_channels.websocket.hub import Hub, get_hub
 from immortus_channels.websocket.hub.watched import Watcher
 
 if TYPE_CHECKING:
-    from immortus_channels.access.permissions import User
+    from immortus_channels.tracking.rules import User
 
 
 class Owner(Socket, Watcher, Protocol):

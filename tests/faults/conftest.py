@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from immortus_channels.logs import Breaker
-from immortus_channels.push import broadcaster
+from immortus_channels.push.breaker import Breaker
+from immortus_channels.push.layer import shared_layer
 from immortus_channels.testing import FaultyChannelLayer, FaultyProxy, History
 from immortus_channels.websocket.hub import Hub, get_hub
 from immortus_channels.websocket.hub.recheck import Recheck
@@ -82,7 +82,7 @@ def use(settings: Any) -> Callable[[dict[str, Any]], Any]:
 
     def use_it(config: dict[str, Any]) -> Any:
         settings.CHANNEL_LAYERS = {"default": config}
-        return broadcaster.shared_layer()
+        return shared_layer()
 
     return use_it
 

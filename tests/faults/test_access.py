@@ -26,11 +26,11 @@ from immortus_channels import access_token
 from immortus_channels.urls import immortus_jobs
 from immortus_channels.websocket.hub import get_hub
 from immortus_channels.websocket.hub.authorization import LOGIN_CHANGED, Authorization
-from tests.consumers.test_consumer import opened
 from tests.hubs import memory  # noqa: F401
 from tests.pages import Page, Process, logged_in, until
 from tests.servers import RedisServer
 from tests.site import Site, redis_options, running_site
+from tests.websocket.test_consumer import opened
 
 urlpatterns = [*immortus_jobs()]
 SECOND = 1.0

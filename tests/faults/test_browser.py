@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, BrowserContext, Page
 from redis import Redis
 
 from immortus_channels.jobs.job import Job
-from immortus_channels.push.broadcaster import group_name
+from immortus_channels.push.layer import group_name
 from immortus_channels.testing import Answer, Faults
 from tests.chromium import chromium
 from tests.pages import Process

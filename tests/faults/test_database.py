@@ -20,8 +20,8 @@ from django.core.management import call_command
 from django.db import connections, transaction
 
 from immortus_channels.jobs.events import Event, Finished, Origin, Report, Reported, Started
-from immortus_channels.push import broadcaster
-from immortus_channels.push.broadcaster import Push
+from immortus_channels.push import receivers
+from immortus_channels.push.messages import Push
 from immortus_channels.stores import get_store
 from immortus_channels.stores.sql import TABLE
 from immortus_channels.testing import History
@@ -223,7 +223,7 @@ def test_what_is_pushed_is_on_record_already_and_a_rollback_takes_nothing_back(o
         seen.append((push.version, *(row or ())))
 
     receiver = types.SimpleNamespace(receive=receive)
-    broadcaster.enter(receiver)
+    receivers.add(receiver)
     try:
         with transaction.atomic(using=ALIAS):
             worker.submit(Started)
@@ -232,7 +232,7 @@ def test_what_is_pushed_is_on_record_already_and_a_rollback_takes_nothing_back(o
         worker.submit(Finished)
         assert eventually(lambda: len(seen) == 3)
     finally:
-        broadcaster.leave(receiver)
+        receivers.remove(receiver)
     assert all(pushed == recorded for pushed, recorded in seen)
     assert get_store().get_many([worker.job_id]).jobs[worker.job_id].version == seen[-1][0]
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.fuzzing import TARGETS
 from tests.pages_of_docs import ROOT
-from tests.test_frames import HOSTILE
+from tests.websocket.test_frames import HOSTILE
 
 MINUTE = 60
 

@@ -33,20 +33,21 @@ from websockets.exceptions import ConnectionClosed
 
 from immortus_channels.access import quotas
 from immortus_channels.access.limits import Limits
+from immortus_channels.api.strategy import TrackingStrategy
 from immortus_channels.jobs.job import State
-from immortus_channels.push.broadcaster import MESSAGE_TYPE, Push, group_name
-from immortus_channels.tracking.strategies import TrackingStrategy
+from immortus_channels.push.layer import group_name
+from immortus_channels.push.messages import MESSAGE_TYPE, Push
 from immortus_channels.urls import immortus_jobs
-from immortus_channels.websocket import JobConsumer, frames, origins
-from immortus_channels.websocket.consumer import FRAMES_IN_A_TURN
+from immortus_channels.websocket import frames, origins
+from immortus_channels.websocket.consumer import FRAMES_IN_A_TURN, JobConsumer
 from immortus_channels.websocket.hub import get_hub
-from tests.consumers.test_consumer import Client, opened, unstored  # noqa: F401
 from tests.hubs import hub, layer, memory  # noqa: F401
 from tests.pages import Page, Process, logged_in, until
 from tests.servers import wait_until
 from tests.site import Process as ServerProcess
 from tests.site import Site, running_site
-from tests.test_frames import HOSTILE
+from tests.websocket.test_consumer import Client, opened, unstored  # noqa: F401
+from tests.websocket.test_frames import HOSTILE
 
 urlpatterns = [*immortus_jobs()]
 SERVERS = {

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from immortus_channels.push import broadcaster
+from immortus_channels.push.layer import shared_layer
 from immortus_channels.testing import Faults, FaultyProxy
 from immortus_channels.websocket.hub.probe import Probe
 from tests.faults.world import SOON, Elsewhere, Told, Viewer
@@ -74,4 +74,4 @@ async def test_a_broker_that_is_away_ends_no_layer_and_pushes_are_heard_again(
         await elsewhere.apush(job.finished())
         await until(lambda: page.over, within=SOON)
         await hub.stopped()
-        await broadcaster.shared_layer().close()
+        await shared_layer().close()

@@ -17,8 +17,8 @@ from redis import Redis
 from immortus_channels import tracking
 from immortus_channels.jobs.events import Finished, Started
 from immortus_channels.jobs.job import State
-from immortus_channels.push import broadcaster
-from immortus_channels.push.broadcaster import group_name
+from immortus_channels.push import receivers
+from immortus_channels.push.layer import group_name
 from immortus_channels.testing import LayerFaults
 from immortus_channels.websocket.frames import Document
 from immortus_channels.websocket.hub.subscription import Membership
@@ -197,7 +197,7 @@ async def test_after_one_lost_push_the_next_one_tells_everything(faulty, hub, hi
 def test_ten_thousand_updates_a_second_are_five_pushes_of_the_newest():
     pushes = []
     receiver = types.SimpleNamespace(receive=pushes.append)
-    broadcaster.enter(receiver)
+    receivers.add(receiver)
     writer = Writer()
     run = Run(job_id="busy", job_class="c", run_id="r", notify=writer.notify)
     try:
@@ -212,7 +212,7 @@ def test_ten_thousand_updates_a_second_are_five_pushes_of_the_newest():
         writer.submit(report_of(run, Finished))
     finally:
         writer.stop(2)
-        broadcaster.leave(receiver)
+        receivers.remove(receiver)
     assert len(pushes) <= 4 + seconds / 0.2
     assert json.loads(pushes[-1].text)["current"] == count
     assert pushes[-1].state is State.FINISHED

@@ -10,8 +10,8 @@ from redis import Redis
 
 from immortus_channels.jobs.events import Started
 from immortus_channels.jobs.job import State
-from immortus_channels.logs import Breaker
 from immortus_channels.push import broadcaster
+from immortus_channels.push.breaker import Breaker
 from immortus_channels.push.broadcaster import Broadcaster
 from immortus_channels.push.calls import LayerCalls
 from immortus_channels.stores import get_store

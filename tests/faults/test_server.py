@@ -16,15 +16,14 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from immortus_channels import metrics
-from immortus_channels.websocket import JobConsumer
-from immortus_channels.websocket.consumer import INTERNAL_ERROR
+from immortus_channels.websocket.consumer import INTERNAL_ERROR, JobConsumer
 from immortus_channels.websocket.hub import get_hub
 from immortus_channels.websocket.watches import Watches
-from tests.consumers.test_consumer import Client, opened
 from tests.pages import Process, until
 from tests.servers import RedisServer
 from tests.site import Process as Program
 from tests.site import Site, redis_options
+from tests.websocket.test_consumer import Client, opened
 
 SERVERS = ("uvicorn", "daphne")
 SOCKETS = 200

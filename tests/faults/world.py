@@ -13,7 +13,8 @@ from django.utils.module_loading import import_string
 from websockets.exceptions import ConnectionClosed
 
 from immortus_channels.jobs.job import Job
-from immortus_channels.push.broadcaster import Broadcaster, Push
+from immortus_channels.push.broadcaster import Broadcaster
+from immortus_channels.push.messages import Push
 from immortus_channels.testing import History
 from tests.hubs import LAYERS
 from tests.pages import Page, Process

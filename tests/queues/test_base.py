@@ -71,7 +71,7 @@ def test_a_queue_that_cannot_cancel_does_nothing():
 
 
 def test_a_queue_names_the_strategy_of_its_tasks():
-    assert ToyQueue().strategy == "immortus_channels.tracking.strategies.TrackingStrategy"
+    assert ToyQueue().strategy == "immortus_channels.TrackingStrategy"
 
 
 def test_a_queue_without_records_of_its_own_knows_no_job():

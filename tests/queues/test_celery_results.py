@@ -13,13 +13,13 @@ from celery.exceptions import TimeLimitExceeded, WorkerLostError
 from django.contrib.auth.models import User
 
 from immortus_channels import JobFailed, queues
+from immortus_channels.api.strategy import TrackingStrategy
 from immortus_channels.http import unrecorded
 from immortus_channels.jobs.events import Failed, Finished
 from immortus_channels.jobs.job import State
 from immortus_channels.queues.celery import CeleryQueue, adapter
 from immortus_channels.queues.tracked import Tracking
 from immortus_channels.stores import get_store
-from immortus_channels.tracking.strategies import TrackingStrategy
 
 
 class Open(TrackingStrategy):

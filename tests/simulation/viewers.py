@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from immortus_channels.websocket import JobConsumer
+from immortus_channels.websocket.consumer import JobConsumer
 
 FINAL = {"finished", "failed", "cancelled"}
 

@@ -33,8 +33,8 @@ from immortus_channels.jobs.events import (
     Started,
 )
 from immortus_channels.jobs.job import Job
-from immortus_channels.push import broadcaster
-from immortus_channels.push.broadcaster import shared_layer
+from immortus_channels.push import receivers
+from immortus_channels.push.layer import shared_layer
 from immortus_channels.stores import compare_and_set, get_store, memory
 from immortus_channels.tracking import commands
 from immortus_channels.websocket.flow import Limits
@@ -355,9 +355,9 @@ class World:
 
     @contextmanager
     def _elsewhere(self) -> Iterator[None]:
-        receivers, broadcaster._receivers = broadcaster._receivers, ()
+        there, receivers._current = receivers._current, ()
         yield
-        broadcaster._receivers = receivers
+        receivers._current = there
 
     @contextmanager
     def _here(self) -> Iterator[None]:

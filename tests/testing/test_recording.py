@@ -10,7 +10,7 @@ from django.db import connection
 from immortus_channels import JobFailed, JobRepository, get_job
 from immortus_channels.conf import settings
 from immortus_channels.exceptions import JobNotFound
-from immortus_channels.push import broadcaster
+from immortus_channels.push import receivers
 from immortus_channels.testing import recorded_jobs
 
 
@@ -66,10 +66,10 @@ def test_a_job_of_which_nothing_was_told_is_a_mistake_that_shows_what_there_is()
 
 def test_nothing_is_written_to_the_database_and_nothing_is_left(settings):
     settings.IMMORTUS_STORE = {"BACKEND": "memory"}
-    before = broadcaster._receivers
+    before = receivers._current
     with recorded_jobs():
         job_id = worked()
-    assert broadcaster._receivers == before
+    assert receivers._current == before
     assert connection.connection is None or not connection.in_atomic_block
     with pytest.raises(JobNotFound):
         get_job(job_id)

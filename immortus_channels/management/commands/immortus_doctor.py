@@ -25,11 +25,12 @@ from django.utils.module_loading import import_string
 
 from immortus_channels import checks, queues, tasks, tracking
 from immortus_channels.api import links
+from immortus_channels.checks.layer_hosts import ask_hosts
 from immortus_channels.conf import is_under_test, settings
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.job import Job, State
-from immortus_channels.management.layer_hosts import ask_hosts
-from immortus_channels.push.broadcaster import Push, group_name, shared_layer
+from immortus_channels.push.layer import group_name, shared_layer
+from immortus_channels.push.messages import Push
 from immortus_channels.stores import get_store
 from immortus_channels.stores.sqlite.store import SQLiteStore
 from immortus_channels.stores.sqlite.witness import testimony

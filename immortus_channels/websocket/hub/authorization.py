@@ -16,7 +16,7 @@ from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.job import Job
 from immortus_channels.jobs.owner import owner_key
 from immortus_channels.logs import Trouble
-from immortus_channels.push.revocations import EVERYBODY, Revocation
+from immortus_channels.push.messages import EVERYBODY, Revocation
 from immortus_channels.websocket.hub.threads import Readers, Shared
 from immortus_channels.websocket.hub.watched import Watched, Watcher
 

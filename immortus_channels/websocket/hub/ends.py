@@ -12,7 +12,7 @@ from typing import Protocol
 
 from immortus_channels import tracking
 from immortus_channels.logs import Trouble
-from immortus_channels.push.broadcaster import Push
+from immortus_channels.push.messages import Push
 from immortus_channels.websocket.hub.threads import Readers
 from immortus_channels.websocket.hub.watched import Watched
 

@@ -6,7 +6,7 @@ import logging
 import threading
 
 from immortus_channels.logs import Trouble
-from immortus_channels.push.broadcaster import is_in_event_loop
+from immortus_channels.threads import is_in_event_loop
 from immortus_channels.websocket.hub.probe import Deaf
 
 logger = logging.getLogger("immortus_channels")

@@ -26,9 +26,9 @@ from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.job import Job
 from immortus_channels.jobs.versions import is_believable
 from immortus_channels.logs import Trouble
-from immortus_channels.push import broadcaster
-from immortus_channels.push.broadcaster import Push
-from immortus_channels.push.revocations import Revocation
+from immortus_channels.push import receivers
+from immortus_channels.push.layer import has_shared_layer
+from immortus_channels.push.messages import Push, Revocation
 from immortus_channels.stores.base import Reading
 from immortus_channels.websocket import frames
 from immortus_channels.websocket.hub.authorization import LOGIN_CHANGED, Authorization
@@ -63,7 +63,7 @@ def layer_state() -> str:
     or `failing`. Waits a moment for the first message of a hub that has just begun, in a thread without an event loop.
     """
     try:
-        if not broadcaster.has_shared_layer():
+        if not has_shared_layer():
             return "none"
     except Exception:  # noqa: BLE001 - a layer's settings may be no good, which its class finds out when it is made
         return "failing"
@@ -105,7 +105,7 @@ class Hub:
             loop.create_task(self.authorization.run()),
             loop.create_task(self.authorization.run_doubts()),
         ]
-        broadcaster.enter(self)
+        receivers.add(self)
         self._rest_if_idle()
 
     # Watching
@@ -263,7 +263,7 @@ class Hub:
         try:
             self._loop.call_soon_threadsafe(call, *told)
         except RuntimeError:  # the loop was closed without stopping us
-            broadcaster.leave(self)
+            receivers.remove(self)
 
     def hear(self, push: Push) -> None:
         """Take a push that came through the layer; of an end the store is asked first."""
@@ -354,7 +354,7 @@ class Hub:
 
     def stop(self) -> None:
         """End everything at once; the next watch starts a new hub."""
-        broadcaster.leave(self)
+        receivers.remove(self)
         if _hubs.get(self._loop) is self:
             del _hubs[self._loop]
         self._stop_resting()

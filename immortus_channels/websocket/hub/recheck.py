@@ -11,7 +11,7 @@ from typing import Protocol
 from immortus_channels import metrics, tracking
 from immortus_channels.conf import settings
 from immortus_channels.logs import Trouble
-from immortus_channels.push.broadcaster import Push
+from immortus_channels.push.messages import Push
 from immortus_channels.websocket.hub.threads import Readers
 from immortus_channels.websocket.hub.watched import Watched
 

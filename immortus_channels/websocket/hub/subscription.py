@@ -10,10 +10,9 @@ from contextlib import suppress
 
 from immortus_channels import metrics
 from immortus_channels.logs import Trouble
-from immortus_channels.push import revocations
-from immortus_channels.push.broadcaster import Push, group_name, shared_layer
 from immortus_channels.push.calls import LayerCalls
-from immortus_channels.push.revocations import EVERYBODY, Revocation
+from immortus_channels.push.layer import group_name, hubs_group_name, shared_layer
+from immortus_channels.push.messages import EVERYBODY, Push, Revocation
 from immortus_channels.websocket.hub.hearing import Hearing
 from immortus_channels.websocket.hub.leaving import Leaving
 from immortus_channels.websocket.hub.probe import Probe
@@ -155,7 +154,7 @@ class Membership:
             for task in tasks:
                 task.cancel()
             await asyncio.wait({asyncio.gather(*tasks, return_exceptions=True)}, timeout=self.TIMEOUT)
-            groups = (self._probe.group, revocations.group_name(), *map(group_name, tuple(self._entered)))
+            groups = (self._probe.group, hubs_group_name(), *map(group_name, tuple(self._entered)))
             await self._leaving.begin(layer, channel, groups)
 
     async def _hear(self, layer: LayerCalls, channel: str) -> None:
@@ -210,7 +209,7 @@ class Membership:
         if self._hears_since is not None and now - self._hears_since <= self.REJOIN and not self._outside.is_on:
             return False
         async with asyncio.timeout(self.TIMEOUT):
-            await layer.group_add(revocations.group_name(), channel)
+            await layer.group_add(hubs_group_name(), channel)
         self._hears_since = now
         if self._missed:
             self._missed = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
-from immortus_channels.push.broadcaster import Push
+from immortus_channels.push.messages import Push
 from immortus_channels.stores.base import Reading
 from immortus_channels.websocket.frames import Document
 from immortus_channels.websocket.hub.threads import Shared

@@ -1,0 +1,43 @@
+"""Takes away what a user sees, or what all see of a job: every server process asks again who may see what, at once."""
+
+from __future__ import annotations
+
+from immortus_channels import queues
+from immortus_channels.guarded import quoted
+from immortus_channels.jobs.ids import is_job_id, text_of
+from immortus_channels.jobs.owner import owner_key
+from immortus_channels.push.messages import Revocation
+from immortus_channels.push.revocations import announce
+
+
+def revoke_access(subject: object) -> None:
+    """Have every open socket of `subject` asked again whether it still may see what it sees; takes under a second.
+
+    `subject` is a user, of whom all sockets are asked, or a job (a job, what its queue returned, or its id), of which
+    all watchers are. Whoever may still see keeps seeing; so it is safe to call when in doubt. It is called by
+    itself when somebody logs out, is disabled, or loses a permission or a group. Inside a transaction it waits for the
+    commit. Never raises for a layer that is down. Raises TypeError for what is neither a user nor a job.
+    """
+    announce(_revocation_of(subject))
+
+
+def _revocation_of(subject: object) -> Revocation:
+    if hasattr(subject, "is_authenticated"):
+        key = owner_key(subject)
+        if key is not None:
+            return Revocation(user=key)
+    job_id = _job_id_of(subject)
+    if not is_job_id(job_id) or hasattr(subject, "is_authenticated"):
+        msg = f"{quoted(subject)} is neither a user who is stored nor a job: give request.user, a job, or a job's id."
+        raise TypeError(msg)
+    return Revocation(job_id=job_id)
+
+
+def _job_id_of(subject: object) -> str | None:
+    """The id of a job, or the job's id; that of a queue's result. A model's number is not taken for one."""
+    job_id = text_of(subject) or text_of(getattr(subject, "job_id", None))
+    if job_id is not None:
+        return job_id
+    results = (queue.job_of(subject) for queue in queues.connected)
+    found = next((result[0] for result in results if result is not None), getattr(subject, "id", None))
+    return found if isinstance(found, str) else None

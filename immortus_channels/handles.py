@@ -1,0 +1,7 @@
+"""`JobHandle` at the path from which it was imported before the package itself offered it."""
+
+from __future__ import annotations
+
+from immortus_channels.api.job import JobHandle
+
+__all__ = ["JobHandle"]

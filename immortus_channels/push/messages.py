@@ -1,0 +1,139 @@
+"""What travels between processes: a push, which is one version of a job, and a revocation, which takes rights away.
+
+Anybody who can write to the channel layer can write anything, so what does not look like one of these is dropped.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from immortus_channels.jobs.ids import is_job_id
+from immortus_channels.jobs.job import MAX_DEPTH, Job, State
+from immortus_channels.jobs.strict_json import Bounds, loads
+from immortus_channels.jobs.versions import is_believable
+
+logger = logging.getLogger("immortus_channels")
+
+MESSAGE_TYPE = "immortus.job"
+MAX_TEXT = 64 * 1024
+"""Bytes; twice a document's limit. A longer text did not come from this package."""
+BOUNDS = Bounds(size=MAX_TEXT, depth=MAX_DEPTH)
+
+EVERYBODY = ""
+"""In place of a user's key."""
+_LONGEST_KEY = 255
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Push:
+    """One version of a job on its way to those who watch it; `text` is its document."""
+
+    job_id: str
+    version: int
+    event: str
+    state: State
+    text: str
+    attempt: int = 1
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the job has ended."""
+        return self.state.is_over
+
+    @property
+    def is_last(self) -> bool:
+        """Whether nothing can follow: a lost job is over but may be revived."""
+        return self.is_over and self.state is not State.LOST
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        """The push of a job as it stands."""
+        return cls(
+            job_id=job.job_id,
+            version=job.version,
+            event=job.event,
+            state=job.state,
+            text=job.text,
+            attempt=job.attempt,
+        )
+
+    def to_message(self) -> dict[str, object]:
+        """The channel layer message."""
+        return {
+            "type": MESSAGE_TYPE,
+            "job_id": self.job_id,
+            "version": self.version,
+            "event": self.event,
+            "over": self.is_over,
+            "text": self.text,
+        }
+
+    @classmethod
+    def from_message(cls, message: object) -> Self | None:
+        """The push in a channel layer message; None when it is not one of ours.
+
+        Whoever can write to the layer can write anything, and the text goes to browsers as it is: so the text
+        must be the document that the message says it is.
+        """
+        match message:
+            case {"type": "immortus.job", "job_id": job_id, "version": version, "event": event, "text": text}:
+                document = _document(text)
+            case _:
+                return None
+        told = (document.get("job_id"), document.get("version"))
+        state, attempt = document.get("state"), document.get("attempt")
+        if not (isinstance(text, str) and isinstance(event, str) and event.isascii() and isinstance(state, str)):
+            return None
+        if told != (job_id, version) or not is_job_id(job_id) or state not in _STATES:
+            return None
+        if type(version) is not int or type(attempt) is not int or not _is_of_now(version):
+            return None
+        return cls(job_id=job_id, version=version, event=event, state=_STATES[state], text=text, attempt=attempt)
+
+
+def _is_of_now(version: int) -> bool:
+    """Whether the version may be shown: after one far ahead, nothing true would count until the clock has caught up."""
+    if is_believable(version):
+        return True
+    logger.warning(
+        "A push through the channel layer is dropped: its version is far ahead of this host's clock. Either the clocks "
+        "of the store and of this host differ: synchronise them. Or somebody else writes to the layer: keep them out."
+    )
+    return False
+
+
+_STATES: Mapping[str, State] = {state.value: state for state in State}
+
+
+def _document(text: object) -> Mapping[str, object]:
+    try:
+        document = loads(text, BOUNDS)
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revocation:
+    """Whose rights, or rights to which job, may have gone."""
+
+    user: str | None = None
+    job_id: str | None = None
+
+    def to_message(self) -> dict[str, object]:
+        """The channel layer message."""
+        named = {"user": self.user, "job_id": self.job_id}
+        return {"type": "immortus.access", **{key: value for key, value in named.items() if value is not None}}
+
+    @classmethod
+    def from_message(cls, message: object) -> Self | None:
+        """The revocation in a channel layer message; None when it is not one of ours."""
+        match message:
+            case {"type": "immortus.access", "job_id": job_id} if is_job_id(job_id):
+                return cls(job_id=job_id)
+            case {"type": "immortus.access", "user": str(user)} if len(user) <= _LONGEST_KEY:
+                return cls(user=user)
+        return None

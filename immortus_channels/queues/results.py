@@ -1,0 +1,28 @@
+"""Which job it is that a queue's result, a job or an id stands for."""
+
+from __future__ import annotations
+
+from immortus_channels import queues
+from immortus_channels.guarded import quoted
+from immortus_channels.jobs.ids import is_job_id, text_of
+from immortus_channels.queues import unsupported
+
+
+def identify(job: object) -> tuple[str, str | None]:
+    """The id of a job and, as far as `job` knows it, the registered name of its task.
+
+    Of a bare id nothing is told, whatever this process has sent: who gives one may not be who may see the job.
+    Raises ConfigurationError for a group, for a task that is not tracked and for a queue that has no adapter, TypeError
+    for what is no job at all.
+    """
+    for queue in queues.connected:
+        found = queue.job_of(job)
+        if found is not None and is_job_id(found[0]):
+            return found[0], found[1] or None
+    unsupported.refuse(job)
+    job_id = text_of(job) or text_of(getattr(job, "job_id", None))
+    if not is_job_id(job_id):
+        ids = "text of 1 to 255 characters, a UUID or a whole number"
+        msg = f"{quoted(job)} is not a job: give what a tracked task's delay() returned, a job, or its id: {ids}."
+        raise TypeError(msg)
+    return job_id, getattr(job, "job_class", None) or None
