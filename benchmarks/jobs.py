@@ -64,16 +64,21 @@ def _p99(world: World, scale: Scale, system: System, jobs: int) -> float | None:
 
 def _time_changes(talk: Talk, count: int, rounds: int) -> None:
     """Tell, round by round, the median time until a change of one of so many running jobs is on record."""
+    from benchmarks.homes import events
     from immortus_channels import tracking
-    from immortus_channels.jobs.events import Origin, Updated
 
     jobs = [f"running-{count}-{number}" for number in range(count)]
     for job in jobs:
-        tracking.begin(tracking.make_run(job_id=job, job_class="benchmark", run_id=job, origin=Origin(send_id=job)))
+        tracking.begin(
+            tracking.make_run(job_id=job, job_class="benchmark", run_id=job, origin=events.Origin(send_id=job))
+        )
     talk.ready()
     for round_ in range(rounds):
         changes = [
-            partial(tracking.publish, Updated(job_id=jobs[number * 7 % count], current=round_ * 500 + number + 1))
+            partial(
+                tracking.publish,
+                events.Updated(job_id=jobs[number * 7 % count], current=round_ * 500 + number + 1),
+            )
             for number in range(500)
         ]
         talk.ready(median(_seconds(changes)))

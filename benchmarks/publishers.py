@@ -53,24 +53,24 @@ class Immortus(Publisher):
 
     def begin(self, jobs: Sequence[str]) -> None:
         """Tell of a run per job."""
-        from immortus_channels.jobs.events import Origin, Started
+        from benchmarks.homes import events
 
         for job in jobs:
-            origin = Origin(send_id=job, owner=OWNER)
-            event = Started(job_id=job, job_class=JOB_CLASS, run_id=job, origin=origin)
+            origin = events.Origin(send_id=job, owner=OWNER)
+            event = events.Started(job_id=job, job_class=JOB_CLASS, run_id=job, origin=origin)
             self._tracking.publish(event, wait=5)
 
     def change(self, job: str, current: int) -> None:
         """Hand the change to the writer."""
-        from immortus_channels.jobs.events import Updated
+        from benchmarks.homes import events
 
-        self._tracking.publish(Updated(job_id=job, job_class=JOB_CLASS, current=current), wait=0)
+        self._tracking.publish(events.Updated(job_id=job, job_class=JOB_CLASS, current=current), wait=0)
 
     def finish(self, job: str) -> None:
         """Hand the end to the writer."""
-        from immortus_channels.jobs.events import Finished
+        from benchmarks.homes import events
 
-        self._tracking.publish(Finished(job_id=job, job_class=JOB_CLASS, run_id=job), wait=0)
+        self._tracking.publish(events.Finished(job_id=job, job_class=JOB_CLASS, run_id=job), wait=0)
 
     def close(self) -> None:
         """Wait for the writer."""
@@ -81,14 +81,14 @@ class Pushes(Immortus):
     """Ours, without the store: where the server is to be measured, not how fast one process can write."""
 
     def __init__(self) -> None:
-        from immortus_channels.push.broadcaster import Broadcaster
+        from benchmarks.homes import broadcaster
 
         super().__init__()
-        self._broadcaster = Broadcaster()
+        self._broadcaster = broadcaster.Broadcaster()
 
     def change(self, job: str, current: int) -> None:
         """Push a document as the writer does."""
-        from immortus_channels.jobs.job import Job, State
+        from immortus_channels.jobs import Job, State
 
         version = time.time_ns() // 1000
         self._broadcaster.send(

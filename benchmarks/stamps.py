@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TypeAlias
 
-from immortus_channels.jobs.job import Job
+from immortus_channels.jobs import Job
 from immortus_channels.stores.base import Change
 from immortus_channels.stores.redis import RedisStore
 

@@ -127,18 +127,18 @@ def _time_changes(_: Talk, jobs: int) -> list[tuple[str, float]]:
 
 def _change_twice() -> tuple[float, float] | None:
     """How long the start and the end of a job took that waited; None when the store took them too late."""
+    from benchmarks.homes import events
     from immortus_channels import tracking
-    from immortus_channels.jobs.events import Enqueued, Finished, Origin
     from immortus_channels.stores import get_store
 
     job_id = str(uuid.uuid4())
-    origin = Origin(send_id=job_id)
-    tracking.publish(Enqueued(job_id=job_id, job_class="benchmark", origin=origin))
+    origin = events.Origin(send_id=job_id)
+    tracking.publish(events.Enqueued(job_id=job_id, job_class="benchmark", origin=origin))
     run = tracking.make_run(job_id=job_id, job_class="benchmark", run_id=job_id, origin=origin)
     time.sleep(0.002)  # a task does something else: the push of one change is no part of the next
     start = _milliseconds(partial(tracking.begin, run))
     time.sleep(0.002)
-    end = _milliseconds(partial(tracking.end, run, Finished))
+    end = _milliseconds(partial(tracking.end, run, events.Finished))
     time.sleep(0.002)
     job = get_store().get_many([job_id]).jobs.get(job_id)
     return (start, end) if job is not None and job.is_over else None
@@ -193,8 +193,8 @@ def _time_hung(_: Talk, redis_pid: int, seconds: float) -> tuple[float, float]:
 
 def _tracked_job(count: int, times: list[float]) -> None:
     """A job that tells of each of its steps; the time of every call is kept."""
+    from benchmarks.homes import events
     from immortus_channels import tracking
-    from immortus_channels.jobs.events import Finished
 
     job_id = str(uuid.uuid4())
     run = tracking.make_run(job_id=job_id, job_class="benchmark", run_id=job_id, origin=None)
@@ -203,7 +203,7 @@ def _tracked_job(count: int, times: list[float]) -> None:
         _step()
         times.append(_timed(lambda: run.update(current=number + 1, total=count)))  # noqa: B023 - called at once
     times.append(_timed(lambda: run.set_meta({"done": True})))
-    times.append(_timed(lambda: tracking.end(run, Finished)))
+    times.append(_timed(lambda: tracking.end(run, events.Finished)))
 
 
 def _work(count: int) -> None:

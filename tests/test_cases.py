@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.pages_of_docs import ROOT, page
+from tests.pages_of_docs import ROOT, Page
 
 CASES = range(1, 56)
-PAGE = page("coming-from/cases.md")
+PAGE = Page(ROOT / "tests" / "cases.md")
 MARKS = {
     "test_*.py": re.compile(r"pytest\.mark\.case\(([\d, ]+)\)(?=\n(?:@|def test_|async def test_)|[\],])"),
     "*.test.js": re.compile(r"""^\s*test\(["`].*\(cases? ([\d, ]+)\)["`]""", re.MULTILINE),

@@ -29,7 +29,7 @@ from tests.pages_of_docs import DOCS, PAGES, README, ROOT, Page, Sample, page
 PACKAGE = ROOT / "immortus_channels"
 STATIC = PACKAGE / "static" / "immortus_channels"
 REFERENCE = [one for one in PAGES if one.path.parent.name == "reference"]
-REQUIREMENTS = page("coming-from/requirements.md")
+REQUIREMENTS = Page(ROOT / "tests" / "requirements.md")
 HOW_IT_WORKS = page("how-it-works.md")
 
 urlpatterns = [*urls.immortus_jobs()]

@@ -282,7 +282,7 @@ def test_the_frames_from_the_server_are_all_that_it_says():
 
 def types_of_frames() -> set[str]:
     """The types in the module's dicts, and that of the job frame, which is written as text."""
-    source = (PACKAGE / "frames.py").read_text()
+    source = (PACKAGE / "websocket" / "frames.py").read_text()
     return set(re.findall(r'dump\(\{"type": "(\w+)"', source)) | set(re.findall(r'"type":"(\w+)","event"', source))
 
 
@@ -291,7 +291,7 @@ def is_command(frame: dict[str, Any]) -> bool:
 
 
 def test_the_frames_from_the_client_are_all_that_the_server_understands():
-    source = (PACKAGE / "frames.py").read_text()
+    source = (PACKAGE / "websocket" / "frames.py").read_text()
     commands = [one["type"] for one in examples() if "type" in one and is_command(one)]
     assert sorted(set(commands)) == sorted(re.findall(r'case \{"type": "(\w+)"', source))
 

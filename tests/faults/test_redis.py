@@ -10,7 +10,6 @@ from redis import Redis
 
 from immortus_channels.jobs.events import Started
 from immortus_channels.jobs.job import State
-from immortus_channels.push import broadcaster
 from immortus_channels.push.breaker import Breaker
 from immortus_channels.push.broadcaster import Broadcaster
 from immortus_channels.push.calls import LayerCalls
@@ -152,7 +151,8 @@ async def test_a_server_whose_connection_to_redis_is_dead_and_looks_alive_is_rig
         hub = started_hub()
         job, page = await watching(hub, history)
         near = make_layer(layer_config(kind, redis.url))
-        monkeypatch.setattr(broadcaster, "shared_layer", lambda: near)  # the worker's way to Redis is not broken
+        # The worker's way to Redis is not broken.
+        monkeypatch.setattr("immortus_channels.push.layer.get_channel_layer", lambda alias: near)
         await asyncio.sleep(2 * QUICK)
         proxy.faults = Faults(blackhole="both")
         for n in range(1, 4):

@@ -48,7 +48,7 @@ class Layer:
 @pytest.fixture
 def fake(monkeypatch):
     fake = Layer()
-    monkeypatch.setattr(broadcaster, "shared_layer", lambda: fake)
+    monkeypatch.setattr("immortus_channels.push.layer.get_channel_layer", lambda alias: fake)
     return fake
 
 

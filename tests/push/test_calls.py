@@ -14,7 +14,6 @@ from immortus_channels.jobs.job import Job, State
 from immortus_channels.push.broadcaster import Broadcaster
 from immortus_channels.push.calls import Bulkhead, LayerCalls
 from immortus_channels.push.layer import group_name
-from immortus_channels.websocket.hub import subscription
 from immortus_channels.websocket.hub.leaving import Leaving
 from immortus_channels.websocket.hub.probe import Probe
 from immortus_channels.websocket.hub.subscription import Membership
@@ -169,8 +168,7 @@ def test_an_event_loop_that_was_closed_has_nobody_inside_any_more(monkeypatch):
 @pytest.mark.fault("L1")
 @pytest.mark.usefixtures("_hasty")
 async def test_whatever_asks_in_a_process_one_call_waits_and_all_goes_on_when_the_layer_is_back(shared, monkeypatch):
-    monkeypatch.setattr(subscription, "shared_layer", lambda: shared)
-    monkeypatch.setattr("immortus_channels.push.broadcaster.shared_layer", lambda: shared)
+    monkeypatch.setattr("immortus_channels.push.layer.get_channel_layer", lambda alias: shared)
     hub = Membership(lambda push: None, lambda revocation: None)
     running = asyncio.create_task(hub.run())
     hub.join("before")
@@ -205,7 +203,7 @@ def keep_sending(broadcaster, seconds):
 
 @pytest.mark.fault("L1")
 def test_while_a_call_waits_sends_count_as_failed_at_once(shared, monkeypatch):
-    monkeypatch.setattr("immortus_channels.push.broadcaster.shared_layer", lambda: shared)
+    monkeypatch.setattr("immortus_channels.push.layer.get_channel_layer", lambda alias: shared)
     one, other = Broadcaster(), Broadcaster()
     shared.is_connected = False
     assert not one.tell("a", {})
@@ -225,7 +223,7 @@ def test_while_a_call_waits_sends_count_as_failed_at_once(shared, monkeypatch):
 
 
 def test_calls_of_many_threads_take_turns(shared, monkeypatch):
-    monkeypatch.setattr("immortus_channels.push.broadcaster.shared_layer", lambda: shared)
+    monkeypatch.setattr("immortus_channels.push.layer.get_channel_layer", lambda alias: shared)
 
     def send():
         broadcaster = Broadcaster()

@@ -17,7 +17,7 @@ from django.db import transaction
 
 from immortus_channels import revoke_access
 from immortus_channels.api.job import JobHandle
-from immortus_channels.push import broadcaster, receivers, revocations
+from immortus_channels.push import receivers, revocations
 from immortus_channels.push.layer import hubs_group_name
 from immortus_channels.push.messages import EVERYBODY, Revocation
 from immortus_channels.push.revocations import Announcer
@@ -194,7 +194,7 @@ class Slow:
 @pytest.fixture
 def slow(monkeypatch):
     slow = Slow()
-    monkeypatch.setattr(broadcaster, "shared_layer", lambda: slow)
+    monkeypatch.setattr("immortus_channels.push.layer.get_channel_layer", lambda alias: slow)
     return slow
 
 
@@ -293,6 +293,6 @@ def test_a_layer_whose_settings_are_no_good_keeps_nobody_here_from_being_asked(e
     def broken():
         raise ImportError
 
-    monkeypatch.setattr(broadcaster, "has_shared_layer", broken)
+    monkeypatch.setattr(revocations, "has_shared_layer", broken)
     revoke_access("a")
     assert ear.heard == [Revocation(job_id="a")]
