@@ -342,7 +342,7 @@ def test_the_limits_are_those_of_the_code():
         ["sockets of one user", str(limits.sockets_per_user)],
         [
             "sockets of one process",
-            f"{limits.sockets}, of which {kept_for_users(limits.sockets)} are kept for people who are logged in",
+            f"{limits.sockets}, {kept_for_users(limits.sockets)} of them kept for logged-in users",
         ],
         [
             "requests",
@@ -355,9 +355,9 @@ def test_the_limits_are_those_of_the_code():
         [
             "requests answered at a time by one process",
             (
-                f"{at_a_time}, of which {at_a_time // 2} for one account and "
+                f"{at_a_time}: at most {at_a_time // 2} for one account and "
                 f"{at_a_time - kept_for_users(at_a_time)} for all visitors together; "
-                f"others wait, and are answered with 503 after {concurrency.PATIENCE:g} s"
+                f"others wait, and get 503 after {concurrency.PATIENCE:g} s"
             ),
         ],
     ]

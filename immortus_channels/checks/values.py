@@ -23,7 +23,7 @@ def check_values() -> Findings:
     """Whether each setting is one, and of the kind it must be."""
     names = [name for name in dir(django_settings) if name.startswith("IMMORTUS_")]
     for unknown in (name for name in names if not hasattr(Settings, name.removeprefix("IMMORTUS_"))):
-        yield Warning(f"{unknown} is no setting of {ID}.", hint="See the README's table.", id=f"{ID}.W011")
+        yield Warning(f"{unknown} is no setting of {ID}.", hint="See docs/reference/settings.md.", id=f"{ID}.W011")
     for name in _SECONDS:
         value = getattr(settings, name)
         if name == _OR_NONE_AT_ALL and value == 0:

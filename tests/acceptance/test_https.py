@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import ssl
 import subprocess
@@ -17,7 +16,7 @@ import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from tests.pages_of_docs import README, Page, page
+from tests.pages_of_docs import Page, page
 from tests.servers import NginxServer, need
 from tests.site import Site, eventually
 from tests.watcher import SocketWatcher
@@ -77,13 +76,8 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def nginx_of(one: Page) -> str:
-    """The block as printed; README's is for sockets only, beside what serves HTTP already."""
-    block = next(sample.text for sample in one.samples if sample.language == "nginx" and "Upgrade" in sample.text)
-    if "location / {" in block:
-        return block
-    around = re.search(r"location / \{.*?\n\}\n", nginx_of(DEPLOYMENT), re.DOTALL)
-    assert around is not None
-    return around[0] + block
+    """The block as printed."""
+    return next(sample.text for sample in one.samples if sample.language == "nginx" and "Upgrade" in sample.text)
 
 
 def settings_of(one: Page) -> dict[str, Any]:
@@ -113,12 +107,11 @@ def standing(var: Path, certificate: Path, block: str, settings: dict[str, Any],
 
 @pytest.fixture(
     scope="module",
-    params=[(README, "daphne"), (DEPLOYMENT, "daphne"), (DEPLOYMENT, "uvicorn")],
-    ids=["README-daphne", "deployment-daphne", "deployment-uvicorn"],
+    params=["daphne", "uvicorn"],
 )
 def front(request, tmp_path_factory, certificate) -> Iterator[Front]:
-    one, server = request.param
-    with standing(tmp_path_factory.mktemp("https"), certificate, nginx_of(one), settings_of(one), server) as front:
+    block, settings = nginx_of(DEPLOYMENT), settings_of(DEPLOYMENT)
+    with standing(tmp_path_factory.mktemp("https"), certificate, block, settings, request.param) as front:
         front.site.start_worker(concurrency=1)
         yield front
 

@@ -1,4 +1,4 @@
-"""The README's blocks as they are printed, in the project that `startproject` makes: the page shows what they say."""
+"""The README's blocks and the push page's as they are printed, in the project that `startproject` makes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.pages_of_docs import README
+from tests.pages_of_docs import page as page_of_docs
 from tests.servers import RedisServer, free_port
 from tests.site import ROOT, Process, eventually
 
@@ -62,8 +63,9 @@ START = """<!doctype html><title>Start</title>
 
 
 def block(mark: str, number: int = 0) -> str:
-    """The README's block in which this stands, the first one or a later one."""
-    return [sample.text for sample in README.samples if mark in sample.text][number]
+    """The block of these pages in which this stands, the first one or a later one."""
+    samples = [*README.samples, *page_of_docs("tutorial/push.md").samples]
+    return [sample.text.replace("studio", "config") for sample in samples if mark in sample.text][number]
 
 
 def as_task(snippet: str) -> str:
@@ -113,7 +115,7 @@ class Shop:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) -> Iterator[Shop]:
-    """The project after both sections, served by the command that the README names, with one worker."""
+    """The project after the README's first section and the push page, served by Daphne, with one worker."""
     shop = Shop(tmp_path_factory.mktemp("shop"), redis_server.url)
     shop.append("config/settings.py", BROKER.format(redis=redis_server.url))
     shop.append("config/__init__.py", "from config.celery import app as celery_app")
@@ -127,7 +129,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) ->
     shop.run("manage.py", "check", "--fail-level", "WARNING")
     shop.append("config/settings.py", block("CHANNEL_LAYERS"))
     (shop.folder / "config/asgi.py").write_text(block("application = ProtocolTypeRouter"))
-    # Neither server serves static files; what the README leaves to the web server or WhiteNoise is WhiteNoise here.
+    # Neither server serves static files; what is left to the web server or WhiteNoise is WhiteNoise here.
     shop.append("config/settings.py", "MIDDLEWARE.insert(1, 'whitenoise.middleware.WhiteNoiseMiddleware')")
     shop.append("config/settings.py", "WHITENOISE_USE_FINDERS = True")
     shop.run("manage.py", "check", "--fail-level", "WARNING")
@@ -153,7 +155,7 @@ def page(browser: Browser) -> Iterator[Page]:
     context.close()
 
 
-def test_the_first_two_sections_make_a_bar_that_is_pushed(shop: Shop, page: Page) -> None:
+def test_the_ten_lines_and_the_push_page_make_a_pushed_bar(shop: Shop, page: Page) -> None:
     frames: list[str] = []
     page.on("websocket", lambda socket: socket.on("framereceived", lambda data: frames.append(str(data))))
     page.goto(shop.url)
