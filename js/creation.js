@@ -1,5 +1,5 @@
 /** Starting a job: the data of a form as a request, and what `create` returns. */
-import { CreateError, hushed, isAwait, quiet } from "./errors.js";
+import { CreateError, hushed, quiet } from "./errors.js";
 import { post } from "./http.js";
 import { isOurs } from "./settings.js";
 /** @import { Handler } from "./verification.js" */
@@ -65,9 +65,19 @@ export class Creation {
     outcome.catch(() => {}); // the other reports it, if the page handles neither
   }
 
-  /** @param {Handler | null} [created] @param {Handler | null} [failed] @returns {any} */
-  then(created, failed) {
-    if (created && isAwait(created)) return this.#awaited().then(created, failed);
+  /**
+   * A page calls `then` as soon as it reads it. When code awaits, the language reads it first and calls it in a later
+   * microtask (ECMAScript, NewPromiseResolveThenableJob), with two handlers as a page may: only that tells them apart.
+   * @returns {(created?: Handler | null, failed?: Handler | null) => any}
+   */
+  get then() {
+    let atOnce = true;
+    Promise.resolve().then(() => (atOnce = false));
+    return (created, failed) => (atOnce ? this.#next(created, failed) : this.#awaited().then(created, failed));
+  }
+
+  /** @param {Handler | null} [created] @param {Handler | null} [failed] */
+  #next(created, failed) {
     const outcome = this.#promise.then(created, failed);
     const told = (/** @type {unknown} */ error) => outcome.then((value) => {
       if (!(error instanceof CreateError)) return value;

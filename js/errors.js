@@ -69,13 +69,6 @@ export function hushed(promise) {
   return result;
 }
 
-/**
- * Whether a handler is the resolve or reject of a promise, the language's only built-ins without a name: then somebody
- * awaits, who after a stop must be let go.
- * @param {Function} handler
- */
-export const isAwait = (handler) => handler.name === "" && Function.prototype.toString.call(handler).includes("[native code]");
-
 /** @param {unknown} error */
 export function report(error) {
   if (globalThis.reportError) globalThis.reportError(error);

@@ -1,6 +1,6 @@
 /** What `verify` returns. */
 import { isDone, isOver } from "./documents.js";
-import { hushed, isAwait, JobError, quiet, report } from "./errors.js";
+import { hushed, JobError, quiet, report } from "./errors.js";
 import { page } from "./page.js";
 import { onAbort } from "./waiting.js";
 /** @import { JobDocument, JobInfo } from "./documents.js" */
@@ -41,12 +41,12 @@ export class Follower {
   }
 
   /**
-   * `handler`, which is not called after a stop: the promise rejects instead.
-   * @param {Handler | null | undefined} handler
+   * `handler`; after a stop the promise rejects instead of calling it, unless the handler is one of code that `awaits`.
+   * @param {Handler | null | undefined} handler @param {boolean} awaits
    */
-  unlessStopped(handler) {
+  unlessStopped(handler, awaits) {
     return handler && ((/** @type {any} */ value) => {
-      if (this.#stopped && !isAwait(handler)) throw this.#stopped;
+      if (this.#stopped && !awaits) throw this.#stopped;
       this.#told = true;
       return handler(value);
     });
@@ -105,11 +105,17 @@ export class Verification {
     this.#follower = follower;
   }
 
-  /** @param {Handler | null} [done] @param {Handler | null} [failed] @param {Handler | null} [progress] @returns {any} */
-  then(done, failed, progress) {
+  /**
+   * Code that awaits calls it with exactly two functions, the resolve and reject of a promise, which a stop must settle.
+   * @param {[done?: Handler | null, failed?: Handler | null, progress?: Handler | null]} handlers @returns {any}
+   */
+  then(...handlers) {
+    const [done, failed, progress] = handlers;
     const follower = this.#follower;
+    const awaits = handlers.length === 2;
     if (progress) follower.listen(progress);
-    return new Verification(this.#promise.then(follower.unlessStopped(done), follower.unlessStopped(failed)), follower);
+    const promise = this.#promise.then(follower.unlessStopped(done, awaits), follower.unlessStopped(failed, awaits));
+    return new Verification(promise, follower);
   }
 
   /** @param {Handler | null} [failed] @returns {any} */

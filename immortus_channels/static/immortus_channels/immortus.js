@@ -137,13 +137,6 @@
     return result;
   }
 
-  /**
-   * Whether a handler is the resolve or reject of a promise, the language's only built-ins without a name: then somebody
-   * awaits, who after a stop must be let go.
-   * @param {Function} handler
-   */
-  const isAwait = (handler) => handler.name === "" && Function.prototype.toString.call(handler).includes("[native code]");
-
   /** @param {unknown} error */
   function report(error) {
     if (globalThis.reportError) globalThis.reportError(error);
@@ -536,9 +529,19 @@
       outcome.catch(() => {}); // the other reports it, if the page handles neither
     }
 
-    /** @param {Handler | null} [created] @param {Handler | null} [failed] @returns {any} */
-    then(created, failed) {
-      if (created && isAwait(created)) return this.#awaited().then(created, failed);
+    /**
+     * A page calls `then` as soon as it reads it. When code awaits, the language reads it first and calls it in a later
+     * microtask (ECMAScript, NewPromiseResolveThenableJob), with two handlers as a page may: only that tells them apart.
+     * @returns {(created?: Handler | null, failed?: Handler | null) => any}
+     */
+    get then() {
+      let atOnce = true;
+      Promise.resolve().then(() => (atOnce = false));
+      return (created, failed) => (atOnce ? this.#next(created, failed) : this.#awaited().then(created, failed));
+    }
+
+    /** @param {Handler | null} [created] @param {Handler | null} [failed] */
+    #next(created, failed) {
       const outcome = this.#promise.then(created, failed);
       const told = (/** @type {unknown} */ error) => outcome.then((value) => {
         if (!(error instanceof CreateError)) return value;
@@ -1348,12 +1351,12 @@
     }
 
     /**
-     * `handler`, which is not called after a stop: the promise rejects instead.
-     * @param {Handler | null | undefined} handler
+     * `handler`; after a stop the promise rejects instead of calling it, unless the handler is one of code that `awaits`.
+     * @param {Handler | null | undefined} handler @param {boolean} awaits
      */
-    unlessStopped(handler) {
+    unlessStopped(handler, awaits) {
       return handler && ((/** @type {any} */ value) => {
-        if (this.#stopped && !isAwait(handler)) throw this.#stopped;
+        if (this.#stopped && !awaits) throw this.#stopped;
         this.#told = true;
         return handler(value);
       });
@@ -1412,11 +1415,17 @@
       this.#follower = follower;
     }
 
-    /** @param {Handler | null} [done] @param {Handler | null} [failed] @param {Handler | null} [progress] @returns {any} */
-    then(done, failed, progress) {
+    /**
+     * Code that awaits calls it with exactly two functions, the resolve and reject of a promise, which a stop must settle.
+     * @param {[done?: Handler | null, failed?: Handler | null, progress?: Handler | null]} handlers @returns {any}
+     */
+    then(...handlers) {
+      const [done, failed, progress] = handlers;
       const follower = this.#follower;
+      const awaits = handlers.length === 2;
       if (progress) follower.listen(progress);
-      return new Verification(this.#promise.then(follower.unlessStopped(done), follower.unlessStopped(failed)), follower);
+      const promise = this.#promise.then(follower.unlessStopped(done, awaits), follower.unlessStopped(failed, awaits));
+      return new Verification(promise, follower);
     }
 
     /** @param {Handler | null} [failed] @returns {any} */
