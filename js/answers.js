@@ -22,7 +22,7 @@ export async function ask(batch, signal) {
   const request = (/** @type {Record<string, string>} */ more) =>
     get(address, { headers: { ...headers, ...more }, redirect: url ? "follow" : "manual" }, signal);
   const { response, body } = await (url ? request({}) : authorized(batch.map((job) => job.id), request)).catch((error) => {
-    throw error instanceof TryLater ? error : new TryLater(); // the page's own function could not give a token
+    throw error instanceof TryLater ? error : new TryLater(); // no network, or the page's own function gave no token
   });
   if (response.status === 304) return batch.map((job) => [job, null]);
   if (!response.ok || typeof body !== "object") return batch.map((job) => [job, refusal(job.id, response, body)]);

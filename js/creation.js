@@ -6,15 +6,12 @@ import { isOurs } from "./settings.js";
 
 /** @param {string} url @param {Immortus.FormSource} [data] */
 export async function start(url, data) {
-  /** @type {Awaited<ReturnType<typeof post>>} */
-  let answer;
-  try {
-    answer = await post(url, encode(data, isOurs(url)));
-  } catch (cause) {
+  const posting = async () => post(url, encode(data, isOurs(url))); // what it throws is a failure like any other
+  const { response, body } = await posting().catch((cause) => {
     throw new CreateError(0, null, { cause });
-  }
-  if (!answer.response.ok || !answer.body?.job_id) throw new CreateError(answer.response.status, answer.body);
-  return answer.body;
+  });
+  if (!response.ok || !body?.job_id) throw new CreateError(response.status, body);
+  return body;
 }
 
 /**

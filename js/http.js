@@ -40,7 +40,7 @@ export async function post(url, body, more) {
 }
 
 /**
- * A GET; throws TryLater when the answer says nothing of the job.
+ * A GET that is given up after a while; throws TryLater when the answer says nothing of the job.
  * @param {string} url @param {RequestInit} init @param {AbortSignal} signal
  */
 export async function get(url, init, signal) {
@@ -50,8 +50,6 @@ export async function get(url, init, signal) {
     const cutOff = response.ok && typeof body === "string" && isOfType(response, /json/);
     if (cutOff || [429, 502, 503, 504].includes(response.status)) throw new TryLater(retryAfter(response));
     return { response, body };
-  } catch (error) {
-    throw error instanceof TryLater ? error : new TryLater();
   } finally {
     over.clear();
   }

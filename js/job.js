@@ -34,8 +34,8 @@ export class Job {
 
   /** The class to send along: only one that all subscribers name, or one wrong class would fail the others. */
   get jobClass() {
-    const classes = new Set([...this.subscribers].map((subscriber) => subscriber.jobClass));
-    return classes.size === 1 ? [...classes][0] : undefined;
+    const [jobClass, ...others] = new Set([...this.subscribers].map((subscriber) => subscriber.jobClass));
+    return others.length ? undefined : jobClass;
   }
 
   get interval() {
@@ -81,9 +81,10 @@ export class Job {
   receive(answer) {
     if (answer instanceof JobError) return this.#receiveError(answer);
     this.unknownSince = undefined;
-    this.ahead = Boolean(!this.url && this.held && answer && answer.version < this.held.version);
-    // An answer of a custom verify has no version: each is news.
-    if (!answer || !(this.url || !this.held || answer.version > this.held.version)) return;
+    // Nothing is older than NaN: the first answer is news, and each of a custom verify, which has no version.
+    const held = (this.url ? null : this.held?.version) ?? NaN;
+    this.ahead = Boolean(answer && answer.version < held);
+    if (!answer || answer.version <= held) return;
     this.held = answer;
     const subscribers = [...this.subscribers]; // one that comes later has heard these news when it came
     if (isOver(answer) || !animation.hold(this, () => this.#tellNewest(subscribers))) this.tell(answer, subscribers);

@@ -20,9 +20,10 @@ export class Connection {
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #wakeTimer;
   #limit = 0;
   #pulse = new Pulse();
+  /** @type {string | null} */ #token = null;
+  /** @param {number} code */ #end = (code) => this.#incoming.close(new Disconnected(code));
   #page;
   #socket;
-  /** @type {string | null} */ #token = null;
 
   /** @param {string} address @param {Page} page @param {() => void} opened */
   constructor(address, page, opened) {
@@ -34,11 +35,6 @@ export class Connection {
       this.#incoming.post(parse(data));
     };
     this.#socket.onclose = ({ code }) => this.#end(code);
-  }
-
-  /** @param {number} code */
-  #end(code) {
-    this.#incoming.close(new Disconnected(code));
   }
 
   /** What the server says of jobs; throws Disconnected when the socket ends by itself. @param {AbortSignal} signal */
@@ -106,8 +102,7 @@ export class Connection {
   /** Watches what the page follows, as far as there is room. */
   #sync() {
     const wanted = new Set(this.#page.jobs.filter((job) => job.mayPush));
-    for (const job of this.#watched.values()) {
-      if (wanted.has(job)) continue;
+    for (const job of [...this.#watched.values()].filter((one) => !wanted.has(one))) {
       this.#watched.delete(job.id);
       this.#send({ type: "unwatch", job_id: job.id });
       job.poll();

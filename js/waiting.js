@@ -6,8 +6,8 @@ export const now = () => performance.now();
 /** @param {() => void} callback @param {number} ms */
 export const after = (callback, ms) => setTimeout(callback, Math.min(ms, 2 ** 31 - 1)); // beyond, a timer fires at once
 
-/** A number from outside, or `other` for anything else. @param {number} other @param {any} value */
-export const numberOr = (other, value) => (Number.isFinite(value) ? Number(value) : other);
+/** A number from outside, or `other` for anything else. @param {number} other @param {any} value @returns {number} */
+export const numberOr = (other, value) => (Number.isFinite(value) ? value : other);
 
 /** Full jitter: pages do not all meet a server that comes back at once. @param {number} attempt @param {number} longest */
 export const backoff = (attempt, longest) =>

@@ -191,8 +191,8 @@ const now = () => performance.now();
 /** @param {() => void} callback @param {number} ms */
 const after = (callback, ms) => setTimeout(callback, Math.min(ms, 2 ** 31 - 1)); // beyond, a timer fires at once
 
-/** A number from outside, or `other` for anything else. @param {number} other @param {any} value */
-const numberOr = (other, value) => (Number.isFinite(value) ? Number(value) : other);
+/** A number from outside, or `other` for anything else. @param {number} other @param {any} value @returns {number} */
+const numberOr = (other, value) => (Number.isFinite(value) ? value : other);
 
 /** Full jitter: pages do not all meet a server that comes back at once. @param {number} attempt @param {number} longest */
 const backoff = (attempt, longest) =>
@@ -300,7 +300,7 @@ async function post(url, body, more) {
 }
 
 /**
- * A GET; throws TryLater when the answer says nothing of the job.
+ * A GET that is given up after a while; throws TryLater when the answer says nothing of the job.
  * @param {string} url @param {RequestInit} init @param {AbortSignal} signal
  */
 async function get(url, init, signal) {
@@ -310,8 +310,6 @@ async function get(url, init, signal) {
     const cutOff = response.ok && typeof body === "string" && isOfType(response, /json/);
     if (cutOff || [429, 502, 503, 504].includes(response.status)) throw new TryLater(retryAfter(response));
     return { response, body };
-  } catch (error) {
-    throw error instanceof TryLater ? error : new TryLater();
   } finally {
     over.clear();
   }
@@ -424,7 +422,7 @@ async function ask(batch, signal) {
   const request = (/** @type {Record<string, string>} */ more) =>
     get(address, { headers: { ...headers, ...more }, redirect: url ? "follow" : "manual" }, signal);
   const { response, body } = await (url ? request({}) : authorized(batch.map((job) => job.id), request)).catch((error) => {
-    throw error instanceof TryLater ? error : new TryLater(); // the page's own function could not give a token
+    throw error instanceof TryLater ? error : new TryLater(); // no network, or the page's own function gave no token
   });
   if (response.status === 304) return batch.map((job) => [job, null]);
   if (!response.ok || typeof body !== "object") return batch.map((job) => [job, refusal(job.id, response, body)]);
@@ -468,15 +466,12 @@ function refusal(id, response, body, codes = { 403: "login_required", 409: "wron
 
 /** @param {string} url @param {Immortus.FormSource} [data] */
 async function start(url, data) {
-  /** @type {Awaited<ReturnType<typeof post>>} */
-  let answer;
-  try {
-    answer = await post(url, encode(data, isOurs(url)));
-  } catch (cause) {
+  const posting = async () => post(url, encode(data, isOurs(url))); // what it throws is a failure like any other
+  const { response, body } = await posting().catch((cause) => {
     throw new CreateError(0, null, { cause });
-  }
-  if (!answer.response.ok || !answer.body?.job_id) throw new CreateError(answer.response.status, answer.body);
-  return answer.body;
+  });
+  if (!response.ok || !body?.job_id) throw new CreateError(response.status, body);
+  return body;
 }
 
 /**
@@ -702,8 +697,8 @@ class Job {
 
   /** The class to send along: only one that all subscribers name, or one wrong class would fail the others. */
   get jobClass() {
-    const classes = new Set([...this.subscribers].map((subscriber) => subscriber.jobClass));
-    return classes.size === 1 ? [...classes][0] : undefined;
+    const [jobClass, ...others] = new Set([...this.subscribers].map((subscriber) => subscriber.jobClass));
+    return others.length ? undefined : jobClass;
   }
 
   get interval() {
@@ -749,9 +744,10 @@ class Job {
   receive(answer) {
     if (answer instanceof JobError) return this.#receiveError(answer);
     this.unknownSince = undefined;
-    this.ahead = Boolean(!this.url && this.held && answer && answer.version < this.held.version);
-    // An answer of a custom verify has no version: each is news.
-    if (!answer || !(this.url || !this.held || answer.version > this.held.version)) return;
+    // Nothing is older than NaN: the first answer is news, and each of a custom verify, which has no version.
+    const held = (this.url ? null : this.held?.version) ?? NaN;
+    this.ahead = Boolean(answer && answer.version < held);
+    if (!answer || answer.version <= held) return;
     this.held = answer;
     const subscribers = [...this.subscribers]; // one that comes later has heard these news when it came
     if (isOver(answer) || !animation.hold(this, () => this.#tellNewest(subscribers))) this.tell(answer, subscribers);
@@ -961,9 +957,10 @@ class Connection {
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #wakeTimer;
   #limit = 0;
   #pulse = new Pulse();
+  /** @type {string | null} */ #token = null;
+  /** @param {number} code */ #end = (code) => this.#incoming.close(new Disconnected(code));
   #page;
   #socket;
-  /** @type {string | null} */ #token = null;
 
   /** @param {string} address @param {Page} page @param {() => void} opened */
   constructor(address, page, opened) {
@@ -975,11 +972,6 @@ class Connection {
       this.#incoming.post(parse(data));
     };
     this.#socket.onclose = ({ code }) => this.#end(code);
-  }
-
-  /** @param {number} code */
-  #end(code) {
-    this.#incoming.close(new Disconnected(code));
   }
 
   /** What the server says of jobs; throws Disconnected when the socket ends by itself. @param {AbortSignal} signal */
@@ -1047,8 +1039,7 @@ class Connection {
   /** Watches what the page follows, as far as there is room. */
   #sync() {
     const wanted = new Set(this.#page.jobs.filter((job) => job.mayPush));
-    for (const job of this.#watched.values()) {
-      if (wanted.has(job)) continue;
+    for (const job of [...this.#watched.values()].filter((one) => !wanted.has(one))) {
       this.#watched.delete(job.id);
       this.#send({ type: "unwatch", job_id: job.id });
       job.poll();
