@@ -19,9 +19,7 @@ ROOT = Path(__file__).parent.parent
 STATIC = ROOT / "immortus_channels" / "static" / "immortus_channels"
 PACKAGE = json.loads((ROOT / "package.json").read_text())
 LOCK = (ROOT / "package-lock.json").read_text()
-MADE = [
-    f"{name}{ending}" for name in ("immortus", "immortus.module") for ending in (".js", ".min.js", ".min.js.map")
-]
+MADE = [f"{name}{ending}" for name in ("immortus", "immortus.module") for ending in (".js", ".min.js", ".min.js.map")]
 INSTALL = "`apt install nodejs npm` and `npm ci --ignore-scripts` install it"
 MOST_BYTES = 9_000
 
@@ -106,7 +104,9 @@ def test_the_client_is_at_most_9_kb(name):
 def test_minifying_renames_only_what_pages_and_servers_do_not_use():
     (listed,) = re.findall(r"INTERNAL = \[(.*?)\]", (ROOT / "js" / "build.js").read_text(), re.DOTALL)
     renamed = set(re.findall(r'"(\w+)"', listed))
-    declared = re.sub(r"/\*.*?\*/|//.*", "", "".join(file.read_text() for file in STATIC.glob("*.d.ts")), flags=re.DOTALL)
+    declared = re.sub(
+        r"/\*.*?\*/|//.*", "", "".join(file.read_text() for file in STATIC.glob("*.d.ts")), flags=re.DOTALL
+    )
     golden = "".join(file.read_text() for file in (ROOT / "tests" / "protocol").glob("*.json"))
     assert len(renamed) > 20
     assert renamed & set(re.findall(r"\w+", declared)) == set()
@@ -144,7 +144,9 @@ from django.conf import settings
 from django.core.management import call_command
 storage, folder = sys.argv[1:]
 settings.configure(
-    INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", "django.contrib.staticfiles", "immortus_channels"],
+    INSTALLED_APPS=[
+        "django.contrib.contenttypes", "django.contrib.auth", "django.contrib.staticfiles", "immortus_channels",
+    ],
     STATIC_URL="/static/", STATIC_ROOT=folder, STORAGES={"staticfiles": {"BACKEND": storage}}, SECRET_KEY="for a test",
 )
 django.setup()

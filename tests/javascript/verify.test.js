@@ -303,6 +303,20 @@ test("stop() between the last document and its handlers keeps them from being ca
   assert.deepEqual(told.done, []);
 });
 
+test("stop() by another handler of the same end leaves one handler and three uncalled; code that awaits gets that end", async () => {
+  const w = world({ answer: () => finished("a", 3) });
+  const all = [];
+  const calls = [];
+  w.Immortus.verify("a").then(() => all.forEach((verification) => verification.stop()));
+  for (const handlers of [["one"], ["two", "failed"], ["three", "failed", "progress"]]) {
+    const verification = w.Immortus.verify("a");
+    verification.then(...handlers.map((name) => () => void calls.push(name)));
+    all.push(verification);
+  }
+  await settle();
+  assert.deepEqual(calls, ["two"]);
+});
+
 test("stop() after done changes nothing", async () => {
   const { socket, verification } = await followed();
   const order = [];
