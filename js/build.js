@@ -13,7 +13,7 @@ const here = (/** @type {string} */ path) => fileURLToPath(new URL(path, import.
 const STATIC = here("../immortus_channels/static/immortus_channels/");
 
 /** Properties that only these modules use, which minifying may therefore rename. */
-export const INTERNAL = [
+const INTERNAL = [
   "ahead", "announce", "answers", "asked", "asking", "bell", "changed", "comeBack", "due", "ended", "exists",
   "expect", "expired", "fail", "failures", "fell", "good", "heard", "held", "hold", "hopeful", "jobClass", "listen",
   "mayPoll", "mayPush", "notBefore", "patience", "polled", "prove", "pushed", "reachable", "readyAt", "receive",
@@ -21,7 +21,7 @@ export const INTERNAL = [
   "unknownSince", "unlessStopped", "unrecorded", "want",
 ];
 
-/** The head of each file: what a reader meets first, who has to know where it came from. */
+/** The head of each file, which says what the file is and where it comes from. */
 const HEADS = { script: here("head.script.txt"), module: here("head.module.txt") };
 
 /**
@@ -29,7 +29,7 @@ const HEADS = { script: here("head.script.txt"), module: here("head.module.txt")
  */
 async function join(entry, format, head) {
   const bundle = await rollup({ input: here(entry), treeshake: false, onwarn: fail });
-  const { output: [{ code }] } = await bundle.generate({ format, indent: "  ", generatedCode: { arrowFunctions: true } });
+  const { output: [{ code }] } = await bundle.generate({ format, indent: "  " });
   await bundle.close();
   return readFileSync(head, "utf8") + withoutImports(code).replace("'use strict'", '"use strict"');
 }

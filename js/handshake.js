@@ -1,4 +1,4 @@
-/** Opening a socket: when, and after whom. */
+/** Opening a socket: when, and in which turn. */
 import { Disconnected } from "./errors.js";
 import { FIRST_PROBE, LONGEST_PROBE, LONGEST_REQUEST_BACKOFF, LONGEST_SOCKET_BACKOFF, SETTLED_AFTER, STRIKES, TURN_TIMEOUT } from "./settings.js";
 import { backoff, deadline } from "./waiting.js";

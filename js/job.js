@@ -1,4 +1,4 @@
-/** What the page knows of one job, and who wants to know it. */
+/** What the page knows of one job, and its subscribers. */
 import { animation } from "./animation.js";
 import { isOver } from "./documents.js";
 import { JobError } from "./errors.js";

@@ -1,4 +1,4 @@
-/** Time: clocks, timers, back-off, and what runs while somebody wants it. All times are milliseconds. */
+/** Time: clocks, timers, back-off, and what runs while the page wants it. All times are milliseconds. */
 import { report } from "./errors.js";
 
 export const now = () => performance.now();

@@ -186,7 +186,7 @@
    */
   const isPathSafe = (text) => /^[\w.~:@-]+$/.test(text) && !text.startsWith(".") && !text.endsWith(".");
 
-  /** Time: clocks, timers, back-off, and what runs while somebody wants it. All times are milliseconds. */
+  /** Time: clocks, timers, back-off, and what runs while the page wants it. All times are milliseconds. */
 
   const now = () => performance.now();
 
@@ -670,7 +670,7 @@
   /** One for all jobs, as the page has one frame at a time. */
   const animation = new AnimationQueue();
 
-  /** What the page knows of one job, and who wants to know it. */
+  /** What the page knows of one job, and its subscribers. */
 
   /** A job that the page follows. */
   class Job {
@@ -862,7 +862,7 @@
     return all;
   }
 
-  /** Opening a socket: when, and after whom. */
+  /** Opening a socket: when, and in which turn. */
 
   /** @param {string} address */
   function openSocket(address) {

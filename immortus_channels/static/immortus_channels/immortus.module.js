@@ -8,7 +8,6 @@
  * Both transports carry the same versioned documents, so there is one rule: a document counts when its version is higher
  * than that of the one held. What repeats, overlaps or comes late is therefore harmless, and nothing below prevents it.
  *
- *
  * An ES module whose default export is `Immortus`, which is also the global; its functions are exports too. Types are in
  * `immortus.module.d.ts`. `immortus.js` is the same as a classic script, `immortus.module.min.js` the same in fewer bytes.
  *
@@ -184,7 +183,7 @@ function identify(jobInfo) {
  */
 const isPathSafe = (text) => /^[\w.~:@-]+$/.test(text) && !text.startsWith(".") && !text.endsWith(".");
 
-/** Time: clocks, timers, back-off, and what runs while somebody wants it. All times are milliseconds. */
+/** Time: clocks, timers, back-off, and what runs while the page wants it. All times are milliseconds. */
 
 const now = () => performance.now();
 
@@ -668,7 +667,7 @@ class AnimationQueue {
 /** One for all jobs, as the page has one frame at a time. */
 const animation = new AnimationQueue();
 
-/** What the page knows of one job, and who wants to know it. */
+/** What the page knows of one job, and its subscribers. */
 
 /** A job that the page follows. */
 class Job {
@@ -860,7 +859,7 @@ function batches(jobs) {
   return all;
 }
 
-/** Opening a socket: when, and after whom. */
+/** Opening a socket: when, and in which turn. */
 
 /** @param {string} address */
 function openSocket(address) {
