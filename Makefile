@@ -14,7 +14,9 @@
 # make bench-quick                the same with small counts, in a minute
 # make bench ARGS="push polling"  some of the families of rows
 # make bench-beside REF=main~5 ARGS="task"   this build and another commit's, in turns, with ratios and their spread
-# make lint types film js clean
+# make js                         the JavaScript tests alone
+# make js-build                   immortus.js and its other forms from the modules in js/; needs npm
+# make lint types film clean
 #
 # PYTHON is the interpreter (default: the newest on the PATH, 3.11 at least), VENV the folder of the virtual
 # environment (default .venv; made anew when PYTHON is of another version), DJANGO a release to stay on, such as 5.2.
@@ -37,7 +39,7 @@ parallel = -n $(shell expr $(cores) \* 3 / 2) --dist loadfile --no-loadscope-reo
 again = || { test $$? -eq 1 && $(bin)/python -m pytest --last-failed --last-failed-no-failures none; }
 pip = $(bin)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test faults queues soak bench bench-quick bench-beside lint types docs film js clean
+.PHONY: demo test faults queues soak bench bench-quick bench-beside lint types docs film js js-build clean
 
 demo: $(call has,celery-daphne-example$(if $(REDIS_URL),-redis))
 	@PORT=$(PORT) exec $(bin)/python example/serve.py
@@ -101,10 +103,18 @@ film: $(call has,test)
 
 js:
 	@if command -v node >/dev/null; then node --test $$(find tests -name '*.test.js' -o -name '*.test.mjs'); \
-	else echo "Node is not installed: the JavaScript tests are left out."; fi
+	else echo "Node is not installed, so the JavaScript tests are skipped; \`apt install nodejs\` installs it."; fi
+
+js-build: node_modules/.package-lock.json
+	node js/build.js
+
+node_modules/.package-lock.json: package.json package-lock.json
+	@command -v npm >/dev/null || { echo "npm is not installed; \`apt install nodejs npm\` installs it." >&2; exit 1; }
+	npm ci --ignore-scripts
+	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist htmlcov .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache example/var
+	rm -rf $(VENV) node_modules build dist htmlcov .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache example/var
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(made):

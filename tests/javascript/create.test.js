@@ -136,6 +136,16 @@ test("the chain stays rejected for whoever awaits it, and .catch() recovers", as
   assert.equal(cleaned, 1);
 });
 
+test("a later step of two handlers is skipped as well, and its second is told of the failure", async () => {
+  const w = world({ answer: () => json({}, 500) });
+  const told = [];
+  const unhandled = await unhandledAfter(async () => {
+    w.Immortus.create("/x").then((job) => job, () => void told.push("first")).then(() => assert.fail(), ({ status }) => void told.push(status));
+    await settle();
+  });
+  assert.deepEqual([told, unhandled], [["first", 500], []]);
+});
+
 test("whoever awaits a create gets what the failed handler made of it, whatever that is", async () => {
   const w = world({ answer: () => json({}, 500) });
   const failing = (failed) => w.Immortus.create("/x").then(() => assert.fail(), failed);

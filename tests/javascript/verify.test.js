@@ -220,6 +220,48 @@ test("after stop() whoever awaits gets an AbortError", async () => {
   }
 });
 
+test("after stop() code that awaits through another promise library gets an AbortError too", async () => {
+  const w = world();
+  const verification = w.Immortus.verify("a");
+  const waiting = new Promise((resolve, reject) => verification.then((value) => resolve(value), (error) => reject(error)));
+  verification.stop();
+  await assert.rejects(waiting, { name: "AbortError" });
+});
+
+test("after stop() code that awaits three silent handlers gets an AbortError", async () => {
+  const { told, verification } = await followed();
+  verification.stop();
+  await assert.rejects(async () => { await verification; }, { name: "AbortError" });
+  assert.deepEqual([told.done, told.failed], [[], []]);
+});
+
+for (const [handlers, told] of [
+  [["done"], []], [["done", "failed"], ["failed AbortError"]], [["done", "failed", "progress"], []], [["done", "failed", undefined], []],
+  [[null, "failed"], ["failed AbortError"]], [[null, null, "progress"], []],
+]) {
+  test(`after stop() a then of ${JSON.stringify(handlers)} is told ${JSON.stringify(told)}`, async () => {
+    const w = world();
+    const calls = [];
+    const verification = w.Immortus.verify("a");
+    const unhandled = await unhandledAfter(() => {
+      const derived = verification.then(...handlers.map((name) => name && ((value) => void calls.push(`${name} ${value.name}`))));
+      derived.finally(() => calls.push("finally"));
+      verification.stop();
+    });
+    assert.deepEqual(calls, [...told, "finally"]);
+    assert.deepEqual(unhandled, []);
+  });
+}
+
+test("after stop() .catch() gets the AbortError and recovers", async () => {
+  const w = world();
+  const verification = w.Immortus.verify("a");
+  const recovered = verification.catch(({ name }) => name);
+  verification.stop();
+  assert.equal(await recovered, "AbortError");
+  assert.equal(await recovered.then((name) => `${name}!`, () => assert.fail()), "AbortError!");
+});
+
 test("stop() inside a progress handler keeps even the next handler of that verify from being called (fault B6)", async () => {
   const w = world({ answer: () => document("a", 1) });
   const told = listener();
@@ -259,6 +301,20 @@ test("stop() between the last document and its handlers keeps them from being ca
   verification.stop();
   await settle();
   assert.deepEqual(told.done, []);
+});
+
+test("stop() by another handler of the same end leaves one handler and three uncalled; code that awaits gets that end", async () => {
+  const w = world({ answer: () => finished("a", 3) });
+  const all = [];
+  const calls = [];
+  w.Immortus.verify("a").then(() => all.forEach((verification) => verification.stop()));
+  for (const handlers of [["one"], ["two", "failed"], ["three", "failed", "progress"]]) {
+    const verification = w.Immortus.verify("a");
+    verification.then(...handlers.map((name) => () => void calls.push(name)));
+    all.push(verification);
+  }
+  await settle();
+  assert.deepEqual(calls, ["two"]);
 });
 
 test("stop() after done changes nothing", async () => {

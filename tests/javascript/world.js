@@ -6,7 +6,8 @@ const script = (name) => {
   const url = new URL(`../../immortus_channels/static/immortus_channels/${name}.js`, import.meta.url);
   return { source: readFileSync(url, "utf8"), filename: url.pathname };
 };
-const SCRIPTS = { immortus: script("immortus"), "job-state": script("job-state") };
+/** The classic script, or another form of it: `IMMORTUS_SCRIPT=immortus.min node --test …`. */
+const SCRIPTS = { immortus: script(process.env.IMMORTUS_SCRIPT ?? "immortus"), "job-state": script("job-state") };
 
 export const golden = (kind) => JSON.parse(readFileSync(new URL(`../protocol/${kind}.json`, import.meta.url), "utf8"));
 export const goldenNamed = (kind, name) => golden(kind).find((one) => one.name === name).message;

@@ -78,7 +78,11 @@ declare namespace Immortus {
     readonly body: any;
   }
 
-  /** A promise that tells progress and can be stopped. After `stop()` it rejects with an AbortError that nobody has to handle, and calls no handler of `then` any more. */
+  /**
+   * A promise that reports progress and can be stopped. After `stop()` it rejects with an AbortError, which the page need not
+   * handle. Code that awaits it, and the second of exactly two handlers of `then`, get that error; a `then` with one handler
+   * or with three calls none of them any more.
+   */
   interface Verification<T> extends PromiseLike<T> {
     then<A = T, B = never>(
       done?: ((document: T) => A | PromiseLike<A>) | null,
@@ -91,8 +95,8 @@ declare namespace Immortus {
   }
 
   /**
-   * A promise of a job. A failure that was told to the second handler of `then` skips the later steps of the chain, without
-   * being reported as unhandled; whoever awaits the promise gets what that handler returned.
+   * A promise of a job. A failure that the second handler of `then` has received skips the later steps of the chain, and the
+   * browser does not report it as unhandled; code that awaits the promise gets what that handler returned.
    */
   interface Creation<T> extends PromiseLike<T> {
     then<A = T, B = never>(

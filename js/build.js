@@ -1,0 +1,65 @@
+/**
+ * Makes the files that browsers load from the modules beside it: `node js/build.js [folder]`.
+ *
+ * Rollup joins them into one classic script and one ES module, both readable; esbuild makes a minified form of each.
+ */
+import { readFileSync, writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { transform } from "esbuild";
+import { rollup } from "rollup";
+
+const here = (/** @type {string} */ path) => fileURLToPath(new URL(path, import.meta.url));
+
+const STATIC = here("../immortus_channels/static/immortus_channels/");
+
+/** Properties that only these modules use, which minifying may therefore rename. */
+const INTERNAL = [
+  "ahead", "announce", "answers", "asked", "asking", "bell", "changed", "comeBack", "due", "ended", "exists",
+  "expect", "expired", "fail", "failures", "fell", "good", "heard", "held", "hold", "hopeful", "jobClass", "listen",
+  "mayPoll", "mayPush", "notBefore", "patience", "polled", "prove", "pushed", "reachable", "readyAt", "receive",
+  "refused", "renew", "rest", "showError", "showJob", "stopped", "subscribe", "subscribers", "take", "tell",
+  "unknownSince", "unlessStopped", "unrecorded", "want",
+];
+
+/** The head of each file, which says what the file is and where it comes from. */
+const HEADS = { script: here("head.script.txt"), module: here("head.module.txt") };
+
+/**
+ * @param {string} entry @param {"iife" | "es"} format @param {string} head
+ */
+async function join(entry, format, head) {
+  const bundle = await rollup({ input: here(entry), treeshake: false, onwarn: fail });
+  const { output: [{ code }] } = await bundle.generate({ format, indent: "  " });
+  await bundle.close();
+  return readFileSync(head, "utf8") + withoutImports(code).replace("'use strict'", '"use strict"');
+}
+
+/** Types that a module imports are in the same file now. @param {string} code */
+const withoutImports = (code) => code.replace(/^ *\/\*\* @import .* \*\/\n/gm, "").replace(/\n{3,}/g, "\n\n");
+
+/** @param {import("rollup").RollupLog} warning @returns {never} */
+function fail(warning) {
+  throw new Error(warning.message);
+}
+
+/** @param {string} name @param {string} code */
+async function minify(name, code) {
+  const { code: small, map } = await transform(code, {
+    minify: true, treeShaking: true, target: "es2022", sourcefile: `${name}.js`, sourcemap: "external", legalComments: "none",
+    mangleProps: new RegExp(`^(${INTERNAL.join("|")})$`),
+  });
+  return { [`${name}.min.js`]: `${small}//# sourceMappingURL=${name}.min.js.map\n`, [`${name}.min.js.map`]: map };
+}
+
+/** All files by their names. @returns {Promise<Record<string, string>>} */
+async function build() {
+  const script = await join("index.js", "iife", HEADS.script);
+  const module = await join("module.js", "es", HEADS.module);
+  return {
+    "immortus.js": script, ...(await minify("immortus", script)),
+    "immortus.module.js": module, ...(await minify("immortus.module", module)),
+  };
+}
+
+const [folder = STATIC] = process.argv.slice(2);
+for (const [name, text] of Object.entries(await build())) writeFileSync(`${folder}/${name}`, text);

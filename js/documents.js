@@ -1,0 +1,43 @@
+/** What the server says of a job, and how a page names the job that it means. */
+import { JobError } from "./errors.js";
+
+/** @typedef {Immortus.JobDocument} JobDocument */
+/** @typedef {Immortus.JobInfo | string | number | null | undefined} JobInfo */
+/** @typedef {JobDocument | JobError | null} Answer  null: nothing new */
+/**
+ * One verify, watch or element.
+ * @typedef {{ take(document: JobDocument): void, fail(error: JobError): void }} Listener
+ */
+/** @typedef {Listener & { jobClass?: string, transport: string, interval: number }} Subscriber */
+
+/** @param {JobDocument} document */
+export const isDone = (document) => document.completed === true || document.state === "finished";
+
+/** @param {JobDocument} document */
+export const isOver = (document) => isDone(document) || ["failed", "cancelled", "lost"].includes(document.state);
+
+/** Whether the job stays over: a lost job may be revived. @param {JobDocument} document */
+export const isFinal = (document) => isOver(document) && document.state !== "lost";
+
+/** @param {any} body @returns {body is JobDocument} */
+export const isDocument = (body) => typeof body?.state === "string" && Number.isInteger(body.version);
+
+const NO_JOB_ID = "Give a job id as text or a safe integer, or an object with job_id or verify_job_url.";
+
+/** The id as text; empty for what is neither text nor an integer that is still exact. @param {unknown} id */
+const idText = (id) => (typeof id === "string" ? id : Number.isSafeInteger(id) ? String(id) : "");
+
+/** @param {JobInfo} jobInfo */
+export function identify(jobInfo) {
+  const info = typeof jobInfo === "object" ? jobInfo : { job_id: jobInfo };
+  const id = idText(info?.job_id);
+  const url = info?.verify_job_url || undefined;
+  if (!id && !url) throw JobError.of(null, "no_job_id", NO_JOB_ID);
+  return { id, url, jobClass: info?.job_class || undefined, key: url ? `url ${url}` : `id ${id}` };
+}
+
+/**
+ * Whether servers and proxies pass it on unchanged in a path: no slash, nothing that reads as "." or "..".
+ * @param {string} text
+ */
+export const isPathSafe = (text) => /^[\w.~:@-]+$/.test(text) && !text.startsWith(".") && !text.endsWith(".");

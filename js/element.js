@@ -1,0 +1,127 @@
+/** <immortus-job job-id="…" job-class="…">: a job in the page without a line of JavaScript. */
+import { Display } from "./display.js";
+import { isDocument, isDone, isFinal, isOver } from "./documents.js";
+import { parse } from "./http.js";
+import { page } from "./page.js";
+/** @import { JobDocument } from "./documents.js" */
+/** @import { JobError } from "./errors.js" */
+
+/**
+ * Whether a change of an element puts back what the server rendered: its own attributes, parts of it, or the document.
+ * A changed text does not, nor do the `<font>`s that browsers translate with.
+ * @param {MutationRecord} change
+ */
+function isPutBack({ type, target, addedNodes }) {
+  if (type === "attributes") return target instanceof JobElement;
+  const holder = /** @type {Element | null} */ (target.nodeType === Node.ELEMENT_NODE ? target : target.parentNode);
+  const isPart = (/** @type {Node} */ { nodeType, nodeName }) => nodeType === Node.ELEMENT_NODE && nodeName !== "FONT";
+  return holder?.localName === "script" || [...addedNodes].some(isPart);
+}
+
+/**
+ * Keeps up to date what the server rendered inside: `<progress>` and the texts of `[data-immortus="message"]`,
+ * `"percentage"` and `"state"` (on which `data-running="…"`, `data-stalled="…"` and the like translate). The document that
+ * the page was rendered with may be given in a `<script type="application/json">`.
+ *
+ * Others may put back what the server rendered, as morphing swaps do; then the element writes everything again.
+ */
+export class JobElement extends (globalThis.HTMLElement ?? class {}) {
+  static observedAttributes = ["job-id", "job-class"];
+  static #WATCHED = ["state", "stalled", "error", "aria-busy", "value"];
+
+  /** @type {(() => void) | null} */ #leave = null;
+  #begun = false;
+  /** @type {JobDocument | null} */ #held = null;
+  /** Why nothing more will come. @type {JobError | null} */ #error = null;
+  #display = new Display(this);
+  #observer = globalThis.MutationObserver && new MutationObserver((changes) => this.#changed(changes));
+
+  connectedCallback() {
+    const follow = () => this.#follow();
+    if (document.readyState !== "loading") follow();
+    else document.addEventListener("DOMContentLoaded", follow, { once: true }); // the children are still to come
+  }
+
+  disconnectedCallback() {
+    queueMicrotask(() => this.isConnected || this.#stop()); // unless it was only moved
+  }
+
+  /** @param {string} _name @param {string | null} before @param {string | null} value */
+  attributeChangedCallback(_name, before, value) {
+    if (!this.#begun || before === value) return;
+    this.#stop();
+    this.#held = null;
+    this.#display.clear();
+    this.#follow();
+  }
+
+  #follow() {
+    if (this.#leave || !this.isConnected) return;
+    this.#begun = true;
+    this.#error = null;
+    const job = { job_id: this.getAttribute("job-id") ?? "", job_class: this.getAttribute("job-class") ?? "" };
+    const listener = { take: (/** @type {JobDocument} */ one) => this.#take(one), fail: (/** @type {JobError} */ error) => this.#fail(error) };
+    this.#leave = page.subscribe(job, {}, listener, this.#rendered());
+    this.#write();
+    this.#observer?.observe(this, { attributeFilter: JobElement.#WATCHED, childList: true, characterData: true, subtree: true });
+  }
+
+  #stop() {
+    this.#leave?.();
+    this.#leave = null;
+  }
+
+  /** The document that the server rendered it with. @returns {JobDocument | null} */
+  #rendered() {
+    const rendered = parse(this.querySelector('script[type="application/json"]')?.textContent ?? "");
+    return isDocument(rendered) && rendered.job_id === this.getAttribute("job-id") ? rendered : null;
+  }
+
+  /** @param {JobDocument} job */
+  #take(job) {
+    if (isFinal(job)) this.#stop();
+    const isNews = this.#error !== null || job.version > (this.#held?.version ?? 0);
+    if (isNews) this.#held = job;
+    this.#error = null;
+    this.#write();
+    if (isNews) this.#tell(isDone(job) ? "done" : isOver(job) ? "failed" : "progress", job);
+  }
+
+  /** @param {JobError} error */
+  #fail(error) {
+    this.#stop();
+    this.#error = error;
+    this.#write();
+    this.#tell("failed", error.document);
+  }
+
+  /** @param {string} event @param {object} detail */
+  #tell(event, detail) {
+    this.dispatchEvent(new CustomEvent(`immortus:${event}`, { bubbles: true, detail }));
+    const changes = this.#observer?.takeRecords() ?? [];
+    if (changes.some(isPutBack)) this.#changed(changes); // what handlers make of it otherwise stays
+  }
+
+  #write(changes = this.#observer?.takeRecords() ?? []) {
+    if (changes.some(isPutBack)) this.#display.renew();
+    const over = this.#error !== null || (this.#held !== null && isOver(this.#held));
+    this.#display.set("error", this.#error && this.#error.error.code);
+    this.#display.set("aria-busy", String(!over));
+    if (this.#error) this.#display.showError(this.#error);
+    else if (this.#held) this.#display.showJob(this.#held);
+    this.#observer?.takeRecords();
+  }
+
+  /** What others have done to it. @param {MutationRecord[]} changes */
+  #changed(changes) {
+    const rendered = changes.some(isPutBack) ? this.#rendered() : null;
+    if (rendered && (this.#error || rendered.version > (this.#held?.version ?? 0))) this.#renew(rendered);
+    this.#write(changes);
+  }
+
+  /** The server knows more than the element. @param {JobDocument} rendered */
+  #renew(rendered) {
+    if (this.#leave) page.receive(rendered.job_id, rendered);
+    else this.#follow();
+  }
+}
