@@ -12,11 +12,9 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from concurrent.futures import Future
-from contextvars import copy_context
 from typing import TypeVar
 
-from django.db import connections
+from immortus_channels.threads import call_in_thread
 
 logger = logging.getLogger("immortus_channels")
 
@@ -54,7 +52,8 @@ def ask(whom: str, question: Callable[[], Answer]) -> Answer:
     if began < asked.silent_until:
         raise NoAnswer
     if asked.places.acquire(timeout=PATIENCE):
-        future = _called(question, asked)
+        future = call_in_thread(question, name="immortus-question")
+        future.add_done_callback(lambda _: asked.places.release())
         try:
             return future.result(max(began + PATIENCE - time.monotonic(), 0))
         except TimeoutError:
@@ -63,29 +62,6 @@ def ask(whom: str, question: Callable[[], Answer]) -> Answer:
     asked.silent_until = time.monotonic() + PAUSE
     logger.warning("No answer from %s within %g s; it is not asked again for %g s", whom, PATIENCE, PAUSE)
     raise NoAnswer
-
-
-def _called(question: Callable[[], Answer], asked: _Asked) -> Future[Answer]:
-    future: Future[Answer] = Future()
-    context = copy_context()
-
-    def call() -> None:
-        try:
-            future.set_result(context.run(question))
-        except Exception as error:  # noqa: BLE001 - it is raised where it was asked for
-            future.set_exception(error)
-        except BaseException as error:  # noqa: BLE001 - what ends a process ends no more than this answer
-            future.set_exception(RuntimeError(f"{type(error).__name__} was raised"))
-        finally:
-            connections.close_all()
-            asked.places.release()
-
-    try:
-        threading.Thread(target=call, name="immortus-question", daemon=True).start()
-    except RuntimeError as error:  # the system has no thread left
-        asked.places.release()
-        future.set_exception(error)
-    return future
 
 
 # A child has none of the threads that its parent's calls hang in.
