@@ -21,6 +21,7 @@ NAME = "immortus_channels"
 PACKAGE = ROOT / NAME
 
 ROOMS = (
+    "recent",
     "exceptions logs metrics loading threads",
     "guarded bounded_calls",
     "jobs",
@@ -49,7 +50,10 @@ DEFERRED = {
 }
 """The modules that may import inside of functions, each with its reason."""
 
-PURE = {"jobs", "jobs.job", "jobs.events", "jobs.lifecycle", "jobs.strict_json", "jobs.versions", "access.buckets"}
+PURE = {
+    *("jobs", "jobs.job", "jobs.events", "jobs.lifecycle", "jobs.strict_json", "jobs.versions"),
+    *("recent", "access.buckets"),
+}
 """The standard library and each other, nothing else."""
 
 OWNERS = {
