@@ -21,7 +21,7 @@ NAME = "immortus_channels"
 PACKAGE = ROOT / NAME
 
 ROOMS = (
-    "recent",
+    "protocol recent",
     "exceptions logs metrics loading threads",
     "guarded bounded_calls",
     "jobs",
@@ -52,7 +52,7 @@ DEFERRED = {
 
 PURE = {
     *("jobs", "jobs.job", "jobs.events", "jobs.lifecycle", "jobs.strict_json", "jobs.versions"),
-    *("recent", "access.buckets"),
+    *("protocol", "recent", "access.buckets"),
 }
 """The standard library and each other, nothing else."""
 
