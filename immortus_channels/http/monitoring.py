@@ -19,7 +19,7 @@ from django.views.decorators.http import require_safe
 
 from immortus_channels import metrics
 from immortus_channels.access import permissions
-from immortus_channels.api.shortcuts import HEADERS
+from immortus_channels.api.shortcuts import keep_private
 from immortus_channels.conf import settings
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.metrics import Sample
@@ -40,8 +40,7 @@ def monitoring_view(view: View) -> View:
     @wraps(view)
     def answer(request: HttpRequest) -> HttpResponse:
         response = view(request)
-        for name, value in HEADERS.items():
-            response.headers[name] = value
+        keep_private(response)
         return response
 
     return answer

@@ -22,7 +22,7 @@ from immortus_channels import protocol, tracking
 from immortus_channels.access import permissions, quotas
 from immortus_channels.access.quotas import TooManyRequests
 from immortus_channels.access.tokens import GRACE, TokenExpired
-from immortus_channels.api.shortcuts import HEADERS
+from immortus_channels.api.shortcuts import keep_private
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.http import csrf, unrecorded
 from immortus_channels.http.authentication import Caller, caller_of
@@ -58,8 +58,7 @@ def json_view(*methods: str, grace: float = 0.0) -> Callable[[View], View]:
                 response = _answered(request, job_id, lambda caller: view(request, caller, job_id, job_class), grace)
             else:
                 response = _not_allowed(methods, job_id)
-            for name, value in HEADERS.items():
-                response.headers[name] = value
+            keep_private(response)
             patch_vary_headers(response, ["Cookie", "Authorization"])
             return response
 
