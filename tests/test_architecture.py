@@ -21,7 +21,7 @@ NAME = "immortus_channels"
 PACKAGE = ROOT / NAME
 
 ROOMS = (
-    "protocol recent",
+    "protocol recent errands",
     "exceptions logs metrics loading threads",
     "guarded bounded_calls",
     "jobs",
