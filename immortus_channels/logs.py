@@ -1,4 +1,4 @@
-"""For what may fail again and again: one log line for each trouble, not for each message, and a circuit breaker."""
+"""For what may fail again and again: one log line for each trouble, not for each message."""
 
 from __future__ import annotations
 
