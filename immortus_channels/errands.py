@@ -54,7 +54,7 @@ class Errands(ABC, Generic[Key, Value]):
         """Do what `_next` returns until it is None."""
 
     def _next(self) -> tuple[Key, Value] | None:
-        """The oldest; None, which ends the thread, when there was none for a while."""
+        """Return the oldest; None, which ends the thread, when there was none for a while."""
         with self._condition:
             self._idle += 1
             self._condition.wait_for(lambda: self._pending or self._is_ending, self.IDLE)

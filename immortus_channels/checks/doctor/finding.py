@@ -20,7 +20,7 @@ class Finding:
 
 
 def since(began: float) -> str:
-    """The time since `began`, by the monotonic clock."""
+    """Write the time since `began`, which is of the monotonic clock."""
     return f"{(time.monotonic() - began) * 1000:.0f} ms"
 
 
