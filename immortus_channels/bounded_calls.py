@@ -1,7 +1,7 @@
-"""Questions to what may hang: a queue's own records, a project's strategies. Nobody waits for them for long.
+"""Bounds the time of calls to what may hang: a queue's own records, a project's strategies.
 
-Python cannot end a call that hangs, only stop waiting for it: so each is made in a thread of its own, of which there
-are few.
+Python cannot end a call that hangs, only stop waiting for it. So each call has a thread of its own, and there are few
+of these threads.
 """
 
 from __future__ import annotations
@@ -12,30 +12,28 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from concurrent.futures import Future
-from contextvars import copy_context
 from typing import TypeVar
 
-from django.db import connections
+from immortus_channels.threads import call_in_thread
 
 logger = logging.getLogger("immortus_channels")
 
 Answer = TypeVar("Answer")
 
 PATIENCE = 2.0
-"""Seconds that an answer may take."""
+"""Seconds to wait for an answer."""
 PAUSE = 5.0
-"""Seconds for which nobody is asked again who did not answer in time."""
+"""Seconds for which a source that did not answer in time is not asked again."""
 MOST = 4
-"""Calls of one kind at a time, those included that nobody waits for any more."""
+"""Calls of one source at a time, including those whose caller has stopped waiting."""
 
 
 class NoAnswer(Exception):
-    """There was none in time, or there was none a moment ago."""
+    """The source did not answer in time, now or a moment ago."""
 
 
 class _Asked:
-    """One whom questions go to."""
+    """A source of answers: the room for calls to it, and until when it is left alone."""
 
     def __init__(self) -> None:
         self.places = threading.BoundedSemaphore(MOST)
@@ -45,47 +43,25 @@ class _Asked:
 _asked: defaultdict[str, _Asked] = defaultdict(_Asked)
 
 
-def ask(whom: str, question: Callable[[], Answer]) -> Answer:
-    """What `question` returns or raises; it is called in a thread of its own, with the caller's context variables.
+def ask(source: str, question: Callable[[], Answer]) -> Answer:
+    """Ask a question in a thread of its own, with the caller's context variables; return or raise what it does.
 
-    `whom` names who is asked, for the log too. Raises NoAnswer when there is none within `PATIENCE` seconds.
+    `source` names what answers, for the log too. Raises NoAnswer when no answer comes within `PATIENCE` seconds.
     """
-    asked, began = _asked[whom], time.monotonic()
+    asked, began = _asked[source], time.monotonic()
     if began < asked.silent_until:
         raise NoAnswer
     if asked.places.acquire(timeout=PATIENCE):
-        future = _called(question, asked)
+        future = call_in_thread(question, name="immortus-question")
+        future.add_done_callback(lambda _: asked.places.release())
         try:
             return future.result(max(began + PATIENCE - time.monotonic(), 0))
         except TimeoutError:
             if future.done():
                 raise  # its own
     asked.silent_until = time.monotonic() + PAUSE
-    logger.warning("No answer from %s within %g s; it is not asked again for %g s", whom, PATIENCE, PAUSE)
+    logger.warning("No answer from %s within %g s; it is not asked again for %g s", source, PATIENCE, PAUSE)
     raise NoAnswer
-
-
-def _called(question: Callable[[], Answer], asked: _Asked) -> Future[Answer]:
-    future: Future[Answer] = Future()
-    context = copy_context()
-
-    def call() -> None:
-        try:
-            future.set_result(context.run(question))
-        except Exception as error:  # noqa: BLE001 - it is raised where it was asked for
-            future.set_exception(error)
-        except BaseException as error:  # noqa: BLE001 - what ends a process ends no more than this answer
-            future.set_exception(RuntimeError(f"{type(error).__name__} was raised"))
-        finally:
-            connections.close_all()
-            asked.places.release()
-
-    try:
-        threading.Thread(target=call, name="immortus-question", daemon=True).start()
-    except RuntimeError as error:  # the system has no thread left
-        asked.places.release()
-        future.set_exception(error)
-    return future
 
 
 # A child has none of the threads that its parent's calls hang in.

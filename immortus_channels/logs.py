@@ -1,4 +1,4 @@
-"""For what may fail again and again: one log line for each trouble, not for each message, and a circuit breaker."""
+"""For what may fail again and again: one log line for each trouble, not for each message."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import logging
 import math
 import time
 from collections.abc import Iterator
+
+from immortus_channels.recent import Recent
 
 logger = logging.getLogger("immortus_channels")
 
@@ -23,7 +25,7 @@ class Quiet(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._said: dict[object, tuple[float, int]] = {}
+        self._said: Recent[object, tuple[float, int]] = Recent(_REMEMBERED)
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether this was not said within the last minute."""
@@ -37,8 +39,6 @@ class Quiet(logging.Filter):
         if now - at < SILENCE:
             self._said[key] = at, left_out + 1
             return False
-        if len(self._said) >= _REMEMBERED:
-            self._said.clear()
         self._said[key] = now, 0
         record.repeated = left_out
         return True

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
-from django.db import connections
 from django.http import FileResponse, HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.functional import SimpleLazyObject
 
 from immortus_channels.jobs.owner import Starter, owner_key, starting_as
+from immortus_channels.threads import call_in_thread, is_in_event_loop
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
 
@@ -56,19 +54,11 @@ def _starter(request: HttpRequest) -> Starter:
 def owner_of(request: HttpRequest) -> str | None:
     """The key of whoever is logged in now; None for nobody."""
     user = getattr(request, "user", None)
-    if isinstance(user, SimpleLazyObject) and _is_in_event_loop():
+    if isinstance(user, SimpleLazyObject) and is_in_event_loop():
         if not hasattr(request, "_acached_user"):
             return _read_in_thread(request)
         user = request._acached_user  # noqa: SLF001 - what `await request.auser()` has left
     return owner_key(user)
-
-
-def _is_in_event_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 def _read_in_thread(request: HttpRequest) -> str | None:
@@ -77,15 +67,7 @@ def _read_in_thread(request: HttpRequest) -> str | None:
     The ORM does not work in its thread, and a job without its owner would be everybody's; so the loop waits for a
     query, as it is about to wait for the broker.
     """
-
-    def read() -> str | None:
-        try:
-            return owner_key(request.user)
-        finally:
-            connections.close_all()
-
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(read).result()
+    return call_in_thread(lambda: owner_key(request.user)).result()
 
 
 def _streaming_as(starter: Starter, response: HttpResponseBase) -> HttpResponseBase:

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from immortus_channels import metrics
 from immortus_channels.push import receivers
 from immortus_channels.push.broadcaster import Broadcaster
 from immortus_channels.push.layer import shared_layer
@@ -26,7 +27,9 @@ def memory(settings):
 
 @pytest.fixture
 async def hub():
-    """The hub of the test's event loop."""
+    """The hub of the test's event loop; what it heals is counted from zero."""
+    metrics.PUSHES_HEALED.reset()
+    metrics.ROLLBACKS.reset()
     hub = get_hub()
     yield hub
     await hub.stopped()

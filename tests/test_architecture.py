@@ -21,6 +21,7 @@ NAME = "immortus_channels"
 PACKAGE = ROOT / NAME
 
 ROOMS = (
+    "protocol recent errands",
     "exceptions logs metrics loading threads",
     "guarded bounded_calls",
     "jobs",
@@ -49,7 +50,10 @@ DEFERRED = {
 }
 """The modules that may import inside of functions, each with its reason."""
 
-PURE = {"jobs", "jobs.job", "jobs.events", "jobs.lifecycle", "jobs.strict_json", "jobs.versions", "access.buckets"}
+PURE = {
+    *("jobs", "jobs.job", "jobs.events", "jobs.lifecycle", "jobs.strict_json", "jobs.versions"),
+    *("protocol", "recent", "access.buckets"),
+}
 """The standard library and each other, nothing else."""
 
 OWNERS = {
@@ -77,6 +81,8 @@ API = {
 
 TESTED_BY = {
     "checks": "checks/test_checks.py",
+    "checks/doctor": "management/test_immortus_doctor.py",
+    "checks/doctor/layer_hosts.py": "checks/doctor/test_layer_hosts.py",
     "access/revocation.py": "push/test_revocations.py",
     "api/strategy.py": "tracking/test_strategies.py",
     "broadcast.py": "test_architecture.py",
@@ -306,6 +312,12 @@ def test_no_module_reads_settings_when_it_is_imported(module):
 def test_what_asgi_and_settings_files_import_needs_no_django_yet(module):
     code = f"import {module}, sys; assert not any(name.startswith('{NAME}.models') for name in sys.modules)"
     subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT)}, check=True)
+
+
+def test_a_process_that_is_not_examined_does_not_load_the_doctor():
+    code = "import django, sys; django.setup(); assert not [name for name in sys.modules if '.doctor' in name]"
+    settings = {"DJANGO_SETTINGS_MODULE": "tests.settings", "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", code], env=settings, check=True)
 
 
 # The public face

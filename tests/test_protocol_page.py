@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from immortus_channels import urls
+from immortus_channels import protocol, urls
 from immortus_channels.access import quotas, tokens
 from immortus_channels.access.limits import kept_for_users
 from immortus_channels.http import concurrency, job_page, views
@@ -336,7 +336,7 @@ def test_the_limits_are_those_of_the_code():
         ["frames from the client", f"{limits.frames_per_second:g} a second, {limits.frames_at_once} at once"],
         ["bytes from the client", f"{limits.bytes_per_second:g} a second, {limits.bytes_at_once} at once"],
         ["bytes of a frame from the client", str(frames.MAX_FRAME)],
-        ["jobs watched", str(frames.MAX_JOBS)],
+        ["jobs watched", str(protocol.MAX_JOBS)],
         ["bad messages", f"the {consumer.BAD_MESSAGES}th closes"],
         ["age of a socket", f"{limits.age / 3600:g} h, give or take a quarter"],
         ["sockets of one user", str(limits.sockets_per_user)],
@@ -368,7 +368,7 @@ def test_the_limits_are_those_of_the_code():
     assert f"at most {tokens.MAX_LENGTH} characters" in PAGE
     assert f"more than {frames.BOUNDS.depth} levels, {frames.BOUNDS.keys} keys" in PAGE
     assert f"`Retry-After: {views.RETRY_AFTER}`" in PAGE
-    assert f"up to {views.MAX_JOBS} documents" in PAGE
+    assert f"up to {protocol.MAX_JOBS} documents" in PAGE
 
 
 # The page itself

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from threading import Lock
-from typing import Generic, TypeVar
-
-Kept = TypeVar("Kept")
 
 
 class Bucket:
@@ -107,27 +104,3 @@ class Refusals:
             self._forgive(next(iter(self._counted)))
         if len(self._full) > self.KEYS:
             self._full.popitem(last=False)
-
-
-class Recent(Generic[Kept]):
-    """What is kept per key, for the keys met most recently; from any thread."""
-
-    MOST = 10_000
-
-    def __init__(self) -> None:
-        self.lock = Lock()
-        self._kept: OrderedDict[str, Kept] = OrderedDict()
-
-    def get(self, key: str, make: Callable[[], Kept]) -> Kept:
-        """What is kept for this key, made now if there is none. To be called, and its result used, with the lock."""
-        if key not in self._kept:
-            self._kept[key] = make()
-        self._kept.move_to_end(key)
-        if len(self._kept) > self.MOST:
-            self._kept.popitem(last=False)
-        return self._kept[key]
-
-    def clear(self) -> None:
-        """Forget everybody."""
-        with self.lock:
-            self._kept.clear()

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from django.db import connections, transaction
 
+from immortus_channels.errands import Errands
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.events import Disowned
 from immortus_channels.jobs.job import Job
@@ -62,9 +61,10 @@ def _cure(owner: str) -> str:
     return f"run `manage.py prune_jobs --owner {owner}`"
 
 
-class Forgetter:
-    """The owners to forget, and the thread that does it while there are any."""
+class Forgetter(Errands[str, float]):
+    """The owners to forget, each with the time by the monotonic clock until which to try."""
 
+    NAME = "immortus-forgetting"
     PAUSE = 5.0
     """Seconds to leave a store alone that could not answer."""
     LIFE = 600.0
@@ -72,43 +72,24 @@ class Forgetter:
     DRAIN = 5.0
     """Seconds that the end of the process waits for it."""
 
-    def __init__(self) -> None:
-        self._condition = threading.Condition()
-        self._pending: dict[str, float] = {}
-        """Until when to try each, by the monotonic clock."""
-        self._thread: threading.Thread | None = None
-        self._is_ending = False
-
     def put(self, owner: str) -> None:
         """Hand one over."""
         with self._condition:
-            self._pending[owner] = time.monotonic() + self.LIFE
-            if self._thread is None:
-                thread = threading.Thread(target=self._work, name="immortus-forgetting", daemon=True)
-                thread.start()
-                self._thread = thread
+            self._put(owner, time.monotonic() + self.LIFE)
 
     def drain(self) -> None:
         """Forget what is left before the process ends; what cannot be is told in the log."""
         with self._condition:
             self._is_ending = True
-            self._condition.notify()
-            self._condition.wait_for(lambda: self._thread is None, self.DRAIN)
+            self._condition.notify_all()
+            self._condition.wait_for(lambda: not self._threads, self.DRAIN)
             for owner in self._pending:
                 logger.error("The jobs of %r are not forgotten: %s", owner, _cure(owner))
             self._is_ending = False
 
     def _work(self) -> None:
-        while (owner := self._next()) is not None:
-            self._forget(owner)
-
-    def _next(self) -> str | None:
-        """The owner whose turn it is; None, which ends the thread, when there is none."""
-        with self._condition:
-            if not self._pending:
-                self._thread = None
-                self._condition.notify_all()
-            return next(iter(self._pending), None)
+        while (due := self._next()) is not None:
+            self._forget(due[0])
 
     def _forget(self, owner: str) -> None:
         try:
@@ -150,10 +131,4 @@ def drain() -> None:
     _forgetter.drain()
 
 
-def _after_fork() -> None:
-    global _forgetter  # noqa: PLW0603 - the child has not the thread
-    _forgetter = Forgetter()
-
-
-os.register_at_fork(after_in_child=_after_fork)
 atexit.register(drain)

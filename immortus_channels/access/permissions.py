@@ -57,9 +57,14 @@ def needing_database(function: Callable[Arguments, Answer]) -> Callable[Argument
 
 def user_of(source: object) -> User:
     """The user of a request, or of anything else that may have one; an anonymous one where nobody looked."""
+    return getattr(source, "user", None) or anonymous()
+
+
+def anonymous() -> User:
+    """Make a user that is not logged in."""
     from django.contrib.auth.models import AnonymousUser  # noqa: PLC0415 - a project may do without logins
 
-    return getattr(source, "user", None) or AnonymousUser()
+    return AnonymousUser()
 
 
 def user_given(user: object) -> User:

@@ -7,22 +7,25 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from immortus_channels.access.buckets import Bucket, Recent, Refusals
+from immortus_channels.access.buckets import Bucket, Refusals
 from immortus_channels.access.limits import kept_for_users, limits
 from immortus_channels.exceptions import ImmortusError
 from immortus_channels.jobs.owner import owner_key
+from immortus_channels.recent import Recent
 
 if TYPE_CHECKING:
     from immortus_channels.tracking.rules import User
 
 logger = logging.getLogger("immortus_channels")
 
-_requests: Recent[Bucket] = Recent()
+_requests: Recent[str, Bucket] = Recent()
+_lock = threading.Lock()
 _refusals = Refusals()
 _sockets: Counter[str] = Counter()
 _ALL, _VISITORS = "all", "visitors"
@@ -79,8 +82,8 @@ def _missing(key: str | None, price: float) -> float:
     now, numbers = time.monotonic(), limits()
     rate, burst = numbers.requests_per_second, numbers.requests_at_once
     price = min(price, burst)
-    with _requests.lock:
-        bucket = _requests.get(key, lambda: Bucket(rate, burst, now))
+    with _lock:
+        bucket = _requests[key] = _requests.get(key) or Bucket(rate, burst, now)
         return 0.0 if bucket.take(now, price) else max(bucket.wait(price), 1.0)
 
 

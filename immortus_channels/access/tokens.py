@@ -55,9 +55,7 @@ class Token:
     def user(self) -> User | None:
         """Its user as the database has them now; None when they were disabled, deleted or have another password."""
         if self.user_key is None:
-            from django.contrib.auth.models import AnonymousUser  # noqa: PLC0415 - a project may do without logins
-
-            return AnonymousUser()
+            return permissions.anonymous()
         try:
             model, primary_key = named_by(self.user_key)
             user: Any = model._default_manager.filter(pk=primary_key).first()  # noqa: SLF001 - Django's name

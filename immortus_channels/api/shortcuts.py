@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from django.http import HttpRequest, JsonResponse
+from django.http.response import HttpResponseBase
 
 from immortus_channels.api.links import page_url, verify_url, websocket_url
 from immortus_channels.exceptions import ConfigurationError
@@ -15,7 +16,13 @@ logger = logging.getLogger("immortus_channels")
 JobInfo = dict[str, str | None]
 
 HEADERS = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
-"""Of every JSON answer of this package."""
+"""Of every answer of this package."""
+
+
+def keep_private(response: HttpResponseBase) -> None:
+    """Let no cache keep the answer, and no browser guess its type."""
+    for name, value in HEADERS.items():
+        response.headers[name] = value
 
 
 def render_immortus(request: HttpRequest, job: object) -> JsonResponse:

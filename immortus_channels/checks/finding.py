@@ -26,8 +26,8 @@ def path_of(thing: Any) -> str:
     return f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', '')}"
 
 
-def told(error: Exception) -> str:
-    """An error in a sentence: our own speak for themselves."""
+def describe(error: Exception) -> str:
+    """Write an error in a sentence: our own speak for themselves."""
     return str(error) if isinstance(error, ImmortusError) else f"{type(error).__name__}: {error}."
 
 

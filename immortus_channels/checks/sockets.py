@@ -11,7 +11,7 @@ from django.core.checks import Warning  # noqa: A004 - Django's name
 from django.core.management import get_commands
 from django.utils.module_loading import import_string
 
-from immortus_channels.checks.finding import ID, Findings, path_of, told
+from immortus_channels.checks.finding import ID, Findings, describe, path_of
 from immortus_channels.conf import settings
 
 _WITH_LOGIN = "immortus_channels.routing.websocket_application"
@@ -43,7 +43,7 @@ def check_socket() -> Findings:
         application = import_string(path)
     except Exception as error:  # noqa: BLE001 - the project's module may raise anything
         yield Warning(
-            f"ASGI_APPLICATION is {path!r}, which cannot be imported: {told(error)}",
+            f"ASGI_APPLICATION is {path!r}, which cannot be imported: {describe(error)}",
             hint="Correct it, or remove it: without it pages poll.",
             id=f"{ID}.W005",
         )

@@ -48,9 +48,7 @@ def _of_token(request: HttpRequest, text: str, grace: float) -> Caller:
     user = None if token is None else token.user()
     address = partial(visitors.of_request, request)
     if token is None or user is None:
-        from django.contrib.auth.models import AnonymousUser  # noqa: PLC0415 - a project may do without logins
-
-        nobody = AnonymousUser()
+        nobody = permissions.anonymous()
         return Caller(user=nobody, account=quotas.key_of(nobody, None, address), jobs=frozenset())
     return Caller(user=user, account=quotas.key_of(user, None, address), jobs=token.jobs, token=token)
 

@@ -15,7 +15,7 @@ from django.shortcuts import render, resolve_url
 from django.urls import NoReverseMatch, Resolver404, resolve
 from django.utils.cache import patch_vary_headers
 from django.utils.http import url_has_allowed_host_and_scheme, urlencode
-from django.utils.translation import gettext, gettext_noop
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from immortus_channels import tracking
@@ -24,6 +24,7 @@ from immortus_channels.access.quotas import TooManyRequests
 from immortus_channels.api import job_handler
 from immortus_channels.api.job import JobHandle
 from immortus_channels.api.job_handler import JobHandler
+from immortus_channels.api.shortcuts import keep_private
 from immortus_channels.conf import settings
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.http import authentication
@@ -38,20 +39,6 @@ TEMPLATE = "immortus_channels/job_page.html"
 METHODS = ("GET", "HEAD", "POST")
 REFRESH = 5
 """Seconds after which a browser without JavaScript looks again."""
-
-TRANSLATED = (
-    gettext_noop("Something went wrong."),
-    gettext_noop("This took too long and was stopped."),
-    gettext_noop("The process that did this work ended unexpectedly."),
-    gettext_noop("This work was refused."),
-    gettext_noop("Nobody here knows how to do this work."),
-    gettext_noop("This work could not be handed over."),
-    gettext_noop("This was cancelled."),
-    gettext_noop("This was not started in time."),
-    gettext_noop("Something that had to come first did not succeed."),
-    gettext_noop("Nothing has been heard of this work for too long."),
-)
-"""The sentences of `jobs.SENTENCES`, where translators find them."""
 
 _ENDS = {
     State.FINISHED: (_("Done"), _("Everything is ready.")),
@@ -71,8 +58,7 @@ def job(request: HttpRequest, job_id: str | None = None) -> HttpResponse:
     hooks run inside.
     """
     response = _answer(request, request.GET.get("job_id", "") if job_id is None else job_id)
-    response.headers["Cache-Control"] = "private, no-store"
-    response.headers["X-Content-Type-Options"] = "nosniff"
+    keep_private(response)
     patch_vary_headers(response, ["Cookie"])
     return response
 

@@ -19,11 +19,12 @@ from django.views.decorators.http import require_safe
 
 from immortus_channels import metrics
 from immortus_channels.access import permissions
-from immortus_channels.api.shortcuts import HEADERS
+from immortus_channels.api.shortcuts import keep_private
 from immortus_channels.conf import settings
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.metrics import Sample
 from immortus_channels.stores import get_store
+from immortus_channels.threads import call_in_thread
 from immortus_channels.websocket.hub import is_draining, layer_state
 from immortus_channels.writer import is_behind, is_inline
 
@@ -39,8 +40,7 @@ def monitoring_view(view: View) -> View:
     @wraps(view)
     def answer(request: HttpRequest) -> HttpResponse:
         response = view(request)
-        for name, value in HEADERS.items():
-            response.headers[name] = value
+        keep_private(response)
         return response
 
     return answer
@@ -96,22 +96,18 @@ class StoreCheck:
 
     def _ask(self) -> Future[bool]:
         self._asked_at = time.monotonic()
-        answer: Future[bool] = Future()
-        threading.Thread(target=_ask_store, args=[answer], name="immortus-health", daemon=True).start()
-        return answer
+        return call_in_thread(_ask_store, name="immortus-health")
 
 
 store_check = StoreCheck()
 
 
-def _ask_store(answer: Future[bool]) -> None:
+def _ask_store() -> bool:
     """In a thread of the package's own, whose connection gives up a store that hangs."""
     store = get_store()
     store.claim_thread()
     try:
-        answer.set_result(_store_answers())
-    except Exception as error:  # noqa: BLE001 - it is raised where it was asked for
-        answer.set_exception(error)
+        return _store_answers()
     finally:
         store.release_thread()
 

@@ -18,11 +18,11 @@ from django.http.response import HttpResponseBase
 from django.utils.cache import get_conditional_response, patch_vary_headers
 from django.utils.http import parse_etags
 
-from immortus_channels import tracking
+from immortus_channels import protocol, tracking
 from immortus_channels.access import permissions, quotas
 from immortus_channels.access.quotas import TooManyRequests
 from immortus_channels.access.tokens import GRACE, TokenExpired
-from immortus_channels.api.shortcuts import HEADERS
+from immortus_channels.api.shortcuts import keep_private
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.http import csrf, unrecorded
 from immortus_channels.http.authentication import Caller, caller_of
@@ -38,8 +38,6 @@ logger = logging.getLogger("immortus_channels")
 
 View = Callable[..., HttpResponseBase]
 
-MAX_JOBS = 100
-UNKNOWN = "There is no such job, or it is not yours to see."
 RETRY_AFTER = 2
 """Seconds after which a store that is down may be asked again."""
 
@@ -60,8 +58,7 @@ def json_view(*methods: str, grace: float = 0.0) -> Callable[[View], View]:
                 response = _answered(request, job_id, lambda caller: view(request, caller, job_id, job_class), grace)
             else:
                 response = _not_allowed(methods, job_id)
-            for name, value in HEADERS.items():
-                response.headers[name] = value
+            keep_private(response)
             patch_vary_headers(response, ["Cookie", "Authorization"])
             return response
 
@@ -85,7 +82,7 @@ def _answered(
     except TooManyRequests as refused:
         return _rate_limited(refused.wait, job_id)
     except TokenExpired:
-        response = error(401, "token_expired", "This access token has expired.", job_id)
+        response = error(401, "token_expired", protocol.TOKEN_EXPIRED, job_id)
         response.headers["WWW-Authenticate"] = 'Bearer error="invalid_token"'
         return response
     except StoreUnavailable as unavailable:
@@ -97,7 +94,7 @@ def _answered(
         return error(400, "bad_request", "This request cannot be read.", job_id)
     except Exception:
         logger.exception("The state of %r cannot be told", job_id, extra={"job_id": job_id})
-        return error(500, "strategy_error", "The state of this job cannot be told.", job_id)
+        return error(500, "strategy_error", protocol.STRATEGY_ERROR, job_id)
 
 
 @json_view("GET", "HEAD")
@@ -128,8 +125,8 @@ _VERSION_TAG = re.compile(r'"\d{1,16}"', re.ASCII)
 
 
 def _verify_many(caller: Caller, job_ids: list[str]) -> HttpResponse:
-    if not 0 < len(job_ids) <= MAX_JOBS:
-        return error(400, "bad_request", f"Name 1 to {MAX_JOBS} jobs as ?job_id=…&job_id=…", None)
+    if not 0 < len(job_ids) <= protocol.MAX_JOBS:
+        return error(400, "bad_request", f"Name 1 to {protocol.MAX_JOBS} jobs as ?job_id=…&job_id=…", None)
     jobs = seen(caller, job_ids)
     answers = [jobs[job_id].text if job_id in jobs else dump(_unknown(caller, job_id)) for job_id in job_ids]
     return _json(f'{{"jobs":[{",".join(answers)}]}}')
@@ -165,7 +162,7 @@ def token(request: HttpRequest, caller: Caller, job_id: str | None, job_class: s
     jobs = frozenset(seen(caller, sorted(shown.jobs))) if shown is not None else frozenset()
     fresh = shown.refreshed(jobs, caller.user) if shown is not None and jobs else None
     if fresh is None:
-        return error(404, "unknown_job", UNKNOWN, None)
+        return error(404, "unknown_job", protocol.UNKNOWN_JOB, None)
     if fresh.is_expired():
         raise TokenExpired
     return _json(dump({"token": fresh.text(), "expires_in": max(int(fresh.expires - time.time()), 0)}))
@@ -213,7 +210,7 @@ def unknown(caller: Caller, job_id: str) -> HttpResponse:
 
 
 def _unknown(caller: Caller, job_id: str) -> dict[str, JSON]:
-    told: dict[str, JSON] = {"job_id": job_id, "error": {"code": "unknown_job", "message": UNKNOWN}}
+    told: dict[str, JSON] = {"job_id": job_id, "error": {"code": "unknown_job", "message": protocol.UNKNOWN_JOB}}
     return told if caller.user.is_authenticated else {**told, "authenticated": False}
 
 

@@ -61,17 +61,22 @@ class Error:
             object.__setattr__(self, "message", SENTENCES.get(self.code, SENTENCES["error"]))
 
 
+def gettext_noop(sentence: str) -> str:
+    """Mark a sentence for translators: `makemessages` finds it by the name of this function, which is Django's."""
+    return sentence
+
+
 SENTENCES: Mapping[str, str] = {
-    "error": "Something went wrong.",
-    "time_limit": "This took too long and was stopped.",
-    "worker_lost": "The process that did this work ended unexpectedly.",
-    "rejected": "This work was refused.",
-    "unknown_task": "Nobody here knows how to do this work.",
-    "not_sent": "This work could not be handed over.",
-    "cancelled": "This was cancelled.",
-    "expired": "This was not started in time.",
-    "upstream": "Something that had to come first did not succeed.",
-    "lost": "Nothing has been heard of this work for too long.",
+    "error": gettext_noop("Something went wrong."),
+    "time_limit": gettext_noop("This took too long and was stopped."),
+    "worker_lost": gettext_noop("The process that did this work ended unexpectedly."),
+    "rejected": gettext_noop("This work was refused."),
+    "unknown_task": gettext_noop("Nobody here knows how to do this work."),
+    "not_sent": gettext_noop("This work could not be handed over."),
+    "cancelled": gettext_noop("This was cancelled."),
+    "expired": gettext_noop("This was not started in time."),
+    "upstream": gettext_noop("Something that had to come first did not succeed."),
+    "lost": gettext_noop("Nothing has been heard of this work for too long."),
 }
 """What an error code says to end users; pages translate by code."""
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
-import threading
 import time
 
 from django.db import transaction
 
+from immortus_channels.errands import Errands
 from immortus_channels.push import receivers
 from immortus_channels.push.broadcaster import Broadcaster
 from immortus_channels.push.layer import has_shared_layer, hubs_group_name
@@ -41,9 +40,13 @@ def announce(revocation: Revocation, using: str | None = None) -> None:
         logger.exception("A revocation could not be announced; the regular check will find what it was about")
 
 
-class Announcer:
-    """Sends revocations through the channel layer, from a thread of its own: no store that hangs may hold one up."""
+class Announcer(Errands[Revocation, float]):
+    """Sends revocations through the channel layer, from a thread of its own: no store that hangs may hold one up.
 
+    Each is tried until its time by the monotonic clock.
+    """
+
+    NAME = "immortus-revocations"
     IDLE = 10.0
     PAUSES = (0.1, 0.3, 1.0)
     """Seconds between tries; the last holds on."""
@@ -52,34 +55,22 @@ class Announcer:
     PENDING = 1_000
     """Beyond that everybody is asked, which is one message."""
 
-    def __init__(self) -> None:
-        self._condition = threading.Condition()
-        self._pending: dict[Revocation, float] = {}
-        """Until when to try each, by the monotonic clock."""
-        self._thread: threading.Thread | None = None
-        self._ending = False
-
     def put(self, revocation: Revocation) -> None:
         """Hand one over; the same one is sent once."""
         with self._condition:
             if len(self._pending) >= self.PENDING:
                 self._pending.clear()
                 revocation = Revocation(user=EVERYBODY)
-            self._pending[revocation] = time.monotonic() + self.LIFE
-            if self._thread is None:
-                thread = threading.Thread(target=self._work, name="immortus-revocations", daemon=True)
-                thread.start()
-                self._thread = thread
-            self._condition.notify()
+            self._put(revocation, time.monotonic() + self.LIFE)
 
     def drain(self, timeout: float = 1.0) -> None:
         """Send what is left before the process ends, for so many seconds at most."""
         with self._condition:
-            thread, self._ending = self._thread, True
-            self._condition.notify()
+            thread, self._is_ending = self._thread, True
+            self._condition.notify_all()
         if thread is not None:
             thread.join(timeout)
-        self._ending = False
+        self._is_ending = False
 
     def _work(self) -> None:
         broadcaster = Broadcaster()
@@ -97,15 +88,9 @@ class Announcer:
             broadcaster.close()
 
     def _next(self) -> tuple[Revocation, float] | None:
-        """The next one to send, and until when to try; None when there was none for a while, which ends the thread."""
         with self._condition:
             self._forget_old()
-            if not self._pending and not self._ending:
-                self._condition.wait(self.IDLE)
-            if not self._pending:
-                self._thread = None
-                return None
-            return next(iter(self._pending.items()))
+            return super()._next()
 
     def _forget_old(self) -> None:
         now = time.monotonic()
@@ -119,7 +104,7 @@ class Announcer:
 
     def _rest(self, seconds: float) -> None:
         with self._condition:
-            self._condition.wait_for(lambda: self._ending, timeout=0.05 if self._ending else seconds)
+            self._condition.wait_for(lambda: self._is_ending, timeout=0.05 if self._is_ending else seconds)
 
 
 _announcer = Announcer()
@@ -130,10 +115,4 @@ def drain() -> None:
     _announcer.drain()
 
 
-def _after_fork() -> None:
-    global _announcer  # noqa: PLW0603 - the child has neither the thread nor a right to its connections
-    _announcer = Announcer()
-
-
-os.register_at_fork(after_in_child=_after_fork)
 atexit.register(drain)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 from immortus_channels import guarded
 from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.queues import unsupported
 from immortus_channels.queues.base import Queue
 from immortus_channels.queues.tracked import Tracking
+from immortus_channels.recent import Recent
 
 connected: list[Queue] = []
 """The adapters of this process."""
 
-_sent: OrderedDict[str, str] = OrderedDict()
-_REMEMBERED = 10_000
+_sent: Recent[str, str] = Recent()
 
 
 def find(job_class: str) -> tuple[Queue | None, Tracking | None]:
@@ -34,8 +32,6 @@ def by_name(name: str) -> Queue | None:
 def remember(job_id: str, job_class: str) -> None:
     """A queue's result knows its id alone; what this process has sent lately is remembered here."""
     _sent[job_id] = job_class
-    if len(_sent) > _REMEMBERED:
-        _sent.popitem(last=False)
 
 
 def class_of(job_id: str) -> str | None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from contextvars import ContextVar, copy_context
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -17,6 +15,7 @@ from immortus_channels import queues
 from immortus_channels.guarded import quoted
 from immortus_channels.jobs.events import Cancelled, Created, Event, Failed, Finished
 from immortus_channels.jobs.job import JSON, Error, Job, State
+from immortus_channels.threads import call_in_thread, is_in_event_loop
 from immortus_channels.tracking import strategies
 from immortus_channels.writer import Write
 from immortus_channels.writer.values import clean_meta, fits, refuse_too_large
@@ -130,12 +129,4 @@ def guarded(what: str, job_id: str) -> Iterator[None]:
 
 def outside_event_loop(call: Callable[[], Answer]) -> Answer:
     """What user code that may use the ORM returns: in a thread of its own when an event loop runs in this one."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return call()
-    with ThreadPoolExecutor(1) as thread:
-        try:
-            return thread.submit(copy_context().run, call).result()
-        finally:
-            thread.submit(connections.close_all)
+    return call_in_thread(call).result() if is_in_event_loop() else call()

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,6 +10,7 @@ from functools import partial
 from django.db import connections
 
 from immortus_channels import bounded_calls
+from immortus_channels.errands import Errands
 from immortus_channels.jobs.events import Event
 from immortus_channels.jobs.job import Job
 from immortus_channels.queues.base import Queue
@@ -63,7 +61,7 @@ def publish_end(
     inquiry = Inquiry(otherwise=otherwise, queue=queue, run_id=run_id, since=since)
     if is_inline():
         return publish(inquiry.end(), wait=wait)
-    _open(inquiry)
+    _inquiries.open(inquiry)
     return None
 
 
@@ -75,49 +73,27 @@ def _keeps_records(queue: Queue) -> bool:
         return False
 
 
-# One after the other, by a thread that there is only while there is something to ask.
+class Inquiries(Errands[str, Inquiry]):
+    """The questions to ask, by job, one after the other."""
 
-_lock = threading.Lock()
-_inquiries: OrderedDict[str, Inquiry] = OrderedDict()
-_is_asking = False
+    NAME = "immortus-inquiry"
 
+    def open(self, inquiry: Inquiry) -> None:
+        """Have it asked, unless it is already: everybody who looks at the job finds it overdue meanwhile."""
+        job_id = inquiry.otherwise.job_id
+        with self._condition:
+            try:
+                self._put(job_id, self._pending.get(job_id, inquiry))
+            except RuntimeError:  # the system has no thread left: whoever looks next tries again
+                self._pending.clear()
 
-def _open(inquiry: Inquiry) -> None:
-    """Have it asked, unless it is already: everybody who looks at the job finds it overdue meanwhile."""
-    global _is_asking  # noqa: PLW0603 - guarded by the lock
-    with _lock:
-        _inquiries.setdefault(inquiry.otherwise.job_id, inquiry)
-        if _is_asking:
-            return
-        _is_asking = True
-    try:
-        threading.Thread(target=_ask_all, name="immortus-inquiry", daemon=True).start()
-    except RuntimeError:  # the system has no thread left: whoever looks next tries again
-        with _lock:
-            _is_asking = False
-            _inquiries.clear()
-
-
-def _ask_all() -> None:
-    while (inquiry := _next()) is not None:
-        publish(inquiry.end())
-        with _lock:
-            _inquiries.pop(inquiry.otherwise.job_id)
-        connections.close_all()
+    def _work(self) -> None:
+        while (due := self._next()) is not None:
+            job_id, inquiry = due
+            publish(inquiry.end())
+            with self._condition:
+                del self._pending[job_id]
+            connections.close_all()
 
 
-def _next() -> Inquiry | None:
-    global _is_asking  # noqa: PLW0603
-    with _lock:
-        _is_asking = bool(_inquiries)
-        return next(iter(_inquiries.values()), None)
-
-
-def _forget() -> None:
-    """A child has no such thread; its parent asks."""
-    global _lock, _is_asking
-    _lock, _is_asking = threading.Lock(), False
-    _inquiries.clear()
-
-
-os.register_at_fork(after_in_child=_forget)
+_inquiries = Inquiries()

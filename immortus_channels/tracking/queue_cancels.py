@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
-import threading
 from contextlib import suppress
+from itertools import count
 
+from immortus_channels.errands import Errands
 from immortus_channels.jobs.job import Job
 from immortus_channels.queues.base import Queue
 from immortus_channels.tracking.throttle import Pace
@@ -17,21 +17,19 @@ AGAIN = 10.0
 """Seconds until a queue is told the same again, if somebody still asks: its broker may have been away."""
 
 
-class Recaller:
+class Recaller(Errands[int, tuple[Queue, Job, bool]]):
     """A queue may hang: nobody waits for it, and one call that hangs holds up no other."""
 
+    NAME = "immortus-recalls"
     IDLE = 10.0
     MOST = 4
-    """Threads at a time."""
     PENDING = 1_000
     """Calls that wait for a queue that hangs; beyond that none is added."""
 
-    def __init__(self) -> None:
+    def _begin(self) -> None:
+        super()._begin()
         self._pace = Pace()
-        self._condition = threading.Condition()
-        self._pending: list[tuple[Queue, Job, bool]] = []
-        self._threads = 0
-        self._idle = 0
+        self._count = count()
 
     def recall(self, queue: Queue, job: Job, *, terminate: bool) -> None:
         """Have the queue drop the job or, with `terminate`, end the process of this attempt."""
@@ -42,31 +40,19 @@ class Recaller:
                 told = {"job_id": job.job_id}
                 logger.error("The queue %r hangs, so it is not told to drop %r", queue.name, job.job_id, extra=told)
                 return
-            self._pending.append((queue, job, terminate))
-            if self._idle < len(self._pending) and self._threads < self.MOST:
-                self._start()
-            self._condition.notify()
-
-    def _start(self) -> None:
-        """One more thread; where the system has none left, the others serve, and the next call tries again."""
-        with suppress(RuntimeError):
-            threading.Thread(target=self._work, name="immortus-recalls", daemon=True).start()
-            self._threads += 1
+            with suppress(RuntimeError):  # the other threads serve, and the next call tries again
+                self._put(next(self._count), (queue, job, terminate))
 
     def _work(self) -> None:
-        while (call := self._next()) is not None:
-            _recall(*call)
+        while (due := self._next()) is not None:
+            _recall(*due[1])
 
-    def _next(self) -> tuple[Queue, Job, bool] | None:
-        """The next call; None when there was none for a while, which ends the thread."""
+    def _next(self) -> tuple[int, tuple[Queue, Job, bool]] | None:
         with self._condition:
-            self._idle += 1
-            is_pending = self._condition.wait_for(lambda: self._pending, self.IDLE)
-            self._idle -= 1
-            if not is_pending:
-                self._threads -= 1
-                return None
-            return self._pending.pop(0)
+            due = super()._next()
+            if due is not None:
+                del self._pending[due[0]]
+            return due
 
 
 def _recall(queue: Queue, job: Job, terminate: bool) -> None:  # noqa: FBT001 - as it waited
@@ -82,11 +68,3 @@ _recaller = Recaller()
 def recall(queue: Queue, job: Job, *, terminate: bool) -> None:
     """Have the queue drop the job, soon; the same again within `AGAIN` seconds means nothing."""
     _recaller.recall(queue, job, terminate=terminate)
-
-
-def _after_fork() -> None:
-    global _recaller  # noqa: PLW0603 - the child has not the thread
-    _recaller = Recaller()
-
-
-os.register_at_fork(after_in_child=_after_fork)

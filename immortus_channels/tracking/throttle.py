@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
+
+from immortus_channels.recent import Recent
 
 
 class Pace:
@@ -12,8 +13,7 @@ class Pace:
 
     def __init__(self, remembered: int = 10_000) -> None:
         """The `remembered` jobs asked of last."""
-        self._asked: OrderedDict[str, float] = OrderedDict()
-        self._remembered = remembered
+        self._asked: Recent[str, float] = Recent(remembered)
         self._lock = threading.Lock()
 
     def is_due(self, job_id: str, interval: float) -> bool:
@@ -23,7 +23,4 @@ class Pace:
             if now - self._asked.get(job_id, -interval) < interval:
                 return False
             self._asked[job_id] = now
-            self._asked.move_to_end(job_id)
-            if len(self._asked) > self._remembered:
-                self._asked.popitem(last=False)
         return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from immortus_channels import protocol
 from immortus_channels.jobs.ids import is_job_id
 from immortus_channels.jobs.job import State, dump
 from immortus_channels.jobs.strict_json import Bounds, loads
@@ -13,8 +14,6 @@ from immortus_channels.push.messages import Push
 SUBPROTOCOL = "immortus.v1"
 MAX_FRAME = 16 * 1024
 """Bytes of a frame from the client."""
-MAX_JOBS = 100
-"""Jobs one socket may watch."""
 MAX_VERSION = 2**53
 BOUNDS = Bounds(size=MAX_FRAME, depth=8, keys=64, largest=MAX_VERSION)
 
@@ -106,16 +105,14 @@ class Document:
 
 
 PING = dump({"type": "ping"})
-UNKNOWN = "There is no such job, or it is not yours to see."
-EXPIRED = "This access token has expired."
-TOKEN_EXPIRED = dump({"type": "error", "code": "token_expired", "message": EXPIRED})
+TOKEN_EXPIRED = dump({"type": "error", "code": "token_expired", "message": protocol.TOKEN_EXPIRED})
 """Ahead of the end: watches by the token go on for a while."""
 BAD_MESSAGE = dump({"type": "error", "code": "bad_message", "message": "This is not a message of immortus.v1."})
 
 
 def hello(ping: float) -> str:
     """The first frame; the server pings every `ping` seconds."""
-    return dump({"type": "hello", "ping_ms": round(ping * 1000), "max_jobs": MAX_JOBS})
+    return dump({"type": "hello", "ping_ms": round(ping * 1000), "max_jobs": protocol.MAX_JOBS})
 
 
 def current(job_id: str, version: int) -> str:
@@ -125,22 +122,23 @@ def current(job_id: str, version: int) -> str:
 
 def unknown_job(job_id: str, *, authenticated: bool) -> str:
     """There is no such job, or it is not for this user: nobody can tell which."""
-    return _error("unknown_job", UNKNOWN, job_id, authenticated=authenticated)
+    return _error("unknown_job", protocol.UNKNOWN_JOB, job_id, authenticated=authenticated)
 
 
 def strategy_error(job_id: str, *, authenticated: bool) -> str:
     """The job's state cannot be told, by a mistake on the server."""
-    return _error("strategy_error", "The state of this job cannot be told.", job_id, authenticated=authenticated)
+    return _error("strategy_error", protocol.STRATEGY_ERROR, job_id, authenticated=authenticated)
 
 
 def too_many_jobs(job_id: str, *, authenticated: bool) -> str:
     """This socket watches as many jobs as it may."""
-    return _error("too_many_jobs", f"One socket watches {MAX_JOBS} jobs at most.", job_id, authenticated=authenticated)
+    message = f"One socket watches {protocol.MAX_JOBS} jobs at most."
+    return _error("too_many_jobs", message, job_id, authenticated=authenticated)
 
 
 def token_expired(job_id: str) -> str:
     """The watch has ended with the access token it was asked for by."""
-    return _error("token_expired", EXPIRED, job_id, authenticated=False)
+    return _error("token_expired", protocol.TOKEN_EXPIRED, job_id, authenticated=False)
 
 
 def bye(code: int, after: float) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
+from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings as django_settings
 from django.core.exceptions import DisallowedHost
+from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, parse_cookie
 
 from immortus_channels.conf import settings
@@ -29,18 +31,20 @@ _NO_SHELL = frozenset({"ws", "wss", "file", "ftp"})
 def is_allowed(scope: Mapping[str, Any]) -> bool:
     """Whether this handshake may go on.
 
-    The Origin must be the server's own, or one of `IMMORTUS_ALLOWED_ORIGINS`: scheme, host and port, or an app shell's
-    text. Only a client that
-    carries no session cookie may leave it out; that is no browser.
+    The Origin must be the server's own, or one of `IMMORTUS_ALLOWED_ORIGINS`: scheme, host and port, or an app
+    shell's text. Only a client that carries no session cookie may leave it out; that is not a browser.
     """
-    request = Handshake(scope)
-    sent = [value for name, value in scope.get("headers", ()) if name == b"origin"]
+    sent = _values_of(scope, b"origin")
     if not sent:
-        return django_settings.SESSION_COOKIE_NAME not in parse_cookie(request.META.get("HTTP_COOKIE", ""))
-    origin = parse(sent[0].decode("latin-1")) if len(sent) == 1 else None
+        return django_settings.SESSION_COOKIE_NAME not in parse_cookie("; ".join(_values_of(scope, b"cookie")))
+    origin = parse(sent[0]) if len(sent) == 1 else None
     if origin is None or origin in map(parse, settings.ALLOWED_ORIGINS):
         return origin is not None
-    return _is_host_known() and origin == request.origin()
+    return _is_host_known() and origin == _own_origin(_request_of(scope))
+
+
+def _values_of(scope: Mapping[str, Any], header: bytes) -> list[str]:
+    return [value.decode("latin-1") for name, value in scope.get("headers", ()) if name == header]
 
 
 def _is_host_known() -> bool:
@@ -50,7 +54,7 @@ def _is_host_known() -> bool:
 
 def log_refusal(scope: Mapping[str, Any]) -> None:
     """Say once per origin why its sockets are refused, and what to do if they should not be."""
-    request = Handshake(scope)
+    request = _request_of(scope)
     sent = request.META.get("HTTP_ORIGIN", "no Origin, but a session cookie")[:200]
     if sent in _logged or len(_logged) >= _LOGGED_AT_MOST:
         return
@@ -93,33 +97,22 @@ def _shell(text: str) -> Origin | None:
     return match["scheme"].lower(), match["rest"], 0
 
 
-class Handshake(HttpRequest):
-    """A WebSocket handshake as the request it is, so that Django's own rules say which host and scheme it came to.
+def _request_of(scope: Mapping[str, Any]) -> ASGIRequest:
+    """Make the handshake the request that it is, so that Django's own rules say which host and scheme it came to.
 
-    These are `ALLOWED_HOSTS`, `SECURE_PROXY_SSL_HEADER`, `USE_X_FORWARDED_HOST` and `USE_X_FORWARDED_PORT`.
+    These are `ALLOWED_HOSTS`, `SECURE_PROXY_SSL_HEADER`, `USE_X_FORWARDED_HOST` and `USE_X_FORWARDED_PORT`. A content
+    type means nothing here, and Django refuses to read a long one.
     """
+    scheme = "https" if scope.get("scheme") in ("wss", "https") else "http"
+    host, port = scope.get("server") or ("", None)
+    headers = [(name, value) for name, value in scope.get("headers", ()) if name != b"content-type"]
+    as_http = {"method": "GET", "path": "/", "query_string": b"", "scheme": scheme, "headers": headers}
+    return ASGIRequest({**scope, **as_http, "server": (host or "", port or _PORTS[scheme])}, BytesIO())
 
-    def __init__(self, scope: Mapping[str, Any]) -> None:
-        super().__init__()
-        self._scope = scope
-        host, port = scope.get("server") or ("", None)
-        self.META.update({"SERVER_NAME": host or "", "SERVER_PORT": str(port or _PORTS[self._get_scheme()])})
-        for name, value in scope.get("headers", ()):
-            self._add(name.decode("latin-1"), value.decode("latin-1"))
 
-    def origin(self) -> Origin | None:
-        """The origin of pages served from here; None when the host is none of ours."""
-        try:
-            return parse(f"{self.scheme}://{self.get_host()}")
-        except DisallowedHost:
-            return None
-
-    def _add(self, name: str, value: str) -> None:
-        if "_" in name:  # as Django does: a client's `x_forwarded_host` must not pass for a proxy's header
-            return
-        key = f"HTTP_{name.upper().replace('-', '_')}"
-        between = "; " if name == "cookie" else ","
-        self.META[key] = f"{self.META[key]}{between}{value}" if key in self.META else value
-
-    def _get_scheme(self) -> str:
-        return "https" if self._scope.get("scheme") in ("wss", "https") else "http"
+def _own_origin(request: HttpRequest) -> Origin | None:
+    """The origin of pages served from here; None when the host is none of ours."""
+    try:
+        return parse(f"{request.scheme}://{request.get_host()}")
+    except DisallowedHost:
+        return None

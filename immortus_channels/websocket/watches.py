@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
-from immortus_channels import metrics
+from immortus_channels import metrics, protocol
 from immortus_channels.access.tokens import TokenExpired
 from immortus_channels.websocket import frames
 from immortus_channels.websocket.bearer import Bearer, Bearers, Socket
@@ -42,7 +42,7 @@ class Watches:
     def begin(self, command: Watch) -> None:
         """Watch a job, or answer why not."""
         job_id, socket = command.job_id, self._socket
-        if job_id not in self._tasks and len(self._tasks) >= frames.MAX_JOBS:
+        if job_id not in self._tasks and len(self._tasks) >= protocol.MAX_JOBS:
             socket.tell(job_id, frames.too_many_jobs(job_id, authenticated=socket.user.is_authenticated))
             return
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 
-from immortus_channels.access.buckets import Bucket, Recent, Refusals
+from immortus_channels.access.buckets import Bucket, Refusals
 
 
 def test_a_burst_passes_and_then_only_what_is_earned():
@@ -86,12 +86,3 @@ def test_very_many_who_are_full_have_a_bound_too(monkeypatch):
         refusals.count(f"counted {number}", "a", 2, 0.0)
     assert [refusals.wait(f"full {number}", 0.0) for number in range(5)] == [0, 0, 60, 60, 60]
     assert len(refusals) == 3 + 3 + 3
-
-
-def test_only_the_keys_met_most_recently_are_kept(monkeypatch):
-    monkeypatch.setattr(Recent, "MOST", 2)
-    kept: Recent[list[str]] = Recent()
-    for key in ("a", "b", "a", "c"):
-        kept.get(key, list).append(key)
-    assert kept.get("a", list) == ["a", "a"]
-    assert kept.get("b", list) == []

@@ -196,7 +196,7 @@ def test_many_users_are_one_thread_which_ends(forgetter):
         forgetter.put(str(number))
     assert threading.active_count() <= before + 1
     assert eventually(lambda: not any(map(on_record, jobs)))
-    assert eventually(lambda: forgetter._thread is None)
+    assert eventually(lambda: not forgetter._threads)
 
 
 def test_a_store_that_is_silent_is_asked_again_behind_the_others(forgetter, monkeypatch, caplog):
@@ -233,4 +233,4 @@ def test_a_process_that_ends_while_the_store_is_silent_says_what_to_do(forgetter
     assert eventually(lambda: forgetter._pending)
     forgetter.drain()
     assert "run `manage.py prune_jobs --owner 17`" in caplog.text
-    assert eventually(lambda: forgetter._thread is None)
+    assert eventually(lambda: not forgetter._threads)

@@ -31,6 +31,7 @@ from redis import Redis
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from immortus_channels import protocol
 from immortus_channels.access import quotas
 from immortus_channels.access.limits import Limits
 from immortus_channels.api.strategy import TrackingStrategy
@@ -380,7 +381,7 @@ async def test_a_thousand_guesses_end_in_silence_and_one_line(in_process, unstor
         await attacker.quiet()
         told += sum("unknown_job" in text for text in attacker.said())
         await attacker.leave()
-    assert told <= Limits().denials + frames.MAX_JOBS
+    assert told <= Limits().denials + protocol.MAX_JOBS
     assert sum("unknown or not theirs" in record.getMessage() for record in caplog.records) == 1
     assert "guess" not in caplog.text
 

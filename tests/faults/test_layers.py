@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from immortus_channels import metrics
 from immortus_channels.push.layer import shared_layer
 from immortus_channels.testing import Faults, FaultyProxy
 from immortus_channels.websocket.hub.probe import Probe
@@ -66,11 +67,11 @@ async def test_a_broker_that_is_away_ends_no_layer_and_pushes_are_heard_again(
         await until(lambda: hub.joined.get(job.job_id) and hub.is_hearing, within=20)
         settings.IMMORTUS_RECHECK_INTERVAL = 60
         await asyncio.sleep(3)
-        healed = hub.recheck.healed
+        healed = metrics.PUSHES_HEALED.read()
         for number in range(11, 16):
             await elsewhere.apush(last := job.reported(number))
             await until(lambda last=last: page.shows(last), within=SOON)
-        assert hub.recheck.healed == healed
+        assert metrics.PUSHES_HEALED.read() == healed
         await elsewhere.apush(job.finished())
         await until(lambda: page.over, within=SOON)
         await hub.stopped()

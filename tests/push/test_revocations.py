@@ -236,14 +236,14 @@ def test_what_cannot_be_told_for_very_long_is_forgotten(slow, announcer, monkeyp
     slow.failures = 1_000_000
     slow.open.set()
     revoke_access("a")
-    assert eventually(lambda: announcer._thread is None)
+    assert eventually(lambda: not announcer._threads)
     assert not announcer._pending
 
 
 @pytest.mark.django_db(transaction=True)
 def test_what_is_revoked_again_while_it_is_told_is_told_again(slow, announcer):
     announcer.put(Revocation(user="1"))
-    assert eventually(lambda: announcer._thread is not None)
+    assert eventually(lambda: announcer._threads)
     time.sleep(0.1)
     announcer.put(Revocation(user="1"))
     slow.open.set()

@@ -9,6 +9,7 @@ from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.jobs.job import Job
 from immortus_channels.queues.base import Queue
 from immortus_channels.queues.tracked import Tracking
+from immortus_channels.recent import Recent
 from tests.toys import ToyQueue
 
 
@@ -59,8 +60,7 @@ def test_what_is_no_task_is_refused_by_name(two):
 
 
 def test_what_was_sent_lately_is_remembered_and_the_oldest_forgotten(monkeypatch):
-    monkeypatch.setattr(queues, "_sent", type(queues._sent)())
-    monkeypatch.setattr(queues, "_REMEMBERED", 2)
+    monkeypatch.setattr(queues, "_sent", Recent(2))
     for job_id in ("1", "2", "3"):
         queues.remember(job_id, f"class {job_id}")
     assert [queues.class_of(job_id) for job_id in ("1", "2", "3")] == [None, "class 2", "class 3"]

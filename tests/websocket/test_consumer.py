@@ -17,7 +17,7 @@ from django.contrib.auth.models import AnonymousUser
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from immortus_channels import access_token, metrics, tracking
+from immortus_channels import access_token, metrics, protocol, tracking
 from immortus_channels.access import permissions, quotas
 from immortus_channels.access.tokens import Token
 from immortus_channels.exceptions import StoreUnavailable
@@ -27,7 +27,7 @@ from immortus_channels.stores.base import Reading
 from immortus_channels.websocket import bearer, consumer, flow, hub
 from immortus_channels.websocket.consumer import CLEAN_UP, JobConsumer
 from immortus_channels.websocket.flow import Limits
-from immortus_channels.websocket.frames import EXPIRED, MAX_FRAME, MAX_JOBS
+from immortus_channels.websocket.frames import MAX_FRAME
 from immortus_channels.websocket.hub import get_drain, get_hub
 from immortus_channels.websocket.login import Login, _warn
 from tests.pages import Process, logged_in, until
@@ -214,7 +214,7 @@ async def test_a_job_of_ones_own_is_shown():
 
 
 async def test_the_hundred_and_first_job_is_one_too_many():
-    jobs = [Process() for _ in range(MAX_JOBS + 1)]
+    jobs = [Process() for _ in range(protocol.MAX_JOBS + 1)]
     for job in jobs:
         job.enqueued()
     async with opened() as client:
@@ -229,7 +229,7 @@ async def test_the_hundred_and_first_job_is_one_too_many():
 
 async def test_jobs_that_are_over_make_room_for_others():
     async with opened() as client:
-        for _ in range(MAX_JOBS + 5):
+        for _ in range(protocol.MAX_JOBS + 5):
             job = Process()
             job.enqueued()
             job.cancelled()
@@ -509,7 +509,7 @@ async def test_a_token_that_ends_is_told_ahead_and_its_watches_end_a_while_later
     async with opened() as client:
         await client.say(type="watch", job_id=job.job_id, token=access_token(job, alice, life=0.3))
         await client.hear()
-        assert await client.hear() == {"type": "error", "code": "token_expired", "message": EXPIRED}
+        assert await client.hear() == {"type": "error", "code": "token_expired", "message": protocol.TOKEN_EXPIRED}
         job.started()
         assert (await client.hear())["job"]["state"] == "running", "it still goes on"
         ended = await client.hear()

@@ -154,6 +154,18 @@ def test_a_header_with_an_underscore_does_not_pass_for_a_proxys(settings):
     assert not is_allowed(scope)
 
 
+def test_a_session_cookie_is_seen_in_any_of_several_headers():
+    """HTTP/2 lets a client split them (RFC 9113, section 8.2.3)."""
+    scope = handshake(cookie="theme=dark")
+    scope["headers"].append((b"cookie", b"sessionid=abc"))
+    assert not is_allowed(scope)
+
+
+def test_a_content_type_of_any_length_changes_nothing():
+    scope = handshake("http://example.com", content_type="text/html; charset=" + 20_000 * "x")
+    assert is_allowed(scope)
+
+
 def test_a_refusal_is_logged_once_with_its_cure(caplog):
     origins._logged.clear()
     for _ in range(3):

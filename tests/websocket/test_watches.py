@@ -7,8 +7,8 @@ from __future__ import annotations
 import pytest
 from django.contrib.auth.models import AnonymousUser
 
-from immortus_channels import access_token
-from immortus_channels.websocket.frames import MAX_JOBS, TOKEN_EXPIRED, Watch
+from immortus_channels import access_token, protocol
+from immortus_channels.websocket.frames import TOKEN_EXPIRED, Watch
 from immortus_channels.websocket.watches import Watches
 from tests.hubs import hub, memory  # noqa: F401
 from tests.pages import Page, Process, until
@@ -90,7 +90,7 @@ async def test_a_dismissed_token_ends_its_own_watches_with_the_reason(hub, job):
 
 async def test_the_hundred_and_first_is_refused_by_token_as_well(job):
     socket = Socket()
-    for number in range(MAX_JOBS):
+    for number in range(protocol.MAX_JOBS):
         socket.watches.begin(Watch(str(number), 0))
     socket.watches.begin(Watch(job.job_id, 0, access_token(job, AnonymousUser())))
     assert socket.told[-1]["code"] == "too_many_jobs"

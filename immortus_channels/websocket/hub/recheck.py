@@ -55,10 +55,6 @@ class Recheck:
 
     def __init__(self, hub: Rechecked, readers: Readers, asker: Readers) -> None:
         """`readers` read the store, `asker` asks strategies, which may take as long as they like."""
-        self.healed = 0
-        """Changes found here although their push should have been heard."""
-        self.rollbacks = 0
-        """Times the store was found older than what had been sent."""
         self._hub = hub
         self._readers = readers
         self._asker = asker
@@ -144,7 +140,6 @@ class Recheck:
         if not ahead and not behind:
             return
         lost = [job_id for job_id in ahead if job_id in self._hub.joined]
-        self.healed += len(lost)
         metrics.PUSHES_HEALED.add(len(lost))
         found = (await self._readers.run(tracking.on_record, [*ahead, *behind])).jobs
         for job in found.values():
@@ -157,7 +152,6 @@ class Recheck:
 
     async def lift(self, job_id: str, sent: int) -> None:
         """The store went back in time (failover, restored backup): make the job newer than what browsers hold."""
-        self.rollbacks += 1
         metrics.ROLLBACKS.add()
         told = {"job_id": job_id, "version": sent}
         logger.warning("The store is older than what was sent of %r; lifting it", job_id, extra=told)

@@ -81,7 +81,7 @@ async def test_without_the_probe_a_silent_subscription_starves_until_the_recheck
     settings.IMMORTUS_RECHECK_INTERVAL = 0.5
     hub.recheck._all_due_at = 0
     await until(lambda: len(page.frames) == 2, within=3)
-    assert hub.recheck.healed == 1
+    assert metrics.PUSHES_HEALED.read() == 1
 
 
 @pytest.mark.usefixtures("_hasty")

@@ -55,7 +55,7 @@ async def _error_of(layer: Any, seconds: float) -> Exception | None:
             channel = await layer.new_channel()
             for _ in range(GROUPS):
                 await _send_and_hear(layer, channel)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is to be told
+    except Exception as error:  # noqa: BLE001 - a layer may raise anything, and the answer says what
         return error
     return None
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from immortus_channels.checks.layer_hosts import ask_hosts
+from immortus_channels.checks.doctor.layer_hosts import ask_hosts
 from tests.hubs import LAYERS
 from tests.servers import ClusteredRedis, RedisServer
 

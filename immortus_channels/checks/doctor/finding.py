@@ -1,0 +1,29 @@
+"""What the doctor finds, and how it is said."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+Level = Literal["ok", "note", "wrong"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What is known of one part of the way, and what to do about it if it needs a cure."""
+
+    part: str
+    level: Level
+    message: str
+    hint: str = ""
+
+
+def since(began: float) -> str:
+    """Write the time since `began`, which is of the monotonic clock."""
+    return f"{(time.monotonic() - began) * 1000:.0f} ms"
+
+
+def describe(error: Exception) -> str:
+    """Write an error in a sentence."""
+    return f"{type(error).__name__}: {error}" if str(error) else "no answer in time"
