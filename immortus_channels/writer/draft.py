@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from threading import RLock
 from typing import Any
 
+from immortus_channels.conf import settings
 from immortus_channels.guarded import quoted
 from immortus_channels.jobs.events import Report
 from immortus_channels.jobs.job import JSON, LARGEST, Job, Number
@@ -30,13 +31,14 @@ class Draft:
 
     __slots__ = (
         "_current", "_data", "_depth", "_dirty", "_known_meta", "_lock", "_message", "_meta", "_notify", "_percentage",
-        "_reported", "_result", "_step", "_strategy_meta", "_total", "data", "flushed_at", "is_forked", "job_id",
+        "_reported", "_result", "_step", "_strategy_meta", "_total", "data", "is_forked", "job_id", "not_before",
     )  # fmt: skip
 
     def __init__(self, job_id: str, data: Mapping[str, JSON], notify: Callable[[Any], None]) -> None:
         self.job_id, self.data = job_id, data
         self.is_forked = False
-        self.flushed_at = -math.inf
+        self.not_before = -math.inf
+        """When, by the monotonic clock, the next report may be made."""
         self._notify = notify
         self._lock = RLock()  # a signal handler may report while the job does
         self._dirty = False
@@ -156,7 +158,7 @@ class Draft:
         """Everything said so far, and what the strategy says; both count as told from now on."""
         with self._lock:
             self._dirty = False
-            self.flushed_at = time.monotonic()
+            self.not_before = time.monotonic() + settings.FLUSH_INTERVAL
             self._reported = self._current
             report = Report(
                 step=self._step,
@@ -170,9 +172,11 @@ class Draft:
             )
             return report, self._strategy_meta
 
-    def untake(self) -> None:
-        """The report taken last was not written."""
+    def untake(self, *, at_once: bool = False) -> None:
+        """Make another report, as the last one is not on record: after the usual interval, or at once."""
         self._dirty = True
+        if at_once:
+            self.not_before = -math.inf
 
     def ask_again(self) -> None:
         """Nothing is taken now; tell the writer of the next change as well."""

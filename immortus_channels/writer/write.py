@@ -7,6 +7,7 @@ import threading
 from functools import partial
 from typing import Any
 
+from immortus_channels import metrics
 from immortus_channels.conf import leases
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.events import Cancelled, Event, Failed, Finished, Reported, Requeued, Retrying, Updated
@@ -116,6 +117,12 @@ def _bare(event: Event) -> Event:
         case Failed(stopped=stopped):
             kept["stopped"] = stopped
     return type(event)(job_id=event.job_id, job_class=event.job_class, run_id=event.run_id, **kept)
+
+
+def log_drop(write: Write, error: Exception) -> None:
+    """Log that an event which no store can take is lost."""
+    logger.error("%s could not be applied and is dropped", write, exc_info=error, extra={"job_id": write.event.job_id})
+    metrics.WRITES_DROPPED.add()
 
 
 def report_of(run: Run, kind: type[Event] = Reported, **fields: object) -> Event:
