@@ -1,4 +1,4 @@
-"""Writers without a thread: under a test runner, and where gevent or eventlet have replaced threads."""
+"""Writers without a thread: where `IMMORTUS_INLINE` wants it, and where gevent or eventlet have replaced threads."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import logging
 import time
 from contextlib import closing
 
-from immortus_channels.conf import is_under_test
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.events import Event
 from immortus_channels.jobs.job import State
@@ -22,7 +21,7 @@ _DAY = 86_400.0
 
 
 class InlineWriter(Writer):
-    """Writes in the caller's thread, inside the caller's transaction: for test runners."""
+    """Writes in the caller's thread, inside the caller's transaction: for tests, whose data no other thread sees."""
 
     def submit(self, event: Event, *, wait: float = WAIT, known: str | None = None, is_dry: bool = False) -> Write:
         """Write now, after a read: the caller's transaction may show another job than others know."""
@@ -80,8 +79,3 @@ class GreenWriter(InlineWriter):
             self.renew(job.job_id, job.lease_holder, _DAY)
         except StoreUnavailable:
             logger.warning("The lease of %r cannot be moved", job.job_id, extra={"job_id": job.job_id})
-
-
-def is_inline() -> bool:
-    """Whether writes happen in the caller's thread: under a test runner, whose transactions no other thread sees."""
-    return is_under_test()

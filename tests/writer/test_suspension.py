@@ -43,7 +43,7 @@ def test_a_suspension_does_not_overflow_after_hours():
     assert suspension.until == 17.0
 
 
-def test_a_job_that_fails_while_others_work_is_left_alone_and_the_store_is_not(suspensions):
+def test_a_job_that_fails_while_others_work_is_left_alone(suspensions):
     refused(suspensions, "bad", now=5.0)
     assert not suspensions.may_write("bad", 5.05)
     assert suspensions.may_write("bad", 5.1)
@@ -87,7 +87,7 @@ def test_a_job_that_was_refused_before_says_nothing_about_the_store(suspensions)
     assert suspensions.until("a") == -math.inf
 
 
-def test_a_store_that_works_again_and_a_job_that_was_written_are_no_longer_suspended(suspensions):
+def test_a_store_or_a_job_that_works_again_is_no_longer_suspended(suspensions):
     refused(suspensions, "bad")
     suspensions.abandon_round(0.0, DOWN)
     suspensions.worked(["bad"])

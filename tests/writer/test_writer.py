@@ -31,7 +31,7 @@ from immortus_channels.jobs.job import State
 from immortus_channels.jobs.lifecycle import SECOND, apply
 from immortus_channels.push import receivers
 from immortus_channels.stores import get_store
-from immortus_channels.writer import WAIT, InlineWriter, Writer, get_writer, is_inline, report_of, thread
+from immortus_channels.writer import WAIT, InlineWriter, Writer, get_writer, report_of, thread
 from immortus_channels.writer.backlog import Backlog
 from immortus_channels.writer.inline import GreenWriter
 from immortus_channels.writer.run import Run, current_run
@@ -781,9 +781,9 @@ def in_child(work):
 
 
 @pytest.fixture
-def of_process(monkeypatch):
+def of_process(settings, monkeypatch):
     """The writer of this process, with its thread."""
-    monkeypatch.setattr(writer, "is_inline", lambda: False)
+    settings.IMMORTUS_INLINE = False
     monkeypatch.setattr(writer, "_writer", None)
     yield get_writer()
     writer.drain()
@@ -907,12 +907,25 @@ def test_where_nobody_renews_leases_a_job_that_runs_has_a_day(store):
     assert record().state is State.FINISHED
 
 
-def test_under_a_test_runner_writes_are_inline(monkeypatch):
-    assert is_inline()
-    assert isinstance(get_writer(), InlineWriter)
-    monkeypatch.delattr(_TestState, "saved_data")  # `mail.outbox` stays: a mail backend makes it too
+@pytest.mark.parametrize(
+    ("inline", "in_tests", "elsewhere"),
+    [(None, InlineWriter, Writer), (True, InlineWriter, InlineWriter), (False, Writer, Writer)],
+)
+def test_the_setting_alone_decides_which_writer_it_is(settings, monkeypatch, inline, in_tests, elsewhere):
+    settings.IMMORTUS_INLINE = inline
     monkeypatch.setattr(writer, "_writer", None)
-    assert type(get_writer()) is Writer
+    assert type(get_writer()) is in_tests
+    monkeypatch.delattr(_TestState, "saved_data")  # `mail.outbox` stays: a mail backend makes it too
+    assert type(get_writer()) is elsewhere
+
+
+def test_a_writer_that_another_kind_replaces_has_written_what_it_was_given(settings, monkeypatch, store):
+    settings.IMMORTUS_INLINE = False
+    monkeypatch.setattr(writer, "_writer", None)
+    get_writer().submit(enqueued(), wait=0)
+    settings.IMMORTUS_INLINE = True
+    get_writer()
+    assert record().state is State.ENQUEUED
 
 
 @pytest.mark.django_db

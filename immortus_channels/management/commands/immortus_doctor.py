@@ -26,7 +26,7 @@ from django.utils.module_loading import import_string
 from immortus_channels import checks, queues, tasks, tracking
 from immortus_channels.api import links
 from immortus_channels.checks.layer_hosts import ask_hosts
-from immortus_channels.conf import is_under_test, settings
+from immortus_channels.conf import is_inline, settings
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.job import Job, State
 from immortus_channels.push.layer import group_name, shared_layer
@@ -112,7 +112,7 @@ def _examine_store(job_id: str, timeout: float) -> Finding:
         return Finding(part="store", verdict="wrong", told=_told(error), cure=cure)
     store = get_store()
     told = f"{type(store).__name__} answered in {_since(began)}"
-    if not isinstance(store, SQLiteStore) or is_under_test():
+    if not isinstance(store, SQLiteStore) or is_inline():
         return Finding(part="store", verdict="ok", told=told)
     if store.path is None:
         cure = "`manage.py migrate` makes a file for them beside the database, or says why it cannot."
