@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping
 from threading import RLock
 from typing import Any
 
-from immortus_channels.conf import settings
 from immortus_channels.guarded import quoted
 from immortus_channels.jobs.events import Report
 from immortus_channels.jobs.job import JSON, LARGEST, Job, Number
@@ -158,7 +156,6 @@ class Draft:
         """Everything said so far, and what the strategy says; both count as told from now on."""
         with self._lock:
             self._dirty = False
-            self.not_before = time.monotonic() + settings.FLUSH_INTERVAL
             self._reported = self._current
             report = Report(
                 step=self._step,

@@ -74,9 +74,8 @@ class Runs:
 
     def _times(self, suspensions: Suspensions, *, at_once: bool) -> list[tuple[float, Run]]:
         """When each that has something to report may do so; `at_once` asks for no interval between two reports."""
-        telling = [run for run in self._those_that_tell() if run.is_dirty]
-        given = ((-math.inf if at_once else run.not_before, run) for run in telling)
-        return [(max(time_, suspensions.until(run.job_id)), run) for time_, run in given]
+        dirty = [run for run in self._those_that_tell() if run.is_dirty]
+        return [(max(suspensions.until(run.job_id), -math.inf if at_once else run.not_before), run) for run in dirty]
 
     def _those_that_tell(self) -> list[Run]:
         """Those that have something to report, or count without a word; `listen_to` brings the others back."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from functools import partial
 from typing import Any
 
 from immortus_channels import metrics
-from immortus_channels.conf import leases
+from immortus_channels.conf import leases, settings
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.events import Cancelled, Event, Failed, Finished, Reported, Requeued, Retrying, Updated
 from immortus_channels.jobs.job import Job
@@ -126,8 +127,10 @@ def log_drop(write: Write, error: Exception) -> None:
 
 
 def report_of(run: Run, kind: type[Event] = Reported, **fields: object) -> Event:
-    """An event of this run that carries everything the run has said."""
+    """An event of this run that carries everything the run has said; after a report, the next one has time."""
     report, strategy_meta = run.take()
+    if kind is Reported:
+        run.not_before = time.monotonic() + settings.FLUSH_INTERVAL
     return kind(
         job_id=run.job_id,
         job_class=run.job_class,
