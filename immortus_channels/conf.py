@@ -31,6 +31,7 @@ class Settings:
     DRAIN: float = 5.0
     METRICS_TOKEN: str | None = None
     REDIRECT_HOSTS: tuple[str, ...] = ()
+    INLINE: bool | None = None
 
     def __getattribute__(self, name: str) -> Any:
         default = super().__getattribute__(name)
@@ -49,14 +50,17 @@ def leases() -> Leases:
 
 
 def is_strict() -> bool:
-    """Whether a mistake in a task is raised rather than logged: in DEBUG, and under a test runner."""
-    return django_settings.DEBUG or is_under_test()
+    """Whether a mistake in a task is raised rather than logged: in DEBUG, and where jobs are written inline."""
+    return django_settings.DEBUG or is_inline()
 
 
-def is_under_test() -> bool:
-    """Whether a test runner has set up Django's test environment, as pytest-django does too.
+def is_inline() -> bool:
+    """Whether jobs are written in the caller's thread and transaction, as tests need it: `IMMORTUS_INLINE` says so.
 
-    `mail.outbox` tells nothing: the locmem backend adds it to a server that sends its first mail, too.
+    None stands for a guess: whether Django's own test environment is set up, as its test runner and pytest-django do.
+    `mail.outbox` would not tell: the locmem backend makes it in a server that sends its first mail, too.
     """
+    if settings.INLINE is not None:
+        return bool(settings.INLINE)
     utils = sys.modules.get("django.test.utils")
     return hasattr(getattr(utils, "_TestState", None), "saved_data")

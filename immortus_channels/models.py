@@ -111,7 +111,7 @@ class UndumpedManager(Keys):
 class JobsFileKey(models.Model):
     """The key in the name of the file that keeps the jobs of this SQLite database: one row.
 
-    A database that keeps its jobs itself has an empty key, if a test runner has made it, or no row.
+    A database that keeps its jobs itself has an empty key, if it was made where jobs are written inline, or no row.
     """
 
     id = models.PositiveSmallIntegerField(primary_key=True)

@@ -51,9 +51,18 @@ def check_values() -> Findings:
             yield Error(f"IMMORTUS_{name} is {value!r}, which is no list.", hint=hint, id=f"{ID}.E011")
             return
     yield from _check_origins_and_hosts()
+    yield from _check_switches()
+
+
+def _check_switches() -> Findings:
+    """Whether each switch is on or off."""
     websocket: object = settings.WEBSOCKET
     if not isinstance(websocket, bool):
         yield Error(f"IMMORTUS_WEBSOCKET is {websocket!r}.", hint="Give True or False.", id=f"{ID}.E013")
+    inline: object = settings.INLINE
+    if inline is not None and not isinstance(inline, bool):
+        hint = "Give True or False, or None to have it on in Django's test environment alone."
+        yield Error(f"IMMORTUS_INLINE is {inline!r}.", hint=hint, id=f"{ID}.E013")
 
 
 def _check_origins_and_hosts() -> Findings:

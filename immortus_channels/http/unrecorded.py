@@ -119,7 +119,7 @@ def _by_queue(queue: Queue, job_id: str) -> Job | None:
 
 
 def _ask(whom: str, question: Callable[[], Answer]) -> Answer | None:
-    """The answer; None without one in time. A test runner's transaction is its thread's: it asks there."""
+    """The answer; None without one in time. Where jobs are written inline, data is its thread's: it asks there."""
     if is_inline():
         return question()
     try:

@@ -53,7 +53,7 @@ def publish_end(
     """Publish how the queue's own record says that a run ended which began at `since`, or else this event.
 
     The queue is asked beside everything else, so None is returned; where it keeps no records, this is `publish`.
-    Under a test runner it is asked here and now. Never raises.
+    Where jobs are written inline, it is asked here and now. Never raises.
     """
     if not _keeps_records(queue):
         return publish(otherwise, wait=wait)

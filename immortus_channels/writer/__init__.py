@@ -6,9 +6,10 @@ import atexit
 import os
 import threading
 
+from immortus_channels.conf import is_inline
 from immortus_channels.stores import forget_connections
 from immortus_channels.threads import is_green
-from immortus_channels.writer.inline import GreenWriter, InlineWriter, is_inline
+from immortus_channels.writer.inline import GreenWriter, InlineWriter
 from immortus_channels.writer.run import current_run
 from immortus_channels.writer.thread import DRAIN, WAIT, Writer
 from immortus_channels.writer.write import Write, perform, report_of
@@ -36,6 +37,7 @@ def get_writer() -> Writer:
     kind = GreenWriter if is_green() else InlineWriter if is_inline() else Writer
     with _lock:
         if type(_writer) is not kind:
+            drain()
             _writer = kind()
         return _writer
 

@@ -1,11 +1,11 @@
-"""Writers without a thread: under a test runner, and where gevent or eventlet have replaced threads."""
+"""Writers without a thread: where `IMMORTUS_INLINE` wants it, and where gevent or eventlet have replaced threads."""
 
 from __future__ import annotations
 
 import logging
 import time
+from contextlib import closing
 
-from immortus_channels.conf import is_under_test, settings
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.events import Event
 from immortus_channels.jobs.job import State
@@ -21,16 +21,9 @@ _DAY = 86_400.0
 
 
 class InlineWriter(Writer):
-    """Writes in the caller's thread, inside the caller's transaction: for test runners."""
+    """Writes in the caller's thread, inside the caller's transaction: for tests, whose data no other thread sees."""
 
-    def submit(
-        self,
-        event: Event,
-        *,
-        wait: float = WAIT,
-        known: str | None = None,
-        is_dry: bool = False,
-    ) -> Write:
+    def submit(self, event: Event, *, wait: float = WAIT, known: str | None = None, is_dry: bool = False) -> Write:
         """Write now, after a read: the caller's transaction may show another job than others know."""
         write = Write(event, is_dry=is_dry)
         try:
@@ -55,18 +48,15 @@ class InlineWriter(Writer):
             self.notify(run)
 
     def notify(self, run: Run) -> None:
-        """Write the run's report if the last one is old enough."""
-        if self._runs.listen_to(run) and time.monotonic() - run.flushed_at >= settings.FLUSH_INTERVAL:
+        """Write the run's report if it is time for the next one."""
+        if self._runs.listen_to(run) and time.monotonic() >= run.not_before:
             self.submit(report_of(run))
         else:
             run.ask_again()
 
     def _push_now(self, write: Write) -> None:
-        broadcaster = Broadcaster()
-        try:
+        with closing(Broadcaster()) as broadcaster:
             self._push(broadcaster, write)
-        finally:
-            broadcaster.close()
 
 
 class GreenWriter(InlineWriter):
@@ -89,8 +79,3 @@ class GreenWriter(InlineWriter):
             self.renew(job.job_id, job.lease_holder, _DAY)
         except StoreUnavailable:
             logger.warning("The lease of %r cannot be moved", job.job_id, extra={"job_id": job.job_id})
-
-
-def is_inline() -> bool:
-    """Whether writes happen in the caller's thread: under a test runner, whose transactions no other thread sees."""
-    return is_under_test()

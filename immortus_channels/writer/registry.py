@@ -10,18 +10,19 @@ from threading import RLock
 from immortus_channels.conf import settings
 from immortus_channels.jobs.job import Job, State
 from immortus_channels.writer.run import Run
+from immortus_channels.writer.suspension import Suspensions
 
 
 class Runs:
     """The runs whose reports a writer makes and whose leases it renews. Safe to use from any thread."""
 
     def __init__(self) -> None:
-        # A signal handler may report while this thread is in here.
-        self._lock = RLock()
+        self._lock = RLock()  # a signal handler may report while its thread does
         self._runs: dict[str, Run] = {}
         self._telling: dict[str, Run] = {}
         """Those that may have something to report: a process may have thousands that wait for others."""
-        self._renewed_at = 0.0
+        self.renewed_at = 0.0
+        """When their leases were last renewed, or the first of them began."""
 
     def __bool__(self) -> bool:
         """Whether there is any."""
@@ -36,7 +37,7 @@ class Runs:
         """Take a run in."""
         with self._lock:
             if not self._runs:
-                self._renewed_at = time.monotonic()
+                self.renewed_at = time.monotonic()
             self._runs[run.run_id] = self._telling[run.run_id] = run
 
     def detach(self, run: Run) -> None:
@@ -60,18 +61,21 @@ class Runs:
 
     # What is due
 
-    def due(self, now: float, interval: float) -> list[Run]:
-        """Those with something to report whose last report is `interval` seconds old."""
-        return [run for run in self._those_that_tell() if run.is_dirty and now - run.flushed_at >= interval]
+    def due(self, now: float, suspensions: Suspensions, *, at_once: bool) -> list[Run]:
+        """Those that have something to report and may do so now."""
+        return [run for time_, run in self._times(suspensions, at_once=at_once) if time_ <= now]
 
-    def pause(self, now: float) -> float:
-        """Seconds until there may be something to do for them that nobody will tell of."""
-        telling = self._those_that_tell()
-        waits = [settings.FLUSH_INTERVAL - (now - run.flushed_at) for run in telling if run.is_dirty]
-        if any(run.is_counting for run in telling):
-            waits.append(settings.FLUSH_INTERVAL)
-        waits.append(self._renewed_at + _renewal_interval() - now)
-        return min(waits)
+    def pause(self, now: float, suspensions: Suspensions, *, at_once: bool) -> float:
+        """Seconds until there may be something to do for them that no call announces; infinite without runs."""
+        times = [self.renewal_at, *(time_ for time_, _ in self._times(suspensions, at_once=at_once))]
+        if any(run.is_counting for run in self._those_that_tell()):
+            times.append(now + settings.FLUSH_INTERVAL)
+        return min(times) - now
+
+    def _times(self, suspensions: Suspensions, *, at_once: bool) -> list[tuple[float, Run]]:
+        """When each that has something to report may do so; `at_once` asks for no interval between two reports."""
+        dirty = [run for run in self._those_that_tell() if run.is_dirty]
+        return [(max(suspensions.until(run.job_id), -math.inf if at_once else run.not_before), run) for run in dirty]
 
     def _those_that_tell(self) -> list[Run]:
         """Those that have something to report, or count without a word; `listen_to` brings the others back."""
@@ -80,13 +84,10 @@ class Runs:
                 del self._telling[run.run_id]
             return list(self._telling.values())
 
-    def is_renewal_due(self, now: float) -> bool:
-        """Whether it is time to renew their leases."""
-        return bool(self._runs) and now - self._renewed_at >= _renewal_interval()
-
-    def renewed(self, now: float) -> None:
-        """Their leases were renewed at `now`."""
-        self._renewed_at = now
+    @property
+    def renewal_at(self) -> float:
+        """When their leases are to be renewed; never without runs."""
+        return self.renewed_at + settings.STALLED_AFTER / 3 if self._runs else math.inf
 
     # What the store says
 
@@ -104,10 +105,5 @@ class Runs:
             job = jobs.get(run.job_id)
             self.learn(run.job_id, job)
             if job is None or job.stalled or job.state is State.LOST:
-                run.untake()
-                run.flushed_at = -math.inf
+                run.untake(at_once=True)
                 self.listen_to(run)
-
-
-def _renewal_interval() -> float:
-    return float(settings.STALLED_AFTER) / 3

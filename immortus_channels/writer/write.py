@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from functools import partial
 from typing import Any
 
-from immortus_channels.conf import leases
+from immortus_channels import metrics
+from immortus_channels.conf import leases, settings
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.events import Cancelled, Event, Failed, Finished, Reported, Requeued, Retrying, Updated
 from immortus_channels.jobs.job import Job
@@ -118,9 +120,17 @@ def _bare(event: Event) -> Event:
     return type(event)(job_id=event.job_id, job_class=event.job_class, run_id=event.run_id, **kept)
 
 
+def log_drop(write: Write, error: Exception) -> None:
+    """Log that an event which no store can take is lost."""
+    logger.error("%s could not be applied and is dropped", write, exc_info=error, extra={"job_id": write.event.job_id})
+    metrics.WRITES_DROPPED.add()
+
+
 def report_of(run: Run, kind: type[Event] = Reported, **fields: object) -> Event:
-    """An event of this run that carries everything the run has said."""
+    """An event of this run that carries everything the run has said; after a report, the next one has time."""
     report, strategy_meta = run.take()
+    if kind is Reported:
+        run.not_before = time.monotonic() + settings.FLUSH_INTERVAL
     return kind(
         job_id=run.job_id,
         job_class=run.job_class,

@@ -1065,6 +1065,18 @@ def test_sockets_are_on_or_off(settings, value):
     assert "True or False" in messages()["E013"].hint
 
 
+@pytest.mark.parametrize("value", ["False", 0, 1])
+def test_writes_are_inline_or_not_or_as_tests_want_it(settings, value):
+    settings.IMMORTUS_INLINE = value
+    assert "True or False" in messages()["E013"].hint
+
+
+@pytest.mark.parametrize("value", [None, True, False])
+def test_each_of_the_three_ways_to_write_is_fine(settings, value):
+    settings.IMMORTUS_INLINE = value
+    assert "E013" not in found()
+
+
 def test_a_misspelt_setting_is_found(settings):
     settings.IMMORTUS_ACESS = "login"
     assert found() == {"W011"}

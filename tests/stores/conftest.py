@@ -96,7 +96,7 @@ def sqlite(sqlite_place: Place, empty) -> Place:
 
 @pytest.fixture
 def beside(beside_place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    monkeypatch.setattr(place, "is_under_test", lambda: False)
+    monkeypatch.setattr(place, "is_inline", lambda: False)
     store = beside_place.open()
     JobRecord.objects.using(store.using).all().delete()
     yield beside_place

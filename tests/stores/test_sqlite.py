@@ -493,3 +493,15 @@ def test_under_a_test_runner_jobs_are_in_the_test_s_database_and_the_file_is_lef
     assert "OK" in told
     assert "immortus." in told
     assert (migrated.jobs(), len(migrated.files())) == (["mine"], 1)
+
+
+def test_a_project_that_writes_inline_for_a_while_finds_its_file_again(migrated: Project) -> None:
+    migrated.create("mine")
+    migrated.settings["IMMORTUS_INLINE"] = True
+    migrated.migrate()
+    migrated.create("inline")
+    assert migrated.jobs() == ["inline"]
+    del migrated.settings["IMMORTUS_INLINE"]
+    assert migrated.jobs() == ["mine"]
+    migrated.migrate()
+    assert migrated.jobs() == ["inline", "mine"]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
+import time
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from immortus_channels.exceptions import DocumentTooLarge, InvalidValue, JobCancelled, ReservedMetaKey
 from immortus_channels.jobs.events import Origin
 from immortus_channels.jobs.job import LARGEST, Job, State
-from immortus_channels.writer import values
+from immortus_channels.writer import report_of, values
 from immortus_channels.writer.run import Run
 
 
@@ -524,6 +525,15 @@ def test_a_report_that_was_not_written_is_still_to_be_told(run):
     run.take()
     run.untake()
     assert run.is_dirty
+
+
+def test_the_next_report_is_due_after_an_interval_or_at_once(run, settings):
+    settings.IMMORTUS_FLUSH_INTERVAL = 1000
+    assert run.not_before <= time.monotonic(), "the first one is due at once"
+    report_of(run)
+    assert 900 < run.not_before - time.monotonic() <= 1000
+    run.untake(at_once=True)
+    assert run.not_before <= time.monotonic()
 
 
 # The start

@@ -31,7 +31,7 @@ from immortus_channels.jobs.job import State
 from immortus_channels.jobs.lifecycle import SECOND, apply
 from immortus_channels.push import receivers
 from immortus_channels.stores import get_store
-from immortus_channels.writer import WAIT, InlineWriter, Writer, get_writer, is_inline, report_of, thread
+from immortus_channels.writer import WAIT, InlineWriter, Writer, get_writer, report_of, thread
 from immortus_channels.writer.backlog import Backlog
 from immortus_channels.writer.inline import GreenWriter
 from immortus_channels.writer.run import Run, current_run
@@ -199,7 +199,7 @@ def test_a_caller_waits_half_a_second_at_most_and_nobody_after_it(store, threade
 def test_nobody_waits_for_a_store_that_is_known_to_be_down(store, threaded):
     store.failures = 3
     threaded.submit(enqueued(), wait=0)
-    assert eventually(lambda: threaded._failures > 0)
+    assert eventually(lambda: threaded.is_behind)
     began = time.monotonic()
     write = threaded.submit(started(), wait=5)
     dry = threaded.submit(finished(), wait=5, is_dry=True)
@@ -240,10 +240,10 @@ def test_an_end_without_its_words_outlives_an_outage(store, threaded, caplog):
 
 
 def test_what_waits_is_bounded_and_the_oldest_is_lost_with_one_log_line(store, threaded, monkeypatch, caplog):
-    monkeypatch.setattr(thread, "_PENDING", 3)
+    monkeypatch.setattr(Backlog, "MOST", 3)
     store.failures = 10**6
     writes = [threaded.submit(enqueued("0"), wait=0)]
-    assert eventually(lambda: threaded._failures > 0)
+    assert eventually(lambda: threaded.is_behind)
     writes += [threaded.submit(enqueued(str(n)), wait=0) for n in range(1, 6)]
     assert [write.done.is_set() for write in writes] == [True] * 3 + [False] * 3
     assert sum("oldest" in message for message in caplog.messages) == 1
@@ -500,17 +500,14 @@ def test_stopping_does_not_spin_for_a_run_whose_record_is_refused(store, threade
 
 def test_an_outage_of_hours_ends_like_any_other(store, threaded):
     store.failures = 3
-    threaded._failures = 5_000
+    suspension = threaded._suspensions.store
+    suspension.times = 5_000
     write = threaded.submit(enqueued(), wait=0)
-    threaded._retry_at = 0
     assert eventually(lambda: store.failures < 3)
-    threaded._retry_at = 0
+    assert 0 < suspension.until - time.monotonic() <= threaded._suspensions.STORE[1]
+    suspension.until = 0
     store.failures = 0
     assert eventually(lambda: write.is_known, 5)
-    backlog = Backlog()
-    for _ in range(5_000):
-        backlog.set_aside("j", now=7.0)
-    assert backlog.left_alone_until("j") == 7.0 + Backlog.REST[1]
 
 
 # Reports
@@ -639,7 +636,7 @@ def test_a_report_that_cannot_be_applied_disturbs_no_other_run_and_no_caller(sto
     bad.update(current=2)
     time.sleep(0.3)
     assert len(caplog.records) == 1
-    assert threaded._failures == 0
+    assert not threaded.is_behind
 
 
 def test_runs_may_come_and_go_while_reports_are_written(store, threaded, caplog):
@@ -784,9 +781,9 @@ def in_child(work):
 
 
 @pytest.fixture
-def of_process(monkeypatch):
+def of_process(settings, monkeypatch):
     """The writer of this process, with its thread."""
-    monkeypatch.setattr(writer, "is_inline", lambda: False)
+    settings.IMMORTUS_INLINE = False
     monkeypatch.setattr(writer, "_writer", None)
     yield get_writer()
     writer.drain()
@@ -910,12 +907,25 @@ def test_where_nobody_renews_leases_a_job_that_runs_has_a_day(store):
     assert record().state is State.FINISHED
 
 
-def test_under_a_test_runner_writes_are_inline(monkeypatch):
-    assert is_inline()
-    assert isinstance(get_writer(), InlineWriter)
-    monkeypatch.delattr(_TestState, "saved_data")  # `mail.outbox` stays: a mail backend makes it too
+@pytest.mark.parametrize(
+    ("inline", "in_tests", "elsewhere"),
+    [(None, InlineWriter, Writer), (True, InlineWriter, InlineWriter), (False, Writer, Writer)],
+)
+def test_the_setting_alone_decides_which_writer_it_is(settings, monkeypatch, inline, in_tests, elsewhere):
+    settings.IMMORTUS_INLINE = inline
     monkeypatch.setattr(writer, "_writer", None)
-    assert type(get_writer()) is Writer
+    assert type(get_writer()) is in_tests
+    monkeypatch.delattr(_TestState, "saved_data")  # `mail.outbox` stays: a mail backend makes it too
+    assert type(get_writer()) is elsewhere
+
+
+def test_a_writer_that_another_kind_replaces_has_written_what_it_was_given(settings, monkeypatch, store):
+    settings.IMMORTUS_INLINE = False
+    monkeypatch.setattr(writer, "_writer", None)
+    get_writer().submit(enqueued(), wait=0)
+    settings.IMMORTUS_INLINE = True
+    get_writer()
+    assert record().state is State.ENQUEUED
 
 
 @pytest.mark.django_db

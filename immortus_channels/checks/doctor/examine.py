@@ -12,7 +12,7 @@ from immortus_channels import checks
 from immortus_channels.checks.doctor.finding import Finding, Level, describe, since
 from immortus_channels.checks.doctor.socket import examine_socket
 from immortus_channels.checks.doctor.way import examine_way
-from immortus_channels.conf import is_under_test
+from immortus_channels.conf import is_inline
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.stores import get_store
 from immortus_channels.stores.sqlite.store import SQLiteStore
@@ -53,7 +53,7 @@ def _examine_store(job_id: str, timeout: float) -> Finding:
         return Finding(part="store", level="wrong", message=describe(error), hint=hint)
     store = get_store()
     message = f"{type(store).__name__} answered in {since(began)}"
-    if not isinstance(store, SQLiteStore) or is_under_test():
+    if not isinstance(store, SQLiteStore) or is_inline():
         return Finding(part="store", level="ok", message=message)
     if store.path is None:
         hint = "`manage.py migrate` makes a file for them beside the database, or says why it cannot."

@@ -17,7 +17,7 @@ from django.db import DEFAULT_DB_ALIAS, Error, connections, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
 
-from immortus_channels.conf import is_under_test
+from immortus_channels.conf import is_inline
 from immortus_channels.models import JobRecord
 from immortus_channels.stores import get_store
 from immortus_channels.stores.sqlite.file import APP, KEYS, JobsFile, can_have_one, look, register
@@ -40,8 +40,9 @@ def migrate_file(*, using: str, verbosity: int = 1, stdout: TextIO | None = None
     database = connections[using]
     if not _may_have_one(database) or KEYS not in database.introspection.table_names():
         return
-    if is_under_test():
-        _keep("", database)
+    if is_inline():
+        if not _has_file(database):
+            _keep("", database)
     elif _is_for_this_store() and _is_migrated(database):
         try:
             is_new = _is_made(database)
@@ -78,6 +79,16 @@ def take_back(database: Connection) -> None:
 
 def _may_have_one(database: Connection) -> bool:
     return database.alias == DEFAULT_DB_ALIAS and can_have_one(database)
+
+
+def _has_file(database: Connection) -> bool:
+    """Whether there is a file of this database's jobs: a project that writes inline for a while is to find it again."""
+    with database.cursor() as cursor:
+        cursor.execute(f"SELECT key FROM {KEYS} WHERE key <> ''")  # noqa: S608
+        if cursor.fetchone() is None:
+            return False
+    path, key = look(database)
+    return path is not None and key is not None and JobsFile(database=path, key=key).path.exists()
 
 
 def _is_for_this_store() -> bool:

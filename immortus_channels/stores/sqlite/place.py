@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from django.db import Error, connections
 
-from immortus_channels.conf import is_under_test
+from immortus_channels.conf import is_inline
 from immortus_channels.stores.sqlite.file import JobsFile, look, register
 from immortus_channels.stores.sqlite.pool import Pool
 
@@ -34,7 +34,7 @@ class Place:
 
         Raises StoreUnavailable when the file is missing, and what the database raises when it was never heard.
         """
-        if is_under_test():
+        if is_inline():
             return None
         if time.monotonic() >= self._look_at:
             with self._turn:

@@ -1,0 +1,188 @@
+"""What a run says, gathered in memory until the writer takes it as the run's next report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from threading import RLock
+from typing import Any
+
+from immortus_channels.guarded import quoted
+from immortus_channels.jobs.events import Report
+from immortus_channels.jobs.job import JSON, LARGEST, Job, Number
+from immortus_channels.writer.values import (
+    MAX_SENTENCE,
+    clean,
+    clean_key,
+    clean_meta,
+    clean_result,
+    fits,
+    refuse_too_large,
+)
+
+
+class Draft:
+    """The next report of a job's run, in the making: the task's threads write it, the writer's thread takes it.
+
+    A report repeats everything that was said before, so that one which is lost is made good by the next.
+    """
+
+    __slots__ = (
+        "_current", "_data", "_depth", "_dirty", "_known_meta", "_lock", "_message", "_meta", "_notify", "_percentage",
+        "_reported", "_result", "_step", "_strategy_meta", "_total", "data", "is_forked", "job_id", "not_before",
+    )  # fmt: skip
+
+    def __init__(self, job_id: str, data: Mapping[str, JSON], notify: Callable[[Any], None]) -> None:
+        self.job_id, self.data = job_id, data
+        self.is_forked = False
+        self.not_before = -math.inf
+        """When, by the monotonic clock, the next report may be made."""
+        self._notify = notify
+        self._lock = RLock()  # a signal handler may report while the job does
+        self._dirty = False
+        self._depth = 0
+        self._step = 0
+        self._current: Number = 0
+        self._reported: Number = 0
+        self._total: Number | None = None
+        self._percentage: float | None = None
+        self._message: str | None = None
+        self._meta: dict[str, JSON] = {}
+        self._known_meta: Mapping[str, JSON] = {}
+        self._strategy_meta: Mapping[str, JSON] | None = None
+        self._data: dict[str, JSON] = {}
+        self._result: JSON = None
+
+    def know(self, job: Job) -> None:
+        """Take over what others have written of the job meanwhile; what this run said itself is newer."""
+        with self._lock:
+            self._known_meta = job.meta
+            self.data = {**job.data, **self._data}
+
+    @property
+    def meta(self) -> Mapping[str, JSON]:
+        """The fields that were set for the top level of the document, by this run or before it."""
+        return {**self._known_meta, **self._meta}
+
+    # For the task
+
+    def set_meta(self, fields: Mapping[str, object]) -> None:
+        """Add fields to the top level of the document; a field set before is replaced."""
+        fit = clean_meta(fields, self.job_id)
+        with self._lock:
+            is_small = self._has_room(meta=fit)
+            if is_small:
+                self._meta.update(fit)
+        if is_small:
+            self._touch()
+        else:
+            refuse_too_large(f"Meta {', '.join(map(repr, fit))}", self.job_id)
+
+    def set_strategy_meta(self, meta: Mapping[str, JSON]) -> None:
+        """Replace what the strategy says of the job."""
+        if meta == self._strategy_meta:
+            return
+        if not self._has_room(strategy_meta=meta):
+            refuse_too_large("The strategy's meta", self.job_id)
+            return
+        self._strategy_meta = meta
+        self._touch()
+
+    def set_data(self, key: str, value: object) -> None:
+        """Keep a JSON value on the server. Raises InvalidValue for what JSON cannot hold."""
+        name, fit = clean_key(key), clean(value, self.job_id, what=f"Data {quoted(key)}")
+        with self._lock:
+            self._data[name] = fit
+            self.data = {**self.data, **self._data}
+        self._touch()
+
+    def set_result(self, value: object, *, by_caller: bool = True) -> None:
+        """Publish a small JSON value as the job's result; what cannot be published is refused.
+
+        It was given `by_caller`, or is what the task returned.
+        """
+        result = clean_result(value, self.job_id, by_caller=by_caller)
+        if result is None and value is not None:
+            return
+        if not self._has_room(result=result):
+            refuse_too_large("The result", self.job_id)
+            return
+        self._result = result
+        self._touch()
+
+    def _say(self, text: str | None) -> None:
+        if text is None:
+            return
+        if len(text) > MAX_SENTENCE and not self._has_room(message=text):
+            refuse_too_large("The message", self.job_id)
+            return
+        self._message = text
+
+    def _has_room(
+        self,
+        *,
+        meta: Mapping[str, JSON] | None = None,
+        strategy_meta: Mapping[str, JSON] | None = None,
+        result: JSON = None,
+        message: str | None = None,
+    ) -> bool:
+        """Whether the document has room for this, in place of or beside what is said by now, also by earlier runs."""
+        return fits(
+            {**self.meta, **(meta or {})},
+            self._strategy_meta if strategy_meta is None else strategy_meta,
+            self._result if result is None else result,
+            self._message if message is None else message,
+        )
+
+    def _touch(self) -> None:
+        """Tell the writer, unless it has not yet come for what it was told of last."""
+        if not self._dirty:
+            self._dirty = True
+            self._notify(self)
+
+    # For the writer
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether something was said since the last report was taken."""
+        return self._dirty or self._current != self._reported
+
+    @property
+    def is_counting(self) -> bool:
+        """Whether a loop counts without telling anybody."""
+        return self._depth > 0
+
+    def take(self) -> tuple[Report, Mapping[str, JSON] | None]:
+        """Everything said so far, and what the strategy says; both count as told from now on."""
+        with self._lock:
+            self._dirty = False
+            self._reported = self._current
+            report = Report(
+                step=self._step,
+                current=min(self._current, LARGEST),  # a sum of many may be beyond it
+                total=self._total,
+                percentage=self._percentage,
+                message=self._message,
+                meta=dict(self._meta),
+                data=dict(self._data),
+                result=self._result,
+            )
+            return report, self._strategy_meta
+
+    def untake(self, *, at_once: bool = False) -> None:
+        """Make another report, as the last one is not on record: after the usual interval, or at once."""
+        self._dirty = True
+        if at_once:
+            self.not_before = -math.inf
+
+    def ask_again(self) -> None:
+        """Nothing is taken now; tell the writer of the next change as well."""
+        self._dirty = False
+
+    def forked(self) -> None:
+        """In a child: the parent tells what was said before; another thread of it may have held the lock."""
+        self._lock = RLock()
+        self._known_meta, self._meta, self._data = self.meta, {}, {}
+        self._message = self._percentage = self._result = self._strategy_meta = None
+        self._dirty, self._reported = False, self._current
+        self.is_forked = True
