@@ -14,6 +14,7 @@ from immortus_channels.guarded import quoted
 from immortus_channels.jobs.events import Origin, Report
 from immortus_channels.jobs.job import JSON, LARGEST, Job, Number
 from immortus_channels.jobs.owner import current_owner, is_owner_known
+from immortus_channels.jobs.progress import begins_step, begins_step_after_loop
 from immortus_channels.writer import late_reports
 from immortus_channels.writer.values import (
     MAX_SENTENCE,
@@ -200,22 +201,20 @@ class Run:
         percentage: float | None = None,
         message: object | None = None,
     ) -> None:
-        """Set what is given; a `total` begins a new step, and within one `current` does not move back.
+        """Set what is given; `current` does not move back within a step. `jobs.progress` says what begins a step.
 
-        The same total again, with a `current` that goes on, is the same step: many write both in every round. After a
-        loop has ended, any number begins the next step. Called in hot loops: a plain int is checked here, whatever else
-        by `clean_number`.
+        Called in hot loops: a plain int is checked here, whatever else by `clean_number`.
         """
         if current is not None and (type(current) is not int or not 0 <= current <= LARGEST):
             current = clean_number("current", current, self.job_id)
-        if total is not None:
+        if total is not None and (type(total) is not int or not 0 <= total <= LARGEST):
             total = clean_number("total", total, self.job_id)
         if advance is not None and (type(advance) is not int or not 0 <= advance <= LARGEST):
             advance = clean_number("advance", advance, self.job_id)
         if percentage is not None:
             percentage = clean_number("percentage", percentage, self.job_id)
-        goes_on = total is None or (total == self._total and current is not None and current >= self._current)
-        if not goes_on or (self._is_step_over and _tells_of_more(current, total, advance, percentage)):
+        is_next = total is not None and begins_step(current, total, self._current, self._total)
+        if is_next or (self._is_step_over and begins_step_after_loop(current, total, advance, percentage)):
             self._go_on_to(total, current or 0)
         elif current is not None and current > self._current:
             self._current = current
@@ -367,15 +366,6 @@ class Run:
 
 def _note(run: Run) -> None:
     late_reports.note(run.job_id, run.job_class)
-
-
-def _tells_of_more(*numbers: Number | None) -> bool:
-    """Whether an update begins the next step: any number does, but for the 100 % that a full bar shows by itself."""
-    *counts, percentage = numbers
-    return any(count is not None for count in counts) or (percentage is not None and percentage < _FULL)
-
-
-_FULL = 100
 
 
 current_run: ContextVar[Run | None] = ContextVar("immortus_run", default=None)
