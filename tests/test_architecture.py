@@ -81,6 +81,7 @@ API = {
 TESTED_BY = {
     "checks": "checks/test_checks.py",
     "access/revocation.py": "push/test_revocations.py",
+    "api/remote.py": "api/test_job.py",
     "api/strategy.py": "tracking/test_strategies.py",
     "broadcast.py": "test_architecture.py",
     "handles.py": "test_architecture.py",

@@ -11,13 +11,14 @@ from typing import Never, TypeVar
 
 from immortus_channels.exceptions import JobCancelled
 from immortus_channels.guarded import quoted
-from immortus_channels.jobs.events import Origin, Report
-from immortus_channels.jobs.job import JSON, LARGEST, Job, Number
+from immortus_channels.jobs.events import Event, Origin, Report
+from immortus_channels.jobs.job import JSON, LARGEST, Job, Number, State
 from immortus_channels.jobs.owner import current_owner, is_owner_known
 from immortus_channels.jobs.progress import begins_step, begins_step_after_loop
 from immortus_channels.writer import late_reports
 from immortus_channels.writer.values import (
     MAX_SENTENCE,
+    Said,
     clean,
     clean_key,
     clean_message,
@@ -25,7 +26,6 @@ from immortus_channels.writer.values import (
     clean_number,
     clean_result,
     clean_total,
-    fits,
     refuse_too_large,
 )
 
@@ -44,6 +44,7 @@ class Run:
         "_data",
         "_depth",
         "_dirty",
+        "_end",
         "_is_step_over",
         "_known_meta",
         "_lock",
@@ -83,6 +84,7 @@ class Run:
         strategy: object = None,
         around: Run | None = None,
         notify: Callable[[Run], None] = lambda _: None,
+        end: Callable[..., Job | None] = lambda *_, **__: None,
     ) -> None:
         self.job_id, self.job_class, self.run_id, self.origin = job_id, job_class, run_id, origin
         self.strategy = strategy
@@ -98,7 +100,7 @@ class Run:
         self.flushed_at = -math.inf
         self.known: str | None = None
         """The record of the job, as far as this process has heard: text, because a task may change what it is given."""
-        self._notify = notify
+        self._notify, self._end = notify, end
         self._lock = RLock()  # a signal handler may report while the job does
         self._dirty = False
         self._depth = 0
@@ -143,6 +145,11 @@ class Run:
     def meta(self) -> Mapping[str, JSON]:
         """The fields that were set for the top level of the document, by this run or before it."""
         return {**self._known_meta, **self._meta}
+
+    @property
+    def summary(self) -> str:
+        """The job's class and state in a word each."""
+        return f"{self.job_class} {State.RUNNING}".strip()
 
     @property
     def asked(self) -> set[str]:
@@ -231,32 +238,20 @@ class Run:
     def _say(self, text: str | None) -> None:
         if text is None:
             return
-        if len(text) > MAX_SENTENCE and not self._has_room(message=text):
+        if len(text) > MAX_SENTENCE and not self._said().has_room(message=text):
             refuse_too_large("The message", self.job_id)
             return
         self._message = text
 
-    def _has_room(
-        self,
-        *,
-        meta: Mapping[str, JSON] | None = None,
-        strategy_meta: Mapping[str, JSON] | None = None,
-        result: JSON = None,
-        message: str | None = None,
-    ) -> bool:
-        """Whether the document has room for this, in place of or beside what is said by now, also by earlier runs."""
-        return fits(
-            {**self.meta, **(meta or {})},
-            self._strategy_meta if strategy_meta is None else strategy_meta,
-            self._result if result is None else result,
-            self._message if message is None else message,
-        )
+    def _said(self) -> Said:
+        """What the document says by now, also by earlier runs."""
+        return Said(self.meta, self._strategy_meta, self._result, self._message)
 
     def set_meta(self, fields: Mapping[str, object]) -> None:
         """Add fields to the top level of the document; a field set before is replaced."""
         fit = clean_meta(fields, self.job_id)
         with self._lock:
-            is_small = self._has_room(meta=fit)
+            is_small = self._said().has_room(meta=fit)
             if is_small:
                 self._meta.update(fit)
         if is_small:
@@ -268,7 +263,7 @@ class Run:
         """Replace what the strategy says of the job."""
         if meta == self._strategy_meta:
             return
-        if not self._has_room(strategy_meta=meta):
+        if not self._said().has_room(strategy_meta=meta):
             refuse_too_large("The strategy's meta", self.job_id)
             return
         self._strategy_meta = meta
@@ -290,7 +285,7 @@ class Run:
         result = clean_result(value, self.job_id, by_caller=by_caller)
         if result is None and value is not None:
             return
-        if not self._has_room(result=result):
+        if not self._said().has_room(result=result):
             refuse_too_large("The result", self.job_id)
             return
         self._result = result
@@ -300,6 +295,10 @@ class Run:
         """Raise JobCancelled once cancellation was asked for."""
         if self.cancel_requested:
             raise JobCancelled(self.job_id)
+
+    def end(self, kind: type[Event], **fields: object) -> Job | None:
+        """End the run, with everything it has said; the job as the store has it then, None while that is silent."""
+        return self._end(self, kind, **fields)
 
     def _touch(self) -> None:
         """Tell the writer, unless it has not yet come for what it was told of last."""
