@@ -129,7 +129,7 @@ class JobHandle:
         self._end(Failed, code=said.code, message=said.message)
 
     def _end(self, kind: type[Event], **fields: object) -> None:
-        self._stored.learn(self._side.end(kind, **fields))
+        self._stored.known = self._side.end(kind, **fields)
 
     # Knowing
 
@@ -141,12 +141,12 @@ class JobHandle:
     @property
     def params(self) -> Mapping[str, JSON]:
         """The task's arguments, as far as `@tracked(params=…)` records them."""
-        return self._side.params
+        return self._side.details.params
 
     @property
     def attempt(self) -> int:
         """1 for the first run, 2 for the next, and so on."""
-        return self._side.attempt
+        return self._side.details.attempt
 
     @property
     def strategy(self) -> Any:
@@ -156,7 +156,7 @@ class JobHandle:
     @property
     def cancel_requested(self) -> bool:
         """Whether somebody asked for the job to stop."""
-        return self._side.cancel_requested
+        return self._side.details.cancel_requested
 
     @property
     def record(self) -> Job:
@@ -199,7 +199,7 @@ class JobHandle:
 
     def refresh(self) -> None:
         """Read the job again when it is next asked about."""
-        self._stored.learn(None)
+        self._stored.known = None
 
 
 class JobData(Mapping[str, JSON]):
@@ -210,7 +210,7 @@ class JobData(Mapping[str, JSON]):
 
     def __getitem__(self, key: str) -> JSON:
         """The value as JSON gave it back."""
-        return self._job._side.data[key]  # noqa: SLF001 - two halves of one object
+        return self._job._side.details.data[key]  # noqa: SLF001 - two halves of one object
 
     def __setitem__(self, key: str, value: object) -> None:
         """Keep a JSON value with the job."""
@@ -218,14 +218,14 @@ class JobData(Mapping[str, JSON]):
 
     def __iter__(self) -> Iterator[str]:
         """The keys."""
-        return iter(self._job._side.data)  # noqa: SLF001
+        return iter(self._job._side.details.data)  # noqa: SLF001
 
     def __len__(self) -> int:
         """How many values there are."""
-        return len(self._job._side.data)  # noqa: SLF001
+        return len(self._job._side.details.data)  # noqa: SLF001
 
     def __repr__(self) -> str:
         """Read like the dict that it is; nothing is read for that which was not."""
         side = self._job._side  # noqa: SLF001
-        known = side.data if side.summary else "not read yet"
+        known = side.details.data if side.summary else "not read yet"
         return f"{type(self).__name__}({known})"

@@ -87,7 +87,7 @@ class JobState(JobHandle):
     @property
     def progress_metrics(self) -> Mapping[str, JSON]:
         """Every field that was set for the top level of the job document; values keep their JSON type."""
-        return self._side.meta
+        return self._side.details.meta
 
     def get_progress_metric(self, name: str, default: JSON = None) -> JSON:
         """One of `progress_metrics`."""

@@ -12,7 +12,7 @@ from immortus_channels import tracking
 from immortus_channels.exceptions import JobNotFound
 from immortus_channels.guarded import quoted
 from immortus_channels.jobs.events import Event, Updated
-from immortus_channels.jobs.job import JSON, Job, Number
+from immortus_channels.jobs.job import Job, Number
 from immortus_channels.tracking import strategies
 from immortus_channels.writer.values import (
     Said,
@@ -29,11 +29,14 @@ Item = TypeVar("Item")
 
 
 class Remote:
-    """A job by its record, which is read when it is first asked about; each call publishes a change of its own."""
+    """A job by its record; each call publishes a change of its own.
+
+    `known` is the record as it was last read; None: it is read when it is next asked about.
+    """
 
     def __init__(self, job_id: str, record: Job | None = None) -> None:
         self.job_id = job_id
-        self._record = record
+        self.known = record
 
     # Telling
 
@@ -79,41 +82,37 @@ class Remote:
     def end(self, kind: type[Event], **fields: object) -> Job | None:
         """End the job, whoever runs it; its record then, as far as it is known."""
         self._publish(kind, **fields)
-        return self._record
+        return self.known
 
     def cancel(self) -> None:
         """Ask for the job to stop. Raises StoreUnavailable."""
         tracking.cancel(self.job_id)
 
     def _publish(self, kind: type[Event], **fields: Any) -> None:
-        job_class = self._record.job_class if self._record is not None else ""
-        self.learn(tracking.publish(kind(job_id=self.job_id, job_class=job_class, **fields)) or self._record)
+        job_class = self.known.job_class if self.known is not None else ""
+        self.known = tracking.publish(kind(job_id=self.job_id, job_class=job_class, **fields)) or self.known
 
     def _has_room(self, what: str, **new: Any) -> bool:
         """Whether this fits beside what the job is known to say already; else it is refused as `what`."""
-        known = self._record or Job(job_id=self.job_id)
-        has_room = Said(known.meta, known.strategy_meta, known.result, known.message).has_room(**new)
+        said = self.known or Job(job_id=self.job_id)
+        has_room = Said(said.meta, said.strategy_meta, said.result, said.message).has_room(**new)
         if not has_room:
             refuse_too_large(what, self.job_id)
         return has_room
 
     # Knowing
 
-    def learn(self, record: Job | None) -> None:
-        """Take this for the job's record; None: read it when it is next asked about."""
-        self._record = record
-
     @property
     def record(self) -> Job:
         """The job as it was last read from the store. Raises JobNotFound and StoreUnavailable."""
-        if self._record is None:
-            self._record = read(self.job_id)
-        return self._record
+        if self.known is None:
+            self.known = read(self.job_id)
+        return self.known
 
     @property
     def summary(self) -> str:
         """The job's class and state in a word each, "" for one that was not read; nothing is read for that."""
-        return f"{self._record.job_class} {self._record.state}".strip() if self._record is not None else ""
+        return f"{self.known.job_class} {self.known.state}".strip() if self.known is not None else ""
 
     @property
     def job_class(self) -> str:
@@ -121,39 +120,14 @@ class Remote:
         return self.record.job_class
 
     @property
-    def _facts(self) -> Job:
-        """What can be said of the job without an error where there is none."""
+    def details(self) -> Job:
+        """What else is known of it."""
         return self.record
-
-    @property
-    def attempt(self) -> int:
-        """How often the job has begun."""
-        return self._facts.attempt
-
-    @property
-    def params(self) -> Mapping[str, JSON]:
-        """The recorded arguments of its task."""
-        return self._facts.params
-
-    @property
-    def data(self) -> Mapping[str, JSON]:
-        """What is kept with it on the server."""
-        return self._facts.data
-
-    @property
-    def meta(self) -> Mapping[str, JSON]:
-        """The fields that were set for the top level of its document."""
-        return self._facts.meta
 
     @property
     def strategy(self) -> Any:
         """The strategy that follows it."""
         return strategies.strategy_of(self.record)
-
-    @property
-    def cancel_requested(self) -> bool:
-        """Whether it was asked to stop."""
-        return self._facts.cancel_requested
 
 
 class NoJob(Remote):
@@ -162,7 +136,8 @@ class NoJob(Remote):
     summary = "outside a job"
 
     @property
-    def _facts(self) -> Job:
+    def details(self) -> Job:
+        """Those of a job that has not begun: where none is, asking raises nothing."""
         return Job(job_id=self.job_id)
 
     @property

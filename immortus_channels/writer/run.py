@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from threading import RLock
-from typing import Never, TypeVar
+from typing import Never, Self, TypeVar
 
 from immortus_channels.exceptions import JobCancelled
 from immortus_channels.guarded import quoted
@@ -150,6 +150,11 @@ class Run:
     def summary(self) -> str:
         """The job's class and state in a word each."""
         return f"{self.job_class} {State.RUNNING}".strip()
+
+    @property
+    def details(self) -> Self:
+        """The run itself: what is known of its job stands here, as in the record of any other job."""
+        return self
 
     @property
     def asked(self) -> set[str]:
