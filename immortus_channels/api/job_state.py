@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from immortus_channels import queues, tracking
 from immortus_channels.access.permissions import ANYBODY, Unasked
-from immortus_channels.api.job import JobHandle, unknown
+from immortus_channels.api.job import JobHandle
+from immortus_channels.api.remote import unknown
 from immortus_channels.api.repository import get_job
 from immortus_channels.exceptions import JobNotFound
 from immortus_channels.jobs.ids import JobId
@@ -86,9 +87,7 @@ class JobState(JobHandle):
     @property
     def progress_metrics(self) -> Mapping[str, JSON]:
         """Every field that was set for the top level of the job document; values keep their JSON type."""
-        if self._run is not None:
-            return self._run.meta
-        return self.record.meta if self.job_id else {}
+        return self._side.details.meta
 
     def get_progress_metric(self, name: str, default: JSON = None) -> JSON:
         """One of `progress_metrics`."""

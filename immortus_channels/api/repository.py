@@ -10,7 +10,7 @@ from asgiref.sync import sync_to_async
 from immortus_channels import tracking
 from immortus_channels.access import permissions
 from immortus_channels.access.permissions import ANYBODY, Unasked
-from immortus_channels.api import job
+from immortus_channels.api import remote
 from immortus_channels.api.job import JobHandle
 from immortus_channels.api.job_handler import load, name_of
 from immortus_channels.conf import is_strict
@@ -53,9 +53,9 @@ def get_job(job_id: JobId, *, user: User = ANYBODY, kind: type[Any] = JobHandle)
     one that is not the user's, TypeError for an id or a user that cannot be one, and StoreUnavailable.
     """
     job_id = _found_by(job_id)
-    record = job.read(job_id)
+    record = remote.read(job_id)
     if user is not ANYBODY and not permissions.may_see(permissions.user_given(user), record):
-        raise JobNotFound(job.unknown(job_id))
+        raise JobNotFound(remote.unknown(job_id))
     run = current_run.get()
     if run is None or run.job_id != job_id:
         return kind(job_id, record=record)

@@ -4,15 +4,17 @@ Queue adapters, running jobs and the outside world say what happened; `lifecycle
 it means. An event may arrive late, twice or out of order. Every event of a run carries the run's
 id, so that a fact about an older run cannot touch a newer one, and everything its sender knows of the
 job's origin, so that it can create the record when it is the first to arrive.
+
+A new event says its `traits` here and gets a line in `lifecycle.apply`; the tests name an event that lacks either.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Self, cast
+from typing import ClassVar, Literal, Self, cast
 
-from immortus_channels.jobs.job import JSON, Job, Number
+from immortus_channels.jobs.job import JSON, Error, Job, Number
 
 CancelPolicy = Literal["ask", "terminate", "never"]
 """What cancelling a running job may do: ask it, end its process, or nothing."""
@@ -71,11 +73,29 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """What every event of a class has in common.
+
+    `proves_job`: it makes the job's record where the store has none. `proves_run`: a run of the job has begun, even if
+    the job was cancelled before. `ends_run`: a run ends with it, so it is written even where its report cannot be.
+    `hook` is the strategy's method for it while the store is silent ("": none); once the store has answered, the
+    job's new state decides. None: the event never calls a hook.
+    """
+
+    proves_job: bool
+    proves_run: bool
+    ends_run: bool
+    hook: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """A fact about the job `job_id`; `run_id` is empty when it is not about one run of it.
 
     `strategy_meta` is what the job's strategy says of it now (None: it was not asked).
     """
+
+    traits: ClassVar[Traits]
 
     job_id: str
     job_class: str = ""
@@ -88,34 +108,50 @@ class Event:
 class Planned(Event):
     """The job is a later member of a chain or chord that was sent; its own sending will follow."""
 
+    traits = Traits(proves_job=True, proves_run=False, ends_run=False, hook="job_enqueued")
+
 
 class Enqueued(Event):
     """The job is about to be handed to its queue."""
+
+    traits = Traits(proves_job=True, proves_run=False, ends_run=False, hook="job_enqueued")
 
 
 class Reported(Event):
     """A living run told where it is."""
 
+    traits = Traits(proves_job=True, proves_run=True, ends_run=False, hook="")
+
 
 class Requeued(Event):
     """The run gave the job back to the queue."""
+
+    traits = Traits(proves_job=True, proves_run=True, ends_run=True, hook="")
 
 
 class CancelRequested(Event):
     """Somebody who may do so asked for the job to stop."""
 
+    traits = Traits(proves_job=False, proves_run=False, ends_run=False, hook="")
+
 
 class Overdue(Event):
     """Somebody found the job's lease expired; the lease decides again when this is applied."""
+
+    traits = Traits(proves_job=False, proves_run=False, ends_run=False, hook="")
 
 
 class Disowned(Event):
     """The job's owner was deleted."""
 
+    traits = Traits(proves_job=False, proves_run=False, ends_run=False, hook="")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started(Event):
     """A worker has begun a run of the job, at `began` by its own clock: microseconds since 1970."""
+
+    traits = Traits(proves_job=True, proves_run=False, ends_run=False, hook="job_started")
 
     began: int | None = None
 
@@ -124,6 +160,8 @@ class Started(Event):
 class Touched(Event):
     """Nothing happened, but the record must become newer than what browsers hold: above the version `above`."""
 
+    traits = Traits(proves_job=False, proves_run=False, ends_run=False, hook="")
+
     above: int = 0
 
 
@@ -131,8 +169,11 @@ class Touched(Event):
 class Created(Event):
     """Somebody made a record by hand; it holds no lease. `creation` tells one making from another.
 
-    Of a job that its queue has announced, it is the same record: handler and data are added.
+    Of a job that its queue has announced, it is the same record: handler and data are added. It calls no hook: nothing
+    was sent, and the hook belongs to the sending.
     """
+
+    traits = Traits(proves_job=True, proves_run=False, ends_run=False, hook=None)
 
     creation: str = ""
 
@@ -141,6 +182,8 @@ class Created(Event):
 class Claimed(Event):
     """Somebody wants to call a hook of the job's page that is called once; `claim` tells one claim from another."""
 
+    traits = Traits(proves_job=False, proves_run=False, ends_run=False, hook="")
+
     hook: PageHook
     claim: str
 
@@ -148,6 +191,8 @@ class Claimed(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished(Event):
     """The run returned; `completed` is false when the strategy says that the job goes on without it."""
+
+    traits = Traits(proves_job=True, proves_run=True, ends_run=True, hook="job_finished")
 
     completed: bool = True
 
@@ -159,35 +204,52 @@ class Retrying(Event):
     `is_sent` says that its queue has the message of the next run.
     """
 
+    traits = Traits(proves_job=True, proves_run=True, ends_run=True, hook="job_retrying")
+
     eta: int | None = None
     is_sent: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failed(Event):
-    """The job ended badly; code and message are safe for end users.
+class Unsuccessful(Event):
+    """The job ended without being finished; code and message are safe for end users.
 
-    `stopped` says that it ended as a job that was asked to stop: if it was, it is cancelled and has not failed.
-    `unstarted` is told of a message that nobody could run, as of one that is found cancelled.
+    `unstarted` says that the message was found so before its start: nothing is known of the run that another message of
+    the same job may have begun.
     """
 
     code: str = "error"
     message: str = ""
-    stopped: bool = False
     unstarted: bool = False
+
+    @property
+    def error(self) -> Error:
+        """Why the job ended, as its document shows it."""
+        return Error(code=self.code, message=self.message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cancelled(Event):
-    """The job ended because somebody, or something before it, did not want it to go on.
+class Failed(Unsuccessful):
+    """The job ended badly.
 
-    `unstarted` is told of a message that was found so before its start: of a run, which another message of the same job
-    may have begun, nothing is known. `after_run` names the run that gave way to others, of which one did not succeed.
+    `stopped` says that it ended as a job that was asked to stop: if it was, it is cancelled and has not failed.
     """
 
+    traits = Traits(proves_job=True, proves_run=True, ends_run=True, hook="job_failed")
+
+    stopped: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancelled(Unsuccessful):
+    """The job ended because a person, or something before it, did not want it to go on.
+
+    `after_run` names the run that gave way to others when one of them did not succeed.
+    """
+
+    traits = Traits(proves_job=True, proves_run=False, ends_run=True, hook="job_cancelled")
+
     code: str = "cancelled"
-    message: str = ""
-    unstarted: bool = False
     after_run: str = ""
 
 
@@ -195,12 +257,16 @@ class Cancelled(Event):
 class Refreshed(Event):
     """The strategy was asked again; `completed` is its answer (None: it has no say)."""
 
+    traits = Traits(proves_job=False, proves_run=False, ends_run=False, hook="")
+
     completed: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Updated(Event):
     """Somebody outside the run set progress, meta, data or the result; None leaves a field alone."""
+
+    traits = Traits(proves_job=False, proves_run=False, ends_run=False, hook="")
 
     current: Number | None = None
     advance: Number | None = None

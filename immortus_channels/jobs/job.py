@@ -44,6 +44,11 @@ class State(enum.StrEnum):
         """Whether a job in this state has ended."""
         return self in _OVER
 
+    @property
+    def hook(self) -> str:
+        """The method of a strategy that is called when a job comes into this state."""
+        return "job_started" if self is State.RUNNING else f"job_{self}"
+
 
 _OVER = frozenset({State.FINISHED, State.FAILED, State.CANCELLED, State.LOST})
 

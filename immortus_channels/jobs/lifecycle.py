@@ -30,15 +30,20 @@ from immortus_channels.jobs.events import (
     Retrying,
     Started,
     Touched,
+    Unsuccessful,
     Updated,
 )
 from immortus_channels.jobs.job import LARGEST, Error, Job, State
+from immortus_channels.jobs.progress import begins_step
 
 SECOND = 1_000_000
 NOBODY_ANY_MORE = ""
 """In place of an owner who was deleted: None would make the job everybody's who knows its id."""
 _REMEMBERED = 16
 """Earlier runs and sendings kept for refusing their stragglers."""
+_FURTHEST = 86_400 * SECOND
+"""How far a version may be lifted ahead of the clock: it may come from a browser."""
+_STEPS = 1 << 14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +70,10 @@ def apply(job: Job | None, event: Event, *, now: int, leases: Leases = DEFAULT_L
     `job` is None when the store has no record of it: an event that proves the job's existence makes one.
     """
     if job is None:
-        if isinstance(event, _PROVES_NOTHING):
+        if not event.traits.proves_job:
             return None
-        job = _new(event)
-    after = _changed(job, event, now, leases)
+        job = Job(job_id=event.job_id, job_class=event.job_class, staff_only=event.origin is None)
+    after = _change(job, event, now, leases)
     if after == job and job.version and not isinstance(event, Touched) and after.to_record() == job.to_record():
         return job  # the records tell 1 from True, which are equal
     return replace(after, version=_next_version(after, event, now))
@@ -85,79 +90,72 @@ def _next_version(after: Job, event: Event, now: int) -> int:
     return now if now > last else last + 1 + crc32(after.to_record().encode()) % _STEPS
 
 
-_FURTHEST = 86_400 * SECOND
-"""How far a version may be lifted ahead of the clock: it may come from a browser."""
-_STEPS = 1 << 14
-
-_PROVES_NOTHING = (CancelRequested, Claimed, Disowned, Overdue, Refreshed, Touched, Updated)
-
-
-def _new(event: Event) -> Job:
-    return Job(job_id=event.job_id, job_class=event.job_class, staff_only=event.origin is None)
-
-
-def _changed(job: Job, event: Event, now: int, leases: Leases) -> Job:
+def _change(job: Job, event: Event, now: int, leases: Leases) -> Job:
     """The job after `event`, its version aside."""
-    known = _identified(job, event)
-    current = _in_run(known, event, now, leases) if event.run_id else known
-    if current is None:
-        return job
-    if _is_refused(current, event):
+    known = _identify(job, event)
+    current = _enter_run(known, event, now, leases) if event.run_id else known
+    if current is None or _is_refused(current, event):
         return job
     if event.strategy_meta is not None and event.strategy_meta != current.strategy_meta:
         current = replace(current, strategy_meta=event.strategy_meta, event="meta")
-    return _moved(current, event, now, leases)
+    return _move(current, event, now, leases)
 
 
-def _moved(  # noqa: C901, PLR0911, PLR0912 - one line for each kind of event reads best
+def _move(  # noqa: C901, PLR0911, PLR0912 - one line for each kind of event reads best
     current: Job, event: Event, now: int, leases: Leases
 ) -> Job:
     """The job after an event that is neither refused nor anonymous any more."""
     match event:
         case Enqueued():
-            return _enqueued(current, event, now, leases)
+            return _enqueue(current, event, now, leases)
         case Planned():
-            return _planned(current, event, now, leases)
+            return _plan(current, event, now, leases)
         case Created():
-            return _created(current, event, now)
+            return _create(current, event, now)
         case Claimed():
-            return _claimed(current, event)
+            return _claim(current, event)
         case Reported():
-            return _reported(current, event, now, leases)
+            return _report(current, event, now, leases)
         case Finished():
-            return _finished(current, event, now)
-        case Retrying() | Requeued():
-            return _suspended(current, event, now, leases)
+            return _finish(current, event, now)
+        case Retrying():
+            patience = leases.waiting if event.is_sent else leases.sending
+            return _run_again(current, event, now, State.RETRYING, max(now, event.eta or now) + patience)
+        case Requeued():
+            return _run_again(current, event, now, State.ENQUEUED, now + leases.waiting)
         case Failed(stopped=True) if current.cancel_requested:
-            return _ended(current, event, now, State.CANCELLED, Error(code="cancelled"))
+            return _fail(current, event, now, State.CANCELLED, Error(code="cancelled"))
         case Failed():
-            return _ended(current, event, now, State.FAILED, Error(code=event.code, message=event.message))
+            return _fail(current, event, now, State.FAILED, event.error)
         case Cancelled():
-            return _ended(current, event, now, State.CANCELLED, Error(code=event.code, message=event.message))
+            return _fail(current, event, now, State.CANCELLED, event.error)
         case CancelRequested():
-            return _cancel_requested(current, now)
+            return _request_cancel(current, now)
         case Overdue():
-            return _overdue(current, now, leases)
+            return _judge_silence(current, now, leases)
         case Refreshed():
-            return _refreshed(current, event, now)
+            return _refresh(current, event, now)
         case Updated():
-            return _updated(current, event)
+            return _update(current, event)
         case Disowned():
             return replace(current, owner=NOBODY_ANY_MORE)
-    return current
+        case Started() | Touched():
+            return current
+    msg = f"The lifecycle does not know what {type(event).__name__} means for a job."
+    raise TypeError(msg)
 
 
-def _identified(job: Job, event: Event) -> Job:
+def _identify(job: Job, event: Event) -> Job:
     """The job with its class and, when its record was made without one, its origin."""
     if not job.job_class and event.job_class:
         job = replace(job, job_class=event.job_class)
     unknown = job.staff_only or (job.version == 0 and not job.send_id)
     if event.origin is None or not unknown or _is_sent_anew(job, event.origin):
         return job
-    return _adopted(job, event.origin)
+    return _adopt(job, event.origin)
 
 
-def _adopted(job: Job, origin: Origin) -> Job:
+def _adopt(job: Job, origin: Origin) -> Job:
     """The job with what its sender knows; what is already on record wins."""
     return replace(
         job,
@@ -175,7 +173,7 @@ def _adopted(job: Job, origin: Origin) -> Job:
 # Runs
 
 
-def _in_run(job: Job, event: Event, now: int, leases: Leases) -> Job | None:
+def _enter_run(job: Job, event: Event, now: int, leases: Leases) -> Job | None:
     """The job in the run the event is about, begun here if it is new; None when the run is refused.
 
     Any event of a run never heard of begins it, so a lost `Started` costs nothing; where the job is over and was sent
@@ -185,12 +183,12 @@ def _in_run(job: Job, event: Event, now: int, leases: Leases) -> Job | None:
     if event.run_id == job.run_id:
         return job
     if event.origin is not None and event.run_id not in job.seen and _is_sent_anew(job, event.origin):
-        job = _new_life(job, event, event.origin, now)
-    cancelled = job.state is State.CANCELLED and not isinstance(event, _PROVES_A_RUN)
+        job = _begin_life(job, event, event.origin, now)
+    cancelled = job.state is State.CANCELLED and not event.traits.proves_run
     if event.run_id in job.seen or cancelled:
         return None
     return replace(
-        _fresh(job),
+        _reset_progress(job),
         attempt=job.attempt + 1 if job.run_id or job.is_over else job.attempt,
         state=State.RUNNING,
         event="job_started",
@@ -202,10 +200,7 @@ def _in_run(job: Job, event: Event, now: int, leases: Leases) -> Job | None:
     )
 
 
-_PROVES_A_RUN = (Reported, Finished, Failed, Retrying, Requeued)
-
-
-def _fresh(job: Job) -> Job:
+def _reset_progress(job: Job) -> Job:
     """The job with nothing left of an earlier run's progress and end."""
     return replace(
         job,
@@ -232,10 +227,15 @@ def _is_refused(job: Job, event: Event) -> bool:
     """Whether the job's newest run may say nothing any more: only one that runs, or was believed lost, may."""
     if event.run_id:
         return job.state not in (State.RUNNING, State.LOST)
-    return isinstance(event, _PROVES_A_RUN) and job.is_over and job.state is not State.LOST
+    return event.traits.proves_run and _has_ended(job)
 
 
-def _told(job: Job, report: Report | None) -> Job:
+def _has_ended(job: Job) -> bool:
+    """Whether the job is over for good: one that was only believed lost may be heard of again."""
+    return job.is_over and job.state is not State.LOST
+
+
+def _merge_report(job: Job, report: Report | None) -> Job:
     """The job with everything its run has said."""
     if report is None:
         return job
@@ -259,43 +259,52 @@ def _told(job: Job, report: Report | None) -> Job:
     )
 
 
-def _reported(job: Job, event: Event, now: int, leases: Leases) -> Job:
-    revived = job.state is State.LOST
-    told = _told(job, event.report)
-    changed = told != job or job.stalled
-    if revived:
-        told = replace(told, state=State.RUNNING, error=None, finished_at=None, lease_holder=event.run_id)
-    elif changed:
-        told = replace(told, event="meta")
-    if revived or (changed and told.lease_holder):
-        told = replace(told, stalled=False, lease_until=now + leases.running)
-    return replace(told, event="job_started") if revived else told
+def _report(job: Job, event: Reported, now: int, leases: Leases) -> Job:
+    after = _merge_report(job, event.report)
+    until = now + leases.running
+    if job.state is State.LOST:
+        return _enter_state(after, State.RUNNING, lease_until=until, lease_holder=event.run_id)
+    if after == job and not job.stalled:
+        return after
+    after = replace(after, event="meta")
+    return replace(after, stalled=False, lease_until=until) if after.lease_holder else after
 
 
-def _suspended(job: Job, event: Retrying | Requeued, now: int, leases: Leases) -> Job:
-    """The run is over, the job is not: it will be run again."""
-    told = _told(job, event.report)
+def _run_again(job: Job, event: Retrying | Requeued, now: int, state: State, until: int) -> Job:
+    """The run is over, the job is not: it waits for its next run, at most `until` then."""
+    after = _merge_report(job, event.report)
     if job.cancel_requested:
-        return _over(told, now, State.CANCELLED, Error(code="cancelled"))
-    retrying = isinstance(event, Retrying)
-    due = max(now, event.eta or now) if isinstance(event, Retrying) else now
-    patience = leases.sending if isinstance(event, Retrying) and not event.is_sent else leases.waiting
+        return _end_job(after, now, State.CANCELLED, Error(code="cancelled"))
+    return _enter_state(after, state, lease_until=until)
+
+
+def _enter_state(  # noqa: PLR0913 - keywords
+    job: Job,
+    state: State,
+    *,
+    event: str = "",
+    error: Error | None = None,
+    finished_at: int | None = None,
+    lease_until: int | None = None,
+    lease_holder: str = "",
+) -> Job:
+    """The job in `state`: its lease, its end and its silence until now count no longer."""
     return replace(
-        told,
-        state=State.RETRYING if retrying else State.ENQUEUED,
-        event="job_retrying" if retrying else "job_enqueued",
-        error=None,
-        finished_at=None,
+        job,
+        state=state,
+        event=event or state.hook,
+        error=error,
+        finished_at=finished_at,
         stalled=False,
-        lease_until=due + patience,
-        lease_holder="",
+        lease_until=lease_until,
+        lease_holder=lease_holder,
     )
 
 
 # Before a run
 
 
-def _created(job: Job, event: Created, now: int) -> Job:
+def _create(job: Job, event: Created, now: int) -> Job:
     """The record, made by hand, once; what the queue has told of the job already, and the job itself, stays."""
     if job.creation:
         return job
@@ -310,7 +319,7 @@ def _created(job: Job, event: Created, now: int) -> Job:
     )
 
 
-def _enqueued(job: Job, event: Enqueued, now: int, leases: Leases) -> Job:
+def _enqueue(job: Job, event: Enqueued, now: int, leases: Leases) -> Job:
     """A first sending makes the job wait; a second one of a job that is over, or silent, starts a new life.
 
     Of one that is not over, a second sending changes nothing; least of all when somebody else sends it.
@@ -320,7 +329,7 @@ def _enqueued(job: Job, event: Enqueued, now: int, leases: Leases) -> Job:
         return job
     is_senders = (origin.owner, origin.staff_only) == (job.owner, job.staff_only)
     if _is_sent_anew(job, origin) or _is_silent(job, now, 0 if is_senders or job.stalled else leases.stalled):
-        job = _new_life(job, event, origin, now)
+        job = _begin_life(job, event, origin, now)
     elif job.is_over:
         return job  # it was only planned, and cancelled before its turn came
     elif is_senders and _is_unconfirmed(job, leases):
@@ -328,7 +337,7 @@ def _enqueued(job: Job, event: Enqueued, now: int, leases: Leases) -> Job:
     elif job.version:
         if job.send_id or job.run_id:
             return job
-        job = _adopted(job, origin)
+        job = _adopt(job, origin)
     return replace(
         job,
         state=State.ENQUEUED,
@@ -351,11 +360,11 @@ def _is_silent(job: Job, now: int, grace: int) -> bool:
     return job.state is State.RUNNING and job.lease_until is not None and job.lease_until + grace <= now
 
 
-def _new_life(job: Job, event: Event, origin: Origin, now: int) -> Job:
+def _begin_life(job: Job, event: Event, origin: Origin, now: int) -> Job:
     """The job, sent again: its sender's, of its own task, with nothing of what it was."""
-    bare = replace(_fresh(job), owner=None, staff_only=False, handler="", data={}, params={})
+    bare = replace(_reset_progress(job), owner=None, staff_only=False, handler="", data={}, params={})
     return replace(
-        _adopted(bare, origin),
+        _adopt(bare, origin),
         job_class=event.job_class or job.job_class,
         state=State.ENQUEUED,
         enqueued_at=now,
@@ -370,7 +379,7 @@ def _new_life(job: Job, event: Event, origin: Origin, now: int) -> Job:
     )
 
 
-def _planned(job: Job, event: Planned, now: int, leases: Leases) -> Job:
+def _plan(job: Job, event: Planned, now: int, leases: Leases) -> Job:
     """It waits for others, of which the first may be due much later."""
     due = max(now, (event.origin and event.origin.eta) or now)
     return job if job.version else replace(job, send_id="", enqueued_at=now, lease_until=due + leases.waiting)
@@ -384,28 +393,18 @@ def _is_cancelled_for_another(job: Job) -> bool:
 # Ends
 
 
-def _over(job: Job, now: int, state: State, error: Error | None) -> Job:
-    return replace(
-        job,
-        state=state,
-        event=f"job_{state}",
-        error=error,
-        finished_at=now,
-        stalled=False,
-        lease_until=None,
-        lease_holder="",
-    )
+def _end_job(job: Job, now: int, state: State, error: Error | None = None) -> Job:
+    return _enter_state(job, state, error=error, finished_at=now)
 
 
-def _ended(job: Job, event: Failed | Cancelled, now: int, state: State, error: Error) -> Job:
-    if job.is_over and job.state is not State.LOST:
+def _fail(job: Job, event: Unsuccessful, now: int, state: State, error: Error) -> Job:
+    """The job ends without being finished, unless it is over or the event is about another message or run of it."""
+    if _has_ended(job) or _is_about_another(job, event):
         return job
-    if _is_about_another(job, event):
-        return job
-    return _over(_told(job, event.report), now, state, error)
+    return _end_job(_merge_report(job, event.report), now, state, error)
 
 
-def _is_about_another(job: Job, event: Failed | Cancelled) -> bool:
+def _is_about_another(job: Job, event: Unsuccessful) -> bool:
     """Whether the job goes on all the same.
 
     What was sent is not cancelled for what came before it: that it was sent proves that all of it went well, unless its
@@ -421,17 +420,12 @@ def _is_about_another(job: Job, event: Failed | Cancelled) -> bool:
     return event.unstarted and (is_at_work or is_of_another_sending)
 
 
-def _finished(job: Job, event: Finished, now: int) -> Job:
-    if job.is_over and job.state is not State.LOST:
-        return job
-    told = _told(job, event.report)
-    if event.completed:
-        return _over(told, now, State.FINISHED, None)
-    running = replace(told, state=State.RUNNING, error=None, finished_at=None, stalled=False)
-    return replace(running, event="meta", lease_until=None, lease_holder="")
+def _finish(job: Job, event: Finished, now: int) -> Job:
+    after = _merge_report(job, event.report)
+    return _end_job(after, now, State.FINISHED) if event.completed else _enter_state(after, State.RUNNING, event="meta")
 
 
-def _cancel_requested(job: Job, now: int) -> Job:
+def _request_cancel(job: Job, now: int) -> Job:
     """A job that waits, also for its strategy after its last run, is cancelled on the spot; a running one is asked."""
     is_run = job.state is State.RUNNING and bool(job.lease_holder)
     if job.is_over or (is_run and job.cancel_requested):
@@ -439,25 +433,25 @@ def _cancel_requested(job: Job, now: int) -> Job:
     asked = replace(job, cancel_requested=True, event="cancel_requested")
     if is_run:
         return asked
-    return _over(asked, now, State.CANCELLED, Error(code="cancelled"))
+    return _end_job(asked, now, State.CANCELLED, Error(code="cancelled"))
 
 
-def _overdue(job: Job, now: int, leases: Leases) -> Job:
+def _judge_silence(job: Job, now: int, leases: Leases) -> Job:
     """What silence means depends on what the job was doing."""
     if job.is_over or job.lease_until is None or now < job.lease_until:
         return job
     if job.state is State.RUNNING and not job.stalled:
         return replace(job, stalled=True, event="stalled", lease_until=now + leases.stalled)
     if _is_unconfirmed(job, leases):
-        return _over(job, now, State.FAILED, Error(code="not_sent"))
-    return _over(job, now, State.LOST, Error(code="lost"))
+        return _end_job(job, now, State.FAILED, Error(code="not_sent"))
+    return _end_job(job, now, State.LOST, Error(code="lost"))
 
 
 def is_lost_next(job: Job, leases: Leases) -> bool:
     """Whether the job is called lost when its lease ends: it has stalled before, or waits."""
     if job.lease_until is None or job.is_over:
         return False
-    return _overdue(job, job.lease_until, leases).state is State.LOST
+    return _judge_silence(job, job.lease_until, leases).state is State.LOST
 
 
 def _is_unconfirmed(job: Job, leases: Leases) -> bool:
@@ -469,7 +463,7 @@ def _is_unconfirmed(job: Job, leases: Leases) -> bool:
 # From outside the run
 
 
-def _claimed(job: Job, event: Claimed) -> Job:
+def _claim(job: Job, event: Claimed) -> Job:
     """The first claim of a hook that fits the job's end has it."""
     fits = job.is_over and (job.state is State.FINISHED) == (event.hook == "on_ready")
     if not fits or event.hook in job.claims:
@@ -477,25 +471,22 @@ def _claimed(job: Job, event: Claimed) -> Job:
     return replace(job, claims={**job.claims, event.hook: event.claim})
 
 
-def _refreshed(job: Job, event: Refreshed, now: int) -> Job:
-    if event.completed and (not job.is_over or job.state is State.LOST):
-        return _over(job, now, State.FINISHED, None)
-    return job
+def _refresh(job: Job, event: Refreshed, now: int) -> Job:
+    return _end_job(job, now, State.FINISHED) if event.completed and not _has_ended(job) else job
 
 
-def _updated(job: Job, event: Updated) -> Job:
+def _update(job: Job, event: Updated) -> Job:
     job = replace(job, data={**job.data, **event.data})
     if job.is_over:
         return job
-    goes_on = event.total == job.total and event.current is not None and event.current >= job.current
-    new_step = event.total is not None and not goes_on
+    is_next = begins_step(event.current, event.total, job.current, job.total)
     current = job.current if event.current is None else event.current
-    current = (event.current or 0) if new_step else max(job.current, current)
+    current = (event.current or 0) if is_next else max(job.current, current)
     changes: dict[str, Any] = {
         "current": min(current + max(event.advance or 0, 0), LARGEST),
         "meta": {**job.meta, **event.meta},
     }
-    if new_step:
+    if is_next:
         changes.update(step=job.step + 1, total=event.total, given_percentage=None)
     if event.percentage is not None:
         changes["given_percentage"] = event.percentage

@@ -13,8 +13,8 @@ from django.db import connections, transaction
 
 from immortus_channels import queues
 from immortus_channels.guarded import quoted
-from immortus_channels.jobs.events import Cancelled, Created, Event, Failed, Finished
-from immortus_channels.jobs.job import JSON, Error, Job, State
+from immortus_channels.jobs.events import Event, Finished, Unsuccessful
+from immortus_channels.jobs.job import JSON, Job
 from immortus_channels.threads import call_in_thread, is_in_event_loop
 from immortus_channels.tracking import strategies
 from immortus_channels.writer import Write
@@ -46,16 +46,15 @@ def told_of(job_id: str) -> Job | None:
 
 def _call_hook(strategy: Any, event: Event, expected: Write) -> None:
     """The strategy's hook for what the event did to the job; for what it usually does when the store is silent."""
-    after, before = expected.after, expected.before
-    if isinstance(event, Created):  # nobody has sent it; a hook is called when somebody does
+    if event.traits.hook is None:
         return
+    after, before = expected.after, expected.before
     if expected.is_known and after is not None:
         if before is not None and _is_same_stay(before, after):
             return
-        name, error = f"job_{_HOOK_OF[after.state]}", after.error
+        name, error = after.state.hook, after.error
     else:
-        name = _USUAL.get(type(event).__name__, "")
-        error = Error(code=event.code, message=event.message) if isinstance(event, Failed | Cancelled) else None
+        name, error = event.traits.hook, event.error if isinstance(event, Unsuccessful) else None
     with guarded(f"{name} of {quoted(strategy)}", event.job_id):
         hook = getattr(strategy, name, None)
         if hook is not None:
@@ -66,18 +65,6 @@ def _is_same_stay(before: Job, after: Job) -> bool:
     """Whether the job stands where it stood; one made by hand stood nowhere until a queue announced it."""
     was_announced = bool(before.job_class or not before.creation)
     return before.state is after.state and before.run_id == after.run_id and was_announced
-
-
-_HOOK_OF = {state: state.value for state in State} | {State.RUNNING: "started"}
-_USUAL = {
-    "Planned": "job_enqueued",
-    "Enqueued": "job_enqueued",
-    "Started": "job_started",
-    "Finished": "job_finished",
-    "Failed": "job_failed",
-    "Retrying": "job_retrying",
-    "Cancelled": "job_cancelled",
-}
 
 
 def _asked(strategy: Any, event: Event) -> Event:

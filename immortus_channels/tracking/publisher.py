@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from immortus_channels import queues
 from immortus_channels.guarded import quoted
-from immortus_channels.jobs.events import Cancelled, Event, Failed, Refreshed
+from immortus_channels.jobs.events import Event, Refreshed, Unsuccessful
 from immortus_channels.jobs.ids import MAX_LENGTH, is_job_id, text_of
 from immortus_channels.jobs.job import Job
 from immortus_channels.stores import get_store
@@ -74,7 +74,7 @@ def hand_over(event: Event, wait: float, known: str | None = None) -> Write:
 
 def _shortened(event: Event) -> Event:
     """The event with no longer a sentence than a document has room for."""
-    if isinstance(event, Failed | Cancelled) and len(event.message) > MAX_SENTENCE:
+    if isinstance(event, Unsuccessful) and len(event.message) > MAX_SENTENCE:
         return replace(event, message=f"{event.message[: MAX_SENTENCE - 1]}…")
     return event
 

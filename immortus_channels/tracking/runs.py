@@ -19,7 +19,9 @@ def make_run(*, job_id: str, job_class: str, run_id: str, origin: Origin | None)
     """A run in this process, not begun yet."""
     known_as = text_of(job_id) or job_id
     around = current_run.get()
-    return Run(job_id=known_as, job_class=job_class, run_id=run_id, origin=origin, around=around, notify=_notify)
+    return Run(
+        job_id=known_as, job_class=job_class, run_id=run_id, origin=origin, around=around, notify=_notify, end=end
+    )
 
 
 def _notify(run: Run) -> None:

@@ -16,7 +16,7 @@ from immortus_channels import loading, queues
 from immortus_channels.conf import settings
 from immortus_channels.exceptions import StrategyNotFound
 from immortus_channels.guarded import answer
-from immortus_channels.jobs.job import Error, Job
+from immortus_channels.jobs.job import Error, Job, State
 from immortus_channels.queues.tracked import Named
 from immortus_channels.tracking import rules
 
@@ -68,7 +68,7 @@ class Strategy:
         return rules.may_cancel_by_default(user, job)
 
 
-HOOKS = ("job_enqueued", "job_started", "job_finished", "job_failed", "job_retrying", "job_cancelled", "job_lost")
+HOOKS = tuple(state.hook for state in State)
 _QUIET = ("meta", "completed", "status", "fetch", "publish_meta", "job", "allows", "allows_cancel")
 """Methods that change nothing, or publish by themselves."""
 

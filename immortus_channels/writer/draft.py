@@ -12,11 +12,11 @@ from immortus_channels.jobs.events import Report
 from immortus_channels.jobs.job import JSON, LARGEST, Job, Number
 from immortus_channels.writer.values import (
     MAX_SENTENCE,
+    Said,
     clean,
     clean_key,
     clean_meta,
     clean_result,
-    fits,
     refuse_too_large,
 )
 
@@ -70,7 +70,7 @@ class Draft:
         """Add fields to the top level of the document; a field set before is replaced."""
         fit = clean_meta(fields, self.job_id)
         with self._lock:
-            is_small = self._has_room(meta=fit)
+            is_small = self._said().has_room(meta=fit)
             if is_small:
                 self._meta.update(fit)
         if is_small:
@@ -82,7 +82,7 @@ class Draft:
         """Replace what the strategy says of the job."""
         if meta == self._strategy_meta:
             return
-        if not self._has_room(strategy_meta=meta):
+        if not self._said().has_room(strategy_meta=meta):
             refuse_too_large("The strategy's meta", self.job_id)
             return
         self._strategy_meta = meta
@@ -104,7 +104,7 @@ class Draft:
         result = clean_result(value, self.job_id, by_caller=by_caller)
         if result is None and value is not None:
             return
-        if not self._has_room(result=result):
+        if not self._said().has_room(result=result):
             refuse_too_large("The result", self.job_id)
             return
         self._result = result
@@ -113,26 +113,14 @@ class Draft:
     def _say(self, text: str | None) -> None:
         if text is None:
             return
-        if len(text) > MAX_SENTENCE and not self._has_room(message=text):
+        if len(text) > MAX_SENTENCE and not self._said().has_room(message=text):
             refuse_too_large("The message", self.job_id)
             return
         self._message = text
 
-    def _has_room(
-        self,
-        *,
-        meta: Mapping[str, JSON] | None = None,
-        strategy_meta: Mapping[str, JSON] | None = None,
-        result: JSON = None,
-        message: str | None = None,
-    ) -> bool:
-        """Whether the document has room for this, in place of or beside what is said by now, also by earlier runs."""
-        return fits(
-            {**self.meta, **(meta or {})},
-            self._strategy_meta if strategy_meta is None else strategy_meta,
-            self._result if result is None else result,
-            self._message if message is None else message,
-        )
+    def _said(self) -> Said:
+        """What the document says by now, also by earlier runs."""
+        return Said(self.meta, self._strategy_meta, self._result, self._message)
 
     def _touch(self) -> None:
         """Tell the writer, unless it has not yet come for what it was told of last."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
-from typing import Never, TypeVar
+from typing import Never, Self, TypeVar
 
 from immortus_channels.exceptions import JobCancelled
-from immortus_channels.jobs.events import Origin
-from immortus_channels.jobs.job import JSON, LARGEST, Job, Number
+from immortus_channels.jobs.events import Event, Origin
+from immortus_channels.jobs.job import JSON, LARGEST, Job, Number, State
 from immortus_channels.jobs.owner import current_owner, is_owner_known
+from immortus_channels.jobs.progress import begins_step, begins_step_after_loop
 from immortus_channels.writer import late_reports
 from immortus_channels.writer.draft import Draft
 from immortus_channels.writer.values import clean_message, clean_number, clean_total
@@ -21,8 +22,8 @@ class Run(Draft):
     """One run of a job; the writer's thread sets `cancel_requested` and `attempt` when the store says so."""
 
     __slots__ = (
-        "_is_step_over", "around", "attempt", "cancel_requested", "is_closed", "job_class", "known", "origin", "params",
-        "refused", "run_id", "strategy",
+        "_end", "_is_step_over", "around", "attempt", "cancel_requested", "is_closed", "job_class", "known", "origin",
+        "params", "refused", "run_id", "strategy",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - keywords
@@ -35,6 +36,7 @@ class Run(Draft):
         strategy: object = None,
         around: Run | None = None,
         notify: Callable[[Run], None] = lambda _: None,
+        end: Callable[..., Job | None] = lambda *_, **__: None,
     ) -> None:
         super().__init__(job_id, (origin.data if origin else None) or {}, notify)
         self.job_class, self.run_id, self.origin = job_class, run_id, origin
@@ -48,6 +50,7 @@ class Run(Draft):
         self.cancel_requested = False
         self.known: str | None = None
         """The record of the job, as far as this process has heard: text, because a task may change what it is given."""
+        self._end = end
         self._is_step_over = False
 
     def started(self, job: Job | None) -> None:
@@ -67,6 +70,16 @@ class Run(Draft):
         told = self.origin
         if told is None or (told.owner, told.staff_only) != (job.owner, job.staff_only):
             self.origin = Origin.of(job)
+
+    @property
+    def summary(self) -> str:
+        """The job's class and state in a word each."""
+        return f"{self.job_class} {State.RUNNING}".strip()
+
+    @property
+    def details(self) -> Self:
+        """The run itself: what is known of its job stands here, as in the record of any other job."""
+        return self
 
     @property
     def asked(self) -> set[str]:
@@ -125,22 +138,20 @@ class Run(Draft):
         percentage: float | None = None,
         message: object | None = None,
     ) -> None:
-        """Set what is given; a `total` begins a new step, and within one `current` does not move back.
+        """Set what is given; `current` does not move back within a step. `jobs.progress` says what begins a step.
 
-        The same total again, with a `current` that goes on, is the same step: many write both in every round. After a
-        loop has ended, any number begins the next step. Called in hot loops: a plain int is checked here, whatever else
-        by `clean_number`.
+        Called in hot loops: a plain int is checked here, whatever else by `clean_number`.
         """
         if current is not None and (type(current) is not int or not 0 <= current <= LARGEST):
             current = clean_number("current", current, self.job_id)
-        if total is not None:
+        if total is not None and (type(total) is not int or not 0 <= total <= LARGEST):
             total = clean_number("total", total, self.job_id)
         if advance is not None and (type(advance) is not int or not 0 <= advance <= LARGEST):
             advance = clean_number("advance", advance, self.job_id)
         if percentage is not None:
             percentage = clean_number("percentage", percentage, self.job_id)
-        goes_on = total is None or (total == self._total and current is not None and current >= self._current)
-        if not goes_on or (self._is_step_over and _tells_of_more(current, total, advance, percentage)):
+        is_next = total is not None and begins_step(current, total, self._current, self._total)
+        if is_next or (self._is_step_over and begins_step_after_loop(current, total, advance, percentage)):
             self._go_on_to(total, current or 0)
         elif current is not None and current > self._current:
             self._current = current
@@ -159,6 +170,10 @@ class Run(Draft):
         if self.cancel_requested:
             raise JobCancelled(self.job_id)
 
+    def end(self, kind: type[Event], **fields: object) -> Job | None:
+        """End the run, with everything it has said; the job as the store has it then, None while that is silent."""
+        return self._end(self, kind, **fields)
+
     def __reduce__(self) -> Never:
         """Raise TypeError: a job that runs here cannot go to another process."""
         msg = f"The job {self.job_id!r} runs in this process; give another its id, job.id, and let it call get_job(id)."
@@ -174,15 +189,6 @@ class Run(Draft):
 
 def _note(run: Run) -> None:
     late_reports.note(run.job_id, run.job_class)
-
-
-def _tells_of_more(*numbers: Number | None) -> bool:
-    """Whether an update begins the next step: any number does, but for the 100 % that a full bar shows by itself."""
-    *counts, percentage = numbers
-    return any(count is not None for count in counts) or (percentage is not None and percentage < _FULL)
-
-
-_FULL = 100
 
 
 current_run: ContextVar[Run | None] = ContextVar("immortus_run", default=None)

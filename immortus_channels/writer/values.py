@@ -7,6 +7,7 @@ import logging
 import numbers
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 from django.utils.functional import Promise
 
@@ -206,6 +207,31 @@ def clean_result(value: object, job_id: str = "", *, by_caller: bool = True) -> 
 def fits(*parts: object) -> bool:
     """Whether these values together leave room in a document of 32 KiB for all else that it says."""
     return sum(len(dump(part).encode()) for part in parts) <= _ROOM
+
+
+class Said(NamedTuple):
+    """What a job's document says by now, of the parts whose size the job itself decides."""
+
+    meta: Mapping[str, JSON]
+    strategy_meta: Mapping[str, JSON] | None
+    result: JSON
+    message: str | None
+
+    def has_room(
+        self,
+        *,
+        meta: Mapping[str, JSON] | None = None,
+        strategy_meta: Mapping[str, JSON] | None = None,
+        result: JSON = None,
+        message: str | None = None,
+    ) -> bool:
+        """Whether the document has room for this, in place of what it says; fields of meta stand beside the others."""
+        return fits(
+            {**self.meta, **(meta or {})},
+            self.strategy_meta if strategy_meta is None else strategy_meta,
+            self.result if result is None else result,
+            self.message if message is None else message,
+        )
 
 
 def within_limit(before: Job | None, after: Job) -> Job:

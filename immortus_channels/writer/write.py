@@ -11,7 +11,7 @@ from typing import Any
 from immortus_channels import metrics
 from immortus_channels.conf import leases, settings
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.jobs.events import Cancelled, Event, Failed, Finished, Reported, Requeued, Retrying, Updated
+from immortus_channels.jobs.events import Event, Failed, Finished, Reported, Updated
 from immortus_channels.jobs.job import Job
 from immortus_channels.jobs.lifecycle import apply
 from immortus_channels.stores import get_store
@@ -98,15 +98,12 @@ def perform_anyhow(write: Write) -> None:
     except StoreUnavailable:
         raise
     except Exception:
-        if write.is_dry or not isinstance(write.event, _ENDS):
+        if write.is_dry or not write.event.traits.ends_run:
             raise
         about = {"job_id": write.event.job_id}
         logger.exception("%s could not be applied; it is told without what it says", write, extra=about)
         write.event, write.known = _bare(write.event), None
         perform(write)
-
-
-_ENDS = (Finished, Failed, Cancelled, Retrying, Requeued)
 
 
 def _bare(event: Event) -> Event:

@@ -122,7 +122,7 @@ def test_a_block_that_hears_of_its_cancellation_elsewhere_is_cancelled(job):
     """Its run in this process has not heard of it yet: the record counts."""
     with job.running() as inside:
         get_job(job.job_id).cancel()
-        inside._run.cancel_requested = False
+        inside._side.cancel_requested = False
         raise JobCancelled(job.job_id)
     assert end_of(job)[0] is State.CANCELLED
 

@@ -120,7 +120,7 @@ SAYINGS = [say_meta, say_message, say_result]
 @pytest.mark.parametrize("say", [*SAYINGS, loop])
 def test_a_thread_that_outlives_its_job_is_one_line(job, noted, say):
     with job.running() as inside:
-        kept = type(inside)(job.job_id, run=inside._run)
+        kept = type(inside)(job.job_id, run=inside._side)
     before = get_job(job.job_id).document
     for _ in range(2):
         thread = threading.Thread(target=say, args=[kept])

@@ -1,0 +1,169 @@
+"""The two kinds of job that do not run here: one that runs elsewhere, if at all, and none.
+
+Both take what `writer.run.Run` takes, so that a `JobHandle` need not know which of the three it speaks to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+
+from immortus_channels import tracking
+from immortus_channels.exceptions import JobNotFound
+from immortus_channels.guarded import quoted
+from immortus_channels.jobs.events import Event, Updated
+from immortus_channels.jobs.job import Job, Number
+from immortus_channels.tracking import strategies
+from immortus_channels.writer.values import (
+    Said,
+    clean,
+    clean_key,
+    clean_message,
+    clean_meta,
+    clean_number,
+    clean_result,
+    refuse_too_large,
+)
+
+Item = TypeVar("Item")
+
+
+class Remote:
+    """A job by its record; each call publishes a change of its own.
+
+    `known` is the record as it was last read; None: it is read when it is next asked about.
+    """
+
+    def __init__(self, job_id: str, record: Job | None = None) -> None:
+        self.job_id = job_id
+        self.known = record
+
+    # Telling
+
+    def track(self, iterable: Iterable[Item], total: Number | None, message: object) -> Iterator[Item]:
+        """Yield the items; only the run of a job counts them."""
+        return iter(iterable)
+
+    def update(
+        self,
+        current: Number | None,
+        total: Number | None,
+        advance: Number | None,
+        percentage: float | None,
+        message: object | None,
+    ) -> None:
+        """Publish what is given."""
+        given = {"current": current, "total": total, "advance": advance, "percentage": percentage}
+        numbers = {name: clean_number(name, value, self.job_id) for name, value in given.items() if value is not None}
+        text = None if message is None else clean_message(message, self.job_id)
+        if text is not None and not self._has_room("The message", message=text):
+            text = None
+        self._publish(Updated, **numbers, message=text)
+
+    def set_meta(self, fields: Mapping[str, object]) -> None:
+        """Publish these fields for the top level of the document."""
+        meta = clean_meta(fields, self.job_id)
+        if self._has_room(f"Meta {', '.join(map(repr, meta))}", meta=meta):
+            self._publish(Updated, meta=meta)
+
+    def set_result(self, value: object) -> None:
+        """Publish a small JSON value as the job's result."""
+        result = clean_result(value, self.job_id)
+        if self._has_room("The result", result=result):
+            self._publish(Updated, result=result)
+
+    def set_data(self, key: str, value: object) -> None:
+        """Keep a JSON value on the server. Raises InvalidValue for what JSON cannot hold."""
+        self._publish(Updated, data={clean_key(key): clean(value, self.job_id, what=f"Data {quoted(key)}")})
+
+    def checkpoint(self) -> None:
+        """Do nothing: only the run of a job stops when it is asked to."""
+
+    def end(self, kind: type[Event], **fields: object) -> Job | None:
+        """End the job, whoever runs it; its record then, as far as it is known."""
+        self._publish(kind, **fields)
+        return self.known
+
+    def cancel(self) -> None:
+        """Ask for the job to stop. Raises StoreUnavailable."""
+        tracking.cancel(self.job_id)
+
+    def _publish(self, kind: type[Event], **fields: Any) -> None:
+        job_class = self.known.job_class if self.known is not None else ""
+        self.known = tracking.publish(kind(job_id=self.job_id, job_class=job_class, **fields)) or self.known
+
+    def _has_room(self, what: str, **new: Any) -> bool:
+        """Whether this fits beside what the job is known to say already; else it is refused as `what`."""
+        said = self.known or Job(job_id=self.job_id)
+        has_room = Said(said.meta, said.strategy_meta, said.result, said.message).has_room(**new)
+        if not has_room:
+            refuse_too_large(what, self.job_id)
+        return has_room
+
+    # Knowing
+
+    @property
+    def record(self) -> Job:
+        """The job as it was last read from the store. Raises JobNotFound and StoreUnavailable."""
+        if self.known is None:
+            self.known = read(self.job_id)
+        return self.known
+
+    @property
+    def summary(self) -> str:
+        """The job's class and state in a word each, "" for one that was not read; nothing is read for that."""
+        return f"{self.known.job_class} {self.known.state}".strip() if self.known is not None else ""
+
+    @property
+    def job_class(self) -> str:
+        """The registered name of the job's task."""
+        return self.record.job_class
+
+    @property
+    def details(self) -> Job:
+        """What else is known of it."""
+        return self.record
+
+    @property
+    def strategy(self) -> Any:
+        """The strategy that follows it."""
+        return strategies.strategy_of(self.record)
+
+
+class NoJob(Remote):
+    """Outside any job: what is said is checked as everywhere, and goes nowhere."""
+
+    summary = "outside a job"
+
+    @property
+    def details(self) -> Job:
+        """Those of a job that has not begun: where none is, asking raises nothing."""
+        return Job(job_id=self.job_id)
+
+    @property
+    def strategy(self) -> Any:
+        """The project's default."""
+        return strategies.load(strategies.DEFAULT)
+
+    def cancel(self) -> None:
+        """Do nothing."""
+
+    def _publish(self, kind: type[Event], **fields: Any) -> None:
+        pass
+
+
+def read(job_id: str) -> Job:
+    """The job as it stands; in a hook, the one it is told of. Raises JobNotFound and StoreUnavailable."""
+    told = tracking.told_of(job_id)
+    if told is not None:
+        return told
+    reading = tracking.on_record([job_id])
+    job = reading.jobs.get(job_id)
+    if job is None:
+        raise JobNotFound(unknown(job_id))
+    return tracking.as_it_stands(job, reading.now)
+
+
+def unknown(job_id: str) -> str:
+    """What is said of a job that is not on record, or is not to be known of."""
+    return f"No job {job_id!r} is known; it may have expired, or its task is not @tracked."
