@@ -93,7 +93,7 @@ def check_marks() -> Findings:
         found = getattr(sys.modules.get(module), name, None)
         queue = unsupported.queue_of(found)
         if queue is not None:
-            yield _unread_mark(place, f"is a task of {queue}, which has no adapter here", unsupported.CURE)
+            yield _unread_mark(place, f"is a task of {queue}, which has no adapter here", unsupported.HINT)
         elif tracked.is_marked_function(found, place):
             cure = "Write the decorator of a Celery task above it: `@shared_task`, then `@tracked`."
             yield _unread_mark(place, "is no task of any task queue in use", cure)
