@@ -172,10 +172,8 @@ def _refuse_names_not_taken(function: Any, tracking: Tracking) -> None:
         named = getattr(tracking, option)
         wrong = [] if isinstance(named, bool) else [name for name in named if name not in taken]
         if wrong:
-            names = ", ".join(taken) or "nothing"
-            msg = (
-                f"@tracked({option}={list(named)!r}): {function.__qualname__} does not take {wrong[0]!r}, only {names}."
-            )
+            takes = f"does not take {wrong[0]!r}; it takes {', '.join(taken) or 'nothing'}"
+            msg = f"@tracked({option}={list(named)!r}): {function.__qualname__} {takes}."
             raise ConfigurationError(msg)
 
 

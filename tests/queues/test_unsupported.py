@@ -73,7 +73,8 @@ CALLS = {
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 @pytest.mark.parametrize(("queue", "thing"), THINGS)
 def test_it_is_refused_by_name_and_with_the_cure(queue, thing, call):
-    with pytest.raises(ConfigurationError, match=rf"belongs to {re.escape(queue)}, which has no adapter.*JobRepository\(\)"):
+    refusal = rf"belongs to {re.escape(queue)}, which has no adapter.*JobRepository\(\)"
+    with pytest.raises(ConfigurationError, match=refusal):
         call(thing)
 
 
