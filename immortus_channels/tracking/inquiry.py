@@ -1,4 +1,4 @@
-"""Runs of which nothing more is heard: their queue's own record is asked once how they ended."""
+"""Runs that have gone silent: tracking asks the queue's own records once how they ended."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ logger = logging.getLogger("immortus_channels")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inquiry:
-    """A question to a queue, and the event that is told without an answer to it."""
+    """A question to a queue, and the event to publish without an answer."""
 
     otherwise: Event
     queue: Queue
@@ -32,7 +32,7 @@ class Inquiry:
     since: int
 
     def end(self) -> Event:
-        """How the run ended, as far as can be told. Takes no longer than a question to the outside may."""
+        """Return how the run ended, as far as is known, within the time that an outside question may take."""
         try:
             answer = bounded_calls.ask(f"the records of {self.queue.name}", self._question())
         except bounded_calls.NoAnswer:
@@ -40,7 +40,7 @@ class Inquiry:
         except Exception:
             # A backend that is down, or whose driver is not installed, may raise anything.
             about = {"job_id": self.otherwise.job_id}
-            logger.exception("The queue %r cannot tell how %r ended", self.queue.name, about["job_id"], extra=about)
+            logger.exception("The queue %r failed to say how %r ended", self.queue.name, about["job_id"], extra=about)
             return self.otherwise
         return self.otherwise if answer is None else replace(answer, run_id=self.run_id)
 
@@ -52,10 +52,10 @@ class Inquiry:
 def publish_end(
     otherwise: Event, *, queue: Queue, since: int, run_id: str | None = None, wait: float = 0
 ) -> Job | None:
-    """Publish how the queue's own record says that a run ended which began at `since`, or else this event.
+    """Publish the end of a run that began at `since` from the queue's own record, or else the event `otherwise`.
 
-    The queue is asked beside everything else, so None is returned; where it keeps no records, this is `publish`.
-    Under a test runner it is asked here and now. Never raises.
+    A thread asks the queue, so this returns None; for a queue without records it is `publish`. Under a test runner it
+    asks here and now. Never raises.
     """
     if not _keeps_records(queue):
         return publish(otherwise, wait=wait)
@@ -71,11 +71,11 @@ def _keeps_records(queue: Queue) -> bool:
     try:
         return queue.keeps_records()
     except Exception:
-        logger.exception("The queue %r cannot tell whether it keeps records", queue.name)
+        logger.exception("The queue %r failed to say whether it keeps records", queue.name)
         return False
 
 
-# One after the other, by a thread that there is only while there is something to ask.
+# One after the other, by a thread that exists only while there are questions.
 
 _lock = threading.Lock()
 _inquiries: OrderedDict[str, Inquiry] = OrderedDict()
@@ -83,7 +83,7 @@ _is_asking = False
 
 
 def _open(inquiry: Inquiry) -> None:
-    """Have it asked, unless it is already: everybody who looks at the job finds it overdue meanwhile."""
+    """Queue the question unless it is queued already: every reader of the job finds it overdue meanwhile."""
     global _is_asking  # noqa: PLW0603 - guarded by the lock
     with _lock:
         _inquiries.setdefault(inquiry.otherwise.job_id, inquiry)
@@ -92,7 +92,7 @@ def _open(inquiry: Inquiry) -> None:
         _is_asking = True
     try:
         threading.Thread(target=_ask_all, name="immortus-inquiry", daemon=True).start()
-    except RuntimeError:  # the system has no thread left: whoever looks next tries again
+    except RuntimeError:  # the system has no thread left: the next reader tries again
         with _lock:
             _is_asking = False
             _inquiries.clear()
@@ -114,7 +114,7 @@ def _next() -> Inquiry | None:
 
 
 def _forget() -> None:
-    """A child has no such thread; its parent asks."""
+    """Drop the questions in a forked child, which lacks the thread; its parent asks."""
     global _lock, _is_asking
     _lock, _is_asking = threading.Lock(), False
     _inquiries.clear()

@@ -1,4 +1,4 @@
-"""Tells queues that jobs are no longer wanted: from a few threads, and once, however often somebody asks for it."""
+"""Tells queues to drop jobs: from a few threads, and once, however many callers ask for it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from immortus_channels.tracking.throttle import Pace
 logger = logging.getLogger("immortus_channels")
 
 AGAIN = 10.0
-"""Seconds until a queue is told the same again, if somebody still asks: its broker may have been away."""
+"""Seconds until a queue is told the same again, if a caller still asks: its broker may have been away."""
 
 
 class Recaller:
-    """A queue may hang: nobody waits for it, and one call that hangs holds up no other."""
+    """Threads that call queues. A queue may hang: no caller waits for it, and it holds up no other queue."""
 
     IDLE = 10.0
     MOST = 4
     """Threads at a time."""
     PENDING = 1_000
-    """Calls that wait for a queue that hangs; beyond that none is added."""
+    """Calls that may wait behind a queue that hangs; further ones are refused."""
 
     def __init__(self) -> None:
         self._pace = Pace()
@@ -34,13 +34,15 @@ class Recaller:
         self._idle = 0
 
     def recall(self, queue: Queue, job: Job, *, terminate: bool) -> None:
-        """Have the queue drop the job or, with `terminate`, end the process of this attempt."""
+        """Make the queue drop the job or, with `terminate`, end the process of this attempt."""
         if not self._pace.is_due(f"{job.attempt} {job.job_id}", AGAIN):
             return
         with self._condition:
             if len(self._pending) >= self.PENDING:
-                told = {"job_id": job.job_id}
-                logger.error("The queue %r hangs, so it is not told to drop %r", queue.name, job.job_id, extra=told)
+                about = {"job_id": job.job_id}
+                logger.error(
+                    "The queue %r hangs, so its call to drop %r is left out", queue.name, job.job_id, extra=about
+                )
                 return
             self._pending.append((queue, job, terminate))
             if self._idle < len(self._pending) and self._threads < self.MOST:
@@ -48,7 +50,7 @@ class Recaller:
             self._condition.notify()
 
     def _start(self) -> None:
-        """One more thread; where the system has none left, the others serve, and the next call tries again."""
+        """Start one more thread; if the system has none left, the others serve, and the next call tries again."""
         with suppress(RuntimeError):
             threading.Thread(target=self._work, name="immortus-recalls", daemon=True).start()
             self._threads += 1
@@ -58,7 +60,7 @@ class Recaller:
             _recall(*call)
 
     def _next(self) -> tuple[Queue, Job, bool] | None:
-        """The next call; None when there was none for a while, which ends the thread."""
+        """Return the next call; None if there was none for a while, which ends the thread."""
         with self._condition:
             self._idle += 1
             is_pending = self._condition.wait_for(lambda: self._pending, self.IDLE)
@@ -73,19 +75,19 @@ def _recall(queue: Queue, job: Job, terminate: bool) -> None:  # noqa: FBT001 - 
     try:
         queue.cancel(job, terminate=terminate)
     except Exception:
-        logger.exception("The queue could not be told to drop %r", job.job_id, extra={"job_id": job.job_id})
+        logger.exception("The queue failed to drop %r", job.job_id, extra={"job_id": job.job_id})
 
 
 _recaller = Recaller()
 
 
 def recall(queue: Queue, job: Job, *, terminate: bool) -> None:
-    """Have the queue drop the job, soon; the same again within `AGAIN` seconds means nothing."""
+    """Make the queue drop the job, soon; the same call within `AGAIN` seconds has no effect."""
     _recaller.recall(queue, job, terminate=terminate)
 
 
 def _after_fork() -> None:
-    global _recaller  # noqa: PLW0603 - the child has not the thread
+    global _recaller  # noqa: PLW0603 - the child does not have the thread
     _recaller = Recaller()
 
 
