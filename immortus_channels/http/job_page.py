@@ -37,7 +37,7 @@ logger = logging.getLogger("immortus_channels")
 TEMPLATE = "immortus_channels/job_page.html"
 METHODS = ("GET", "HEAD", "POST")
 REFRESH = 5
-"""Seconds after which a browser without JavaScript looks again."""
+"""Seconds after which a browser without JavaScript reloads."""
 
 TRANSLATED = (
     gettext_noop("Something went wrong."),
@@ -51,7 +51,7 @@ TRANSLATED = (
     gettext_noop("Something that had to come first did not succeed."),
     gettext_noop("Nothing has been heard of this work for too long."),
 )
-"""The sentences of `jobs.SENTENCES`, where translators find them."""
+"""The sentences of `jobs.SENTENCES`, here for translators to find."""
 
 _ENDS = {
     State.FINISHED: (_("Done"), _("Everything is ready.")),
@@ -64,11 +64,11 @@ _ENDS = {
 @login_not_required
 @transaction.non_atomic_requests
 def job(request: HttpRequest, job_id: str | None = None) -> HttpResponse:
-    """The page of the job named in the path, or in the query.
+    """Show the page of the job named in the path, or in the query.
 
-    A POST asks for the job's cancellation. What the page shows must be true, so it is neither cached nor fetched ahead
-    of being looked at. It runs outside `ATOMIC_REQUESTS`, as what it reads and writes is not the request's; a handler's
-    hooks run inside.
+    A POST asks for the job's cancellation. The page must be true when it is shown, so it is neither cached nor
+    prefetched. It runs outside `ATOMIC_REQUESTS`, as what it reads and writes does not belong to the request; a
+    handler's hooks run inside.
     """
     response = _answer(request, request.GET.get("job_id", "") if job_id is None else job_id)
     response.headers["Cache-Control"] = "private, no-store"
@@ -81,7 +81,7 @@ def _answer(request: HttpRequest, job_id: str) -> HttpResponse:
     if request.method not in METHODS:
         return HttpResponseNotAllowed(METHODS)
     if _is_prefetch(request):
-        # An answer that is no success is thrown away, and asked for again when somebody really comes.
+        # The browser discards an answer that is not a success, and asks again when the user really comes.
         return HttpResponse(status=HTTPStatus.SERVICE_UNAVAILABLE)
     try:
         caller = authentication.of_session(request)
@@ -93,14 +93,14 @@ def _answer(request: HttpRequest, job_id: str) -> HttpResponse:
     except TooManyRequests as refused:
         return _busy(request, refused.wait)
     except StoreUnavailable:
-        logger.warning("The store cannot be reached; job pages are answered with 503")
+        logger.warning("The server cannot reach the store and answers job pages with 503")
         return _unavailable(request)
 
 
 def _is_prefetch(request: HttpRequest) -> bool:
-    """Whether the browser asks on a guess: by the Fetch standard's header, or by older browsers' own."""
-    told = " ".join(request.headers.get(name, "") for name in ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz"))
-    return any(word in told.lower() for word in ("prefetch", "preview", "prerender"))
+    """Return whether the browser only guesses that the page is wanted, by the Fetch standard's header or older ones."""
+    purposes = " ".join(request.headers.get(name, "") for name in ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz"))
+    return any(word in purposes.lower() for word in ("prefetch", "preview", "prerender"))
 
 
 def _known(request: HttpRequest, record: Job) -> HttpResponse:
@@ -110,13 +110,13 @@ def _known(request: HttpRequest, record: Job) -> HttpResponse:
         return _running(request, handler)
     if record.state is State.FINISHED:
         _call(request, handler, "on_ready")
-        return _led_on(request, handler, "next_url") or _over(request, handler)
+        return _redirect(request, handler, "next_url") or _over(request, handler)
     _call(request, handler, "on_failed")
-    return _led_on(request, handler, "failed_url") or _over(request, handler)
+    return _redirect(request, handler, "failed_url") or _over(request, handler)
 
 
 def _cancel(request: HttpRequest, record: Job) -> HttpResponse:
-    """Back to the page, whether the job could be stopped or not: it says how things are."""
+    """Cancel the job if possible, then redirect to its page, which shows the outcome."""
     if permissions.is_cancellable(permissions.user_of(request), record):
         tracking.cancel(record.job_id)
     return HttpResponseRedirect(request.get_full_path(), status=HTTPStatus.SEE_OTHER)
@@ -126,7 +126,7 @@ def _cancel(request: HttpRequest, record: Job) -> HttpResponse:
 
 
 def _call(request: HttpRequest, handler: JobHandler, hook: PageHook) -> None:
-    """Call a hook of the handler, once in the life of the job; what it raises is logged, and the viewer goes on."""
+    """Call a hook of the handler, once in the life of the job; log what it raises, and continue for the viewer."""
     record = handler.job.record
     if request.method == "HEAD" or not _is_for(request, record) or not tracking.claim(record, hook):
         return
@@ -138,7 +138,7 @@ def _call(request: HttpRequest, handler: JobHandler, hook: PageHook) -> None:
 
 
 def _is_for(request: HttpRequest, record: Job) -> bool:
-    """Whether what the handler has to say is meant for this viewer: the owner, or anybody if there is none."""
+    """Return whether the handler's words are meant for this viewer: the owner, or any viewer if there is none."""
     user = permissions.user_of(request)
     if record.owner is None:
         return not record.staff_only
@@ -147,7 +147,7 @@ def _is_for(request: HttpRequest, record: Job) -> bool:
 
 @contextmanager
 def _atomic_as_requests() -> Iterator[None]:
-    """The transactions that a view of this project runs in."""
+    """Enter the transactions that a view of this project runs in."""
     with ExitStack() as stack:
         for connection in connections.all():
             if connection.settings_dict["ATOMIC_REQUESTS"]:
@@ -158,8 +158,8 @@ def _atomic_as_requests() -> Iterator[None]:
 # Leading on
 
 
-def _led_on(request: HttpRequest, handler: JobHandler, name: str) -> HttpResponse | None:
-    """The redirect to what the handler names; None when it names nothing."""
+def _redirect(request: HttpRequest, handler: JobHandler, name: str) -> HttpResponse | None:
+    """Return the redirect to what the handler names; None if it names nothing."""
     target = job_handler.told(handler, name, request)
     if target is None:
         return None
@@ -168,13 +168,13 @@ def _led_on(request: HttpRequest, handler: JobHandler, name: str) -> HttpRespons
     except Exception:
         # An object's `get_absolute_url` may raise anything.
         logger.exception(
-            "%s of %r is %r, which is no address", name, handler, target, extra={"job_id": handler.job.job_id}
+            "%s of %r is %r, which is not a URL", name, handler, target, extra={"job_id": handler.job.job_id}
         )
-        return _misled(request)
+        return _show_misled(request)
     if not _is_allowed(request, url):
-        msg = "%s of %r leads to %r, which is neither here nor in IMMORTUS_REDIRECT_HOSTS; nobody is sent there"
+        msg = "%s of %r leads to %r, which is neither this host nor in IMMORTUS_REDIRECT_HOSTS; the page stays"
         logger.error(msg, name, handler, url, extra={"job_id": handler.job.job_id})
-        return _misled(request)
+        return _show_misled(request)
     return HttpResponseRedirect(url)
 
 
@@ -203,7 +203,7 @@ def _running(request: HttpRequest, handler: JobHandler) -> HttpResponse:
 
 
 def _over(request: HttpRequest, handler: JobHandler) -> HttpResponse:
-    """The job has ended, and the handler leads nowhere. Of a lost one, something may yet be heard."""
+    """Show that the job has ended, if the handler leads nowhere. A lost one may yet report."""
     header, message = _ENDS[handler.job.state]
     error = handler.job.record.error
     is_lost = handler.job.state is State.LOST
@@ -221,15 +221,15 @@ def _over(request: HttpRequest, handler: JobHandler) -> HttpResponse:
 
 
 def _translated(sentence: str) -> str:
-    """A sentence of this package in the viewer's language; what a task said itself stays as it is."""
+    """Return a sentence of this package in the viewer's language; a task's own sentence stays as it is."""
     return gettext(sentence) if sentence in SENTENCES.values() else sentence
 
 
 def _unknown(request: HttpRequest, job_id: str) -> HttpResponse:
-    """404: unknown, expired and not this viewer's look the same.
+    """Answer 404: unknown, expired and forbidden jobs look the same.
 
-    A job that was sent a moment ago may be recorded a moment later, so the page asks a few times, as every client does,
-    and comes again once without JavaScript.
+    A job that was sent a moment ago may not be recorded yet, so the page asks a few times, as every client does, and
+    without JavaScript reloads once.
     """
     again = None
     if "again" not in request.GET:
@@ -250,7 +250,7 @@ def _unknown(request: HttpRequest, job_id: str) -> HttpResponse:
 
 
 def _login_url(request: HttpRequest) -> str | None:
-    """Where an anonymous viewer may log in, if the project has such a page."""
+    """Return where an anonymous viewer may log in, if the project has such a page."""
     if permissions.user_of(request).is_authenticated:
         return None
     try:
@@ -266,7 +266,7 @@ def _unavailable(request: HttpRequest) -> HttpResponse:
 
 
 def _busy(request: HttpRequest, wait: int) -> HttpResponse:
-    """429: whoever asks has asked for too much, or for too many jobs that are not theirs."""
+    """Answer 429: the caller has made too many requests, or asked for too many jobs that are not theirs."""
     return _later(request, HTTPStatus.TOO_MANY_REQUESTS, wait, refresh=max(wait, REFRESH))
 
 
@@ -283,8 +283,8 @@ def _later(request: HttpRequest, status: HTTPStatus, wait: int, *, refresh: int)
     return response
 
 
-def _misled(request: HttpRequest) -> HttpResponse:
-    """200: the job's page stays, as where a handler leads nowhere; whose mistake it is, the log says."""
+def _show_misled(request: HttpRequest) -> HttpResponse:
+    """Answer 200 and keep the job's page, as if the handler led nowhere; the log says whose mistake it is."""
     return _page(
         request,
         "misled",
@@ -294,7 +294,7 @@ def _misled(request: HttpRequest) -> HttpResponse:
 
 
 _NOTHING = dict.fromkeys(("job", "job_id", "note", "login_url", "may_cancel", "refresh", "retry", "watches"))
-"""What a page has not of itself, so that a template may ask for it."""
+"""The variables that a page does not set, so that a template may use them."""
 
 
 def _page(request: HttpRequest, state: str, status: int = HTTPStatus.OK, **context: object) -> HttpResponse:
