@@ -1,4 +1,4 @@
-"""The settings, one annotated line each; every access reads Django's settings anew."""
+"""The settings, one annotated line each; every access reads Django's settings again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DAY = 86_400.0
 
 
 class Settings:
-    """`settings.X` is Django's `IMMORTUS_X`, or the default below. Times are seconds."""
+    """The package's settings: `settings.X` is Django's `IMMORTUS_X`, or the default below. Times are seconds."""
 
     STORE: Mapping[str, Any] = {"BACKEND": "database", "OPTIONS": {}}
     TRACKING_STRATEGY: str | type | None = None
@@ -41,7 +41,7 @@ settings = Settings()
 
 
 def leases() -> Leases:
-    """How long silence is tolerated, by the present settings."""
+    """Return how long silence is tolerated, by the present settings."""
     return Leases(
         running=int(settings.STALLED_AFTER * SECOND),
         stalled=max(int((settings.LOST_AFTER - settings.STALLED_AFTER) * SECOND), 0),
@@ -49,14 +49,14 @@ def leases() -> Leases:
 
 
 def is_strict() -> bool:
-    """Whether a mistake in a task is raised rather than logged: in DEBUG, and under a test runner."""
+    """Return whether to raise a mistake in a task rather than log it: in DEBUG, and under a test runner."""
     return django_settings.DEBUG or is_under_test()
 
 
 def is_under_test() -> bool:
-    """Whether a test runner has set up Django's test environment, as pytest-django does too.
+    """Return whether a test runner has set up Django's test environment, as pytest-django does too.
 
-    `mail.outbox` tells nothing: the locmem backend adds it to a server that sends its first mail, too.
+    `mail.outbox` does not show it: the locmem backend also adds it to a server that sends its first mail.
     """
     utils = sys.modules.get("django.test.utils")
     return hasattr(getattr(utils, "_TestState", None), "saved_data")
