@@ -44,12 +44,12 @@ TRANSLATED = (
     gettext_noop("This took too long and was stopped."),
     gettext_noop("The process that did this work ended unexpectedly."),
     gettext_noop("This work was refused."),
-    gettext_noop("Nobody here knows how to do this work."),
-    gettext_noop("This work could not be handed over."),
+    gettext_noop("No worker is set up for this task."),
+    gettext_noop("This work could not be queued."),
     gettext_noop("This was cancelled."),
-    gettext_noop("This was not started in time."),
-    gettext_noop("Something that had to come first did not succeed."),
-    gettext_noop("Nothing has been heard of this work for too long."),
+    gettext_noop("This did not start in time."),
+    gettext_noop("A step this depended on did not succeed."),
+    gettext_noop("There has been no sign of this work for too long."),
 )
 """The sentences of `jobs.SENTENCES`, here for translators to find."""
 
@@ -214,7 +214,7 @@ def _over(request: HttpRequest, handler: JobHandler) -> HttpResponse:
         job_id=handler.job.job_id,
         header=header,
         message=message if error is None else _translated(error.message),
-        note=_("If it is heard of again, this page will tell.") if is_lost else "",
+        note=_("If the job reports again, this page will update.") if is_lost else "",
         watches=is_lost,
         refresh=REFRESH if is_lost else None,
     )
@@ -242,7 +242,7 @@ def _unknown(request: HttpRequest, job_id: str) -> HttpResponse:
         HTTPStatus.NOT_FOUND,
         job_id=job_id if is_job_id(job_id) else None,
         header=_("There is no such job"),
-        message=_("It may have expired, or it is not yours to see."),
+        message=_("It may have expired, or you may not be allowed to see it."),
         login_url=_login_url(request),
         watches=is_job_id(job_id),
         refresh=again,
@@ -276,7 +276,7 @@ def _later(request: HttpRequest, status: HTTPStatus, wait: int, *, refresh: int)
         "unavailable",
         status,
         header=_("One moment, please"),
-        message=_("How things are cannot be told just now. This page tries again by itself."),
+        message=_("The status is not available right now. This page will try again automatically."),
         retry=refresh,
     )
     response.headers["Retry-After"] = str(wait)
@@ -288,8 +288,8 @@ def _show_misled(request: HttpRequest) -> HttpResponse:
     return _page(
         request,
         "misled",
-        header=_("This is where it ends"),
-        message=_("The work is over, but the page that comes next cannot be opened."),
+        header=_("The next page is not available"),
+        message=_("The work is over, but the page that should follow cannot be opened."),
     )
 
 

@@ -39,7 +39,7 @@ logger = logging.getLogger("immortus_channels")
 View = Callable[..., HttpResponseBase]
 
 MAX_JOBS = 100
-UNKNOWN = "There is no such job, or it is not yours to see."
+UNKNOWN = "There is no such job, or you are not allowed to see it."
 RETRY_AFTER = 2
 """Seconds after which a client may ask again when the store is down."""
 
@@ -90,14 +90,14 @@ def _answered(
         return response
     except StoreUnavailable as unavailable:
         logger.warning("The server answers a request with 503: %s", unavailable)
-        response = error(503, "store_unavailable", "The state of jobs cannot be told at the moment.", job_id)
+        response = error(503, "store_unavailable", "The state of jobs is not available at the moment.", job_id)
         response.headers["Retry-After"] = str(RETRY_AFTER)
         return response
     except SuspiciousOperation:
         return error(400, "bad_request", "This request cannot be read.", job_id)
     except Exception:
-        logger.exception("The state of %r cannot be told", job_id, extra={"job_id": job_id})
-        return error(500, "strategy_error", "The state of this job cannot be told.", job_id)
+        logger.exception("The state of %r is not available", job_id, extra={"job_id": job_id})
+        return error(500, "strategy_error", "The state of this job is not available.", job_id)
 
 
 @json_view("GET", "HEAD")

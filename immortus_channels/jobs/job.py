@@ -66,12 +66,12 @@ SENTENCES: Mapping[str, str] = {
     "time_limit": "This took too long and was stopped.",
     "worker_lost": "The process that did this work ended unexpectedly.",
     "rejected": "This work was refused.",
-    "unknown_task": "Nobody here knows how to do this work.",
-    "not_sent": "This work could not be handed over.",
+    "unknown_task": "No worker is set up for this task.",
+    "not_sent": "This work could not be queued.",
     "cancelled": "This was cancelled.",
-    "expired": "This was not started in time.",
-    "upstream": "Something that had to come first did not succeed.",
-    "lost": "Nothing has been heard of this work for too long.",
+    "expired": "This did not start in time.",
+    "upstream": "A step this depended on did not succeed.",
+    "lost": "There has been no sign of this work for too long.",
 }
 """What an error code says to end users; pages translate by code."""
 

@@ -29,7 +29,7 @@ _WORDS: dict[str, object] = {
     State.FAILED: _("failed"),
     State.CANCELLED: _("cancelled"),
     State.LOST: _("lost"),
-    "stalled": _("nothing heard of it for a while"),
+    "stalled": _("no news for a while"),
 }
 
 

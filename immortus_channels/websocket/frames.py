@@ -106,7 +106,7 @@ class Document:
 
 
 PING = dump({"type": "ping"})
-UNKNOWN = "There is no such job, or it is not yours to see."
+UNKNOWN = "There is no such job, or you are not allowed to see it."
 EXPIRED = "This access token has expired."
 TOKEN_EXPIRED = dump({"type": "error", "code": "token_expired", "message": EXPIRED})
 """Ahead of the end: watches by the token go on for a while."""
@@ -130,7 +130,7 @@ def unknown_job(job_id: str, *, authenticated: bool) -> str:
 
 def strategy_error(job_id: str, *, authenticated: bool) -> str:
     """The job's state cannot be told, by a mistake on the server."""
-    return _error("strategy_error", "The state of this job cannot be told.", job_id, authenticated=authenticated)
+    return _error("strategy_error", "The state of this job is not available.", job_id, authenticated=authenticated)
 
 
 def too_many_jobs(job_id: str, *, authenticated: bool) -> str:
