@@ -1,7 +1,6 @@
 """Questions to the user's objects, for a length, a number or a text: the objects may raise anything.
 
-Exceptions meant for the code around the question pass through: a time limit, and the end that the job itself has
-chosen.
+Exceptions meant for the code around the question pass through: a time limit, and the end that the job itself chose.
 """
 
 from __future__ import annotations

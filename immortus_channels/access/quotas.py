@@ -34,8 +34,8 @@ ID_PRICE = 0.1
 def key_of(user: User, session: Any, address: Callable[[], str | None]) -> str | None:
     """Return the key of a caller's account: a user's, else a session's, else an address'; None for no account.
 
-    `address` returns the public address by which `visitors` identifies a caller: visitors behind one proxy must not
-    share an account.
+    `address` returns the public address that identifies a visitor, for visitors behind one proxy must not share an
+    account.
     """
     if user.is_authenticated:
         return f"user {owner_key(user)}"

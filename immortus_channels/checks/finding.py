@@ -26,7 +26,7 @@ def path_of(thing: Any) -> str:
     return f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', '')}"
 
 
-def told(error: Exception) -> str:
+def sentence_of(error: Exception) -> str:
     """Return an error as a sentence: our own speak for themselves."""
     return str(error) if isinstance(error, ImmortusError) else f"{type(error).__name__}: {error}."
 

@@ -12,7 +12,7 @@ from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - Django's name
 from django.utils.module_loading import import_string
 
-from immortus_channels.checks.finding import ID, Findings, jobs_run_elsewhere, path_of, told
+from immortus_channels.checks.finding import ID, Findings, jobs_run_elsewhere, path_of, sentence_of
 from immortus_channels.checks.waiting import PUBSUB, check_waiting
 from immortus_channels.conf import settings
 
@@ -38,13 +38,13 @@ def check_layer() -> Findings:
         backend = import_string(named)
     except Exception as error:  # noqa: BLE001 - a third party's module may raise anything
         hint = "For Redis: `pip install channels_redis`. Without CHANNEL_LAYERS pages re-check the store instead."
-        yield _unusable(alias, f"is {named!r}, which cannot be imported: {told(error)}", hint)
+        yield _unusable(alias, f"is {named!r}, which cannot be imported: {sentence_of(error)}", hint)
         return
     try:
         layer, is_bound = _made(backend, config)
     except Exception as error:  # noqa: BLE001 - likewise
         hint = f"See what {named} takes{_hint(backend, error)}."
-        yield _unusable(alias, f"cannot be made from its CONFIG: {told(error)}", hint)
+        yield _unusable(alias, f"cannot be made from its CONFIG: {sentence_of(error)}", hint)
         return
     if any(_decodes(host) for host in config.get("hosts") or ()):
         hint = "Leave decode_responses out of its hosts; in a URL any value turns it on, even false."

@@ -10,7 +10,7 @@ from django.utils.module_loading import import_string
 
 from immortus_channels import queues
 from immortus_channels.api import job_handler
-from immortus_channels.checks.finding import ID, Findings, told
+from immortus_channels.checks.finding import ID, Findings, sentence_of
 from immortus_channels.conf import settings
 from immortus_channels.queues import tracked, unsupported
 from immortus_channels.tracking import strategies
@@ -35,7 +35,7 @@ def _check_strategy(named: Any, where: str, id_: str) -> Findings:
         strategies.load(named)
     except Exception as error:  # noqa: BLE001 - users' modules and constructors may raise anything
         yield Error(
-            f"{where}, which cannot be used: {told(error)}",
+            f"{where}, which cannot be used: {sentence_of(error)}",
             hint="Use a class, the dotted path of one, or its short name: `process_image_strategy` is the class "
             f"`ProcessImageStrategy` in the module `{strategies.MODULE}` of an installed app.",
             id=id_,
@@ -56,7 +56,7 @@ def _check_handler(task: str, named: Any) -> Findings:
         job_handler.load(named)
     except Exception as error:  # noqa: BLE001 - users' modules may raise anything
         yield Error(
-            f"The task {task!r} has the handler {named!r}, which cannot be used: {told(error)}",
+            f"The task {task!r} has the handler {named!r}, which cannot be used: {sentence_of(error)}",
             hint="Use a subclass of JobHandler, the dotted path of one, or its short name: `nice_handler` is "
             f"`NiceHandler` in the module `{job_handler.MODULE}` of an installed app.",
             id=f"{ID}.E012",

@@ -11,7 +11,7 @@ from django.core.checks import Warning  # noqa: A004 - Django's name
 from django.core.management import get_commands
 from django.utils.module_loading import import_string
 
-from immortus_channels.checks.finding import ID, Findings, path_of, told
+from immortus_channels.checks.finding import ID, Findings, path_of, sentence_of
 from immortus_channels.conf import settings
 
 _WITH_LOGIN = "immortus_channels.routing.websocket_application"
@@ -43,7 +43,7 @@ def check_socket() -> Findings:
         application = import_string(path)
     except Exception as error:  # noqa: BLE001 - the project's module may raise anything
         yield Warning(
-            f"ASGI_APPLICATION is {path!r}, which cannot be imported: {told(error)}",
+            f"ASGI_APPLICATION is {path!r}, which cannot be imported: {sentence_of(error)}",
             hint="Correct it, or remove it: without it pages poll.",
             id=f"{ID}.W005",
         )
@@ -114,8 +114,8 @@ def check_runserver() -> Findings:
 
 def check_hosts() -> Findings:
     """Find hosts and origins too open to show which pages are the project's own."""
-    is_anybody = "*" in django_settings.ALLOWED_HOSTS and not django_settings.DEBUG
-    if getattr(django_settings, "ASGI_APPLICATION", None) and is_anybody and not settings.ALLOWED_ORIGINS:
+    is_any_host = "*" in django_settings.ALLOWED_HOSTS and not django_settings.DEBUG
+    if getattr(django_settings, "ASGI_APPLICATION", None) and is_any_host and not settings.ALLOWED_ORIGINS:
         yield Warning(
             "ALLOWED_HOSTS has '*', so a page of any host that leads here may open sockets: the server cannot tell "
             "which pages are yours.",

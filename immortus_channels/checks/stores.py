@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from django.conf import settings as django_settings
 from django.core.checks import Error, Warning  # noqa: A004 - Django's name
 
-from immortus_channels.checks.finding import ID, Findings, jobs_run_elsewhere, told, without_passwords
+from immortus_channels.checks.finding import ID, Findings, jobs_run_elsewhere, sentence_of, without_passwords
 from immortus_channels.conf import settings
 from immortus_channels.stores import BACKENDS, get_store
 
@@ -18,7 +18,7 @@ def check_store() -> Findings:
         store = get_store()
     except Exception as error:  # noqa: BLE001 - a store of the project's own may raise anything
         yield Error(
-            f"IMMORTUS_STORE is {without_passwords(settings.STORE)!r}, which cannot be used: {told(error)}",
+            f"IMMORTUS_STORE is {without_passwords(settings.STORE)!r}, which cannot be used: {sentence_of(error)}",
             hint='For example {"BACKEND": "database"}, or {"BACKEND": "redis", "OPTIONS": {"url": "redis://…"}} after '
             "`pip install immortus-channels[redis]`.",
             id=f"{ID}.E004",

@@ -34,8 +34,7 @@ def caller_of(request: HttpRequest, *, grace: float = 0.0) -> Caller:
 
     The bearer of a token acts as its user, whatever the cookies say. A token that is not valid makes an anonymous
     caller who sees nothing; a token that is not ours is the project's own affair. Raises TokenExpired for a token that
-    ended more than `grace` seconds ago, and StoreUnavailable when the database cannot read the session or the token's
-    user.
+    ended more than `grace` seconds ago, and StoreUnavailable when the database cannot read the session or the user.
     """
     text = bearer_text(request)
     return of_session(request) if text is None else _of_token(request, text, grace)

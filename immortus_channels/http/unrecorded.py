@@ -34,7 +34,7 @@ _STATUS = {
     "started": State.RUNNING,
     **{state.value: state for state in State},
 }
-"""The words of `status`: the two of Immortus, and the states' own."""
+"""The words of `status`: two that strategies know from Immortus, and the states' own."""
 _VERSION = {State.ENQUEUED: 1, State.RUNNING: 2, State.RETRYING: 2}
 """Each state newer than the one before; an end is the newest."""
 
@@ -43,12 +43,11 @@ def fetch(user: User, job_id: str, job_class: str = "") -> Job | None:
     """Return the job as its strategy's `fetch` or `status`, or else its queue, knows it; None if none of them does.
 
     `job_class` names the task if more than one strategy is in use; it is looked up, never imported, and a job that is
-    known to be another task's is not returned. A queue's answer that does not name the task may be any task's: it is
-    for staff, whatever class is named here. Neither strategy nor queue is asked for a `user` who would not see the
-    answer: ids are cheap to invent, and a backend may be slow. Raises StoreUnavailable when a database cannot answer
-    for permissions.
+    known to be another task's is not returned. A queue's answer without a task may be any task's: it is for staff,
+    whatever class is named here. Neither strategy nor queue is asked for a `user` who would not see the answer: ids are
+    cheap to invent, and a backend may be slow. Raises StoreUnavailable when a database cannot answer for permissions.
     """
-    unseen = nobody_knows(job_id, job_class)
+    unseen = stand_in_for(job_id, job_class)
     strategy = strategies.strategy_of(unseen)
     if not strategies.defines(strategy, "allows") and not permissions.would_see(user, unseen):
         return None
@@ -70,7 +69,7 @@ def _find(user: User, strategy: Any, job_id: str, job_class: str) -> Job | None:
     return None
 
 
-def nobody_knows(job_id: str, job_class: str = "") -> Job:
+def stand_in_for(job_id: str, job_class: str = "") -> Job:
     """Return a stand-in for a job that is not on record, for rules that decide who might see it."""
     return Job(job_id=job_id, job_class=job_class, staff_only=True)
 
@@ -120,10 +119,7 @@ def _by_queue(queue: Queue, job_id: str) -> Job | None:
 
 
 def _ask(source: str, question: Callable[[], Answer]) -> Answer | None:
-    """Return the answer; None if it is late.
-
-    A test runner's transaction belongs to its thread, which then asks itself.
-    """
+    """Return the answer; None if it is late. A test runner's transaction belongs to its thread, which asks itself."""
     if is_inline():
         return question()
     try:

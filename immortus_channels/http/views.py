@@ -199,7 +199,7 @@ def _seen(user: User, known: Job | None, job_id: str, job_class: str) -> Job | N
     if known is not None and permissions.may_see(user, known):
         return known
     if known is None:
-        permissions.would_see(user, unrecorded.nobody_knows(job_id, job_class))
+        permissions.would_see(user, unrecorded.stand_in_for(job_id, job_class))
     found = unrecorded.fetch(user, job_id, job_class)
     return found if known is None and found is not None and permissions.may_see(user, found) else None
 

@@ -156,10 +156,7 @@ _OPTIONS = tuple(option.name for option in fields(Tracking) if option.name != "p
 
 
 def _refuse_names_not_taken(function: Any, tracking: Tracking) -> None:
-    """Refuse names that the function does not accept: they would never be recorded or masked.
-
-    Only functions can be inspected.
-    """
+    """Refuse names that the function does not accept: they would never be recorded, or never be masked."""
     if type(function) is not FunctionType:
         return
     try:

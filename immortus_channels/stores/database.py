@@ -114,8 +114,7 @@ class DatabaseStore(ComparingStore):
     def close(self) -> None:
         """Close the calling thread's own connection.
 
-        Connections inherited over a fork are kept, unused: some drivers tell the server to end the session when one is
-        deleted.
+        Connections inherited over a fork are kept, unused: some drivers end the server's session when one is deleted.
         """
         self.release_thread()
 

@@ -103,10 +103,7 @@ def _prefix() -> str:
 
 
 def _nonce(context: Context) -> str | None:
-    """Return the page's nonce, from Django 6 or django-csp.
-
-    Reading creates it: an unread one is false, but not None.
-    """
+    """Return the page's nonce (Django 6, django-csp). Reading creates it: an unread one is false, but not None."""
     request = context.get("request")
     for nonce in (context.get("csp_nonce"), getattr(request, "csp_nonce", None), getattr(request, "_csp_nonce", None)):
         if nonce is not None:

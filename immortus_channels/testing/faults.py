@@ -39,8 +39,7 @@ class Faults:
     reset: bool = False
     """The proxy cuts connections with RST, not FIN."""
     blackhole: Literal["", "up", "down", "both"] = ""
-    """While this lasts, bytes sent up (to the server) or down do not arrive, and neither does the end of the
-    connection."""
+    """Bytes sent up (to the server) or down do not arrive while this lasts, nor does the connection's end."""
     bandwidth: float | None = None
     """Bytes a second, each way."""
     latency: float = 0.0

@@ -14,11 +14,11 @@ from immortus_channels.tracking.throttle import Pace
 logger = logging.getLogger("immortus_channels")
 
 AGAIN = 10.0
-"""Seconds until a queue is told the same again, if a caller still asks: its broker may have been away."""
+"""Seconds until the same call may go to a queue again: its broker may have been away."""
 
 
 class Recaller:
-    """Threads that call queues. A queue may hang: no caller waits for it, and it holds up no other queue."""
+    """Threads that call queues. A queue may hang: no caller waits for it, and a call that hangs holds up no other."""
 
     IDLE = 10.0
     MOST = 4
@@ -40,9 +40,7 @@ class Recaller:
         with self._condition:
             if len(self._pending) >= self.PENDING:
                 about = {"job_id": job.job_id}
-                logger.error(
-                    "The queue %r hangs, so its call to drop %r is left out", queue.name, job.job_id, extra=about
-                )
+                logger.error("The queue %r hangs; dropping %r is left out", queue.name, job.job_id, extra=about)
                 return
             self._pending.append((queue, job, terminate))
             if self._idle < len(self._pending) and self._threads < self.MOST:

@@ -1,7 +1,4 @@
-"""Celery as a task queue.
-
-`publish_signals` and `worker_signals` handle its signals; the queue itself is here.
-"""
+"""Celery as a task queue: `publish_signals` and `worker_signals` handle its signals, this module the queue."""
 
 from __future__ import annotations
 
@@ -131,10 +128,7 @@ class CeleryQueue(Queue):
         return list(problems(sorted(self.tracked_names() - {PROBE})))
 
     def _refuse_green_pool(self, sender: Any, **_: object) -> None:
-        """Disconnect in a worker with greenlets (in MAIN, before any job).
-
-        Greenlets share a thread, where our event loop would break every other one.
-        """
+        """Disconnect in MAIN, before any job: greenlets share a thread, where our event loop would break all others."""
         if not is_green(sender.pool_cls):
             return
         logger.error("This worker does not track jobs: gevent and eventlet are not supported; use prefork or threads.")

@@ -17,10 +17,7 @@ TIME_LIMITS = (SoftTimeLimitExceeded, TimeLimitExceeded)
 
 
 def verdict(exception: BaseException, job_id: str, *, asked: Collection[str] = ()) -> Verdict:
-    """Return what an exception means for a task's job.
-
-    Celery's exceptions that steer the queue count only when raised themselves, not as a cause.
-    """
+    """Return what an exception means for a task's job; one that steers Celery counts only if it was itself raised."""
     if isinstance(exception, Reject):
         return Verdict(Failed, {"code": "rejected"})
     if type(exception).__name__ == "WorkerLostError":

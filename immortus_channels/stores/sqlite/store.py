@@ -29,8 +29,7 @@ def database_store(using: str | None = None) -> DatabaseStore:
 class SQLiteStore(DatabaseStore):
     """Keeps jobs in the file beside a database that its key names, or in the database itself if it has no key.
 
-    A database in memory has no key, nor has one that a test runner has made: any process that opens it finds its jobs
-    in it.
+    A database in memory has no key, nor has a test runner's: any process that opens it finds its jobs in it.
     """
 
     def __init__(self, database: str = DEFAULT_DB_ALIAS) -> None:
