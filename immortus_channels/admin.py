@@ -67,7 +67,7 @@ class CurrentList(ChangeList):
         super().get_results(request)
         _read(request, self.result_list.values_list("pk", flat=True))
         records: list[JobRecord] = list(self.result_list)
-        shown = _seen(request, records)
+        shown = _visible(request, records)
         self.result_list: Any = shown
         self.result_count -= len(records) - len(shown)
 
@@ -220,7 +220,7 @@ class JobAdmin(Admin):
     @admin.action(description=_("Delete selected jobs"), permissions=["delete"])
     def delete_selected(self, request: HttpRequest, queryset: Records) -> HttpResponseBase | None:
         """Delete the selected jobs that are over, after Django's question; a message counts the others."""
-        seen = _seen(request, queryset)
+        seen = _visible(request, queryset)
         over = [record.pk for record in seen if record.state in OVER]
         left = len(seen) - len(over)
         if left:
@@ -234,7 +234,7 @@ class JobAdmin(Admin):
     def cancel(self, request: HttpRequest, queryset: Records) -> HttpResponseBase | None:
         """Ask for the cancellation of each selected job that its strategy lets this user see and cancel."""
         asked = 0
-        records = _seen(request, queryset)
+        records = _visible(request, queryset)
         try:
             for record in records:
                 asked += self._cancel(request, record)
@@ -277,7 +277,7 @@ def _read(request: HttpRequest, job_ids: Iterable[str]) -> None:
         messages.warning(request, _("This may be out of date: %s") % error)
 
 
-def _seen(request: HttpRequest, records: Iterable[JobRecord]) -> list[JobRecord]:
+def _visible(request: HttpRequest, records: Iterable[JobRecord]) -> list[JobRecord]:
     """Return the jobs that this viewer may see; the others look like unknown ones."""
     return [record for record in records if _may_see(request, record)]
 

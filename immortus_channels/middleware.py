@@ -41,12 +41,12 @@ class JobOwnerMiddleware:
             return self._answer(request)
         starter = _starter(request)
         with starting_as(starter):
-            return _streaming_as(starter, cast("HttpResponseBase", self._get_response(request)))
+            return _stream_as(starter, cast("HttpResponseBase", self._get_response(request)))
 
     async def _answer(self, request: HttpRequest) -> HttpResponseBase:
         starter = _starter(request)
         with starting_as(starter):
-            return _streaming_as(starter, await cast("Awaitable[HttpResponseBase]", self._get_response(request)))
+            return _stream_as(starter, await cast("Awaitable[HttpResponseBase]", self._get_response(request)))
 
 
 def _starter(request: HttpRequest) -> Starter:
@@ -88,7 +88,7 @@ def _read_in_thread(request: HttpRequest) -> str | None:
         return thread.submit(read).result()
 
 
-def _streaming_as(starter: Starter, response: HttpResponseBase) -> HttpResponseBase:
+def _stream_as(starter: Starter, response: HttpResponseBase) -> HttpResponseBase:
     """Have a streamed response produced as the starter too, after the middleware has returned."""
     if isinstance(response, StreamingHttpResponse) and not isinstance(response, FileResponse):
         if response.is_async:

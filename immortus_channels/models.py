@@ -49,7 +49,7 @@ class ExactCharField(CharColumn):
 
     def db_parameters(self, connection: BaseDatabaseWrapper) -> Any:
         """Name the collation if the database needs it."""
-        return _exact(super().db_parameters(connection), connection)
+        return _with_exact_collation(super().db_parameters(connection), connection)
 
 
 class ExactTextField(TextColumn):
@@ -57,10 +57,10 @@ class ExactTextField(TextColumn):
 
     def db_parameters(self, connection: BaseDatabaseWrapper) -> Any:
         """Name the collation if the database needs it."""
-        return _exact(super().db_parameters(connection), connection)
+        return _with_exact_collation(super().db_parameters(connection), connection)
 
 
-def _exact(parameters: Any, connection: BaseDatabaseWrapper) -> Any:
+def _with_exact_collation(parameters: Any, connection: BaseDatabaseWrapper) -> Any:
     collation = exact_collation(connection)
     return parameters if collation is None else {**parameters, "collation": collation}
 

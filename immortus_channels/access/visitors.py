@@ -37,7 +37,7 @@ def known_by(address: str | None, headers: Mapping[str, str]) -> str | None:
     If the server has taken the address from its proxy's headers, it is the visitor's. A client may pretend to be a
     proxy: it then shares the limits of all visitors, like those behind a private address.
     """
-    parsed = _parsed(address)
+    parsed = _parse(address)
     if parsed is None or not parsed.is_global:
         return None
     if any(name in headers for name in _SIGNS) and parsed not in _named_in(headers):
@@ -49,10 +49,10 @@ def known_by(address: str | None, headers: Mapping[str, str]) -> str | None:
 def _named_in(headers: Mapping[str, str]) -> Iterator[Address | None]:
     for name in _CLIENT_HEADERS:
         for word in re.split(r'[\s,;="\[\]]+', headers.get(name, "")):
-            yield _parsed(word)
+            yield _parse(word)
 
 
-def _parsed(address: str | None) -> Address | None:
+def _parse(address: str | None) -> Address | None:
     try:
         parsed = ipaddress.ip_address(address or "")
     except ValueError:

@@ -52,10 +52,10 @@ def check_all(**_: object) -> list[CheckMessage]:
     )
     sockets = (check_socket, check_runserver, check_daphne, check_hosts) if settings.WEBSOCKET else ()
     found = [message for check in (*checks, *sockets) for message in check()]
-    return [_masked(one) for one in (*found, *(one for queue in queues.connected for one in queue.problems()))]
+    return [_mask(one) for one in (*found, *(one for queue in queues.connected for one in queue.problems()))]
 
 
-def _masked(message: CheckMessage) -> CheckMessage:
+def _mask(message: CheckMessage) -> CheckMessage:
     """Mask passwords in a message: findings go into logs, with quotations of settings and of errors."""
     message.msg = masked(message.msg)
     message.hint = message.hint and masked(message.hint)

@@ -63,7 +63,7 @@ async def _error_of(layer: Any, seconds: float) -> Exception | None:
 async def _send_and_hear(layer: Any, channel: str) -> None:
     group = f"immortus.doctor.{uuid.uuid4().hex}"
     await layer.group_add(group, channel)
-    hearing = asyncio.ensure_future(_heard(layer, channel, group))
+    hearing = asyncio.ensure_future(_hear(layer, channel, group))
     try:
         while not hearing.done():
             await layer.group_send(group, {"type": "immortus.doctor", "group": group})
@@ -74,7 +74,7 @@ async def _send_and_hear(layer: Any, channel: str) -> None:
     await layer.group_discard(group, channel)
 
 
-async def _heard(layer: Any, channel: str, group: str) -> None:
+async def _hear(layer: Any, channel: str, group: str) -> None:
     while (await layer.receive(channel)).get("group") != group:
         pass
 

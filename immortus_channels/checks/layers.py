@@ -41,7 +41,7 @@ def check_layer() -> Findings:
         yield _unusable(alias, f"is {named!r}, which cannot be imported: {sentence_of(error)}", hint)
         return
     try:
-        layer, is_bound = _made(backend, config)
+        layer, is_bound = _make(backend, config)
     except Exception as error:  # noqa: BLE001 - likewise
         hint = f"See what {named} takes{_hint(backend, error)}."
         yield _unusable(alias, f"cannot be made from its CONFIG: {sentence_of(error)}", hint)
@@ -60,15 +60,15 @@ def _unusable(alias: str, why: str, hint: str) -> CheckMessage:
     return Error(f"CHANNEL_LAYERS[{alias!r}] {why}", hint=hint, id=f"{ID}.E007")
 
 
-def _made(backend: Any, config: Mapping[str, Any]) -> tuple[Any, bool]:
+def _make(backend: Any, config: Mapping[str, Any]) -> tuple[Any, bool]:
     """Return the layer, which connects to nothing yet; and whether it needs a running event loop to be made."""
     try:
         return backend(**config), False
     except RuntimeError:
-        return async_to_sync(_made_in_loop)(backend, config), True
+        return async_to_sync(_make_in_loop)(backend, config), True
 
 
-async def _made_in_loop(backend: Any, config: Mapping[str, Any]) -> Any:
+async def _make_in_loop(backend: Any, config: Mapping[str, Any]) -> Any:
     return backend(**config)
 
 

@@ -42,7 +42,7 @@ def check_failover() -> Findings:
     store: object = settings.STORE
     if not isinstance(store, Mapping) or store.get("BACKEND") not in ("redis", BACKENDS["redis"]):
         return
-    options, followed = store.get("OPTIONS", {}), _followed_by_sentinel()
+    options, followed = store.get("OPTIONS", {}), _sentinel_setting()
     if followed is None or not {"sentinels", "cluster_nodes"}.isdisjoint(options):
         return
     yield Warning(
@@ -55,7 +55,7 @@ def check_failover() -> Findings:
     )
 
 
-def _followed_by_sentinel() -> str | None:
+def _sentinel_setting() -> str | None:
     """Return a setting that leads to a Redis by way of Sentinel."""
     for alias, layer in getattr(django_settings, "CHANNEL_LAYERS", {}).items():
         hosts = layer.get("CONFIG", {}).get("hosts") or ()

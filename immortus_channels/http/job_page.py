@@ -213,14 +213,14 @@ def _over(request: HttpRequest, handler: JobHandler) -> HttpResponse:
         job=handler.job,
         job_id=handler.job.job_id,
         header=header,
-        message=message if error is None else _translated(error.message),
+        message=message if error is None else _translate(error.message),
         note=_("If the job reports again, this page will update.") if is_lost else "",
         watches=is_lost,
         refresh=REFRESH if is_lost else None,
     )
 
 
-def _translated(sentence: str) -> str:
+def _translate(sentence: str) -> str:
     """Return a sentence of this package in the viewer's language; a task's own sentence stays as it is."""
     return gettext(sentence) if sentence in SENTENCES.values() else sentence
 

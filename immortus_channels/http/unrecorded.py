@@ -54,7 +54,7 @@ def fetch(user: User, job_id: str, job_class: str = "") -> Job | None:
     job = _find(user, strategy, job_id, job_class)
     if job is not None:
         with guarded(f"What was fetched for {quoted(strategy)}", job_id):
-            return _shown(job, job_id, job_class)
+            return _prepare(job, job_id, job_class)
     return None
 
 
@@ -129,7 +129,7 @@ def _ask(source: str, question: Callable[[], Answer]) -> Answer | None:
         return None
 
 
-def _shown(job: Job, job_id: str, job_class: str) -> Job:
+def _prepare(job: Job, job_id: str, job_class: str) -> Job:
     """Return the job as browsers may hold it: older than any version on record, and for staff."""
     ended_badly = job.state.is_over and job.state is not State.FINISHED
     error = job.error or Error(code=_CODE[job.state]) if ended_badly else None

@@ -57,7 +57,7 @@ def json_view(*methods: str, grace: float = 0.0) -> Callable[[View], View]:
         @wraps(view)
         def answer(request: HttpRequest, job_id: str | None = None, job_class: str | None = None) -> HttpResponseBase:
             if request.method in methods:
-                response = _answered(request, job_id, lambda caller: view(request, caller, job_id, job_class), grace)
+                response = _answer(request, job_id, lambda caller: view(request, caller, job_id, job_class), grace)
             else:
                 response = _not_allowed(methods, job_id)
             for name, value in HEADERS.items():
@@ -70,7 +70,7 @@ def json_view(*methods: str, grace: float = 0.0) -> Callable[[View], View]:
     return decorate
 
 
-def _answered(
+def _answer(
     request: HttpRequest,
     job_id: str | None,
     view: Callable[[Caller], HttpResponseBase],
@@ -110,7 +110,7 @@ def verify(request: HttpRequest, caller: Caller, job_id: str | None, job_class: 
         return unknown(caller, job_id)
     if job_class is not None and job_class != job.job_class:
         return error(409, "wrong_job_class", "This is not a job of that class.", job_id)
-    job = tracking.lifted(job, _held(request))
+    job = tracking.lifted(job, _held_version(request))
     etag = f'"{job.version}"'
     response = get_conditional_response(request, etag=etag, response=_json(job.text))
     assert response is not None  # noqa: S101 - one was given
@@ -118,7 +118,7 @@ def verify(request: HttpRequest, caller: Caller, job_id: str | None, job_class: 
     return response
 
 
-def _held(request: HttpRequest) -> int:
+def _held_version(request: HttpRequest) -> int:
     """Return the version that the client holds; 0 if it names none."""
     tags = parse_etags(request.headers.get("If-None-Match", ""))
     return max((int(tag.strip('"')) for tag in tags if _VERSION_TAG.fullmatch(tag)), default=0)
@@ -182,7 +182,7 @@ def seen(caller: Caller, job_ids: list[str], job_class: str = "") -> dict[str, J
     shown = {}
     for job_id in wanted:
         known = reading.jobs.get(job_id)
-        job = _seen(caller.user, known, job_id, job_class)
+        job = _find_visible(caller.user, known, job_id, job_class)
         if job is not None:
             shown[job_id] = job if known is None else tracking.brought_up_to_date(job, reading.now)
     if len(shown) < len(job_ids):
@@ -190,7 +190,7 @@ def seen(caller: Caller, job_ids: list[str], job_class: str = "") -> dict[str, J
     return shown
 
 
-def _seen(user: User, known: Job | None, job_id: str, job_class: str) -> Job | None:
+def _find_visible(user: User, known: Job | None, job_id: str, job_class: str) -> Job | None:
     """Return the job if the user may see it; one that is not on record comes from elsewhere.
 
     A refused job is looked up elsewhere too, whatever the answer: otherwise the time taken would tell it from an

@@ -146,32 +146,32 @@ class LayerCalls:
         finally:
             if self._bulkhead.inside is not task:
                 task.cancel()
-            task.add_done_callback(_seen)
+            task.add_done_callback(_mark_seen)
         return task.result()
 
     async def _pass_through(self, ask: Callable[..., Awaitable[Any]], *arguments: object) -> Any:
-        async def asked() -> Any:
+        async def call() -> Any:
             patience = asyncio.get_running_loop().call_later(self.PATIENCE, self._free)
             try:
                 return await ask(*arguments)
             finally:
                 patience.cancel()
 
-        return await self._bulkhead.pass_through(asked)
+        return await self._bulkhead.pass_through(call)
 
     def _free(self) -> None:
         """Close a connection that is dead without notice: it would hold the call for ever."""
         freeing = asyncio.ensure_future(self.hang_up())
         _freeing.add(freeing)
         freeing.add_done_callback(_freeing.discard)
-        freeing.add_done_callback(_seen)
+        freeing.add_done_callback(_mark_seen)
 
 
 _freeing: set[asyncio.Task[None]] = set()
 """Held, as an event loop does not hold its tasks."""
 
 
-def _seen(task: asyncio.Task[Any]) -> None:
+def _mark_seen(task: asyncio.Task[Any]) -> None:
     """Mark the outcome as seen: the caller has it, and asyncio need not log it."""
     if not task.cancelled():
         task.exception()

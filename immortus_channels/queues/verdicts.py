@@ -33,9 +33,9 @@ def verdict(
     stopped = False
     for cause in causes(exception):
         match cause:
-            case JobCancelled() if _named(cause, job_id) in asked:
+            case JobCancelled() if _job_of(cause, job_id) in asked:
                 return Verdict(Cancelled, {})
-            case JobCancelled() if _named(cause, job_id) == job_id:
+            case JobCancelled() if _job_of(cause, job_id) == job_id:
                 stopped = True  # the record says whether it was asked to
             case JobFailed():
                 error = clean_error(cause.code, cause.message, job_id)
@@ -47,10 +47,10 @@ def verdict(
 
 def is_about(error: JobCancelled, job_id: str) -> bool:
     """Return whether it is this job that stops, and not another one that was run in it or around it."""
-    return _named(error, job_id) == job_id
+    return _job_of(error, job_id) == job_id
 
 
-def _named(error: JobCancelled, job_id: str) -> object:
+def _job_of(error: JobCancelled, job_id: str) -> object:
     """Return the job that stops: an exception raised without a name is about the job that raises it."""
     return error.args[0] if error.args else job_id
 

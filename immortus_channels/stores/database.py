@@ -136,12 +136,12 @@ class DatabaseStore(ComparingStore):
             _close_if_dead(connection, is_own=own is not None)
             if sql.refuses_value(connection, error):
                 raise DataError(*error.args) from error
-            raise StoreUnavailable(self._explained(error)) from error
+            raise StoreUnavailable(self._explain(error)) from error
 
     def _savepoint(self, connection: Connection) -> AbstractContextManager[None]:
         return transaction.atomic(using=self.using) if connection.in_atomic_block else nullcontext()
 
-    def _explained(self, error: Error) -> str:
+    def _explain(self, error: Error) -> str:
         is_about_sql = isinstance(error, ProgrammingError) and not isinstance(error, TransactionManagementError)
         if is_about_sql or "no such" in str(error):
             return (

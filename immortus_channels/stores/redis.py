@@ -97,7 +97,7 @@ class RedisStore(ComparingStore):
         """Return the newest jobs that `wanted` admits; of overdue jobs, among the 1,000 longest overdue."""
         found: dict[str, Job] = {}
         for index in self._shortest(self._layout.ways_to(wanted)):
-            found |= self._found_in(index, wanted, limit, before)
+            found |= self._find_in(index, wanted, limit, before)
         return sorted(found.values(), key=lambda job: job.version, reverse=True)[:limit]
 
     def prune(self, older_than: float, *, limit: int | None = None) -> int:
@@ -133,14 +133,14 @@ class RedisStore(ComparingStore):
     def _redis(self) -> Iterator[Client]:
         """Yield the client of this process; raise any error as `StoreUnavailable`."""
         try:
-            yield self._opened()
+            yield self._open_client()
         except ERRORS as error:
             if knows_no_node(error):
                 self._client = None
             msg = f"Redis failed: {explain(error)}"
             raise StoreUnavailable(msg) from error
 
-    def _opened(self) -> Client:
+    def _open_client(self) -> Client:
         client = self._client
         if client is None or self._pid != os.getpid():
             client = self._open()
@@ -182,7 +182,7 @@ class RedisStore(ComparingStore):
         lengths = [sum(itertools.islice(sizes, len(way))) for way in ways]
         return ways[lengths.index(min(lengths))]
 
-    def _found_in(self, index: str, wanted: Filter, limit: int, before: int | None) -> dict[str, Job]:
+    def _find_in(self, index: str, wanted: Filter, limit: int, before: int | None) -> dict[str, Job]:
         """Return at least the `limit` newest wanted jobs of a sorted set, if it has as many."""
         found: dict[str, Job] = {}
         start, size = 0, max(limit, _PAGE)

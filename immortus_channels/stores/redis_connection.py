@@ -55,18 +55,18 @@ class Target:
         """
         if self.sentinels:
             _refuse_unfit_options(Redis(**dict(self._for_sentinels(options))))
-            _refuse_unfit_options(self._followed(options))
-            return partial(self._followed, options)
+            _refuse_unfit_options(self._by_sentinel(options))
+            return partial(self._by_sentinel, options)
         if self.cluster_nodes:
             _refuse_unfit_options(Redis(**dict(options)))
-            return partial(self._clustered, options)
-        _refuse_unfit_options(self._addressed(options))
-        return partial(self._addressed, options)
+            return partial(self._by_cluster, options)
+        _refuse_unfit_options(self._by_url(options))
+        return partial(self._by_url, options)
 
-    def _addressed(self, options: Options) -> Client:
+    def _by_url(self, options: Options) -> Client:
         return cast("Client", Redis.from_url(self.url or URL, **options))
 
-    def _followed(self, options: Options) -> Client:
+    def _by_sentinel(self, options: Options) -> Client:
         """Return a client whose connections begin by asking the sentinels where the master is."""
         sentinels = [(host, port) for host, port in self.sentinels]
         watch = Sentinel(sentinels, sentinel_kwargs=dict(self._for_sentinels(options)))
@@ -77,7 +77,7 @@ class Target:
         waits = ("socket_timeout", "socket_connect_timeout", "retry")
         return {**{name: options[name] for name in waits}, **self.sentinel_kwargs}
 
-    def _clustered(self, options: Options) -> Client:
+    def _by_cluster(self, options: Options) -> Client:
         """Return a client that finds the node with the slot of all keys, and finds it again after the slot moves.
 
         It has the commands of any other client. This store does not depend on other slots.

@@ -121,7 +121,7 @@ def compare_and_set(connection: Connection, before: Job, after: Job, guessed: in
         where += [_is("lease_until", before.lease_until), _is("lease_holder", before.lease_holder)]
     if guessed is not None:
         where += [(f"ABS({clock(connection)} - %s) <= %s", [guessed, CLOCK_SLACK])]
-    conditions, parameters = _joined(where)
+    conditions, parameters = _join(where)
     assignments = ", ".join(f"{name} = %s" for name in new)
     sql = f"UPDATE {TABLE} SET {assignments} WHERE {conditions}"  # noqa: S608
     return _execute(connection, sql, [*new.values(), *parameters]) == 1
@@ -131,7 +131,7 @@ def _is(column: str, value: Value) -> tuple[str, list[Value]]:
     return (f"{column} IS NULL", []) if value is None else (f"{column} = %s", [value])
 
 
-def _joined(where: Where) -> tuple[str, list[Value]]:
+def _join(where: Where) -> tuple[str, list[Value]]:
     conditions = " AND ".join(condition for condition, _ in where) or "1 = 1"
     return conditions, [parameter for _, parameters in where for parameter in parameters]
 
@@ -146,9 +146,9 @@ def _searches(wanted: Filter, before: int | None, now: str) -> Iterator[Where]:
     older: Where = [] if before is None else [(f"{order} < %s", [before])]
     states = wanted.states
     if wanted.overdue:
-        yield [(f"lease_until <= {now}", []), *_hidden(wanted, "owner", "job_class"), *older]
+        yield [(f"lease_until <= {now}", []), *_hide(wanted, "owner", "job_class"), *older]
     elif wanted.owner is not None:
-        yield [_is("owner", wanted.owner), *_hidden(wanted, "job_class"), *older]
+        yield [_is("owner", wanted.owner), *_hide(wanted, "job_class"), *older]
     elif wanted.job_class is not None:
         for state in State if states is None else set(states):
             yield [_is("job_class", wanted.job_class), _is("state", state), *older]
@@ -164,7 +164,7 @@ def _order(wanted: Filter) -> str:
     return "version + 0" if wanted.overdue else "version"
 
 
-def _hidden(wanted: Filter, *columns: str) -> Where:
+def _hide(wanted: Filter, *columns: str) -> Where:
     """Return the conditions on these columns, without their indexes: SQLite, without statistics, picks a wrong one."""
     values = {"owner": wanted.owner, "job_class": wanted.job_class}
     where: Where = [
@@ -180,7 +180,7 @@ def newest(connection: Connection, wanted: Filter, limit: int, before: int | Non
     """Return the newest jobs that `wanted` admits, below version `before`."""
     found: list[Job] = []
     for where in _searches(wanted, before, clock(connection)):
-        conditions, parameters = _joined(where)
+        conditions, parameters = _join(where)
         sql = (
             f"SELECT job_id, {JOB} FROM {TABLE} "  # noqa: S608
             f"WHERE {conditions} ORDER BY {_order(wanted)} DESC LIMIT {int(limit)}"

@@ -163,13 +163,13 @@ class _Page:
             if write.at >= first or write is self._writes[-1]:
                 yield write, None if shown_at is None else max(shown_at - max(write.at, first), 0.0)
 
-    def _found(self, rule: str, text: str) -> Finding:
+    def _finding(self, rule: str, text: str) -> Finding:
         return Finding(rule=rule, viewer=self._viewer, job_id=self._job_id, text=text)
 
     def _went_back(self) -> Iterator[Finding]:
         for before, after in pairwise(self._shown):
             if after.version < before.version:
-                yield self._found("went back", f"{after} was shown after {before}")
+                yield self._finding("went back", f"{after} was shown after {before}")
 
     def _untrue(self) -> Iterator[Finding]:
         """Yield what was shown but never written, if writes were recorded."""
@@ -177,13 +177,13 @@ class _Page:
         for one in self._shown if self._writes and self._is_open else ():
             write = written.get(one.version)
             if write is None:
-                yield self._found("never written", f"{one} was shown")
+                yield self._finding("never written", f"{one} was shown")
             elif dict(write.document) != dict(one.document):
-                yield self._found("not as written", f"{one} was shown as {dict(one.document)}")
+                yield self._finding("not as written", f"{one} was shown as {dict(one.document)}")
 
     def _not_the_end(self) -> Iterator[Finding]:
         if self._writes and self._is_open and self._shown[-1].version < self._writes[-1].version:
-            yield self._found("stuck", f"{self._shown[-1]} is the last shown, {self._writes[-1]} the last written")
+            yield self._finding("stuck", f"{self._shown[-1]} is the last shown, {self._writes[-1]} the last written")
 
     def _changed_after_the_end(self) -> Iterator[Finding]:
         """Yield changes after the end: an ended attempt stays so; a lost job may be revived."""
@@ -191,17 +191,17 @@ class _Page:
             is_final = before.is_over and before.document["state"] != "lost"
             is_same_run = before.document.get("attempt") == after.document.get("attempt")
             if is_final and is_same_run and after.version > before.version:
-                yield self._found("changed after its end", f"{after} was shown after {before}")
+                yield self._finding("changed after its end", f"{after} was shown after {before}")
 
     def _not_settled_once(self) -> Iterator[Finding]:
         wanted = int(any(one.is_over for one in self._shown))
         if self._settled is not None and self._settled != wanted:
-            yield self._found("settled wrongly", f"settled {self._settled} times, and {wanted} is right")
+            yield self._finding("settled wrongly", f"settled {self._settled} times, and {wanted} is right")
 
     def _late(self, within: float) -> Iterator[Finding]:
         for write, delay in self.delays():
             if delay is not None and delay > within:
-                yield self._found(
+                yield self._finding(
                     "late", f"{write} was shown {delay:.3f} s after it was written, not within {within} s"
                 )
 

@@ -54,7 +54,7 @@ def can_be_tracked(job_id: object, job_class: str) -> bool:
 
 def hand_over(event: Event, wait: float, known: str | None = None) -> Write:
     """Give an event to the writer, after its strategy's hook and meta; wait up to `wait` seconds for the store."""
-    event = _shortened(event)
+    event = _shorten(event)
     writer = get_writer()
     strategy = strategies.strategy_of(Job(job_id=event.job_id, job_class=event.job_class))
     if not strategies.defines(strategy, *strategies.HOOKS, "meta", "completed"):
@@ -72,7 +72,7 @@ def hand_over(event: Event, wait: float, known: str | None = None) -> Write:
     return writer.submit(followed_event, wait=wait, known=known)
 
 
-def _shortened(event: Event) -> Event:
+def _shorten(event: Event) -> Event:
     """Return the event with its sentence shortened to what a document has room for."""
     if isinstance(event, Failed | Cancelled) and len(event.message) > MAX_SENTENCE:
         return replace(event, message=f"{event.message[: MAX_SENTENCE - 1]}…")

@@ -45,12 +45,12 @@ def brought_up_to_date(job: Job, now: int) -> Job:
     An overdue job is marked first, and strategies with an answer are asked, at most once an interval per job. That
     takes time, and runs the project's code: so it is not done before the caller is known to see the job.
     """
-    return _called_overdue(job, now) or _refreshed(job) or job
+    return _mark_if_overdue(job, now) or _refresh(job) or job
 
 
 def as_it_stands(job: Job, now: int) -> Job:
     """Return the job, marked overdue first if it is at `now` by the store's clock, without asking strategies."""
-    return _called_overdue(job, now) or job
+    return _mark_if_overdue(job, now) or job
 
 
 def listed(wanted: Filter, *, limit: int, before: int | None) -> list[Job]:
@@ -64,7 +64,7 @@ def listed(wanted: Filter, *, limit: int, before: int | None) -> list[Job]:
         overdue = store.list(replace(wanted, states=None, overdue=True), limit=limit)
         for left, job in zip(reversed(range(len(overdue))), overdue, strict=True):
             # The writer writes in order: when the last is done, all are.
-            _call_overdue(job, wait=0 if left else WAIT)
+            _mark_overdue(job, wait=0 if left else WAIT)
     return store.list(wanted, limit=limit, before=before)
 
 
@@ -80,7 +80,7 @@ def recheck(watched: Mapping[str, str]) -> dict[str, int]:
         if position.lease_until is not None and position.lease_until <= positions.now
     ]
     for job in get_store().get_many(overdue).jobs.values() if overdue else ():
-        _call_overdue(job, wait=0)
+        _mark_overdue(job, wait=0)
     return {job_id: position.version for job_id, position in positions.of.items()}
 
 
@@ -92,16 +92,16 @@ def ask_strategies(watched: Mapping[str, str]) -> None:
     answering = {job_class for job_class in set(watched.values()) if _has_answers(job_class)}
     asked = [job_id for job_id, job_class in watched.items() if job_class in answering and _is_due(job_id)]
     for job in get_store().get_many(asked).jobs.values() if asked else ():
-        _refreshed(job, is_due=True)
+        _refresh(job, is_due=True)
 
 
-def _called_overdue(job: Job, now: int) -> Job | None:
+def _mark_if_overdue(job: Job, now: int) -> Job | None:
     if job.is_over or job.lease_until is None or now < job.lease_until:
         return None
-    return _call_overdue(job)
+    return _mark_overdue(job)
 
 
-def _call_overdue(job: Job, *, wait: float = WAIT) -> Job | None:
+def _mark_overdue(job: Job, *, wait: float = WAIT) -> Job | None:
     run = current_run.get()
     if run is not None and run.job_id == job.job_id:
         return None  # the job itself reads it
@@ -128,7 +128,7 @@ def _has_answers(job_class: str) -> bool:
     return strategies.defines(strategies.strategy_of(Job(job_id="", job_class=job_class)), "meta", "completed")
 
 
-def _refreshed(job: Job, *, is_due: bool = False) -> Job | None:
+def _refresh(job: Job, *, is_due: bool = False) -> Job | None:
     if (job.is_over and job.state is not State.LOST) or not _has_answers(job.job_class):
         return None
     if not is_due and not _is_due(job.job_id):

@@ -51,7 +51,7 @@ class CeleryQueue(Queue):
         sending, running = Sending(tracker, self.tracking), Running(tracker, self.tracking)
         for signal, receiver in (
             (signals.worker_init, self._refuse_green_pool),
-            (signals.worker_init, self._worker_imported_its_tasks),
+            (signals.worker_init, self._on_worker_init),
             (signals.worker_init, running.starting),
             (signals.before_task_publish, sending.before),
             (signals.after_task_publish, sending.after),
@@ -67,7 +67,7 @@ class CeleryQueue(Queue):
             (signals.worker_before_create_process, running.forking),
             (signals.worker_process_shutdown, running.ending),
         ):
-            self._receivers.append((signal, _guarded(receiver)))
+            self._receivers.append((signal, _guard(receiver)))
             signal.connect(self._receivers[-1][1], weak=False)
 
     def tracking(self, job_class: str) -> Tracking | None:
@@ -137,14 +137,14 @@ class CeleryQueue(Queue):
 
     # Which tasks
 
-    def _worker_imported_its_tasks(self, sender: Any, **_: object) -> None:
+    def _on_worker_init(self, sender: Any, **_: object) -> None:
         """Find the tasks again in MAIN, before a worker builds any: the app may be older than some of its tasks."""
-        self._finalized(sender.app)
+        self._on_finalize(sender.app)
 
     def _find_tasks_of(self, app: Celery) -> None:
-        app.on_after_finalize.connect(_guarded(self._finalized), weak=False)
+        app.on_after_finalize.connect(_guard(self._on_finalize), weak=False)
 
-    def _finalized(self, sender: Celery, **_: object) -> None:
+    def _on_finalize(self, sender: Celery, **_: object) -> None:
         for name, task in list(sender.tasks.items()):
             tracking = mark_of(task)
             if tracking is not None:
@@ -190,13 +190,13 @@ def _expect_chosen_ends(task: Task) -> None:
     task.throws = (*known, *(end for end in (JobFailed, JobCancelled) if not issubclass(end, known)))
 
 
-def _guarded(receiver: Any) -> Any:
+def _guard(receiver: Any) -> Any:
     """Return the receiver with its failures logged, so that none reaches the queue."""
 
     def receive(**arguments: Any) -> None:
         try:
             receiver(**{name: value for name, value in arguments.items() if name != "signal"})
         except Exception:
-            logger.exception("Tracking failed in %s; the job goes on", receiver.__name__)
+            logger.exception("Tracking failed in %s; the job continues", receiver.__name__)
 
     return receive

@@ -57,14 +57,14 @@ def is_resent(headers: Mapping[str, Any], *, is_job: bool) -> bool:
     header = headers.get(HEADER)
     if header is not None and _is_about(header, headers["id"]):
         return bool(retries != header.get(_RETRIES, 0))
-    return not is_job or _running(headers["id"]) is not None
+    return not is_job or _request_of(headers["id"]) is not None
 
 
 def carry_on(headers: dict[str, Any]) -> None:
     """Copy to a resent message the headers of the one before it, in case `retry(headers=…)` has dropped them."""
     if is_second(headers.get(HEADER)):
         headers[HEADER] = {name: value for name, value in headers[HEADER].items() if name != _SECOND}
-    request, run = _running(headers["id"]), current_run.get()
+    request, run = _request_of(headers["id"]), current_run.get()
     if request is None:
         return
     for name in (HEADER, STANDS_FOR, REPLACES, OWNER):
@@ -87,7 +87,7 @@ def _is_about(header: Mapping[str, Any], job_id: object) -> bool:
     return bool(header.get(_JOB, str(job_id)) == str(job_id))
 
 
-def _running(job_id: object) -> Any:
+def _request_of(job_id: object) -> Any:
     """Return the request of the task that runs here, if it is this job's."""
     task = get_current_task()
     return task.request if task is not None and str(task.request.id) == str(job_id) else None

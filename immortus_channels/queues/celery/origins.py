@@ -41,7 +41,7 @@ def origin_here(tracking: Tracking | None, name: str, args: Any, kwargs: Any, et
         staff_only=staff_only,
         queue=QUEUE,
         cancel=tracking.cancel if tracking else "ask",
-        handler=_named(tracking.handler) if tracking else "",
+        handler=_handler_name(tracking.handler) if tracking else "",
         eta=int(datetime.fromisoformat(eta).timestamp() * SECOND) if eta else None,
         params=_params(tracking, name, args, kwargs) if tracking else None,
     )
@@ -50,10 +50,10 @@ def origin_here(tracking: Tracking | None, name: str, args: Any, kwargs: Any, et
 def _params(tracking: Tracking, name: str, args: Any, kwargs: Any) -> dict[str, JSON] | None:
     """Return the arguments to record, as JSON; a value that JSON cannot hold is recorded as its type alone."""
     params = tracking.params_of(_signature(name), tuple(args or ()), kwargs or {})
-    return None if params is None else {clean_text(key): _jsonable(key, value) for key, value in params.items()}
+    return None if params is None else {clean_text(key): _to_json(key, value) for key, value in params.items()}
 
 
-def _jsonable(name: str, value: object) -> JSON:
+def _to_json(name: str, value: object) -> JSON:
     try:
         return clean(value, what=f"The argument {name!r}")
     except (TypeError, ValueError):
@@ -65,7 +65,7 @@ def _signature(name: str) -> Signature | None:
     return signature(task.run) if task is not None else None
 
 
-def _named(handler: Named) -> str:
+def _handler_name(handler: Named) -> str:
     return name_of(handler) if isinstance(handler, type) else handler or ""
 
 
@@ -110,4 +110,4 @@ def origin_of(request: Any, tracking: Tracking, name: str, args: Any, kwargs: An
     if header is None:
         return None
     origin = from_header(header)
-    return replace(origin, cancel=tracking.cancel, handler=origin.handler or _named(tracking.handler))
+    return replace(origin, cancel=tracking.cancel, handler=origin.handler or _handler_name(tracking.handler))

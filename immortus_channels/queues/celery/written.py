@@ -23,19 +23,19 @@ def watch(backend: Backend) -> None:
     """Note the states that this backend stores from now on, once for each instance; most belong to one thread."""
     if "store_result" in vars(backend):
         return
-    backend.store_result = _noting(backend.store_result, lambda _result=None, state="", *_, **__: state)
+    backend.store_result = _note_after(backend.store_result, lambda _result=None, state="", *_, **__: state)
     # It stores nothing for a task that ignores its result.
-    backend.mark_as_done = _noting(backend.mark_as_done, lambda *_, **__: states.SUCCESS)
+    backend.mark_as_done = _note_after(backend.mark_as_done, lambda *_, **__: states.SUCCESS)
 
 
-def _noting(write: Callable[..., Any], state_of: Callable[..., str]) -> Callable[..., Any]:
+def _note_after(write: Callable[..., Any], state_of: Callable[..., str]) -> Callable[..., Any]:
     @wraps(write)
-    def noting(task_id: str, *args: Any, **kwargs: Any) -> Any:
+    def write_and_note(task_id: str, *args: Any, **kwargs: Any) -> Any:
         written = write(task_id, *args, **kwargs)
         _note(task_id, _WRITTEN, state_of(*args, **kwargs))
         return written
 
-    return noting
+    return write_and_note
 
 
 def note_retry(headers: Mapping[str, Any]) -> None:

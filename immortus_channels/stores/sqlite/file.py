@@ -77,14 +77,14 @@ def look(ordinary: Connection) -> tuple[Path | None, str | None]:
     """
     if ordinary.is_in_memory_db():  # type: ignore[attr-defined]
         return None, None
-    with _looking(ordinary) as connection, connection.cursor() as cursor:
+    with _open(ordinary) as connection, connection.cursor() as cursor:
         cursor.execute(f"SELECT file, (SELECT key FROM {KEYS}) FROM pragma_database_list WHERE name = 'main'")  # noqa: S608
         path, key = cursor.fetchone()
     return (Path(path) if path else None), key
 
 
 @contextmanager
-def _looking(ordinary: Connection) -> Iterator[Connection]:
+def _open(ordinary: Connection) -> Iterator[Connection]:
     ordinary_settings = ordinary.settings_dict
     patient = {**ordinary_settings, "OPTIONS": {**ordinary_settings["OPTIONS"], "timeout": _PATIENCE}}
     with closing(type(ordinary)(patient, ordinary.alias)) as connection:
