@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Breaker:
-    """Prevents a try each time at something that fails or hangs.
+    """Keeps callers from trying again, each time, what fails or hangs.
 
     Closed until a timeout or the third failure in a row; then open for `REST` seconds, after which it allows one try.
     """

@@ -124,7 +124,7 @@ class DatabaseStore(ComparingStore):
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
-        """Yield the connection, for one statement; raise an error as `StoreUnavailable`, unless it is the value's."""
+        """Yield the connection, for one statement; raise all but conflicts and bad values as `StoreUnavailable`."""
         own = self._own.get(_this_thread())
         connection = own or connections[self.using]
         try:

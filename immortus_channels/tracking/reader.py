@@ -30,7 +30,7 @@ def read(job_ids: Collection[str]) -> dict[str, Job]:
 
 def on_record(job_ids: Collection[str]) -> Reading:
     """Return these jobs' records: enough to know who may see them. Raises StoreUnavailable."""
-    # Read before the store: a record written meanwhile would neither be in the reading nor still wait.
+    # The waiting jobs first: a record written in between would otherwise be in neither.
     waiting = get_writer().held(job_ids)
     reading = get_store().get_many(job_ids)
     for job_id in waiting - reading.jobs.keys():

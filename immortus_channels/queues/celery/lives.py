@@ -23,7 +23,7 @@ _RETRIES = "retries"
 """How many retries the first sending named; usually none, and then left out."""
 
 _SECOND = "second"
-"""Whether another message of the job was under way when this one was sent; only a retry has such a second message."""
+"""Whether another message of the job was under way when this one was sent; its own retry is then the only one."""
 
 
 def header_for(origin: Origin, job_id: object, retries: object = 0) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def is_second(header: Mapping[str, Any] | None) -> bool:
 def is_resent(headers: Mapping[str, Any], *, is_job: bool) -> bool:
     """Return whether a message continues a life: it retries the task that runs here or, in MAIN, one whose child died.
 
-    In MAIN, the second message of a task that is not a job looks like a first one; few facts depend on either.
+    In MAIN, the second message of a task that is not a job looks like a first one; little is reported of either.
     """
     retries = headers.get("retries")
     if not retries:

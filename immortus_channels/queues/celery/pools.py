@@ -56,8 +56,8 @@ def is_lost_unseen(exception: BaseException) -> bool:
 def was_asked_to_end(signum: object) -> bool:
     """Return whether a caller asked to end the process of this very run, by the `signum` that `task_revoked` gives.
 
-    It is a number then. Celery gives a text when a process dies later of a signal that was sent for an earlier run, and
-    when it dies of the signal of soft time limits.
+    It is a number then. Celery gives a text when a process dies that had survived a signal for an earlier run, as
+    processes survive the signal of soft time limits.
     """
     return isinstance(signum, int)
 

@@ -1,6 +1,6 @@
 """What a run has recorded about itself by the time it ends: only Celery's result backend sees all of it.
 
-A task may record a state and raise `Ignore`, or succeed without a signal.
+A task may record a state and raise `Ignore`, or succeed and send no success signal; no signal reports either.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class JobsFile:
 
     @property
     def inode(self) -> tuple[int, int]:
-        """The identity of the file, unlike another's of the same name. Raises StoreUnavailable if it is missing."""
+        """Device and inode, which tell the file from another of its name. Raises StoreUnavailable if it is missing."""
         try:
             found = self.path.stat()
         except OSError as error:

@@ -76,7 +76,7 @@ class SQLiteStore(DatabaseStore):
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
-        """Yield a connection, for one statement; raise an error as `StoreUnavailable`, unless it is the value's."""
+        """Yield a connection, for one statement; raise all but conflicts and bad values as `StoreUnavailable`."""
         pool = self._beside()
         if pool is None:
             with super()._connected() as connection:
