@@ -1,6 +1,6 @@
-"""The database store's jobs in Django's admin: to look at, to cancel and, once they are over, to delete.
+"""The database store's jobs in Django's admin: to view, to cancel and, once they are over, to delete.
 
-Nothing here becomes slower with the number of jobs: no page counts them all or asks for all that differ.
+No page becomes slower with the number of jobs: none counts them all or queries all their distinct values.
 """
 
 from __future__ import annotations
@@ -57,17 +57,17 @@ class BoundedPaginator(Pages):
 
 
 class CurrentList(ChangeList):
-    """A page of those jobs that its viewer may see, as they stand now: overdue ones are called so before.
+    """A page of jobs that its viewer may see, in their present state: overdue ones are marked first.
 
-    How many there are on other pages is counted without asking about each.
+    The jobs of other pages are counted without checking permissions for each.
     """
 
     def get_results(self, request: HttpRequest) -> None:
-        """Read the page's jobs as any viewer does, and leave out what this one may not see."""
+        """Read the page's jobs as any viewer does, and leave out those that this viewer may not see."""
         super().get_results(request)
         _read(request, self.result_list.values_list("pk", flat=True))
         records: list[JobRecord] = list(self.result_list)
-        shown = _seen(request, records)
+        shown = _visible(request, records)
         self.result_list: Any = shown
         self.result_count -= len(records) - len(shown)
 
@@ -80,11 +80,11 @@ class JobClassFilter(admin.SimpleListFilter):
     LIMIT = 100
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """The classes there are jobs of."""
+        """Return the classes that jobs have."""
         return [(name, name) for name in self._names(model_admin.get_queryset(request))]
 
     def queryset(self, request: HttpRequest, queryset: Records) -> Records:
-        """The jobs of the chosen class."""
+        """Return the jobs of the chosen class."""
         return queryset if self.value() is None else queryset.filter(job_class=self.value())
 
     def _names(self, records: Records) -> Iterator[str]:
@@ -99,7 +99,7 @@ class JobClassFilter(admin.SimpleListFilter):
 
 @admin.register(JobRecord)
 class JobAdmin(Admin):
-    """What is known of jobs. Cancelling takes the permission to change jobs, deleting the one to delete them."""
+    """The jobs on record. Cancelling takes the permission to change jobs, deleting the one to delete them."""
 
     list_display = ("job_id", "job_class", "state", "owner", "percentage", "enqueued_at", "started_at", "ended_at")
     list_filter = ("state", JobClassFilter)
@@ -115,23 +115,23 @@ class JobAdmin(Admin):
     # What is shown
 
     def get_queryset(self, request: HttpRequest) -> Records:
-        """The jobs of the database that the store keeps them in."""
+        """Return the jobs of the database that the store keeps them in."""
         return super().get_queryset(request).using(_database())
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        """The list that is read as viewers read."""
+        """Return the list class that reads as viewers read."""
         return CurrentList
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
-        """The filters offered alone: what is counted by others would tell what jobs say that are not shown."""
+        """Allow only the filters offered: counts by others would reveal what hidden jobs contain."""
         return lookup.partition("__")[0] in ("state", "job_class")
 
     def get_search_results(self, request: HttpRequest, queryset: Records, search_term: str) -> tuple[Records, bool]:
-        """The job of exactly this id, which may hold spaces and quotes."""
+        """Return the job of exactly this id, which may hold spaces and quotes."""
         return (queryset.filter(pk__in={search_term, search_term.strip()}) if search_term else queryset), False
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> JobRecord | None:
-        """The job as it stands now; None also for one that this viewer may not see."""
+        """Return the job in its present state; None also if this viewer may not see it."""
         _read(request, [object_id])
         record = super().get_object(request, object_id, from_field)
         return record if record is not None and _may_see(request, record) else None
@@ -145,7 +145,7 @@ class JobAdmin(Admin):
         form_url: str = "",
         obj: JobRecord | None = None,
     ) -> Any:
-        """Add the job for a live element, where the addresses that it asks are there."""
+        """Add the job for a live element, if the URLs that it uses are mounted."""
         if obj is not None and _is_mounted():
             context |= {"job": _job(obj), "words": dict(self.opts.get_field("state").flatchoices)}
         return super().render_change_form(request, context, add, change, form_url, obj)
@@ -154,23 +154,23 @@ class JobAdmin(Admin):
 
     @admin.display(description=_("percentage"))
     def percentage(self, record: JobRecord) -> str:
-        """How far the job has come."""
+        """Return how far the job has come."""
         share = _job(record).document["percentage"]
         return "" if share is None else f"{share} %"
 
     @admin.display(description=_("enqueued at"))
     def enqueued_at(self, record: JobRecord) -> str:
-        """When the job was handed to its queue."""
+        """Return when the job was handed to its queue."""
         return self._time(_job(record).enqueued_at)
 
     @admin.display(description=_("started at"))
     def started_at(self, record: JobRecord) -> str:
-        """When the present attempt began."""
+        """Return when the present attempt began."""
         return self._time(_job(record).started_at)
 
     @admin.display(description=_("finished at"))
     def ended_at(self, record: JobRecord) -> str:
-        """When the job ended."""
+        """Return when the job ended."""
         return self._time(record.finished_at)
 
     def _time(self, at: int | None) -> str:
@@ -179,34 +179,34 @@ class JobAdmin(Admin):
 
     @admin.display(description=_("document"))
     def document(self, record: JobRecord) -> SafeString:
-        """The job as browsers see it."""
+        """Return the job as browsers see it."""
         return format_html("<pre>{}</pre>", json.dumps(_job(record).document, indent=2, ensure_ascii=False))
 
     # What may be done
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        """Nobody, unless jobs are kept in a database: an empty list would say that there are none."""
+        """Hide the module unless jobs are kept in a database: an empty list would look as if there were none."""
         return _database() is not None and super().has_module_permission(request)
 
     def has_view_permission(self, request: HttpRequest, obj: JobRecord | None = None) -> bool:
-        """Nobody, unless jobs are kept in a database."""
+        """Refuse unless jobs are kept in a database."""
         return _database() is not None and super().has_view_permission(request, obj)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Nobody: jobs are made by sending them."""
+        """Refuse: jobs are made by sending them."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: JobRecord | None = None) -> bool:
-        """Nobody: what a job is, its queue and its worker say."""
+        """Refuse: only its queue and its worker change a job."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: JobRecord | None = None) -> bool:
-        """Whoever has it, for jobs that they see and that are over: the others' workers would write them anew."""
+        """Allow users with the permission, for ended jobs that they see: workers would write others again."""
         may = super().has_delete_permission(request, obj)
         return may and (obj is None or (obj.state in OVER and _may_see(request, obj)))
 
     def has_cancel_permission(self, request: HttpRequest) -> bool:
-        """Whoever may change jobs, as far as the permissions of Django go."""
+        """Allow users who may change jobs, by Django's permissions."""
         return super().has_change_permission(request)
 
     def delete_model(self, request: HttpRequest, obj: JobRecord) -> None:
@@ -219,38 +219,38 @@ class JobAdmin(Admin):
 
     @admin.action(description=_("Delete selected jobs"), permissions=["delete"])
     def delete_selected(self, request: HttpRequest, queryset: Records) -> HttpResponseBase | None:
-        """Delete those of them that are over, after Django's question; the others stay, and are told of."""
-        seen = _seen(request, queryset)
+        """Delete the selected jobs that are over, after Django's question; a message counts the others."""
+        seen = _visible(request, queryset)
         over = [record.pk for record in seen if record.state in OVER]
         left = len(seen) - len(over)
         if left:
-            told = ngettext("%d job stays: it is not over.", "%d jobs stay: they are not over.", left) % left
-            self.message_user(request, told, messages.WARNING)
+            message = ngettext("%d job stays: it is not over.", "%d jobs stay: they are not over.", left) % left
+            self.message_user(request, message, messages.WARNING)
         if not over:
             return None
         return cast("HttpResponseBase | None", delete_selected(self, request, queryset.filter(pk__in=over)))
 
     @admin.action(description=_("Cancel selected jobs"), permissions=["cancel"])
     def cancel(self, request: HttpRequest, queryset: Records) -> HttpResponseBase | None:
-        """Ask for the cancellation of each that its strategy lets this user see and cancel."""
+        """Ask for the cancellation of each selected job that its strategy lets this user see and cancel."""
         asked = 0
-        records = _seen(request, queryset)
+        records = _visible(request, queryset)
         try:
             for record in records:
                 asked += self._cancel(request, record)
         except StoreUnavailable as error:
             self.message_user(request, str(error), messages.ERROR)
         if asked:
-            told = ngettext("%d job was asked to stop.", "%d jobs were asked to stop.", asked) % asked
-            self.message_user(request, told, messages.SUCCESS)
+            message = ngettext("%d job was asked to stop.", "%d jobs were asked to stop.", asked) % asked
+            self.message_user(request, message, messages.SUCCESS)
         refused = len(records) - asked
         if refused:
-            told = ngettext(
-                "%d job was not: it is over or may not be cancelled.",
-                "%d jobs were not: they are over or may not be cancelled.",
+            message = ngettext(
+                "%d job was not asked to stop: it is over or cannot be cancelled.",
+                "%d jobs were not asked to stop: they are over or cannot be cancelled.",
                 refused,
             )
-            self.message_user(request, told % refused, messages.WARNING)
+            self.message_user(request, message % refused, messages.WARNING)
         return None
 
     def _cancel(self, request: HttpRequest, record: JobRecord) -> bool:
@@ -264,26 +264,26 @@ class JobAdmin(Admin):
 
 
 def _database() -> str | None:
-    """The alias of the database that keeps jobs; None when another kind of store does."""
+    """Return the alias of the database that keeps jobs; None if another kind of store does."""
     store = get_store()
     return store.using if isinstance(store, DatabaseStore) else None
 
 
 def _read(request: HttpRequest, job_ids: Iterable[str]) -> None:
-    """Bring what is on record of these jobs up to date, as reading them anywhere does."""
+    """Bring these jobs' records up to date, as reading them anywhere does."""
     try:
         tracking.read(list(job_ids))
     except StoreUnavailable as error:
         messages.warning(request, _("This may be out of date: %s") % error)
 
 
-def _seen(request: HttpRequest, records: Iterable[JobRecord]) -> list[JobRecord]:
-    """Those that this viewer sees; of the others is said what is said of no job."""
+def _visible(request: HttpRequest, records: Iterable[JobRecord]) -> list[JobRecord]:
+    """Return the jobs that this viewer may see; the others look like unknown ones."""
     return [record for record in records if _may_see(request, record)]
 
 
 def _may_see(request: HttpRequest, record: JobRecord) -> bool:
-    """Whether the job's strategy shows it to this viewer, here as anywhere; what cannot be told is not shown."""
+    """Return whether the job's strategy shows it to this viewer, here as anywhere; if it cannot answer, it does not."""
     try:
         return permissions.may_see(request.user, _job(record))
     except StoreUnavailable as error:

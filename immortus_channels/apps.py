@@ -10,14 +10,14 @@ from django.utils.translation import gettext_lazy as _
 
 
 class ImmortusChannelsConfig(AppConfig):
-    """Connects the task queues in use to the tracker, and what ends rights to the hubs."""
+    """Connects the task queues in use to the tracker, and revocations of permissions to the hubs."""
 
     name = "immortus_channels"
     verbose_name = _("Jobs")
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Connect the queues; Celery's when it is installed."""
+        """Connect the queues; Celery if it is installed."""
         from immortus_channels import checks, queues, tracking  # noqa: PLC0415 - they need the app registry
         from immortus_channels.access import signals  # noqa: PLC0415 - they need the app registry
         from immortus_channels.stores.sqlite.migration import migrate_file  # noqa: PLC0415 - as above

@@ -32,15 +32,15 @@ class NoAnswer(Exception):
     """The source did not answer in time, now or a moment ago."""
 
 
-class _Asked:
-    """A source of answers: the room for calls to it, and until when it is left alone."""
+class _Target:
+    """A target of calls: the room for calls to it, and until when it is left alone."""
 
     def __init__(self) -> None:
         self.places = threading.BoundedSemaphore(MOST)
         self.silent_until = 0.0
 
 
-_asked: defaultdict[str, _Asked] = defaultdict(_Asked)
+_targets: defaultdict[str, _Target] = defaultdict(_Target)
 
 
 def ask(source: str, question: Callable[[], Answer]) -> Answer:
@@ -48,21 +48,21 @@ def ask(source: str, question: Callable[[], Answer]) -> Answer:
 
     `source` names what answers, for the log too. Raises NoAnswer when no answer comes within `PATIENCE` seconds.
     """
-    asked, began = _asked[source], time.monotonic()
-    if began < asked.silent_until:
+    target, began = _targets[source], time.monotonic()
+    if began < target.silent_until:
         raise NoAnswer
-    if asked.places.acquire(timeout=PATIENCE):
+    if target.places.acquire(timeout=PATIENCE):
         future = call_in_thread(question, name="immortus-question")
-        future.add_done_callback(lambda _: asked.places.release())
+        future.add_done_callback(lambda _: target.places.release())
         try:
             return future.result(max(began + PATIENCE - time.monotonic(), 0))
         except TimeoutError:
             if future.done():
                 raise  # its own
-    asked.silent_until = time.monotonic() + PAUSE
+    target.silent_until = time.monotonic() + PAUSE
     logger.warning("No answer from %s within %g s; it is not asked again for %g s", source, PATIENCE, PAUSE)
     raise NoAnswer
 
 
 # A child has none of the threads that its parent's calls hang in.
-os.register_at_fork(after_in_child=_asked.clear)
+os.register_at_fork(after_in_child=_targets.clear)

@@ -18,11 +18,11 @@ from immortus_channels.writer.run import current_run
 
 
 class _Strategy:
-    """The strategy of a task; of a class of tasks, the one of the task that is registered under its name."""
+    """The strategy of a task; on a class of tasks, that of the task registered under the class's name."""
 
-    def __get__(self, task: Task | None, kind: type[TrackedTask]) -> Any:
+    def __get__(self, task: Task | None, task_class: type[TrackedTask]) -> Any:
         if task is None:
-            return strategies.strategy_for(kind.name or "", kind.tracking_strategy)
+            return strategies.strategy_for(task_class.name or "", task_class.tracking_strategy)
         run = current_run.get()
         if run is not None and run.job_id == text_of(task.request.id):
             return run.strategy
@@ -44,16 +44,16 @@ class TrackedTask(Task):  # type: ignore[misc]
         return text_of(self.request.id)
 
     strategy = _Strategy()
-    """The task's strategy, of the class too. In a running job, its meta is published after every method called."""
+    """The strategy of the task, or of its class. In a running job, each method call also publishes its meta."""
 
     def delay_on_commit(self, *args: Any, **kwargs: Any) -> AsyncResult:
-        """`delay` once the transaction commits; the result has its id already."""
+        """Call `delay` once the transaction commits; the result has its id already."""
         return self.apply_async_on_commit(args, kwargs)
 
     def apply_async_on_commit(self, *args: Any, using: str | None = None, **options: Any) -> AsyncResult:
-        """`apply_async` once the transaction (on the database `using`) commits; the result has its id already."""
+        """Call `apply_async` once the transaction (on the database `using`) commits; the result has its id already."""
         task_id = options.setdefault("task_id", uuid())
-        # The job belongs to whoever sends it now; when the transaction commits, `started_by` may be over.
+        # The job belongs to the user who sends it now; when the transaction commits, `started_by` may be over.
         send = partial(copy_context().run, self.apply_async, *args, **options)
         transaction.on_commit(send, using=using)
         queues.remember(text_of(task_id) or task_id, self.name)

@@ -1,4 +1,4 @@
-"""The settings, one annotated line each; every access reads Django's settings anew."""
+"""The settings, one annotated line each; every access reads Django's settings again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DAY = 86_400.0
 
 
 class Settings:
-    """`settings.X` is Django's `IMMORTUS_X`, or the default below. Times are seconds."""
+    """The package's settings: `settings.X` is Django's `IMMORTUS_X`, or the default below. Times are seconds."""
 
     STORE: Mapping[str, Any] = {"BACKEND": "database", "OPTIONS": {}}
     TRACKING_STRATEGY: str | type | None = None
@@ -42,7 +42,7 @@ settings = Settings()
 
 
 def leases() -> Leases:
-    """How long silence is tolerated, by the present settings."""
+    """Return how long silence is tolerated, by the present settings."""
     return Leases(
         running=int(settings.STALLED_AFTER * SECOND),
         stalled=max(int((settings.LOST_AFTER - settings.STALLED_AFTER) * SECOND), 0),

@@ -1,4 +1,4 @@
-"""What can go wrong, drawn as a tree.
+"""The package's errors, as a tree.
 
 ImmortusError
 ├── ConfigurationError (also Django's ImproperlyConfigured)
@@ -26,15 +26,15 @@ class ImmortusError(Exception):
 
 
 class ConfigurationError(ImmortusError, ImproperlyConfigured):
-    """A setting or a declaration cannot be used as it stands."""
+    """A setting or a declaration cannot be used as it is."""
 
 
 class StrategyNotFound(ConfigurationError):
-    """A tracking strategy was named that cannot be found; the message lists what was tried."""
+    """The tracking strategy named cannot be found; the message lists what was tried."""
 
 
 class HandlerNotFound(ConfigurationError):
-    """A job handler was named that cannot be found; the message lists what was tried."""
+    """The job handler named cannot be found; the message lists what was tried."""
 
 
 class StoreNotFound(ConfigurationError):
@@ -42,37 +42,37 @@ class StoreNotFound(ConfigurationError):
 
 
 class JobNotFound(ImmortusError):
-    """No job of this id is known to the store, or it is not for the user who asks."""
+    """The store has no job of this id, or the user may not see it."""
 
 
 class JobExists(ImmortusError):
-    """A job of this id was already created by `JobRepository.create`."""
+    """`JobRepository.create` has already created a job of this id."""
 
 
 class ReservedMetaKey(ImmortusError, ValueError):
-    """Meta named a key that belongs to the job document itself."""
+    """Meta names a key that belongs to the job document itself."""
 
 
 class InvalidValue(ImmortusError, ValueError):
-    """A value cannot be shown: it cannot be written as JSON, or is no finite number of 0 or more."""
+    """A value cannot be shown: it cannot be written as JSON, or is not a finite number of 0 or more."""
 
 
 class DocumentTooLarge(ImmortusError, ValueError):
-    """A value would make what the job says exceed 24 KiB: its document, of at most 32, has more to hold."""
+    """The values a job publishes exceed 24 KiB (its document may have 32 KiB in all)."""
 
 
 class StoreUnavailable(ImmortusError):
-    """The store could not be reached or did not answer in time; the write may be tried again."""
+    """The store could not be reached or did not answer in time; the write may be retried."""
 
 
 class UnreadableRecord(ImmortusError):
-    """A job's record in the store cannot be read here, as when a later release wrote it; it is not written over."""
+    """A job's record in the store cannot be read here, as when a later release wrote it; it is not overwritten."""
 
 
 class JobFailed(ImmortusError):
     """Raised by a task to end its job as `failed` with exactly this code and message, also from within another error.
 
-    Both are shown to end users, so neither may carry secrets.
+    End users see both, so neither may carry secrets.
     """
 
     def __init__(self, code: str, message: object = "") -> None:
@@ -81,12 +81,12 @@ class JobFailed(ImmortusError):
         self.message = message
 
     def __str__(self) -> str:
-        """Read like a log line: the code, then the sentence."""
+        """Return a text like a log line: the code, then the sentence."""
         return f"{self.code}: {self.message}"
 
 
 class JobCancelled(ImmortusError):
-    """Raised inside a task at a checkpoint once its cancellation was asked for.
+    """Raised inside a task at a checkpoint once its job was asked to stop.
 
-    It ends the job as `cancelled`, also from within another error; as `failed` where nobody has asked.
+    It ends the job as `cancelled`, also from within another error; as `failed` if no cancellation was requested.
     """

@@ -1,6 +1,6 @@
-"""What the user's objects answer when they are asked for a length, a number or a text: they may raise anything.
+"""Questions to the user's objects, for a length, a number or a text: the objects may raise anything.
 
-What is meant for the code around the question goes on: a time limit, and the end that the job itself has chosen.
+Exceptions meant for the code around the question pass through: a time limit, and the end that the job itself chose.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ _LONGEST = 200
 """Characters of a value that are quoted."""
 
 also_passing: list[Callable[[], tuple[type[BaseException], ...]]] = []
-"""Name more exceptions that go on to the code around the question; the task queues put in what they raise."""
+"""Functions that name more exceptions to pass through to the code around the question; task queues add theirs."""
 
 
 def answer(question: Callable[[], Answer]) -> Answer | None:
-    """What the question returns; None when the object that is asked raises."""
+    """Return what the question returns; None if the object raises."""
     try:
         return question()
     except passing():
         raise
     except Exception as error:  # noqa: BLE001 - it is not ours
-        logger.debug("An object of the project's raised a %s when it was asked", type(error).__name__)
+        logger.debug("An object of the project raised a %s when the package read it", type(error).__name__)
         return None
 
 
 def passing() -> tuple[type[BaseException], ...]:
-    """What goes on to the code around the question, whatever the question was."""
+    """Return the exceptions that pass through to the code around the question, whatever the question was."""
     return (JobCancelled, JobFailed, *(each for interrupts in also_passing for each in interrupts()))
 
 
 def length_of(thing: object) -> int | None:
-    """Its length; None for what has none, cannot tell it, or is longer than `len()` can say."""
+    """Return its length; None if it has none, cannot compute it, or is longer than `len()` can say."""
     return answer(lambda: len(thing)) if hasattr(type(thing), "__len__") else None  # type: ignore[arg-type]
 
 
 def number_of(thing: object) -> int | float | None:
-    """The plain number that an int, float, Decimal or NumPy's scalar stands for; None for anything else."""
+    """Return the plain number that an int, float, Decimal or NumPy's scalar stands for; None for anything else."""
     return answer(lambda: _number(thing))
 
 
@@ -58,12 +58,12 @@ def _number(thing: object) -> int | float | None:
 
 
 def text_of(thing: object) -> str | None:
-    """`str(thing)`; None where that raises."""
+    """Return `str(thing)`; None if that raises."""
     return answer(lambda: str(thing))
 
 
 def quoted(thing: object) -> str:
-    """The thing as an error message quotes it: shortened, and by its type where it cannot write itself."""
+    """Return the thing as an error message quotes it: shortened, or by its type if its `repr` raises."""
     written = answer(lambda: repr(thing))
     if written is None:
         return f"<{type(thing).__name__}>"

@@ -11,15 +11,15 @@ from django.utils.module_loading import import_string, module_has_submodule
 
 
 def name_of(kind: type) -> str:
-    """The dotted path of a class, through the classes it is nested in."""
+    """Return the dotted path of a class, through the classes it is nested in."""
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def find(name: str, module: str) -> tuple[Any, list[str]]:
-    """What a name written in code stands for, None when it is nothing, and what was tried.
+    """Return what a name written in code refers to, None if nothing, and what was tried.
 
     `nice_handler` and `NiceHandler` are the class `NiceHandler` in the module `module` of an installed app; a name with
-    a dot is imported. What the modules raise while they are imported is raised, missing modules aside.
+    a dot is imported. Errors of the modules during their import are raised, missing modules aside.
     """
     tried: list[str] = []
     found = _by_path(name, tried) if "." in name else _by_short_name(name, module, tried)
@@ -27,20 +27,20 @@ def find(name: str, module: str) -> tuple[Any, list[str]]:
 
 
 def modules_of_apps(name: str) -> Iterator[str]:
-    """The dotted names of the modules of this name that installed apps have; nothing is imported."""
+    """Yield the dotted names of the modules of this name in installed apps, without importing them."""
     for app in apps.get_app_configs():
         if app.module is not None and module_has_submodule(app.module, name):
             yield f"{app.name}.{name}"
 
 
 def class_name(short: str) -> str:
-    """`nice_handler` is `NiceHandler`; a name with capitals stands for itself."""
+    """Return the class's name: `nice_handler` is `NiceHandler`; a name with capitals stands for itself."""
     return short if short != short.lower() else "".join(part.capitalize() for part in short.split("_"))
 
 
 def _by_path(path: str, tried: list[str]) -> Any:
     try:
-        found = _imported(path)
+        found = _import(path)
     except ImportError as error:
         tried.append(f"{path} ({error})")
         return None
@@ -48,16 +48,16 @@ def _by_path(path: str, tried: list[str]) -> Any:
     return found
 
 
-def _imported(path: str) -> Any:
-    """What `path` names in a module, or in a class of one."""
+def _import(path: str) -> Any:
+    """Return what `path` names in a module, or in a class of one."""
     try:
         return import_string(path)
     except ImportError:
         outer, _, name = path.rpartition(".")
-        kind = _imported(outer) if "." in outer else None
-        if not isinstance(kind, type) or not hasattr(kind, name):
+        outer_class = _import(outer) if "." in outer else None
+        if not isinstance(outer_class, type) or not hasattr(outer_class, name):
             raise
-        return getattr(kind, name)
+        return getattr(outer_class, name)
 
 
 def _by_short_name(name: str, module: str, tried: list[str]) -> Any:

@@ -1,7 +1,7 @@
-"""What this process has counted, for dashboards and alarms, in the two kinds that every collector of numbers knows.
+"""What this process has counted, for dashboards and alarms, in the two kinds that every metrics collector knows.
 
-Counters rise from the start of the process on; gauges go up and down. None is touched by a job's own calls: they count
-where something is written, sent, opened or closed.
+Counters rise from the start of the process; gauges go up and down. A job's own calls never touch them: they count where
+something is written, sent, opened or closed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Kind = Literal["counter", "gauge"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One number as it stands now; `labels` has one entry at most."""
+    """One number at this moment; `labels` has at most one entry."""
 
     name: str
     kind: Kind
@@ -40,27 +40,27 @@ class Metric:
         _metrics.append(self)
 
     def add(self, amount: float = 1, of: object = "") -> None:
-        """Count `amount` more, under the value `of` of the label; a fraction of a microsecond."""
+        """Count `amount` more, under the value `of` of the label; takes a fraction of a microsecond."""
         with self._lock:
             self._values[of] = self._values.get(of, 0) + amount
 
     def set(self, value: float) -> None:
-        """The gauge stands at `value` now."""
+        """Set the gauge to `value`."""
         self._values[""] = value
 
     def reset(self) -> None:
-        """Begin again at zero: a forked child has done nothing yet, and its lock may be held by nobody."""
+        """Begin again at zero: a forked child has done nothing yet, and its lock may be held for ever."""
         self._lock = threading.Lock()
         self._values: dict[object, float] = {} if self.label else {"": 0}
 
     def read(self) -> float | dict[str, float]:
-        """The number, or the number of each value of the label that has been seen."""
+        """Return the number, or a number for each value of the label that has been seen."""
         with self._lock:
             values = {str(of): value for of, value in self._values.items()}
         return values if self.label else values[""]
 
     def samples(self) -> Iterator[Sample]:
-        """The same as samples."""
+        """Yield the same as samples."""
         found = self.read()
         for of, value in sorted(found.items()) if isinstance(found, dict) else [("", found)]:
             labels = {self.label: of} if self.label else {}
@@ -92,12 +92,12 @@ WRITES_DROPPED = Metric("counter", "writes_dropped", "Events that could not be k
 
 
 def samples() -> list[Sample]:
-    """Every number of this process as it stands now."""
+    """Return every number of this process."""
     return [sample for metric in tuple(_metrics) for sample in metric.samples()]
 
 
 def read() -> dict[str, float | dict[str, float]]:
-    """Every number by its name; one with a label is a dict from the label's values to numbers."""
+    """Return every number by its name; one with a label is a dict from the label's values to numbers."""
     return {metric.name: metric.read() for metric in tuple(_metrics)}
 
 

@@ -1,4 +1,4 @@
-"""The middleware that knows whose jobs a request starts."""
+"""The middleware that gives each job to the user whose request starts it."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseB
 
 
 class JobOwnerMiddleware:
-    """Jobs sent while a request is answered belong to its user.
+    """Gives the jobs sent during a request to its user.
 
-    The user is looked up when a job is sent, not before: a request that sends none touches no session, and a view
-    that logs somebody in before it starts a job starts it for them.
+    The user is looked up when a job is sent, not before: a request that sends none touches no session, and a view that
+    logs a user in before it starts a job starts it for that user.
     """
 
     sync_capable = True
     async_capable = True
 
     def __init__(self, get_response: GetResponse) -> None:
-        """Be what `get_response` is, synchronous or not."""
+        """Be synchronous or not, as `get_response` is."""
         self._get_response = get_response
         self._is_async = iscoroutinefunction(get_response)
         if self._is_async:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        """The response; a streamed one is produced in the name of the same user."""
+        """Return the response; a streamed one is produced in the name of the same user."""
         if self._is_async:
             return self._answer(request)
         starter = _starter(request)
         with starting_as(starter):
-            return _streaming_as(starter, cast("HttpResponseBase", self._get_response(request)))
+            return _stream_as(starter, cast("HttpResponseBase", self._get_response(request)))
 
     async def _answer(self, request: HttpRequest) -> HttpResponseBase:
         starter = _starter(request)
         with starting_as(starter):
-            return _streaming_as(starter, await cast("Awaitable[HttpResponseBase]", self._get_response(request)))
+            return _stream_as(starter, await cast("Awaitable[HttpResponseBase]", self._get_response(request)))
 
 
 def _starter(request: HttpRequest) -> Starter:
@@ -52,7 +52,7 @@ def _starter(request: HttpRequest) -> Starter:
 
 
 def owner_of(request: HttpRequest) -> str | None:
-    """The key of whoever is logged in now; None for nobody."""
+    """Return the key of the user logged in now; None if there is none."""
     user = getattr(request, "user", None)
     if isinstance(user, SimpleLazyObject) and is_in_event_loop():
         if not hasattr(request, "_acached_user"):
@@ -62,16 +62,16 @@ def owner_of(request: HttpRequest) -> str | None:
 
 
 def _read_in_thread(request: HttpRequest) -> str | None:
-    """An async view sends a job without having looked who is logged in.
+    """Return the key of the user for an async view that sends a job before it has looked the user up.
 
-    The ORM does not work in its thread, and a job without its owner would be everybody's; so the loop waits for a
+    The ORM does not work in its thread, and a job without its owner would be visible to all; so the loop waits for a
     query, as it is about to wait for the broker.
     """
     return call_in_thread(lambda: owner_key(request.user)).result()
 
 
-def _streaming_as(starter: Starter, response: HttpResponseBase) -> HttpResponseBase:
-    """A streamed response is produced after the middleware has returned."""
+def _stream_as(starter: Starter, response: HttpResponseBase) -> HttpResponseBase:
+    """Have a streamed response produced as the starter too, after the middleware has returned."""
     if isinstance(response, StreamingHttpResponse) and not isinstance(response, FileResponse):
         if response.is_async:
             response.streaming_content = _async_parts(starter, cast("AsyncIterable[bytes]", response.streaming_content))

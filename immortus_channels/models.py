@@ -31,10 +31,10 @@ _STATES = {
 
 
 def exact_collation(connection: BaseDatabaseWrapper) -> str | None:
-    """The collation by which a text is only equal to itself; None where that is so without one.
+    """Return the collation by which a text equals only itself; None if the database needs none for that.
 
-    The usual ones of MySQL and MariaDB take `a` and `A` for one job, their older binary ones `a` and `a ` as well.
-    Each brings its character set along, which holds every character, whatever the database is made with.
+    The usual ones of MySQL and MariaDB take `a` and `A` for one job, their older binary ones `a` and `a ` as well. Each
+    implies its character set, which holds every character, whatever the database was created with.
     """
     server: Any = connection
     if connection.vendor != "mysql":
@@ -45,31 +45,31 @@ def exact_collation(connection: BaseDatabaseWrapper) -> str | None:
 
 
 class ExactCharField(CharColumn):
-    """Text that is compared byte for byte on every database."""
+    """Text that every database compares byte for byte."""
 
     def db_parameters(self, connection: BaseDatabaseWrapper) -> Any:
-        """Name the collation where the database needs to be told."""
-        return _exact(super().db_parameters(connection), connection)
+        """Name the collation if the database needs it."""
+        return _with_exact_collation(super().db_parameters(connection), connection)
 
 
 class ExactTextField(TextColumn):
     """Text of any length and any characters on every database."""
 
     def db_parameters(self, connection: BaseDatabaseWrapper) -> Any:
-        """Name the collation where the database needs to be told."""
-        return _exact(super().db_parameters(connection), connection)
+        """Name the collation if the database needs it."""
+        return _with_exact_collation(super().db_parameters(connection), connection)
 
 
-def _exact(parameters: Any, connection: BaseDatabaseWrapper) -> Any:
+def _with_exact_collation(parameters: Any, connection: BaseDatabaseWrapper) -> Any:
     collation = exact_collation(connection)
     return parameters if collation is None else {**parameters, "collation": collation}
 
 
 class JobRecord(models.Model):
-    """A job as the database store keeps it; written by the store alone.
+    """A job as the database store keeps it; only the store writes it.
 
-    `record` is the whole job, `Job.from_record` reads it. The other columns are for finding it, except for the two
-    of the lease, which are newer than what the record says of it. Times are microseconds since 1970 in UTC.
+    `record` is the whole job; `Job.from_record` reads it. The other columns are for finding it, except for the two of
+    the lease, which are newer than the lease in the record. Times are microseconds since 1970 in UTC.
     """
 
     job_id = ExactCharField(_("job id"), primary_key=True, max_length=255)
@@ -96,7 +96,7 @@ class JobRecord(models.Model):
         )
 
     def __str__(self) -> str:
-        """Read like a log line."""
+        """Return a text like a log line."""
         return f"{self.job_class} {self.job_id}"
 
 
@@ -104,7 +104,7 @@ class UndumpedManager(Keys):
     """Finds nothing: what `dumpdata` writes must not bring one database's key to another."""
 
     def get_queryset(self) -> QuerySet[JobsFileKey]:
-        """No row, ever; the store reads the table by SQL."""
+        """Return no row, ever; the store reads the table by SQL."""
         return super().get_queryset().none()
 
 
@@ -120,11 +120,11 @@ class JobsFileKey(models.Model):
     objects = UndumpedManager()
 
     class Meta:
-        """Nobody needs a permission for it."""
+        """No permissions: no user works with it."""
 
         base_manager_name = "objects"
         default_permissions = ()
 
     def __str__(self) -> str:
-        """Read like a log line."""
+        """Return the key."""
         return self.key

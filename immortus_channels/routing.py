@@ -1,4 +1,4 @@
-"""The sockets' addresses. Imports nothing that needs Django's apps, so `asgi.py` may import it first."""
+"""The URLs of sockets. Imports nothing that needs Django's apps, so `asgi.py` may import it first."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ _view: Any = job_socket  # an ASGI application, which Django's types do not expe
 _ADDRESS = rf"ws/immortus/(?:(?P<job_id>{IN_PATH})/)?$"
 
 websocket_urlpatterns = [re_path(f"^{_ADDRESS}", _view)]
-"""For a `URLRouter` of your own, inside `channels.auth.AuthMiddlewareStack`, or everybody is anonymous."""
+"""For a `URLRouter` of your own, inside `channels.auth.AuthMiddlewareStack`; without that, all users are anonymous."""
 
 _anywhere = re.compile(f"(?:^|/){_ADDRESS}")
 
 
 async def websocket_application(scope: Scope, receive: Receive, send: Send) -> None:
-    """All that `asgi.py` needs for WebSockets, sessions and logins included; under any prefix.
+    """Serve WebSockets, sessions and logins included, under any prefix: all that `asgi.py` needs.
 
     `ProtocolTypeRouter({"http": get_asgi_application(), "websocket": websocket_application})`
     """
     if scope["type"] != "websocket":
-        cure = 'put it into ProtocolTypeRouter({"websocket": websocket_application, …})'
-        msg = f"websocket_application serves WebSockets, not {scope['type']!r}: {cure}."
+        hint = 'put it into ProtocolTypeRouter({"websocket": websocket_application, …})'
+        msg = f"websocket_application serves WebSockets, not {scope['type']!r}: {hint}."
         raise ValueError(msg)
     match = _anywhere.search(scope["path"])
     if match is None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from immortus_channels.queues.tracked import tracked
 
-# Other task queues look for this module too, where Celery may not be installed.
+# Other task queues import this module too, and Celery may not be installed there.
 if find_spec("celery") is not None:
     from celery import shared_task
 
@@ -16,5 +16,5 @@ if find_spec("celery") is not None:
     @shared_task(name="immortus_channels.probe", expires=60, bind=True)  # type: ignore[untyped-decorator]
     @tracked
     def probe(self: Any) -> None:
-        """Do nothing: that it is done is the news, or that its sender cannot learn of it."""
+        """Do nothing: the doctor checks that it ran, and that its sender can see it."""
         testify(self.request.id)

@@ -16,7 +16,7 @@ Answer = TypeVar("Answer")
 
 
 def is_green() -> bool:
-    """Whether gevent or eventlet have replaced this process' threads, which no event loop of ours may then block."""
+    """Return whether gevent or eventlet have replaced threads, which no event loop of ours may then block."""
     gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
     return bool(
         (gevent is not None and gevent.is_module_patched("threading"))
@@ -25,7 +25,7 @@ def is_green() -> bool:
 
 
 def is_in_event_loop() -> bool:
-    """Whether this is an event loop's thread, where no other loop can run: writes made inline may come from one."""
+    """Return whether this is an event loop's thread, where no other loop can run: inline writes may come from one."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

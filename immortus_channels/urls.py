@@ -1,4 +1,4 @@
-"""The package's addresses. `*immortus_jobs(…)` puts them, and those of your own views, into `urlpatterns`."""
+"""The package's URLs. `*immortus_jobs(…)` puts them, and those of your own views, into `urlpatterns`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class JobIdConverter:
     regex = ids.IN_PATH
 
     def to_python(self, value: str) -> str:
-        """The id as it stands in the path."""
+        """Return the id as it stands in the path."""
         return value
 
     def to_url(self, value: str) -> str:
-        """The id, which makes no URL when it does not fit."""
+        """Return the id; one that does not fit makes no URL."""
         if not ids.fits_path(value):
             raise ValueError(value)
         return value
@@ -45,5 +45,5 @@ urlpatterns = [
 
 
 def immortus_jobs(*patterns: URLPattern | URLResolver) -> list[URLPattern | URLResolver]:
-    """The package's addresses under `immortus/`, and the given ones as they are."""
+    """Return the package's URLs under `immortus/`, followed by the patterns passed."""
     return [path("immortus/", include("immortus_channels.urls")), *patterns]

@@ -235,7 +235,7 @@ def test_a_rule_that_cannot_be_asked_shows_nothing_and_says_so(boss, client, set
     Process("job-1").enqueued()
     response = client.get(reverse(LIST))
     assert list(response.context["cl"].result_list) == []
-    assert told(response) == ["The database cannot tell who may do what: OperationalError"]
+    assert told(response) == ["The database cannot answer for permissions: OperationalError"]
 
 
 def asks_a_database_that_is_away(user, job):
@@ -352,7 +352,10 @@ def test_what_is_over_or_may_not_be_cancelled_is_counted_and_left_alone(boss, cl
     over.enqueued()
     over.cancelled()
     response = act(client, "cancel", "waits", "never", "over")
-    assert told(response) == ["1 job was asked to stop.", "2 jobs were not: they are over or may not be cancelled."]
+    assert told(response) == [
+        "1 job was asked to stop.",
+        "2 jobs were not asked to stop: they are over or cannot be cancelled.",
+    ]
     assert LogEntry.objects.count() == 1
 
 

@@ -20,9 +20,9 @@ here: ContextVar[str] = ContextVar("here")
 def _quick(monkeypatch):
     monkeypatch.setattr(bounded_calls, "PATIENCE", 0.2)
     monkeypatch.setattr(bounded_calls, "PAUSE", 0.3)
-    bounded_calls._asked.clear()
+    bounded_calls._targets.clear()
     yield
-    bounded_calls._asked.clear()
+    bounded_calls._targets.clear()
 
 
 @pytest.fixture

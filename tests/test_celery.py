@@ -410,7 +410,7 @@ def test_the_ends_that_a_job_chooses_are_no_errors_in_celerys_log(caplog):
 def test_what_a_task_expects_is_extended_once_and_only_where_it_is_tracked():
     app.finalize()
     for _ in range(2):
-        CeleryQueue()._finalized(app)
+        CeleryQueue()._on_finalize(app)
     assert expects_more.throws == (KeyError, JobFailed, JobCancelled)
     assert is_untracked.throws == ()
 

@@ -1,4 +1,4 @@
-"""How much is too much: token buckets, and counts of what was refused in a minute. Plain arithmetic, no clock."""
+"""How much is too much: token buckets, and counts of refusals within a minute. Plain arithmetic, without a clock."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from threading import Lock
 
 
 class Bucket:
-    """Holds `burst` at most and gains `rate` a second. Times are seconds of any monotonic clock."""
+    """Holds at most `burst` and gains `rate` a second. Times are seconds of any monotonic clock."""
 
     __slots__ = ("_burst", "_level", "_rate", "_seen_at")
 
     def __init__(self, rate: float, burst: float, now: float) -> None:
-        """It is full at `now`."""
+        """Begin full at `now`."""
         self._rate, self._burst = rate, float(burst)
         self._level, self._seen_at = self._burst, now
 
     def take(self, now: float, amount: float = 1.0) -> bool:
-        """Take this much out; False when it holds less. What is refused costs nothing."""
+        """Take this much out; return False if it holds less. A refused take costs nothing."""
         self._level = min(self._level + (now - self._seen_at) * self._rate, self._burst)
         self._seen_at = now
         if self._level < amount:
@@ -27,16 +27,16 @@ class Bucket:
         return True
 
     def wait(self, amount: float = 1.0) -> float:
-        """Seconds from the last take until it holds this much."""
+        """Return the seconds from the last take until it holds this much."""
         missing = max(amount - self._level, 0.0)
         return missing / self._rate if missing and self._rate else 0.0
 
 
 class Refusals:
-    """How many different things each key was refused within a minute of its first.
+    """How many different things each key was refused within a minute of its first refusal.
 
-    It remembers so many keys and things at most: beyond that, those refused longest ago are forgiven. What is over
-    after its minute is forgotten with the next call. Times are seconds of any monotonic clock.
+    It remembers a limited number of keys and things: beyond that, it forgets those refused longest ago. Each call
+    forgets the keys whose minute is over. Times are seconds of any monotonic clock.
     """
 
     MINUTE = 60.0
@@ -46,13 +46,13 @@ class Refusals:
 
     def __init__(self) -> None:
         self._counted: OrderedDict[str, tuple[float, set[int]]] = OrderedDict()
-        """When the minute of each key is over, and what it was refused, the first to be over first."""
+        """When the minute of each key ends, and what it was refused, ordered by that end."""
         self._full: OrderedDict[str, float] = OrderedDict()
         self._things = 0
         self._lock = Lock()
 
     def count(self, key: str, things: Iterable[str], most: int, now: float) -> bool:
-        """Count what was not counted for this key within its minute; whether it is full now and was not before."""
+        """Count the things not yet counted in the key's minute; return whether that has just made it full."""
         with self._lock:
             self._forget(now)
             if key in self._full:
@@ -72,20 +72,20 @@ class Refusals:
             return is_full
 
     def wait(self, key: str, now: float) -> float:
-        """Seconds until the minute of a key that is full is over; 0 for any other."""
+        """Return the seconds until the minute of a full key is over; 0 for any other."""
         with self._lock:
             self._forget(now)
             return max(self._full.get(key, now) - now, 0.0)
 
     def clear(self) -> None:
-        """Forgive everybody."""
+        """Forget all keys."""
         with self._lock:
             self._counted.clear()
             self._full.clear()
             self._things = 0
 
     def __len__(self) -> int:
-        """How many keys and things are remembered."""
+        """Return how many keys and things are remembered."""
         with self._lock:
             return len(self._counted) + len(self._full) + self._things
 

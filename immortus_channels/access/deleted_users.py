@@ -1,4 +1,4 @@
-"""Forgets the jobs of deleted users: whoever gets the same primary key after them must not find these.
+"""Forgets the jobs of deleted users: the next user with the same primary key must not find them.
 
 There may be very many, so a thread of its own does it, whatever deleted the user.
 """
@@ -27,20 +27,20 @@ BATCH = 200
 
 
 def forget(owner: str, using: str | None = None) -> None:
-    """Forget this owner's jobs, soon, once what is being written is committed; never raises."""
+    """Forget this owner's jobs, soon, once the current transaction is committed; never raises."""
     try:
         transaction.on_commit(lambda: _forgetter.put(owner), using=using, robust=True)
     except Exception:
-        logger.exception("The jobs of %r are not forgotten: %s", owner, _cure(owner))
+        logger.exception("The jobs of %r are not forgotten: %s", owner, _hint(owner))
 
 
 def forget_now(owner: str) -> int:
-    """Forget this owner's jobs; how many there were. Raises StoreUnavailable, and ValueError for an empty key.
+    """Forget this owner's jobs; return how many there were. Raises StoreUnavailable, and ValueError for an empty key.
 
-    Those that are over are deleted. Those of which something may yet be heard stay, without their owner, for staff.
+    Ended jobs are deleted. Jobs that may still report stay, without their owner, for staff.
     """
     if not owner:
-        msg = "An owner's key is not empty."
+        msg = "An owner's key must not be empty."
         raise ValueError(msg)
     store, total = get_store(), 0
     while jobs := store.list(Filter(owner=owner), limit=BATCH):
@@ -57,7 +57,7 @@ def _is_over_for_good(job: Job) -> bool:
     return job.is_over and job.state != "lost"
 
 
-def _cure(owner: str) -> str:
+def _hint(owner: str) -> str:
     return f"run `manage.py prune_jobs --owner {owner}`"
 
 
@@ -66,25 +66,25 @@ class Forgetter(Errands[str, float]):
 
     NAME = "immortus-forgetting"
     PAUSE = 5.0
-    """Seconds to leave a store alone that could not answer."""
+    """Seconds to leave a store alone after it failed to answer."""
     LIFE = 600.0
     """Seconds to try."""
     DRAIN = 5.0
     """Seconds that the end of the process waits for it."""
 
     def put(self, owner: str) -> None:
-        """Hand one over."""
+        """Add an owner, and start the thread if there is none."""
         with self._condition:
             self._put(owner, time.monotonic() + self.LIFE)
 
     def drain(self) -> None:
-        """Forget what is left before the process ends; what cannot be is told in the log."""
+        """Forget the owners left before the process ends; log those that it cannot."""
         with self._condition:
             self._is_ending = True
             self._condition.notify_all()
             self._condition.wait_for(lambda: not self._threads, self.DRAIN)
             for owner in self._pending:
-                logger.error("The jobs of %r are not forgotten: %s", owner, _cure(owner))
+                logger.error("The jobs of %r are not forgotten: %s", owner, _hint(owner))
             self._is_ending = False
 
     def _work(self) -> None:
@@ -108,12 +108,12 @@ class Forgetter(Errands[str, float]):
                 self._pending[owner] = until  # behind the others
                 self._condition.wait_for(lambda: self._is_ending, self.PAUSE)
                 return
-        logger.error("The jobs of %r are not forgotten (%s): %s", owner, error, _cure(owner))
+        logger.error("The jobs of %r are not forgotten (%s): %s", owner, error, _hint(owner))
 
 
 @contextmanager
 def _own_connections() -> Iterator[None]:
-    """What the thread opens is short of patience, and closed at the end."""
+    """Give the thread store connections with short timeouts, and close them at the end."""
     store = get_store()
     store.claim_thread()
     try:
@@ -127,7 +127,7 @@ _forgetter = Forgetter()
 
 
 def drain() -> None:
-    """Forget what is left before the process ends."""
+    """Forget the owners left before the process ends."""
     _forgetter.drain()
 
 

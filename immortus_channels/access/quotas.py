@@ -1,6 +1,6 @@
 """How much of this process each caller uses: requests, refusals and sockets, counted in memory.
 
-The numbers are generous: they stop scripts, not pages. Processes do not tell each other.
+The numbers are generous: they stop scripts, not pages. Processes do not share them.
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ _sockets: Counter[str] = Counter()
 _ALL, _VISITORS = "all", "visitors"
 
 ID_PRICE = 0.1
-"""Of a request, for each further id in it. Measured: a hundred take five times as long as one, before strategies."""
+"""The price of each further id, in requests. Measured: a hundred take five times as long as one, before strategies."""
 
 
 def key_of(user: User, session: Any, address: Callable[[], str | None]) -> str | None:
-    """Whose account it is: a user's, else a session's, else an address'; None for nobody's.
+    """Return the key of a caller's account: a user's, else a session's, else an address'; None for no account.
 
-    `address` finds out what `peers` knows a visitor by: people behind a proxy must not stand in for each other.
+    `address` returns the public address that identifies a visitor, for visitors behind one proxy must not share an
+    account.
     """
     if user.is_authenticated:
         return f"user {owner_key(user)}"
@@ -49,7 +50,7 @@ def key_of(user: User, session: Any, address: Callable[[], str | None]) -> str |
 
 
 def is_users(key: str | None) -> bool:
-    """Whether it is the account of somebody who is logged in."""
+    """Return whether the account is a logged-in user's."""
     return key is not None and key.startswith("user ")
 
 
@@ -76,7 +77,7 @@ def ask_for(key: str | None, ids: int) -> None:
 
 
 def _missing(key: str | None, price: float) -> float:
-    """Seconds, 1 or more, until the account can pay this price; 0 when it has just been paid."""
+    """Return the seconds, 1 or more, until the account can pay this price; 0 if it has just paid."""
     if key is None:
         return 0.0
     now, numbers = time.monotonic(), limits()
@@ -88,18 +89,18 @@ def _missing(key: str | None, price: float) -> float:
 
 
 def deny(key: str | None, job_ids: Iterable[str]) -> bool:
-    """Count jobs that were refused; whether they are too many by now, which is logged once a minute."""
+    """Count jobs that were refused; return whether they are too many by now, which is logged once a minute."""
     if key is None:
         return False
     most = limits().denials
     if _refusals.count(key, job_ids, most, time.monotonic()):
         msg = "%s asked for more than %d jobs in a minute that are unknown or not theirs; they wait for the rest of it"
-        logger.warning(msg, _named(key), most)
+        logger.warning(msg, _name_of(key), most)
     return is_suspended(key)
 
 
 def is_suspended(key: str | None) -> bool:
-    """Whether whoever it is was refused too much to be listened to now."""
+    """Return whether the account was refused too much to be served now."""
     return _suspension(key) > 0
 
 
@@ -107,15 +108,15 @@ def _suspension(key: str | None) -> float:
     return 0.0 if key is None else _refusals.wait(key, time.monotonic())
 
 
-def _named(key: str) -> str:
-    """Fit for a log: a session's key is a secret."""
+def _name_of(key: str) -> str:
+    """Return a name for the log: a session's key is a secret."""
     return "An anonymous session" if key.startswith("session ") else key.capitalize()
 
 
 def enter(key: str | None) -> bool:
-    """Take a seat for a socket, to be left with `leave`; False when there is none for whoever it is, or for anybody.
+    """Take a seat for a socket, to be returned with `leave`; return False if the account or the process has none left.
 
-    Some are kept for people who are logged in, whom visitors could else crowd out: they come in any number.
+    Some are kept for logged-in users, whom visitors, who are unlimited in number, could otherwise crowd out.
     """
     numbers, is_user = limits(), is_users(key)
     most = numbers.sockets_per_user if is_user else numbers.sockets_per_address
@@ -128,7 +129,7 @@ def enter(key: str | None) -> bool:
 
 
 def leave(key: str | None) -> None:
-    """Give the seat back."""
+    """Return the seat."""
     for taken in _seats(key):
         _sockets[taken] -= 1
         if not _sockets[taken]:
@@ -136,11 +137,11 @@ def leave(key: str | None) -> None:
 
 
 def _seats(key: str | None) -> list[str]:
-    """What a socket of this account is counted as."""
+    """Return the counts that a socket of this account adds to."""
     return [_ALL, *([] if is_users(key) else [_VISITORS]), *([] if key is None else [key])]
 
 
 def reset() -> None:
-    """Forget everybody's requests and refusals."""
+    """Forget all requests and refusals."""
     _requests.clear()
     _refusals.clear()

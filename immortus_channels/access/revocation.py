@@ -1,4 +1,4 @@
-"""Takes away what a user sees, or what all see of a job: every server process asks again who may see what, at once."""
+"""Takes away what a user sees, or what all users see of a job: each server process checks permissions again at once."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from immortus_channels.push.revocations import announce
 
 
 def revoke_access(subject: object) -> None:
-    """Have every open socket of `subject` asked again whether it still may see what it sees; takes under a second.
+    """Make every server check again what the open sockets of `subject` may see; takes under a second.
 
-    `subject` is a user, of whom all sockets are asked, or a job (a job, what its queue returned, or its id), of which
-    all watchers are. Whoever may still see keeps seeing; so it is safe to call when in doubt. It is called by
-    itself when somebody logs out, is disabled, or loses a permission or a group. Inside a transaction it waits for the
+    `subject` is a user, for all sockets of that user, or a job (a job, what its queue returned, or its id), for all its
+    watchers. Users who still have permission keep seeing the job, so it is safe to call when in doubt. The package
+    calls it when a user logs out, is disabled, or loses a permission or a group. Inside a transaction it waits for the
     commit. Never raises for a layer that is down. Raises TypeError for what is neither a user nor a job.
     """
     announce(_revocation_of(subject))
@@ -28,13 +28,13 @@ def _revocation_of(subject: object) -> Revocation:
             return Revocation(user=key)
     job_id = _job_id_of(subject)
     if not is_job_id(job_id) or hasattr(subject, "is_authenticated"):
-        msg = f"{quoted(subject)} is neither a user who is stored nor a job: give request.user, a job, or a job's id."
+        msg = f"{quoted(subject)} is neither a saved user nor a job: give request.user, a job, or a job's id."
         raise TypeError(msg)
     return Revocation(job_id=job_id)
 
 
 def _job_id_of(subject: object) -> str | None:
-    """The id of a job, or the job's id; that of a queue's result. A model's number is not taken for one."""
+    """Return the id of a job, of an id itself, or of a queue's result. A model's number does not count as one."""
     job_id = text_of(subject) or text_of(getattr(subject, "job_id", None))
     if job_id is not None:
         return job_id

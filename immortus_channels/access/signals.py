@@ -1,6 +1,6 @@
-"""Hears of logouts, and of changes of users, permissions and groups, and has whoever they are about asked again.
+"""Receivers for logouts, and for changes of users, permissions and groups, that have permissions checked again.
 
-The jobs of a user who is deleted are forgotten.
+They also forget the jobs of deleted users.
 """
 
 from __future__ import annotations
@@ -17,92 +17,92 @@ from immortus_channels.push.messages import EVERYBODY, Revocation
 from immortus_channels.push.revocations import announce
 
 NAMED = 100
-"""Members of a group who are asked at once because of it; of a larger one everybody is asked, one after the other."""
+"""Members of a group who are each announced when it changes; for a larger group, all users are checked again."""
 
 
 def connect() -> None:
-    """Hear of logouts, and of changes of users, permissions and groups."""
+    """Connect to logouts, and to changes of users, permissions and groups."""
     if not apps.is_installed("django.contrib.auth"):
         return
     from django.contrib import auth  # noqa: PLC0415 - a project may do without logins
     from django.contrib.auth.models import Group, Permission  # noqa: PLC0415 - likewise
 
     user = auth.get_user_model()
-    auth.user_logged_out.connect(_logged_out, dispatch_uid=__name__)
+    auth.user_logged_out.connect(_on_logout, dispatch_uid=__name__)
     for model in _kinds_of(user):
-        signals.post_save.connect(_saved, sender=model, dispatch_uid=__name__)
-        signals.post_delete.connect(_deleted, sender=model, dispatch_uid=__name__)
+        signals.post_save.connect(_on_save, sender=model, dispatch_uid=__name__)
+        signals.post_delete.connect(_on_delete, sender=model, dispatch_uid=__name__)
     for name in ("groups", "user_permissions"):
         through = getattr(getattr(user, name, None), "through", None)
         if through is not None:
-            signals.m2m_changed.connect(_granted, sender=through, dispatch_uid=f"{__name__}.{name}")
-    signals.m2m_changed.connect(_redefined, sender=Group.permissions.through, dispatch_uid=__name__)
+            signals.m2m_changed.connect(_on_grant, sender=through, dispatch_uid=f"{__name__}.{name}")
+    signals.m2m_changed.connect(_on_group_change, sender=Group.permissions.through, dispatch_uid=__name__)
     for model in _kinds_of(Group):
-        # Afterwards nobody knows any more who was in it; and that they are in it no more is told of by no signal.
-        signals.pre_delete.connect(_dissolved, sender=model, dispatch_uid=__name__)
+        # Afterwards its members are unknown; and no signal reports that they left it.
+        signals.pre_delete.connect(_on_group_delete, sender=model, dispatch_uid=__name__)
     for model in _kinds_of(Permission):
-        signals.post_delete.connect(_abolished, sender=model, dispatch_uid=__name__)
+        signals.post_delete.connect(_on_permission_delete, sender=model, dispatch_uid=__name__)
 
 
 def _kinds_of(model: type[Model]) -> Iterator[type[Model]]:
-    """The model and those that inherit from it: signals of a proxy name the proxy.
+    """Return the model and those that inherit from it: signals of a proxy name the proxy.
 
-    A receiver for every sender would be simpler, and keep Django from deleting any rows without fetching them.
+    A receiver for every sender would be simpler, but would keep Django from deleting any rows without fetching them.
     """
     return (each for each in apps.get_models() if issubclass(each, model))
 
 
-_ABOUT_RIGHTS = frozenset({"is_active", "is_staff", "is_superuser", "password"})
+_ABOUT_PERMISSIONS = frozenset({"is_active", "is_staff", "is_superuser", "password"})
 
 
-def _logged_out(user: object = None, **_: object) -> None:
+def _on_logout(user: object = None, **_: object) -> None:
     if getattr(user, "pk", None) is not None:
         announce(Revocation(user=_key(user)))
 
 
-def _saved(instance: object, using: str, **how: Any) -> None:
-    fields = how.get("update_fields")
-    if not how["created"] and not how.get("raw") and (fields is None or _ABOUT_RIGHTS & set(fields)):
+def _on_save(instance: object, using: str, **details: Any) -> None:
+    fields = details.get("update_fields")
+    if not details["created"] and not details.get("raw") and (fields is None or _ABOUT_PERMISSIONS & set(fields)):
         announce(Revocation(user=_key(instance)), using)
 
 
-def _deleted(instance: object, using: str, **_: object) -> None:
+def _on_delete(instance: object, using: str, **_: object) -> None:
     announce(Revocation(user=_key(instance)), using)
     forget(_key(instance), using)
 
 
-def _granted(instance: object, action: str, using: str, **how: Any) -> None:
-    """Groups or permissions of a user changed; seen from their side, of several users, or of nobody knows whom."""
+def _on_grant(instance: object, action: str, using: str, **details: Any) -> None:
+    """Announce users whose groups or permissions changed; all users if the signal does not name them."""
     if action not in _CHANGED:
         return
-    keys = [_key(instance)] if not how["reverse"] else map(str, how["pk_set"] or [EVERYBODY])
+    keys = [_key(instance)] if not details["reverse"] else map(str, details["pk_set"] or [EVERYBODY])
     for key in keys:
         announce(Revocation(user=key), using)
 
 
-def _redefined(instance: Any, action: str, using: str, **how: Any) -> None:
-    """Permissions of a group changed; seen from theirs, of several groups, or of nobody knows which."""
+def _on_group_change(instance: Any, action: str, using: str, **details: Any) -> None:
+    """Announce the members of groups whose permissions changed; all users if the signal does not name the groups."""
     if action in _CHANGED:
-        _tell_members([instance.pk] if not how["reverse"] else how["pk_set"], using)
+        _announce_members([instance.pk] if not details["reverse"] else details["pk_set"], using)
 
 
-def _dissolved(instance: Any, using: str, **_: object) -> None:
-    _tell_members([instance.pk], using)
+def _on_group_delete(instance: Any, using: str, **_: object) -> None:
+    _announce_members([instance.pk], using)
 
 
-def _abolished(using: str, **_: object) -> None:
+def _on_permission_delete(using: str, **_: object) -> None:
     announce(Revocation(user=EVERYBODY), using)
 
 
-def _tell_members(groups: Collection[object] | None, using: str) -> None:
-    """Announce who is in any of the groups; everybody where those are too many, or not known."""
+def _announce_members(groups: Collection[object] | None, using: str) -> None:
+    """Announce the members of these groups; all users if the members are too many, or not known."""
     from django.contrib.auth import get_user_model  # noqa: PLC0415 - a project may do without logins
     from django.contrib.auth.models import Group  # noqa: PLC0415 - likewise
 
     user = get_user_model()
     keys: list[Any] = [EVERYBODY]
     if groups and getattr(getattr(user, "groups", None), "rel", None) and user.groups.rel.model is Group:
-        members: Any = user._base_manager.using(using)  # noqa: SLF001 - whom other managers leave out has rights too
+        members: Any = user._base_manager.using(using)  # noqa: SLF001 - other managers may omit users
         found = list(members.filter(groups__in=groups).values_list("pk", flat=True).distinct()[: NAMED + 1])
         keys = found if len(found) <= NAMED else keys
     for key in keys:

@@ -1,7 +1,7 @@
-"""Access tokens: who has one may follow some jobs as one user, for a while, without a session.
+"""Access tokens: the bearer may follow some jobs as one user, for a while, without a session.
 
-A token grants nothing that its user has not: with each use the user is read and asked the usual questions. It is signed
-with `SECRET_KEY` (older ones with `SECRET_KEY_FALLBACKS`), and nothing about it is stored.
+A token grants nothing that its user lacks: each use reads the user and checks the usual permissions. It is signed with
+`SECRET_KEY` (older ones with `SECRET_KEY_FALLBACKS`), and the server stores nothing about it.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 PREFIX = "immortus."
 """Tells our tokens from the project's own, which may come in the same header."""
 MAX_LENGTH = 4 * 1024
-"""Characters; headers of 8 KiB are refused by many servers."""
+"""Characters; many servers refuse headers of 8 KiB."""
 GRACE = 25.0
-"""Seconds after its end in which a token is still good for a new one, and its watches go on."""
+"""Seconds after its end in which a token can still be refreshed, and its watches continue."""
 _SALT = "immortus_channels.access_token"
 
 
 class TokenExpired(ImmortusError):
-    """The token was good once; its bearer may get another."""
+    """The token was valid once; its bearer may get another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """What a token says. Times are seconds since 1970; `ends` is the end of all that it is refreshed to."""
+    """The content of a token. Times are seconds since 1970; `ends` is the end of all its refreshed successors."""
 
     user_key: str | None
     login: str
@@ -49,49 +49,49 @@ class Token:
     ends: float
 
     def is_expired(self, *, grace: float = 0.0) -> bool:
-        """Whether it ended more than `grace` seconds ago."""
+        """Return whether it ended more than `grace` seconds ago."""
         return time.time() >= self.expires + grace
 
     def user(self) -> User | None:
-        """Its user as the database has them now; None when they were disabled, deleted or have another password."""
+        """Return its user as the database has them now; None if disabled, deleted or with another password."""
         if self.user_key is None:
             return permissions.anonymous()
         try:
             model, primary_key = named_by(self.user_key)
             user: Any = model._default_manager.filter(pk=primary_key).first()  # noqa: SLF001 - Django's name
-        except (ValueError, TypeError, ValidationError):  # the keys of users are of another kind by now
+        except (ValueError, TypeError, ValidationError):  # the primary key of users has changed its type
             return None
         return user if user is not None and permissions.is_active(user) and self.login in _logins(user) else None
 
     def text(self) -> str:
-        """The token, signed. Raises ValueError when it names too many jobs."""
-        told = [self.user_key, self.login, sorted(self.jobs), round(self.expires, 3), round(self.ends, 3)]
-        text = PREFIX + _signer().sign_object(told)
+        """Return the signed token. Raises ValueError when it names too many jobs."""
+        content = [self.user_key, self.login, sorted(self.jobs), round(self.expires, 3), round(self.ends, 3)]
+        text = PREFIX + _signer().sign_object(content)
         if len(text) > MAX_LENGTH:
             msg = f"A token for {len(self.jobs)} jobs has {len(text)} characters; {MAX_LENGTH} is the most: name fewer."
             raise ValueError(msg)
         return text
 
     def refreshed(self, jobs: frozenset[str], user: User) -> Token:
-        """The token that may take its place, for these of its jobs; `user` is its user."""
+        """Return the token that may take its place, for these of its jobs; `user` is its user."""
         login = "" if self.user_key is None else next(_logins(user))
         expires = min(time.time() + limits().token_life, self.ends)
         return replace(self, jobs=self.jobs & jobs, login=login, expires=expires)
 
 
 def access_token(job: Any, user: object, *, life: float | None = None) -> str:
-    """A token with which a page that has no session follows `job` as `user`, for `life` seconds (15 minutes).
+    """Return a token with which a page without a session follows `job` as `user`, for `life` seconds (15 minutes).
 
     `job` is what `render_immortus` takes, or a list of such; `user` is `request.user`. An anonymous user's token is
-    good for jobs that anybody may see who knows their ids. Whoever has a token is its user as far as these jobs go, so
-    keep it out of addresses and logs.
+    valid for jobs that are visible to all who know their ids. The bearer acts as the token's user for these jobs, so
+    keep it out of URLs and logs.
 
-    Raises TypeError for what is no job or no user, ValueError for more jobs than fit in 4096 characters.
+    Raises TypeError for a `job` or `user` that is not one, ValueError for more jobs than fit in 4096 characters.
     """
     jobs = job if isinstance(job, list | tuple | set | frozenset) else [job]
     key = owner_key(user)
     if key is None and (user is None or getattr(user, "is_authenticated", True)):
-        msg = f"{user!r} is no user: give request.user, be it an anonymous one."
+        msg = f"{user!r} is not a user: give request.user, which may be anonymous."
         raise TypeError(msg)
     numbers, now = limits(), time.time()
     ends = now + numbers.token_age
@@ -105,12 +105,12 @@ def access_token(job: Any, user: object, *, life: float | None = None) -> str:
 
 
 def is_ours(text: str) -> bool:
-    """Whether it means to be one of these tokens."""
+    """Return whether it claims to be one of these tokens."""
     return text.startswith(PREFIX)
 
 
 def read(text: str) -> Token | None:
-    """What the token says; None for whatever was not signed here for this purpose. Reads nothing and costs little."""
+    """Return the content of the token; None unless it was signed here as one. Queries nothing and costs little."""
     if len(text) > MAX_LENGTH or not is_ours(text):
         return None
     try:
@@ -127,10 +127,10 @@ def _signer() -> signing.Signer:
 
 
 def _logins(user: Any) -> Iterator[str]:
-    """What a user's password is known by, the newest first: sessions end when it changes, and so do tokens."""
+    """Yield hashes of a user's password, the newest first: sessions end when it changes, and so do tokens."""
     if not hasattr(user, "get_session_auth_hash"):
         yield ""
         return
     older: Sequence[str] = tuple(getattr(user, "get_session_auth_fallback_hash", tuple)())
-    for known_by in (user.get_session_auth_hash(), *older):
-        yield hashlib.sha256(known_by.encode()).hexdigest()[:16]
+    for auth_hash in (user.get_session_auth_hash(), *older):
+        yield hashlib.sha256(auth_hash.encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Where a request comes from: a visitor's own address, or that of a proxy, behind which are many."""
+"""Where a request comes from: a visitor's own address, or that of a proxy with many visitors behind it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from django.http import HttpRequest
 
 Address: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
 
-_TOLD = ("x-forwarded-for", "forwarded", "x-real-ip", "cf-connecting-ip", "true-client-ip")
-"""Headers in which a proxy says for whom it asks."""
-_SIGNS = (*_TOLD, "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "via")
+_CLIENT_HEADERS = ("x-forwarded-for", "forwarded", "x-real-ip", "cf-connecting-ip", "true-client-ip")
+"""Headers in which a proxy names the client."""
+_SIGNS = (*_CLIENT_HEADERS, "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "via")
 """Headers that only a proxy sends."""
 
 
 def of_request(request: HttpRequest) -> str | None:
-    """What a visitor's public address is known by; None for a private one, and for that of a proxy."""
+    """Return the key for a visitor's public address; None for a private address, and for a proxy's."""
     return known_by(request.META.get("REMOTE_ADDR"), request.headers)
 
 
 def of_scope(scope: Mapping[str, Any]) -> str | None:
-    """`of_request` for a socket."""
+    """Do `of_request` for a socket."""
     headers: dict[str, str] = {}
     for name, value in scope.get("headers", ()):
         key = name.decode("latin-1").lower()
@@ -32,30 +32,30 @@ def of_scope(scope: Mapping[str, Any]) -> str | None:
 
 
 def known_by(address: str | None, headers: Mapping[str, str]) -> str | None:
-    """What a visitor's public address is known by; None for a private one, and for that of a proxy.
+    """Return the key for a visitor's public address; None for a private address, and for a proxy's.
 
-    Where the server has taken the address from what its proxy says, it is the visitor's. A client may pretend to be a
-    proxy: it is then bounded together with all visitors, as those behind a private address are.
+    If the server has taken the address from its proxy's headers, it is the visitor's. A client may pretend to be a
+    proxy: it then shares the limits of all visitors, like those behind a private address.
     """
-    parsed = _parsed(address)
+    parsed = _parse(address)
     if parsed is None or not parsed.is_global:
         return None
-    if any(name in headers for name in _SIGNS) and parsed not in _told(headers):
+    if any(name in headers for name in _SIGNS) and parsed not in _named_in(headers):
         return None
-    # Whoever has one address of IPv6 has at least 2^64.
+    # One client with IPv6 has at least 2^64 addresses.
     return str(parsed if parsed.version == 4 else ipaddress.ip_network((parsed, 64), strict=False))  # noqa: PLR2004
 
 
-def _told(headers: Mapping[str, str]) -> Iterator[Address | None]:
-    for name in _TOLD:
+def _named_in(headers: Mapping[str, str]) -> Iterator[Address | None]:
+    for name in _CLIENT_HEADERS:
         for word in re.split(r'[\s,;="\[\]]+', headers.get(name, "")):
-            yield _parsed(word)
+            yield _parse(word)
 
 
-def _parsed(address: str | None) -> Address | None:
+def _parse(address: str | None) -> Address | None:
     try:
         parsed = ipaddress.ip_address(address or "")
     except ValueError:
         return None
-    # A listener for both families names those of IPv4 within IPv6.
+    # A listener for both families names IPv4 addresses within IPv6.
     return getattr(parsed, "ipv4_mapped", None) or parsed

@@ -35,7 +35,7 @@ class JobHandler:
 
     header: Any = _("One moment, please")
     """The heading while the job is not over."""
-    message: Any = _("This page goes on by itself as soon as everything is ready.")
+    message: Any = _("This page will continue automatically when everything is ready.")
     """The sentence under it."""
     next_url: Any = None
     """Where the viewer goes when the job is finished, or `next_url(request)`: what `resolve_url` takes. None: stay."""

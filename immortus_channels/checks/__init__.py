@@ -1,6 +1,6 @@
-"""The mistakes people make, found by `manage.py check`, each with what to do about it.
+"""Common mistakes, found by `manage.py check`, each with what to do about it.
 
-Nothing here connects to anything, and what belongs to one task queue is asked of its adapter.
+Nothing here connects to anything, and each queue's adapter checks what concerns that queue alone.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ TAG = "immortus"
 
 
 def connect() -> None:
-    """Have Django run all of them."""
+    """Register all checks with Django."""
     register(check_all, TAG)
     register(check_deployment, TAG, deploy=True)
 
 
 def check_deployment(**_: object) -> list[CheckMessage]:
-    """What `check --deploy` asks in addition."""
+    """Return what `check --deploy` finds in addition."""
     return list(check_proxy_header())
 
 
 def check_all(**_: object) -> list[CheckMessage]:
-    """Everything that is wrong with how this project uses the package."""
-    # The addresses first: they import the views, and the views the tasks.
+    """Return everything that is wrong with how this project uses the package."""
+    # The URLs first: they import the views, and the views the tasks.
     checks = (
         check_values,
         check_urls,
@@ -52,11 +52,11 @@ def check_all(**_: object) -> list[CheckMessage]:
     )
     sockets = (check_socket, check_runserver, check_daphne, check_hosts) if settings.WEBSOCKET else ()
     found = [message for check in (*checks, *sockets) for message in check()]
-    return [_masked(one) for one in (*found, *(one for queue in queues.connected for one in queue.problems()))]
+    return [_mask(one) for one in (*found, *(one for queue in queues.connected for one in queue.problems()))]
 
 
-def _masked(message: CheckMessage) -> CheckMessage:
-    """What is found goes into logs, whatever it quotes of the settings, and of the errors that they raise."""
+def _mask(message: CheckMessage) -> CheckMessage:
+    """Mask passwords in a message: findings go into logs, with quotations of settings and of errors."""
     message.msg = masked(message.msg)
     message.hint = message.hint and masked(message.hint)
     return message

@@ -1,4 +1,4 @@
-"""Known holes in what this package stands on: below these releases, somebody may harm a project through it."""
+"""Known vulnerabilities of dependencies: below these releases, an attacker may harm a project through them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Release = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advisory:
-    """A hole, and the first release of each series without it; the lowest of them is the least to install."""
+    """A vulnerability, and the first release of each series without it; the lowest is the least to install."""
 
     package: str
     fixed: Sequence[Release]
@@ -18,12 +18,12 @@ class Advisory:
     harm: str
 
     def concerns(self, installed: Release) -> bool:
-        """Whether this release has the hole."""
+        """Return whether this release has the vulnerability."""
         same = [fixed for fixed in self.fixed if fixed[:2] == installed[:2]]
         return installed < (same[0] if same else min(self.fixed))
 
     @property
-    def cure(self) -> str:
+    def hint(self) -> str:
         """The releases to choose from."""
         return " or ".join(".".join(map(str, release)) for release in self.fixed)
 
@@ -48,4 +48,4 @@ ADVISORIES = (
         harm="can be kept busy by a crafted DNS answer",
     ),
 )
-"""Daphne's are told by a check of their own, only where it serves."""
+"""Daphne's have a check of their own, only for projects that it serves."""

@@ -1,4 +1,4 @@
-"""What a check finds, and how it is said."""
+"""What a check finds, and how it is worded."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ ID = "immortus_channels"
 
 
 def jobs_run_elsewhere() -> bool:
-    """Whether some jobs run in other processes than the ones that send them."""
+    """Return whether some jobs run in other processes than the ones that send them."""
     return any(not queue.is_eager() for queue in queues.connected)
 
 
 def path_of(thing: Any) -> str:
-    """Where a class or a function stands."""
+    """Return the dotted path of a class or a function."""
     return f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', '')}"
 
 
@@ -32,7 +32,7 @@ def describe(error: Exception) -> str:
 
 
 def without_passwords(value: Any) -> Any:
-    """A setting fit for a log: what stands behind the name of a secret is left out, and passwords within addresses."""
+    """Return a setting fit for a log: without the values behind secret names, and without passwords in URLs."""
     match value:
         case Mapping():
             return {key: _MASK if _SECRET.search(str(key)) else without_passwords(item) for key, item in value.items()}
@@ -42,12 +42,12 @@ def without_passwords(value: Any) -> Any:
             return list(map(without_passwords, value))
         case str():
             return masked(value)
-    said = repr(value)
-    return value if masked(said) == said else masked(said)
+    text = repr(value)
+    return value if masked(text) == text else masked(text)
 
 
 def masked(text: str) -> str:
-    """A text without the passwords that an address in it has, or that stand behind such a name."""
+    """Return a text without the passwords that a URL in it has, or that stand behind a secret name."""
     return _AFTER_NAME.sub(rf"\1{_MASK}", _IN_ADDRESS.sub(rf"\1{_MASK}", text))
 
 

@@ -1,4 +1,4 @@
-"""Whether a handshake that came to a proxy over HTTPS is known as such: `check --deploy` alone asks that."""
+"""Whether Django recognises a handshake that came to a proxy over HTTPS: only `check --deploy` asks."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ _USUAL = ("HTTP_X_FORWARDED_PROTO", "https")
 
 
 def check_proxy_header() -> Findings:
-    """Whether sockets of HTTPS pages are let in behind a proxy; a server that speaks TLS itself cannot be seen."""
+    """Find a proxy header that keeps sockets of HTTPS pages out; a server that speaks TLS itself cannot be seen."""
     if not settings.WEBSOCKET or not getattr(django_settings, "ASGI_APPLICATION", None):
         return
     if any(str(origin).startswith("https://") for origin in settings.ALLOWED_ORIGINS):
         return
     header: Any = django_settings.SECURE_PROXY_SSL_HEADER
-    cure = (
+    hint = (
         f"SECURE_PROXY_SSL_HEADER = {_USUAL!r}, if the proxy sets that header itself on every request, as in "
         "`proxy_set_header X-Forwarded-Proto $scheme;`. If the server speaks TLS itself, silence this."
     )
     if header is None:
         yield Warning(
-            "SECURE_PROXY_SSL_HEADER is not set. Where a proxy speaks HTTPS for this site, its ASGI server sees plain "
-            "HTTP: the page's origin is https, the socket's is http, and every socket is refused with 403.",
-            hint=cure,
+            "SECURE_PROXY_SSL_HEADER is not set. If a proxy speaks HTTPS for this site, its ASGI server sees plain "
+            "HTTP: the page's origin is https, the socket's is http, and the server refuses every socket with 403.",
+            hint=hint,
             id=f"{ID}.W018",
         )
     elif not _can_match(header):
         yield Warning(
-            f"SECURE_PROXY_SSL_HEADER is {header!r}, which matches no request: write the name of the header "
-            "in capitals with underscores, after HTTP_. Every socket of an HTTPS page is refused with 403.",
-            hint=cure,
+            f"SECURE_PROXY_SSL_HEADER is {header!r}, which never matches a request: write the header's name "
+            "in capitals with underscores, after HTTP_. The server refuses every socket of an HTTPS page with 403.",
+            hint=hint,
             id=f"{ID}.W018",
         )
 

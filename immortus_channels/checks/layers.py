@@ -20,9 +20,9 @@ IN_MEMORY = "channels.layers.InMemoryChannelLayer"
 
 
 def check_layer() -> Findings:
-    """Whether the channel layer reaches other processes, and keeps reaching them.
+    """Find what keeps the channel layer from reaching other processes.
 
-    None at all is fine: the store is re-checked instead.
+    None at all is fine: then servers re-check the store instead.
     """
     layers, alias = getattr(django_settings, "CHANNEL_LAYERS", {}), settings.CHANNEL_LAYER
     if alias not in layers:
@@ -41,14 +41,14 @@ def check_layer() -> Findings:
         yield _unusable(alias, f"is {named!r}, which cannot be imported: {describe(error)}", hint)
         return
     try:
-        layer, is_bound = _made(backend, config)
+        layer, is_bound = _make(backend, config)
     except Exception as error:  # noqa: BLE001 - likewise
         hint = f"See what {named} takes{_hint(backend, error)}."
-        yield _unusable(alias, f"cannot be made of its CONFIG: {describe(error)}", hint)
+        yield _unusable(alias, f"cannot be made from its CONFIG: {describe(error)}", hint)
         return
     if any(_decodes(host) for host in config.get("hosts") or ()):
-        hint = "Leave decode_responses out of its hosts; in an address any value turns it on, false too."
-        yield _unusable(alias, "has decode_responses, by which no message can be read: those are bytes.", hint)
+        hint = "Leave decode_responses out of its hosts; in a URL any value turns it on, even false."
+        yield _unusable(alias, "has decode_responses, so it cannot read any message: messages are bytes.", hint)
     if IN_MEMORY in map(path_of, type(layer).__mro__) and jobs_run_elsewhere():
         yield _in_memory(alias, named)
     if is_bound:
@@ -60,20 +60,20 @@ def _unusable(alias: str, why: str, hint: str) -> CheckMessage:
     return Error(f"CHANNEL_LAYERS[{alias!r}] {why}", hint=hint, id=f"{ID}.E007")
 
 
-def _made(backend: Any, config: Mapping[str, Any]) -> tuple[Any, bool]:
-    """The layer, which connects to nothing before it is used; and whether it wants a running event loop to be made."""
+def _make(backend: Any, config: Mapping[str, Any]) -> tuple[Any, bool]:
+    """Return the layer, which connects to nothing yet; and whether it needs a running event loop to be made."""
     try:
         return backend(**config), False
     except RuntimeError:
-        return async_to_sync(_made_in_loop)(backend, config), True
+        return async_to_sync(_make_in_loop)(backend, config), True
 
 
-async def _made_in_loop(backend: Any, config: Mapping[str, Any]) -> Any:
+async def _make_in_loop(backend: Any, config: Mapping[str, Any]) -> Any:
     return backend(**config)
 
 
 def _decodes(host: Any) -> bool:
-    """Whether answers of this host, as channels_redis takes one, come as text; redis-py takes the option as it is."""
+    """Return whether this host, as channels_redis takes one, answers in text; redis-py takes the option as it is."""
     options = host if isinstance(host, Mapping) else {"address": host}
     in_address = parse_qs(urlsplit(str(options.get("address", ""))).query)
     return bool(options.get("decode_responses")) or "decode_responses" in in_address
@@ -90,8 +90,8 @@ def _hint(backend: Any, error: Exception) -> str:
 def _bound(alias: str, named: str) -> CheckMessage:
     return Warning(
         f"CHANNEL_LAYERS[{alias!r}] is {named!r}, which works only in the event loop that it was made in. Servers and "
-        "workers make one in theirs; whether the workers' pushes arrive cannot be known from here.",
-        hint="Run `python manage.py immortus_doctor` while a worker runs, and silence this if its layer is ok. "
+        "workers make one in theirs; this check cannot know whether the workers' pushes arrive.",
+        hint="Run `python manage.py immortus_doctor` while a worker runs, and silence this if it finds the layer ok. "
         f"Or use {PUBSUB}.",
         id=f"{ID}.W017",
     )
@@ -100,7 +100,7 @@ def _bound(alias: str, named: str) -> CheckMessage:
 def _in_memory(alias: str, named: str) -> CheckMessage:
     return Warning(
         f"CHANNEL_LAYERS[{alias!r}] is {named!r}, which cannot reach other processes, and jobs run in other processes: "
-        "changes are not pushed. Pages learn of them when the server re-checks the store, four times a second.",
+        "workers cannot push changes. Pages learn of them when the server re-checks the store, four times a second.",
         hint=f'For pushes: {{"BACKEND": "{PUBSUB}", "CONFIG": {{"hosts": [{{"address": "redis://localhost:6379/0", '
         '"socket_connect_timeout": 1, "socket_timeout": 1}]}}. If re-checks are enough, remove it from CHANNEL_LAYERS.',
         id=f"{ID}.W002",

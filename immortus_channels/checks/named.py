@@ -1,4 +1,4 @@
-"""What settings and tasks name: strategies, handlers, the rule of access; and marks that nobody reads."""
+"""The strategies, handlers and access rule that settings and tasks name; and marks that no queue reads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from immortus_channels.tracking import strategies
 
 
 def check_strategies() -> Findings:
-    """Whether every strategy that is named can be found."""
+    """Find named strategies that cannot be loaded."""
     if settings.TRACKING_STRATEGY is not None:
         yield from _check_strategy(
             settings.TRACKING_STRATEGY, f"IMMORTUS_TRACKING_STRATEGY is {settings.TRACKING_STRATEGY!r}", f"{ID}.E002"
@@ -36,14 +36,14 @@ def _check_strategy(named: Any, where: str, id_: str) -> Findings:
     except Exception as error:  # noqa: BLE001 - users' modules and constructors may raise anything
         yield Error(
             f"{where}, which cannot be used: {describe(error)}",
-            hint="Give a class, the dotted path of one, or its short name: `process_image_strategy` is the class "
+            hint="Use a class, the dotted path of one, or its short name: `process_image_strategy` is the class "
             f"`ProcessImageStrategy` in the module `{strategies.MODULE}` of an installed app.",
             id=id_,
         )
 
 
 def check_handlers() -> Findings:
-    """Whether every handler that a task names can be found."""
+    """Find handlers of tasks that cannot be loaded."""
     for queue in queues.connected:
         for name in sorted(queue.tracked_names()):
             tracking = queue.tracking(name)
@@ -57,14 +57,14 @@ def _check_handler(task: str, named: Any) -> Findings:
     except Exception as error:  # noqa: BLE001 - users' modules may raise anything
         yield Error(
             f"The task {task!r} has the handler {named!r}, which cannot be used: {describe(error)}",
-            hint="Give a subclass of JobHandler, the dotted path of one, or its short name: `nice_handler` is "
+            hint="Use a subclass of JobHandler, the dotted path of one, or its short name: `nice_handler` is "
             f"`NiceHandler` in the module `{job_handler.MODULE}` of an installed app.",
             id=f"{ID}.E012",
         )
 
 
 def check_access() -> Findings:
-    """Whether the rule for who may see a job can be called."""
+    """Find an access rule that cannot be called."""
     rule: Any = settings.ACCESS
     if rule in ("owner", "login"):
         return
@@ -74,14 +74,14 @@ def check_access() -> Findings:
         is_rule = False
     if not is_rule:
         yield Error(
-            f"IMMORTUS_ACCESS is {rule!r}, which is no function that can be imported, so nobody may see any job.",
-            hint='Give "owner", "login" or the dotted path of a function (user, job) -> bool.',
+            f"IMMORTUS_ACCESS is {rule!r}, which is not a function that can be imported, so no user may see any job.",
+            hint='Use "owner", "login" or the dotted path of a function (user, job) -> bool.',
             id=f"{ID}.E006",
         )
 
 
 def check_marks() -> Findings:
-    """Whether a queue that is followed has each function that bears the mark."""
+    """Find marked functions that are tasks of none of the queues in use."""
     followed = {
         tracking.place
         for queue in queues.connected
@@ -93,12 +93,12 @@ def check_marks() -> Findings:
         found = getattr(sys.modules.get(module), name, None)
         queue = unsupported.queue_of(found)
         if queue is not None:
-            yield _unread_mark(place, f"is a task of {queue}, which has no adapter here", unsupported.CURE)
+            yield _unread_mark(place, f"is a task of {queue}, which has no adapter here", unsupported.HINT)
         elif tracked.is_marked_function(found, place):
-            cure = "Write the decorator of a Celery task above it: `@shared_task`, then `@tracked`."
-            yield _unread_mark(place, "is no task of any task queue in use", cure)
+            hint = "Write the decorator of a Celery task above it: `@shared_task`, then `@tracked`."
+            yield _unread_mark(place, "is not a task of any task queue in use", hint)
 
 
-def _unread_mark(place: str, what: str, cure: str) -> CheckMessage:
+def _unread_mark(place: str, what: str, hint: str) -> CheckMessage:
     msg = f"{place!r} is marked with @tracked, but {what}, so its jobs are not followed."
-    return Warning(msg, hint=cure, id=f"{ID}.W012")
+    return Warning(msg, hint=hint, id=f"{ID}.W012")

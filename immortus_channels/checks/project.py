@@ -1,4 +1,4 @@
-"""How the package is built into the project: its addresses and its middleware."""
+"""How the package is built into the project: its URLs and its middleware."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from immortus_channels.middleware import JobOwnerMiddleware
 
 
 def check_urls() -> Findings:
-    """Whether browsers can ask for the state of a job, as far as that can be told: a request may bring its own URLs."""
+    """Find missing URLs, without which browsers cannot ask for a job; some requests may have their own."""
     if not getattr(django_settings, "ROOT_URLCONF", None):
         return
     try:
         reverse("immortus:verify")
     except NoReverseMatch:
         yield Warning(
-            f"The addresses of {ID} are not in {django_settings.ROOT_URLCONF!r}, so no page of it can follow a job.",
+            f"The URLs of {ID} are not in {django_settings.ROOT_URLCONF!r}, so none of its pages can follow a job.",
             hint="Write `from immortus_channels.urls import immortus_jobs` and `urlpatterns = [*immortus_jobs(), …]`. "
             f"If requests have URLs of their own (request.urlconf), write it there and silence {ID}.W016.",
             id=f"{ID}.W016",
@@ -27,15 +27,15 @@ def check_urls() -> Findings:
 
 
 def check_middleware() -> Findings:
-    """Whether jobs get to know whose they are.
+    """Find missing middleware, without which jobs get no owner.
 
     Its place among the others does not matter: the user is looked up when a job is sent.
     """
     if any(_is_owner_middleware(path) for path in django_settings.MIDDLEWARE):
         return
     yield Warning(
-        "JobOwnerMiddleware is not in MIDDLEWARE, so jobs that views start belong to nobody, and with IMMORTUS_ACCESS "
-        '"owner" whoever knows such a job\'s id may see it.',
+        "JobOwnerMiddleware is not in MIDDLEWARE, so jobs that views start have no owner, and with IMMORTUS_ACCESS "
+        '"owner" every user who knows such a job\'s id may see it.',
         hint='Add "immortus_channels.middleware.JobOwnerMiddleware" below '
         '"django.contrib.auth.middleware.AuthenticationMiddleware".',
         id=f"{ID}.W001",
@@ -47,6 +47,6 @@ def _is_owner_middleware(path: str) -> bool:
         return False
     try:
         found = import_string(path)
-    except ImportError:  # Django says so itself
+    except ImportError:  # Django reports it itself
         return False
     return isinstance(found, type) and issubclass(found, JobOwnerMiddleware)

@@ -1,4 +1,4 @@
-"""Whether what is installed has holes that are known."""
+"""Whether installed packages have known vulnerabilities."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from immortus_channels.checks.finding import ID, Findings
 
 
 def check_versions() -> Findings:
-    """Whether what is installed has holes that are known."""
+    """Find installed packages with known vulnerabilities."""
     for advisory in ADVISORIES:
         installed = release_of(advisory.package)
         if installed and advisory.concerns(installed):
             yield Warning(
                 f"{advisory.package} {'.'.join(map(str, installed))} {advisory.harm} ({', '.join(advisory.names)}).",
-                hint=f"Install {advisory.cure}, or the newest release.",
+                hint=f"Install {advisory.hint}, or the newest release.",
                 id=f"{ID}.W013",
             )
 
 
 def check_daphne() -> Findings:
-    """Whether Daphne is one that bounds what a stranger may send."""
+    """Find a release of Daphne that does not bound what a stranger may send."""
     installed = release_of("daphne")
     if getattr(django_settings, "ASGI_APPLICATION", None) and () < installed < (4, 2, 2):
         yield Warning(
             f"daphne {'.'.join(map(str, installed))} takes WebSocket messages of any size (CVE-2026-44545) and can be "
-            "made to see headers that nobody sent (CVE-2026-44546).",
+            "made to see headers that the client did not send (CVE-2026-44546).",
             hint="`pip install 'daphne>=4.2.2'`.",
             id=f"{ID}.W009",
         )
 
 
 def release_of(package: str) -> tuple[int, ...]:
-    """The installed release of a package; () when it is not installed."""
+    """Return the installed release of a package; () when it is not installed."""
     try:
         return tuple(int(part) for part in re.findall(r"\d+", version(package))[:3])
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Whether sockets come to this package, from the pages of the project, with a login on the way."""
+"""Whether sockets reach this package, from the pages of the project, with a login on the way."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _WITHOUT_LOGIN = frozenset(
         "channels.security.websocket.OriginValidator",
     }
 )
-"""What may stand above a consumer and certainly finds out nobody's user."""
+"""Applications that may stand above a consumer and certainly do not find its user."""
 _INNER = ("inner", "application", "app")
 _DEEPEST = 50
 
 
 def check_socket() -> Findings:
-    """Whether the ASGI application leads sockets to this package, with a login on the way.
+    """Find an ASGI application that does not lead sockets to this package, or without a login on the way.
 
-    What somebody else's middleware does cannot be known, so nothing is said of it.
+    Third-party middleware cannot be judged, so nothing is reported about it.
     """
     path = getattr(django_settings, "ASGI_APPLICATION", None)
     if not path:
@@ -52,7 +52,7 @@ def check_socket() -> Findings:
     ours = [(end, above) for end, above in ends if _is_ours(end)]
     if not ours and all(_is_dead_end(end) for end, _ in ends):
         yield Warning(
-            f"ASGI_APPLICATION is {path!r}, which leads no socket to {ID}: pages poll.",
+            f"ASGI_APPLICATION is {path!r}, which does not lead sockets to {ID}: pages poll.",
             hint="Serve ProtocolTypeRouter({'http': get_asgi_application(), 'websocket': websocket_application}) with "
             "`from immortus_channels.routing import websocket_application`, or add websocket_urlpatterns to your "
             "URLRouter. If polling is enough, set IMMORTUS_WEBSOCKET = False.",
@@ -60,8 +60,8 @@ def check_socket() -> Findings:
         )
     if any(path_of(end) != _WITH_LOGIN and above <= _WITHOUT_LOGIN for end, above in ours):
         yield Warning(
-            f"ASGI_APPLICATION is {path!r}, whose sockets come to {ID} without a user: everybody is anonymous there, "
-            "and is refused the jobs they may see by polling.",
+            f"ASGI_APPLICATION is {path!r}, whose sockets reach {ID} without a user: all users are anonymous there, "
+            "and refused jobs that they may see by polling.",
             hint="Wrap your URLRouter in channels.auth.AuthMiddlewareStack, or serve websocket_application of "
             "immortus_channels.routing.",
             id=f"{ID}.W007",
@@ -69,9 +69,9 @@ def check_socket() -> Findings:
 
 
 def _ends(application: Any, above: tuple[str, ...]) -> Iterator[tuple[Any, frozenset[str]]]:
-    """Every application in which a socket may end up, with the paths of what stands above it.
+    """Yield every application in which a socket may end up, with the paths of what stands above it.
 
-    Routers and middleware are known by their attributes, so that subclasses and other people's are seen through too.
+    Routers and middleware are known by their attributes, so that subclasses and third parties' are seen through too.
     """
     below = (*above, path_of(type(application)))
     protocols, routes = getattr(application, "application_mapping", None), getattr(application, "routes", None)
@@ -95,12 +95,12 @@ def _is_ours(end: Any) -> bool:
 
 
 def _is_dead_end(end: Any) -> bool:
-    """Whether it is known to lead no further: somebody else's consumer, or Django's own HTTP handler."""
+    """Return whether it is known to lead no further: another package's consumer, or Django's own HTTP handler."""
     return hasattr(end, "consumer_class") or path_of(type(end)).startswith("django.")
 
 
 def check_runserver() -> Findings:
-    """Whether the development server serves sockets; asked only as it starts, because it concerns no other command."""
+    """Find a development server that serves no sockets; only as it starts, because it concerns no other command."""
     has_asgi = bool(getattr(django_settings, "ASGI_APPLICATION", None))
     by = get_commands().get("runserver")
     if "runserver" in sys.argv[1:2] and has_asgi and by in ("django.core", "django.contrib.staticfiles"):
@@ -113,12 +113,12 @@ def check_runserver() -> Findings:
 
 
 def check_hosts() -> Findings:
-    """Whether it can be told which pages are the project's own."""
-    is_anybody = "*" in django_settings.ALLOWED_HOSTS and not django_settings.DEBUG
-    if getattr(django_settings, "ASGI_APPLICATION", None) and is_anybody and not settings.ALLOWED_ORIGINS:
+    """Find hosts and origins too open to show which pages are the project's own."""
+    is_any_host = "*" in django_settings.ALLOWED_HOSTS and not django_settings.DEBUG
+    if getattr(django_settings, "ASGI_APPLICATION", None) and is_any_host and not settings.ALLOWED_ORIGINS:
         yield Warning(
-            "ALLOWED_HOSTS has '*', so a page of any host that leads here may open sockets: which pages are yours "
-            "cannot be told.",
+            "ALLOWED_HOSTS has '*', so a page of any host that leads here may open sockets: the server cannot tell "
+            "which pages are yours.",
             hint="Name your hosts in ALLOWED_HOSTS, or your pages' origins in IMMORTUS_ALLOWED_ORIGINS: "
             '["https://www.example.com"]. Only those may then open sockets.',
             id=f"{ID}.W014",

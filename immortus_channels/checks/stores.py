@@ -13,7 +13,7 @@ from immortus_channels.stores import BACKENDS, get_store
 
 
 def check_store() -> Findings:
-    """Whether there is a store, and one that workers share."""
+    """Find a store that cannot be loaded, or that workers do not share."""
     try:
         store = get_store()
     except Exception as error:  # noqa: BLE001 - a store of the project's own may raise anything
@@ -26,8 +26,8 @@ def check_store() -> Findings:
         return
     if not store.is_shared and jobs_run_elsewhere():
         yield Error(
-            f"IMMORTUS_STORE is {without_passwords(settings.STORE)!r}, which every process has for itself: what a "
-            "worker says of its jobs reaches no page.",
+            f"IMMORTUS_STORE is {without_passwords(settings.STORE)!r}, which every process has for itself: no page "
+            "sees what workers report about their jobs.",
             hint='Use {"BACKEND": "database"} or "redis"; "memory" is for tests, and for queues that run jobs at once '
             "(CELERY_TASK_ALWAYS_EAGER).",
             id=f"{ID}.E005",
@@ -35,19 +35,19 @@ def check_store() -> Findings:
 
 
 def check_failover() -> Findings:
-    """Whether the store follows a failover where other parts of the project do.
+    """Find a store that does not follow a failover although other parts of the project do.
 
-    Whether its Redis is one of those that sentinels watch cannot be known from here.
+    Whether sentinels watch its Redis cannot be known from here.
     """
     store: object = settings.STORE
     if not isinstance(store, Mapping) or store.get("BACKEND") not in ("redis", BACKENDS["redis"]):
         return
-    options, followed = store.get("OPTIONS", {}), _followed_by_sentinel()
+    options, followed = store.get("OPTIONS", {}), _sentinel_setting()
     if followed is None or not {"sentinels", "cluster_nodes"}.isdisjoint(options):
         return
     yield Warning(
         f"IMMORTUS_STORE is a Redis at a fixed address, and {followed} asks Sentinel where its Redis is. After a "
-        "failover there is no server at that address, or still the old master, which forgets what it takes, ends of "
+        "failover there is no server at that address, or still the old master, which loses its writes, ends of "
         "jobs included, once it becomes a replica.",
         hint='If sentinels watch the store\'s Redis too: {"BACKEND": "redis", "OPTIONS": {"sentinels": [("10.0.0.1", '
         '26379), …], "master_name": "jobs"}} in place of "url", and `min-replicas-to-write 1` on each server.',
@@ -55,8 +55,8 @@ def check_failover() -> Findings:
     )
 
 
-def _followed_by_sentinel() -> str | None:
-    """A setting that leads to a Redis by way of Sentinel."""
+def _sentinel_setting() -> str | None:
+    """Return a setting that leads to a Redis by way of Sentinel."""
     for alias, layer in getattr(django_settings, "CHANNEL_LAYERS", {}).items():
         hosts = layer.get("CONFIG", {}).get("hosts") or ()
         if any(isinstance(host, Mapping) and "sentinels" in host for host in hosts):

@@ -1,4 +1,4 @@
-"""Whether each setting is one, and of the kind it must be."""
+"""Whether each setting exists, and has a value that it can have."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ _SEVERAL = ("ALLOWED_ORIGINS", "REDIRECT_HOSTS")
 
 
 def check_values() -> Findings:
-    """Whether each setting is one, and of the kind it must be."""
+    """Find unknown settings, and values that a setting cannot have."""
     names = [name for name in dir(django_settings) if name.startswith("IMMORTUS_")]
     for unknown in (name for name in names if not hasattr(Settings, name.removeprefix("IMMORTUS_"))):
-        yield Warning(f"{unknown} is no setting of {ID}.", hint="See docs/reference/settings.md.", id=f"{ID}.W011")
+        yield Warning(f"{unknown} is not a setting of {ID}.", hint="See docs/reference/settings.md.", id=f"{ID}.W011")
     for name in _SECONDS:
         value = getattr(settings, name)
         if name == _OR_NONE_AT_ALL and value == 0:
             continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-            yield Error(f"IMMORTUS_{name} is {value!r}.", hint="Give seconds, as a number above 0.", id=f"{ID}.E009")
+            yield Error(f"IMMORTUS_{name} is {value!r}.", hint="Use seconds, as a number above 0.", id=f"{ID}.E009")
             return
     if settings.RETENTION < _SHORT_RETENTION:
         yield Warning(
-            f"IMMORTUS_RETENTION is {settings.RETENTION!r} seconds, so jobs are unknown soon after their end.",
+            f"IMMORTUS_RETENTION is {settings.RETENTION!r} seconds, so jobs disappear soon after their end.",
             hint=f"It is in seconds: a day is 86400, {settings.RETENTION!r} days are {settings.RETENTION * 86400:g}.",
             id=f"{ID}.W015",
         )
     if settings.LOST_AFTER <= settings.STALLED_AFTER:
         yield Error(
             f"IMMORTUS_LOST_AFTER ({settings.LOST_AFTER!r}) is not after IMMORTUS_STALLED_AFTER "
-            f"({settings.STALLED_AFTER!r}), so jobs would be lost before they are called stalled.",
+            f"({settings.STALLED_AFTER!r}), so jobs would be lost before they are stalled.",
             hint="A silent job is stalled first and lost later: 15 and 60 seconds by default.",
             id=f"{ID}.E010",
         )
     for name in _SEVERAL:
         value = getattr(settings, name)
         if not isinstance(value, list | tuple | set | frozenset):
-            hint = f"Give a list: [{value!r}]." if isinstance(value, str) else "Give a list, which may be empty."
-            yield Error(f"IMMORTUS_{name} is {value!r}, which is no list.", hint=hint, id=f"{ID}.E011")
+            hint = f"Use a list: [{value!r}]." if isinstance(value, str) else "Use a list, which may be empty."
+            yield Error(f"IMMORTUS_{name} is {value!r}, which is not a list.", hint=hint, id=f"{ID}.E011")
             return
     yield from _check_origins_and_hosts()
     yield from _check_switches()
@@ -58,30 +58,30 @@ def _check_switches() -> Findings:
     """Whether each switch is on or off."""
     websocket: object = settings.WEBSOCKET
     if not isinstance(websocket, bool):
-        yield Error(f"IMMORTUS_WEBSOCKET is {websocket!r}.", hint="Give True or False.", id=f"{ID}.E013")
+        yield Error(f"IMMORTUS_WEBSOCKET is {websocket!r}.", hint="Use True or False.", id=f"{ID}.E013")
     inline: object = settings.INLINE
     if inline is not None and not isinstance(inline, bool):
-        hint = "Give True or False, or None to have it on in Django's test environment alone."
+        hint = "Use True or False, or None to have it on in Django's test environment alone."
         yield Error(f"IMMORTUS_INLINE is {inline!r}.", hint=hint, id=f"{ID}.E013")
 
 
 def _check_origins_and_hosts() -> Findings:
-    """Whether a page can have each origin, and an address each host."""
+    """Find origins that no page can have, and hosts that no URL can have."""
     allowed: Any = settings.ALLOWED_ORIGINS
     hosts: Any = settings.REDIRECT_HOSTS
     for value in allowed:
         if not _is_origin(value):
             yield Error(
-                f"IMMORTUS_ALLOWED_ORIGINS has {value!r}, which is no origin of a page.",
-                hint="Give scheme and host, and a port if there is one, of each: 'https://www.example.com', or "
+                f"IMMORTUS_ALLOWED_ORIGINS has {value!r}, which is not the origin of a page.",
+                hint="Name scheme and host of each, and a port if there is one: 'https://www.example.com', or "
                 "'capacitor://localhost' for an app.",
                 id=f"{ID}.E013",
             )
     for value in hosts:
         if not isinstance(value, str) or not value or "/" in value:
             yield Error(
-                f"IMMORTUS_REDIRECT_HOSTS has {value!r}, which is no host.",
-                hint="Give the host alone, and a port if there is one: 'www.example.com'.",
+                f"IMMORTUS_REDIRECT_HOSTS has {value!r}, which is not a host.",
+                hint="Name the host alone, and a port if there is one: 'www.example.com'.",
                 id=f"{ID}.E013",
             )
 
@@ -91,19 +91,19 @@ def _is_origin(value: object) -> bool:
 
 
 def check_limits() -> Findings:
-    """Whether `IMMORTUS_LIMITS` names limits, with numbers."""
-    given: object = settings.LIMITS
-    hint = f"Give numbers above 0 for any of {', '.join(sorted(limits.NAMES))}."
-    if not isinstance(given, Mapping):
-        yield Error(f"IMMORTUS_LIMITS is {given!r}, which is no dict.", hint=hint, id=f"{ID}.E014")
+    """Find names in `IMMORTUS_LIMITS` that are not limits, and values that are not numbers."""
+    chosen: object = settings.LIMITS
+    hint = f"Use numbers above 0 for any of {', '.join(sorted(limits.NAMES))}."
+    if not isinstance(chosen, Mapping):
+        yield Error(f"IMMORTUS_LIMITS is {chosen!r}, which is not a dict.", hint=hint, id=f"{ID}.E014")
         return
-    wrong = [(name, value) for name, value in given.items() if not _is_limit(name, value)]
+    wrong = [(name, value) for name, value in chosen.items() if not _is_limit(name, value)]
     for name, value in wrong:
-        yield Error(f"IMMORTUS_LIMITS has {name!r}: {value!r}, which is no limit.", hint=hint, id=f"{ID}.E014")
+        yield Error(f"IMMORTUS_LIMITS has {name!r}: {value!r}, which is not a limit.", hint=hint, id=f"{ID}.E014")
     if not wrong and limits.limits().silence <= limits.limits().ping:
         yield Error(
-            f"IMMORTUS_LIMITS ends sockets after {limits.limits().silence:g} s of silence, and asks for a sign of life "
-            f"every {limits.limits().ping:g} s: every quiet one is ended.",
+            f"IMMORTUS_LIMITS ends sockets after {limits.limits().silence:g} s of silence, and pings them "
+            f"every {limits.limits().ping:g} s: every quiet one ends.",
             hint="Let 'silence' be longer than 'ping': 30 and 20 seconds by default.",
             id=f"{ID}.E014",
         )

@@ -1,4 +1,4 @@
-"""Who asks over HTTP: by a session, or by an access token in the header `Authorization`."""
+"""The caller of an HTTP request: by a session, or by an access token in the header `Authorization`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """A user, the jobs they may ask for here (None: any), and whose account their requests are on."""
+    """A user, the jobs they may ask for here (None: any), and the account that their requests count on."""
 
     user: User
     account: str | None
@@ -25,16 +25,16 @@ class Caller:
     token: Token | None = None
 
     def may_ask_for(self, job_id: str) -> bool:
-        """Whether the job is within what the token was made for."""
+        """Return whether the token, if any, names the job."""
         return self.jobs is None or job_id in self.jobs
 
 
 def caller_of(request: HttpRequest, *, grace: float = 0.0) -> Caller:
-    """The caller of a request.
+    """Return the caller of a request.
 
-    Whoever shows a token is its user, whatever their cookies say. A token that is not good makes them nobody, who sees
-    nothing; one that is not ours at all is the project's own affair. Raises TokenExpired for a token that ended more
-    than `grace` seconds ago, and StoreUnavailable when the database cannot tell whose session or token it is.
+    The bearer of a token acts as its user, whatever the cookies say. A token that is not valid makes an anonymous
+    caller who sees nothing; a token that is not ours is the project's own affair. Raises TokenExpired for a token that
+    ended more than `grace` seconds ago, and StoreUnavailable when the database cannot read the session or the user.
     """
     text = bearer_text(request)
     return of_session(request) if text is None else _of_token(request, text, grace)
@@ -55,14 +55,14 @@ def _of_token(request: HttpRequest, text: str, grace: float) -> Caller:
 
 @permissions.needing_database
 def of_session(request: HttpRequest) -> Caller:
-    """Whoever is logged in. Raises StoreUnavailable when the database cannot tell."""
+    """Return the caller by session, who may be anonymous. Raises StoreUnavailable when the database cannot read it."""
     user = permissions.user_of(request)
     session = getattr(request, "session", None)
     return Caller(user=user, account=quotas.key_of(user, session, partial(visitors.of_request, request)))
 
 
 def bearer_text(request: HttpRequest) -> str | None:
-    """The token of ours that the request shows, good or not (RFC 6750, section 2.1); None for none."""
+    """Return the token of ours that the request sends, valid or not (RFC 6750, section 2.1); None if it sends none."""
     scheme, _, text = request.headers.get("Authorization", "").partition(" ")
     text = text.strip()
     return text if scheme.lower() == "bearer" and tokens.is_ours(text) else None

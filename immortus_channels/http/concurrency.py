@@ -1,7 +1,7 @@
-"""How many requests are answered at a time by this process, and how many of them for one account.
+"""How many requests this process answers at a time, and how many of them for one account.
 
-Under ASGI Django gives each request a thread, and each thread a database connection: all pages that poll at once, as
-they do when a proxy restarts, would take more connections than a database has.
+Under ASGI Django gives each request a thread, and each thread a database connection: when all pages poll at once, as
+they do when a proxy restarts, they would take more connections than a database has.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ALL, _VISITORS = "all", "visitors"
 
 
 class _Place:
-    """Who holds a turn on one account, and who waits for one; used with the lock."""
+    """How many requests hold a turn on one account, and how many wait for one; used with the lock."""
 
     def __init__(self) -> None:
         self.held = self.waiting = 0
@@ -37,7 +37,7 @@ _places: dict[str, _Place] = {}
 
 
 class Turn:
-    """The turn of one request; on whose account it is, is known only once their session was read."""
+    """The turn of one request; its account is known only after its session was read."""
 
     def __init__(self) -> None:
         self._until = time.monotonic() + PATIENCE
@@ -45,30 +45,27 @@ class Turn:
         self._charged: list[str | None] = []
 
     def take(self) -> None:
-        """Wait until there is room to answer a request. Raises StoreUnavailable when that takes too long."""
+        """Wait until there is room to answer a request. Raises StoreUnavailable if that takes too long."""
         self._enter(_ALL, limits().requests_in_parallel)
 
     def charge(self, account: str | None) -> None:
-        """Hold the turn on this account; one that holds half of all, or too many as visitors do, waits without it.
-
-        None is the account of visitors who cannot be told apart. Raises StoreUnavailable when that takes too long.
-        """
+        """Charge the turn to this account; wait without it if the account holds half, or visitors too many."""
         self._charged = [account]
         most = limits().requests_in_parallel
         for name, share in _shares(account, most):
-            if not self._enters(name, share):
+            if not self._try_enter(name, share):
                 self._leave(_ALL)
                 self._enter(name, share)
                 self._enter(_ALL, most)
 
     def give_back(self) -> None:
-        """Let others have it."""
+        """Release the turn."""
         while self._held:
             self._leave(self._held[-1])
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Let others have it meanwhile. Raises StoreUnavailable when there is no room again in time."""
+        """Release the turn for a while. Raises StoreUnavailable if there is no room again in time."""
         _close_connections()
         self.give_back()
         try:
@@ -79,8 +76,8 @@ class Turn:
             for account in self._charged:
                 self.charge(account)
 
-    def _enters(self, name: str, most: int) -> bool:
-        """Enter where there is room now."""
+    def _try_enter(self, name: str, most: int) -> bool:
+        """Enter if there is room now; return whether there was."""
         with _lock:
             place = _places.setdefault(name, _Place())
             if place.held >= most:
@@ -91,9 +88,9 @@ class Turn:
 
     def _enter(self, name: str, most: int) -> None:
         """Enter once there is room."""
-        if self._enters(name, most):
+        if self._try_enter(name, most):
             return
-        _close_connections()  # a middleware's, and those that found out whose account it is: whoever waits holds none
+        _close_connections()  # a middleware's, and those used to find the account: a waiting request holds none
         with _lock:
             place = _places.setdefault(name, _Place())
             place.waiting += 1
@@ -101,7 +98,7 @@ class Turn:
             place.waiting -= 1
             place.held += has_room
         if not has_room:
-            msg = f"{most} requests are being answered, and none has ended within {PATIENCE:g} s."
+            msg = f"The server is answering {most} requests, and none has ended within {PATIENCE:g} s."
             raise StoreUnavailable(msg)
         self._held.append(name)
 
@@ -116,7 +113,7 @@ class Turn:
 
 
 def _shares(account: str | None, most: int) -> Iterator[tuple[str, int]]:
-    """What an account may hold at most of so many turns: of which places, and how many of each."""
+    """Yield the places that an account takes, and how many of `most` turns it may hold there."""
     if account is not None:
         yield f"account {account}", max(most // 2, 1)
     if not is_users(account):
@@ -128,41 +125,41 @@ _current: ContextVar[Turn | None] = ContextVar("immortus_turn", default=None)
 
 @contextmanager
 def turn() -> Iterator[Turn]:
-    """Wait until there is room to answer a request here. Raises StoreUnavailable when that takes too long.
+    """Wait until there is room to answer a request here. Raises StoreUnavailable if that takes too long.
 
-    Connections that Django would close after the request are closed with the turn: else those of the next turns come
-    on top.
+    Connections that Django would close after the request are closed with the turn: otherwise they would add to those of
+    the next turns.
     """
-    mine = Turn()
-    mine.take()
-    token = _current.set(mine)
+    current = Turn()
+    current.take()
+    token = _current.set(current)
     try:
-        yield mine
+        yield current
     finally:
         _current.reset(token)
         try:
             _close_connections()
         finally:
-            mine.give_back()
+            current.give_back()
 
 
 def aside() -> AbstractContextManager[None]:
-    """Leave the turn of this request to others while something else than the store is waited for, if it has one.
+    """Release this request's turn, if it has one, while it waits for something other than the store.
 
-    Raises StoreUnavailable when there is no room again in time.
+    Raises StoreUnavailable if there is no room again in time.
     """
-    mine = _current.get()
-    return nullcontext() if mine is None else mine.aside()
+    current = _current.get()
+    return nullcontext() if current is None else current.aside()
 
 
 def taken() -> int:
-    """How many requests are being answered."""
+    """Return how many requests are being answered."""
     with _lock:
         return _places[_ALL].held if _ALL in _places else 0
 
 
 def _close_connections() -> None:
-    """As Django does after a request, but for one in whose transaction this is: a test's."""
+    """Close connections as Django does after a request, except in a transaction around this call: a test's."""
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
             connection.close_if_unusable_or_obsolete()

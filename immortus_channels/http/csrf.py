@@ -1,4 +1,4 @@
-"""The CSRF check of views that may also be called with an access token: no other site can make a browser send one."""
+"""The CSRF check of views that also accept an access token: no other site can make a browser send one."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ View = Callable[..., HttpResponseBase]
 
 
 def unless_by_token(view: View) -> View:
-    """The view, checked as the project checks all others, unless the request shows a token of ours.
+    """Return the view with the project's CSRF check, which a request with a token of ours skips.
 
-    A token that turns out to be no good makes its bearer nobody, who may do nothing; so what the check would have kept
-    from whoever is logged in is kept from them too.
+    An invalid token makes its bearer an anonymous caller with no permissions; so it gains nothing by skipping the
+    check.
     """
 
     @csrf_exempt
@@ -34,12 +34,12 @@ def unless_by_token(view: View) -> View:
 
 
 def _refusal(request: HttpRequest, view: View) -> HttpResponseForbidden | None:
-    """What the project's own middleware answers; None where it lets the request pass, or where there is none."""
-    kinds = (import_string(path) for path in django_settings.MIDDLEWARE)
-    for kind in kinds:
-        if isinstance(kind, type) and issubclass(kind, CsrfViewMiddleware):
-            # It has read the token from the cookie or session before, and passed this view as exempt.
-            return kind(_nothing).process_view(request, view, (), {})
+    """Return what the project's own middleware answers; None if it lets the request pass, or if there is none."""
+    middleware_classes = (import_string(path) for path in django_settings.MIDDLEWARE)
+    for middleware in middleware_classes:
+        if isinstance(middleware, type) and issubclass(middleware, CsrfViewMiddleware):
+            # It has already read the token from the cookie or session, and passed this view as exempt.
+            return middleware(_nothing).process_view(request, view, (), {})
     return None
 
 

@@ -38,7 +38,7 @@ logger = logging.getLogger("immortus_channels")
 TEMPLATE = "immortus_channels/job_page.html"
 METHODS = ("GET", "HEAD", "POST")
 REFRESH = 5
-"""Seconds after which a browser without JavaScript looks again."""
+"""Seconds after which a browser without JavaScript reloads."""
 
 _ENDS = {
     State.FINISHED: (_("Done"), _("Everything is ready.")),
@@ -51,11 +51,11 @@ _ENDS = {
 @login_not_required
 @transaction.non_atomic_requests
 def job(request: HttpRequest, job_id: str | None = None) -> HttpResponse:
-    """The page of the job named in the path, or in the query.
+    """Show the page of the job named in the path, or in the query.
 
-    A POST asks for the job's cancellation. What the page shows must be true, so it is neither cached nor fetched ahead
-    of being looked at. It runs outside `ATOMIC_REQUESTS`, as what it reads and writes is not the request's; a handler's
-    hooks run inside.
+    A POST asks for the job's cancellation. The page must be true when it is shown, so it is neither cached nor
+    prefetched. It runs outside `ATOMIC_REQUESTS`, as what it reads and writes does not belong to the request; a
+    handler's hooks run inside.
     """
     response = _answer(request, request.GET.get("job_id", "") if job_id is None else job_id)
     keep_private(response)
@@ -67,7 +67,7 @@ def _answer(request: HttpRequest, job_id: str) -> HttpResponse:
     if request.method not in METHODS:
         return HttpResponseNotAllowed(METHODS)
     if _is_prefetch(request):
-        # An answer that is no success is thrown away, and asked for again when somebody really comes.
+        # The browser discards an answer that is not a success, and asks again when the user really comes.
         return HttpResponse(status=HTTPStatus.SERVICE_UNAVAILABLE)
     try:
         caller = authentication.of_session(request)
@@ -79,14 +79,14 @@ def _answer(request: HttpRequest, job_id: str) -> HttpResponse:
     except TooManyRequests as refused:
         return _busy(request, refused.wait)
     except StoreUnavailable:
-        logger.warning("The store cannot be reached; job pages are answered with 503")
+        logger.warning("The server cannot reach the store and answers job pages with 503")
         return _unavailable(request)
 
 
 def _is_prefetch(request: HttpRequest) -> bool:
-    """Whether the browser asks on a guess: by the Fetch standard's header, or by older browsers' own."""
-    told = " ".join(request.headers.get(name, "") for name in ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz"))
-    return any(word in told.lower() for word in ("prefetch", "preview", "prerender"))
+    """Return whether the browser only guesses that the page is wanted, by the Fetch standard's header or older ones."""
+    purposes = " ".join(request.headers.get(name, "") for name in ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz"))
+    return any(word in purposes.lower() for word in ("prefetch", "preview", "prerender"))
 
 
 def _known(request: HttpRequest, record: Job) -> HttpResponse:
@@ -96,13 +96,13 @@ def _known(request: HttpRequest, record: Job) -> HttpResponse:
         return _running(request, handler)
     if record.state is State.FINISHED:
         _call(request, handler, "on_ready")
-        return _led_on(request, handler, "next_url") or _over(request, handler)
+        return _redirect(request, handler, "next_url") or _over(request, handler)
     _call(request, handler, "on_failed")
-    return _led_on(request, handler, "failed_url") or _over(request, handler)
+    return _redirect(request, handler, "failed_url") or _over(request, handler)
 
 
 def _cancel(request: HttpRequest, record: Job) -> HttpResponse:
-    """Back to the page, whether the job could be stopped or not: it says how things are."""
+    """Cancel the job if possible, then redirect to its page, which shows the outcome."""
     if permissions.is_cancellable(permissions.user_of(request), record):
         tracking.cancel(record.job_id)
     return HttpResponseRedirect(request.get_full_path(), status=HTTPStatus.SEE_OTHER)
@@ -112,7 +112,7 @@ def _cancel(request: HttpRequest, record: Job) -> HttpResponse:
 
 
 def _call(request: HttpRequest, handler: JobHandler, hook: PageHook) -> None:
-    """Call a hook of the handler, once in the life of the job; what it raises is logged, and the viewer goes on."""
+    """Call a hook of the handler, once in the life of the job; log what it raises, and continue for the viewer."""
     record = handler.job.record
     if request.method == "HEAD" or not _is_for(request, record) or not tracking.claim(record, hook):
         return
@@ -124,7 +124,7 @@ def _call(request: HttpRequest, handler: JobHandler, hook: PageHook) -> None:
 
 
 def _is_for(request: HttpRequest, record: Job) -> bool:
-    """Whether what the handler has to say is meant for this viewer: the owner, or anybody if there is none."""
+    """Return whether the handler's words are meant for this viewer: the owner, or any viewer if there is none."""
     user = permissions.user_of(request)
     if record.owner is None:
         return not record.staff_only
@@ -133,7 +133,7 @@ def _is_for(request: HttpRequest, record: Job) -> bool:
 
 @contextmanager
 def _atomic_as_requests() -> Iterator[None]:
-    """The transactions that a view of this project runs in."""
+    """Enter the transactions that a view of this project runs in."""
     with ExitStack() as stack:
         for connection in connections.all():
             if connection.settings_dict["ATOMIC_REQUESTS"]:
@@ -144,8 +144,8 @@ def _atomic_as_requests() -> Iterator[None]:
 # Leading on
 
 
-def _led_on(request: HttpRequest, handler: JobHandler, name: str) -> HttpResponse | None:
-    """The redirect to what the handler names; None when it names nothing."""
+def _redirect(request: HttpRequest, handler: JobHandler, name: str) -> HttpResponse | None:
+    """Return the redirect to what the handler names; None if it names nothing."""
     target = job_handler.told(handler, name, request)
     if target is None:
         return None
@@ -154,13 +154,13 @@ def _led_on(request: HttpRequest, handler: JobHandler, name: str) -> HttpRespons
     except Exception:
         # An object's `get_absolute_url` may raise anything.
         logger.exception(
-            "%s of %r is %r, which is no address", name, handler, target, extra={"job_id": handler.job.job_id}
+            "%s of %r is %r, which is not a URL", name, handler, target, extra={"job_id": handler.job.job_id}
         )
-        return _misled(request)
+        return _show_misled(request)
     if not _is_allowed(request, url):
-        msg = "%s of %r leads to %r, which is neither here nor in IMMORTUS_REDIRECT_HOSTS; nobody is sent there"
+        msg = "%s of %r leads to %r, which is neither this host nor in IMMORTUS_REDIRECT_HOSTS; the page stays"
         logger.error(msg, name, handler, url, extra={"job_id": handler.job.job_id})
-        return _misled(request)
+        return _show_misled(request)
     return HttpResponseRedirect(url)
 
 
@@ -189,7 +189,7 @@ def _running(request: HttpRequest, handler: JobHandler) -> HttpResponse:
 
 
 def _over(request: HttpRequest, handler: JobHandler) -> HttpResponse:
-    """The job has ended, and the handler leads nowhere. Of a lost one, something may yet be heard."""
+    """Show that the job has ended, if the handler leads nowhere. A lost one may yet report."""
     header, message = _ENDS[handler.job.state]
     error = handler.job.record.error
     is_lost = handler.job.state is State.LOST
@@ -199,23 +199,23 @@ def _over(request: HttpRequest, handler: JobHandler) -> HttpResponse:
         job=handler.job,
         job_id=handler.job.job_id,
         header=header,
-        message=message if error is None else _translated(error.message),
-        note=_("If it is heard of again, this page will tell.") if is_lost else "",
+        message=message if error is None else _translate(error.message),
+        note=_("If the job reports again, this page will update.") if is_lost else "",
         watches=is_lost,
         refresh=REFRESH if is_lost else None,
     )
 
 
-def _translated(sentence: str) -> str:
-    """A sentence of this package in the viewer's language; what a task said itself stays as it is."""
+def _translate(sentence: str) -> str:
+    """Return a sentence of this package in the viewer's language; a task's own sentence stays as it is."""
     return gettext(sentence) if sentence in SENTENCES.values() else sentence
 
 
 def _unknown(request: HttpRequest, job_id: str) -> HttpResponse:
-    """404: unknown, expired and not this viewer's look the same.
+    """Answer 404: unknown, expired and forbidden jobs look the same.
 
-    A job that was sent a moment ago may be recorded a moment later, so the page asks a few times, as every client does,
-    and comes again once without JavaScript.
+    A job that was sent a moment ago may not be recorded yet, so the page asks a few times, as every client does, and
+    without JavaScript reloads once.
     """
     again = None
     if "again" not in request.GET:
@@ -228,7 +228,7 @@ def _unknown(request: HttpRequest, job_id: str) -> HttpResponse:
         HTTPStatus.NOT_FOUND,
         job_id=job_id if is_job_id(job_id) else None,
         header=_("There is no such job"),
-        message=_("It may have expired, or it is not yours to see."),
+        message=_("It may have expired, or you may not be allowed to see it."),
         login_url=_login_url(request),
         watches=is_job_id(job_id),
         refresh=again,
@@ -236,7 +236,7 @@ def _unknown(request: HttpRequest, job_id: str) -> HttpResponse:
 
 
 def _login_url(request: HttpRequest) -> str | None:
-    """Where an anonymous viewer may log in, if the project has such a page."""
+    """Return where an anonymous viewer may log in, if the project has such a page."""
     if permissions.user_of(request).is_authenticated:
         return None
     try:
@@ -252,7 +252,7 @@ def _unavailable(request: HttpRequest) -> HttpResponse:
 
 
 def _busy(request: HttpRequest, wait: int) -> HttpResponse:
-    """429: whoever asks has asked for too much, or for too many jobs that are not theirs."""
+    """Answer 429: the caller has made too many requests, or asked for too many jobs that are not theirs."""
     return _later(request, HTTPStatus.TOO_MANY_REQUESTS, wait, refresh=max(wait, REFRESH))
 
 
@@ -262,25 +262,25 @@ def _later(request: HttpRequest, status: HTTPStatus, wait: int, *, refresh: int)
         "unavailable",
         status,
         header=_("One moment, please"),
-        message=_("How things are cannot be told just now. This page tries again by itself."),
+        message=_("The status is not available right now. This page will try again automatically."),
         retry=refresh,
     )
     response.headers["Retry-After"] = str(wait)
     return response
 
 
-def _misled(request: HttpRequest) -> HttpResponse:
-    """200: the job's page stays, as where a handler leads nowhere; whose mistake it is, the log says."""
+def _show_misled(request: HttpRequest) -> HttpResponse:
+    """Answer 200 and keep the job's page, as if the handler led nowhere; the log says whose mistake it is."""
     return _page(
         request,
         "misled",
-        header=_("This is where it ends"),
-        message=_("The work is over, but the page that comes next cannot be opened."),
+        header=_("The next page is not available"),
+        message=_("The work is over, but the page that should follow cannot be opened."),
     )
 
 
 _NOTHING = dict.fromkeys(("job", "job_id", "note", "login_url", "may_cancel", "refresh", "retry", "watches"))
-"""What a page has not of itself, so that a template may ask for it."""
+"""The variables that a page does not set, so that a template may use them."""
 
 
 def _page(request: HttpRequest, state: str, status: int = HTTPStatus.OK, **context: object) -> HttpResponse:

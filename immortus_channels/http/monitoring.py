@@ -1,4 +1,4 @@
-"""What load balancers and collectors of numbers ask a web process: may it have traffic, and what has it counted."""
+"""What load balancers and metrics collectors ask a web process: whether it may have traffic, and its counters."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ View = Callable[[HttpRequest], HttpResponse]
 
 
 def monitoring_view(view: View) -> View:
-    """A view that needs neither login nor database by itself, and is never cached."""
+    """Return a view that needs neither login nor database by itself, and is never cached."""
 
     @login_not_required
     @transaction.non_atomic_requests
@@ -50,28 +50,28 @@ def monitoring_view(view: View) -> View:
 
 
 @monitoring_view
-def health(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 - it is the same for everybody
-    """200 when this process may have traffic; 503 when it is about to end, or its store cannot be reached.
+def health(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 - it is the same for all callers
+    """Answer 200 if this process may have traffic; 503 if it is about to end, or cannot reach its store.
 
-    A channel layer that fails and a writer that is behind are told, but no reason to take a server away: pages learn
-    by re-checks, and every other server would fail the same check at the same time.
+    A failing channel layer and a writer that is behind are reported, but are no reason to remove a server: pages learn
+    by re-checks, and all other servers would fail the same check at the same time.
     """
     has_store = store_check.passes()
     status = "draining" if is_draining() else "ok" if has_store else "store_unreachable"
-    told = {
+    report = {
         "status": status,
         "store": "ok" if has_store else "unreachable",
         "layer": layer_state(),
         "writer": "behind" if is_behind() else "ok",
     }
-    answer = JsonResponse(told, status=HTTPStatus.OK if status == "ok" else HTTPStatus.SERVICE_UNAVAILABLE)
-    # Django logs every answer above 499 as an error, which is one line for each time that somebody asks.
+    answer = JsonResponse(report, status=HTTPStatus.OK if status == "ok" else HTTPStatus.SERVICE_UNAVAILABLE)
+    # Django logs every answer above 499 as an error, which would be one line for each check.
     answer._has_been_logged = True  # type: ignore[attr-defined] # noqa: SLF001 - there is no public name for it
     return answer
 
 
 class StoreCheck:
-    """Whether the store answers within `TIMEOUT` seconds, asked once every `FRESH` seconds at most, once at a time."""
+    """Whether the store answers within `TIMEOUT` seconds, asked once every `FRESH` seconds, one query at a time."""
 
     TIMEOUT = 1.0
     FRESH = 1.0
@@ -82,8 +82,8 @@ class StoreCheck:
         self._asked_at = 0.0
 
     def passes(self) -> bool:
-        """Wait for the answer of whoever asked last; False when there is none in time."""
-        if is_inline():  # a test's database is nobody else's
+        """Wait for the answer to the latest query; return False if there is none in time."""
+        if is_inline():  # no other thread sees a test's database
             return _store_answers()
         with self._lock:
             answer = self._answer
@@ -125,7 +125,7 @@ def _store_answers() -> bool:
 
 @monitoring_view
 def numbers(request: HttpRequest) -> HttpResponse:
-    """What this process has counted, in Prometheus' text format; 404 for all but staff and `IMMORTUS_METRICS_TOKEN`."""
+    """Show this process's counters, in Prometheus' text format; 404 for all but staff and `IMMORTUS_METRICS_TOKEN`."""
     if not _may_read(request):
         return HttpResponseNotFound()
     return HttpResponse("".join(exposition(metrics.samples())), content_type="text/plain; version=0.0.4; charset=utf-8")
@@ -140,9 +140,9 @@ def _may_read(request: HttpRequest) -> bool:
 
 
 def exposition(samples: Iterable[Sample]) -> Iterator[str]:
-    """The lines of Prometheus' text format, 0.0.4."""
-    for name, of in groupby(samples, attrgetter("name")):
-        several = list(of)
+    """Yield the lines of Prometheus' text format, 0.0.4."""
+    for name, group in groupby(samples, attrgetter("name")):
+        several = list(group)
         full = f"immortus_{name}_total" if several[0].kind == "counter" else f"immortus_{name}"
         yield f"# HELP {full} {several[0].help}\n# TYPE {full} {several[0].kind}\n"
         for sample in several:

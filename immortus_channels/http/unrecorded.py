@@ -1,7 +1,7 @@
-"""Jobs that are not on record: what their strategy, or their queue's own records, can still tell of them.
+"""Jobs that are not on record: what their strategy, or their queue's own records, still know about them.
 
-Whose such a job is nobody can tell, so it is for staff, and for whom the strategy's own `allows` lets in. Nothing of it
-is written down. Each is given two seconds, for which a request leaves its turn to others.
+The owner of such a job is unknown, so it is for staff, and for users whom the strategy's own `allows` admits. Nothing
+is written to the store. Each source has two seconds, for which a request releases its turn.
 """
 
 from __future__ import annotations
@@ -34,32 +34,32 @@ _STATUS = {
     "started": State.RUNNING,
     **{state.value: state for state in State},
 }
-"""The words of `status`: the seeds' two, and the states' own."""
+"""The words of `status`: two that strategies know from Immortus, and the states' own."""
 _VERSION = {State.ENQUEUED: 1, State.RUNNING: 2, State.RETRYING: 2}
-"""Each newer than the one before; an end is the newest."""
+"""Each state newer than the one before; an end is the newest."""
 
 
 def fetch(user: User, job_id: str, job_class: str = "") -> Job | None:
-    """The job as its strategy's `fetch` or `status`, or else its queue, knows it; None when nobody does.
+    """Return the job as its strategy's `fetch` or `status`, or else its queue, knows it; None if none of them does.
 
-    `job_class` names the task where more than one strategy is in use; it is looked up, never imported, and what is
-    known to be another task's is not told under it. What a queue tells without naming the task may be any task's: it
-    is for staff, whatever class is named here. Nobody is asked on behalf of a `user` who would not be told: ids are
-    cheap to invent, and a backend may be slow. Raises StoreUnavailable when a database cannot tell who may see it.
+    `job_class` names the task if more than one strategy is in use; it is looked up, never imported, and a job that is
+    known to be another task's is not returned. A queue's answer without a task may be any task's: it is for staff,
+    whatever class is named here. Neither strategy nor queue is asked for a `user` who would not see the answer: ids are
+    cheap to invent, and a backend may be slow. Raises StoreUnavailable when a database cannot answer for permissions.
     """
-    unseen = nobody_knows(job_id, job_class)
+    unseen = stand_in_for(job_id, job_class)
     strategy = strategies.strategy_of(unseen)
     if not strategies.defines(strategy, "allows") and not permissions.would_see(user, unseen):
         return None
-    job = _told(user, strategy, job_id, job_class)
+    job = _find(user, strategy, job_id, job_class)
     if job is not None:
         with guarded(f"What was fetched for {quoted(strategy)}", job_id):
-            return _shown(job, job_id, job_class)
+            return _prepare(job, job_id, job_class)
     return None
 
 
-def _told(user: User, strategy: Any, job_id: str, job_class: str) -> Job | None:
-    """The first job that the strategy or a queue tells of and that this user may hear of."""
+def _find(user: User, strategy: Any, job_id: str, job_class: str) -> Job | None:
+    """Return the first job from the strategy or a queue that this user may see."""
     for job in _by_strategy(strategy, job_id):
         if _is_of(job, job_class):
             return job
@@ -69,41 +69,41 @@ def _told(user: User, strategy: Any, job_id: str, job_class: str) -> Job | None:
     return None
 
 
-def nobody_knows(job_id: str, job_class: str = "") -> Job:
-    """What stands for a job that is not on record, where somebody is to say who might see it."""
+def stand_in_for(job_id: str, job_class: str = "") -> Job:
+    """Return a stand-in for a job that is not on record, for rules that decide who might see it."""
     return Job(job_id=job_id, job_class=job_class, staff_only=True)
 
 
 def _is_of(job: Job | None, job_class: str) -> TypeGuard[Job]:
-    """Whether there is such a job, of this class as far as anybody has said."""
+    """Return whether there is a job, of this class as far as its source names one."""
     return job is not None and (not job_class or job.job_class in ("", job_class))
 
 
 def _by_strategy(strategy: Any, job_id: str) -> Iterator[Job | None]:
     for name in ("fetch", "status"):
         if strategies.defines(strategy, name):
-            kind = type(strategy)
-            whom = f"{name}() of {kind.__module__}.{kind.__qualname__}"
-            yield _job_of(_ask(whom, partial(_said, strategy, name, job_id)), job_id)
+            strategy_class = type(strategy)
+            source = f"{name}() of {strategy_class.__module__}.{strategy_class.__qualname__}"
+            yield _job_of(_ask(source, partial(_call, strategy, name, job_id)), job_id)
 
 
-def _said(strategy: Any, name: str, job_id: str) -> object:
-    told: object = None
+def _call(strategy: Any, name: str, job_id: str) -> object:
+    answer: object = None
     with guarded(f"{name} of {quoted(strategy)}", job_id):
-        told = getattr(strategy, name)(job_id)
-    return told  # noqa: RET504 - None where it raised
+        answer = getattr(strategy, name)(job_id)
+    return answer  # noqa: RET504 - None where it raised
 
 
-def _job_of(told: object, job_id: str) -> Job | None:
-    """A job given as such, or by the word for its state."""
-    if isinstance(told, Job):
-        return told
-    state = _STATUS.get(told) if isinstance(told, str) else None
+def _job_of(answer: object, job_id: str) -> Job | None:
+    """Return a job that was answered as such, or by the word for its state."""
+    if isinstance(answer, Job):
+        return answer
+    state = _STATUS.get(answer) if isinstance(answer, str) else None
     return Job(job_id=job_id, state=state) if state is not None else None
 
 
 def _by_queues(job_id: str, job_class: str) -> Iterator[Job | None]:
-    """What the task's queue knows, or, of a task nobody here knows, each queue in turn."""
+    """Yield what the task's queue knows; for a task that is unknown here, what each queue knows."""
     queue, _ = queues.find(job_class)
     for each in queues.connected if queue is None else [queue]:
         yield _ask(f"the records of {each.name}", partial(_by_queue, each, job_id))
@@ -114,23 +114,23 @@ def _by_queue(queue: Queue, job_id: str) -> Job | None:
         return queue.fetch(job_id)
     except Exception:
         # A backend that is down, or whose driver is not installed, may raise anything.
-        logger.exception("The queue %r cannot tell of %r", queue.name, job_id, extra={"job_id": job_id})
+        logger.exception("The queue %r failed to fetch %r", queue.name, job_id, extra={"job_id": job_id})
         return None
 
 
-def _ask(whom: str, question: Callable[[], Answer]) -> Answer | None:
-    """The answer; None without one in time. Where jobs are written inline, data is its thread's: it asks there."""
+def _ask(source: str, question: Callable[[], Answer]) -> Answer | None:
+    """Return the answer; None if it is late. Where jobs are written inline, data belongs to its thread, which asks."""
     if is_inline():
         return question()
     try:
         with concurrency.aside():
-            return bounded_calls.ask(whom, question)
+            return bounded_calls.ask(source, question)
     except bounded_calls.NoAnswer:
         return None
 
 
-def _shown(job: Job, job_id: str, job_class: str) -> Job:
-    """The job as browsers may hold it: older than anything that will be on record, and for staff."""
+def _prepare(job: Job, job_id: str, job_class: str) -> Job:
+    """Return the job as browsers may hold it: older than any version on record, and for staff."""
     ended_badly = job.state.is_over and job.state is not State.FINISHED
     error = job.error or Error(code=_CODE[job.state]) if ended_badly else None
     shown = replace(

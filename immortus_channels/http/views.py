@@ -39,14 +39,14 @@ logger = logging.getLogger("immortus_channels")
 View = Callable[..., HttpResponseBase]
 
 RETRY_AFTER = 2
-"""Seconds after which a store that is down may be asked again."""
+"""Seconds after which a client may ask again when the store is down."""
 
 
 def json_view(*methods: str, grace: float = 0.0) -> Callable[[View], View]:
-    """A view that answers by itself, whatever happens: wrong method, no login, no store, a broken strategy.
+    """Return a decorator for views that always answer in JSON: wrong method, no login, no store, a broken strategy.
 
-    It takes access tokens until `grace` seconds after their end, and runs outside `ATOMIC_REQUESTS`, because what it
-    reads and writes is not the request's.
+    The view takes access tokens until `grace` seconds after their end, and runs outside `ATOMIC_REQUESTS`, because what
+    it reads and writes does not belong to the request.
     """
 
     def decorate(view: View) -> View:
@@ -55,7 +55,7 @@ def json_view(*methods: str, grace: float = 0.0) -> Callable[[View], View]:
         @wraps(view)
         def answer(request: HttpRequest, job_id: str | None = None, job_class: str | None = None) -> HttpResponseBase:
             if request.method in methods:
-                response = _answered(request, job_id, lambda caller: view(request, caller, job_id, job_class), grace)
+                response = _answer(request, job_id, lambda caller: view(request, caller, job_id, job_class), grace)
             else:
                 response = _not_allowed(methods, job_id)
             keep_private(response)
@@ -67,17 +67,17 @@ def json_view(*methods: str, grace: float = 0.0) -> Callable[[View], View]:
     return decorate
 
 
-def _answered(
+def _answer(
     request: HttpRequest,
     job_id: str | None,
     view: Callable[[Caller], HttpResponseBase],
     grace: float,
 ) -> HttpResponseBase:
     try:
-        with turn() as mine:
+        with turn() as current_turn:
             caller = caller_of(request, grace=grace)
             quotas.ask(caller.account)
-            mine.charge(caller.account)
+            current_turn.charge(caller.account)
             return view(caller)
     except TooManyRequests as refused:
         return _rate_limited(refused.wait, job_id)
@@ -86,20 +86,20 @@ def _answered(
         response.headers["WWW-Authenticate"] = 'Bearer error="invalid_token"'
         return response
     except StoreUnavailable as unavailable:
-        logger.warning("A request is answered with 503: %s", unavailable)
-        response = error(503, "store_unavailable", "The state of jobs cannot be told at the moment.", job_id)
+        logger.warning("The server answers a request with 503: %s", unavailable)
+        response = error(503, "store_unavailable", "The state of jobs is not available at the moment.", job_id)
         response.headers["Retry-After"] = str(RETRY_AFTER)
         return response
     except SuspiciousOperation:
         return error(400, "bad_request", "This request cannot be read.", job_id)
     except Exception:
-        logger.exception("The state of %r cannot be told", job_id, extra={"job_id": job_id})
+        logger.exception("The state of %r is not available", job_id, extra={"job_id": job_id})
         return error(500, "strategy_error", protocol.STRATEGY_ERROR, job_id)
 
 
 @json_view("GET", "HEAD")
 def verify(request: HttpRequest, caller: Caller, job_id: str | None, job_class: str | None) -> HttpResponseBase:
-    """The document of the job named in the path, or of every job named in the query."""
+    """Answer with the document of the job named in the path, or of every job named in the query."""
     if job_id is None:
         return _verify_many(caller, request.GET.getlist("job_id"))
     job = seen(caller, [job_id], job_class or "").get(job_id)
@@ -107,7 +107,7 @@ def verify(request: HttpRequest, caller: Caller, job_id: str | None, job_class: 
         return unknown(caller, job_id)
     if job_class is not None and job_class != job.job_class:
         return error(409, "wrong_job_class", "This is not a job of that class.", job_id)
-    job = tracking.lifted(job, _held(request))
+    job = tracking.lifted(job, _held_version(request))
     etag = f'"{job.version}"'
     response = get_conditional_response(request, etag=etag, response=_json(job.text))
     assert response is not None  # noqa: S101 - one was given
@@ -115,8 +115,8 @@ def verify(request: HttpRequest, caller: Caller, job_id: str | None, job_class: 
     return response
 
 
-def _held(request: HttpRequest) -> int:
-    """The version that the client holds; 0 when it tells none."""
+def _held_version(request: HttpRequest) -> int:
+    """Return the version that the client holds; 0 if it names none."""
     tags = parse_etags(request.headers.get("If-None-Match", ""))
     return max((int(tag.strip('"')) for tag in tags if _VERSION_TAG.fullmatch(tag)), default=0)
 
@@ -135,7 +135,7 @@ def _verify_many(caller: Caller, job_ids: list[str]) -> HttpResponse:
 @csrf.unless_by_token
 @json_view("POST")
 def cancel(request: HttpRequest, caller: Caller, job_id: str | None, job_class: str | None) -> HttpResponse:  # noqa: ARG001
-    """Ask for the job's cancellation; the job named in the path, or in the query."""
+    """Ask for the cancellation of the job named in the path, or in the query."""
     job_id = request.GET.get("job_id", "") if job_id is None else job_id
     job = seen(caller, [job_id]).get(job_id)
     if job is None:
@@ -150,17 +150,17 @@ def cancel(request: HttpRequest, caller: Caller, job_id: str | None, job_class: 
 
 @json_view("GET", "HEAD", "POST")
 def unfit(request: HttpRequest, caller: Caller, job_id: str | None, job_class: str | None) -> HttpResponse:  # noqa: ARG001
-    """404, as JSON too, for a path that names no job: an id that does not fit goes by query."""
+    """Answer 404, as JSON too, for a path that does not name a job: an id that does not fit goes by query."""
     return unknown(caller, job_id or "")
 
 
 @csrf.unless_by_token
 @json_view("POST", grace=GRACE)
 def token(request: HttpRequest, caller: Caller, job_id: str | None, job_class: str | None) -> HttpResponse:  # noqa: ARG001
-    """A new token in place of the one that the request shows, for those of its jobs that its user may still see."""
-    shown = caller.token
-    jobs = frozenset(seen(caller, sorted(shown.jobs))) if shown is not None else frozenset()
-    fresh = shown.refreshed(jobs, caller.user) if shown is not None and jobs else None
+    """Answer with a new token in place of the request's, for those of its jobs that its user may still see."""
+    old = caller.token
+    jobs = frozenset(seen(caller, sorted(old.jobs))) if old is not None else frozenset()
+    fresh = old.refreshed(jobs, caller.user) if old is not None and jobs else None
     if fresh is None:
         return error(404, "unknown_job", protocol.UNKNOWN_JOB, None)
     if fresh.is_expired():
@@ -169,7 +169,7 @@ def token(request: HttpRequest, caller: Caller, job_id: str | None, job_class: s
 
 
 def seen(caller: Caller, job_ids: list[str], job_class: str = "") -> dict[str, Job]:
-    """Those of the jobs that there are and that the caller may see: unknown and not-theirs look the same from here.
+    """Return the jobs that exist and that the caller may see: unknown and forbidden jobs look the same from here.
 
     Raises StoreUnavailable, and TooManyRequests for an account that cannot pay for so many ids.
     """
@@ -179,7 +179,7 @@ def seen(caller: Caller, job_ids: list[str], job_class: str = "") -> dict[str, J
     shown = {}
     for job_id in wanted:
         known = reading.jobs.get(job_id)
-        job = _seen(caller.user, known, job_id, job_class)
+        job = _find_visible(caller.user, known, job_id, job_class)
         if job is not None:
             shown[job_id] = job if known is None else tracking.brought_up_to_date(job, reading.now)
     if len(shown) < len(job_ids):
@@ -187,16 +187,16 @@ def seen(caller: Caller, job_ids: list[str], job_class: str = "") -> dict[str, J
     return shown
 
 
-def _seen(user: User, known: Job | None, job_id: str, job_class: str) -> Job | None:
-    """The job if the user may see it, from elsewhere where it is not on record.
+def _find_visible(user: User, known: Job | None, job_id: str, job_class: str) -> Job | None:
+    """Return the job if the user may see it; one that is not on record comes from elsewhere.
 
-    Elsewhere is asked for one that is refused too, whatever the answer: the time it takes would tell it from one that
-    nobody knows.
+    A refused job is looked up elsewhere too, whatever the answer: otherwise the time taken would tell it from an
+    unknown one.
     """
     if known is not None and permissions.may_see(user, known):
         return known
     if known is None:
-        permissions.would_see(user, unrecorded.nobody_knows(job_id, job_class))
+        permissions.would_see(user, unrecorded.stand_in_for(job_id, job_class))
     found = unrecorded.fetch(user, job_id, job_class)
     return found if known is None and found is not None and permissions.may_see(user, found) else None
 
@@ -205,13 +205,13 @@ def _seen(user: User, known: Job | None, job_id: str, job_class: str) -> Job | N
 
 
 def unknown(caller: Caller, job_id: str) -> HttpResponse:
-    """404, for a job that is unknown, expired, or not this caller's."""
+    """Answer 404, for a job that is unknown, expired, or not this caller's."""
     return _json(dump(_unknown(caller, job_id)), 404)
 
 
 def _unknown(caller: Caller, job_id: str) -> dict[str, JSON]:
-    told: dict[str, JSON] = {"job_id": job_id, "error": {"code": "unknown_job", "message": protocol.UNKNOWN_JOB}}
-    return told if caller.user.is_authenticated else {**told, "authenticated": False}
+    entry: dict[str, JSON] = {"job_id": job_id, "error": {"code": "unknown_job", "message": protocol.UNKNOWN_JOB}}
+    return entry if caller.user.is_authenticated else {**entry, "authenticated": False}
 
 
 def _not_allowed(methods: tuple[str, ...], job_id: str | None) -> HttpResponse:
@@ -227,12 +227,12 @@ def _rate_limited(wait: int, job_id: str | None) -> HttpResponse:
 
 
 def error(status: int, code: str, message: str, job_id: str | None) -> HttpResponse:
-    """An error, in words that are safe for end users."""
+    """Answer with an error, in words that are safe for end users."""
     return _json(dump({"job_id": job_id, "error": {"code": code, "message": message}}), status)
 
 
 def _not_cancellable(job: Job) -> HttpResponse:
-    """409: the document as it stands, but for its error, which is why it was not cancelled."""
+    """Answer 409 with the document, but for its error, which is why the job was not cancelled."""
     error: JSON = {"code": "not_cancellable", "message": "This job cannot be cancelled."}
     return _json(dump({**job.document, "error": error}), HTTPStatus.CONFLICT)
 

@@ -76,12 +76,12 @@ SENTENCES: Mapping[str, str] = {
     "time_limit": gettext_noop("This took too long and was stopped."),
     "worker_lost": gettext_noop("The process that did this work ended unexpectedly."),
     "rejected": gettext_noop("This work was refused."),
-    "unknown_task": gettext_noop("Nobody here knows how to do this work."),
-    "not_sent": gettext_noop("This work could not be handed over."),
+    "unknown_task": gettext_noop("No worker is set up for this task."),
+    "not_sent": gettext_noop("This work could not be queued."),
     "cancelled": gettext_noop("This was cancelled."),
-    "expired": gettext_noop("This was not started in time."),
-    "upstream": gettext_noop("Something that had to come first did not succeed."),
-    "lost": gettext_noop("Nothing has been heard of this work for too long."),
+    "expired": gettext_noop("This did not start in time."),
+    "upstream": gettext_noop("A step this depended on did not succeed."),
+    "lost": gettext_noop("There has been no sign of this work for too long."),
 }
 """What an error code says to end users; pages translate by code."""
 

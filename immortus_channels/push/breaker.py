@@ -1,12 +1,12 @@
-"""A circuit breaker: what fails or hangs is left alone for a while."""
+"""A circuit breaker: it leaves alone for a while what fails or hangs."""
 
 from __future__ import annotations
 
 
 class Breaker:
-    """Keeps what fails or hangs from being tried every time.
+    """Keeps callers from trying again, each time, what fails or hangs.
 
-    Closed until a timeout or the third failure in a row; then open for `REST` seconds, after which one send is tried.
+    Closed until a timeout or the third failure in a row; then open for `REST` seconds, after which it allows one try.
     """
 
     FAILURES = 3
@@ -17,15 +17,15 @@ class Breaker:
         self._open_until = 0.0
 
     def allows(self, now: float) -> bool:
-        """Whether to try at `now` (seconds, monotonic)."""
+        """Return whether to try at `now` (seconds, monotonic)."""
         return now >= self._open_until
 
     def failed(self, now: float, *, slowly: bool) -> None:
-        """A try failed; one that took all its time opens the circuit by itself."""
+        """Note a failure; one that took all its time opens the circuit at once."""
         self._failures = self.FAILURES if slowly else self._failures + 1
         if self._failures >= self.FAILURES:
             self._open_until = now + self.REST
 
     def succeeded(self) -> None:
-        """A try succeeded."""
+        """Note a success."""
         self._failures = 0

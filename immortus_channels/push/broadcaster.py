@@ -1,7 +1,7 @@
 """Pushes a job's newest document: to hubs of this process directly, to all others through the channel layer.
 
-A push is a hint that may be lost; the store is the truth. Other consumers may join a job's group too: the
-group is `group_name(job_id)`, the message what `Push.to_message` returns.
+A push is a hint that may be lost; the store is the truth. Other consumers may join a job's group too: the group is
+`group_name(job_id)`, the message is what `Push.to_message` returns.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ logger = logging.getLogger("immortus_channels")
 class Broadcaster:
     """Sends pushes, for one thread, and never raises.
 
-    Channel layers bind their connections to an event loop, and a new one per send costs 5 ms and a Redis connection
+    Channel layers bind their connections to an event loop, and a new loop per send costs 5 ms and a Redis connection
     each: so one loop runs until `close`.
     """
 
     TIMEOUT = 0.3
-    """Seconds; shorter than a task waits for its own write, which may come after a push that hangs."""
+    """Seconds; shorter than a task waits for its own write, which may be queued behind a push that hangs."""
 
     def __init__(self) -> None:
         self._loop: LayerLoop | None = None
         self._own: Any = None
-        """A layer of this loop's own, where the project's can be used in one loop only, which is the server's."""
+        """A layer of this loop's own, if the project's works in one loop only, which is the server's."""
         self._breaker = Breaker()
         self._trouble = Trouble(
             "Sending through the channel layer",
@@ -48,13 +48,13 @@ class Broadcaster:
         )
 
     def send(self, job: Job) -> None:
-        """Push the job to all who watch it; takes at most `TIMEOUT` seconds."""
+        """Push the job to all its watchers; takes at most `TIMEOUT` seconds."""
         try:
             push = Push.of(job)
             for receiver in receivers.current():
                 receiver.receive(push)
         except Exception:
-            logger.exception("%r could not be pushed", job.job_id, extra={"job_id": job.job_id})
+            logger.exception("The push of %r failed", job.job_id, extra={"job_id": job.job_id})
             return
         if self._breaker.allows(time.monotonic()):
             self._send(push)
@@ -63,7 +63,7 @@ class Broadcaster:
         self.tell(group_name(push.job_id), push.to_message())
 
     def tell(self, group: str, message: Mapping[str, object]) -> bool:
-        """Send a message to a group, through the layer alone, in at most `TIMEOUT` seconds; whether it went out."""
+        """Send a message to a group, through the layer alone, within `TIMEOUT` seconds; return whether it went out."""
         try:
             self._send_through_layer(group, message)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a layer may raise anything; this is a hint
@@ -80,7 +80,7 @@ class Broadcaster:
         if self._loop is None:
             if not has_shared_layer():
                 return
-            self._loop, self._own = _opened(self.TIMEOUT)
+            self._loop, self._own = _open(self.TIMEOUT)
         layer = shared_layer() if self._own is None else self._own
         if layer is None:  # the settings have changed, as they do in tests
             return
@@ -98,15 +98,15 @@ class Broadcaster:
             return
         try:
             if hasattr(own, "close"):
-                with suppress(Exception):  # it goes with the loop, if not of itself
+                with suppress(Exception):  # closing the loop ends it anyway
                     loop.run(own.close(), self.TIMEOUT)
             loop.close()
         except Exception as error:  # noqa: BLE001 - nothing more can be done about a connection that will not close
             self._trouble.begin(error)
 
 
-def _opened(seconds: float) -> tuple[LayerLoop, Any]:
-    """A loop to send from, and a layer of its own where the project's can be used in one loop only."""
+def _open(seconds: float) -> tuple[LayerLoop, Any]:
+    """Return a loop to send from, and a layer of its own if the project's works in one loop only."""
     loop = LayerLoop()
     try:
         return loop, loop.run(made_here(), seconds) if is_bound_to_one_loop() else None

@@ -1,8 +1,8 @@
 """The calls that this package makes into a channel layer: one at a time in a process, and none is cancelled.
 
-A layer may share one connection among all its callers. Cancelling a call that waits for it, because its time is up, can
-end it for everybody (measured with channels_rabbitmq 4.0: every later call raises CancelledError). So a call that is
-late is left to end by itself, and while it waits nothing else is asked: what hangs is asked once, not piled up on.
+A layer may share one connection among all its callers. Cancelling a call that has run out of time can end that
+connection for all of them (measured with channels_rabbitmq 4.0: every later call raises CancelledError). So a late call
+may end by itself, and while it waits no other call is made: a layer that hangs gets one call, not a pile of them.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ class Bulkhead:
     """Lets one task at a time through, of any thread and event loop."""
 
     LATE = 0.25
-    """Seconds after which the task inside is late; shorter than any limit of those who ask."""
+    """Seconds after which the task inside is late; shorter than any time limit of the callers."""
 
     def __init__(self) -> None:
         self.inside: asyncio.Task[Any] | None = None
         self._since = 0.0
         self._left: Future[None] | None = None
-        """Done when the task inside has left; None while nobody waits for that."""
+        """Done when the task inside has left; None while no task waits for that."""
         self._lock = threading.Lock()
 
     @property
@@ -40,12 +40,12 @@ class Bulkhead:
         return self._is_taken() and time.monotonic() - self._since > self.LATE
 
     def _is_taken(self) -> bool:
-        """Whether somebody is inside; a loop that was closed has nobody there any more."""
+        """Return whether a task is inside; one whose loop was closed no longer counts."""
         inside = self.inside
         return inside is not None and not inside.get_loop().is_closed()
 
     async def pass_through(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
-        """What `ask()` returns, or raises, once the turn of the task that calls this has come."""
+        """Return what `ask()` returns, or raise what it raises, when the calling task's turn has come."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - only a task runs a coroutine
         while (others := self._enter(task)) is not None:
@@ -56,19 +56,19 @@ class Bulkhead:
             self._leave(task)
 
     def _enter(self, task: asyncio.Task[Any]) -> Future[None] | None:
-        """Go inside; or what to wait for, as somebody is there."""
+        """Enter, or return what to wait for while another task is inside."""
         with self._lock:
             if not self._is_taken():
                 self.inside, self._since = task, time.monotonic()
                 return None
             if self._left is None:
                 self._left = Future()
-                self._left.set_running_or_notify_cancel()  # so that nobody who stops waiting cancels it for others
+                self._left.set_running_or_notify_cancel()  # a task that stops waiting must not cancel the others' wait
             return self._left
 
     def _leave(self, task: asyncio.Task[Any]) -> None:
         with self._lock:
-            if self.inside is not task:  # its loop was closed, and somebody else went inside
+            if self.inside is not task:  # its loop was closed, and another task has entered
                 return
             self.inside, left, self._left = None, self._left, None
         if left is not None:
@@ -88,10 +88,11 @@ def _bulkhead_of(layer: Any) -> Bulkhead:
 
 
 class LayerCalls:
-    """A channel layer as this package calls it: set a time limit around any call, it cancels nothing inside."""
+    """A channel layer as this package calls it: a time limit around any call cancels nothing inside."""
 
     PATIENCE = 6.0
-    """Seconds until the connection is closed on which a call waits, where it is known how; the hub's probe is first."""
+    """Seconds before a waiting call's connection is closed, for layers where that is possible; the hub's probe acts
+    sooner."""
 
     def __init__(self, layer: Any) -> None:
         self._layer = layer
@@ -99,11 +100,11 @@ class LayerCalls:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether a call that is late still waits in the layer, so that nothing more can be asked of it."""
+        """Whether a late call still waits in the layer, so that no other can be made."""
         return self._bulkhead.is_stuck
 
     async def new_channel(self) -> str:
-        """The name of a channel to receive on."""
+        """Return the name of a channel to receive on."""
         channel: str = await self._call(self._layer.new_channel)
         return channel
 
@@ -116,11 +117,11 @@ class LayerCalls:
         await self._call(self._layer.group_discard, group, channel)
 
     async def group_send(self, group: str, message: Mapping[str, object]) -> None:
-        """Send to all in a group."""
+        """Send to all members of a group."""
         await self._call(self._layer.group_send, group, message)
 
     async def send(self, group: str, message: Mapping[str, object]) -> None:
-        """`group_send` in a task that nobody cancels. Raises TimeoutError at once where a call is late.
+        """Do `group_send` in a task that is never cancelled. Raises TimeoutError at once while a call is late.
 
         It needs no second task, which costs 25 µs.
         """
@@ -130,54 +131,54 @@ class LayerCalls:
         await self._pass_through(self._layer.group_send, group, message)
 
     async def receive(self, channel: str) -> Any:
-        """The next message of the channel. Waiting for one is what this call is for: others need not wait for it."""
+        """Return the next message of the channel. This call is meant to wait, so others need not wait for it."""
         return await self._layer.receive(channel)
 
     async def hang_up(self) -> None:
-        """Close the layer's connections of this event loop, so that it opens new ones; where it is known how."""
+        """Close the layer's connections of this event loop, if it is a known layer, so that it opens new ones."""
         await hang_up(self._layer)
 
     async def _call(self, ask: Callable[..., Awaitable[Any]], *arguments: object) -> Any:
-        """Whoever is cancelled meanwhile leaves the call behind, if its turn had come."""
+        """Make the call; a caller that is cancelled once the call has begun leaves it running."""
         task = asyncio.ensure_future(self._pass_through(ask, *arguments))
         try:
             await asyncio.wait({task})
         finally:
             if self._bulkhead.inside is not task:
                 task.cancel()
-            task.add_done_callback(_seen)
+            task.add_done_callback(_mark_seen)
         return task.result()
 
     async def _pass_through(self, ask: Callable[..., Awaitable[Any]], *arguments: object) -> Any:
-        async def asked() -> Any:
+        async def call() -> Any:
             patience = asyncio.get_running_loop().call_later(self.PATIENCE, self._free)
             try:
                 return await ask(*arguments)
             finally:
                 patience.cancel()
 
-        return await self._bulkhead.pass_through(asked)
+        return await self._bulkhead.pass_through(call)
 
     def _free(self) -> None:
-        """A line that is dead without a word would hold the call for ever."""
+        """Close a connection that is dead without notice: it would hold the call for ever."""
         freeing = asyncio.ensure_future(self.hang_up())
         _freeing.add(freeing)
         freeing.add_done_callback(_freeing.discard)
-        freeing.add_done_callback(_seen)
+        freeing.add_done_callback(_mark_seen)
 
 
 _freeing: set[asyncio.Task[None]] = set()
-"""Held, as an event loop holds no task."""
+"""Held, as an event loop does not hold its tasks."""
 
 
-def _seen(task: asyncio.Task[Any]) -> None:
-    """Whoever wanted to know how it ended has seen it: asyncio need not log it."""
+def _mark_seen(task: asyncio.Task[Any]) -> None:
+    """Mark the outcome as seen: the caller has it, and asyncio need not log it."""
     if not task.cancelled():
         task.exception()
 
 
 def _after_fork() -> None:
-    """The child has nobody inside, and nobody would give the lock back."""
+    """Replace what a child inherits: no task of its own is inside, and none would release the lock."""
     global _bulkheads, _lock
     _bulkheads, _lock = WeakKeyDictionary(), threading.Lock()
 

@@ -1,8 +1,8 @@
-"""Closes the connections of a channel layer, so that it opens new ones: layers have no name for that.
+"""Closes the connections of a channel layer, so that it opens new ones: layers have no method for that.
 
-Their `flush()` closes connections too, but makes every other consumer of the process deaf for good, and on the core
-layers it deletes everybody's messages. Known are the layers of channels_redis and channels_valkey, by their attributes;
-of other layers nothing is closed.
+Their `flush()` closes connections too, but makes all other consumers of the process deaf for good, and on the core
+layers it deletes all messages. This module knows the layers of channels_redis and channels_valkey, by their attributes;
+it leaves the connections of other layers alone.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 
 async def hang_up(layer: Any) -> None:
-    """Close what `layer` has open on the running event loop: what waits there fails, and is connected anew."""
+    """Close what `layer` has open on the running event loop: calls waiting there fail, and the layer connects again."""
     listening = list(_listening(layer))
     for connection in (*listening, *_asking(layer)):
         await connection.disconnect(nowait=True)
@@ -23,7 +23,7 @@ async def hang_up(layer: Any) -> None:
 
 
 def _listening(layer: Any) -> Iterator[Any]:
-    """The connections on which a pubsub layer is subscribed."""
+    """Yield the connections on which a pubsub layer is subscribed."""
     for shard in _shards(layer):
         connection = getattr(getattr(shard, "_pubsub", None), "connection", None)
         if connection is not None:
@@ -31,7 +31,7 @@ def _listening(layer: Any) -> Iterator[Any]:
 
 
 def _asking(layer: Any) -> Iterator[Any]:
-    """The connections on which something is asked at this moment."""
+    """Yield the connections with a call in progress."""
     clients = [getattr(shard, name, None) for shard in _shards(layer) for name in ("_redis", "_valkey")]
     with suppress(AttributeError, KeyError):
         clients += layer._layers[asyncio.get_running_loop()]._connections.values()  # noqa: SLF001
@@ -44,7 +44,7 @@ def _shards(layer: Any) -> Any:
 
 
 async def _back(connection: Any) -> None:
-    """Wait until the layer has reconnected by itself, for 3 s: a second one who does leaves a socket behind."""
+    """Wait up to 3 s until the layer has reconnected by itself: reconnecting from here too would leak a socket."""
     for _ in range(30):
         if connection.is_connected:
             return

@@ -16,38 +16,38 @@ from immortus_channels.threads import is_in_event_loop
 
 
 def group_name(job_id: str) -> str:
-    """The channel layer group of a job: a keyed hash, so that any id makes a valid name that tells nothing."""
+    """Return the channel layer group of a job: a keyed hash, so that any id makes a valid, opaque name."""
     return f"immortus.job.{salted_hmac('immortus.job', job_id, algorithm='sha256').hexdigest()}"
 
 
 def hubs_group_name() -> str:
-    """The one group of the channel layer that every hub is in: a keyed hash, as those of the jobs."""
+    """Return the one group of the channel layer that every hub is in: a keyed hash, like those of the jobs."""
     return f"immortus.access.{salted_hmac('immortus.access', 'hubs', algorithm='sha256').hexdigest()}"
 
 
 def shared_layer() -> Any:
-    """The channel layer that reaches other processes; None when there is none."""
+    """Return the channel layer that reaches other processes; None if there is none."""
     layer = get_channel_layer(settings.CHANNEL_LAYER)
     return None if isinstance(layer, InMemoryChannelLayer) else layer
 
 
 def has_shared_layer() -> bool:
-    """Whether pushes reach other processes."""
+    """Return whether pushes reach other processes."""
     try:
         return shared_layer() is not None
     except RuntimeError:
         if is_in_event_loop():
             raise
-        return True  # it can be made in a running event loop only, as that of channels_rabbitmq
+        return True  # it can only be made in a running event loop, like that of channels_rabbitmq
 
 
 def is_bound_to_one_loop() -> bool:
-    """Whether the layer can be made in a running event loop only, as that of channels_rabbitmq, and used there only."""
+    """Return whether the layer can be made and used only in one running event loop, like that of channels_rabbitmq."""
     try:
         channel_layers.make_backend(settings.CHANNEL_LAYER)
     except RuntimeError:
         return True
-    except Exception:  # noqa: BLE001 - what is wrong with its settings is told where it is used
+    except Exception:  # noqa: BLE001 - its first use reports what is wrong with its settings
         return False
     return False
 

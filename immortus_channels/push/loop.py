@@ -1,9 +1,9 @@
-"""An event loop from which threads that have none send through the channel layer.
+"""An event loop for threads without one, to send through the channel layer.
 
-It runs in the sender's thread and only during a call: handing each over to another thread costs 55 µs more (measured).
-What a call leaves running goes on in a thread of the loop's own: the heartbeats of a layer on RabbitMQ or NATS, whose
-broker would drop it, and a call that is late. The first call after that has ended takes the loop back. Where gevent or
-eventlet have replaced threads, what is left goes on during the next call.
+It runs in the sender's thread and only during a call: handing each call to another thread costs 55 µs more (measured).
+What a call leaves running continues in a thread of the loop's own: the heartbeats of a layer on RabbitMQ or NATS, whose
+broker would otherwise drop it, and a late call. The first call after that has ended takes the loop back. If gevent or
+eventlet have replaced threads, it continues during the next call.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ Answer = TypeVar("Answer")
 
 
 class LayerLoop:
-    """Runs coroutines for one thread. Layers bind their connections to a loop, so one is kept open until `close`."""
+    """Runs coroutines for one thread. Layers bind their connections to a loop, so one stays open until `close`."""
 
     GRACE = 0.5
-    """Seconds that what runs has to end when the loop is closed."""
+    """Seconds that running tasks have to end when the loop is closed."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._loop.set_task_factory(self._task)
         self._tasks: set[asyncio.Task[Any]] = set()
-        """What has not ended; `asyncio.all_tasks` would go through those of a server's loop as well."""
+        """The tasks that have not ended; `asyncio.all_tasks` would include those of a server's loop."""
         self._thread: threading.Thread | None = None
 
     def run(self, coroutine: Coroutine[Any, Any, Answer], seconds: float) -> Answer:
-        """What the coroutine returns, or raises; TimeoutError when it takes longer, and it goes on all the same."""
+        """Return what the coroutine returns, or raise; TimeoutError if it is late, though it continues."""
         if self._thread is not None and not (self._tasks and self._thread.is_alive()):
             self._come_back()
         return (self._run_here if self._thread is None else self._run_there)(coroutine, seconds)
 
     def close(self) -> None:
-        """Cancel what runs and close the loop, with the layer's connections, within about a second.
+        """Cancel the running tasks and close the loop, with the layer's connections, within about a second.
 
-        Raise TimeoutError where something blocks it, or what the layer raises.
+        Raises TimeoutError if a task blocks the loop, or what the layer raises.
         """
         if self._loop.is_closed():
             return
         self._come_back()
-        self._loop.run_until_complete(_cancelled(self._tasks, self.GRACE))
+        self._loop.run_until_complete(_cancel(self._tasks, self.GRACE))
         self._loop.close()  # channels_redis closes the loop's connections here: it wraps `close`
 
     def _task(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
@@ -65,7 +65,7 @@ class LayerLoop:
         finally:
             limit.cancel()
         if self._tasks:
-            self._go_on()
+            self._continue()
         if not task.done():
             raise _late(seconds)
         return task.result()
@@ -79,17 +79,17 @@ class LayerLoop:
                 raise
             raise _late(seconds) from None
 
-    def _go_on(self) -> None:
+    def _continue(self) -> None:
         """Run in a thread, until `_come_back`."""
         if is_green():
             return
         thread = threading.Thread(target=self._loop.run_forever, name="immortus-layer", daemon=True)
-        with suppress(RuntimeError):  # no thread can be started: what is left goes on during the next call
+        with suppress(RuntimeError):  # no thread can be started: the tasks continue during the next call
             thread.start()
             self._thread = thread
 
     def _come_back(self) -> None:
-        """Run in the caller's thread again. Raise TimeoutError where something blocks the loop."""
+        """Run in the caller's thread again. Raises TimeoutError if a task blocks the loop."""
         if self._thread is None:
             return
         if self._thread.is_alive():
@@ -102,7 +102,7 @@ class LayerLoop:
 
 def _settle(ended: asyncio.Future[None], task: asyncio.Task[Any] | None = None) -> None:
     if task is not None and not task.cancelled():
-        task.exception()  # which nobody else may see, where the task was late
+        task.exception()  # which has no other reader if the task was late
     if not ended.done():
         ended.set_result(None)
 
@@ -111,7 +111,7 @@ def _late(seconds: float) -> TimeoutError:
     return TimeoutError(f"no answer within {seconds:g} s")
 
 
-async def _cancelled(tasks: set[asyncio.Task[Any]], seconds: float) -> None:
+async def _cancel(tasks: set[asyncio.Task[Any]], seconds: float) -> None:
     others = tasks - {asyncio.current_task()}
     for task in others:
         task.cancel()

@@ -1,6 +1,6 @@
-"""What travels between processes: a push, which is one version of a job, and a revocation, which takes rights away.
+"""What travels between processes: a push, which is one version of a job, and a revocation of permissions.
 
-Anybody who can write to the channel layer can write anything, so what does not look like one of these is dropped.
+Any client of the channel layer can write anything, so a message that does not look like one of these is dropped.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LONGEST_KEY = 255
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Push:
-    """One version of a job on its way to those who watch it; `text` is its document."""
+    """One version of a job on its way to its watchers; `text` is its document."""
 
     job_id: str
     version: int
@@ -50,7 +50,7 @@ class Push:
 
     @classmethod
     def of(cls, job: Job) -> Self:
-        """The push of a job as it stands."""
+        """Return the push of a job in its present state."""
         return cls(
             job_id=job.job_id,
             version=job.version,
@@ -61,7 +61,7 @@ class Push:
         )
 
     def to_message(self) -> dict[str, object]:
-        """The channel layer message."""
+        """Return the channel layer message."""
         return {
             "type": MESSAGE_TYPE,
             "job_id": self.job_id,
@@ -73,21 +73,21 @@ class Push:
 
     @classmethod
     def from_message(cls, message: object) -> Self | None:
-        """The push in a channel layer message; None when it is not one of ours.
+        """Return the push in a channel layer message; None if it is not one of ours.
 
-        Whoever can write to the layer can write anything, and the text goes to browsers as it is: so the text
-        must be the document that the message says it is.
+        Any client of the layer can write anything, and browsers get the text unchanged: so the text must be the
+        document that the message claims.
         """
         match message:
             case {"type": "immortus.job", "job_id": job_id, "version": version, "event": event, "text": text}:
                 document = _document(text)
             case _:
                 return None
-        told = (document.get("job_id"), document.get("version"))
+        claimed = (document.get("job_id"), document.get("version"))
         state, attempt = document.get("state"), document.get("attempt")
         if not (isinstance(text, str) and isinstance(event, str) and event.isascii() and isinstance(state, str)):
             return None
-        if told != (job_id, version) or not is_job_id(job_id) or state not in _STATES:
+        if claimed != (job_id, version) or not is_job_id(job_id) or state not in _STATES:
             return None
         if type(version) is not int or type(attempt) is not int or not _is_of_now(version):
             return None
@@ -95,12 +95,12 @@ class Push:
 
 
 def _is_of_now(version: int) -> bool:
-    """Whether the version may be shown: after one far ahead, nothing true would count until the clock has caught up."""
+    """Return whether the version may be shown: one far ahead would hide all true ones until the clock has caught up."""
     if is_believable(version):
         return True
     logger.warning(
-        "A push through the channel layer is dropped: its version is far ahead of this host's clock. Either the clocks "
-        "of the store and of this host differ: synchronise them. Or somebody else writes to the layer: keep them out."
+        "The hub drops a push from the channel layer: its version is far ahead of this host's clock. Either the clocks "
+        "of the store and of this host differ: synchronise them. Or a stranger writes to the layer: keep them out."
     )
     return False
 
@@ -118,19 +118,19 @@ def _document(text: object) -> Mapping[str, object]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revocation:
-    """Whose rights, or rights to which job, may have gone."""
+    """The user, or the job, whose permissions may have been revoked."""
 
     user: str | None = None
     job_id: str | None = None
 
     def to_message(self) -> dict[str, object]:
-        """The channel layer message."""
+        """Return the channel layer message."""
         named = {"user": self.user, "job_id": self.job_id}
         return {"type": "immortus.access", **{key: value for key, value in named.items() if value is not None}}
 
     @classmethod
     def from_message(cls, message: object) -> Self | None:
-        """The revocation in a channel layer message; None when it is not one of ours."""
+        """Return the revocation in a channel layer message; None if it is not one of ours."""
         match message:
             case {"type": "immortus.access", "job_id": job_id} if is_job_id(job_id):
                 return cls(job_id=job_id)

@@ -1,4 +1,4 @@
-"""The hubs, and others, that hear within this process what is pushed."""
+"""The hubs, and other receivers of pushes within this process."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from immortus_channels.push.messages import Push, Revocation
 
 
 class Receiver(Protocol):
-    """Takes what is told within this process, from any thread, without blocking and without raising."""
+    """Receives pushes within this process, from any thread, without blocking and without raising."""
 
     def receive(self, push: Push) -> None:
         """Take a push for a job that may be watched here."""
         ...
 
     def reconsider(self, revocation: Revocation) -> None:
-        """Ask again whether those whom it is about may see what they watch here."""
+        """Check permissions again for the watchers that the revocation concerns."""
         ...
 
 
@@ -35,5 +35,5 @@ def remove(receiver: Receiver) -> None:
 
 
 def current() -> tuple[Receiver, ...]:
-    """All of them now."""
+    """Return all present receivers."""
     return _current

@@ -1,7 +1,7 @@
-"""Taking away what somebody sees: has every server process ask again who may see what, at once.
+"""Revocations: each one makes every server process check permissions again.
 
-A revocation grants nothing and ends nothing by itself: it names a user or a job, and whoever hears it asks the usual
-questions again. So it needs no secret, may be lost (then the regular check is the worst case) and may be forged.
+A revocation grants nothing and ends nothing by itself: it names a user or a job, and each hub checks the usual
+permissions again. So it needs no secret, may be lost (then the regular check is the worst case) and may be forged.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ logger = logging.getLogger("immortus_channels")
 
 
 def announce(revocation: Revocation, using: str | None = None) -> None:
-    """Tell every hub once what is being written is committed; never raises."""
+    """Tell every hub once the current transaction is committed; never raises."""
 
     def tell() -> None:
         for receiver in receivers.current():
@@ -37,7 +37,7 @@ def announce(revocation: Revocation, using: str | None = None) -> None:
         else:
             transaction.on_commit(tell, using=using, robust=True)
     except Exception:
-        logger.exception("A revocation could not be announced; the regular check will find what it was about")
+        logger.exception("Announcing a revocation failed; the regular check will find the change")
 
 
 class Announcer(Errands[Revocation, float]):
@@ -49,14 +49,14 @@ class Announcer(Errands[Revocation, float]):
     NAME = "immortus-revocations"
     IDLE = 10.0
     PAUSES = (0.1, 0.3, 1.0)
-    """Seconds between tries; the last holds on."""
+    """Seconds between tries; the last one repeats."""
     LIFE = 60.0
-    """Seconds to try. A hub that was cut off longer than its probe's interval knows, and asks everybody by itself."""
+    """Seconds to try. A hub cut off for longer than its probe's interval notices, and checks all users by itself."""
     PENDING = 1_000
-    """Beyond that everybody is asked, which is one message."""
+    """Beyond that, one message announces all users."""
 
     def put(self, revocation: Revocation) -> None:
-        """Hand one over; the same one is sent once."""
+        """Add a revocation; equal ones are sent once."""
         with self._condition:
             if len(self._pending) >= self.PENDING:
                 self._pending.clear()
@@ -64,7 +64,7 @@ class Announcer(Errands[Revocation, float]):
             self._put(revocation, time.monotonic() + self.LIFE)
 
     def drain(self, timeout: float = 1.0) -> None:
-        """Send what is left before the process ends, for so many seconds at most."""
+        """Send what is left before the process ends, within `timeout` seconds."""
         with self._condition:
             thread, self._is_ending = self._thread, True
             self._condition.notify_all()
@@ -99,7 +99,7 @@ class Announcer(Errands[Revocation, float]):
 
     def _sent(self, revocation: Revocation, until: float) -> None:
         with self._condition:
-            if self._pending.get(revocation) == until:  # else it was handed over again while it was sent
+            if self._pending.get(revocation) == until:  # else it was put again while it was sent
                 del self._pending[revocation]
 
     def _rest(self, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""The task queues in use. Which they are is settled once, in `apps.ready()`."""
+"""The task queues in use; `apps.ready()` connects them once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _sent: Recent[str, str] = Recent()
 
 
 def find(job_class: str) -> tuple[Queue | None, Tracking | None]:
-    """The queue and the mark of the task registered under this name; None for what is unknown here."""
+    """Return the queue and the mark of the task registered under this name, each None if unknown here."""
     for queue in connected:
         tracking = queue.tracking(job_class)
         if tracking is not None:
@@ -25,22 +25,22 @@ def find(job_class: str) -> tuple[Queue | None, Tracking | None]:
 
 
 def by_name(name: str) -> Queue | None:
-    """The adapter called `name`, if it is connected."""
+    """Return the adapter called `name`, if it is connected."""
     return next((queue for queue in connected if queue.name == name), None)
 
 
 def remember(job_id: str, job_class: str) -> None:
-    """A queue's result knows its id alone; what this process has sent lately is remembered here."""
+    """Remember the class of a job that this process has just sent: a queue's result knows only its id."""
     _sent[job_id] = job_class
 
 
 def class_of(job_id: str) -> str | None:
-    """The registered name of the task a job of this id was sent for by this process, lately."""
+    """Return the class that `remember` has for a job, if this process sent the job recently."""
     return _sent.get(job_id)
 
 
 def interrupts() -> tuple[type[BaseException], ...]:
-    """What the queues raise in the middle of anybody's code."""
+    """Return the exceptions that the queues raise in the middle of running code."""
     return tuple(interrupt for queue in connected for interrupt in queue.interrupts)
 
 
@@ -48,14 +48,14 @@ guarded.also_passing.append(interrupts)
 
 
 def tracked_names() -> frozenset[str]:
-    """The registered names of every tracked task."""
+    """Return the registered names of all tracked tasks."""
     return frozenset(name for queue in connected for name in queue.tracked_names())
 
 
 def name_of(task: object) -> str:
-    """The registered name of a task of any queue.
+    """Return the registered name of a task of any queue.
 
-    Raises ConfigurationError for what is no task.
+    Raises ConfigurationError for anything that is not a task.
     """
     for queue in connected:
         name = queue.name_of(task)

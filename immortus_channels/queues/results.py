@@ -1,4 +1,4 @@
-"""Which job it is that a queue's result, a job or an id stands for."""
+"""Which job a queue's result, a job or an id stands for."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from immortus_channels.queues import unsupported
 
 
 def identify(job: object) -> tuple[str, str | None]:
-    """The id of a job and, as far as `job` knows it, the registered name of its task.
+    """Return the id of a job and, as far as `job` knows it, the registered name of its task.
 
-    Of a bare id nothing is told, whatever this process has sent: who gives one may not be who may see the job.
+    A bare id gives no name, whatever this process has sent: a caller with an id may not be one who may see the job.
     Raises ConfigurationError for a group, for a task that is not tracked and for a queue that has no adapter, TypeError
-    for what is no job at all.
+    for anything that is not a job.
     """
     for queue in queues.connected:
         found = queue.job_of(job)

@@ -1,4 +1,4 @@
-"""`@tracked`: the mark on a task that asks for its jobs to be followed."""
+"""`@tracked`: the mark on a task whose jobs are to be followed."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ MASK = "********"
 
 Task = TypeVar("Task")
 Named = str | type | None
-"""A class, the dotted path of one, or its short name; None is the default."""
+"""A class, its dotted path, or its short name; None is the default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tracking:
-    """How the jobs of one task are tracked. `place` is the dotted name of the function that bears the mark, if any."""
+    """How the jobs of one task are tracked. `place` is the dotted name of the marked function, if any."""
 
     strategy: Named = None
     handler: Named = None
@@ -35,7 +35,7 @@ class Tracking:
     def params_of(
         self, signature: inspect.Signature | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> dict[str, Any] | None:
-        """The arguments that are to be recorded, by name, the masked ones unreadable; None when none are."""
+        """Return the arguments to record, by name, with the masked ones unreadable; None if none are recorded."""
         if not self.params:
             return None
         named = _bind(signature, args, kwargs)
@@ -44,7 +44,7 @@ class Tracking:
 
 
 def _bind(signature: inspect.Signature | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments by name; those that `**options` takes by their own, so that each can be chosen and masked."""
+    """Return the arguments by name, those of `**options` by their own, so that each can be chosen and masked."""
     if signature is None:
         return dict(kwargs)
     try:
@@ -60,7 +60,7 @@ def _bind(signature: inspect.Signature | None, args: tuple[Any, ...], kwargs: Ma
 
 
 def tracking_of(task: object) -> Tracking | None:
-    """The mark on a task, or on the function under a queue's decorator; None when it is not tracked."""
+    """Return the mark on a task, or on the function under a queue's decorator; None if it is not tracked."""
     mark = getattr(task, MARK, None)
     return mark if isinstance(mark, Tracking) else None
 
@@ -80,11 +80,11 @@ def tracked(
 def tracked(task: Any = None, /, **options: Any) -> Any:
     """Mark a task: its jobs are tracked from now on.
 
-    Goes under the queue's own decorator, bare or with options; `tracked(task, …)` marks a task that
-    exists already. The function is returned as it was given.
+    Goes under the queue's own decorator, bare or with options; `tracked(task, …)` marks an existing task. The function
+    itself is returned.
 
-    Raises TypeError above a queue's decorator and for an unknown option, ConfigurationError for a task of a queue
-    that has no adapter, and for names in `params` or `mask` that the function does not take.
+    Raises TypeError above a queue's decorator and for an unknown option, ConfigurationError for a task of a queue that
+    has no adapter, and for names in `params` or `mask` that the function does not take.
     """
     if task is None:
         return lambda function: _mark(function, options, is_decorator=True)
@@ -95,12 +95,12 @@ def tracked(task: Any = None, /, **options: Any) -> Any:
 
 def _mark(task: Any, options: Mapping[str, Any], *, is_decorator: bool) -> Any:
     unsupported.refuse(task)
-    # Only the type is looked at: `isinstance` and `repr` would make a lazy task while its module is being imported.
+    # Only the type is read: `isinstance` and `repr` would make a lazy task while its module is being imported.
     if is_decorator and not issubclass(type(task), _MARKABLE):
         msg = (
             f"@tracked stands above the task queue's decorator (it got a {type(task).__name__}); it goes under it:\n"
             "    @shared_task\n    @tracked\n"
-            "A task that exists already is tracked by tracked(task) in an AppConfig.ready()."
+            "To track an existing task, call tracked(task) in an AppConfig.ready()."
         )
         raise TypeError(msg)
     place = _place_of(task)
@@ -109,7 +109,7 @@ def _mark(task: Any, options: Mapping[str, Any], *, is_decorator: bool) -> Any:
     try:
         setattr(task, MARK, tracking)
     except AttributeError as error:
-        msg = f"{task!r} is no task; options go by name, as in @tracked(strategy={task!r})."
+        msg = f"{task!r} is not a task; options go by name, as in @tracked(strategy={task!r})."
         raise TypeError(msg) from error
     if place:
         places.add(place)
@@ -117,7 +117,7 @@ def _mark(task: Any, options: Mapping[str, Any], *, is_decorator: bool) -> Any:
 
 
 places: set[str] = set()
-"""The dotted names of all marked functions of modules: `manage.py check` looks whether a queue has them as tasks."""
+"""The dotted names of all marked functions of modules: `manage.py check` asks whether a queue has them as tasks."""
 
 
 def _place_of(task: Any) -> str:
@@ -129,12 +129,12 @@ _MARKABLE = (FunctionType, BuiltinFunctionType, MethodType, type)
 
 
 def _is_lazy(task: object) -> bool:
-    """Whether this is what Celery's decorators return: a task that is made when somebody first looks at it."""
+    """Return whether this is what Celery's decorators return: a task that is made at its first use."""
     return type(task).__module__ == "celery.local"
 
 
 def is_marked_function(thing: object, place: str) -> bool:
-    """Whether this is the very function that was marked at `place`, and no task made of it."""
+    """Return whether this is the very function that was marked at `place`, and not a task made of it."""
     tracking = tracking_of(thing) if type(thing) is FunctionType else None
     return tracking is not None and tracking.place == place
 
@@ -156,12 +156,12 @@ _OPTIONS = tuple(option.name for option in fields(Tracking) if option.name != "p
 
 
 def _refuse_names_not_taken(function: Any, tracking: Tracking) -> None:
-    """A name that is never there would never be recorded, or never be masked. Of what is no function, nobody knows."""
+    """Refuse names that the function does not accept: they would never be recorded, or never be masked."""
     if type(function) is not FunctionType:
         return
     try:
         taken = inspect.signature(function).parameters
-    except (TypeError, ValueError, NameError):  # annotations of names that are there for type checkers only
+    except (TypeError, ValueError, NameError):  # annotations may name what only type checkers import
         return
     if any(one.kind is one.VAR_KEYWORD for one in taken.values()):
         return
@@ -169,11 +169,11 @@ def _refuse_names_not_taken(function: Any, tracking: Tracking) -> None:
         named = getattr(tracking, option)
         wrong = [] if isinstance(named, bool) else [name for name in named if name not in taken]
         if wrong:
-            names = ", ".join(taken) or "nothing"
-            msg = f"@tracked({option}={list(named)!r}): {function.__qualname__} takes no {wrong[0]!r}, but {names}."
+            takes = f"does not take {wrong[0]!r}; it takes {', '.join(taken) or 'nothing'}"
+            msg = f"@tracked({option}={list(named)!r}): {function.__qualname__} {takes}."
             raise ConfigurationError(msg)
 
 
-def _names(given: Any) -> Any:
-    """A single name stands for itself, not for its letters."""
-    return (given,) if isinstance(given, str) else given
+def _names(names: Any) -> Any:
+    """Return a single name as a tuple: it stands for itself, not for its letters."""
+    return (names,) if isinstance(names, str) else names

@@ -1,6 +1,6 @@
-"""The task queues that have no adapter here: what comes from them is refused with the cure, never followed in vain.
+"""The task queues that have no adapter here: their tasks are refused with a hint, never silently left untracked.
 
-They are known by the modules of their types; none of them is imported.
+Their types' modules identify them; none of them is imported.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ WITHOUT_ADAPTER: Mapping[str, str] = {
     "django_q": "Django-Q2",
     "apscheduler": "APScheduler",
 }
-"""What these queues are called, by the package that their tasks, messages and results are defined in."""
+"""The names of these queues, by the package that defines their tasks, messages and results."""
 
-CURE = (
-    "Let the task run a job of its own: make it with JobRepository().create(), give its id to the task, which runs "
-    "with JobRepository().find(job_id).running(), and use that job."
+HINT = (
+    "Let the task run a job of its own: create one with JobRepository().create() and pass its id to the task; the "
+    "task works inside `with JobRepository().find(job_id).running() as job:`."
 )
 
 
 def queue_of(thing: object) -> str | None:
-    """What the queue is called that a task, message or result comes from; None unless it is one without an adapter.
+    """Return the name of the queue that a task, message or result comes from; None unless it has no adapter.
 
-    Only types are looked at: Celery's lazy tasks stay unmade.
+    Only types are read: Celery's lazy tasks stay unmade.
     """
     for module in _modules_of(thing):
         parts = module.split(".")
@@ -46,7 +46,7 @@ def queue_of(thing: object) -> str | None:
 
 
 def _modules_of(thing: object) -> Iterator[str]:
-    """Where the type and its bases are defined; RQ's decorator leaves the function, with a `delay` from there."""
+    """Yield where the type and its bases are defined; RQ's decorator leaves a function with its own `delay`."""
     yield from (kind.__module__ for kind in type(thing).__mro__)
     delay = vars(thing).get("delay") if type(thing) is FunctionType else None
     if type(delay) is FunctionType:
@@ -54,10 +54,10 @@ def _modules_of(thing: object) -> Iterator[str]:
 
 
 def refuse(thing: object) -> None:
-    """Raise ConfigurationError, with the queue's name and the cure, for what comes from one without an adapter."""
+    """Raise ConfigurationError, with the queue's name and the hint, for a task of a queue without an adapter."""
     queue = queue_of(thing)
     if queue is None:
         return
     what = thing.__name__ if type(thing) is FunctionType else f"{type(thing).__module__}.{type(thing).__qualname__}"
-    msg = f"{what!r} is of {queue}, which has no adapter here, so nothing would ever be known of its jobs. {CURE}"
+    msg = f"{what!r} belongs to {queue}, which has no adapter here, so its jobs cannot be tracked. {HINT}"
     raise ConfigurationError(msg)

@@ -1,4 +1,4 @@
-"""What an exception says of the job that it ended, wherever that stands in it: tasks wrap what they meet."""
+"""What an exception means for the job that it ended, however deep the cause: tasks wrap the exceptions they meet."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from immortus_channels.writer.values import clean_error
 
 
 class Verdict(NamedTuple):
-    """How the job ended: the kind of event, and what that says."""
+    """How the job ended: the type of event, and its fields."""
 
     kind: type[Failed | Cancelled]
     fields: dict[str, Any]
@@ -24,39 +24,39 @@ def verdict(
     asked: Collection[str] = (),
     limits: tuple[type[BaseException], ...] = (),
 ) -> Verdict:
-    """What the exception means for the job: the outermost in it that says something decides.
+    """Return what the exception means for the job: the outermost cause that has a meaning decides.
 
-    JobCancelled says something if it names a job that was asked to stop: this one, or one that it runs in. `asked` are
-    those of which that is known here. `limits` are what the queue raises when a time limit is over. Whatever else was
-    raised keeps its text for the log.
+    JobCancelled has one if it names a job that was asked to stop: this one, or one that it runs in. `asked` are those
+    jobs as far as they are known here. `limits` are what the queue raises when a time limit is exceeded. Any other
+    exception keeps its text for the log.
     """
     stopped = False
     for cause in causes(exception):
         match cause:
-            case JobCancelled() if _named(cause, job_id) in asked:
+            case JobCancelled() if _job_of(cause, job_id) in asked:
                 return Verdict(Cancelled, {})
-            case JobCancelled() if _named(cause, job_id) == job_id:
-                stopped = True  # whether it was asked to, the record tells
+            case JobCancelled() if _job_of(cause, job_id) == job_id:
+                stopped = True  # the record says whether it was asked to
             case JobFailed():
-                said = clean_error(cause.code, cause.message, job_id)
-                return Verdict(Failed, {"code": said.code, "message": said.message, "stopped": stopped})
+                error = clean_error(cause.code, cause.message, job_id)
+                return Verdict(Failed, {"code": error.code, "message": error.message, "stopped": stopped})
             case _ if isinstance(cause, limits):
                 return Verdict(Failed, {"code": "time_limit", "stopped": stopped})
     return Verdict(Failed, {"stopped": stopped})
 
 
 def is_about(error: JobCancelled, job_id: str) -> bool:
-    """Whether it is this job that stops, and not another one that was run in it or around it."""
-    return _named(error, job_id) == job_id
+    """Return whether it is this job that stops, and not another one that was run in it or around it."""
+    return _job_of(error, job_id) == job_id
 
 
-def _named(error: JobCancelled, job_id: str) -> object:
-    """The job that stops: one that is raised without a name is about the job that raises it."""
+def _job_of(error: JobCancelled, job_id: str) -> object:
+    """Return the job that stops: an exception raised without a name is about the job that raises it."""
     return error.args[0] if error.args else job_id
 
 
 def causes(exception: BaseException) -> Iterator[BaseException]:
-    """The exception, then what it was raised from or while handling, then theirs: the outermost first, each once.
+    """Yield the exception, then what it was raised from or while handling, then theirs: the outermost first, each once.
 
     The members of an exception group count with what it was raised from. What `from None` hides is left out.
     """

@@ -1,4 +1,4 @@
-"""Where jobs live: `get_store()` is the one that `IMMORTUS_STORE` names."""
+"""Where jobs live: `get_store()` returns the store that `IMMORTUS_STORE` names."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BACKENDS = {
 
 @lru_cache(maxsize=1)
 def get_store() -> Store:
-    """The store of this process.
+    """Return the store of this process.
 
     Raises `StoreNotFound` when the setting names nothing that can be loaded.
     """
@@ -30,19 +30,19 @@ def get_store() -> Store:
 
 
 def forget_connections() -> None:
-    """In a child after fork: the store, if there is one, must not use its parent's connections."""
+    """Make the store forget its parent's connections, if there is one; called in a child after fork."""
     if get_store.cache_info().currsize:
         get_store().close()
 
 
 def load_store(config: Mapping[str, Any]) -> Store:
-    """A new store, as `{"BACKEND": short name or dotted path, "OPTIONS": {…}}` describes it.
+    """Return a new store, as `{"BACKEND": short name or dotted path, "OPTIONS": {…}}` describes it.
 
-    Raises `StoreNotFound` for a mistake in that.
+    Raises `StoreNotFound` for a mistake in that description.
     """
-    given: object = config
-    if not isinstance(given, Mapping) or given.keys() - {"BACKEND", "OPTIONS"}:
-        msg = 'IMMORTUS_STORE is a dict with nothing but "BACKEND" and, if the store takes any, "OPTIONS".'
+    described: object = config
+    if not isinstance(described, Mapping) or described.keys() - {"BACKEND", "OPTIONS"}:
+        msg = 'IMMORTUS_STORE must be a dict with only "BACKEND" and, if the store takes any, "OPTIONS".'
         raise StoreNotFound(msg)
     backend = config.get("BACKEND", "database")
     try:
@@ -52,7 +52,7 @@ def load_store(config: Mapping[str, Any]) -> Store:
         allowed = ", ".join(map(repr, BACKENDS))
         msg = (
             f"IMMORTUS_STORE names the backend {backend!r}, which cannot be used ({error}); "
-            f"give {allowed} or the dotted path of a Store."
+            f"use {allowed} or the dotted path of a Store."
         )
         raise StoreNotFound(msg) from error
     return store

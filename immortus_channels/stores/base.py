@@ -12,14 +12,14 @@ from immortus_channels.jobs.job import Job, State
 logger = logging.getLogger("immortus_channels")
 
 Change = Callable[[Job | None, int], Job | None]
-"""Takes the job on record (None: unknown) and the store's time; returns the job to keep, or the same one."""
+"""Takes the recorded job (None: unknown) and the store's time; returns the job to keep, or the same one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What one read found; `now` is the store's time, microseconds since 1970. Unknown ids are absent.
+    """What one read found; `now` is the store's time, microseconds since 1970.
 
-    So are those whose record is there and cannot be read; they are `unreadable`.
+    `jobs` lacks unknown ids, and jobs with a record that cannot be read; those are `unreadable`.
     """
 
     now: int
@@ -28,7 +28,7 @@ class Reading:
 
 
 def reading_of(now: int, rows: Iterable[tuple[str, Callable[[], Job]]]) -> Reading:
-    """The jobs of these rows, each by its id and what reads its record: one that cannot be read is logged alone."""
+    """Return the jobs of these rows, pairs of an id and a reader of its record; log each record that cannot be read."""
     jobs: dict[str, Job] = {}
     unreadable: list[str] = []
     for job_id, read in rows:
@@ -36,7 +36,7 @@ def reading_of(now: int, rows: Iterable[tuple[str, Callable[[], Job]]]) -> Readi
             jobs[job_id] = read()
         except Exception:
             logger.exception(
-                "The record of %r cannot be read; those of other jobs can", job_id, extra={"job_id": job_id}
+                "The record of %r cannot be read; other jobs are not affected", job_id, extra={"job_id": job_id}
             )
             unreadable.append(job_id)
     return Reading(now=now, jobs=jobs, unreadable=unreadable)
@@ -44,7 +44,7 @@ def reading_of(now: int, rows: Iterable[tuple[str, Callable[[], Job]]]) -> Readi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """Where a job stands: enough to tell whether it changed and whether it is overdue."""
+    """A job's version and lease: enough to tell whether it changed and whether it is overdue."""
 
     version: int
     lease_until: int | None
@@ -60,7 +60,7 @@ class Positions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which jobs a listing wants; None means any. `job_class` is exact."""
+    """Which jobs a listing returns; None means any. `job_class` is exact."""
 
     owner: str | None = None
     job_class: str | None = None
@@ -68,7 +68,7 @@ class Filter:
     overdue: bool = False
 
     def admits(self, job: Job, now: int) -> bool:
-        """Whether the job passes, at the store's time `now`."""
+        """Return whether the job passes, at the store's time `now`."""
         return (
             self.owner in (None, job.owner)
             and self.job_class in (None, job.job_class)
@@ -80,8 +80,8 @@ class Filter:
 class Store(ABC):
     """Keeps jobs by id. Safe to call from any thread.
 
-    Whatever goes wrong between here and the store is raised as `StoreUnavailable`. Nothing is raised for an
-    unknown id. Times are the store's own clock, so that hosts need not agree on theirs.
+    Any failure between this process and the store is raised as `StoreUnavailable`. An unknown id raises nothing. Times
+    come from the store's own clock, so that hosts need not agree on theirs.
     """
 
     is_shared: bool = True
@@ -89,51 +89,51 @@ class Store(ABC):
 
     @abstractmethod
     def get_many(self, job_ids: Collection[str]) -> Reading:
-        """The jobs of these ids, in one round trip."""
+        """Return the jobs of these ids, in one round trip."""
 
     @abstractmethod
     def positions(self, job_ids: Collection[str]) -> Positions:
-        """The positions of up to 1,000 ids in one round trip, without reading the jobs."""
+        """Return the positions of up to 1,000 ids in one round trip, without reading the jobs."""
 
     @abstractmethod
     def update(self, job_id: str, change: Change, *, known: Job | None = None) -> tuple[Job | None, Job | None]:
-        """Apply `change` by compare-and-set on the version, again on conflict; the job before and after.
+        """Apply `change` by compare-and-set on the version, again after a conflict; return the job before and after.
 
-        `change` may be called several times and must be pure. When it returns the job it was given,
-        nothing is written. A store may try the job as it is `known` before it reads it. Raises UnreadableRecord.
+        `change` may be called several times and must be pure. When it returns the job that it got, the store writes
+        nothing. A store may try the job as it is `known` before it reads it. Raises UnreadableRecord.
         """
 
     @abstractmethod
     def renew(self, holders: Mapping[str, str], seconds: float) -> None:
-        """Move the lease of each job to `seconds` from now, if the holder given (a run or sending id) still holds it.
+        """Extend each job's lease to `seconds` from now, if the holder named (a run or sending id) still holds it.
 
         The job's version does not change: a lease is not part of its document.
         """
 
     @abstractmethod
     def list(self, wanted: Filter, *, limit: int = 100, before: int | None = None) -> list[Job]:
-        """The newest jobs that `wanted` lets through, by version downwards, below version `before`."""
+        """Return the newest jobs that `wanted` admits, by descending version, below version `before`."""
 
     @abstractmethod
     def prune(self, older_than: float, *, limit: int | None = None) -> int:
-        """Delete jobs that were over more than `older_than` seconds ago, `limit` at most; how many were."""
+        """Delete jobs that ended more than `older_than` seconds ago, `limit` at most; return how many."""
 
     def remove(self, jobs: Collection[Job]) -> int:
-        """Delete the records of these jobs, up to 200, where they still have these versions; how many were.
+        """Delete the records of these jobs, up to 200, that still have these versions; return how many.
 
-        A store that cannot says 0.
+        A store that cannot delete returns 0.
         """
         return 0
 
     def locked(self, job_ids: Collection[str]) -> Collection[str]:
-        """Those of these jobs whose records another client holds, so that a write of them waits for it.
+        """Return those of these jobs with records that another client holds, so that a write of them waits for it.
 
-        A store whose writes wait for nobody need not look.
+        A store whose writes never wait returns none.
         """
         return ()
 
     def waits_for_caller(self) -> bool:
-        """Whether a write by another thread would have to wait for the calling thread's open transaction."""
+        """Return whether a write by another thread would have to wait for the calling thread's open transaction."""
         return False
 
     def claim_thread(self) -> None:  # noqa: B027 - a store without connections per thread needs nothing
@@ -143,4 +143,4 @@ class Store(ABC):
         """Close what `claim_thread` opened in the calling thread."""
 
     def close(self) -> None:  # noqa: B027
-        """Forget every connection; the next call opens new ones. Called in a child after fork."""
+        """Forget all connections; the next call opens new ones. Called in a child after fork."""

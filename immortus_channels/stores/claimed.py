@@ -1,6 +1,6 @@
-"""The connection of a claimed thread: nobody else's, in autocommit, and never waiting longer than `TIMEOUT`.
+"""The connection of a claimed thread: its own, in autocommit, and never waiting longer than `TIMEOUT`.
 
-It is Django's own class for the database with a few methods before it, so that limits are asserted wherever Django
+It is Django's own class for the database with a few methods before it, so that the limits apply whenever Django
 connects, or connects again.
 """
 
@@ -26,29 +26,29 @@ else:
 TIMEOUT = 2
 """Seconds that a claimed thread waits for a connection or an answer."""
 LOCK_TIMEOUT = 0.5
-"""Seconds that it waits for a row: whoever writes jobs holds one for milliseconds, and other jobs wait meanwhile."""
+"""Seconds that it waits for a row: a writer holds one for milliseconds, and other jobs wait meanwhile."""
 _REFUSED = re.compile("startup parameter|command-line options", re.IGNORECASE)
-"""How poolers refuse what PostgreSQL takes when a connection begins: PgBouncer, and the proxy of Amazon RDS."""
+"""The errors with which poolers refuse PostgreSQL's start options: PgBouncer, and the proxy of Amazon RDS."""
 
 
 class Claimed(_Wrapper):
-    """A connection of Django's whose statements end in time."""
+    """A Django connection with statements that time out."""
 
     @classmethod
     def timeouts(cls) -> dict[str, Any]:
-        """The `OPTIONS` that make the driver give up in time."""
+        """Return the `OPTIONS` that make the driver give up in time."""
         return {}
 
     @contextmanager
     def limited(self) -> Iterator[None]:
-        """Around each statement. One that fails, but for a value or a conflict, leaves the connection closed."""
+        """Limit one statement. If it fails, but for a value or a conflict, the connection is closed afterwards."""
         yield
 
 
 class ClaimedPostgres(Claimed):
-    """Limits its session where it can, and each transaction where a pooler stands between.
+    """Limits its session if it can, and each transaction if a pooler is in between.
 
-    A pooler drops or refuses what goes into a session, and what a session says there meets other people's.
+    A pooler drops or refuses settings of a session, or passes them on to other clients' sessions.
     """
 
     _takes_options = True
@@ -60,11 +60,11 @@ class ClaimedPostgres(Claimed):
 
     @classmethod
     def timeouts(cls) -> dict[str, Any]:
-        """The limits of the driver; the server's are not among them."""
+        """Return the limits of the driver, without the server's."""
         return {"connect_timeout": TIMEOUT, "tcp_user_timeout": TIMEOUT * 1000}
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        """Ask for the limits as the session begins; without them where that is refused."""
+        """Ask for the limits as the session begins, or connect without them if they are refused."""
         if self._takes_options:
             limits = [f"-c {name}={limit}" for name, limit in self._limits().items()]
             options = " ".join(filter(None, (conn_params.get("options"), *limits)))
@@ -77,7 +77,7 @@ class ClaimedPostgres(Claimed):
         return super().get_new_connection(conn_params)
 
     def init_connection_state(self) -> None:
-        """See whether the session has the limits."""
+        """Check whether the session has the limits."""
         super().init_connection_state()
         with self.cursor() as cursor:
             cursor.execute("SELECT current_setting('statement_timeout'), current_setting('lock_timeout')")
@@ -85,42 +85,42 @@ class ClaimedPostgres(Claimed):
 
     @contextmanager
     def limited(self) -> Iterator[None]:
-        """Begin a transaction with the limits where the session does not have them; two more round trips."""
+        """Begin a transaction with the limits if the session does not have them; this costs two more round trips."""
         self.ensure_connection()
         if self._session_is_limited:
             yield
             return
         limits = [f"SET LOCAL {name} = '{limit}'" for name, limit in self._limits().items()]
         try:
-            self._say("; ".join(("BEGIN", *limits)))
+            self._execute("; ".join(("BEGIN", *limits)))
             try:
                 yield
             except (IntegrityError, DataError):
-                self._say("ROLLBACK")
+                self._execute("ROLLBACK")
                 raise
-            self._say("COMMIT")
+            self._execute("COMMIT")
         except (IntegrityError, DataError):
             raise
         except BaseException:
             self.close()
             raise
 
-    def _say(self, statements: str) -> None:
+    def _execute(self, statements: str) -> None:
         with self.cursor() as cursor:
             cursor.execute(statements)
 
 
 class ClaimedMySQL(Claimed):
-    """Limits its session on both sides: the server goes on with what a driver no longer waits for."""
+    """Limits its session on both sides: the server would continue after the driver stops waiting."""
 
     @classmethod
     def timeouts(cls) -> dict[str, Any]:
-        """The limits of the driver; and the character set that holds every text."""
+        """Return the limits of the driver, and the character set that holds every text."""
         limits: dict[str, Any] = dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), TIMEOUT)
         return {**limits, "charset": "utf8mb4"}
 
     def init_connection_state(self) -> None:
-        """Set the limits of the server; MySQL has none for a statement that writes, but for its locks."""
+        """Set the limits of the server; MySQL has none for a statement that writes, except for its locks."""
         super().init_connection_state()
         statement = f"max_statement_time = {TIMEOUT}"
         if not self.mysql_is_mariadb:
@@ -130,27 +130,27 @@ class ClaimedMySQL(Claimed):
 
 
 class ClaimedSQLite(Claimed):
-    """SQLite waits for a lock by itself."""
+    """A SQLite connection, which needs only a timeout for locks."""
 
     @classmethod
     def timeouts(cls) -> dict[str, Any]:
-        """Seconds that it waits for the file, which has one lock for all rows."""
+        """Return how many seconds it waits for the file, which has one lock for all rows."""
         return {"timeout": TIMEOUT}
 
 
-_KINDS: Mapping[str, type[Claimed]] = {"postgresql": ClaimedPostgres, "mysql": ClaimedMySQL, "sqlite": ClaimedSQLite}
+_CLASSES: Mapping[str, type[Claimed]] = {"postgresql": ClaimedPostgres, "mysql": ClaimedMySQL, "sqlite": ClaimedSQLite}
 
 
 def claimed(ordinary: Connection) -> Claimed:
-    """A new connection to the same database as it is named now, under test or not."""
-    theirs = ordinary.settings_dict
-    kind = _KINDS.get(ordinary.vendor, Claimed)
-    options = {name: value for name, value in theirs["OPTIONS"].items() if name != "pool"}
-    ours = {
-        "OPTIONS": options | kind.timeouts(),
+    """Return a new connection to the same database under its present name, also that of a test."""
+    ordinary_settings = ordinary.settings_dict
+    claimed_class = _CLASSES.get(ordinary.vendor, Claimed)
+    options = {name: value for name, value in ordinary_settings["OPTIONS"].items() if name != "pool"}
+    own_settings = {
+        "OPTIONS": options | claimed_class.timeouts(),
         "AUTOCOMMIT": True,
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": False,
     }
-    mixed: Any = type(kind.__name__, (kind, type(ordinary)), {})
-    return cast("Claimed", mixed({**theirs, **ours}, ordinary.alias))
+    mixed: Any = type(claimed_class.__name__, (claimed_class, type(ordinary)), {})
+    return cast("Claimed", mixed({**ordinary_settings, **own_settings}, ordinary.alias))

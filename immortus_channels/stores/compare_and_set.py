@@ -1,4 +1,4 @@
-"""What all stores share: reading a job, changing it, and writing it if what was read still stands."""
+"""What all stores share: read a job, change it, and write it if it is still as it was read."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from immortus_channels.stores.base import Change, Reading, Store
 logger = logging.getLogger("immortus_channels")
 
 CLOCK_SLACK = SECOND // 5
-"""Microseconds that the guessed time of a write may be off."""
+"""Microseconds by which the guessed time of a write may be wrong."""
 _CONFLICTS = 100
 
 
 class Clock:
-    """The store's clock between two looks at it: what it showed, and the time since.
+    """The store's clock between two readings: what it showed, and the time since.
 
-    What it shows is heard late, so the look that was heard soonest counts. A guess may still be wrong (the host slept,
+    Each reading arrives late, so the one that arrived soonest counts. A guess may still be wrong (the host slept,
     another server took over), so the store itself compares it with its clock.
     """
 
     def __init__(self) -> None:
-        """Nothing is known before the first look."""
+        """Begin without a reading."""
         self._ahead: int | None = None
 
     def show(self, now: int) -> None:
-        """The store's clock has just shown this."""
+        """Note that the store's clock has just shown `now`."""
         ahead = now - _since_boot()
         self._ahead = ahead if self._ahead is None else max(self._ahead, ahead)
 
     def forget(self) -> None:
-        """A guess was refused, perhaps for its time."""
+        """Forget the readings: the store refused a guess, perhaps for its time."""
         self._ahead = None
 
     def guess(self) -> int | None:
-        """What the store's clock shows now, most likely."""
+        """Return what the store's clock most likely shows now."""
         return None if self._ahead is None else self._ahead + _since_boot()
 
 
@@ -49,17 +49,17 @@ def _since_boot() -> int:
 
 
 class ComparingStore(Store):
-    """A store whose `update` is a read and a write that has conditions, or that write alone."""
+    """A store whose `update` is a read and a conditional write, or that write alone."""
 
     def __init__(self) -> None:
-        """Begin without any idea of the store's time."""
+        """Begin without knowing the store's time."""
         self._clock = Clock()
 
     def update(self, job_id: str, change: Change, *, known: Job | None = None) -> tuple[Job | None, Job | None]:
-        """Apply `change` by compare-and-set, again on conflict; the job before and after.
+        """Apply `change` by compare-and-set, again after a conflict; return the job before and after.
 
-        One round trip if the job still stands as `known`, two if it has to be read. What a guess alone would leave
-        unwritten is read as well.
+        One round trip if the job is still as it was `known`, two if it has to be read. If `change` leaves the guessed
+        job as it was, the job is read as well.
         """
         guess = self._guess(known)
         done = self._attempt(job_id, change, guess, guessed=guess.now) if guess else None
@@ -69,13 +69,13 @@ class ComparingStore(Store):
             if done is not None:
                 return done
             done = self._attempt(job_id, change, self._look(job_id))
-        msg = f"The job {job_id!r} was changed by others {_CONFLICTS} times while it was to be changed here."
+        msg = f"Other processes changed the job {job_id!r} {_CONFLICTS} times while this one tried to."
         raise StoreUnavailable(msg)
 
     def _attempt(
         self, job_id: str, change: Change, reading: Reading, *, guessed: int | None = None
     ) -> tuple[Job | None, Job | None] | None:
-        """The job before and after; None when the job is not as it was read, and when a guess changes nothing."""
+        """Return the job before and after; None if it changed since it was read, or if a guess changes nothing."""
         before = reading.jobs.get(job_id)
         after = change(before, reading.now)
         if after is None or after is before:
@@ -86,7 +86,7 @@ class ComparingStore(Store):
         return before, after
 
     def _guess(self, known: Job | None) -> Reading | None:
-        """What a read would find if nobody has changed the job since; None where that cannot be guessed.
+        """Return what a read finds if the job has not changed since; None if that cannot be guessed.
 
         Time does not run backwards in a record, but its version may be far ahead of the clock.
         """
@@ -99,23 +99,19 @@ class ComparingStore(Store):
         reading = self.get_many([job_id])
         self._clock.show(reading.now)
         if reading.unreadable:
-            msg = f"The record of {job_id!r} cannot be read, and is not written over."
+            msg = f"The record of {job_id!r} cannot be read; it is not overwritten."
             raise UnreadableRecord(msg)
         return reading
 
     @abstractmethod
     def _replace(self, before: Job | None, after: Job, guessed: int | None) -> bool:
-        """Whether `after` was written: only if the job is still `before`, and a `guessed` time right by `CLOCK_SLACK`.
-
-        A change that leaves the lease alone must not undo a renewal, and one that moves it (a job called overdue)
-        was decided on the lease that it read: then a renewal is a conflict.
-        """
+        """Write `after` if the job is still `before` and a `guessed` time is right by `CLOCK_SLACK`; return whether."""
 
     def _prune_a_little(self, after: Job) -> None:
-        """About every hundredth time that a job ends (a version ends in microseconds), forget some old ones."""
+        """Delete some old jobs, about every hundredth time that a job ends (a version ends in microseconds)."""
         if not after.is_over or after.version % 100:
             return
         try:
             self.prune(settings.RETENTION, limit=100)
         except StoreUnavailable:
-            logger.warning("Old jobs could not be pruned.", exc_info=True)
+            logger.warning("The store could not prune old jobs.", exc_info=True)

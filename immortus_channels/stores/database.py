@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 _PRUNED_AT_ONCE = 1_000
 _HOLDERS_AT_ONCE = 200
-"""SQLite nests a chain of ORs, to a depth of 1,000 at most."""
+"""SQLite nests a chain of ORs, at most 1,000 deep."""
 
 
 class DatabaseStore(ComparingStore):
     """Keeps jobs in the database `using`, in autocommit; inside the caller's `atomic()`, under a savepoint.
 
-    A claimed thread has a connection of its own, whose statements end in time.
+    A claimed thread has a connection of its own, with statements that time out.
     """
 
     def __init__(self, using: str = DEFAULT_DB_ALIAS) -> None:
@@ -48,31 +48,31 @@ class DatabaseStore(ComparingStore):
         return self._using
 
     def get_many(self, job_ids: Collection[str]) -> Reading:
-        """The jobs of these ids, by one query."""
+        """Return the jobs of these ids, by one query."""
         with self._connected() as connection:
             now, rows = sql.select(connection, sql.JOB, job_ids)
         return reading_of(now, ((row[0], partial(sql.to_job, *row[1:])) for row in rows))
 
     def positions(self, job_ids: Collection[str]) -> Positions:
-        """The positions of these ids, by one query."""
+        """Return the positions of these ids, by one query."""
         with self._connected() as connection:
             now, rows = sql.select(connection, "version, lease_until", job_ids)
         return Positions(now=now, of={row[0]: Position(version=row[1], lease_until=row[2]) for row in rows})
 
     def renew(self, holders: Mapping[str, str], seconds: float) -> None:
-        """Move the lease of each job whose holder is given, by one statement for up to 200."""
+        """Extend the leases of these jobs that their holders still hold, by one statement for up to 200."""
         pairs = sorted(holders.items())
         for start in range(0, len(pairs), _HOLDERS_AT_ONCE):
             with self._connected() as connection:
                 sql.renew(connection, pairs[start : start + _HOLDERS_AT_ONCE], seconds)
 
     def list(self, wanted: Filter, *, limit: int = 100, before: int | None = None) -> list[Job]:
-        """The newest jobs that `wanted` lets through, by queries that an index answers."""
+        """Return the newest jobs that `wanted` admits, by queries that an index answers."""
         with self._connected() as connection:
             return sql.newest(connection, wanted, limit, before)
 
     def prune(self, older_than: float, *, limit: int | None = None) -> int:
-        """Delete jobs that were over long enough ago, the oldest first, up to 1,000 by one statement."""
+        """Delete jobs that ended long enough ago, the oldest first, up to 1,000 by one statement."""
         total = 0
         while limit is None or total < limit:
             size = _PRUNED_AT_ONCE if limit is None else min(_PRUNED_AT_ONCE, limit - total)
@@ -84,24 +84,24 @@ class DatabaseStore(ComparingStore):
         return total
 
     def remove(self, jobs: Collection[Job]) -> int:
-        """Delete the records of these jobs where they still have these versions, by one statement."""
+        """Delete the records of these jobs that still have these versions, by one statement."""
         if not jobs:
             return 0
         with self._connected() as connection:
             return sql.delete(connection, jobs)
 
     def locked(self, job_ids: Collection[str]) -> Collection[str]:
-        """Those whose rows are locked, by two queries; none where the database cannot tell."""
+        """Return those of these jobs with locked rows, by two queries; none if the database cannot tell."""
         with self._connected() as connection:
             return sql.locked(connection, job_ids)
 
     def waits_for_caller(self) -> bool:
-        """On SQLite, whose transactions lock the whole database, inside `atomic()`."""
+        """Return whether this is inside `atomic()` on SQLite, where a transaction locks the whole database."""
         connection = connections[self.using]
         return connection.vendor == "sqlite" and connection.in_atomic_block
 
     def claim_thread(self) -> None:
-        """Give the calling thread a connection that is no one else's and never waits for long."""
+        """Give the calling thread a connection of its own that never waits for long."""
         self.release_thread()
         self._own[_this_thread()] = claimed(connections[self._using])
 
@@ -114,54 +114,54 @@ class DatabaseStore(ComparingStore):
     def close(self) -> None:
         """Close the calling thread's own connection.
 
-        Those inherited over a fork are kept, unused: some drivers say goodbye to the server when one is deleted.
+        Connections inherited over a fork are kept, unused: some drivers end the server's session when one is deleted.
         """
         self.release_thread()
 
     def _connection(self) -> Connection:
-        """The calling thread's own, or Django's."""
+        """Return the calling thread's own connection, or Django's."""
         return self._own.get(_this_thread()) or connections[self.using]
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
-        """The connection, for one statement; what goes wrong is `StoreUnavailable`, conflicts aside."""
+        """Yield the connection, for one statement; raise all but conflicts and bad values as `StoreUnavailable`."""
         own = self._own.get(_this_thread())
         connection = own or connections[self.using]
         try:
             with own.limited() if own else self._savepoint(connection):
                 yield connection
         except (IntegrityError, DataError):
-            raise  # a conflict, or a value that no second try will make acceptable
+            raise  # a conflict, or a value that a retry will not make acceptable
         except Error as error:
             _close_if_dead(connection, is_own=own is not None)
             if sql.refuses_value(connection, error):
                 raise DataError(*error.args) from error
-            raise StoreUnavailable(self._explained(error)) from error
+            raise StoreUnavailable(self._explain(error)) from error
 
     def _savepoint(self, connection: Connection) -> AbstractContextManager[None]:
         return transaction.atomic(using=self.using) if connection.in_atomic_block else nullcontext()
 
-    def _explained(self, error: Error) -> str:
+    def _explain(self, error: Error) -> str:
         is_about_sql = isinstance(error, ProgrammingError) and not isinstance(error, TransactionManagementError)
         if is_about_sql or "no such" in str(error):
             return (
                 f"The table {sql.TABLE} in the database {self.using!r} cannot be used ({error}); "
                 f"if it is missing or old, run: manage.py migrate immortus_channels --database={self.using}"
             )
-        return f"The database {self.using!r} did not do what was asked: {error}"
+        return f"The database {self.using!r} failed: {error}"
 
     def _replace(self, before: Job | None, after: Job, guessed: int | None) -> bool:
-        """Write `after` by one statement, whose conditions compare; whether it found the row so."""
+        """Write `after` by one statement with `before` in its conditions; return whether they held."""
         try:
             with self._connected() as connection:
                 if before is None:
                     return sql.insert(connection, after)
                 return sql.compare_and_set(connection, before, after, guessed)
-        except IntegrityError:  # another process created the record after we had looked for it
+        except IntegrityError:  # another process created the record after we had read none
             return False
 
     def _prune_a_little(self, after: Job) -> None:
-        """Not in the caller's transaction."""
+        """Prune, unless in the caller's transaction."""
         if not self._connection().in_atomic_block:
             super()._prune_a_little(after)
 
@@ -174,7 +174,7 @@ def _this_thread() -> tuple[int, int]:
 
 
 def _close_if_dead(connection: Connection, *, is_own: bool) -> None:
-    """After an error, let the next call open a new connection if this one is of no more use."""
+    """After an error, close the connection if it is no longer usable, so that the next call opens a new one."""
     is_open = connection.connection is not None and not connection.in_atomic_block
     if is_own or (is_open and not connection.is_usable()):
         connection.close()

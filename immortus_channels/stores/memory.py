@@ -1,4 +1,4 @@
-"""Jobs in this process's memory: for tests and for trying things out."""
+"""Jobs in this process's memory: for tests and experiments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from immortus_channels.stores.compare_and_set import CLOCK_SLACK, ComparingStore
 
 
 class MemoryStore(ComparingStore):
-    """Keeps jobs as text in a dict, so that they come back as they would from any other store."""
+    """Keeps jobs as text in a dict, so that they read back as from any other store."""
 
     is_shared = False
 
@@ -26,18 +26,18 @@ class MemoryStore(ComparingStore):
         self._lock = threading.Lock()
 
     def get_many(self, job_ids: Collection[str]) -> Reading:
-        """The jobs of these ids."""
+        """Return the jobs of these ids."""
         with self._lock:
             return self._reading(i for i in job_ids if i in self._records)
 
     def positions(self, job_ids: Collection[str]) -> Positions:
-        """The positions of these ids."""
+        """Return the positions of these ids."""
         reading = self.get_many(job_ids)
         of = {i: Position(version=job.version, lease_until=job.lease_until) for i, job in reading.jobs.items()}
         return Positions(now=reading.now, of=of)
 
     def renew(self, holders: Mapping[str, str], seconds: float) -> None:
-        """Move the lease of each job whose holder is given."""
+        """Extend the leases of these jobs that their holders still hold."""
         with self._lock:
             until = _now() + int(seconds * SECOND)
             for job in self._reading(i for i in holders if i in self._records).jobs.values():
@@ -45,14 +45,14 @@ class MemoryStore(ComparingStore):
                     self._records[job.job_id] = replace(job, lease_until=until).to_record()
 
     def list(self, wanted: Filter, *, limit: int = 100, before: int | None = None) -> list[Job]:
-        """The newest jobs that `wanted` lets through."""
+        """Return the newest jobs that `wanted` admits."""
         with self._lock:
             now = _now()
             found = [j for j in self._jobs() if wanted.admits(j, now) and (before is None or j.version < before)]
         return sorted(found, key=lambda job: job.version, reverse=True)[:limit]
 
     def prune(self, older_than: float, *, limit: int | None = None) -> int:
-        """Delete jobs that were over long enough ago, the oldest first."""
+        """Delete jobs that ended long enough ago, the oldest first."""
         with self._lock:
             latest = _now() - int(older_than * SECOND)
             ended = sorted((job.finished_at, job.job_id) for job in self._jobs() if job.finished_at is not None)
@@ -62,7 +62,7 @@ class MemoryStore(ComparingStore):
         return len(old)
 
     def remove(self, jobs: Collection[Job]) -> int:
-        """Delete the records of these jobs where they still have these versions."""
+        """Delete the records of these jobs that still have these versions."""
         with self._lock:
             kept = {job.job_id: job.version for job in self._jobs()}
             gone = [job.job_id for job in jobs if kept.get(job.job_id) == job.version]
@@ -71,11 +71,11 @@ class MemoryStore(ComparingStore):
         return len(gone)
 
     def close(self) -> None:
-        """In a child after fork, another thread of the parent may have held the lock."""
+        """Replace the lock in a child after fork: another thread of the parent may have held it."""
         self._lock = threading.Lock()
 
     def _replace(self, before: Job | None, after: Job, guessed: int | None) -> bool:
-        """Write `after` if the record is the same to the letter; whether it was."""
+        """Write `after` if the record still equals `before` to the letter; return whether it did."""
         with self._lock:
             if self._records.get(after.job_id) != (before and before.to_record()):
                 return False

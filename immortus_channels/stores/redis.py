@@ -1,4 +1,4 @@
-"""Jobs in Redis (6.2 or newer) or Valkey; see `redis_layout` for what is kept there."""
+"""Jobs in Redis (6.2 or newer) or Valkey; `redis_keys` describes the keys."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from immortus_channels.stores.redis_connection import (
     Client,
     Options,
     Target,
+    explain,
     impatient,
     knows_no_node,
-    told,
 )
 from immortus_channels.stores.redis_keys import Texts
 
@@ -39,10 +39,10 @@ _PAGE = 50
 class RedisStore(ComparingStore):
     """Keeps jobs in the Redis at `url`, in the one that `sentinels` call `master_name`, or in a Redis Cluster.
 
-    `cluster_nodes` are some of its nodes; the others are found. `prefix` begins every key. `options` are redis-py's,
-    `sentinel_kwargs` those for the sentinels. Nothing is retried and nothing waits for longer than `socket_timeout`
-    seconds at a time: the writer retries, and a page that asks is better told at once. Connections are opened when
-    needed.
+    `cluster_nodes` are some of its nodes; the client finds the others. `prefix` begins every key. `options` are
+    redis-py's, `sentinel_kwargs` those for the sentinels. The store never retries, and never waits for longer than
+    `socket_timeout` seconds at a time: the writer retries, and a page should learn of a failure at once. Connections
+    open when needed.
     """
 
     def __init__(  # noqa: PLR0913 - what "OPTIONS" may say
@@ -72,12 +72,12 @@ class RedisStore(ComparingStore):
         self._client: Client | None = None
 
     def get_many(self, job_ids: Collection[str]) -> Reading:
-        """The jobs of these ids, by one script."""
+        """Return the jobs of these ids, by one script."""
         now, found = self._read(job_ids, "job", "lease", "holder")
         return reading_of(now, ((job_id, partial(_job, *values)) for job_id, values in found.items()))
 
     def positions(self, job_ids: Collection[str]) -> Positions:
-        """The positions of these ids, by one script: a command for each would cost three times as much here."""
+        """Return the positions of these ids, by one script: a command for each would cost three times as much here."""
         ids = list(job_ids)
         seconds, micros, *kept = self._run(layout.POSITIONS, [self._layout.leases, *map(self._layout.job, ids)], [])
         of = {
@@ -88,20 +88,20 @@ class RedisStore(ComparingStore):
         return Positions(now=int(seconds) * SECOND + int(micros), of=of)
 
     def renew(self, holders: Mapping[str, str], seconds: float) -> None:
-        """Move the lease of each job whose holder is given, by one script."""
+        """Extend the leases of these jobs that their holders still hold, by one script."""
         keys = [self._layout.leases, *map(self._layout.job, holders)]
         pairs = [text for pair in holders.items() for text in pair]
         self._run(layout.RENEW, keys, [str(int(seconds * SECOND)), *pairs])
 
     def list(self, wanted: Filter, *, limit: int = 100, before: int | None = None) -> list[Job]:
-        """The newest jobs that `wanted` lets through; of those overdue, of the 1,000 longest overdue."""
+        """Return the newest jobs that `wanted` admits; of overdue jobs, among the 1,000 longest overdue."""
         found: dict[str, Job] = {}
         for index in self._shortest(self._layout.ways_to(wanted)):
-            found |= self._found_in(index, wanted, limit, before)
+            found |= self._find_in(index, wanted, limit, before)
         return sorted(found.values(), key=lambda job: job.version, reverse=True)[:limit]
 
     def prune(self, older_than: float, *, limit: int | None = None) -> int:
-        """Forget jobs that were over long enough ago, and what is left of those that expired, the oldest first."""
+        """Delete jobs that ended long enough ago, and the index entries of those that expired, the oldest first."""
         latest = self.get_many([]).now - int(older_than * SECOND)
         total = 0
         while limit is None or total < limit:
@@ -113,7 +113,7 @@ class RedisStore(ComparingStore):
         return total
 
     def remove(self, jobs: Collection[Job]) -> int:
-        """Delete these jobs, and what leads to them, where they still have these versions; one script each."""
+        """Delete these jobs and their index entries if they still have these versions; one script each."""
         gone = 0
         for job in jobs:
             commands = self._layout.removing(job)
@@ -131,16 +131,16 @@ class RedisStore(ComparingStore):
 
     @contextmanager
     def _redis(self) -> Iterator[Client]:
-        """The client of this process; what goes wrong is `StoreUnavailable`."""
+        """Yield the client of this process; raise any error as `StoreUnavailable`."""
         try:
-            yield self._opened()
+            yield self._open_client()
         except ERRORS as error:
             if knows_no_node(error):
                 self._client = None
-            msg = f"Redis did not do what was asked: {told(error)}"
+            msg = f"Redis failed: {explain(error)}"
             raise StoreUnavailable(msg) from error
 
-    def _opened(self) -> Client:
+    def _open_client(self) -> Client:
         client = self._client
         if client is None or self._pid != os.getpid():
             client = self._open()
@@ -148,12 +148,12 @@ class RedisStore(ComparingStore):
         return client
 
     def _run(self, script: str, keys: Texts, arguments: Texts) -> Any:
-        """Run a script by its hash, or send it if the server does not know it (any more)."""
+        """Run a script by its hash, or send it if the server does not (or no longer) know it."""
         with self._redis() as client:
             return client.register_script(script)(keys=keys, args=arguments)
 
     def _read(self, job_ids: Collection[str], *names: str) -> tuple[int, dict[str, Values]]:
-        """Redis' time, and these fields of those of these jobs that there are."""
+        """Return Redis' time, and these fields of the jobs that exist among these."""
         ids = list(job_ids)
         keys = [self._layout.leases, *map(self._layout.job, ids)]
         seconds, micros, *rows = self._run(layout.READ, keys, [*names])
@@ -161,7 +161,7 @@ class RedisStore(ComparingStore):
         return int(seconds) * SECOND + int(micros), found
 
     def _replace(self, before: Job | None, after: Job, guessed: int | None) -> bool:
-        """Write `after` by one script, which compares first and tells whether it did."""
+        """Write `after` by one script, which compares first; return whether it did."""
         expected = [str(before.version) if before else ""]
         if before and layout.lease(before) != layout.lease(after):
             expected += layout.lease(before).values()
@@ -175,15 +175,15 @@ class RedisStore(ComparingStore):
     # Listing
 
     def _shortest(self, ways: Sequence[Texts]) -> Texts:
-        """The way that leads past the fewest jobs."""
+        """Return the sorted sets that hold all wanted jobs with the fewest others."""
         if len(ways) == 1:
             return ways[0]
         sizes = iter(self._run(layout.SIZES, [*itertools.chain(*ways)], []))
         lengths = [sum(itertools.islice(sizes, len(way))) for way in ways]
         return ways[lengths.index(min(lengths))]
 
-    def _found_in(self, index: str, wanted: Filter, limit: int, before: int | None) -> dict[str, Job]:
-        """At least the `limit` newest jobs of a sorted set that are wanted, if it has as many."""
+    def _find_in(self, index: str, wanted: Filter, limit: int, before: int | None) -> dict[str, Job]:
+        """Return at least the `limit` newest wanted jobs of a sorted set, if it has as many."""
         found: dict[str, Job] = {}
         start, size = 0, max(limit, _PAGE)
         while len(found) < limit:
@@ -191,7 +191,7 @@ class RedisStore(ComparingStore):
             reading = self.get_many(page)
             gone = [job_id for job_id in page if job_id not in reading.jobs and job_id not in reading.unreadable]
             self._forget(index, gone)
-            start += len(page) - len(gone)  # what was forgotten has moved the rest up
+            start += len(page) - len(gone)  # the rest has moved up by what was forgotten
             found |= {
                 job_id: job
                 for job_id, job in reading.jobs.items()
@@ -202,7 +202,7 @@ class RedisStore(ComparingStore):
         return found
 
     def _page(self, index: str, before: int | None, start: int, size: int) -> Texts:
-        """The ids in a sorted set, newest first; of the leases, those that ended first."""
+        """Return the ids in a sorted set, newest first; of the leases, those that ended first."""
         with self._redis() as client:
             if index == self._layout.leases:
                 return _texts(client.zrange(index, 0, _OVERDUE_AT_ONCE - 1))
@@ -210,7 +210,7 @@ class RedisStore(ComparingStore):
             return _texts(client.zrevrangebyscore(index, newest, "-inf", start=start, num=size))
 
     def _forget(self, index: str, job_ids: Texts) -> None:
-        """Take out of a sorted set what has expired."""
+        """Remove expired jobs from a sorted set."""
         if job_ids:
             self._run(layout.FORGET, [index, *map(self._layout.job, job_ids)], job_ids)
 
@@ -224,5 +224,5 @@ def _number(text: bytes) -> int | None:
 
 
 def _job(record: bytes, lease: bytes, holder: bytes) -> Job:
-    """The job on record with its lease, which is renewed in its own fields only."""
+    """Return the recorded job with its lease, which is renewed only in its own fields."""
     return replace(Job.from_record(record), lease_until=_number(lease), lease_holder=holder.decode())

@@ -1,4 +1,4 @@
-"""How the Redis store reaches its Redis: at an address, by Sentinel, or as a Redis Cluster.
+"""How the Redis store connects: to one server, through Sentinel, or to a Redis Cluster.
 
 Nothing connects before the first command, except that the client of a Cluster asks for the slots when it is opened.
 """
@@ -22,7 +22,7 @@ Options: TypeAlias = "Mapping[str, Any]"
 Addresses: TypeAlias = "Sequence[tuple[str, int]]"
 
 ERRORS = (RedisError, RedisClusterException)
-"""What a client raises; of the second kind, only newer releases of redis-py make the first."""
+"""What a client raises; the second is a kind of the first only in newer releases of redis-py."""
 URL = "redis://localhost:6379/0"
 
 
@@ -37,7 +37,7 @@ class Target:
     cluster_nodes: Addresses = ()
 
     def __post_init__(self) -> None:
-        """Raise ValueError where it is none of them, or more than one."""
+        """Raise ValueError if more than one is given, or only part of one."""
         if bool(self.sentinels) != bool(self.master_name):
             msg = "give sentinels and master_name together: where the sentinels are, and what they call the master"
             raise ValueError(msg)
@@ -48,63 +48,63 @@ class Target:
         _refuse_no_addresses("cluster_nodes", self.cluster_nodes)
 
     def opener(self, options: Options) -> Callable[[], Client]:
-        """What opens a client with these options of redis-py.
+        """Return a function that opens a client with these options of redis-py.
 
         Raises ValueError for an address that is not a URL and for an option that this store cannot work with, and
         TypeError for an option that redis-py does not have.
         """
         if self.sentinels:
             _refuse_unfit_options(Redis(**dict(self._for_sentinels(options))))
-            _refuse_unfit_options(self._followed(options))
-            return partial(self._followed, options)
+            _refuse_unfit_options(self._by_sentinel(options))
+            return partial(self._by_sentinel, options)
         if self.cluster_nodes:
             _refuse_unfit_options(Redis(**dict(options)))
-            return partial(self._clustered, options)
-        _refuse_unfit_options(self._addressed(options))
-        return partial(self._addressed, options)
+            return partial(self._by_cluster, options)
+        _refuse_unfit_options(self._by_url(options))
+        return partial(self._by_url, options)
 
-    def _addressed(self, options: Options) -> Client:
+    def _by_url(self, options: Options) -> Client:
         return cast("Client", Redis.from_url(self.url or URL, **options))
 
-    def _followed(self, options: Options) -> Client:
-        """A client whose connections begin by asking the sentinels where the master is."""
+    def _by_sentinel(self, options: Options) -> Client:
+        """Return a client whose connections begin by asking the sentinels where the master is."""
         sentinels = [(host, port) for host, port in self.sentinels]
         watch = Sentinel(sentinels, sentinel_kwargs=dict(self._for_sentinels(options)))
         return cast("Client", watch.master_for(self.master_name or "", **options))
 
     def _for_sentinels(self, options: Options) -> Options:
-        """Who asks for the master waits no longer for a sentinel than for the master."""
+        """Return the options for the sentinels: a client waits no longer for a sentinel than for the master."""
         waits = ("socket_timeout", "socket_connect_timeout", "retry")
         return {**{name: options[name] for name in waits}, **self.sentinel_kwargs}
 
-    def _clustered(self, options: Options) -> Client:
-        """A client that finds the node with the slot of all keys, and finds it again when another has it.
+    def _by_cluster(self, options: Options) -> Client:
+        """Return a client that finds the node with the slot of all keys, and finds it again after the slot moves.
 
-        It has the commands of any other. What happens to other slots is nothing to this store.
+        It has the commands of any other client. This store does not depend on other slots.
         """
         nodes = [ClusterNode(host, port) for host, port in self.cluster_nodes]
         return cast("Client", RedisCluster(startup_nodes=nodes, require_full_coverage=False, **options))
 
 
-def _refuse_no_addresses(name: str, given: object) -> None:
-    match given:
+def _refuse_no_addresses(name: str, addresses: object) -> None:
+    match addresses:
         case () | []:
             return
-        case [*addresses] if all(_is_address(address) for address in addresses):
+        case [*pairs] if all(_is_address(pair) for pair in pairs):
             return
-    msg = f'{name} is {given!r}; give a list of hosts and ports: [("10.0.0.1", 26379), ("10.0.0.2", 26379)]'
+    msg = f'{name} is {addresses!r}; give a list of hosts and ports: [("10.0.0.1", 26379), ("10.0.0.2", 26379)]'
     raise ValueError(msg)
 
 
-def _is_address(given: object) -> bool:
-    match given:
+def _is_address(address: object) -> bool:
+    match address:
         case [str(), int()]:
             return True
     return False
 
 
 def _refuse_unfit_options(client: Redis[Any]) -> None:
-    """Make a connection that is never opened: redis-py itself would not say before the first that is."""
+    """Make a connection without opening it: redis-py reports a bad option only when it makes its first connection."""
     pool = client.connection_pool
     pool.connection_class(**pool.connection_kwargs)
     if pool.get_encoder().decode_responses:
@@ -115,7 +115,7 @@ def _refuse_unfit_options(client: Redis[Any]) -> None:
 
 
 def impatient(seconds: float) -> Options:
-    """The options by which nothing is retried, and nothing waits for longer than so many seconds at a time."""
+    """Return options with no retries and no wait longer than `seconds` at a time."""
     return {
         "socket_timeout": seconds,
         "socket_connect_timeout": min(seconds, 0.5),
@@ -124,18 +124,18 @@ def impatient(seconds: float) -> Options:
 
 
 def knows_no_node(error: Exception) -> bool:
-    """Whether a Cluster's client has lost all nodes; a new one asks those of the settings."""
+    """Return whether a Cluster's client has lost all nodes; a new one asks those of the settings."""
     return isinstance(error, RedisClusterException)
 
 
-def told(error: Exception) -> str:
-    """What went wrong, and what to do about it where the address is the cause."""
+def explain(error: Exception) -> str:
+    """Return what went wrong, and what to do about it if the URL is the cause."""
     match error:
         case MovedError() | AskError():
             return (
-                f"it is a node of a Redis Cluster, and another, {error.host}:{error.port}, has the jobs; give "
+                f"this is a node of a Redis Cluster, and another, {error.host}:{error.port}, has the jobs; give "
                 f'"cluster_nodes": [("{error.host}", {error.port}), …] instead of a url'
             )
         case ReadOnlyError():
-            return f'{error}; give "sentinels" and "master_name", or the address of the master'
+            return f'{error}; give "sentinels" and "master_name", or the URL of the master'
     return str(error) or type(error).__name__

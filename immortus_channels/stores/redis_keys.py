@@ -1,14 +1,14 @@
-"""What is kept in Redis, and the scripts that keep it.
+"""The layout of keys in Redis, and the scripts that keep it.
 
-All keys are behind one hash tag, so that a script may touch several of them on any server:
+All keys share one hash tag, so that a script may touch several of them on any server:
 
     {prefix}:job:<job_id>   hash: version, job (the record), lease, holder, ended; expires after the retention
     {prefix}:all            sorted set: job id by version; likewise :owner:<owner>, :class:<class>, :state:<state>
     {prefix}:leases         sorted set: job id by the end of its lease
-    {prefix}:over           sorted set: what there is of a job (its id and sets) by the time it ended, for pruning
+    {prefix}:over           sorted set: each ended job's traces (its id, key and sets) by its end, for pruning
 
-One hash tag is one slot: on a Redis Cluster this store lives on one node, and has one clock. A script that has no key
-of its own is given one, so that a Cluster's client finds that node.
+One hash tag is one slot: on a Redis Cluster this store lives on one node, and has one clock. A script that needs no key
+is given one, so that a Cluster's client finds that node.
 Use `maxmemory-policy noeviction` (or `volatile-*`): an evicted job is an unknown one.
 """
 
@@ -36,33 +36,33 @@ return 1
 """
 """Runs the commands ARGV[2] if the job KEYS[1] still has the version (and lease and holder) ARGV[1].
 
-Where a time ARGV[3] was guessed, it must be right by ARGV[4] microseconds as well.
+A guessed time ARGV[3], if given, must also be right within ARGV[4] microseconds.
 """
 
 READ = """
-local told = redis.call('TIME')
-for i = 2, #KEYS do told[#told + 1] = redis.call('HMGET', KEYS[i], unpack(ARGV)) end
-return told
+local answer = redis.call('TIME')
+for i = 2, #KEYS do answer[#answer + 1] = redis.call('HMGET', KEYS[i], unpack(ARGV)) end
+return answer
 """
-"""The time, then the fields ARGV of each of KEYS[2…]."""
+"""Returns the time, then the fields ARGV of each of KEYS[2…]."""
 
 SIZES = """
 local sizes = {}
 for i, key in ipairs(KEYS) do sizes[i] = redis.call('ZCARD', key) end
 return sizes
 """
-"""How many each of the sorted sets KEYS has."""
+"""Returns the size of each of the sorted sets KEYS."""
 
 POSITIONS = """
-local told = redis.call('TIME')
+local answer = redis.call('TIME')
 for i = 2, #KEYS do
   local kept = redis.call('HMGET', KEYS[i], 'version', 'lease')
-  told[#told + 1] = kept[1] or ''
-  told[#told + 1] = kept[2] or ''
+  answer[#answer + 1] = kept[1] or ''
+  answer[#answer + 1] = kept[2] or ''
 end
-return told
+return answer
 """
-"""The time, then version and lease of each of KEYS[2…], empty where there is none."""
+"""Returns the time, then version and lease of each of KEYS[2…], empty for unknown jobs."""
 
 RENEW = """
 local time = redis.call('TIME')
@@ -75,7 +75,7 @@ for i = 2, #KEYS do
   end
 end
 """
-"""Moves leases to ARGV[1] microseconds from now; then follow an id and a holder for each of KEYS[2…]."""
+"""Extends leases to ARGV[1] microseconds from now; an id and a holder follow for each of KEYS[2…]."""
 
 PRUNE = """
 local old = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[1], 'LIMIT', 0, ARGV[2])
@@ -90,36 +90,36 @@ for _, entry in ipairs(old) do
 end
 return #old
 """
-"""Forgets up to ARGV[2] jobs that ended before ARGV[1], expired ones too; spares those that came back to life."""
+"""Deletes up to ARGV[2] jobs that ended before ARGV[1], expired ones too; spares those that came back to life."""
 
 FORGET = """
 for i = 2, #KEYS do
   if redis.call('EXISTS', KEYS[i]) == 0 then redis.call('ZREM', KEYS[1], ARGV[i - 1]) end
 end
 """
-"""Takes the ids ARGV whose jobs KEYS[2…] are no more out of the sorted set KEYS[1]."""
+"""Removes from the sorted set KEYS[1] the ids ARGV of jobs KEYS[2…] that no longer exist."""
 
 
 class Layout:
     """The names of the keys behind one prefix, and the commands that write a job."""
 
     def __init__(self, prefix: str) -> None:
-        """Name the sets that there is one of."""
+        """Name the sets that exist only once."""
         self._tag = f"{{{prefix}}}"
         self.leases = self._key("leases")
         self.over = self._key("over")
 
     def job(self, job_id: str) -> str:
-        """The key of a job."""
+        """Return the key of a job."""
         return self._key("job", job_id)
 
     def indexes_of(self, job: Job) -> Texts:
-        """The sorted sets that a job is in by its version."""
+        """Return the sorted sets that hold a job by its version."""
         owned = [] if job.owner is None else [self._key("owner", job.owner)]
         return [self._key("all"), self._key("class", job.job_class), self._key("state", job.state), *owned]
 
     def ways_to(self, wanted: Filter) -> list[Texts]:
-        """Each way to everything wanted: the sorted sets that hold it all between them."""
+        """Return the alternatives for a listing: each is a list of sorted sets that together hold all wanted jobs."""
         if wanted.overdue:
             return [[self.leases]]
         ways = []
@@ -132,12 +132,12 @@ class Layout:
         return ways or [[self._key("all")]]
 
     def writing(self, before: Job | None, after: Job, retention: int) -> list[Texts]:
-        """The commands that make `after` of `before`; a job that is over expires `retention` ms after its end."""
+        """Return the commands that turn `before` into `after`; an ended job expires `retention` ms after its end."""
         moves_lease = before is None or lease(before) != lease(after)
         return [*self._record(after, retention, moves_lease=moves_lease), *self._indexing(before, after)]
 
     def removing(self, job: Job) -> list[Texts]:
-        """The commands that leave nothing of a job."""
+        """Return the commands that delete a job and all its index entries."""
         sets = [self.leases, *self.indexes_of(job)]
         return [
             ["DEL", self.job(job.job_id)],
@@ -174,7 +174,7 @@ class Layout:
             yield ["ZADD", self.over, str(ended), self._traces(after)]
 
     def _traces(self, job: Job) -> str:
-        """Where the job is to be found, for when its record has expired."""
+        """Return where the job's entries are, for when its record has expired."""
         return dump([job.job_id, self.job(job.job_id), self.indexes_of(job)])
 
     def _key(self, *parts: str) -> str:
@@ -182,7 +182,7 @@ class Layout:
 
 
 def lease(job: Job) -> dict[str, str]:
-    """The two fields of a lease, which renewals change alone."""
+    """Return the two fields of a lease; a renewal changes only these."""
     return {"lease": "" if job.lease_until is None else str(job.lease_until), "holder": job.lease_holder}
 
 

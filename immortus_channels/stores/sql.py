@@ -1,6 +1,6 @@
-"""The statements of the database store, in what PostgreSQL, MySQL, MariaDB and SQLite share of SQL.
+"""The statements of the database store, in the SQL that PostgreSQL, MySQL, MariaDB and SQLite share.
 
-Not by Django's ORM, because they also go through connections that it does not know.
+Not written with Django's ORM, because they also use connections that it does not know.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ JOB = "record, lease_until, lease_holder"
 """The columns that `to_job` takes."""
 _IDS_AT_ONCE = 10_000
 _REFUSED_VALUES = frozenset({1264, 1265, 1300, 1366, 1406, 3988})
-"""MySQL's errors for what a column cannot hold, which not every driver raises as DataError."""
+"""MySQL's errors for values that a column cannot hold, which not every driver raises as DataError."""
 
 
 def clock(connection: Connection) -> str:
-    """SQL for the database's clock in microseconds; SQLite has no server, its clock is ours.
+    """Return SQL for the database's clock in microseconds; SQLite has no server, so its clock is ours.
 
-    It stands still within a statement, so that an index can be searched with it.
+    The clock stands still within a statement, so that an index can be searched with it.
     """
     match connection.vendor:
         case "postgresql":
@@ -48,12 +48,12 @@ def clock(connection: Connection) -> str:
 
 
 def refuses_value(connection: Connection, error: Error) -> bool:
-    """Whether it is a value that the database will not have, however often it is tried."""
+    """Return whether the database refuses a value, however often it is tried."""
     return connection.vendor == "mysql" and not _REFUSED_VALUES.isdisjoint(error.args[:1])
 
 
 def _execute(connection: Connection, sql: str, parameters: Sequence[Value]) -> int:
-    """How many rows the statement touched."""
+    """Return how many rows the statement touched."""
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
         return int(cursor.rowcount)
@@ -66,7 +66,7 @@ def _fetch(connection: Connection, sql: str, parameters: Sequence[Value]) -> lis
 
 
 def select(connection: Connection, columns: str, job_ids: Collection[str]) -> tuple[int, list[Row]]:
-    """The database's time, and `job_id` and `columns` of those of these jobs that there are."""
+    """Return the database's time, and `job_id` and `columns` of the jobs that exist among these."""
     ids = list(job_ids)
     now: int | None = None
     rows: list[Row] = []
@@ -85,7 +85,7 @@ def select(connection: Connection, columns: str, job_ids: Collection[str]) -> tu
 
 
 def to_job(record: str, lease_until: int | None, lease_holder: str) -> Job:
-    """The job on record with its lease, which is renewed in its columns only."""
+    """Return the recorded job with its lease, which is renewed only in its columns."""
     return replace(Job.from_record(record), lease_until=lease_until, lease_holder=lease_holder)
 
 
@@ -105,7 +105,7 @@ def _lease(job: Job) -> dict[str, Value]:
 
 
 def insert(connection: Connection, job: Job) -> bool:
-    """Write a row that was not there; IntegrityError when it is by now."""
+    """Write a new row; raises IntegrityError if it exists by now."""
     row = {"job_id": job.job_id, **_columns(job), **_lease(job)}
     marks = ", ".join(["%s"] * len(row))
     sql = f"INSERT INTO {TABLE} ({', '.join(row)}) VALUES ({marks})"  # noqa: S608
@@ -113,7 +113,7 @@ def insert(connection: Connection, job: Job) -> bool:
 
 
 def compare_and_set(connection: Connection, before: Job, after: Job, guessed: int | None) -> bool:
-    """Write a row if it is still as it was read and a time that was guessed is about right; whether it was."""
+    """Write a row if it is unchanged since it was read, and a guessed time is about right; return whether it was."""
     new = _columns(after)
     where: Where = [("job_id = %s", [before.job_id]), ("version = %s", [before.version])]
     if _lease(after) != _lease(before):
@@ -121,7 +121,7 @@ def compare_and_set(connection: Connection, before: Job, after: Job, guessed: in
         where += [_is("lease_until", before.lease_until), _is("lease_holder", before.lease_holder)]
     if guessed is not None:
         where += [(f"ABS({clock(connection)} - %s) <= %s", [guessed, CLOCK_SLACK])]
-    conditions, parameters = _joined(where)
+    conditions, parameters = _join(where)
     assignments = ", ".join(f"{name} = %s" for name in new)
     sql = f"UPDATE {TABLE} SET {assignments} WHERE {conditions}"  # noqa: S608
     return _execute(connection, sql, [*new.values(), *parameters]) == 1
@@ -131,13 +131,13 @@ def _is(column: str, value: Value) -> tuple[str, list[Value]]:
     return (f"{column} IS NULL", []) if value is None else (f"{column} = %s", [value])
 
 
-def _joined(where: Where) -> tuple[str, list[Value]]:
+def _join(where: Where) -> tuple[str, list[Value]]:
     conditions = " AND ".join(condition for condition, _ in where) or "1 = 1"
     return conditions, [parameter for _, parameters in where for parameter in parameters]
 
 
 def _searches(wanted: Filter, before: int | None, now: str) -> Iterator[Where]:
-    """The conditions of each query of a listing, which is a walk along one index.
+    """Yield the conditions of each query of a listing; each query walks along one index.
 
     Owner and overdue are narrow enough to filter the rest. Class and state are not: they share an index, in which the
     jobs of one class and state are in order of version, so that each state is a query.
@@ -146,9 +146,9 @@ def _searches(wanted: Filter, before: int | None, now: str) -> Iterator[Where]:
     older: Where = [] if before is None else [(f"{order} < %s", [before])]
     states = wanted.states
     if wanted.overdue:
-        yield [(f"lease_until <= {now}", []), *_hidden(wanted, "owner", "job_class"), *older]
+        yield [(f"lease_until <= {now}", []), *_hide(wanted, "owner", "job_class"), *older]
     elif wanted.owner is not None:
-        yield [_is("owner", wanted.owner), *_hidden(wanted, "job_class"), *older]
+        yield [_is("owner", wanted.owner), *_hide(wanted, "job_class"), *older]
     elif wanted.job_class is not None:
         for state in State if states is None else set(states):
             yield [_is("job_class", wanted.job_class), _is("state", state), *older]
@@ -160,12 +160,12 @@ def _searches(wanted: Filter, before: int | None, now: str) -> Iterator[Where]:
 
 
 def _order(wanted: Filter) -> str:
-    """What a listing is sorted by: not the index of all versions where few rows of any are wanted."""
+    """Return what a listing is sorted by: not the index of all versions where few of the rows are wanted."""
     return "version + 0" if wanted.overdue else "version"
 
 
-def _hidden(wanted: Filter, *columns: str) -> Where:
-    """The conditions on these columns, without their indexes: SQLite, having no statistics, picks the wrong one."""
+def _hide(wanted: Filter, *columns: str) -> Where:
+    """Return the conditions on these columns, without their indexes: SQLite, without statistics, picks a wrong one."""
     values = {"owner": wanted.owner, "job_class": wanted.job_class}
     where: Where = [
         (f"SUBSTR({column}, 1) = %s", [value]) for column in columns if (value := values.get(column)) is not None
@@ -177,10 +177,10 @@ def _hidden(wanted: Filter, *columns: str) -> Where:
 
 
 def newest(connection: Connection, wanted: Filter, limit: int, before: int | None) -> list[Job]:
-    """The newest jobs that `wanted` lets through, below version `before`."""
+    """Return the newest jobs that `wanted` admits, below version `before`."""
     found: list[Job] = []
     for where in _searches(wanted, before, clock(connection)):
-        conditions, parameters = _joined(where)
+        conditions, parameters = _join(where)
         sql = (
             f"SELECT job_id, {JOB} FROM {TABLE} "  # noqa: S608
             f"WHERE {conditions} ORDER BY {_order(wanted)} DESC LIMIT {int(limit)}"
@@ -191,7 +191,7 @@ def newest(connection: Connection, wanted: Filter, limit: int, before: int | Non
 
 
 def renew(connection: Connection, holders: Sequence[tuple[str, str]], seconds: float) -> None:
-    """Move the leases of these jobs, each if it is held by the one given."""
+    """Extend the leases of these jobs that the named holders hold."""
     which = " OR ".join(["job_id = %s AND lease_holder = %s"] * len(holders))
     until = f"{clock(connection)} + {int(seconds * SECOND)}"
     sql = f"UPDATE {TABLE} SET lease_until = {until} WHERE lease_until IS NOT NULL AND ({which})"  # noqa: S608
@@ -199,14 +199,14 @@ def renew(connection: Connection, holders: Sequence[tuple[str, str]], seconds: f
 
 
 def delete(connection: Connection, jobs: Collection[Job]) -> int:
-    """Delete the rows of these jobs that still have these versions; how many did."""
+    """Delete the rows of these jobs that still have these versions; return how many did."""
     which = " OR ".join(["job_id = %s AND version = %s"] * len(jobs))
     parameters: list[Value] = [value for job in jobs for value in (job.job_id, job.version)]
     return _execute(connection, f"DELETE FROM {TABLE} WHERE {which}", parameters)  # noqa: S608
 
 
 def locked(connection: Connection, job_ids: Collection[str]) -> set[str]:
-    """Those of these jobs whose rows somebody else has locked; none where rows have no locks, or none to skip."""
+    """Return those of these jobs with rows that another client has locked; none if rows have no locks to skip."""
     if not connection.features.has_select_for_update_skip_locked:
         return set()
     known = {row[0] for row in select(connection, "version", job_ids)[1]}
@@ -220,7 +220,7 @@ def delete_oldest(connection: Connection, older_than: float, limit: int) -> int:
     is_old = f"finished_at < {clock(connection)} - {int(older_than * SECOND)}"
     first = f"ORDER BY finished_at LIMIT {limit}"
     sql = f"DELETE FROM {TABLE} WHERE {is_old} {first}"  # noqa: S608
-    if connection.vendor != "mysql":  # which alone deletes in order, and reads a subquery anew for each row
+    if connection.vendor != "mysql":  # only MySQL deletes in order, and it repeats a subquery for each row
         oldest = f"SELECT job_id FROM {TABLE} WHERE {is_old} {first}"  # noqa: S608
         sql = f"DELETE FROM {TABLE} WHERE {is_old} AND job_id IN ({oldest})"  # noqa: S608
     return _execute(connection, sql, [])

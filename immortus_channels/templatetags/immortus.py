@@ -29,26 +29,26 @@ _WORDS: dict[str, object] = {
     State.FAILED: _("failed"),
     State.CANCELLED: _("cancelled"),
     State.LOST: _("lost"),
-    "stalled": _("nothing heard of it for a while"),
+    "stalled": _("no news for a while"),
 }
 
 
 @register.inclusion_tag("immortus_channels/script.html", takes_context=True)
 def immortus_script(context: Context, *, job_state: bool = False) -> dict[str, object]:
-    """The client, once per page: its addresses, the CSRF token and the CSP nonce; `job_state` adds `JobState`."""
+    """Render the client, once per page: its URLs, the CSRF token and the CSP nonce; `job_state` adds `JobState`."""
     return {**_script(context), "job_state": job_state}
 
 
 @register.inclusion_tag("immortus_channels/page_files.html", takes_context=True)
 def immortus_page_files(context: Context, *, watches: bool = False) -> dict[str, object]:
-    """The style of a job's page and, if it `watches` the job, the scripts: for templates that extend the page's."""
+    """Render the style of a job's page and, if it `watches` the job, the scripts: for extended templates."""
     files = _script(context) if watches else {"nonce": _nonce(context)}
     return {**files, "watches": watches}
 
 
 @register.inclusion_tag("admin/immortus_channels/jobrecord/script.html", takes_context=True)
 def immortus_admin_script(context: Context, words: Mapping[str, object]) -> dict[str, object]:
-    """What keeps the table of the admin's page of a job as its bar is; `words` are the table's for the states."""
+    """Render the script that updates the table of the admin's page of a job; `words` are the table's for the states."""
     zone = timezone.get_current_timezone_name() if django_settings.USE_TZ else "UTC"
     return {"words": words, "language": get_language() or "en", "time_zone": zone, "nonce": _nonce(context)}
 
@@ -65,9 +65,9 @@ def _script(context: Context) -> dict[str, object]:
 
 @register.inclusion_tag("immortus_channels/job.html")
 def immortus_job(job: Any) -> dict[str, object]:
-    """A live bar for a job: the job itself, what its queue returned, or its id.
+    """Render a live bar for a job: the job itself, what its queue returned, or its id.
 
-    A job shows its state before any script runs; of a bare id nothing is known, and nothing is read.
+    A job shows its state before any script runs; a bare id shows nothing yet, and nothing is read.
     """
     job_id, job_class = identify(job)
     return {
@@ -80,32 +80,30 @@ def immortus_job(job: Any) -> dict[str, object]:
 
 @register.inclusion_tag("immortus_channels/state.html")
 def immortus_state(state: str = "", stalled: object = None) -> dict[str, object]:
-    """The word for a state, and those that the client puts in its place, in the viewer's language.
+    """Render the word for a state, and those that the client puts in its place, in the viewer's language.
 
-    A running job may have `stalled`: its worker has fallen silent.
+    A running job may be `stalled`: its worker has fallen silent.
     """
     return {"words": _WORDS, "shown": _WORDS["stalled"] if stalled else _WORDS.get(state, "")}
 
 
 @register.filter
 def percent(percentage: float | None) -> str:
-    """A percentage as the client writes it: a whole one without decimals, any other with one; "" for none."""
+    """Return a percentage as the client writes it: a whole one without decimals, any other with one; "" for none."""
     return "" if percentage is None else f"{percentage:.1f}".removesuffix(".0") + " %"
 
 
 def _prefix() -> str:
-    """Where the package's addresses are mounted, below any prefix and SCRIPT_NAME."""
+    """Return where the package's URLs are mounted, below any prefix and SCRIPT_NAME."""
     try:
         return reverse("immortus:verify").removesuffix("verify")
     except NoReverseMatch as error:
-        msg = (
-            "The addresses of immortus_channels are not in urlpatterns; add *immortus_jobs() of immortus_channels.urls."
-        )
+        msg = "The URLs of immortus_channels are not in urlpatterns; add *immortus_jobs() of immortus_channels.urls."
         raise ConfigurationError(msg) from error
 
 
 def _nonce(context: Context) -> str | None:
-    """The page's nonce, from Django 6 or django-csp. Asking is what makes it: an unasked one is false, but not None."""
+    """Return the page's nonce (Django 6, django-csp). Reading creates it: an unread one is false, but not None."""
     request = context.get("request")
     for nonce in (context.get("csp_nonce"), getattr(request, "csp_nonce", None), getattr(request, "_csp_nonce", None)):
         if nonce is not None:

@@ -1,6 +1,6 @@
-"""For the tests of those who use this package: what jobs told in a test, and networks and layers that misbehave.
+"""For the tests of projects that use this package: what jobs published, and networks and layers that misbehave.
 
-Nothing here is imported by the rest of the package, and nothing here needs a test runner.
+The rest of the package imports none of it, and none of it needs a test runner.
 """
 
 from __future__ import annotations

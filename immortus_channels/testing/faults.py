@@ -1,4 +1,4 @@
-"""What can go wrong on the way between a client and its server, as plain values."""
+"""Faults on the way between a client and its server, as plain values."""
 
 from __future__ import annotations
 
@@ -10,51 +10,51 @@ from typing import Any, Literal
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the proxy itself says to a request."""
+    """What the proxy itself answers to a request."""
 
     status: int
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def __bytes__(self) -> bytes:
-        told = {"Content-Length": len(self.body), "Connection": "close", **self.headers}
-        lines = [f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}", *(f"{k}: {v}" for k, v in told.items())]
+        headers = {"Content-Length": len(self.body), "Connection": "close", **self.headers}
+        lines = [f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}", *(f"{k}: {v}" for k, v in headers.items())]
         return "\r\n".join([*lines, "", ""]).encode("latin-1") + self.body
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faults:
-    """What goes wrong on the way between a client and its server; all that is left out works."""
+    """The faults on the way between a client and its server; everything left out works."""
 
     refuse: bool = False
-    """The connection is reset as soon as the request is known."""
+    """The proxy resets the connection as soon as it has read the request."""
     hang: bool = False
-    """Nothing is ever answered."""
+    """The proxy never answers."""
     answer: Answer | None = None
-    """The proxy answers by itself."""
+    """The proxy answers instead of the server."""
     strip: tuple[str, ...] = ()
-    """Header fields that are taken out of requests and answers."""
+    """Header fields that the proxy removes from requests and answers."""
     kill_after: float | None = None
-    """Seconds from the answer's head (a WebSocket's opening) until the connection is cut."""
+    """Seconds from the answer's head (a WebSocket's opening) until the proxy cuts the connection."""
     reset: bool = False
-    """Connections are cut with RST, not FIN."""
+    """The proxy cuts connections with RST, not FIN."""
     blackhole: Literal["", "up", "down", "both"] = ""
-    """What is sent up (to the server) or down does not arrive while this lasts, and neither does its end."""
+    """Bytes sent up (to the server) or down do not arrive while this lasts, nor does the connection's end."""
     bandwidth: float | None = None
     """Bytes a second, each way."""
     latency: float = 0.0
     """Seconds on each way."""
     jitter: float = 0.0
-    """By how many seconds more, at most."""
+    """Additional seconds, at most."""
     slice: int | None = None
     """Bytes in one piece."""
     hold_bytes: int | None = None
-    """What the server sends is kept back until it is so much, or ends."""
+    """The proxy keeps the server's bytes back until it has so many, or they end."""
     hold_seconds: float | None = None
-    """What the server sends is kept back until it is so old, or ends."""
+    """The proxy keeps the server's bytes back until they are so old, or they end."""
 
     def __post_init__(self) -> None:
-        """Refuse what would be a fault that never happens, and so a test that passes."""
+        """Refuse a fault that could never happen, and so a test that could not fail."""
         checked(self, "answer", lambda answer: answer is None or isinstance(answer, Answer), "an Answer")
         checked(self, "blackhole", lambda way: way in ("", "up", "down", "both"), "'up', 'down' or 'both'")
         for name in ("latency", "jitter"):
@@ -64,7 +64,7 @@ class Faults:
 
 
 def checked(faults: object, name: str, is_good: Callable[[Any], bool], wanted: str) -> None:
-    """Raise ValueError unless the field is good, also where it is of a kind that cannot be compared."""
+    """Raise ValueError unless the field is good, even if its type cannot be compared."""
     value = getattr(faults, name)
     try:
         if is_good(value):

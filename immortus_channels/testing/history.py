@@ -1,4 +1,4 @@
-"""A history of what was written and what viewers were shown, and the judgement over it."""
+"""A history of what was written and what viewers were shown, and the verdict on it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OVER = frozenset({"finished", "failed", "cancelled", "lost"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One broken promise: which `rule`, on whose page, about which job, and what happened."""
+    """One broken promise: its `rule`, the viewer, the job, and what happened."""
 
     rule: str
     viewer: str
@@ -61,11 +61,11 @@ class _Entry:
 
 
 class History:
-    """Takes down every write and everything every viewer was shown, from any thread, and judges.
+    """Records every write and everything that viewers were shown, from any thread, and judges it.
 
-    Documents are job documents: mappings with at least `job_id`, `version`, `state`, and `attempt` where a job may run
-    more than once. Times are seconds of one clock, `time.monotonic()` unless given. `seed` is whatever repeats the
-    test; it is told with the findings.
+    Documents are job documents: mappings with at least `job_id`, `version`, `state`, and `attempt` if a job may run
+    more than once. Times are seconds of one clock, `time.monotonic()` by default. `seed` is the value that repeats the
+    test; the findings name it.
     """
 
     def __init__(self, seed: object = None) -> None:
@@ -77,26 +77,26 @@ class History:
         self._left: dict[str, float] = {}
         self._counts_settling = False
 
-    # Taking down
+    # Recording
 
     def wrote(self, document: Document, at: float | None = None) -> None:
-        """This was written."""
+        """Record a write."""
         with self._lock:
             self._writes.setdefault(document["job_id"], []).append(_entry(document, at))
 
     def shown(self, viewer: str, document: Document, at: float | None = None) -> None:
-        """The viewer was shown this."""
+        """Record what the viewer was shown."""
         with self._lock:
             self._shown.setdefault((viewer, document["job_id"]), []).append(_entry(document, at))
 
     def settled(self, viewer: str, job_id: str) -> None:
-        """The viewer's promise of the job was kept or broken: once for each job of each viewer, or it is found."""
+        """Record that the viewer's promise of the job was kept or broken; other than once per job is a finding."""
         with self._lock:
             self._counts_settling = True
             self._settled[viewer, job_id] = self._settled.get((viewer, job_id), 0) + 1
 
     def left(self, viewer: str, at: float | None = None) -> None:
-        """The viewer has gone, and need not be shown what is written from now on."""
+        """Record that the viewer has gone, and need not be shown later writes."""
         with self._lock:
             self._left[viewer] = time.monotonic() if at is None else at
 
@@ -106,17 +106,17 @@ class History:
         """Raise AssertionError with all findings, unless there are none."""
         findings = self.findings(within=within)
         if findings:
-            told = "\n".join(f"- {finding}" for finding in findings)
-            msg = f"{len(findings)} broken promises (seed {self.seed!r}; {self.staleness()}):\n{told}"
+            report = "\n".join(f"- {finding}" for finding in findings)
+            msg = f"{len(findings)} broken promises (seed {self.seed!r}; {self.staleness()}):\n{report}"
             raise AssertionError(msg)
 
     def findings(self, *, within: float | None = None) -> list[Finding]:
-        """Every broken promise; with `within`, also each write that took a page longer than so many seconds."""
+        """Return every broken promise; with `within`, also each write that took a page longer than so many seconds."""
         with self._lock:
             return [finding for page in self._pages() for finding in page.findings(within)]
 
     def staleness(self) -> Staleness:
-        """How long pages were behind what was written, over all writes and pages."""
+        """Return how long pages were behind, over all writes and pages."""
         with self._lock:
             delays = sorted(delay for page in self._pages() for _, delay in page.delays() if delay is not None)
         if not delays:
@@ -135,7 +135,7 @@ class History:
 
 
 class _Page:
-    """What one viewer saw of one job, beside what was written of it."""
+    """What one viewer saw of one job, beside the writes of that job."""
 
     def __init__(  # noqa: PLR0913 - made in one place
         self, viewer: str, job_id: str, writes: list[_Entry], shown: list[_Entry], settled: int | None, *, is_open: bool
@@ -156,52 +156,52 @@ class _Page:
             yield from self._late(within)
 
     def delays(self) -> Iterator[tuple[_Entry, float | None]]:
-        """Each write the page had to show, and the seconds until it or a newer one was shown; None for never."""
+        """Yield each write that the page had to show, and the seconds until it showed that or newer; None for never."""
         first = self._shown[0].at
         for write in self._writes:
             shown_at = next((one.at for one in self._shown if one.version >= write.version), None)
             if write.at >= first or write is self._writes[-1]:
                 yield write, None if shown_at is None else max(shown_at - max(write.at, first), 0.0)
 
-    def _found(self, rule: str, text: str) -> Finding:
+    def _finding(self, rule: str, text: str) -> Finding:
         return Finding(rule=rule, viewer=self._viewer, job_id=self._job_id, text=text)
 
     def _went_back(self) -> Iterator[Finding]:
         for before, after in pairwise(self._shown):
             if after.version < before.version:
-                yield self._found("went back", f"{after} was shown after {before}")
+                yield self._finding("went back", f"{after} was shown after {before}")
 
     def _untrue(self) -> Iterator[Finding]:
-        """Shown, but never written; only where writes were taken down."""
+        """Yield what was shown but never written, if writes were recorded."""
         written = {write.version: write for write in self._writes}
         for one in self._shown if self._writes and self._is_open else ():
             write = written.get(one.version)
             if write is None:
-                yield self._found("never written", f"{one} was shown")
+                yield self._finding("never written", f"{one} was shown")
             elif dict(write.document) != dict(one.document):
-                yield self._found("not as written", f"{one} was shown as {dict(one.document)}")
+                yield self._finding("not as written", f"{one} was shown as {dict(one.document)}")
 
     def _not_the_end(self) -> Iterator[Finding]:
         if self._writes and self._is_open and self._shown[-1].version < self._writes[-1].version:
-            yield self._found("stuck", f"{self._shown[-1]} is the last shown, {self._writes[-1]} the last written")
+            yield self._finding("stuck", f"{self._shown[-1]} is the last shown, {self._writes[-1]} the last written")
 
     def _changed_after_the_end(self) -> Iterator[Finding]:
-        """What is over stays so within its attempt; a lost job may be revived."""
+        """Yield changes after the end: an ended attempt stays so; a lost job may be revived."""
         for before, after in pairwise(self._shown):
             is_final = before.is_over and before.document["state"] != "lost"
             is_same_run = before.document.get("attempt") == after.document.get("attempt")
             if is_final and is_same_run and after.version > before.version:
-                yield self._found("changed after its end", f"{after} was shown after {before}")
+                yield self._finding("changed after its end", f"{after} was shown after {before}")
 
     def _not_settled_once(self) -> Iterator[Finding]:
         wanted = int(any(one.is_over for one in self._shown))
         if self._settled is not None and self._settled != wanted:
-            yield self._found("settled wrongly", f"settled {self._settled} times, and {wanted} is right")
+            yield self._finding("settled wrongly", f"settled {self._settled} times, and {wanted} is right")
 
     def _late(self, within: float) -> Iterator[Finding]:
         for write, delay in self.delays():
             if delay is not None and delay > within:
-                yield self._found(
+                yield self._finding(
                     "late", f"{write} was shown {delay:.3f} s after it was written, not within {within} s"
                 )
 

@@ -21,14 +21,14 @@ CALLS = ("send", "group_send", "group_add", "group_discard", "new_channel", "rec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerFaults:
-    """What goes wrong in a channel layer; all that is left out works."""
+    """The faults of a channel layer; everything left out works."""
 
     drop: float = 0.0
-    """The chance, 0 to 1, that a message that was sent is never received."""
+    """The chance, 0 to 1, that a sent message is never received."""
     duplicate: int = 0
     """How many more times each message is received."""
     reorder: int = 0
-    """How many messages that came later may be chosen before the one whose turn it is."""
+    """How many later messages may be chosen before the one whose turn it is."""
     delay: float = 0.0
     """Seconds, at most, until a message is received."""
     fail: float = 0.0
@@ -39,7 +39,7 @@ class LayerFaults:
     """The calls that fail and hang."""
 
     def __post_init__(self) -> None:
-        """Refuse what would be a fault that never happens, and so a test that passes."""
+        """Refuse a fault that could never happen, and so a test that could not fail."""
         for name in ("drop", "fail", "stall"):
             checked(self, name, lambda chance: 0 <= chance <= 1, "a chance, 0 to 1")
         for name in ("duplicate", "reorder", "delay"):
@@ -52,26 +52,26 @@ class FaultyChannelLayer:
 
     In settings: `{"BACKEND": "immortus_channels.testing.FaultyChannelLayer", "CONFIG": {"layer": {"BACKEND": …,
     "CONFIG": …}, "seed": 7, "drop": 0.3}}`. Without a `layer` an in-memory one is used. Messages suffer when they are
-    received, so whoever sends is told that all went well. The same `seed` makes the same choices for the same messages.
+    received, so the sender sees no failure. The same `seed` makes the same choices for the same messages.
     """
 
     IDLE = 0.1
-    """Seconds of silence after which nothing is held back any more for others to overtake it."""
+    """Seconds of silence after which no message is held back any longer for others to overtake it."""
     _TICK = 0.02
 
     def __init__(self, layer: Any = None, *, seed: int = 0, **faults: Any) -> None:
-        """`layer` is a channel layer, or what CHANNEL_LAYERS would say of one; `faults` are those of LayerFaults."""
+        """Wrap `layer`, a channel layer or its description as in CHANNEL_LAYERS; `faults` are those of LayerFaults."""
         self.faults = LayerFaults(**faults)
         self.seed = seed
         self.counts: Counter[str] = Counter()
-        """How often what happened: received, dropped, duplicated, delayed, overtaken, failed, stalled."""
-        self._layer = _made(layer)
+        """How often each fault happened: received, dropped, duplicated, delayed, overtaken, failed, stalled."""
+        self._layer = _make(layer)
         self._random = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
         self._order = itertools.count()
         self._channels: dict[str, _Channel] = {}
 
     def __getattr__(self, name: str) -> Any:
-        """Everything else is the inner layer's: extensions, flush, capacity, close_pools and so on."""
+        """Return the inner layer's attribute: extensions, flush, capacity, close_pools and so on."""
         return getattr(self._layer, name)
 
     async def send(self, channel: str, message: Mapping[str, Any]) -> None:
@@ -95,13 +95,13 @@ class FaultyChannelLayer:
         await self._layer.group_discard(group, channel)
 
     async def new_channel(self, *prefix: str) -> str:
-        """A new channel's name."""
+        """Return a new channel's name."""
         await self._suffer("new_channel")
         name: str = await self._layer.new_channel(*prefix)
         return name
 
     async def receive(self, channel: str) -> Any:
-        """The next message of a channel, after all that may have happened to it."""
+        """Return the next message of a channel, after all faults that apply to it."""
         inbox = self._channels.setdefault(channel, _Channel())
         seen = None
         try:
@@ -109,7 +109,7 @@ class FaultyChannelLayer:
                 if self.faults is not seen:
                     seen = self.faults
                     await self._suffer("receive")
-                ready = inbox.taken(self._now(), self.faults.reorder, self._random, self.IDLE)
+                ready = inbox.take(self._now(), self.faults.reorder, self._random, self.IDLE)
                 if ready is not None:
                     self.counts["overtaken"] += ready.overtook
                     self.counts["received"] += 1
@@ -126,10 +126,10 @@ class FaultyChannelLayer:
         await asyncio.wait({inbox.coming}, timeout=self._TICK)
         if inbox.coming.done():
             coming, inbox.coming = inbox.coming, None
-            self._arrived(inbox, coming.result())
+            self._receive(inbox, coming.result())
 
-    def _arrived(self, inbox: _Channel, message: Any) -> None:
-        """Decide what becomes of a message."""
+    def _receive(self, inbox: _Channel, message: Any) -> None:
+        """Decide which faults a message meets."""
         faults = self.faults
         if self._random.random() < faults.drop:
             self.counts["dropped"] += 1
@@ -142,7 +142,7 @@ class FaultyChannelLayer:
         inbox.arrived_at = self._now()
 
     async def _suffer(self, call: str) -> None:
-        """Raise or hang where the faults say so."""
+        """Raise or hang as the faults say."""
         faults = self.faults
         if call not in faults.calls:
             return
@@ -171,15 +171,15 @@ class _Held:
 
 
 class _Channel:
-    """What is held back of one channel's messages."""
+    """The messages of one channel that are held back."""
 
     def __init__(self) -> None:
         self.held: list[_Held] = []
         self.arrived_at = 0.0
         self.coming: asyncio.Future[Any] | None = None
 
-    def taken(self, now: float, window: int, dice: random.Random, idle: float) -> _Held | None:
-        """The next message, taken out; None while everything has to wait."""
+    def take(self, now: float, window: int, dice: random.Random, idle: float) -> _Held | None:
+        """Remove and return the next message; None while all have to wait."""
         ready = [held for held in self.held if held.due <= now]
         if not ready or (len(ready) <= window and now < self.arrived_at + idle):
             return None
@@ -189,14 +189,14 @@ class _Channel:
         return chosen
 
     def close(self) -> None:
-        """Whoever waited has gone."""
+        """Stop receiving: the caller has gone."""
         if self.coming is not None:
             self.coming.cancel()
             self.coming = None
 
 
-def _made(layer: Any) -> Any:
-    """The inner layer, made from its description if need be."""
+def _make(layer: Any) -> Any:
+    """Return the inner layer, made from its description if need be."""
     if layer is None:
         return InMemoryChannelLayer()
     if isinstance(layer, Mapping):

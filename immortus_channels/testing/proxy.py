@@ -24,8 +24,8 @@ class FaultyProxy:
     """Listens on a free port and passes everything on to `port`; a context manager, with a thread of its own.
 
     `faults` are those of every connection; `upgrades`, unless None, are those of WebSockets instead. Both may be set at
-    any time, and reach connections that are open. With `http=False` bytes are passed on as they come, for Redis and the
-    like; `answer`, `strip` and `upgrades` mean nothing then. `seed` repeats the choices of `jitter`.
+    any time, and reach open connections. With `http=False` the proxy passes bytes on as they come, for Redis and the
+    like; then `answer`, `strip` and `upgrades` have no effect. `seed` repeats the choices of `jitter`.
     """
 
     def __init__(
@@ -40,9 +40,9 @@ class FaultyProxy:
         self.faults = faults
         self.upgrades = upgrades
         self.port = 0
-        """Where it listens."""
+        """The port it listens on."""
         self.counts: Counter[str] = Counter()
-        """How often what happened: connections, upgrades, refused, hung, answered, killed, up, down (bytes)."""
+        """How often each thing happened: connections, upgrades, refused, hung, answered, killed, up, down (bytes)."""
         self._upstream = port
         self._is_http = http
         self._random = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
@@ -64,7 +64,7 @@ class FaultyProxy:
 
     @property
     def url(self) -> str:
-        """Where a browser goes."""
+        """The URL for a browser."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
@@ -73,7 +73,7 @@ class FaultyProxy:
         return len(self._clients)
 
     def cut(self) -> None:
-        """End all connections that are open now: with RST where their faults say `reset`, else with FIN."""
+        """End all connections that are open now: with RST if their faults say `reset`, else with FIN."""
         asyncio.run_coroutine_threadsafe(self._cut(), self._loop).result(PATIENCE)
 
     # In the thread
@@ -86,7 +86,7 @@ class FaultyProxy:
             _end(client, reset=self.faults.reset)
 
     async def _stop(self) -> None:
-        """Close what is open, and give the transports the rounds of the loop that they need to go."""
+        """Close what is open, and give the transports the rounds of the loop that they need to end."""
         self._server.close()
         for _ in range(5):
             tasks = asyncio.all_tasks() - {asyncio.current_task()}
@@ -101,7 +101,7 @@ class FaultyProxy:
         try:
             await (self._serve_http if self._is_http else self._serve_bytes)((reader, writer))
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError):
-            pass  # whoever was there has gone, on purpose or not
+            pass  # one side has gone, on purpose or not
         finally:
             self._clients.discard(writer)
             writer.close()
@@ -127,7 +127,7 @@ class FaultyProxy:
         await self._join(client, server, faults)
 
     async def _is_served(self, client: Streams, faults: Callable[[], Faults]) -> bool:
-        """Whether the server gets to see this connection at all."""
+        """Return whether the server gets to see this connection at all."""
         if faults().hang:
             self.counts["hung"] += 1
             await until(lambda: client[0].at_eof() or not faults().hang)
@@ -169,7 +169,7 @@ class FaultyProxy:
         return Line(way=way, source=source, sink=sink, faults=faults, dice=self._random, counts=self.counts)
 
     async def _kill(self, client: asyncio.StreamWriter, faults: Callable[[], Faults]) -> None:
-        """Cut the connection once it is as old as its faults let it become."""
+        """Cut the connection once it is as old as its faults allow."""
         began = self._loop.time()
 
         def is_due() -> bool:
@@ -193,12 +193,12 @@ def _end(client: asyncio.StreamWriter, *, reset: bool) -> None:
 
 
 def _without(head: bytes, fields: tuple[str, ...]) -> bytes:
-    """The head of a request or an answer without these fields."""
+    """Return the head of a request or an answer without these fields."""
     unwanted = tuple(f"{name.lower()}:".encode() for name in fields)
     return b"\r\n".join(line for line in head.split(b"\r\n") if not line.lower().startswith(unwanted))
 
 
 def _last_of_its_connection(head: bytes, fields: tuple[str, ...]) -> bytes:
-    """The head of a request that asks for no other to follow, so that each request is seen."""
+    """Return the head of a request with `Connection: close`, so that the proxy sees each request."""
     first, rest = _without(head, (*fields, "connection")).split(b"\r\n", 1)
     return b"\r\n".join([first, b"Connection: close", rest])

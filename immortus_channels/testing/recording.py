@@ -1,4 +1,4 @@
-"""What jobs told while a block ran: every document, in order, with a store that is empty at its beginning."""
+"""What jobs published while a block ran: every document, in order, with a store that is empty at its beginning."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class RecordedJobs:
 
     def __init__(self) -> None:
         self.documents: list[dict[str, Any]] = []
-        """All documents in the order in which they were written."""
+        """All documents, in the order of their writes."""
         self.events: list[tuple[str, str]] = []
-        """The job's id and what happened (`job_enqueued`, `meta`, …), one for each document."""
+        """The job's id and its event (`job_enqueued`, `meta`, …), one for each document."""
         self._lock = threading.Lock()
 
     def receive(self, push: Push) -> None:
@@ -34,28 +34,29 @@ class RecordedJobs:
             self.events.append((push.job_id, push.event))
 
     def reconsider(self, revocation: Revocation) -> None:
-        """Nobody watches here whose rights could have gone."""
+        """Do nothing: no watcher is here whose permissions could have gone."""
 
     def of(self, job_id: JobId) -> list[dict[str, Any]]:
-        """The documents of one job."""
+        """Return the documents of one job."""
         wanted = given_as(job_id)
         return [document for document in self.documents if document["job_id"] == wanted]
 
     def last(self, job_id: JobId) -> dict[str, Any]:
-        """The newest document of one job. Raises KeyError when nothing was told of it."""
+        """Return the newest document of one job. Raises KeyError if there is none."""
         documents = self.of(job_id)
         if not documents:
-            msg = f"nothing was told of {job_id!r}; there are {sorted({one['job_id'] for one in self.documents})}"
+            others = sorted({one["job_id"] for one in self.documents})
+            msg = f"there is no document of {job_id!r}; there are those of {others}"
             raise KeyError(msg)
         return documents[-1]
 
     def states(self, job_id: JobId) -> list[str]:
-        """The states of one job, each as often as it was entered."""
+        """Return the states of one job, each as often as it was entered."""
         seen = [(document["attempt"], document["state"]) for document in self.of(job_id)]
         return [state for (_, state), _ in groupby(seen)]
 
     def seen(self, job_id: JobId, key: str) -> list[JSON]:
-        """The values that one key of the document had, repetitions left out: `seen(job_id, "percentage")`."""
+        """Return the values that one key of the document had, without repetitions: `seen(job_id, "percentage")`."""
         values = [document.get(key) for document in self.of(job_id)]
         return [value for value, _ in groupby(values)]
 
@@ -64,7 +65,7 @@ class RecordedJobs:
 def recorded_jobs(**settings: Any) -> Iterator[RecordedJobs]:
     """Record all jobs of the block, in a memory store of its own.
 
-    Every call that says something makes a document, none is merged with the next. Further `settings` hold for the
+    Every call that publishes something makes a document; none is merged with the next. Further `settings` hold for the
     block as well. Jobs that other processes run are not recorded: run tasks eagerly, or with Celery's `apply()`.
     """
     own: Mapping[str, Any] = {"IMMORTUS_STORE": {"BACKEND": "memory"}, "IMMORTUS_FLUSH_INTERVAL": 0}

@@ -13,12 +13,12 @@ from immortus_channels.testing.faults import Faults
 Way = Literal["up", "down"]
 
 TICK = 0.01
-"""Seconds until it is looked again whether the faults have changed."""
+"""Seconds between checks whether the faults have changed."""
 MOST = 65_536
 
 
 async def until(holds: Callable[[], object]) -> None:
-    """Wait until it is true."""
+    """Wait until `holds()` is true."""
     while not holds():  # noqa: ASYNC110 - faults are set from any thread
         await asyncio.sleep(TICK)
 
@@ -26,8 +26,8 @@ async def until(holds: Callable[[], object]) -> None:
 class Line:
     """Carries bytes from `source` to `sink`, and then the end.
 
-    Reading is a task of its own, so that latency delays what is sent and does not thin it out; little is read ahead, so
-    that a sender feels a slow line.
+    Reading is a task of its own, so that latency delays the bytes without thinning them out; it reads little ahead, so
+    that a sender notices a slow line.
     """
 
     def __init__(  # noqa: PLR0913 - keywords
@@ -79,12 +79,12 @@ class Line:
                 return
 
     def _appetite(self) -> int:
-        """How much to read at once: of a slow line no more than a tenth of a second's worth."""
+        """Return how much to read at once: from a slow line no more than a tenth of a second's worth."""
         bandwidth = self._faults().bandwidth
         return MOST if bandwidth is None else max(min(MOST, int(bandwidth / 10)), 1)
 
     async def _next(self) -> tuple[float, bytes]:
-        """What comes next; what is held back meanwhile leaves when it is old enough."""
+        """Return the next bytes; bytes held back meanwhile leave when they are old enough."""
         while self._held and self._under_way.empty():
             await asyncio.sleep(TICK)
             if self._is_released():

@@ -1,6 +1,6 @@
-"""The way of an event: strategy, writer. Queue adapters, running jobs and the read path come in here.
+"""The path of an event: strategy, then writer. Queue adapters, running jobs and readers of jobs enter here.
 
-Nothing here raises into a job: what fails is logged, and the job goes on.
+Nothing here raises into a job: failures are logged, and the job continues.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is asked of a job from outside: to stop, whose turn a hook of its page is, a version above another."""
+"""Commands to a job from outside: to stop, to claim a hook of its page, to raise its version above another."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from immortus_channels.writer import Write, get_writer, perform
 
 
 def cancel(job_id: str) -> Job | None:
-    """Ask for a job's cancellation; the job after it, None for an unknown id.
+    """Ask for a job's cancellation; return the job after it, None for an unknown id.
 
-    A job that waits is cancelled at once, a running one is asked, or its process ended where its task allows that.
-    Raises StoreUnavailable when the store does not answer within 2 seconds; a write that waits for the caller's own
-    transaction is not waited for. The queue is told in any case.
+    A waiting job is cancelled at once; a running one is asked, or its process ended if its task allows that. Raises
+    StoreUnavailable when the store does not answer within 2 seconds; a write that waits for the caller's own
+    transaction is not waited for. The queue learns of it in any case.
     """
     known = get_store().get_many([job_id]).jobs.get(job_id)
     if known is None or known.is_over or known.cancel == "never":
@@ -34,13 +34,13 @@ def cancel(job_id: str) -> Job | None:
     after = confirmed or replace(known, cancel_requested=True)
     _tell_queue(after)
     if confirmed is None and not waits:
-        msg = f"The cancellation of {job_id!r} was not confirmed in time; it will be asked for later."
+        msg = f"The store did not confirm the cancellation of {job_id!r} in time; the writer will ask again later."
         raise StoreUnavailable(msg)
     return after
 
 
 def _tell_queue(job: Job) -> None:
-    """The queue may save itself the trouble, and alone can end a process."""
+    """Tell the queue, which may save itself the work, and which alone can end a process."""
     queue = queues.by_name(job.queue)
     terminate = job.cancel == "terminate" and job.state is State.RUNNING
     if queue is None or not (terminate or job.is_over):
@@ -49,9 +49,9 @@ def _tell_queue(job: Job) -> None:
 
 
 def claim(job: Job, hook: PageHook) -> bool:
-    """Whether the caller is the one who may call this hook of the job's page; it is asked once.
+    """Return whether the caller may call this hook of the job's page; only one caller ever may.
 
-    Written here and now, not by the writer: what is written later nobody would act upon. Raises StoreUnavailable.
+    Written here and now, not by the writer: a claim confirmed later would never be used. Raises StoreUnavailable.
     """
     if hook in job.claims:
         return False
@@ -62,12 +62,12 @@ def claim(job: Job, hook: PageHook) -> bool:
 
 
 LIFT_AGAIN = 5.0
-"""Seconds until the same job is lifted again on a client's word, which costs a write."""
+"""Seconds until a client's claim may raise the same job again, which costs a write."""
 _lifts = Pace()
 
 
 def lifted(job: Job, have: int) -> Job:
-    """The job, made newer than the version `have` of a client where that can be believed, which drops what is older."""
+    """Return the job, made newer than a client's version `have` if believable: the client drops older ones."""
     if job.version >= have or not is_believable(have) or not _lifts.is_due(job.job_id, LIFT_AGAIN):
         return job
     write = get_writer().submit(Touched(job_id=job.job_id, above=have))
@@ -75,5 +75,5 @@ def lifted(job: Job, have: int) -> Job:
 
 
 def touch(job_id: str, above: int) -> None:
-    """Lift the job's version above what browsers hold: its store went back in time."""
+    """Raise the job's version above the one that browsers hold: its store went back in time."""
     get_writer().submit(Touched(job_id=job_id, above=above))

@@ -1,4 +1,4 @@
-"""Runs of which nothing more is heard: their queue's own record is asked once how they ended."""
+"""Runs that have gone silent: tracking asks the queue's own records once how they ended."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ logger = logging.getLogger("immortus_channels")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inquiry:
-    """A question to a queue, and the event that is told without an answer to it."""
+    """A question to a queue, and the event to publish without an answer."""
 
     otherwise: Event
     queue: Queue
@@ -30,7 +30,7 @@ class Inquiry:
     since: int
 
     def end(self) -> Event:
-        """How the run ended, as far as can be told. Takes no longer than a question to the outside may."""
+        """Return how the run ended, as far as is known, within the time that an outside question may take."""
         try:
             answer = bounded_calls.ask(f"the records of {self.queue.name}", self._question())
         except bounded_calls.NoAnswer:
@@ -38,7 +38,7 @@ class Inquiry:
         except Exception:
             # A backend that is down, or whose driver is not installed, may raise anything.
             about = {"job_id": self.otherwise.job_id}
-            logger.exception("The queue %r cannot tell how %r ended", self.queue.name, about["job_id"], extra=about)
+            logger.exception("The queue %r failed to say how %r ended", self.queue.name, about["job_id"], extra=about)
             return self.otherwise
         return self.otherwise if answer is None else replace(answer, run_id=self.run_id)
 
@@ -50,7 +50,7 @@ class Inquiry:
 def publish_end(
     otherwise: Event, *, queue: Queue, since: int, run_id: str | None = None, wait: float = 0
 ) -> Job | None:
-    """Publish how the queue's own record says that a run ended which began at `since`, or else this event.
+    """Publish the end of a run that began at `since` from the queue's own record, or else the event `otherwise`.
 
     The queue is asked beside everything else, so None is returned; where it keeps no records, this is `publish`.
     Where jobs are written inline, it is asked here and now. Never raises.
@@ -69,7 +69,7 @@ def _keeps_records(queue: Queue) -> bool:
     try:
         return queue.keeps_records()
     except Exception:
-        logger.exception("The queue %r cannot tell whether it keeps records", queue.name)
+        logger.exception("The queue %r failed to say whether it keeps records", queue.name)
         return False
 
 

@@ -1,4 +1,4 @@
-"""The way of an event: strategy hook, meta, writer. Nothing here raises into a job: what fails is logged."""
+"""The path of an event: strategy hook, meta, writer. Nothing here raises into a job: failures are logged."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ logger = logging.getLogger("immortus_channels")
 
 
 def publish(event: Event, *, wait: float = WAIT, known: str | None = None) -> Job | None:
-    """Take an event into the store, with its strategy's hook and meta, and push what changed.
+    """Take an event into the store, with its strategy's hook and meta, and push the change.
 
-    Returns the job after it, or None when the store has not answered within `wait` seconds; the write is made
-    all the same, without a read if the record of the job is still the `known` one. Never raises.
+    Returns the job after it, or None when the store has not answered within `wait` seconds; the writer still makes the
+    write, without a read if the record of the job is still the `known` one. Never raises.
     """
     try:
         job_id = text_of(event.job_id)
@@ -32,8 +32,8 @@ def publish(event: Event, *, wait: float = WAIT, known: str | None = None) -> Jo
             event = replace(event, job_id=job_id)
         if not can_be_tracked(event.job_id, event.job_class):
             logger.error(
-                "No job can be tracked as %s of %s: an id is text, a UUID or a whole number; "
-                "ids and names have 1 to 255 characters, no NUL and no half characters",
+                "The job %s of %s cannot be tracked: an id is text, a UUID or a whole number; "
+                "ids and names have 1 to 255 characters, no NUL and no unpaired surrogates",
                 quoted(event.job_id),
                 quoted(event.job_class),
             )
@@ -42,25 +42,25 @@ def publish(event: Event, *, wait: float = WAIT, known: str | None = None) -> Jo
     except queues.interrupts():
         raise
     except Exception:
-        logger.exception("Tracking of %r failed; the job goes on", event.job_id, extra={"job_id": event.job_id})
+        logger.exception("Tracking of %r failed; the job continues", event.job_id, extra={"job_id": event.job_id})
         return None
     return write.after if write.is_known else None
 
 
 def can_be_tracked(job_id: object, job_class: str) -> bool:
-    """Whether there can be a record of this job: what stores refuse would hold up what is written along with it."""
+    """Return whether a record of this job is possible: one that stores refuse would hold up others written with it."""
     return is_job_id(job_id) and len(job_class) <= MAX_LENGTH
 
 
 def hand_over(event: Event, wait: float, known: str | None = None) -> Write:
-    """Give an event to the writer, after its strategy was told and asked; waits up to `wait` seconds for the store."""
-    event = _shortened(event)
+    """Give an event to the writer, after its strategy's hook and meta; wait up to `wait` seconds for the store."""
+    event = _shorten(event)
     writer = get_writer()
     strategy = strategies.strategy_of(Job(job_id=event.job_id, job_class=event.job_class))
     if not strategies.defines(strategy, *strategies.HOOKS, "meta", "completed"):
         return writer.submit(event, wait=wait, known=known)
-    # Who cannot wait for the write still waits to learn what it changes: a guess would call a hook twice for what is
-    # told twice, and the hook itself takes longer than the answer.
+    # Even a caller that cannot wait for the write waits to learn what it would change. Guessing could run a hook twice
+    # for a duplicate event, and the hook takes longer than this answer anyway.
     patience = WAIT if strategies.defines(strategy, *strategies.HOOKS) else wait
     began = time.monotonic()
     expected = writer.submit(event, wait=patience, is_dry=True)
@@ -68,19 +68,19 @@ def hand_over(event: Event, wait: float, known: str | None = None) -> Write:
     if expected.is_known and not expected.changed:
         return expected
     known = None if expected.before is None else expected.before.to_record()
-    said = outside_event_loop(lambda: followed(strategy, event, expected))
-    return writer.submit(said, wait=wait, known=known)
+    followed_event = outside_event_loop(lambda: followed(strategy, event, expected))
+    return writer.submit(followed_event, wait=wait, known=known)
 
 
-def _shortened(event: Event) -> Event:
-    """The event with no longer a sentence than a document has room for."""
+def _shorten(event: Event) -> Event:
+    """Return the event with its sentence shortened to what a document has room for."""
     if isinstance(event, Unsuccessful) and len(event.message) > MAX_SENTENCE:
         return replace(event, message=f"{event.message[: MAX_SENTENCE - 1]}…")
     return event
 
 
 def refresh(event: Refreshed) -> Job | None:
-    """The job after what its strategy said when it was asked; None when that is not known in time. Never raises."""
+    """Store what a strategy answered; return the job after it, None if that is not known in time. Never raises."""
     try:
         write = get_writer().submit(event, wait=0 if get_store().waits_for_caller() else WAIT)
     except Exception:
@@ -90,7 +90,7 @@ def refresh(event: Refreshed) -> Job | None:
 
 
 def renew(job_id: str, holder: str, seconds: float) -> None:
-    """Move a job's lease, soon; what cannot be a job has none."""
+    """Extend a job's lease, soon; an id that cannot be a job's has none."""
     known = text_of(job_id)
     if is_job_id(known):
         get_writer().renew(known, holder, seconds)

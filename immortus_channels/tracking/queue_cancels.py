@@ -1,4 +1,4 @@
-"""Tells queues that jobs are no longer wanted: from a few threads, and once, however often somebody asks for it."""
+"""Tells queues to drop jobs: from a few threads, and once, however many callers ask for it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from immortus_channels.tracking.throttle import Pace
 logger = logging.getLogger("immortus_channels")
 
 AGAIN = 10.0
-"""Seconds until a queue is told the same again, if somebody still asks: its broker may have been away."""
+"""Seconds until the same call may go to a queue again: its broker may have been away."""
 
 
 class Recaller(Errands[int, tuple[Queue, Job, bool]]):
@@ -24,7 +24,7 @@ class Recaller(Errands[int, tuple[Queue, Job, bool]]):
     IDLE = 10.0
     MOST = 4
     PENDING = 1_000
-    """Calls that wait for a queue that hangs; beyond that none is added."""
+    """Calls that may wait behind a queue that hangs; further ones are refused."""
 
     def _begin(self) -> None:
         super()._begin()
@@ -32,13 +32,13 @@ class Recaller(Errands[int, tuple[Queue, Job, bool]]):
         self._count = count()
 
     def recall(self, queue: Queue, job: Job, *, terminate: bool) -> None:
-        """Have the queue drop the job or, with `terminate`, end the process of this attempt."""
+        """Make the queue drop the job or, with `terminate`, end the process of this attempt."""
         if not self._pace.is_due(f"{job.attempt} {job.job_id}", AGAIN):
             return
         with self._condition:
             if len(self._pending) >= self.PENDING:
-                told = {"job_id": job.job_id}
-                logger.error("The queue %r hangs, so it is not told to drop %r", queue.name, job.job_id, extra=told)
+                about = {"job_id": job.job_id}
+                logger.error("The queue %r hangs; dropping %r is left out", queue.name, job.job_id, extra=about)
                 return
             with suppress(RuntimeError):  # the other threads serve, and the next call tries again
                 self._put(next(self._count), (queue, job, terminate))
@@ -59,12 +59,12 @@ def _recall(queue: Queue, job: Job, terminate: bool) -> None:  # noqa: FBT001 - 
     try:
         queue.cancel(job, terminate=terminate)
     except Exception:
-        logger.exception("The queue could not be told to drop %r", job.job_id, extra={"job_id": job.job_id})
+        logger.exception("The queue failed to drop %r", job.job_id, extra={"job_id": job.job_id})
 
 
 _recaller = Recaller()
 
 
 def recall(queue: Queue, job: Job, *, terminate: bool) -> None:
-    """Have the queue drop the job, soon; the same again within `AGAIN` seconds means nothing."""
+    """Make the queue drop the job, soon; the same call within `AGAIN` seconds has no effect."""
     _recaller.recall(queue, job, terminate=terminate)

@@ -1,4 +1,4 @@
-"""Jobs as they stand: what is overdue is called so first, and strategies that have a say are asked."""
+"""Jobs in their present state: overdue jobs are marked first, and strategies with an answer are asked."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from immortus_channels.writer.run import current_run
 
 
 def read(job_ids: Collection[str]) -> dict[str, Job]:
-    """The jobs of these ids as they stand now; unknown ids are absent. Raises StoreUnavailable."""
+    """Return the jobs of these ids in their present state; unknown ids are absent. Raises StoreUnavailable."""
     reading = on_record(job_ids)
     return {job_id: brought_up_to_date(job, reading.now) for job_id, job in reading.jobs.items()}
 
 
 def on_record(job_ids: Collection[str]) -> Reading:
-    """What is on record of these jobs: enough to tell who may see them. Raises StoreUnavailable."""
-    # Asked before the read: what is written meanwhile is neither in it nor waits any more.
+    """Return these jobs' records: enough to know who may see them. Raises StoreUnavailable."""
+    # The waiting jobs first: a record written in between would otherwise be in neither.
     waiting = get_writer().held(job_ids)
     reading = get_store().get_many(job_ids)
     for job_id in waiting - reading.jobs.keys():
@@ -40,38 +40,38 @@ def on_record(job_ids: Collection[str]) -> Reading:
 
 
 def brought_up_to_date(job: Job, now: int) -> Job:
-    """The job on record at `now` by the store's clock, as it stands.
+    """Return a job on record at `now`, by the store's clock, in its present state.
 
-    An overdue one is called so first, and strategies that have a say are asked, at most once an interval per job. That
-    takes time, and runs the project's code: so it is not done for a stranger.
+    An overdue job is marked first, and strategies with an answer are asked, at most once an interval per job. That
+    takes time, and runs the project's code: so it is not done before the caller is known to see the job.
     """
-    return _called_overdue(job, now) or _refreshed(job) or job
+    return _mark_if_overdue(job, now) or _refresh(job) or job
 
 
 def as_it_stands(job: Job, now: int) -> Job:
-    """The job, called overdue first if it is at `now` by the store's clock; strategies are not asked."""
-    return _called_overdue(job, now) or job
+    """Return the job, marked overdue first if it is at `now` by the store's clock, without asking strategies."""
+    return _mark_if_overdue(job, now) or job
 
 
 def listed(wanted: Filter, *, limit: int, before: int | None) -> list[Job]:
-    """The newest jobs that `wanted` lets through, below version `before`.
+    """Return the newest jobs that `wanted` admits, below version `before`.
 
-    Of those whose lease has expired, `limit` are called overdue first, so that the states shown and asked for are those
-    of now. Raises StoreUnavailable.
+    Up to `limit` jobs with an expired lease are marked overdue first, so that states are shown and filtered as they are
+    now. Raises StoreUnavailable.
     """
     store = get_store()
     if not get_writer().is_behind:
         overdue = store.list(replace(wanted, states=None, overdue=True), limit=limit)
         for left, job in zip(reversed(range(len(overdue))), overdue, strict=True):
-            # Writes are made in order: when the last is done, all are.
-            _call_overdue(job, wait=0 if left else WAIT)
+            # The writer writes in order: when the last is done, all are.
+            _mark_overdue(job, wait=0 if left else WAIT)
     return store.list(wanted, limit=limit, before=before)
 
 
 def recheck(watched: Mapping[str, str]) -> dict[str, int]:
-    """The versions on record of the watched jobs, given as id → class; unknown ids are absent.
+    """Return the recorded versions of the watched jobs, given as id → class; unknown ids are absent.
 
-    What is found overdue is written and pushed as any change. Raises StoreUnavailable.
+    Overdue jobs are written and pushed like any change. Raises StoreUnavailable.
     """
     positions = get_store().positions(watched)
     overdue = [
@@ -80,31 +80,31 @@ def recheck(watched: Mapping[str, str]) -> dict[str, int]:
         if position.lease_until is not None and position.lease_until <= positions.now
     ]
     for job in get_store().get_many(overdue).jobs.values() if overdue else ():
-        _call_overdue(job, wait=0)
+        _mark_overdue(job, wait=0)
     return {job_id: position.version for job_id, position in positions.of.items()}
 
 
 def ask_strategies(watched: Mapping[str, str]) -> None:
-    """Ask the strategies that have a say in the watched jobs, given as id → class; what they change is pushed.
+    """Ask the strategies that have answers for the watched jobs, given as id → class; push what they change.
 
     At most once an interval per job. Takes as long as the strategies do. Raises StoreUnavailable.
     """
-    speaking = {job_class for job_class in set(watched.values()) if _has_a_say(job_class)}
-    asked = [job_id for job_id, job_class in watched.items() if job_class in speaking and _is_due(job_id)]
+    answering = {job_class for job_class in set(watched.values()) if _has_answers(job_class)}
+    asked = [job_id for job_id, job_class in watched.items() if job_class in answering and _is_due(job_id)]
     for job in get_store().get_many(asked).jobs.values() if asked else ():
-        _refreshed(job, is_due=True)
+        _refresh(job, is_due=True)
 
 
-def _called_overdue(job: Job, now: int) -> Job | None:
+def _mark_if_overdue(job: Job, now: int) -> Job | None:
     if job.is_over or job.lease_until is None or now < job.lease_until:
         return None
-    return _call_overdue(job)
+    return _mark_overdue(job)
 
 
-def _call_overdue(job: Job, *, wait: float = WAIT) -> Job | None:
+def _mark_overdue(job: Job, *, wait: float = WAIT) -> Job | None:
     run = current_run.get()
     if run is not None and run.job_id == job.job_id:
-        return None  # the job itself asks
+        return None  # the job itself reads it
     event = Overdue(job_id=job.job_id, job_class=job.job_class)
     queue = queues.by_name(job.queue)
     if queue is None or not is_lost_next(job, leases()):
@@ -113,23 +113,23 @@ def _call_overdue(job: Job, *, wait: float = WAIT) -> Job | None:
 
 
 def _run_of(job: Job) -> str:
-    """The run that is lost; a job that waits has none."""
+    """Return the run that is lost; a job that waits has none."""
     return job.run_id if job.state is State.RUNNING else ""
 
 
 def _beginning_of(job: Job) -> int:
-    """When the run began that is lost; of a job that waits, when it was to begin."""
+    """Return when the lost run began; for a job that waits, when it was to begin."""
     if job.state is State.RUNNING:
         return job.began_at or job.started_at or 0
     return (job.lease_until or 0) - leases().waiting
 
 
-def _has_a_say(job_class: str) -> bool:
+def _has_answers(job_class: str) -> bool:
     return strategies.defines(strategies.strategy_of(Job(job_id="", job_class=job_class)), "meta", "completed")
 
 
-def _refreshed(job: Job, *, is_due: bool = False) -> Job | None:
-    if (job.is_over and job.state is not State.LOST) or not _has_a_say(job.job_class):
+def _refresh(job: Job, *, is_due: bool = False) -> Job | None:
+    if (job.is_over and job.state is not State.LOST) or not _has_answers(job.job_class):
         return None
     if not is_due and not _is_due(job.job_id):
         return None

@@ -25,12 +25,12 @@ CHANGE_ALL = "immortus_channels.change_jobrecord"
 
 
 def is_owner(user: User, job: Job) -> bool:
-    """Whether the job is the user's own."""
+    """Return whether the user owns the job."""
     return job.owner is not None and user.is_authenticated and owner_key(user) == job.owner
 
 
 def by_setting(user: User, job: Job) -> bool:
-    """What `IMMORTUS_ACCESS` says.
+    """Return what `IMMORTUS_ACCESS` says.
 
     Raises ConfigurationError when it names nothing that can be called.
     """
@@ -44,19 +44,19 @@ def by_setting(user: User, job: Job) -> bool:
 
 
 def _as_owner(user: User, job: Job) -> bool:
-    """A job with an owner is theirs, one without is for whoever knows its id; staff may see every job."""
+    """Return the rule "owner": an owned job is its owner's, one without is for all who know its id; staff see all."""
     if job.owner is None and not job.staff_only:
         return True
     return is_owner(user, job) or _is_staff(user)
 
 
 def _is_staff(user: User) -> bool:
-    """As in Django's admin, the permission to change jobs is one to view them."""
+    """Return whether the user may view all jobs: as in Django's admin, the permission to change jobs includes it."""
     return getattr(user, "is_staff", False) and (_has_permission(user, VIEW_ALL) or _has_permission(user, CHANGE_ALL))
 
 
 def may_cancel_by_default(user: User, job: Job) -> bool:
-    """Whether the job is the user's own or has no owner, or the user may change every job."""
+    """Return whether the job is the user's own or has no owner, or the user may change every job."""
     return job.owner is None or is_owner(user, job) or _has_permission(user, CHANGE_ALL)
 
 
@@ -70,6 +70,6 @@ def _by_rule(path: str | Rule, user: User, job: Job) -> bool:
         rule: Rule = import_string(path) if isinstance(path, str) else path
     except ImportError as error:
         allowed = '"owner", "login" or the dotted path of a function (user, job) -> bool'
-        msg = f"IMMORTUS_ACCESS is {path!r}, which cannot be imported ({error}); give {allowed}."
+        msg = f"IMMORTUS_ACCESS is {path!r}, which cannot be imported ({error}); use {allowed}."
         raise ConfigurationError(msg) from error
     return bool(rule(user, job))

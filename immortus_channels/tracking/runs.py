@@ -16,7 +16,7 @@ from immortus_channels.writer.run import Run, current_run
 
 
 def make_run(*, job_id: str, job_class: str, run_id: str, origin: Origin | None) -> Run:
-    """A run in this process, not begun yet."""
+    """Return a run in this process that has not begun yet."""
     known_as = text_of(job_id) or job_id
     around = current_run.get()
     return Run(
@@ -25,12 +25,12 @@ def make_run(*, job_id: str, job_class: str, run_id: str, origin: Origin | None)
 
 
 def _notify(run: Run) -> None:
-    """Asked for anew each time: a forked child has a writer of its own."""
+    """Notify this process's writer, found each time: a forked child has one of its own."""
     get_writer().notify(run)
 
 
 def begin(run: Run) -> None:
-    """Tell that a run starts; afterwards `run.refused` says whether it must not."""
+    """Report that a run starts; afterwards `run.refused` says whether it must not."""
     strategy = strategies.strategy_of(Job(job_id=run.job_id, job_class=run.job_class))
     run.strategy = strategies.Calling(strategy, after=lambda: _tell_meta(run, strategy))
     began = time.time_ns() // 1000
@@ -42,7 +42,7 @@ def begin(run: Run) -> None:
 
 
 def end(run: Run, kind: type[Event], **fields: object) -> Job | None:
-    """Tell how a run ended, with everything it has said. Never raises."""
+    """Report how a run ended, with everything it has reported itself. Never raises."""
     get_writer().detach(run)
     run.close()
     return publish(report_of(run, kind, **fields), known=run.known)
@@ -57,7 +57,7 @@ def _tell_meta(run: Run, strategy: Any) -> None:
 
 
 def publish_meta(strategy: Any, job_id: str) -> None:
-    """Ask the strategy again and store and push what is new. Never raises."""
+    """Ask the strategy again, and store and push what is new. Never raises."""
     run = current_run.get()
     if run is not None and run.job_id == job_id:
         _tell_meta(run, strategy)

@@ -27,43 +27,43 @@ if TYPE_CHECKING:
 logger = logging.getLogger("immortus_channels")
 
 MODULE = "tracking_strategies"
-"""The module of an installed app in which short names are looked up."""
+"""The module of each installed app that short names refer to."""
 DEFAULT = "immortus_channels.TrackingStrategy"
-"""The strategy of tasks for which nothing else is named: it follows without saying anything."""
+"""The strategy of tasks that have no other: it follows without publishing anything."""
 
 
 class Strategy:
-    """The hooks and rules of a strategy, as this package asks them: `TrackingStrategy` is what projects subclass."""
+    """The hooks and rules of a strategy that this package calls: `TrackingStrategy` is what projects subclass."""
 
     def job_enqueued(self, job_id: str) -> None:
-        """The job is about to be handed to its queue."""
+        """React before the job goes to its queue."""
 
     def job_started(self, job_id: str) -> None:
-        """A worker begins a run of the job."""
+        """React when a worker begins a run of the job."""
 
     def job_finished(self, job_id: str) -> None:
-        """The run returned."""
+        """React when the run has returned."""
 
     def job_failed(self, job_id: str, error: Error) -> None:
-        """The job ended badly; `error.code` and `error.message` are what the viewer will see."""
+        """React when the job has failed; the viewer will see `error.code` and `error.message`."""
 
     def job_retrying(self, job_id: str) -> None:
-        """The run failed, and the queue will run the job again."""
+        """React when the run has failed, and the queue will run the job again."""
 
     def job_cancelled(self, job_id: str) -> None:
-        """The job ended because it was no longer wanted."""
+        """React when the job has ended because it was no longer wanted."""
 
     def job_lost(self, job_id: str) -> None:
-        """Nothing was heard of the job for too long; it may yet be revived."""
+        """React when the job has been silent for too long; it may yet be revived."""
 
     def allows(self, user: AbstractBaseUser | AnonymousUser, job: Job) -> bool:
-        """Whether `user` may see `job`; by default what `IMMORTUS_ACCESS` says."""
+        """Return whether `user` may see `job`; by default what `IMMORTUS_ACCESS` says."""
         return rules.by_setting(user, job)
 
     def allows_cancel(self, user: AbstractBaseUser | AnonymousUser, job: Job) -> bool:
-        """Whether `user`, who may see `job`, may also cancel it.
+        """Return whether `user`, who may see `job`, may also cancel it.
 
-        By default its owner may, whoever sees it where it has none, and others with the permission to change jobs.
+        By default its owner may, every viewer if it has no owner, and users with the permission to change jobs.
         """
         return rules.may_cancel_by_default(user, job)
 
@@ -74,7 +74,7 @@ _QUIET = ("meta", "completed", "status", "fetch", "publish_meta", "job", "allows
 
 
 def defines(strategy: object, *names: str) -> bool:
-    """Whether the strategy itself defines one of these methods, rather than inheriting the silent ones."""
+    """Return whether the strategy itself defines one of these methods, rather than inheriting the silent ones."""
     own = (name for name in names if getattr(type(strategy), name, None) is not getattr(Strategy, name, None))
     return any(callable(answer(partial(getattr, strategy, name, None))) for name in own)
 
@@ -83,10 +83,10 @@ def defines(strategy: object, *names: str) -> bool:
 
 
 def strategy_for(job_class: str, otherwise: Named = None) -> Any:
-    """The strategy that serves a task, by the name its queue registered it under.
+    """Return the strategy that serves a task, by the name its queue registered it under.
 
-    `otherwise` is the inline one of a task that is not registered. Raises `StrategyNotFound` when it is named but does
-    not exist.
+    `otherwise` is the inline one of a task that is not registered. Raises `StrategyNotFound` when the strategy named
+    does not exist.
     """
     queue, tracking = queues.find(job_class)
     inline = tracking.strategy if tracking is not None else otherwise
@@ -94,17 +94,17 @@ def strategy_for(job_class: str, otherwise: Named = None) -> Any:
 
 
 def strategy_of(job: Job) -> Any:
-    """The strategy that serves a job; one that cannot be had is logged and the silent one serves."""
+    """Return the strategy that serves a job; if it fails to load, log that and return the silent one."""
     try:
         return strategy_for(job.job_class)
     except Exception:
         # Its module or its class may raise anything, and the job must be followed all the same.
-        logger.exception("No strategy for jobs of %r", job.job_class, extra={"job_id": job.job_id})
+        logger.exception("The strategy for jobs of %r failed to load", job.job_class, extra={"job_id": job.job_id})
         return load(DEFAULT)
 
 
 def get_strategy(task: object) -> Any:
-    """The strategy of a task, given as the task itself, its registered name, or a job's class.
+    """Return the strategy of a task, given as the task itself, its registered name, or a job's class.
 
     For views that have no job at hand: `get_strategy(process_image).completed(job_id)`.
     """
@@ -113,7 +113,7 @@ def get_strategy(task: object) -> Any:
 
 @lru_cache(maxsize=256)
 def load(named: Named) -> Any:
-    """The strategy a class, a dotted path or a short name stands for; one object per name and process."""
+    """Return the strategy that a class, a dotted path or a short name names; one object per name and process."""
     if isinstance(named, type):
         return named()
     found, tried = loading.find(str(named), MODULE)
@@ -139,7 +139,7 @@ class Calling:
         self._after = after
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or "_strategy" not in vars(self):  # asked by `copy` before there is anything
+        if name.startswith("__") or "_strategy" not in vars(self):  # `copy` asks before there is anything
             raise AttributeError(name)
         attribute = getattr(self._strategy, name)
         if not callable(attribute) or name in _QUIET:

@@ -161,7 +161,7 @@ def test_a_store_that_cannot_delete_takes_their_owner_from_all_of_them(settings,
 
 
 def test_nobody_is_nobody_s_owner():
-    with pytest.raises(ValueError, match="not empty"):
+    with pytest.raises(ValueError, match="must not be empty"):
         forget_now("")
 
 

@@ -39,7 +39,7 @@ def requirements():
 def test_each_series_has_its_first_release_without_the_hole(release, is_old):
     advisory = Advisory(package="x", fixed=[(5, 2, 16), (6, 0, 7)], names=["CVE"], harm="harms")
     assert advisory.concerns(release) is is_old
-    assert advisory.cure == "5.2.16 or 6.0.7"
+    assert advisory.hint == "5.2.16 or 6.0.7"
 
 
 @pytest.mark.parametrize("advisory", ADVISORIES, ids=lambda advisory: advisory.package)
@@ -60,6 +60,6 @@ def test_the_policy_tells_the_same_releases():
     told = {name.lower(): (least, harm) for name, least, harm in rows if "CVE" in harm}
     for name, advisory in BY_NAME.items():
         least, harm = told[name]
-        assert least == advisory.cure
+        assert least == advisory.hint
         assert all(cve in harm for cve in advisory.names)
     assert told["daphne"][0] == "4.2.2"

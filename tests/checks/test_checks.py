@@ -144,7 +144,7 @@ def test_a_mark_on_a_function_that_is_no_task_is_found(monkeypatch, connected):
     if not connected:
         monkeypatch.setattr(queues, "connected", [])
     marked_in_a_module(monkeypatch, lambda function: function)
-    assert "no task of any task queue in use" in messages()["W012"].msg
+    assert "is not a task of any task queue in use" in messages()["W012"].msg
 
 
 def test_a_mark_on_a_task_is_fine_however_the_task_was_made(monkeypatch, celery_app):

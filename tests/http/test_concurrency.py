@@ -42,7 +42,7 @@ def test_no_more_are_answered_at_a_time_than_allowed_and_all_are_answered():
 
 def test_whoever_waits_too_long_is_told_so(monkeypatch):
     monkeypatch.setattr(concurrency, "PATIENCE", 0.05)
-    with turn(), turn(), pytest.raises(StoreUnavailable, match="2 requests are being answered, and none has ended"):
+    with turn(), turn(), pytest.raises(StoreUnavailable, match="answering 2 requests, and none has ended"):
         turn().__enter__()
     with turn(), turn():
         """There is room again."""
@@ -180,7 +180,7 @@ def test_one_account_holds_half_of_the_turns_and_others_have_theirs(sixteen, hol
     for _ in range(8):
         hold(account)
     for _ in range(3):
-        with pytest.raises(StoreUnavailable, match="8 requests are being answered"):
+        with pytest.raises(StoreUnavailable, match="answering 8 requests"):
             hold(account)
     assert concurrency.taken() == 8, "who waits for their own account holds no turn"
     for other in ("user 2", "session def", "address 9.9.9.9", None, None, "user 2"):

@@ -189,10 +189,10 @@ def hanging(queue, monkeypatch, settings):
     ask = queue.fetch
     monkeypatch.setattr(queue, "fetch", lambda job_id: over.wait(10) if job_id == "hangs" else ask(job_id))
     monkeypatch.setattr(ByWord, "status", lambda _, job_id: "finished" if job_id != "hangs" else over.wait(10))
-    bounded_calls._asked.clear()
+    bounded_calls._targets.clear()
     yield over
     over.set()
-    bounded_calls._asked.clear()
+    bounded_calls._targets.clear()
 
 
 @pytest.mark.parametrize(("user", "job_class"), [(STAFF, ""), (ANYBODY, "word")])
@@ -215,7 +215,7 @@ def test_what_answers_is_told_outside_a_test_runner_too():
 def test_whoever_waits_for_it_leaves_their_turn_to_others(hanging):
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(in_turn, STAFF, "hangs")
-        assert eventually(lambda: bounded_calls._asked["the records of toy"].places._value < bounded_calls.MOST)
+        assert eventually(lambda: bounded_calls._targets["the records of toy"].places._value < bounded_calls.MOST)
         began = time.monotonic()
         with turn():
             assert time.monotonic() - began < 0.1

@@ -182,7 +182,7 @@ def test_unknown_and_foreign_jobs_look_the_same(client):
     assert answers[0][0] == 404
     assert json.loads(answers[0][1]) == {
         "job_id": "…",
-        "error": {"code": "unknown_job", "message": "There is no such job, or it is not yours to see."},
+        "error": {"code": "unknown_job", "message": "There is no such job, or you are not allowed to see it."},
         "authenticated": False,
     }
 
@@ -285,7 +285,7 @@ def test_a_state_that_cannot_be_told_is_an_error_without_its_traceback(client, m
     assert response.status_code == 500
     assert response.json() == {
         "job_id": "a",
-        "error": {"code": "strategy_error", "message": "The state of this job cannot be told."},
+        "error": {"code": "strategy_error", "message": "The state of this job is not available."},
     }
     assert SECRET not in response.content.decode()
     assert SECRET in caplog.text

@@ -80,6 +80,6 @@ def test_the_jobs_of_an_owner_go_and_those_that_are_not_over_lose_theirs():
 
 @pytest.mark.parametrize("options", [{"owner": ""}, {"owner": "17", "older_than": 3}])
 def test_an_owner_is_named_alone(options):
-    with pytest.raises(CommandError, match="Give --owner a user's key"):
+    with pytest.raises(CommandError, match="--owner takes a user's key"):
         pruned(**options)
     assert left() == {"10", "100", "1000"}

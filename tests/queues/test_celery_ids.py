@@ -136,7 +136,7 @@ def test_a_task_whose_id_can_be_no_job_s_runs_untracked_and_says_so(memory, give
     caplog.clear()
     assert takes.apply((1,), task_id=given).successful()
     assert memory.list(Filter()) == []
-    assert "No job can be tracked as" in caplog.text
+    assert "cannot be tracked" in caplog.text
 
 
 def test_a_job_that_is_over_is_not_run_under_a_uuid_either(memory):

@@ -156,7 +156,7 @@ def test_arguments_that_do_not_fit_are_recorded_by_keyword():
 
 @pytest.mark.parametrize("given", ["process_image_strategy", 7])
 def test_what_is_no_task_is_said_with_the_way_to_give_options(given):
-    with pytest.raises(TypeError, match=r"is no task; options go by name"):
+    with pytest.raises(TypeError, match=r"is not a task; options go by name"):
         tracked(given)
 
 
@@ -171,15 +171,15 @@ def test_params_that_the_function_does_not_take_are_refused():
     def task(path, *, size=1):
         pass
 
-    with pytest.raises(ConfigurationError, match=r"params=\['nope'\].* takes no 'nope', but path, size"):
+    with pytest.raises(ConfigurationError, match=r"params=\['nope'\].* does not take 'nope'; it takes path, size"):
         tracked(params=["nope"])(task)
     assert tracked(params=["path", "size"])(task) is task
-    with pytest.raises(ConfigurationError, match="takes no 'nope', but nothing"):
+    with pytest.raises(ConfigurationError, match="does not take 'nope'; it takes nothing"):
         tracked(params="nope")(lambda: None)
 
 
 def test_a_misspelt_name_to_mask_is_refused_or_the_secret_would_be_on_record():
-    with pytest.raises(ConfigurationError, match=r"mask=\['pasword'\].* takes no 'pasword', but user, password"):
+    with pytest.raises(ConfigurationError, match=r"mask=\['pasword'\].*'pasword'; it takes user, password"):
         tracked(params=True, mask=["pasword"])(lambda user, password: None)
 
 

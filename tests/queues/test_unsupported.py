@@ -73,12 +73,13 @@ CALLS = {
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 @pytest.mark.parametrize(("queue", "thing"), THINGS)
 def test_it_is_refused_by_name_and_with_the_cure(queue, thing, call):
-    with pytest.raises(ConfigurationError, match=rf"of {re.escape(queue)}, which has no adapter.*JobRepository\(\)"):
+    refusal = rf"belongs to {re.escape(queue)}, which has no adapter.*JobRepository\(\)"
+    with pytest.raises(ConfigurationError, match=refusal):
         call(thing)
 
 
 def test_a_function_under_rq_s_decorator_is_known_by_its_delay():
-    with pytest.raises(ConfigurationError, match=r"'paint' is of RQ"):
+    with pytest.raises(ConfigurationError, match=r"'paint' belongs to RQ"):
         tracked(of_rq())
 
 

@@ -55,7 +55,7 @@ def beside_place(unblocked, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """As `startproject` leaves it: a file beside the database."""
     database = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path_factory.mktemp("beside") / "db.sqlite3")}
     for found in migrated("beside", database):
-        migration._is_made(connections["beside"])
+        migration._make(connections["beside"])
         store = f"{SQLiteStore.__module__}.{SQLiteStore.__qualname__}"
         yield replace(found, backend=store, options={"database": "beside"})
 

@@ -358,4 +358,4 @@ def test_pruning_that_fails_does_not_fail_the_write(store, put, monkeypatch, cap
     monkeypatch.setattr(sql, "delete_oldest", lambda *_: sql._execute(own_connection(store), "nonsense", []))
     put(store, "z", state=State.FINISHED, version=200, finished_at=0)
     assert store.get_many(["z"]).jobs
-    assert "could not be pruned" in caplog.text
+    assert "could not prune old jobs" in caplog.text

@@ -11,7 +11,7 @@ from redis.exceptions import AskError, MovedError, ReadOnlyError
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.stores.base import Filter
 from immortus_channels.stores.redis import RedisStore
-from immortus_channels.stores.redis_connection import Target, told
+from immortus_channels.stores.redis_connection import Target, explain
 from tests.servers import ClusteredRedis, RedisServer, WatchedRedis, free_port, wait_until
 from tests.stores.places import Place
 
@@ -104,10 +104,10 @@ def test_a_server_that_is_no_cluster_is_told(redis_server: RedisServer):
 
 
 def test_what_redis_says_of_another_node_is_a_sentence():
-    assert "10.0.0.7:7002" in told(MovedError("12882 10.0.0.7:7002"))
-    assert "10.0.0.7:7002" in told(AskError("12882 10.0.0.7:7002"))
-    assert "sentinels" in told(ReadOnlyError("You can't write against a read only replica."))
-    assert told(TimeoutError()) == "TimeoutError"
+    assert "10.0.0.7:7002" in explain(MovedError("12882 10.0.0.7:7002"))
+    assert "10.0.0.7:7002" in explain(AskError("12882 10.0.0.7:7002"))
+    assert "sentinels" in explain(ReadOnlyError("You can't write against a read only replica."))
+    assert explain(TimeoutError()) == "TimeoutError"
 
 
 # Failover

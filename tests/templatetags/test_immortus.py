@@ -196,8 +196,8 @@ def test_a_whole_percentage_has_no_decimals_and_any_other_one(current, shown):
 def test_a_job_whose_worker_is_silent_does_not_look_as_if_it_ran():
     html = element(Job(job_id="a", state=State.RUNNING, stalled=True))
     assert '<immortus-job job-id="a" state="running" stalled>' in html
-    assert ">nothing heard of it for a while</span>" in html
-    assert 'data-stalled="nothing heard of it for a while"' in html
+    assert ">no news for a while</span>" in html
+    assert 'data-stalled="no news for a while"' in html
     assert "stalled>" not in element(Job(job_id="a", state=State.RUNNING))
 
 

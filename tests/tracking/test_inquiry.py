@@ -41,9 +41,9 @@ def _quick(monkeypatch, settings):
     settings.IMMORTUS_STORE = {"BACKEND": "memory"}
     monkeypatch.setattr(bounded_calls, "PATIENCE", 0.3)
     monkeypatch.setattr(bounded_calls, "PAUSE", 0.3)
-    bounded_calls._asked.clear()
+    bounded_calls._targets.clear()
     yield
-    bounded_calls._asked.clear()
+    bounded_calls._targets.clear()
 
 
 @pytest.fixture

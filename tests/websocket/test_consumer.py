@@ -198,7 +198,7 @@ async def test_unknown_and_foreign_jobs_are_answered_with_the_same_bytes():
         assert json.loads(answers[0]) == {
             "type": "error",
             "code": "unknown_job",
-            "message": "There is no such job, or it is not yours to see.",
+            "message": "There is no such job, or you are not allowed to see it.",
             "job_id": "…",
             "authenticated": True,
         }

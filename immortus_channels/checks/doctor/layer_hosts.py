@@ -1,4 +1,4 @@
-"""Asks each host of a channel layer by itself: one that is away shows only to the jobs whose groups it has."""
+"""Asks each host of a channel layer by itself: a failed host shows only in the jobs whose groups it has."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from immortus_channels.conf import settings
 GROUPS = 8
 """Groups to ask each host for: a node of a Redis Cluster takes some of any and refuses the others."""
 _AGAIN = 0.2
-"""Seconds until a message is sent again: a subscription is not confirmed before the first one."""
+"""Seconds until a message is sent again: the first one may come before the subscription is confirmed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What became of the messages that were sent through one host."""
+    """What happened to the messages that were sent through one host."""
 
     host: str
     """Its place among the others, and its address without a password."""
@@ -30,9 +30,9 @@ class Answer:
 
 
 def ask_hosts(seconds: float) -> list[Answer]:
-    """Send messages through each of the layer's hosts and wait for them, all at once, for so many seconds.
+    """Send messages through each of the layer's hosts and wait for them, all at once, for `seconds`.
 
-    Empty where the layer has no list of hosts, as those of channels_redis and channels_valkey have.
+    Empty unless the layer has a list of hosts, as those of channels_redis and channels_valkey do.
     """
     layer = getattr(django_settings, "CHANNEL_LAYERS", {}).get(settings.CHANNEL_LAYER, {})
     config = layer.get("CONFIG", {})
@@ -63,7 +63,7 @@ async def _error_of(layer: Any, seconds: float) -> Exception | None:
 async def _send_and_hear(layer: Any, channel: str) -> None:
     group = f"immortus.doctor.{uuid.uuid4().hex}"
     await layer.group_add(group, channel)
-    hearing = asyncio.ensure_future(_heard(layer, channel, group))
+    hearing = asyncio.ensure_future(_hear(layer, channel, group))
     try:
         while not hearing.done():
             await layer.group_send(group, {"type": "immortus.doctor", "group": group})
@@ -74,7 +74,7 @@ async def _send_and_hear(layer: Any, channel: str) -> None:
     await layer.group_discard(group, channel)
 
 
-async def _heard(layer: Any, channel: str, group: str) -> None:
+async def _hear(layer: Any, channel: str, group: str) -> None:
     while (await layer.receive(channel)).get("group") != group:
         pass
 

@@ -15,12 +15,12 @@ BATCH = 1000
 
 
 class Command(BaseCommand):
-    """Deletes in batches, so that nobody waits long for a lock."""
+    """Deletes in batches, so that no other client waits long for a lock."""
 
     help = "Deletes the records of jobs that have been over for longer than IMMORTUS_RETENTION, or all of one owner."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Take another age than the setting's."""
+        """Add `--older-than`, in place of the setting, and `--owner`."""
         parser.add_argument(
             "--older-than",
             type=float,
@@ -38,7 +38,7 @@ class Command(BaseCommand):
     def handle(
         self, *_args: object, older_than: float | None = None, owner: str | None = None, **_options: Any
     ) -> None:
-        """Delete until nothing old is left, or nothing of the owner; say how many went."""
+        """Delete until nothing old is left, or nothing of the owner; report how many."""
         try:
             if owner is not None:
                 self._forget(owner, older_than)
@@ -49,14 +49,14 @@ class Command(BaseCommand):
 
     def _forget(self, owner: str, older_than: float | None) -> None:
         if not owner or older_than is not None:
-            msg = "Give --owner a user's key, such as 17, and no --older-than beside it."
+            msg = "--owner takes a user's key, such as 17, and does not go with --older-than."
             raise CommandError(msg)
         self.stdout.write(f"{forget_now(owner)} jobs of {owner!r} forgotten.")
 
     def _prune(self, older_than: float | None) -> None:
         age = settings.RETENTION if older_than is None else older_than
         if not age >= 0:
-            msg = f"--older-than is {age}; give a number of seconds that is not negative."
+            msg = f"--older-than is {age}; it must be a number of seconds that is not negative."
             raise CommandError(msg)
         self.stdout.write(f"{_prune(age)} jobs pruned.")
 

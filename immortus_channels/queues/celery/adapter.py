@@ -1,4 +1,4 @@
-"""Celery: what it tells of its tasks, as events. `sending` and `running` hold the signals, this the queue itself."""
+"""Celery as a task queue: `publish_signals` and `worker_signals` handle its signals, this module the queue."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from immortus_channels.writer.run import current_run
 logger = logging.getLogger("immortus_channels")
 
 PROBE = "immortus_channels.probe"
-"""The task of `immortus_doctor`."""
+"""The name of the task that `immortus_doctor` sends."""
 
 
 class CeleryQueue(Queue):
@@ -51,7 +51,7 @@ class CeleryQueue(Queue):
         sending, running = Sending(tracker, self.tracking), Running(tracker, self.tracking)
         for signal, receiver in (
             (signals.worker_init, self._refuse_green_pool),
-            (signals.worker_init, self._worker_imported_its_tasks),
+            (signals.worker_init, self._on_worker_init),
             (signals.worker_init, running.starting),
             (signals.before_task_publish, sending.before),
             (signals.after_task_publish, sending.after),
@@ -67,24 +67,24 @@ class CeleryQueue(Queue):
             (signals.worker_before_create_process, running.forking),
             (signals.worker_process_shutdown, running.ending),
         ):
-            self._receivers.append((signal, _guarded(receiver)))
+            self._receivers.append((signal, _guard(receiver)))
             signal.connect(self._receivers[-1][1], weak=False)
 
     def tracking(self, job_class: str) -> Tracking | None:
-        """How the task registered under this name is tracked."""
+        """Return how the task registered under this name is tracked."""
         known = self._tracked.get(job_class)
         return known if known is not None else mark_of(current_app.tasks.get(job_class))
 
     def tracked_names(self) -> set[str]:
-        """The names of the tracked tasks of the current app."""
+        """Return the names of the tracked tasks of the current app."""
         return {name for name, task in current_app.tasks.items() if mark_of(task) is not None}
 
     def name_of(self, task: object) -> str | None:
-        """The registered name of a Celery task."""
+        """Return the registered name of a Celery task."""
         return task.name if isinstance(task, Task) else None
 
     def job_of(self, result: object) -> tuple[str, str] | None:
-        """The job behind an AsyncResult (of a chain: its last task's; of a chord: its body's)."""
+        """Return the job behind an AsyncResult: a chain's is its last task, a chord's its body."""
         if isinstance(result, GroupResult):
             msg = (
                 "A group has no job of its own; render one of its results, or a chord's, which is the job of its body."
@@ -101,104 +101,102 @@ class CeleryQueue(Queue):
         return job_id, job_class
 
     def cancel(self, job: Job, *, terminate: bool) -> None:
-        """Revoke: a shortcut for a job that waits, the only way to end the process of one that runs."""
+        """Revoke the task: a shortcut for a job that waits, the only way to end the process of one that runs."""
         for task_id in _as_sent(job.job_id) if terminate else [job.job_id]:
             current_app.control.revoke(task_id, terminate=terminate)
 
     def keeps_records(self) -> bool:
-        """Whether there is a result backend that others than a task's sender can read."""
+        """Return whether there is a result backend that other processes than the task's sender can read."""
         return result_backend.are_kept(current_app)
 
     def fetch(self, job_id: str) -> Job | None:
-        """The job as the result backend tells of it."""
+        """Return the job as the result backend shows it."""
         return result_backend.job_of(current_app, job_id) if self.keeps_records() else None
 
     def end_of(self, job_id: str, job_class: str, *, since: int) -> Finished | Failed | Cancelled | None:
-        """The success or failure that the result backend keeps of a run that began at `since`."""
+        """Return the success or failure that the result backend has of a run that began at `since`."""
         if not self.keeps_records():
             return None
         return result_backend.end_of(current_app, job_id, job_class, since=since, tracking=self.tracking(job_class))
 
     def is_eager(self) -> bool:
-        """Whether `task_always_eager` is set."""
+        """Return whether `task_always_eager` is set."""
         return bool(current_app.conf.task_always_eager)
 
     def problems(self) -> list[CheckMessage]:
-        """No app of the project's own, a pool that cannot be followed, messages that cannot say whose a job is."""
+        """Return what keeps jobs from being followed: no app of the project's own, a wrong pool, old messages."""
         return list(problems(sorted(self.tracked_names() - {PROBE})))
 
     def _refuse_green_pool(self, sender: Any, **_: object) -> None:
-        """MAIN, before any job. Greenlets share a thread, where an event loop of ours would break every other one."""
+        """Disconnect in MAIN, before any job: greenlets share a thread, where our event loop would break all others."""
         if not is_green(sender.pool_cls):
             return
-        logger.error(
-            "Jobs of this worker are untracked: gevent and eventlet are not supported; use prefork or threads."
-        )
+        logger.error("This worker does not track jobs: gevent and eventlet are not supported; use prefork or threads.")
         for signal, receiver in self._receivers:
             signal.disconnect(receiver)
 
     # Which tasks
 
-    def _worker_imported_its_tasks(self, sender: Any, **_: object) -> None:
-        """MAIN, before any task is built for running: the app may be older than some of its tasks."""
-        self._finalized(sender.app)
+    def _on_worker_init(self, sender: Any, **_: object) -> None:
+        """Find the tasks again in MAIN, before a worker builds any: the app may be older than some of its tasks."""
+        self._on_finalize(sender.app)
 
     def _find_tasks_of(self, app: Celery) -> None:
-        app.on_after_finalize.connect(_guarded(self._finalized), weak=False)
+        app.on_after_finalize.connect(_guard(self._on_finalize), weak=False)
 
-    def _finalized(self, sender: Celery, **_: object) -> None:
+    def _on_finalize(self, sender: Celery, **_: object) -> None:
         for name, task in list(sender.tasks.items()):
             tracking = mark_of(task)
             if tracking is not None:
                 self._tracked[name] = tracking
                 self._refuse_before_start(task)
-                _expect_its_ends(task)
+                _expect_chosen_ends(task)
 
     def _refuse_before_start(self, task: Task) -> None:
         """Let `Ignore` stop a run whose job is over: only `before_start` can, `task_prerun` cannot.
 
         Celery looks for `before_start` on the task's class, which is the task's own.
         """
-        kind, original = type(task), type(task).before_start
+        task_class, original = type(task), type(task).before_start
         if getattr(original, "__immortus__", False):
             return
 
         def before_start(self: Task, task_id: str, args: Any, kwargs: Any) -> None:
             run = current_run.get()
             if run is not None and run.job_id == text_of(task_id) and run.refused:
-                msg = f"The job {task_id} is over; it is not run."
+                msg = f"The job {task_id} is over; the worker does not run it."
                 raise Ignore(msg)
             original(self, task_id, args, kwargs)
 
         before_start.__immortus__ = True  # type: ignore[attr-defined]
-        kind.before_start = before_start
+        task_class.before_start = before_start
 
 
 def _as_sent(job_id: str) -> Iterator[object]:
-    """What the job's task may have for an id: a worker finds a UUID or a number that runs by nothing else.
+    """Yield the ids that the job's task may have: only a UUID or a number finds a running task sent with one.
 
-    One by one, as Celery fails after it has ended what it found under an id that is not text.
+    One at a time, as Celery fails after it has ended a task whose id is not text.
     """
     yield job_id
-    for kind in (uuid.UUID, int):
+    for id_type in (uuid.UUID, int):
         with suppress(ValueError):
-            if str(task_id := kind(job_id)) == job_id:
+            if str(task_id := id_type(job_id)) == job_id:
                 yield task_id
 
 
-def _expect_its_ends(task: Task) -> None:
-    """Let Celery log the ends that a job chooses itself as INFO, not as errors that nobody expected."""
+def _expect_chosen_ends(task: Task) -> None:
+    """Make Celery log the ends that a job chooses itself as INFO, not as unexpected errors."""
     known = task.throws if isinstance(task.throws, tuple) else (task.throws,)
     task.throws = (*known, *(end for end in (JobFailed, JobCancelled) if not issubclass(end, known)))
 
 
-def _guarded(receiver: Any) -> Any:
-    """The receiver, whose failure is logged and never reaches the queue."""
+def _guard(receiver: Any) -> Any:
+    """Return the receiver with its failures logged, so that none reaches the queue."""
 
     def receive(**arguments: Any) -> None:
         try:
             receiver(**{name: value for name, value in arguments.items() if name != "signal"})
         except Exception:
-            logger.exception("Tracking failed in %s; the job goes on", receiver.__name__)
+            logger.exception("Tracking failed in %s; the job continues", receiver.__name__)
 
     return receive

@@ -1,6 +1,6 @@
-"""What a Celery message says of other tasks: the rest of its chain, its chord's body, its callbacks.
+"""What a Celery message says about other tasks: the rest of its chain, its chord's body, its callbacks.
 
-Signatures are read as the dictionaries that they are, in a message too.
+Signatures are read as dictionaries, which is what they are in a message too.
 """
 
 from __future__ import annotations
@@ -11,33 +11,33 @@ from typing import Any, NamedTuple
 from immortus_channels.jobs.ids import text_of
 
 STANDS_FOR = "immortus_for"
-"""The header of an untracked task that goes on as a tracked job, whose class it names: `task.replace()` sends it."""
+"""The header of an untracked task that continues a tracked job and names its class; `task.replace()` sends it."""
 REPLACES = "immortus_after"
-"""The header of whatever goes on as a job, tracked itself or not: it names the run that `task.replace()` ended."""
+"""The header of any task that continues a job, tracked or not: it names the run that `task.replace()` ended."""
 REPLACED = "immortus_replaced"
-"""Set on the request of a task that runs when it has sent others in its place; no header."""
+"""Set on the request of a running task that has sent others in its place; not a header."""
 OWNER = "immortus_owner"
-"""The header that says whose a job is that another process will send."""
+"""The header that names the owner of a job that another process will send."""
 
 
 class Task(NamedTuple):
     """A task that another one will send."""
 
     job_class: str
-    """Its name, or that of the task whose job it goes on as."""
+    """Its name, or the name of the task whose job it continues."""
     job_id: str
-    """Empty where it is not decided yet."""
+    """Empty if it is not decided yet."""
     replaces: str
-    """The run that it goes on after, of the same job; usually none."""
+    """The earlier run of the same job that it continues; usually none."""
 
 
 def followers(chain: Any, chord: Any) -> Iterator[Task]:
-    """What runs only if this task succeeds: the rest of its chain, its chord's body, and theirs."""
+    """Return the tasks that run only if this one succeeds: the rest of its chain, its chord's body, and theirs."""
     return (task for task in tasks((chain, chord), but=("link", "link_error")) if task.job_id)
 
 
 def tasks(canvas: Any, *, but: Sequence[str] = ()) -> Iterator[Task]:
-    """Every task in it, and in what is linked to those; without what these options of signatures hold."""
+    """Yield every task in a canvas and in its links, except those under the signature options named in `but`."""
     if isinstance(canvas, Mapping):
         options = canvas.get("options") or {}
         if not canvas.get("subtask_type"):
@@ -55,7 +55,7 @@ def tasks(canvas: Any, *, but: Sequence[str] = ()) -> Iterator[Task]:
 
 
 def class_of(name: str, headers: Mapping[str, Any], tracking: Callable[[str], object]) -> str:
-    """The class of the job that a message is about: the task's name, or that of the job it goes on as."""
+    """Return the class of a message's job: the task's name, or that of the job it continues."""
     return name if tracking(name) is not None else headers.get(STANDS_FOR) or name
 
 
@@ -73,9 +73,9 @@ def _is_several(canvas: Any) -> bool:
 
 
 def marked(canvas: Any, headers_of: Callable[[str, str], Mapping[str, Any]]) -> Any:
-    """A copy in which every task is sent with these headers more, given by its name and id.
+    """Return a copy in which every task is sent with more headers, those that `headers_of` gives for its name and id.
 
-    A copy, as a project may use one signature again and again, for this user and that.
+    A copy, as a project may use the same signature many times, for different users.
     """
     if _is_several(canvas):
         return [marked(one, headers_of) for one in canvas]

@@ -1,4 +1,4 @@
-"""What the sender of a Celery task knows of its job, and how that travels in the message's headers."""
+"""What the sender of a Celery task knows about its job, and how that travels in the message's headers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HEADER = "immortus"
 
 
 def mark_of(task: Any) -> Tracking | None:
-    """The mark on a task: set on itself, on the function under its decorator, or by its base class."""
+    """Return the mark on a task: set on the task itself, on the function under its decorator, or by its base class."""
     if task is None:
         return None
     mark = vars(task).get(MARK) or tracking_of(task.run) or tracking_of(task)
@@ -33,7 +33,7 @@ def mark_of(task: Any) -> Tracking | None:
 
 
 def origin_here(tracking: Tracking | None, name: str, args: Any, kwargs: Any, eta: str | None = None) -> Origin:
-    """What this process knows of a job of the task `name` that it sends now."""
+    """Return what this process knows about a job of the task `name` that it is sending."""
     owner, staff_only = owner_here()
     return Origin(
         send_id=uuid.uuid4().hex,
@@ -41,19 +41,19 @@ def origin_here(tracking: Tracking | None, name: str, args: Any, kwargs: Any, et
         staff_only=staff_only,
         queue=QUEUE,
         cancel=tracking.cancel if tracking else "ask",
-        handler=_named(tracking.handler) if tracking else "",
+        handler=_handler_name(tracking.handler) if tracking else "",
         eta=int(datetime.fromisoformat(eta).timestamp() * SECOND) if eta else None,
         params=_params(tracking, name, args, kwargs) if tracking else None,
     )
 
 
 def _params(tracking: Tracking, name: str, args: Any, kwargs: Any) -> dict[str, JSON] | None:
-    """The arguments to record, as JSON; what JSON cannot hold is recorded as its kind alone."""
+    """Return the arguments to record, as JSON; a value that JSON cannot hold is recorded as its type alone."""
     params = tracking.params_of(_signature(name), tuple(args or ()), kwargs or {})
-    return None if params is None else {clean_text(key): _jsonable(key, value) for key, value in params.items()}
+    return None if params is None else {clean_text(key): _to_json(key, value) for key, value in params.items()}
 
 
-def _jsonable(name: str, value: object) -> JSON:
+def _to_json(name: str, value: object) -> JSON:
     try:
         return clean(value, what=f"The argument {name!r}")
     except (TypeError, ValueError):
@@ -65,47 +65,49 @@ def _signature(name: str) -> Signature | None:
     return signature(task.run) if task is not None else None
 
 
-def _named(handler: Named) -> str:
+def _handler_name(handler: Named) -> str:
     return name_of(handler) if isinstance(handler, type) else handler or ""
 
 
 def to_header(origin: Origin) -> dict[str, Any]:
-    """The origin as JSON for the message's headers."""
+    """Return the origin as JSON for the message's headers."""
     fields = {name: getattr(origin, name) for name in Origin.__slots__}
     return {name: clean(value) for name, value in fields.items() if value not in (None, "")}
 
 
 def header_of(request: Any, name: str) -> Any:
-    """A header of the message that a task was sent with; None where it has none."""
+    """Return a header of the message that a task was sent with; None if it has none."""
     return getattr(request, name, None) or (getattr(request, "headers", None) or {}).get(name)
 
 
 def from_header(header: Mapping[str, Any]) -> Origin:
-    """The origin that `to_header` wrote; what a newer release added is ignored."""
+    """Return the origin that `to_header` wrote; fields that a newer release added are ignored."""
     return Origin(**{name: value for name, value in header.items() if name in Origin.__slots__})
 
 
-def bequeathed(origin: Origin, told: Mapping[str, Any] | None) -> Origin:
-    """The origin, with the owner that another process told of, where one did: the job was to come from the start."""
-    return origin if told is None else replace(origin, owner=told.get("owner"), staff_only=bool(told.get("staff_only")))
+def bequeathed(origin: Origin, ownership: Mapping[str, Any] | None) -> Origin:
+    """Return the origin with the owner named in the message headers, if any: another process planned this job."""
+    if ownership is None:
+        return origin
+    return replace(origin, owner=ownership.get("owner"), staff_only=bool(ownership.get("staff_only")))
 
 
 def heritage(origin: Origin) -> dict[str, JSON]:
-    """Whose a job is, for the headers of what comes of it; `bequeathed` reads it."""
+    """Return a job's owner for the headers of the jobs that follow it; `bequeathed` reads it."""
     return {"owner": origin.owner, "staff_only": origin.staff_only}
 
 
 def origin_of(request: Any, tracking: Tracking, name: str, args: Any, kwargs: Any) -> Origin | None:
-    """The origin of the job that a worker runs; None when its sender told nothing.
+    """Return the origin of the job that a worker runs; None if its sender recorded none.
 
-    How the task may be cancelled and what handles its page is settled here, where the task is known.
+    The worker knows the task, so it settles here how the task may be cancelled and what handles its page.
     """
     header = header_of(request, HEADER)
     if header is None and request.is_eager:
         origin = origin_here(tracking, name, args, kwargs)
-        request.headers = {**(request.headers or {}), HEADER: to_header(origin)}  # `retry()` goes on with them
+        request.headers = {**(request.headers or {}), HEADER: to_header(origin)}  # `retry()` sends them again
         return origin
     if header is None:
         return None
     origin = from_header(header)
-    return replace(origin, cancel=tracking.cancel, handler=origin.handler or _named(tracking.handler))
+    return replace(origin, cancel=tracking.cancel, handler=origin.handler or _handler_name(tracking.handler))

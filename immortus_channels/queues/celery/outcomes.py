@@ -1,4 +1,4 @@
-"""What the way a Celery task ended means for its job."""
+"""What the end of a Celery task means for its job."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from immortus_channels.queues import verdicts
 from immortus_channels.queues.verdicts import Verdict
 
 TIME_LIMITS = (SoftTimeLimitExceeded, TimeLimitExceeded)
-"""What Celery raises when a time limit is over."""
+"""What Celery raises when a time limit is exceeded."""
 
 
 def verdict(exception: BaseException, job_id: str, *, asked: Collection[str] = ()) -> Verdict:
-    """What an exception means for a task's job: what steers the queue counts only as the exception itself."""
+    """Return what an exception means for a task's job; one that steers Celery counts only if it was itself raised."""
     if isinstance(exception, Reject):
         return Verdict(Failed, {"code": "rejected"})
     if type(exception).__name__ == "WorkerLostError":
@@ -26,7 +26,7 @@ def verdict(exception: BaseException, job_id: str, *, asked: Collection[str] = (
 
 
 def due(when: datetime | float | None) -> int | None:
-    """Microseconds since 1970 of a retry that is given in seconds from now or as a time."""
+    """Return when a retry is due, in microseconds since 1970; `when` is a time, or seconds from now."""
     if when is None:
         return None
     at = when if isinstance(when, datetime) else datetime.now(UTC) + timedelta(seconds=when)

@@ -1,4 +1,4 @@
-"""What is wrong with how a project has set up Celery; found without connecting to anything."""
+"""What is wrong with how a project has set up Celery, found without connecting to anything."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - Djan
 
 
 def problems(tracked: list[str]) -> Iterator[CheckMessage]:
-    """What keeps these tracked tasks, or those of others, from being followed."""
+    """Yield what keeps these tracked tasks, or those of others, from being followed."""
     app = _state.default_app
     if tracked and app.main == "default" and not app.fixups:
         yield Warning(
-            f"The project's Celery app is not loaded, so {tracked[0]!r} is sent by Celery's default app, which "
-            "knows none of the project's settings, its broker's address least of all.",
+            f"The project's Celery app is not loaded, so {tracked[0]!r} goes through Celery's default app, which "
+            "knows none of the project's settings, not even its broker's URL.",
             hint="Write `from .celery import app as celery_app` into the __init__.py beside your celery.py.",
             id="immortus_channels.W010",
         )
@@ -28,14 +28,14 @@ def problems(tracked: list[str]) -> Iterator[CheckMessage]:
         )
     if tracked and current_app.conf.task_protocol == 1:
         yield Warning(
-            "Celery's task_protocol is 1, whose messages do not say whose a job is: those of "
-            f"{tracked[0]!r} are unknown to whoever sent them.",
+            "Celery's task_protocol is 1, whose messages do not name a job's owner: the users who send "
+            f"{tracked[0]!r} cannot see its jobs.",
             hint="Remove it (CELERY_TASK_PROTOCOL), or set it to 2, which every Celery since 4.0 reads.",
             id="immortus_channels.W020",
         )
 
 
 def is_green(pool: Any) -> bool:
-    """Whether a pool, given as its alias, its path or its class, is of gevent or eventlet."""
+    """Return whether a pool, given as its alias, its path or its class, is of gevent or eventlet."""
     name = pool if isinstance(pool, str) else getattr(pool, "__module__", "")
     return "gevent" in name or "eventlet" in name

@@ -34,11 +34,11 @@ from immortus_channels.queues.tracked import Tracking
 from immortus_channels.writer.run import current_run
 
 _WAITING = 86_400.0
-"""Seconds a job may wait, once it is due, until it is believed lost."""
+"""Seconds that a job may wait after it is due before it counts as lost."""
 
 
 class Sending:
-    """Tells of tasks that are sent."""
+    """Reports tasks that are sent."""
 
     def __init__(self, tracker: Tracker, tracking: Callable[[str], Tracking | None]) -> None:
         self._tracker = tracker
@@ -46,13 +46,13 @@ class Sending:
         self._planned: tuple[str | None, set[str]] = (None, set())
 
     def before(self, sender: str, body: Any, headers: dict[str, Any], **_: object) -> None:
-        """Record the job before a worker can start it, and those that wait for this task, be it tracked or not.
+        """Record the job before a worker can start it, and the jobs that wait for this task, tracked or not.
 
-        A retry is no new sending. A task that is unknown here (`send_task` by name) may be tracked where it runs:
-        its message says whose it is, and the worker makes the record.
+        A retry does not count as a new sending. A task that is unknown here (`send_task` by name) may be tracked where
+        it runs: its message names the owner, and the worker makes the record.
         """
-        given = headers.get("id")
-        if given is None:
+        sent_id = headers.get("id")
+        if sent_id is None:
             return
         if headers.get("retries") and is_resent(headers, is_job=self._may_be_job(sender)):
             carry_on(headers)
@@ -60,15 +60,15 @@ class Sending:
             return
         if HEADER in headers:
             forget_others(headers)
-        job_id = text_of(given) or given
+        job_id = text_of(sent_id) or sent_id
         _note_replacement(job_id)
-        headers.update(self._standing(sender, job_id))
+        headers.update(self._continuation(sender, job_id))
         job_class = class_of(sender, headers, self._tracking)
         queues.remember(job_id, job_class)
         tracking = self._tracking(job_class)
         args, kwargs, *embed = body
         if HEADER not in headers and (tracking is not None or self._may_be_job(sender)):
-            own = tracking if job_class == sender else None  # what stands in has arguments of its own
+            own = tracking if job_class == sender else None  # a replacement has arguments of its own
             origin = origin_here(own, sender, args, kwargs, headers.get("eta"))
             headers[HEADER] = header_for(bequeathed(origin, headers.get(OWNER)), job_id, headers.get("retries"))
         self._plan(embed[0] if embed else {}, headers)
@@ -76,29 +76,29 @@ class Sending:
             self._announce(job_id, job_class, headers)
 
     def _may_be_job(self, name: str) -> bool:
-        """Whether the task is tracked, here or, as one that is unknown here, where it runs."""
+        """Return whether the task is tracked here, or unknown here and so possibly tracked where it runs."""
         return self._tracking(name) is not None or name not in current_app.tasks
 
     def _announce(self, job_id: str, job_class: str, headers: dict[str, Any]) -> None:
-        """Tell of the sending; what is sent under the id of a job that is not over is one more run of that job."""
+        """Report the sending; a message under the id of a job that is not over is one more run of that job."""
         origin = from_header(headers[HEADER])
         job = self._tracker.publish(Enqueued(job_id=job_id, job_class=job_class, origin=origin))
         if job is not None and job.send_id != origin.send_id:
             headers[HEADER] = one_more(replace(Origin.of(job), eta=origin.eta), job_id)
 
     def after(self, sender: str, headers: Mapping[str, Any], **_: object) -> None:
-        """The broker has the message: nobody need fear any more that it was never sent."""
+        """Extend the lease once the broker has the message: it no longer counts as possibly never sent."""
         job_class = class_of(sender, headers, self._tracking)
         if self._tracking(job_class) is None or HEADER not in headers or is_resent(headers, is_job=True):
             return
         origin = from_header(headers[HEADER])
-        if not origin.send_id:  # it is one more run of a job that no queue knew of
+        if not origin.send_id:  # it is one more run of a job that no queue knew about
             return
         delay = max((origin.eta or 0) / SECOND - datetime.now(UTC).timestamp(), 0)
         self._tracker.renew(headers["id"], origin.send_id, delay + _WAITING)
 
     def _planned_by(self, group: str | None) -> set[str]:
-        """What the group that is being sent has planned so far: each of its thousand tasks names the chord's body."""
+        """Return what the group now being sent has planned so far: each of its many tasks names the chord's body."""
         latest, planned = self._planned
         if group is None or group != latest:
             planned = set()
@@ -106,16 +106,16 @@ class Sending:
         return planned
 
     def _plan(self, embed: dict[str, Any], headers: Mapping[str, Any]) -> None:
-        """Every tracked member of a chain or chord is a job from now on; callbacks will be, and whose is known here."""
+        """Plan a job for each tracked member of a chain or chord, and give callbacks headers with their owner."""
         rest = {part: embed[part] for part in ("chain", "chord", "callbacks", "errbacks") if embed.get(part)}
         if not any(self._is_job(task) for task in tasks(list(rest.values()))):
             for name, job_id, _ in followers(embed.get("chain"), embed.get("chord")):
                 queues.remember(job_id, name)
             return
-        # Whose they are is only looked up for jobs: an untracked task costs no query.
-        told = headers.get(HEADER)
-        origin = from_header(told) if told else bequeathed(origin_here(None, "", (), {}), headers.get(OWNER))
-        embed.update({part: marked(canvas, partial(self._inherited, origin)) for part, canvas in rest.items()})
+        # The owner is looked up for jobs only: an untracked task costs no query.
+        header = headers.get(HEADER)
+        origin = from_header(header) if header else bequeathed(origin_here(None, "", (), {}), headers.get(OWNER))
+        embed.update({part: marked(canvas, partial(self._headers_for, origin)) for part, canvas in rest.items()})
         planned_before = self._planned_by(headers.get("group"))
         for name, job_id, _ in followers(embed.get("chain"), embed.get("chord")):
             queues.remember(job_id, name)
@@ -127,25 +127,25 @@ class Sending:
                 self._tracker.publish(Planned(job_id=job_id, job_class=name, origin=planned), wait=0)
 
     def _is_job(self, task: Task) -> bool:
-        return self._tracking(task.job_class) is not None or bool(self._standing(task.job_class, task.job_id))
+        return self._tracking(task.job_class) is not None or bool(self._continuation(task.job_class, task.job_id))
 
-    def _inherited(self, origin: Origin, name: str, task_id: str) -> Mapping[str, Any]:
-        """The headers that one of the tasks to come is sent with."""
-        return {OWNER: heritage(origin), **self._standing(name, task_id)}
+    def _headers_for(self, origin: Origin, name: str, task_id: str) -> Mapping[str, Any]:
+        """Return the headers that one of the tasks to come is sent with."""
+        return {OWNER: heritage(origin), **self._continuation(name, task_id)}
 
-    def _standing(self, name: str, task_id: str) -> Mapping[str, Any]:
-        """The headers of what goes on as the job that runs here; it is followed as that where it is no job itself."""
+    def _continuation(self, name: str, task_id: str) -> Mapping[str, Any]:
+        """Return the headers of a task that continues the job that runs here, even if it is not tracked itself."""
         run = current_run.get()
         if run is None or run.job_id != task_id:
             return {}
-        told: dict[str, Any] = {REPLACES: run.run_id}
+        headers: dict[str, Any] = {REPLACES: run.run_id}
         if run.origin is not None:
-            told[HEADER] = going_on(run.origin, task_id)
-        return told if self._tracking(name) is not None else {**told, STANDS_FOR: run.job_class}
+            headers[HEADER] = going_on(run.origin, task_id)
+        return headers if self._tracking(name) is not None else {**headers, STANDS_FOR: run.job_class}
 
 
 def _note_replacement(job_id: str) -> None:
-    """`task.replace()` sends another task under the id of the one that runs, which then ends as ignored."""
+    """Note that the running task sends another one under its own id, as `task.replace()` does."""
     task = get_current_task()
     if task is not None and text_of(task.request.id) == job_id:
         setattr(task.request, REPLACED, True)

@@ -1,7 +1,7 @@
-"""What Celery's result backend has on record of a task.
+"""What Celery's result backend has on record about a task.
 
-Only an end that is of the run in question is one: a backend keeps the last word that anybody wrote under an id. And of
-words Celery takes back what it calls final: `REVOKED` is written while a task waits, which may yet be run; `RETRY`
+An end counts only if it is the end of the run in question: a backend keeps the last state that was written under an id.
+And Celery takes back states that it calls final: `REVOKED` is written while a task waits, which may yet run; `RETRY`
 stays where a worker was shut down, and `STARTED` where a task was ignored.
 """
 
@@ -32,45 +32,45 @@ _STATES = {
     states.IGNORED: State.FINISHED,
     states.FAILURE: State.FAILED,
 }
-"""Celery's own words; any other is the project's, of a task that runs."""
+"""Celery's own states; any other is one of the project's, for a task that runs."""
 
 
 def are_kept(app: Celery) -> bool:
-    """Whether others than a task's sender, for whom alone those of rpc:// are, can read this app's results."""
+    """Return whether other processes than a task's sender can read this app's results, unlike those of rpc://."""
     backend = str(app.backend_cls or app.conf.result_backend or "disabled")
     is_eager = app.conf.task_always_eager and not app.conf.task_store_eager_result
     return not is_eager and not backend.startswith(("disabled", "rpc"))
 
 
 def job_of(app: Celery, job_id: str) -> Job | None:
-    """The job as its record tells of it; None for PENDING, which backends say of every id they have never heard of."""
-    told = _record(app, job_id)
-    word = told.get("status")
-    if not word or word == states.PENDING:
+    """Return the job as its record shows it; None for PENDING, which backends report for every unknown id."""
+    meta = _record(app, job_id)
+    status = meta.get("status")
+    if not status or status == states.PENDING:
         return None
-    # With Celery's `result_extended` it also says of which task it is.
-    name = told.get("name") or ""
-    state = _STATES.get(word, State.RUNNING)
-    return Job(job_id=job_id, job_class=name, state=state, cancel_requested=word == states.REVOKED)
+    # With Celery's `result_extended` the record also names the task.
+    name = meta.get("name") or ""
+    state = _STATES.get(status, State.RUNNING)
+    return Job(job_id=job_id, job_class=name, state=state, cancel_requested=status == states.REVOKED)
 
 
 def end_of(
     app: Celery, job_id: str, job_class: str, *, since: int, tracking: Tracking | None
 ) -> Finished | Failed | Cancelled | None:
-    """How a run of the job ended that began at `since`, microseconds since 1970; None where the record does not say."""
-    told = _record(app, job_id, job_class)
-    done = _time_of(told.get("date_done"))
+    """Return how the job's run that began at `since`, microseconds since 1970, ended; None if unrecorded."""
+    meta = _record(app, job_id, job_class)
+    done = _time_of(meta.get("date_done"))
     if done is None or done < since:
         return None
-    match told.get("status"):
+    match meta.get("status"):
         case states.SUCCESS:
             publishes = tracking is not None and tracking.publish_result
-            report = _report_of(told.get("result"), job_id) if publishes else None
+            report = _report_of(meta.get("result"), job_id) if publishes else None
             return Finished(job_id=job_id, job_class=job_class, report=report)
         case states.FAILURE:
-            error = told.get("result")
-            kind, fields = verdict(error if isinstance(error, BaseException) else RuntimeError(), job_id)
-            return kind(job_id=job_id, job_class=job_class, **fields)
+            error = meta.get("result")
+            event_type, fields = verdict(error if isinstance(error, BaseException) else RuntimeError(), job_id)
+            return event_type(job_id=job_id, job_class=job_class, **fields)
         case _:
             return None
 
@@ -88,10 +88,10 @@ def _record(app: Celery, job_id: str, job_class: str = "") -> Mapping[str, Any]:
     return record
 
 
-def _time_of(told: object) -> int | None:
-    """Microseconds since 1970 of what backends give as text or as a time, in UTC where they do not say."""
-    if isinstance(told, str):
-        told = datetime.fromisoformat(told)
-    if not isinstance(told, datetime):
+def _time_of(moment: object) -> int | None:
+    """Return the microseconds since 1970 of a time that a backend gives, maybe as text, in UTC if it names no zone."""
+    if isinstance(moment, str):
+        moment = datetime.fromisoformat(moment)
+    if not isinstance(moment, datetime):
         return None
-    return int((told if told.tzinfo else told.replace(tzinfo=UTC)).timestamp() * SECOND)
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * SECOND)

@@ -1,4 +1,4 @@
-"""Ends of Celery tasks that have no signal of their own: what `task_postrun` alone can tell."""
+"""Ends of Celery tasks that have no signal of their own: only `task_postrun` reports them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ logger = logging.getLogger("immortus_channels")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unsignalled:
-    """How a run ended: the kind of event, what that says, and whether what was to come after the task never will."""
+    """How a run ended: the type of event, its fields, and whether the tasks that were to follow will never run."""
 
     kind: type[Event]
     fields: Mapping[str, Any] = field(default_factory=dict)
@@ -30,25 +30,25 @@ class Unsignalled:
 
 
 def end_of(task: Task, state: str | None, retval: object, worker: Any) -> Unsignalled | None:
-    """The end that `task_postrun` tells with this state and value, in the process that ran the task.
+    """Return the end that `task_postrun` reports with this state and value, in the process that ran the task.
 
-    None where there is another signal. Asked while whatever the task left with passes through.
+    None if another signal reports it. Called while the exception that the task left with, if any, passes through.
     """
     passing = sys.exception()
     match state:
         case "IGNORED":
-            return _ignored(task.request)
+            return _end_of_ignored(task.request)
         case "REJECTED":
-            return _rejected(retval)
+            return _end_of_rejected(retval)
         case "SUCCESS" if passing is not None and written.state_of(task.request) == states.SUCCESS:
-            return Unsignalled(kind=Finished)  # what raises comes after, and changes nothing
+            return Unsignalled(kind=Finished)  # it was raised after the success was stored, and changes nothing
         case None:
-            return _left(task, passing, worker)
+            return _end_without_outcome(task, passing, worker)
     return None
 
 
-def _left(task: Task, passing: BaseException | None, worker: Any) -> Unsignalled:
-    """A run without an outcome: its process is being ended, or its task raised what is not an Exception."""
+def _end_without_outcome(task: Task, passing: BaseException | None, worker: Any) -> Unsignalled:
+    """Return the end of a run without an outcome: its process is ending, or it raised what is not an Exception."""
     if passing is None or isinstance(passing, Exception):  # Celery's own error has a signal
         return Unsignalled(kind=Reported)
     code = pools.code_of(passing, task, worker)
@@ -63,18 +63,18 @@ def _left(task: Task, passing: BaseException | None, worker: Any) -> Unsignalled
         exc_info=passing,
         extra={"job_id": job_id},
     )
-    kind, fields = verdict(passing, job_id)
-    fallback = {"code": code} if kind is Failed else {}
-    return Unsignalled(kind=kind, fields={**fallback, **fields}, ends_chain=True)
+    event_type, fields = verdict(passing, job_id)
+    fallback = {"code": code} if event_type is Failed else {}
+    return Unsignalled(kind=event_type, fields={**fallback, **fields}, ends_chain=True)
 
 
-def _ignored(request: Any) -> Unsignalled:
-    """The task raised `Ignore`: it has sent others in its place, or what it wrote into the result backend decides."""
+def _end_of_ignored(request: Any) -> Unsignalled:
+    """Return the end of a task that raised `Ignore`: it sent others in its place, or its recorded state decides."""
     if getattr(request, REPLACED, False):
         return Unsignalled(kind=Requeued)
     match written.state_of(request):
         case states.RETRY:
-            return _retried(written.retry_of(request))
+            return _retry(written.retry_of(request))
         case states.FAILURE:
             return Unsignalled(kind=Failed, ends_chain=True)
         case states.REVOKED:
@@ -83,15 +83,15 @@ def _ignored(request: Any) -> Unsignalled:
             return Unsignalled(kind=Finished, ends_chain=True)
 
 
-def _retried(eta: str | None) -> Unsignalled:
-    """It is to be run again: by the retry that it sent, or by somebody of whom nothing is known here."""
+def _retry(eta: str | None) -> Unsignalled:
+    """Return the end of a task that runs again: by the retry that it sent, or sent by other code, unknown here."""
     if eta is None:
         return Unsignalled(kind=Retrying, fields={"is_sent": False})
     return Unsignalled(kind=Retrying, fields={"eta": due(datetime.fromisoformat(eta)) if eta else None})
 
 
-def _rejected(reason: object) -> Unsignalled:
-    """The task raised `Reject`: its message goes back, or nowhere."""
+def _end_of_rejected(reason: object) -> Unsignalled:
+    """Return the end of a task that raised `Reject`: its message goes back to the broker, or nowhere."""
     if isinstance(reason, Reject) and reason.requeue:
         return Unsignalled(kind=Requeued)
     return Unsignalled(kind=Failed, fields={"code": "rejected"})

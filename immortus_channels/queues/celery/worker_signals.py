@@ -1,7 +1,7 @@
 """Celery's signals in a worker.
 
-Which one comes when, and in which process, differs by outcome and pool. "MAIN" is the worker's main process: it
-tells of children that cannot speak, on its event hub, and so waits for nothing. In other pools all is one process.
+Which one comes when, and in which process, differs by outcome and pool. "MAIN" is the worker's main process: it reports
+children that cannot report themselves, on its event hub, and so waits for nothing. In other pools all is one process.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ RUN = "immortus_run"
 
 
 class Running:
-    """Tells of tasks that are run."""
+    """Reports tasks that run."""
 
     def __init__(self, tracker: Tracker, tracking: Callable[[str], Tracking | None]) -> None:
         self._tracker = tracker
@@ -52,25 +52,25 @@ class Running:
     # Beginning
 
     def starting(self, sender: Any, **_: object) -> None:
-        """MAIN, before any job."""
+        """Note the worker, in MAIN, before any job."""
         self._worker = sender
 
     def received(self, request: Any, **_: object) -> None:
-        """MAIN. Every delivery is a run of its own; its id travels to the child in the request."""
+        """Give the delivery a run id, in MAIN: each delivery is a run; the request takes the id to the child."""
         self._requests[request.id] = request
         if self._tracking(class_of(request.type, request.request_dict, self._tracking)) is not None:
             request.request_dict[RUN] = uuid.uuid4().hex
             time_limits.grant(request, self._worker)
 
     def prerun(self, sender: Task, task_id: str, args: Any, kwargs: Any, **_: object) -> None:
-        """The run begins; an eager one was never sent."""
+        """Begin the run; an eager one was never sent, so it is enqueued first."""
         request = sender.request
         job_class = self._class_of(sender, request)
         tracking = self._tracking(job_class)
         if request.is_eager:
             queues.remember(text_of(task_id) or task_id, job_class)
         if tracking is None:
-            if request.chain or request.chord:  # jobs may wait for what is none
+            if request.chain or request.chord:  # jobs may wait for a task that is not a job
                 written.watch(sender.backend)
             return
         origin = origin_of(request, tracking, sender.name, args, kwargs)
@@ -83,10 +83,10 @@ class Running:
         self._tracker.begin(run)
         written.watch(sender.backend)
 
-    # Ending, as the process that ran tells it
+    # Ending, as reported by the process that ran the task
 
     def success(self, sender: Task, result: object, **_: object) -> None:
-        """The task returned. The signal does not name the job; its request does."""
+        """End the run of a task that returned. The signal does not name the job; its request does."""
         run = _run_of(sender.request.id)
         if run is not None:
             self._finish(run, result)
@@ -103,10 +103,10 @@ class Running:
             run.set_result(result, by_caller=False)
 
     def failure(self, sender: Task, task_id: str, exception: BaseException, **_: object) -> None:
-        """The task raised; or MAIN tells of a hard time limit (twice), a killed child, a rejection."""
+        """End the run of a task that raised; or MAIN reports a hard time limit (twice), a killed child, a rejection."""
         run = _run_of(task_id)
         if run is not None:
-            # What the signal brings may be pickled, without what it was raised from: this is what was raised.
+            # The signal's exception may have been pickled and lost its cause: this is what the task raised.
             self._end_badly(run, sys.exception() or exception, sender.request)
             self._cancel_followers(sender.request.chain, sender.request.chord)
         elif self._tracking(sender.name) is None and sender.request.id == task_id:  # jobs may wait for it
@@ -115,7 +115,7 @@ class Running:
             self._failure_from_main(sender, task_id, exception)
 
     def retry(self, sender: Task, request: Any, reason: Any = None, **_: object) -> None:
-        """The task asked to be run again, and was sent again before this; a cancelled job will refuse to start."""
+        """End a run that asked to run again; it has been sent already, and a cancelled job will refuse to start."""
         run = _run_of(request.id)
         if run is not None and time_limits.was_told_to_stop(reason.exc, request):
             self._end_badly(run, reason.exc, request)
@@ -128,7 +128,7 @@ class Running:
             self._retry_from_main(sender, request, reason)
 
     def postrun(self, sender: Task, task_id: str, state: str | None, retval: object, **_: object) -> None:
-        """After everything else, and also without an outcome (state None), which MAIN will tell."""
+        """End the run after all other signals, also without an outcome (state None), which MAIN will report."""
         run, request = _run_of(task_id), sender.request
         end = end_of(sender, state, retval, self._worker)
         try:
@@ -137,7 +137,7 @@ class Running:
                     self._publish_result(run, retval)
                 self._tracker.end(run, end.kind, **end.fields)
             if end is not None and end.ends_chain and (run is not None or not self._is_job(sender)):
-                self._cancel_followers(request.chain, request.chord)  # jobs may wait for what is none, too
+                self._cancel_followers(request.chain, request.chord)  # jobs may wait for it, tracked or not
         finally:
             if run is not None:
                 current_run.reset(self._tokens.pop(run.run_id))
@@ -146,26 +146,26 @@ class Running:
         return self._tracking(self._class_of(task, task.request)) is not None
 
     def internal_error(self, sender: Task, task_id: str, exception: BaseException, **_: object) -> None:
-        """Eager with propagation: the only word of a failure, and it comes after postrun."""
+        """Report a failure that an eager task propagates: no other signal does, and this one comes after postrun."""
         if self._tracking(sender.name) is not None:
-            kind, fields = verdict(exception, task_id)
-            self._tracker.publish(kind(job_id=task_id, job_class=sender.name, **fields))
+            event_type, fields = verdict(exception, task_id)
+            self._tracker.publish(event_type(job_id=task_id, job_class=sender.name, **fields))
 
     def _end_badly(self, run: Run, exception: BaseException, request: Any) -> None:
         if time_limits.was_told_to_stop(exception, request):
             self._tracker.end(run, Cancelled)
             return
-        kind, fields = verdict(exception, run.job_id, asked=run.asked)
-        self._tracker.end(run, kind, **fields)
+        event_type, fields = verdict(exception, run.job_id, asked=run.asked)
+        self._tracker.end(run, event_type, **fields)
 
     def _cancel_followers(self, chain: Any, chord: Any) -> None:
-        """What was to come after a failed job can no longer run."""
+        """Cancel the jobs that were to follow a failed one: they can no longer run."""
         for job_class, job_id, replaces in followers(chain, chord):
             if self._tracking(job_class) is not None:
                 event = Cancelled(job_id=job_id, job_class=job_class, code="upstream", after_run=replaces)
                 self._tracker.publish(event, wait=0)
 
-    # Ending, as MAIN tells it
+    # Ending, as reported by MAIN
 
     def _failure_from_main(self, sender: Task, task_id: str, exception: BaseException) -> None:
         request = self._requests.get(task_id)
@@ -173,7 +173,7 @@ class Running:
         job_class = class_of(sender.name, of_request, self._tracking)
         is_requeued = time_limits.goes_back(sender, exception)
         if self._tracking(job_class) is not None:
-            # Of two deliveries to one worker, Celery names the one that failed, where it can.
+            # If one worker has two deliveries of a task, Celery names the one that failed, where it can.
             run_id = _run_id(sender.request) if sender.request.id == task_id else of_request.get(RUN, "")
             about: dict[str, Any] = {"job_id": task_id, "job_class": job_class, "run_id": run_id}
             if is_requeued:
@@ -185,15 +185,15 @@ class Running:
             self._cancel_followers(embed.get("chain"), embed.get("chord"))
 
     def _publish_failure(self, exception: BaseException, about: dict[str, Any], began: float | None) -> None:
-        kind, fields = verdict(exception, about["job_id"])
-        end, queue = kind(**about, **fields), queues.by_name(QUEUE)
+        event_type, fields = verdict(exception, about["job_id"])
+        end, queue = event_type(**about, **fields), queues.by_name(QUEUE)
         if queue is not None and began is not None and pools.is_lost_unseen(exception):
             self._tracker.publish_end(end, queue=queue, since=int(began * SECOND))
         else:
             self._tracker.publish(end, wait=0)
 
     def _retry_from_main(self, sender: Task, request: Any, reason: Any) -> None:
-        """A lost child's task is sent again (a reason is given), or the worker shuts down cold (none is)."""
+        """Report a resent task of a lost child (with a reason), or a worker's cold shutdown (without)."""
         about = {"job_id": request.id, "job_class": self._class_of(sender, request), "run_id": _run_id(request)}
         if reason is not None:
             event: Event = Retrying(**about, eta=due(getattr(reason, "when", None)))
@@ -213,7 +213,7 @@ class Running:
         expired: bool = False,
         **_: object,
     ) -> None:
-        """Found revoked or expired before its start, or its process was terminated: only then was there a run."""
+        """Report a task revoked or expired before its start, or whose process was terminated; only that had a run."""
         job_class, header = self._class_of(sender, request), header_of(request, HEADER)
         if self._tracking(job_class) is not None and not (expired and is_second(header)):
             about: dict[str, Any] = {"job_id": request.id, "job_class": job_class}
@@ -228,7 +228,7 @@ class Running:
         self._cancel_followers(getattr(request, "chain", None), getattr(request, "chord", None))
 
     def unknown(self, name: str, id: str, message: Any, **_: object) -> None:  # noqa: A002 - Celery's name
-        """A task that its sender tracks is not registered in this worker."""
+        """Report a task that its sender tracks and that is not registered in this worker."""
         headers = message.headers or {}
         header = headers.get(HEADER)
         if header is not None:
@@ -242,11 +242,11 @@ class Running:
     # The process itself
 
     def forking(self, **_: object) -> None:
-        """MAIN. A fork had better not copy a thread at work; what is not written in time is written afterwards."""
+        """Drain before a fork, in MAIN: the fork should not copy a busy thread; what is left is written afterwards."""
         self._tracker.drain(0.5)
 
     def ending(self, **_: object) -> None:
-        """A child that ends had better not take along what it has not written."""
+        """Drain before a child ends: what it has not written would be lost."""
         self._tracker.drain()
 
 
@@ -255,6 +255,6 @@ def _run_id(request: Any) -> str:
 
 
 def _run_of(task_id: str) -> Run | None:
-    """The run of this task in the calling thread."""
+    """Return the run of this task in the calling thread."""
     run = current_run.get()
     return run if run is not None and run.job_id == (text_of(task_id) or task_id) else None

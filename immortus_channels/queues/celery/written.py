@@ -1,6 +1,6 @@
-"""What a run has written of itself by the time it ends: Celery's result backend is the only place where that passes.
+"""What a run has recorded about itself by the time it ends: only Celery's result backend sees all of it.
 
-A task may write a state down and raise `Ignore`, or succeed and still not be told of; no signal says either.
+A task may record a state and raise `Ignore`, or succeed and send no success signal; no signal reports either.
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ from celery._state import get_current_task
 from celery.backends.base import Backend
 
 _WRITTEN = "immortus_written"
-"""Set on the request of a task that runs: the last state that was written of it; no header."""
+"""Set on the request of a running task: the last state that was recorded for it; not a header."""
 _SENT_AGAIN = "immortus_sent_again"
-"""Set on the request of a task that runs when it has sent its own retry: the time it is due, as Celery has it."""
+"""Set on the request of a running task that has sent its own retry: the time it is due, in Celery's form."""
 
 
 def watch(backend: Backend) -> None:
-    """Note what passes through this backend from now on. An instance is watched once, and is a thread's own mostly."""
+    """Note the states that this backend stores from now on, once for each instance; most belong to one thread."""
     if "store_result" in vars(backend):
         return
-    backend.store_result = _noting(backend.store_result, lambda _result=None, state="", *_, **__: state)
+    backend.store_result = _note_after(backend.store_result, lambda _result=None, state="", *_, **__: state)
     # It stores nothing for a task that ignores its result.
-    backend.mark_as_done = _noting(backend.mark_as_done, lambda *_, **__: states.SUCCESS)
+    backend.mark_as_done = _note_after(backend.mark_as_done, lambda *_, **__: states.SUCCESS)
 
 
-def _noting(write: Callable[..., Any], state_of: Callable[..., str]) -> Callable[..., Any]:
+def _note_after(write: Callable[..., Any], state_of: Callable[..., str]) -> Callable[..., Any]:
     @wraps(write)
-    def noting(task_id: str, *args: Any, **kwargs: Any) -> Any:
+    def write_and_note(task_id: str, *args: Any, **kwargs: Any) -> Any:
         written = write(task_id, *args, **kwargs)
         _note(task_id, _WRITTEN, state_of(*args, **kwargs))
         return written
 
-    return noting
+    return write_and_note
 
 
 def note_retry(headers: Mapping[str, Any]) -> None:
-    """A retry of the task that runs here is sent."""
+    """Note that the task that runs here has sent a retry."""
     _note(headers["id"], _SENT_AGAIN, headers.get("eta") or "")
 
 
@@ -50,10 +50,10 @@ def _note(task_id: str, name: str, value: str) -> None:
 
 
 def state_of(request: Any) -> str:
-    """The state that was last written of the run with this request; empty where none was."""
+    """Return the state that was last recorded for the run with this request; empty if none was."""
     return getattr(request, _WRITTEN, "")
 
 
 def retry_of(request: Any) -> str | None:
-    """When the retry is due that the run sent itself, as ISO 8601; empty for at once, None where it sent none."""
+    """Return when the retry that the run sent is due, as ISO 8601; empty for at once, None if it sent none."""
     return getattr(request, _SENT_AGAIN, None)

@@ -434,14 +434,14 @@ function answerFor(job, answers) {
   if (job.url ? [true, false, null].includes(answer?.completed) : isDocument(answer)) return answer;
   if (answer?.error?.code) return new JobError(answer);
   const wanted = job.url ? "a JSON object with `completed` true or false" : "a job document";
-  return JobError.of(job.id, "bad_answer", `The answer of the verify is not ${wanted}.`);
+  return JobError.of(job.id, "bad_answer", `The answer is not ${wanted}.`);
 }
 
 /** For pages that show a message without translating its code. @type {Record<string, string>} */
 const SENTENCES = {
   login_required: "Please log in to see this job.",
   unknown_job: "There is no such job.",
-  wrong_job_class: "The job is of another class.",
+  wrong_job_class: "The job has another class.",
   not_cancellable: "The job cannot be cancelled.",
 };
 
@@ -457,7 +457,7 @@ function refusal(id, response, body, codes = { 403: "login_required", 409: "wron
   /** @type {Record<number, string | false>} */
   const meanings = { 404: "unknown_job", ...codes, 403: html && codes[403] };
   const code = login ? "login_required" : meanings[status] || (ok ? "bad_answer" : `http_${status}`);
-  const error = JobError.of(id, code, SENTENCES[code] ?? `The server's answer (${status}) does not tell how the job is.`);
+  const error = JobError.of(id, code, SENTENCES[code] ?? `The answer (${status}) does not say how the job is.`);
   return isDocument(body) ? Object.assign(new JobError(body), { error: error.error }) : error;
 }
 

@@ -22,18 +22,18 @@ KEYS = JobsFileKey._meta.db_table  # noqa: SLF001 - Django's documented API
 TIMEOUT = 2
 """Seconds that a statement waits for a lock of the file."""
 _PATIENCE = 0.1
-"""Seconds that a look into the database waits for its lock: the calling thread itself may hold it."""
+"""Seconds that a query for the key waits for the database's lock: the calling thread itself may hold it."""
 _PREFIX = "immortus."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobsFile:
-    """The file beside a SQLite database in which that database's jobs are."""
+    """The file beside a SQLite database that keeps that database's jobs."""
 
     database: Path
     """Absolute, as SQLite names it."""
     key: str
-    """What the database keeps, at random: one that is deleted and made anew has another, and so another file."""
+    """A random text that the database keeps: a database that is deleted and made again has another key and file."""
 
     @property
     def path(self) -> Path:
@@ -42,18 +42,18 @@ class JobsFile:
 
     @property
     def alias(self) -> str:
-        """What Django's `connections` call it."""
+        """The file's name in Django's `connections`."""
         return f"{_PREFIX}{self.key}"
 
     @property
     def inode(self) -> tuple[int, int]:
-        """What tells the file from another of the same name. Raises StoreUnavailable when it is missing."""
+        """Device and inode, which tell the file from another of its name. Raises StoreUnavailable if it is missing."""
         try:
             found = self.path.stat()
         except OSError as error:
             msg = (
                 f"{self.path}, which keeps the jobs of {self.database.name}, cannot be reached here "
-                f"({error.strerror}). Processes that share the database must share its folder; where the file is "
+                f"({error.strerror}). Processes that share the database must share its folder; if the file is "
                 "lost, run: manage.py migrate immortus_channels"
             )
             raise StoreUnavailable(msg) from error
@@ -61,40 +61,40 @@ class JobsFile:
 
 
 def can_have_one(database: Connection) -> bool:
-    """Whether this is Django's SQLite: encrypted and remote databases that are like it keep their jobs themselves."""
+    """Return whether this is Django's SQLite: similar databases, encrypted or remote, keep their jobs themselves."""
     if database.vendor != "sqlite":
         return False
-    from django.db.backends.sqlite3 import base  # noqa: PLC0415 - where Python has no SQLite, it cannot be imported
+    from django.db.backends.sqlite3 import base  # noqa: PLC0415 - if Python has no SQLite, it cannot be imported
 
     return getattr(database, "Database", None) is base.DatabaseWrapper.Database
 
 
 def look(ordinary: Connection) -> tuple[Path | None, str | None]:
-    """The path of this SQLite database, None in memory, and its key: none or empty where it keeps its jobs itself.
+    """Return this SQLite database's path, None in memory, and its key: None or empty if it keeps its jobs itself.
 
-    Asked through a connection of its own, as the ordinary one may be in a transaction, of which a read is a part.
-    Raises what the database raises, for instance where it is not migrated.
+    Read through a connection of its own: the ordinary one may be in a transaction, and the read would join it. Raises
+    what the database raises, for instance if it is not migrated.
     """
     if ordinary.is_in_memory_db():  # type: ignore[attr-defined]
         return None, None
-    with _looking(ordinary) as connection, connection.cursor() as cursor:
+    with _open(ordinary) as connection, connection.cursor() as cursor:
         cursor.execute(f"SELECT file, (SELECT key FROM {KEYS}) FROM pragma_database_list WHERE name = 'main'")  # noqa: S608
         path, key = cursor.fetchone()
     return (Path(path) if path else None), key
 
 
 @contextmanager
-def _looking(ordinary: Connection) -> Iterator[Connection]:
-    theirs = ordinary.settings_dict
-    ours = {**theirs, "OPTIONS": {**theirs["OPTIONS"], "timeout": _PATIENCE}}
-    with closing(type(ordinary)(ours, ordinary.alias)) as connection:
+def _open(ordinary: Connection) -> Iterator[Connection]:
+    ordinary_settings = ordinary.settings_dict
+    patient = {**ordinary_settings, "OPTIONS": {**ordinary_settings["OPTIONS"], "timeout": _PATIENCE}}
+    with closing(type(ordinary)(patient, ordinary.alias)) as connection:
         yield connection
 
 
 def register(file: JobsFile, ordinary: Connection) -> None:
-    """Let `connections` know the file, which `DATABASES` does not list; it has the engine of its database."""
+    """Add the file to `connections`, as `DATABASES` does not list it; it has the engine of its database."""
     if file.alias not in connections.settings:
-        # A copy: Django's own is the setting itself.
+        # A copy: Django's own dict is the setting itself.
         connections.settings = {**connections.settings, file.alias: _settings(file, ordinary)}
     if not any(isinstance(known, JobsFileRouter) for known in router.routers):
         router.routers.insert(0, JobsFileRouter())
@@ -115,15 +115,15 @@ def _settings(file: JobsFile, ordinary: Connection) -> dict[str, Any]:
 
 
 def _uri(path: Path, theirs: object) -> str:
-    """The file's address, by which it is opened and never made, with the VFS that the database's own asks for."""
+    """Return the file's URI, which opens but never creates it, with the VFS of the database's own URI."""
     query = theirs.partition("?")[2] if isinstance(theirs, str) and theirs.startswith("file:") else ""
     kept = {name: value for name, value in parse_qsl(query) if name in ("vfs", "nolock", "psow")}
     return f"{path.as_uri()}?{urlencode({'mode': 'rw', **kept})}"
 
 
 class JobsFileRouter:
-    """Lets this app alone migrate its file, of which the project's routers know nothing."""
+    """Lets only this app migrate its file, which the project's routers do not know."""
 
     def allow_migrate(self, db: str, app_label: str, **_: object) -> bool | None:
-        """Whether the app belongs there; None for all other databases."""
+        """Return whether the app belongs there; None for all other databases."""
         return app_label == APP if db.startswith(_PREFIX) else None

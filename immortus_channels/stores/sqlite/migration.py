@@ -1,4 +1,4 @@
-"""How the file of the jobs comes to be: `migrate` makes it, migrates it, and moves the database's own jobs there."""
+"""How the jobs file is made: `migrate` creates it, migrates it, and moves the database's own jobs into it."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ _COLUMNS = [field.attname for field in JobRecord._meta.concrete_fields if not fi
 
 
 def migrate_file(*, using: str, verbosity: int = 1, stdout: TextIO | None = None, **_: object) -> None:
-    """After `migrate` or `flush` of the database `using`: make and migrate the file of its jobs, if it is to have one.
+    """Make and migrate the jobs file of the database `using` after `migrate` or `flush`, if it is to have one.
 
-    Where that fails it is logged, and the database keeps its jobs itself; the project's own migrations stand.
+    A failure is logged, and the database keeps its jobs itself; the project's own migrations stand.
     """
     database = connections[using]
     if not _may_have_one(database) or KEYS not in database.introspection.table_names():
@@ -45,7 +45,7 @@ def migrate_file(*, using: str, verbosity: int = 1, stdout: TextIO | None = None
             _keep("", database)
     elif _is_for_this_store() and _is_migrated(database):
         try:
-            is_new = _is_made(database)
+            is_new = _make(database)
         except (OSError, Error) as error:
             logger.warning(_REFUSED, database.settings_dict["NAME"], error)
             return
@@ -54,14 +54,14 @@ def migrate_file(*, using: str, verbosity: int = 1, stdout: TextIO | None = None
 
 
 _REFUSED = (
-    "The file for the jobs of %s cannot be made or migrated (%s). Until there is one, the database keeps its jobs "
-    "itself, and each write about a job makes a transaction fail that has read and not yet written (database is "
-    "locked). Let whoever runs `migrate` write to the folder, and run it again."
+    "The file for the jobs of %s cannot be made or migrated (%s). Until it exists, the database keeps its jobs "
+    "itself, and each write of a job fails any transaction that has read and not yet written (database is "
+    "locked). Allow the user who runs `migrate` to write to the folder, and run it again."
 )
 
 
 def take_back(database: Connection) -> None:
-    """Put the jobs of the file into the database again, and delete the file once that is committed."""
+    """Move the jobs of the file back into the database, and delete the file once that is committed."""
     if not _may_have_one(database):
         return
     path, key = look(database)
@@ -94,19 +94,19 @@ def _has_file(database: Connection) -> bool:
 def _is_for_this_store() -> bool:
     try:
         return isinstance(get_store(), SQLiteStore)
-    except Exception:  # noqa: BLE001 - a store of the project's own may raise anything; a check tells of it
+    except Exception:  # noqa: BLE001 - a store of the project's own may raise anything; a check reports it
         return False
 
 
 def _is_migrated(database: Connection) -> bool:
-    """Whether the database is where this release wants it, not on the way to another."""
+    """Return whether the database has all migrations of this release, and is not on the way to others."""
     loader = MigrationLoader(database)
     newest = loader.graph.leaf_nodes(APP)
     return bool(newest) and set(newest) <= loader.applied_migrations.keys()
 
 
-def _is_made(database: Connection) -> bool:
-    """Whether the file was not there and is now, with the database's jobs; one that was made in vain is gone again."""
+def _make(database: Connection) -> bool:
+    """Create the file with the database's jobs, unless it exists; return whether it is new. A failed one is deleted."""
     path, key = look(database)
     if path is None or key == "":
         return False
@@ -130,7 +130,7 @@ def _is_made(database: Connection) -> bool:
 
 
 def _keep(key: str, database: Connection) -> None:
-    """Have the database say where its jobs are; with an empty key in itself, whoever migrates it later."""
+    """Record in the database where its jobs are; an empty key keeps them in it, whatever process migrates it later."""
     if not key:
         _execute(database, f"DELETE FROM {KEYS}")  # noqa: S608
     _execute(database, f"INSERT INTO {KEYS} (id, key) VALUES (1, %s)", key)  # noqa: S608
@@ -143,7 +143,7 @@ def _move(database: Connection, file: JobsFile) -> None:
 
 
 def _create(file: JobsFile) -> None:
-    """Make the file, in the journal mode WAL where that can be had: some file systems only promise it."""
+    """Create the file, in WAL journal mode if possible: some file systems only promise it."""
     for mode in ("WAL", "DELETE"):
         _touch(file)
         try:
@@ -158,12 +158,12 @@ def _create(file: JobsFile) -> None:
 
 
 def _touch(file: JobsFile) -> None:
-    """Make it for whoever may use the database: `migrate` may be run by somebody else, such as root."""
+    """Create the file for the users of the database: another user, such as root, may run `migrate`."""
     file.path.touch(exist_ok=False)
     shutil.copymode(file.database, file.path)
-    theirs = file.database.stat()
-    with suppress(AttributeError, PermissionError):  # Windows, and whoever owns the database only by its group
-        os.chown(file.path, theirs.st_uid, theirs.st_gid)
+    database_stat = file.database.stat()
+    with suppress(AttributeError, PermissionError):  # Windows, and a user who owns the database only by its group
+        os.chown(file.path, database_stat.st_uid, database_stat.st_gid)
 
 
 def _remove(file: JobsFile) -> None:
@@ -188,7 +188,7 @@ def _batches(alias: str) -> Iterator[list[JobRecord]]:
 
 
 def _copy(records: Collection[JobRecord], alias: str) -> None:
-    """Put each there unless a newer one is."""
+    """Copy each record unless the target has a newer one."""
     there = JobRecord.objects.using(alias)
     versions = dict(there.filter(pk__in=[record.pk for record in records]).values_list("pk", "version"))
     newer = [record for record in records if record.version > versions.get(record.pk, -1)]

@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 
 
 class Place:
-    """Asks the database now and then: it may be made anew or migrated, and its file lost, while processes run."""
+    """Asks the database now and then: it may be recreated or migrated, and its file lost, while processes run."""
 
     EVERY = 5.0
-    """Seconds from one look to the next."""
+    """Seconds from one query to the next."""
 
     def __init__(self, database: str) -> None:
-        """Nothing is known before the first look into the database of this alias."""
+        """Begin without having asked the database of this alias."""
         self._database = database
         self._turn = threading.Lock()
         self._look_at = 0.0
         self._pool: Pool | None = None
 
     def pool(self) -> Pool | None:
-        """The connections to the file; None where the database keeps its jobs itself.
+        """Return the connections to the file; None if the database keeps its jobs itself.
 
-        Raises StoreUnavailable when the file is missing, and what the database raises when it was never heard.
+        Raises StoreUnavailable if the file is missing, and what the database raises if it has never answered.
         """
         if is_inline():
             return None
@@ -43,13 +43,13 @@ class Place:
         return self._pool
 
     def forked(self) -> None:
-        """In the child: connections are the parent's, and one of its threads may have held the lock."""
+        """Replace, in a child after fork, the parent's connections and the lock, which one of its threads may hold."""
         self._turn = threading.Lock()
         if self._pool is not None:
             self._pool.close()
 
     def _look(self) -> None:
-        """What the database said last counts while it does not answer."""
+        """Ask the database; while it does not answer, its last answer counts."""
         database = connections[self._database]
         try:
             path, key = look(database)
@@ -58,10 +58,10 @@ class Place:
                 raise
         else:
             self._look_at = 0.0
-            self._turn_to(None if path is None or not key else JobsFile(database=path, key=key), database)
+            self._switch_to(None if path is None or not key else JobsFile(database=path, key=key), database)
         self._look_at = time.monotonic() + self.EVERY
 
-    def _turn_to(self, file: JobsFile | None, database: Connection) -> None:
+    def _switch_to(self, file: JobsFile | None, database: Connection) -> None:
         old = self._pool
         if file is None:
             self._pool = None

@@ -1,4 +1,4 @@
-"""Open connections to the file of the jobs."""
+"""Open connections to the jobs file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper as Connection
 
 _inherited: list[Connection] = []
-"""A parent's, kept unused: SQLite forbids a child even to close them."""
+"""A parent's connections, kept unused: SQLite forbids a child even to close them."""
 
 
 class Pool:
@@ -28,19 +28,19 @@ class Pool:
     KEPT = 8
 
     def __init__(self, file: JobsFile) -> None:
-        """Open nothing yet. Raises StoreUnavailable where the file is missing."""
+        """Open nothing yet. Raises StoreUnavailable if the file is missing."""
         self.file = file
         self._inode = file.inode
         self._free: deque[Connection] = deque()
         self._pid = os.getpid()
 
     def is_of(self, file: JobsFile | None) -> bool:
-        """Whether this is the file, and not one that took the place of another."""
+        """Return whether this is the file, and not a replacement of the same name."""
         return file == self.file and file.inode == self._inode
 
     @contextmanager
     def lent(self) -> Iterator[Connection]:
-        """A connection that nobody else uses meanwhile; after an error it is opened anew."""
+        """Yield a connection that no other thread uses meanwhile; close it after an error, so that it opens again."""
         try:
             connection = self._free.pop()
         except IndexError:
@@ -51,7 +51,7 @@ class Pool:
             connection.close()
             raise
         finally:
-            connection.queries_log.clear()  # Django's own are cleared with each request
+            connection.queries_log.clear()  # Django clears its own with each request
             self._take_back(connection)
 
     def _new(self) -> Connection:
@@ -77,7 +77,7 @@ class Pool:
             self._forget_djangos()
 
     def _forget_djangos(self) -> None:
-        """The one that the forking thread has opened by the alias."""
+        """Forget the connection that the forking thread has opened by the alias."""
         for connection in connections.all(initialized_only=True):
             if connection.alias == self.file.alias:
                 _inherited.append(connection)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def database_store(using: str | None = None) -> DatabaseStore:
-    """The store in the database `using`; in the default one, where that is SQLite, with a file beside it."""
+    """Return the store in the database `using`, or in the default one; beside that, in a file, if it is SQLite."""
     has_file = using is None and can_have_one(connections[DEFAULT_DB_ALIAS])
     return SQLiteStore() if has_file else DatabaseStore(using or DEFAULT_DB_ALIAS)
 
@@ -29,28 +29,28 @@ def database_store(using: str | None = None) -> DatabaseStore:
 class SQLiteStore(DatabaseStore):
     """Keeps jobs in the file beside a database that its key names, or in the database itself if it has no key.
 
-    One in memory has none, nor one that a test runner has made: any process that opens it finds its jobs in it.
+    A database in memory has no key, nor has a test runner's: any process that opens it finds its jobs in it.
     """
 
     def __init__(self, database: str = DEFAULT_DB_ALIAS) -> None:
-        """Look for nothing yet."""
+        """Begin without having asked the database."""
         super().__init__(database)
         self._place = Place(database)
 
     @property
     def using(self) -> str:
-        """The alias of the file, which Django's `connections` know, or of the database. Raises StoreUnavailable."""
+        """The alias in Django's `connections` of the file, or of the database. Raises StoreUnavailable."""
         pool = self._beside()
         return self._using if pool is None else pool.file.alias
 
     @property
     def path(self) -> Path | None:
-        """The file; None where the database keeps the jobs itself. Raises StoreUnavailable."""
+        """The file; None if the database keeps the jobs itself. Raises StoreUnavailable."""
         pool = self._beside()
         return None if pool is None else pool.file.path
 
     def waits_for_caller(self) -> bool:
-        """Where there is no file, inside `atomic()`; also while that is not known."""
+        """Return whether this is inside `atomic()` without a file, or while that is not known."""
         if not connections[self._using].in_atomic_block:
             return False
         try:
@@ -64,7 +64,7 @@ class SQLiteStore(DatabaseStore):
         self._place.forked()
 
     def _beside(self) -> Pool | None:
-        """The connections to the file; None where the database keeps the jobs itself."""
+        """Return the connections to the file; None if the database keeps the jobs itself."""
         try:
             return self._place.pool()
         except Error as error:
@@ -76,7 +76,7 @@ class SQLiteStore(DatabaseStore):
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
-        """A connection, for one statement; what goes wrong is `StoreUnavailable`, conflicts aside."""
+        """Yield a connection, for one statement; raise all but conflicts and bad values as `StoreUnavailable`."""
         pool = self._beside()
         if pool is None:
             with super()._connected() as connection:
@@ -88,12 +88,12 @@ class SQLiteStore(DatabaseStore):
         except (IntegrityError, DataError):
             raise
         except Error as error:
-            msg = f"{pool.file.path}, which keeps the jobs, did not do what was asked: {error}"
-            cure = "; if it is old, run: manage.py migrate immortus_channels" if "no such" in str(error) else ""
-            raise StoreUnavailable(msg + cure) from error
+            msg = f"{pool.file.path}, which keeps the jobs, failed: {error}"
+            hint = "; if it is old, run: manage.py migrate immortus_channels" if "no such" in str(error) else ""
+            raise StoreUnavailable(msg + hint) from error
 
     def _prune_a_little(self, after: Job) -> None:
-        """Also inside the caller's transaction, of which the file is no part."""
+        """Prune, also inside the caller's transaction, which does not include the file."""
         if self._beside() is None:
             super()._prune_a_little(after)
         else:

@@ -1,4 +1,4 @@
-"""Whether sender and worker see the same file, told by way of the database, which they share."""
+"""Whether sender and worker use the same jobs file, which they find out through the database, which they share."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from immortus_channels.stores.database import DatabaseStore
 from immortus_channels.stores.sqlite.store import SQLiteStore
 
 NOTE = "immortus_channels.probe"
-"""The job class of notes, of which an earlier doctor may have left some unread."""
+"""The job class of notes; an earlier doctor may have left some unread."""
 
 
 def testify(job_id: str) -> None:
-    """In the worker: leave a note in the database if the sender's record of this job is not where jobs are here."""
+    """Leave a note in the database (from the worker) if the sender's record of this job is not where jobs are here."""
     store = get_store()
     place = _elsewhere(store, job_id) if isinstance(store, SQLiteStore) else None
     if place is None:
@@ -31,7 +31,7 @@ def testify(job_id: str) -> None:
 
 
 def testimony(job_id: str) -> str | None:
-    """In the sender: where the worker keeps jobs, if not where they are here. Raises StoreUnavailable."""
+    """Return where the worker keeps jobs, if not where the sender does (called there). Raises StoreUnavailable."""
     store = get_store()
     if not isinstance(store, SQLiteStore) or store.path is None:
         return None
@@ -41,7 +41,7 @@ def testimony(job_id: str) -> str | None:
 
 
 def _elsewhere(store: SQLiteStore, job_id: str) -> str | None:
-    """The file, or why there is none; None where the job is on record as it was sent."""
+    """Return the file, or why there is none; None if the job is on record as it was sent."""
     try:
         path, job = store.path, store.get_many([job_id]).jobs.get(job_id)
     except StoreUnavailable as error:
