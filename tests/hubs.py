@@ -29,7 +29,7 @@ async def hub():
     """The hub of the test's event loop."""
     hub = get_hub()
     yield hub
-    await hub.stopped()
+    await hub.lifetime.stopped()
 
 
 @pytest.fixture(params=LAYERS)

@@ -38,9 +38,10 @@ from immortus_channels.push.layer import shared_layer
 from immortus_channels.stores import compare_and_set, get_store, memory
 from immortus_channels.tracking import commands
 from immortus_channels.websocket.flow import Limits
-from immortus_channels.websocket.hub import Hub, get_hub
+from immortus_channels.websocket.hub import get_hub
 from immortus_channels.websocket.hub.authorization import Authorization
 from immortus_channels.websocket.hub.hub import _hubs
+from immortus_channels.websocket.hub.reads import AuthorizedReads
 from immortus_channels.websocket.hub.recheck import Recheck
 from tests.simulation.stand_ins import HeldLayer, RememberingStore
 from tests.simulation.viewers import FINAL, Person, Socket, Viewer, document_of
@@ -121,7 +122,7 @@ class World:
         self.patches.setattr(compare_and_set, "_since_boot", lambda: int(self._now() * 1e6))
         self.patches.setattr(Authorization, "INTERVAL", RIGHTS)
         self.patches.setattr(Recheck, "MISSING", MISSING)
-        self.patches.setattr(Hub, "LIFT_AGAIN", RECHECK)
+        self.patches.setattr(AuthorizedReads, "LIFT_AGAIN", RECHECK)
         self.patches.setattr(commands, "LIFT_AGAIN", 0.0)  # by the true time
         self.errors = _Errors()
         self.logger = logging.getLogger("immortus_channels")
@@ -247,7 +248,7 @@ class World:
         self.store.amid = None
 
         async def stop() -> None:
-            await get_hub().stopped()
+            await get_hub().lifetime.stopped()
 
         self.loop.run(stop())
         self.layer.forget_groups()
@@ -332,7 +333,7 @@ class World:
 
     def _is_being_told(self, socket: Socket, job_id: str) -> bool:
         hub = _hubs.get(self.loop)  # not `get_hub`, for which the loop would have to run
-        watched = hub.jobs.get(job_id) if hub is not None else None
+        watched = hub.table.jobs.get(job_id) if hub is not None else None
         is_watching = watched is not None and watched.sent.get(socket.consumer) is not None
         return is_watching or job_id in socket.consumer._unsent
 

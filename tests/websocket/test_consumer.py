@@ -89,7 +89,7 @@ async def _quiet_hub(settings):
     settings.IMMORTUS_RECHECK_INTERVAL = 60
     quotas.reset()
     yield
-    await get_hub().stopped()
+    await get_hub().lifetime.stopped()
     quotas.reset()
 
 
@@ -568,8 +568,8 @@ async def test_nothing_is_left_behind(how):
     else:
         client.future.cancel()
         await asyncio.wait([client.future], timeout=2)
-    await until(lambda: not hub.jobs)
-    await until(lambda: asyncio.all_tasks() - before <= set(hub._tasks))
+    await until(lambda: not hub.table.jobs)
+    await until(lambda: asyncio.all_tasks() - before <= set(hub.lifetime.tasks))
 
 
 @contextlib.contextmanager

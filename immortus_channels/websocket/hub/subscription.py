@@ -18,7 +18,7 @@ from immortus_channels.websocket.hub.leaving import Leaving
 from immortus_channels.websocket.hub.probe import Probe
 
 
-class Membership:
+class Subscription:
     """Keeps one layer channel in the groups of all wanted jobs, and hands on what arrives there.
 
     One task joins and leaves, so that the two cannot overtake each other for one group. It looks at the jobs that came
@@ -83,9 +83,9 @@ class Membership:
         """Whether pushes for some job cannot be heard, or the last one was not."""
         return self._is_deaf or self._hearing.is_failing or self._outside.is_on
 
-    def has_heard(self) -> bool:
-        """Whether anything has come through the layer; waits for the first message for a moment, in a thread."""
-        return self._hearing.has_heard()
+    def is_hearing(self) -> bool:
+        """Return whether messages arrive and no failure is known; in a thread, wait a moment for the first message."""
+        return not self.is_failing and self._hearing.has_heard()
 
     @property
     def hears_revocations(self) -> bool:
