@@ -84,7 +84,7 @@ async def test_the_session_says_who_is_looking(client, django_user_model):
     await socket.connect()
     await socket.receive_json_from()
     assert (await socket.receive_json_from())["type"] == "job"
-    [watcher] = get_hub().jobs[job.job_id].sent
+    [watcher] = get_hub().table.jobs[job.job_id].sent
     await client_logout(client)
     await get_hub().authorization.check(watcher)
     closed = await socket.receive_output()

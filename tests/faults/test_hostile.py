@@ -322,7 +322,7 @@ async def test_watching_and_unwatching_one_job_over_and_over_leaves_nothing(in_p
         for _ in range(150):
             await client.say(type="watch", job_id=job.job_id)
             await client.say(type="unwatch", job_id=job.job_id)
-        await until(lambda: not get_hub().jobs)
+        await until(lambda: not get_hub().table.jobs)
         assert len(get_hub().subscription._joined) <= 1
     assert len(asyncio.all_tasks()) < 20
 

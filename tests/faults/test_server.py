@@ -18,6 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from immortus_channels import metrics
 from immortus_channels.websocket.consumer import INTERNAL_ERROR, JobConsumer
 from immortus_channels.websocket.hub import get_hub
+from immortus_channels.websocket.outbox import Outbox
 from immortus_channels.websocket.watches import Watches
 from tests.pages import Process, until
 from tests.servers import RedisServer
@@ -318,7 +319,8 @@ def failing_once(monkeypatch, part, method):
 @pytest.mark.parametrize(
     ("part", "method"),
     [
-        *((JobConsumer, name) for name in ("_obey", "_complain", "_next_frame", "tell", "_wait")),
+        *((JobConsumer, name) for name in ("_obey", "_complain")),
+        *((Outbox, name) for name in ("_next_frame", "tell", "_wait")),
         *((Watches, name) for name in ("begin", "end")),
     ],
 )

@@ -172,7 +172,7 @@ class World:
                     self.connect(viewer)  # unlike one who is cut off, who has no socket
                 viewer.ask_again()
         for socket in self._sockets():
-            socket.was_slow = socket.was_slow and not (socket.is_reading and not socket.consumer._unsent)
+            socket.was_slow = socket.was_slow and not (socket.is_reading and not socket.consumer.outbox.unsent)
 
     def tell(self, job_id: str, what: str, *, fate: str = "arrives", elsewhere: bool = True) -> None:
         """Publish a change of a job, as another process does or as this one does."""
@@ -274,7 +274,7 @@ class World:
         crowded = [
             socket.viewer.user.name
             for socket in self._sockets()
-            if len(socket.consumer._unsent) > len(JOBS) or len(socket.consumer._notices) > 1
+            if len(socket.consumer.outbox.unsent) > len(JOBS) or len(socket.consumer.outbox.notices) > 1
         ]
         return [*self.mistakes, *self.store.mistakes, *self.errors.texts, *(f"too much waits for {u}" for u in crowded)]
 
@@ -335,7 +335,7 @@ class World:
         hub = _hubs.get(self.loop)  # not `get_hub`, for which the loop would have to run
         watched = hub.table.jobs.get(job_id) if hub is not None else None
         is_watching = watched is not None and watched.sent.get(socket.consumer) is not None
-        return is_watching or job_id in socket.consumer._unsent
+        return is_watching or job_id in socket.consumer.outbox.unsent
 
     def _sockets(self) -> list[Socket]:
         return [viewer.socket for viewer in self.viewers if viewer.socket is not None]

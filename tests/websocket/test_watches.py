@@ -22,7 +22,7 @@ class Socket(Page):
     def __init__(self):
         super().__init__()
         self.withdrawn: list[str] = []
-        self.watches = Watches(self, lambda task: None)
+        self.watches = Watches(self, self.notify, lambda task: None)
 
     def notify(self, frame):
         self.frames.append(frame)
@@ -30,9 +30,6 @@ class Socket(Page):
     def withdraw(self, job_id):
         self.withdrawn.append(job_id)
         return True
-
-    def dismiss(self, bearer, *, is_expired):
-        self.watches.dismiss(bearer, is_expired=is_expired)
 
     def ended(self, job_id):
         super().ended(job_id)
