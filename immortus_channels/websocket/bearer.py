@@ -27,8 +27,9 @@ class Bearer:
         """`socket` sends what concerns one job, `notify` what concerns the whole socket."""
         self.user: User | None = None
         self.login_read_at = -math.inf
+        self.tell, self.withdraw = socket.tell, socket.withdraw
+        self.ended, self.denied = socket.ended, socket.denied
         self._token = token
-        self._socket = socket
         self._dismiss = dismiss
         loop = asyncio.get_running_loop()
         left = token.expires - time.time()
@@ -45,22 +46,6 @@ class Bearer:
     def is_expired(self) -> bool:
         """Whether the token has expired, so that no watch may begin by it."""
         return self._token.is_expired()
-
-    def tell(self, job_id: str, frame: str) -> None:
-        """Send this frame about the job."""
-        self._socket.tell(job_id, frame)
-
-    def withdraw(self, job_id: str) -> bool:
-        """Drop the unsent frame about the job; return whether there was one."""
-        return self._socket.withdraw(job_id)
-
-    def ended(self, job_id: str) -> None:
-        """Note that the hub has ended the watch."""
-        self._socket.ended(job_id)
-
-    def denied(self, job_id: str) -> None:
-        """Note that the job is unknown, or that this user may not see it."""
-        self._socket.denied(job_id)
 
     def still_logged_in(self) -> bool:
         """Read again, in a thread, whether the token and its user are still valid."""

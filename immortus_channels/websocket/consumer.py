@@ -48,6 +48,8 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.outbox = Outbox(limits or present_limits())
+        # The hub calls these as a watcher's; bound, because a push calls `tell` for each socket.
+        self.tell, self.withdraw, self.close = self.outbox.tell, self.outbox.withdraw, self.outbox.close
         self._watches = Watches(self, self.outbox.notify, self._report)
         self._bad_messages = 0
 
@@ -158,15 +160,7 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
             logger.error("A socket met an error it does not know", exc_info=error)
             self.outbox.close(INTERNAL_ERROR)
 
-    # Watching: what the hub calls
-
-    def tell(self, job_id: str, frame: str) -> None:
-        """Send this frame about the job, in place of any earlier one about it that is still unsent."""
-        self.outbox.tell(job_id, frame)
-
-    def withdraw(self, job_id: str) -> bool:
-        """Drop the unsent frame about the job; return whether there was one."""
-        return self.outbox.withdraw(job_id)
+    # What else the hub calls
 
     def ended(self, job_id: str) -> None:
         """Note that the hub has ended the watch."""
@@ -185,7 +179,3 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
         if user is not None:
             self.user = user
         return user is not None
-
-    def close(self, code: int) -> None:
-        """Close the socket with this code, unless it is closing already."""
-        self.outbox.close(code)

@@ -1,4 +1,4 @@
-"""The hub of a server process: it hears of every watched job once, and tells all its watchers."""
+"""The hub of a server process: it hears of every watched job once, and sends the news to all watchers."""
 
 from __future__ import annotations
 
