@@ -23,8 +23,9 @@ from immortus_channels.jobs.events import Enqueued, Origin
 from immortus_channels.metrics import Sample
 from immortus_channels.stores import get_store
 from immortus_channels.urls import immortus_jobs
-from immortus_channels.websocket.hub import get_drain, get_hub
+from immortus_channels.websocket.hub import get_hub
 from immortus_channels.websocket.hub.probe import Probe
+from immortus_channels.websocket.shutdown import get_drain
 from tests.hubs import hub, layer, memory, send_elsewhere  # noqa: F401
 from tests.pages import Page, Process, until
 from tests.servers import RedisServer

@@ -28,9 +28,10 @@ from immortus_channels.websocket import bearer, consumer, flow, hub
 from immortus_channels.websocket.consumer import JobConsumer
 from immortus_channels.websocket.flow import Limits
 from immortus_channels.websocket.frames import EXPIRED, MAX_FRAME, MAX_JOBS
-from immortus_channels.websocket.hub import get_drain, get_hub
+from immortus_channels.websocket.hub import get_hub
 from immortus_channels.websocket.login import Login, _warn
 from immortus_channels.websocket.outbox import CLEAN_UP
+from immortus_channels.websocket.shutdown import get_drain
 from tests.pages import Process, logged_in, until
 from tests.site import redis_options, running_site
 from tests.websocket.test_frames import HOSTILE

@@ -59,7 +59,7 @@ class Authorization:
 
     # Watchers
 
-    def enter(self, watcher: Watcher, watched: Watched) -> None:
+    def add(self, watcher: Watcher, watched: Watched) -> None:
         """Add a watch; check it soon if a recent revocation may concern it."""
         standing = self._standings.get(watcher)
         if standing is None:
@@ -75,7 +75,7 @@ class Authorization:
             about = [each for each in self._recent if each.user or each.job_id == watched.job_id]
         return any(_time() - self._recent.get(each, -math.inf) < sum(self.AGAIN) for each in about)
 
-    def leave(self, watcher: Watcher, watched: Watched) -> None:
+    def remove(self, watcher: Watcher, watched: Watched) -> None:
         """Remove a watch."""
         standing = self._standings[watcher]
         standing.watches.discard(watched)

@@ -127,12 +127,12 @@ class Hub:
         if watcher not in watched.sent:
             watched.sent[watcher] = None
             metrics.WATCHES.add()
-            self.authorization.enter(watcher, watched)
+            self.authorization.add(watcher, watched)
         return watched
 
     def _left(self, watcher: Watcher, watched: Watched) -> None:
         metrics.WATCHES.add(-1)
-        self.authorization.leave(watcher, watched)
+        self.authorization.remove(watcher, watched)
         if not watched.is_answered():
             self.subscription.leave(watched.job_id)
         if not self.table.jobs:
