@@ -118,8 +118,9 @@ class Watched:
 
     def behind(self) -> Iterator[Watcher]:
         """Yield the watchers that were answered, but not with the newest document; leave out the doubted ones."""
+        version, doubted = self.version, self.doubted
         for watcher, sent in tuple(self.sent.items()):
-            if sent is not None and sent < self.version and watcher not in self.doubted:
+            if sent is not None and sent < version and watcher not in doubted:
                 yield watcher
 
 
