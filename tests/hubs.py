@@ -32,7 +32,7 @@ async def hub():
     metrics.ROLLBACKS.reset()
     hub = get_hub()
     yield hub
-    await hub.stopped()
+    await hub.lifetime.stopped()
 
 
 @pytest.fixture(params=LAYERS)

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 async def _quiet_hub(settings):
     settings.IMMORTUS_STORE = {"BACKEND": "memory"}
     yield
-    await get_hub().stopped()
+    await get_hub().lifetime.stopped()
 
 
 async def greeting(application, path_, **scope):
@@ -84,7 +84,7 @@ async def test_the_session_says_who_is_looking(client, django_user_model):
     await socket.connect()
     await socket.receive_json_from()
     assert (await socket.receive_json_from())["type"] == "job"
-    [watcher] = get_hub().jobs[job.job_id].sent
+    [watcher] = get_hub().table.jobs[job.job_id].sent
     await client_logout(client)
     await get_hub().authorization.check(watcher)
     closed = await socket.receive_output()

@@ -25,7 +25,8 @@ from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.metrics import Sample
 from immortus_channels.stores import get_store
 from immortus_channels.threads import call_in_thread
-from immortus_channels.websocket.hub import is_draining, layer_state
+from immortus_channels.websocket.hub import layer_state
+from immortus_channels.websocket.shutdown import is_draining
 from immortus_channels.writer import is_behind, is_inline
 
 View = Callable[[HttpRequest], HttpResponse]

@@ -1,1 +1,1 @@
-"""Sockets: their protocol, the consumer that speaks it, and the hub that hears for all of them."""
+"""Sockets: their protocol, the consumer that speaks it, and the hub that listens for all of them."""

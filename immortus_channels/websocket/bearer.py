@@ -1,134 +1,103 @@
-"""Access tokens on a socket: each is a watcher of its own, as its user need not be the socket's."""
+"""Access tokens on a socket: each is a watcher of its own, because its user need not be the socket's user."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import time
-from collections.abc import Collection
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
 
 from immortus_channels.access import tokens
 from immortus_channels.access.tokens import GRACE, Token, TokenExpired
 from immortus_channels.websocket import frames
+from immortus_channels.websocket.hub.watched import Watcher
 
 if TYPE_CHECKING:
     from immortus_channels.tracking.rules import User
 
-
-class Socket(Protocol):
-    """What a token needs of the socket it came by."""
-
-    def tell(self, job_id: str, frame: str) -> None:
-        """Send this frame about the job."""
-        ...
-
-    def withdraw(self, job_id: str) -> bool:
-        """Send nothing about the job that was not sent yet; whether there was anything."""
-        ...
-
-    def notify(self, frame: str) -> None:
-        """Send this frame, which is about no job."""
-        ...
-
-    def ended(self, job_id: str) -> None:
-        """The hub has forgotten the watch."""
-        ...
-
-    def denied(self, job_id: str) -> None:
-        """The job is unknown, or not for this watcher to see."""
-        ...
-
-    def dismiss(self, bearer: Bearer, *, is_expired: bool) -> None:
-        """End all watches by this token."""
-        ...
+Dismiss = Callable[["Bearer", bool], None]
+"""Ends all watches by a token; the flag says whether it has expired."""
 
 
 class Bearer:
-    """Whoever watches by a token, until it ends and `GRACE` seconds longer."""
+    """The user of a token: a watcher until the token expires, and for `GRACE` seconds more."""
 
-    def __init__(self, socket: Socket, token: Token) -> None:
+    def __init__(self, token: Token, socket: Watcher, notify: Callable[[str], None], dismiss: Dismiss) -> None:
+        """`socket` sends what concerns one job, `notify` what concerns the whole socket."""
         self.user: User | None = None
         self.login_read_at = -math.inf
-        self._socket = socket
+        self.tell, self.withdraw = socket.tell, socket.withdraw
+        self.ended, self.denied = socket.ended, socket.denied
         self._token = token
+        self._dismiss = dismiss
         loop = asyncio.get_running_loop()
         left = token.expires - time.time()
         self._timers = [
-            loop.call_later(left, socket.notify, frames.TOKEN_EXPIRED),
-            loop.call_later(left + GRACE, self._expire),
+            loop.call_later(left, notify, frames.TOKEN_EXPIRED),
+            loop.call_later(left + GRACE, dismiss, self, True),  # noqa: FBT003 - a timer passes no keywords
         ]
 
     def covers(self, job_id: str) -> bool:
-        """Whether the token was made for this job."""
+        """Return whether the token was made for this job."""
         return job_id in self._token.jobs
 
     @property
     def is_expired(self) -> bool:
-        """Whether no watch may begin by it any more."""
+        """Whether the token has expired, so that no watch may begin by it."""
         return self._token.is_expired()
 
-    def tell(self, job_id: str, frame: str) -> None:
-        """Send this frame about the job."""
-        self._socket.tell(job_id, frame)
-
-    def withdraw(self, job_id: str) -> bool:
-        """Send nothing about the job that was not sent yet; whether there was anything."""
-        return self._socket.withdraw(job_id)
-
-    def ended(self, job_id: str) -> None:
-        """The hub has forgotten the watch."""
-        self._socket.ended(job_id)
-
-    def denied(self, job_id: str) -> None:
-        """The job is unknown, or not for this user."""
-        self._socket.denied(job_id)
-
     def still_logged_in(self) -> bool:
-        """Whether the token and its user are still good; called in a thread."""
+        """Read again, in a thread, whether the token and its user are still valid."""
         now = time.monotonic()
         self.user = None if self._token.is_expired(grace=GRACE) else self._token.user()
         self.login_read_at = now
         return self.user is not None
 
     def close(self, code: int) -> None:
-        """The user is no longer what they were, or the token has ended: their watches end."""
-        self._socket.dismiss(self, is_expired=self.is_expired)
+        """End the watches by this token: it has expired, or its user has changed. The socket stays open."""
+        self._dismiss(self, self.is_expired)
 
     def forget(self) -> None:
-        """Nobody watches by the token any more."""
+        """Stop the timers: no watch uses the token."""
         for timer in self._timers:
             timer.cancel()
-
-    def _expire(self) -> None:
-        self._socket.dismiss(self, is_expired=True)
 
 
 class Bearers:
     """The tokens of one socket, by their text."""
 
-    def __init__(self) -> None:
+    def __init__(self, socket: Watcher, notify: Callable[[str], None], dismiss: Dismiss) -> None:
+        """Make a bearer of each new token, with these three."""
         self._known: dict[str, Bearer] = {}
+        self._socket = socket
+        self._notify = notify
+        self._dismiss = dismiss
 
-    def find(self, socket: Socket, text: str, job_id: str) -> Bearer | None:
-        """Who may ask for the job by this token; None for nobody. Raises TokenExpired."""
-        bearer = self._known.get(text) or self._read(socket, text)
+    def find(self, text: str, job_id: str) -> Bearer | None:
+        """Return the token's watcher for this job; None if the token is invalid or not for it. Raises TokenExpired."""
+        bearer = self._known.get(text) or self._read(text)
         if bearer is not None and bearer.is_expired:
             raise TokenExpired
         return bearer if bearer is not None and bearer.covers(job_id) else None
 
-    def _read(self, socket: Socket, text: str) -> Bearer | None:
+    def _read(self, text: str) -> Bearer | None:
         token = tokens.read(text)
         if token is None:
             return None
         if token.is_expired():
             raise TokenExpired
-        self._known[text] = Bearer(socket, token)
+        self._known[text] = Bearer(token, self._socket, self._notify, self._dismiss)
         return self._known[text]
 
     def keep(self, used: Collection[object]) -> None:
-        """Forget the tokens that nothing is watched by."""
+        """Forget the tokens that are not among the watchers in use."""
         for text, bearer in tuple(self._known.items()):
             if bearer not in used:
                 bearer.forget()
                 del self._known[text]
+
+    def close(self) -> None:
+        """Forget all tokens, and drop the references to the socket."""
+        self.keep(())
+        del self._socket, self._notify, self._dismiss

@@ -1,4 +1,4 @@
-"""A deadline that moves with every frame of a socket; winding a timer of the event loop each time would cost more."""
+"""A deadline that moves with every frame of a socket, at less cost than a new timer of the event loop each time."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ __all__ = ["Alarm"]
 
 
 class Alarm:
-    """Rings once when the time that was set last has come, by the loop's clock.
+    """Calls a function once, at the time that was set last by the loop's clock.
 
-    A timer that turns out to be early is wound again only then; so moving the time on costs next to nothing.
+    A timer that fires before that time is then started again, so moving the time onward costs next to nothing.
     """
 
     __slots__ = ("_at", "_loop", "_ring", "_timer")
 
     def __init__(self, ring: Callable[[], None]) -> None:
-        """Never rings before a time is set."""
+        """Call `ring`, but never before a time is set."""
         self._ring = ring
         self._loop = asyncio.get_running_loop()
         self._at = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def set(self, at: float) -> None:
-        """Ring at this time, and at none that was set before."""
+        """Ring at this time, and no longer at an earlier setting."""
         self._at = at
         if self._timer is None or at < self._timer.when():
             self.stop()
             self._wind()
 
     def stop(self) -> None:
-        """Ring no more, until a time is set again."""
+        """Do not ring until a time is set again."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,4 +1,4 @@
-"""The text frames of the WebSocket protocol `immortus.v1`: what a client may say, and what it is told."""
+"""The text frames of the WebSocket protocol `immortus.v1`: what a client may send, and what the server answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from immortus_channels.push.messages import Push
 
 SUBPROTOCOL = "immortus.v1"
 MAX_FRAME = 16 * 1024
-"""Bytes of a frame from the client."""
+"""The most bytes that a frame from the client may have."""
 MAX_VERSION = 2**53
 BOUNDS = Bounds(size=MAX_FRAME, depth=8, keys=64, largest=MAX_VERSION)
 
@@ -22,7 +22,7 @@ BOUNDS = Bounds(size=MAX_FRAME, depth=8, keys=64, largest=MAX_VERSION)
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Tell me of this job; `version` is what I have of it, `token` says who I am if the socket does not."""
+    """Asks for this job, of which the client has `version`; `token` names the user where the socket does not."""
 
     job_id: str
     version: int
@@ -31,24 +31,24 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class Unwatch:
-    """Tell me no more of this job."""
+    """Asks for no more news of this job."""
 
     job_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Pong:
-    """I have read everything up to your ping."""
+    """Confirms that the client has read everything up to the ping."""
 
 
 Command = Watch | Unwatch | Pong
 
 _PONG = '{"type":"pong"}'
-"""As browsers write it: nearly all that thousands of quiet sockets send."""
+"""The frame as browsers write it, compared first: quiet sockets send hardly anything else."""
 
 
 def decode(text: object) -> Command | None:
-    """The command in a frame; None when the frame is not one of the protocol. Never raises."""
+    """Return the command in a frame; None when the frame does not belong to the protocol. Never raises."""
     if text == _PONG:
         return Pong()
     try:
@@ -72,7 +72,7 @@ def _watch(job_id: str, version: object, token: object) -> Watch | None:
 
 
 def size(text: str) -> int:
-    """Bytes of the text in UTF-8; lone surrogates count too."""
+    """Return how many bytes the text has in UTF-8; unpaired surrogates count too."""
     return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
 
 
@@ -92,7 +92,7 @@ class Document:
 
     @cached_property
     def frame(self) -> str:
-        """The frame that says what happened."""
+        """The frame that names the event."""
         return self._encode(self._push.event)
 
     @cached_property
@@ -106,43 +106,44 @@ class Document:
 
 PING = dump({"type": "ping"})
 TOKEN_EXPIRED = dump({"type": "error", "code": "token_expired", "message": protocol.TOKEN_EXPIRED})
-"""Ahead of the end: watches by the token go on for a while."""
+"""Sent when the token expires; the watches by it continue for a while."""
 BAD_MESSAGE = dump({"type": "error", "code": "bad_message", "message": "This is not a message of immortus.v1."})
 
 
 def hello(ping: float) -> str:
-    """The first frame; the server pings every `ping` seconds."""
+    """Make the first frame; the server pings every `ping` seconds."""
     return dump({"type": "hello", "ping_ms": round(ping * 1000), "max_jobs": protocol.MAX_JOBS})
 
 
 def current(job_id: str, version: int) -> str:
-    """The client has the newest version already."""
+    """Say that the client has the newest version already."""
     return dump({"type": "current", "job_id": job_id, "version": version})
 
 
 def unknown_job(job_id: str, *, authenticated: bool) -> str:
-    """There is no such job, or it is not for this user: nobody can tell which."""
+    """Say that the job is unknown or not for this user, without saying which."""
     return _error("unknown_job", protocol.UNKNOWN_JOB, job_id, authenticated=authenticated)
 
 
 def strategy_error(job_id: str, *, authenticated: bool) -> str:
-    """The job's state cannot be told, by a mistake on the server."""
+    """Say that an error on the server keeps the job's state from being read."""
     return _error("strategy_error", protocol.STRATEGY_ERROR, job_id, authenticated=authenticated)
 
 
 def too_many_jobs(job_id: str, *, authenticated: bool) -> str:
-    """This socket watches as many jobs as it may."""
-    message = f"One socket watches {protocol.MAX_JOBS} jobs at most."
-    return _error("too_many_jobs", message, job_id, authenticated=authenticated)
+    """Say that the socket watches as many jobs as it may."""
+    return _error(
+        "too_many_jobs", f"One socket watches {protocol.MAX_JOBS} jobs at most.", job_id, authenticated=authenticated
+    )
 
 
 def token_expired(job_id: str) -> str:
-    """The watch has ended with the access token it was asked for by."""
+    """Say that the watch has ended, because its access token has expired."""
     return _error("token_expired", protocol.TOKEN_EXPIRED, job_id, authenticated=False)
 
 
 def bye(code: int, after: float) -> str:
-    """The server is about to close with `code`; come back after so many seconds."""
+    """Say that the server is about to close with `code`, and that the client should come back after so many seconds."""
     return dump({"type": "bye", "code": code, "after_ms": round(after * 1000)})
 
 

@@ -1,4 +1,4 @@
-"""Who has opened a socket, and whether their login still holds."""
+"""The user who opened a socket, and whether their login still holds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ logger = logging.getLogger("immortus_channels")
 
 
 class Login:
-    """The login a socket was opened with: a session, or a user that some middleware found another way."""
+    """The login that a socket was opened with: a session, or a user that a middleware found another way."""
 
     def __init__(self, scope: Mapping[str, Any]) -> None:
         if scope.get("user") is None:
@@ -28,21 +28,21 @@ class Login:
         self.user: User = permissions.user_of(SimpleNamespace(user=scope.get("user")))
         session: Any = scope.get("session")
         self._session = session
-        # Whoever read the login from the session has loaded it; one that is not loaded must not be, on the event loop.
+        # A middleware that read the login from the session has loaded it. Loading it here would block the event loop.
         is_loaded = session is not None and session.accessed and auth.SESSION_KEY in session
         self._is_by_session = is_loaded and is_of_auth_user_model(self.user)
 
     def read_again(self) -> User | None:
-        """The same user as they are now; None when they have logged out, were disabled or are somebody else."""
+        """Return the user as stored now; None if they logged out, were disabled, or another user has logged in."""
         if not self.user.is_authenticated:
             return self.user
         now = self._from_session() if self._is_by_session else self._from_database()
         return now if now is not None and owner_key(now) == owner_key(self.user) else None
 
     def _from_session(self) -> User:
-        """What Django makes of the session as it is stored now, on a copy: from here it must not be changed."""
+        """Return the user that Django finds in the stored session; use a copy, because a socket must not change it."""
         stored = self._session.__class__(self._session.session_key).load()
-        return auth.get_user(SimpleNamespace(session=_Copy(stored)))  # type: ignore[arg-type] # it wants nothing else
+        return auth.get_user(SimpleNamespace(session=_Copy(stored)))  # type: ignore[arg-type] # Django reads nothing else
 
     def _from_database(self) -> User | None:
         # Not `type()`: Channels hands out a lazy object.
@@ -60,11 +60,11 @@ def _warn() -> None:
 
 
 class _Copy(dict[str, Any]):
-    """A session's content without a store behind it."""
+    """The content of a session, without a store behind it."""
 
     def flush(self) -> None:
-        """Nothing to delete."""
+        """Empty the copy; there is nothing to delete."""
         self.clear()
 
     def cycle_key(self) -> None:
-        """No key to change."""
+        """Do nothing: a copy has no key."""

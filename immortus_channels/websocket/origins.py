@@ -1,4 +1,4 @@
-"""Which pages may open a socket: browsers send cookies with every handshake, so only the page's origin tells."""
+"""Which pages may open a socket: browsers send cookies with every handshake, so only the page's origin can decide."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from immortus_channels.conf import settings
 logger = logging.getLogger("immortus_channels")
 
 Origin = tuple[str, str, int]
-"""Scheme, host and port, in lower case, the port always given; of an app shell the scheme, the rest as text, and 0."""
+"""Scheme, host and port in lower case, the port always filled in; for an app shell the scheme, the rest and 0."""
 
 _PORTS = {"http": 80, "https": 443}
 _SHELL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<rest>[\w.~:\[\]-]+)", re.ASCII | re.IGNORECASE)
-"""The origin of a page that an app brings along: `capacitor://localhost`, `tauri://localhost`, an extension's."""
+"""The origin of a page inside an app or extension, such as `capacitor://localhost` or `tauri://localhost`."""
 _NO_SHELL = frozenset({"ws", "wss", "file", "ftp"})
-"""No page has such an origin: a file's is `null`."""
+"""Schemes that are never a page's origin; the origin of a file is `null`."""
 
 
 def is_allowed(scope: Mapping[str, Any]) -> bool:
-    """Whether this handshake may go on.
+    """Return whether this handshake may continue.
 
-    The Origin must be the server's own, or one of `IMMORTUS_ALLOWED_ORIGINS`: scheme, host and port, or an app
-    shell's text. Only a client that carries no session cookie may leave it out; that is not a browser.
+    The Origin must be the server's own, or one of `IMMORTUS_ALLOWED_ORIGINS`: scheme, host and port, or an app shell's
+    text. Only a client without a session cookie may omit it, because such a client is not a browser.
     """
     sent = _values_of(scope, b"origin")
     if not sent:
@@ -48,12 +48,12 @@ def _values_of(scope: Mapping[str, Any], header: bytes) -> list[str]:
 
 
 def _is_host_known() -> bool:
-    """Whether the host is ours: with `"*"` it may be anybody's, and origins count alone once they are named."""
+    """Return whether the Host header proves anything: with `"*"` it may be any host, so named origins alone count."""
     return not settings.ALLOWED_ORIGINS or "*" not in django_settings.ALLOWED_HOSTS
 
 
 def log_refusal(scope: Mapping[str, Any]) -> None:
-    """Say once per origin why its sockets are refused, and what to do if they should not be."""
+    """Log once per origin that its sockets are refused, and what to do if they should not be."""
     request = _request_of(scope)
     sent = request.META.get("HTTP_ORIGIN", "no Origin, but a session cookie")[:200]
     if sent in _logged or len(_logged) >= _LOGGED_AT_MOST:
@@ -72,9 +72,9 @@ _LOGGED_AT_MOST = 100
 
 
 def parse(text: str) -> Origin | None:
-    """The origin that `text` is; None when it is anything else: `null`, a URL with a path, a pattern.
+    """Read an origin; return None for any other text, such as `null`, a URL with a path, or a pattern.
 
-    Only `http` and `https` have ports to leave out and hosts whose case means nothing; others are compared as text.
+    Only `http` and `https` have default ports and hosts whose case does not matter; others are compared as text.
     """
     try:
         url = urlsplit(text)
@@ -111,7 +111,7 @@ def _request_of(scope: Mapping[str, Any]) -> ASGIRequest:
 
 
 def _own_origin(request: HttpRequest) -> Origin | None:
-    """The origin of pages served from here; None when the host is none of ours."""
+    """Return the origin of the pages served here; None when the host is not in `ALLOWED_HOSTS`."""
     try:
         return parse(f"{request.scheme}://{request.get_host()}")
     except DisallowedHost:

@@ -1,8 +1,8 @@
-"""The end of a server: before it goes, every socket is told when to come back, so that not all come at once.
+"""The end of a server: each client first learns when to come back, so that not all come back at once.
 
-No server does this by itself. On SIGTERM, Uvicorn closes all sockets in the same moment (code 1012), Daphne cuts them
-without a word, and neither asks the application first. So the server's own handler is called a moment later than it
-would be: once all sockets have left, or after `GRACE` seconds, or at the second signal.
+No server does this on its own. On SIGTERM, Uvicorn closes all sockets in the same moment (code 1012), Daphne cuts them
+without a close frame, and neither asks the application first. So the drain delays the server's own handler a little:
+until all sockets have left, `GRACE` seconds have passed, or a second signal arrives.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _drains: WeakKeyDictionary[asyncio.AbstractEventLoop, Drain] = WeakKeyDictionary
 
 
 def get_drain() -> Drain:
-    """The drain of the running event loop."""
+    """Return the drain of the running event loop."""
     loop = asyncio.get_running_loop()
     if loop not in _drains:
         _drains[loop] = Drain(loop)
@@ -36,15 +36,15 @@ def get_drain() -> Drain:
 
 
 def is_draining() -> bool:
-    """Whether a server of this process is about to end."""
+    """Return whether a server of this process is about to end."""
     return any(drain.is_on and not loop.is_closed() for loop, drain in tuple(_drains.items()))
 
 
 class Socket(Protocol):
-    """What can be asked to leave."""
+    """An open socket that can be asked to leave."""
 
     def leave(self, code: int, after: float) -> None:
-        """Say that the client shall come back after so many seconds, and close with this code."""
+        """Ask the client to come back after so many seconds, and close with this code."""
         ...
 
 
@@ -54,7 +54,7 @@ class Drain:
     GRACE = 2.0
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Takes the place of the SIGTERM handler that the server has installed, where there is one."""
+        """Take the place of the server's SIGTERM handler, if it has installed one."""
         self.is_on = False
         self._loop = ref(loop)
         self._sockets: set[Socket] = set()
@@ -63,7 +63,7 @@ class Drain:
             self._take_over(signal.getsignal(signal.SIGTERM))
 
     def _take_over(self, handler: Handler | int | None) -> None:
-        """Without a handler the signal ends the process at once, which is nobody's wish to change."""
+        """Replace a handler; without one the signal ends the process at once, and that stays so."""
         before = getattr(handler, "__self__", None)
         if isinstance(before, Drain):  # an earlier event loop's
             handler = before.server_handler
@@ -73,7 +73,7 @@ class Drain:
 
     @contextlib.contextmanager
     def holding(self, socket: Socket) -> Iterator[None]:
-        """The socket is open for as long as the block takes; while draining it is sent away at once."""
+        """Count the socket as open while the block runs; if the server is draining, send the socket away at once."""
         self._sockets.add(socket)
         metrics.SOCKETS.add()
         try:
@@ -87,7 +87,7 @@ class Drain:
                 self._hand_on()
 
     def terminated(self, signum: int, frame: FrameType | None) -> None:
-        """Handle SIGTERM: drain first; at a second one, and without a loop, do what the server would."""
+        """Handle SIGTERM: drain first; on a second signal, or without a loop, do what the server would."""
         if not self.is_on:
             self.is_on = True
             loop = self._loop()

@@ -1,52 +1,44 @@
-"""What one socket watches, and as whom: as the one it belongs to, or by an access token."""
+"""The watches of one socket: some by its own user, others by the users of access tokens."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Protocol
 
 from immortus_channels import metrics, protocol
 from immortus_channels.access.tokens import TokenExpired
 from immortus_channels.websocket import frames
-from immortus_channels.websocket.bearer import Bearer, Bearers, Socket
+from immortus_channels.websocket.bearer import Bearer, Bearers
 from immortus_channels.websocket.frames import Watch
 from immortus_channels.websocket.hub import Hub, get_hub
-from immortus_channels.websocket.hub.watched import Watcher
-
-if TYPE_CHECKING:
-    from immortus_channels.tracking.rules import User
-
-
-class Owner(Socket, Watcher, Protocol):
-    """The socket: a watcher itself, and where the frames of its tokens' watches go."""
-
-    @property
-    def user(self) -> User:
-        """Whose it is."""
-        ...
+from immortus_channels.websocket.hub.watched import Watcher, is_authenticated
 
 
 class Watches:
-    """The watches of one socket, each a task until it is answered. Called on the event loop."""
+    """The watches of one socket; each is a task until the hub has answered it. Called on the event loop."""
 
-    def __init__(self, socket: Owner, report: Callable[[asyncio.Task[None]], None]) -> None:
-        """`report` is called with each watch's task when it has ended."""
+    def __init__(
+        self, socket: Watcher, notify: Callable[[str], None], report: Callable[[asyncio.Task[None]], None]
+    ) -> None:
+        """`socket` watches for its own user, `notify` sends a frame about all of it.
+
+        `report` is called with each watch's task when it has ended.
+        """
         self._socket = socket
         self._report = report
         self._hub: Hub | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._watchers: dict[str, Watcher] = {}
-        self._bearers = Bearers()
+        self._bearers = Bearers(socket, notify, self.dismiss)
 
     def begin(self, command: Watch) -> None:
         """Watch a job, or answer why not."""
         job_id, socket = command.job_id, self._socket
         if job_id not in self._tasks and len(self._tasks) >= protocol.MAX_JOBS:
-            socket.tell(job_id, frames.too_many_jobs(job_id, authenticated=socket.user.is_authenticated))
+            socket.tell(job_id, frames.too_many_jobs(job_id, authenticated=is_authenticated(socket)))
             return
         try:
-            watcher = socket if command.token is None else self._bearers.find(socket, command.token, job_id)
+            watcher = socket if command.token is None else self._bearers.find(command.token, job_id)
         except TokenExpired:
             self._refuse(job_id, frames.token_expired(job_id))
             return
@@ -71,13 +63,12 @@ class Watches:
         self._bearers.keep(self._watchers.values())
 
     def _refuse(self, job_id: str, frame: str) -> None:
-        """What is asked by a token that is no good ends what was watched before."""
+        """Answer with this frame, and end any earlier watch of the job: an invalid token ends it too."""
         self.end(job_id)
-        self._bearers.keep(self._watchers.values())
         self._socket.tell(job_id, frame)
 
     def end(self, job_id: str) -> None:
-        """Watch the job no more."""
+        """End the watch of the job, if there is one."""
         self._drop(job_id)
         self._bearers.keep(self._watchers.values())
 
@@ -90,22 +81,22 @@ class Watches:
         self._socket.withdraw(job_id)
 
     def ended(self, job_id: str) -> None:
-        """The hub has forgotten the watch."""
+        """Forget a watch that the hub has ended."""
         self._tasks.pop(job_id, None)
         self._watchers.pop(job_id, None)
         self._bearers.keep(self._watchers.values())
 
-    def dismiss(self, bearer: Bearer, *, is_expired: bool) -> None:
-        """End what is watched by a token, which has expired or whose user may do nothing any more."""
+    def dismiss(self, bearer: Bearer, is_expired: bool) -> None:  # noqa: FBT001 - called by a timer
+        """End what is watched by a token that has expired, or whose user is no longer valid."""
         for job_id in [job_id for job_id, watcher in self._watchers.items() if watcher is bearer]:
             frame = frames.token_expired(job_id) if is_expired else frames.unknown_job(job_id, authenticated=False)
             self._refuse(job_id, frame)
 
     def close(self) -> Iterable[asyncio.Task[None]]:
-        """Let go of the socket, which watches nothing any more; the tasks that may not have ended yet."""
+        """End all watches and drop the references to the socket; return the tasks that may still run."""
         tasks = tuple(self._tasks.values())
         for job_id in tuple(self._tasks):
             self.end(job_id)
-        self._bearers.keep(())
+        self._bearers.close()
         del self._socket, self._report
         return tasks

@@ -25,7 +25,7 @@ from immortus_channels.push.messages import Push
 from immortus_channels.stores import get_store
 from immortus_channels.stores.sql import TABLE
 from immortus_channels.testing import History
-from immortus_channels.websocket.hub.hub import Hub
+from immortus_channels.websocket.hub.reads import AuthorizedReads
 from immortus_channels.websocket.hub.threads import Readers
 from immortus_channels.writer import Write, Writer
 from immortus_channels.writer.run import Run
@@ -161,7 +161,7 @@ async def test_while_the_database_is_down_what_is_said_is_kept_and_who_asks_wait
     on_record.start()
     await until(write.done.is_set, within=SOON)
     worker.note(write)
-    await asyncio.wait_for(asyncio.gather(*asking), Hub.BACKOFF[1] * 1.5 + SOON)
+    await asyncio.wait_for(asyncio.gather(*asking), AuthorizedReads.BACKOFF[1] * 1.5 + SOON)
     await worker.finished()
     await until(lambda: page.over and late.over, within=SOON)
     history.check()
@@ -177,7 +177,7 @@ async def test_while_a_query_hangs_nobody_else_waits(on_record, hub, worker, his
         assert await longest_pause(1) < 0.3
         assert readers() <= Readers.THREADS + 1, "and one for strategies"
         assert not late.frames
-    await asyncio.wait_for(asyncio.gather(*asking), Hub.BACKOFF[1] * 1.5 + SOON)
+    await asyncio.wait_for(asyncio.gather(*asking), AuthorizedReads.BACKOFF[1] * 1.5 + SOON)
     await worker.finished()
     await until(lambda: page.over and late.over, within=SOON)
     history.check()

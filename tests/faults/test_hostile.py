@@ -99,7 +99,7 @@ def _counts():
 @pytest.fixture
 async def in_process(memory):
     yield
-    await get_hub().stopped()
+    await get_hub().lifetime.stopped()
 
 
 async def end_of(page: Any, within: float = 10) -> int:
@@ -200,7 +200,7 @@ async def _fuzzed(messages):
         job.started()
         assert (await neighbour.hear())["job"]["state"] == "running"
         await attacker.leave()
-    await get_hub().stopped()
+    await get_hub().lifetime.stopped()
 
 
 class Attacker:
@@ -323,8 +323,8 @@ async def test_watching_and_unwatching_one_job_over_and_over_leaves_nothing(in_p
         for _ in range(150):
             await client.say(type="watch", job_id=job.job_id)
             await client.say(type="unwatch", job_id=job.job_id)
-        await until(lambda: not get_hub().jobs)
-        assert len(get_hub()._membership._joined) <= 1
+        await until(lambda: not get_hub().table.jobs)
+        assert len(get_hub().subscription._joined) <= 1
     assert len(asyncio.all_tasks()) < 20
 
 
@@ -489,7 +489,7 @@ async def test_messages_written_by_hand_do_nothing_but_have_rights_asked_for_aga
     other.enqueued()
     hub, page = get_hub(), Page(logged_in("alice"))
     await hub.watch(page, job.job_id)
-    await until(lambda: hub.joined.get(job.job_id))
+    await until(lambda: hub.subscription.joined.get(job.job_id))
     await asyncio.sleep(0.5)
     honest = Push.of(document).to_message()
     for message in (
@@ -527,7 +527,7 @@ async def test_bytes_that_are_no_message_are_logged_once_and_the_page_goes_on(
     job.enqueued()
     hub, page = get_hub(), Page()
     await hub.watch(page, job.job_id)
-    await until(lambda: hub.joined.get(job.job_id))
+    await until(lambda: hub.subscription.joined.get(job.job_id))
     await asyncio.sleep(0.3)
     with Redis.from_url(redis_server.url) as redis:
         for garbage in (b"\xc1", b"\xdd\xff\xff\xff\xff", b"\x93" * 200, b"\x81\xa1x\xc4", os.urandom(64)):

@@ -53,7 +53,7 @@ async def test_a_broker_that_is_away_ends_no_layer_and_pushes_are_heard_again(
         job, page = Told(history), Viewer(history)
         job.begun()
         await hub.watch(page, job.job_id)
-        await until(lambda: hub.joined.get(job.job_id), within=10)
+        await until(lambda: hub.subscription.joined.get(job.job_id), within=10)
         rabbit.faults = Faults(refuse=True)
         rabbit.cut()
         for number in range(1, 11):
@@ -64,7 +64,7 @@ async def test_a_broker_that_is_away_ends_no_layer_and_pushes_are_heard_again(
             await asyncio.sleep(0.3)
         await until(lambda: page.shows(last), within=SOON)
         rabbit.faults = Faults()
-        await until(lambda: hub.joined.get(job.job_id) and hub.is_hearing, within=20)
+        await until(lambda: hub.subscription.joined.get(job.job_id) and hub.subscription.is_hearing(), within=20)
         settings.IMMORTUS_RECHECK_INTERVAL = 60
         await asyncio.sleep(3)
         healed = metrics.PUSHES_HEALED.read()
@@ -74,5 +74,5 @@ async def test_a_broker_that_is_away_ends_no_layer_and_pushes_are_heard_again(
         assert metrics.PUSHES_HEALED.read() == healed
         await elsewhere.apush(job.finished())
         await until(lambda: page.over, within=SOON)
-        await hub.stopped()
+        await hub.lifetime.stopped()
         await shared_layer().close()

@@ -21,7 +21,7 @@ from immortus_channels.push import receivers
 from immortus_channels.push.layer import group_name
 from immortus_channels.testing import LayerFaults
 from immortus_channels.websocket.frames import Document
-from immortus_channels.websocket.hub.subscription import Membership
+from immortus_channels.websocket.hub.subscription import Subscription
 from immortus_channels.websocket.hub.watched import Watched
 from immortus_channels.writer import Writer, report_of
 from immortus_channels.writer.run import Run
@@ -33,8 +33,10 @@ pytestmark = [pytest.mark.redis, pytest.mark.usefixtures("quick")]
 
 async def joined(hub, *jobs):
     """Wait until pushes for the jobs are heard, and the check that follows each join has been made."""
-    await until(lambda: all(hub.joined.get(job.job_id) for job in jobs))
-    await until(lambda: all(not hub.recheck._is_doubtful(hub.jobs[job.job_id], hub.joined) for job in jobs))
+    await until(lambda: all(hub.subscription.joined.get(job.job_id) for job in jobs))
+    await until(
+        lambda: all(not hub.recheck._is_doubtful(hub.table.jobs[job.job_id], hub.subscription.joined) for job in jobs)
+    )
 
 
 # A1
@@ -62,7 +64,7 @@ async def test_without_the_recheck_a_page_whose_pushes_are_lost_starves(faulty, 
     job, page = Told(history), Viewer(history)
     job.begun()
     await hub.watch(page, job.job_id)
-    await until(lambda: hub.joined.get(job.job_id))
+    await until(lambda: hub.subscription.joined.get(job.job_id))
     await elsewhere.apush(job.finished())
     await asyncio.sleep(3 * QUICK)
     assert [finding.rule for finding in history.findings()] == ["stuck"]
@@ -79,7 +81,7 @@ async def told_in_disorder(faulty, hub, history, elsewhere):
         job.begun()
         for viewer in viewers:
             await hub.watch(viewer, job.job_id)
-    await until(lambda: all(hub.joined.get(job.job_id) for job in jobs))
+    await until(lambda: all(hub.subscription.joined.get(job.job_id) for job in jobs))
     await asyncio.sleep(0.2)
     for n in range(1, 31):
         for job in jobs:
@@ -95,7 +97,7 @@ async def test_pushes_that_are_repeated_late_and_out_of_order_change_nothing_tha
     faulty, hub, history, elsewhere
 ):
     await told_in_disorder(faulty, hub, history, elsewhere)
-    await until(lambda: not hub.jobs, within=SOON)
+    await until(lambda: not hub.table.jobs, within=SOON)
     assert faulty.counts["overtaken"] > 10
     history.check(within=SOON)
 
@@ -136,7 +138,7 @@ async def test_whenever_a_change_falls_beside_the_start_of_a_watch_it_is_shown(
 
 def _hold(monkeypatch, moment, gate, job, history):
     """Let the watch go on at this moment only once the gate is open."""
-    read, reconcile = tracking.on_record, Membership._reconcile
+    read, reconcile = tracking.on_record, Subscription._reconcile
 
     def held_read(ids):
         if moment == "before the read":
@@ -153,7 +155,7 @@ def _hold(monkeypatch, moment, gate, job, history):
         await reconcile(self, layer, channel)
 
     monkeypatch.setattr(tracking, "on_record", held_read)
-    monkeypatch.setattr(Membership, "_reconcile", held_join)
+    monkeypatch.setattr(Subscription, "_reconcile", held_join)
 
 
 @pytest.mark.fault("A3", twin=True)
@@ -363,7 +365,7 @@ async def test_without_the_recheck_a_forgotten_member_of_the_core_layer_starves(
     job, page = Told(history), Viewer(history)
     job.begun()
     await hub.watch(page, job.job_id)
-    await until(lambda: hub.joined.get(job.job_id))
+    await until(lambda: hub.subscription.joined.get(job.job_id))
     await _forget("flushed", redis, job)
     await elsewhere.apush(job.finished())
     await asyncio.sleep(3 * QUICK)

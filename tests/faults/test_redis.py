@@ -31,7 +31,7 @@ async def watching(hub, history):
     job, page = Told(history), Viewer(history)
     job.begun()
     await hub.watch(page, job.job_id)
-    await until(lambda: hub.joined.get(job.job_id))
+    await until(lambda: hub.subscription.joined.get(job.job_id))
     return job, page
 
 
@@ -48,7 +48,11 @@ async def is_pushed_again(hub, job, page, elsewhere, history, settings):
     await until(lambda: hub.recheck._all_due_at > asyncio.get_running_loop().time() + 10)
     await asyncio.sleep(1.2)  # the pubsub layer subscribes again a second after it has lost its connection
     await until(
-        lambda: hub.joined.get(job.job_id) and not hub.recheck._is_doubtful(hub.jobs[job.job_id], hub.joined), within=10
+        lambda: (
+            hub.subscription.joined.get(job.job_id)
+            and not hub.recheck._is_doubtful(hub.table.jobs[job.job_id], hub.subscription.joined)
+        ),
+        within=10,
     )
     healed = metrics.PUSHES_HEALED.read()
     await is_right_again(hub, job, page, elsewhere, history)
@@ -161,7 +165,7 @@ async def test_a_server_whose_connection_to_redis_is_dead_and_looks_alive_is_rig
             await until(lambda last=last: page.shows(last), within=SOON)
         proxy.faults = Faults()
         await is_pushed_again(hub, job, page, elsewhere, history, settings)
-        await hub.stopped()
+        await hub.lifetime.stopped()
 
 
 # D4

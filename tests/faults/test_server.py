@@ -18,6 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from immortus_channels import metrics
 from immortus_channels.websocket.consumer import INTERNAL_ERROR, JobConsumer
 from immortus_channels.websocket.hub import get_hub
+from immortus_channels.websocket.outbox import Outbox
 from immortus_channels.websocket.watches import Watches
 from tests.pages import Process, until
 from tests.servers import RedisServer
@@ -318,7 +319,8 @@ def failing_once(monkeypatch, part, method):
 @pytest.mark.parametrize(
     ("part", "method"),
     [
-        *((JobConsumer, name) for name in ("_obey", "_complain", "_next_frame", "tell", "_wait")),
+        *((JobConsumer, name) for name in ("_obey", "_complain")),
+        *((Outbox, name) for name in ("_next_frame", "tell", "_wait")),
         *((Watches, name) for name in ("begin", "end")),
     ],
 )
@@ -339,13 +341,13 @@ async def test_an_error_in_any_part_of_a_socket_closes_it_and_leaves_nothing_beh
             await broken.say(type="unwatch", job_id=job.job_id)
             assert await broken.closed_with() == INTERNAL_ERROR
             await until(broken.future.done)
-            assert len(hub.jobs[job.job_id].sent) == 1
+            assert len(hub.table.jobs[job.job_id].sent) == 1
             running = job.started()
             assert (await bystander.hear_until("job"))["job"]["version"] == running.version
-        await until(lambda: not hub.jobs)
+        await until(lambda: not hub.table.jobs)
         assert metrics.SOCKETS.read() == open_before
     finally:
-        await hub.stopped()
+        await hub.lifetime.stopped()
     assert [record.message for record in caplog.records] == ["A socket met an error it does not know"]
 
 
@@ -368,12 +370,12 @@ async def test_a_thousand_sockets_that_come_and_go_leave_nothing_behind(redis_se
     try:
         for start in range(0, 1000, 50):
             await asyncio.gather(*(visit(start + n) for n in range(50)))
-        await until(lambda: not hub.jobs)
+        await until(lambda: not hub.table.jobs)
         await until(lambda: len(asyncio.all_tasks()) <= 10)  # the hub's own, the layer's and this test
-        await until(lambda: job.job_id not in hub.joined)
+        await until(lambda: job.job_id not in hub.subscription.joined)
         assert metrics.WATCHES.read() == watches
     finally:
-        await hub.stopped()
+        await hub.lifetime.stopped()
 
 
 # S6, a blocked event loop
@@ -393,7 +395,7 @@ async def test_a_loop_that_stood_still_for_seconds_disconnects_nobody():
         for job, client in zip(jobs, clients, strict=True):
             running = job.started()
             assert (await client.hear_until("job"))["job"]["version"] == running.version
-    await get_hub().stopped()
+    await get_hub().lifetime.stopped()
 
 
 # S7, no more file descriptors
@@ -439,4 +441,4 @@ async def test_a_client_of_another_age_is_served_what_both_know():
     stranger = Client(subprotocols=["immortus.v9"])
     assert await stranger.connect() == (True, None), "a browser then fails the socket, and its page polls"
     await stranger.disconnect()
-    await get_hub().stopped()
+    await get_hub().lifetime.stopped()

@@ -23,8 +23,9 @@ from immortus_channels.jobs.events import Enqueued, Origin
 from immortus_channels.metrics import Sample
 from immortus_channels.stores import get_store
 from immortus_channels.urls import immortus_jobs
-from immortus_channels.websocket.hub import get_drain, get_hub
+from immortus_channels.websocket.hub import get_hub
 from immortus_channels.websocket.hub.probe import Probe
+from immortus_channels.websocket.shutdown import get_drain
 from tests.hubs import hub, layer, memory, send_elsewhere  # noqa: F401
 from tests.pages import Page, Process, until
 from tests.servers import RedisServer
@@ -133,18 +134,18 @@ async def test_the_layer_is_told_and_takes_nobody_out_of_service(memory, layer, 
     job.enqueued()
     try:
         await hub.watch(Page(), job.job_id)
-        await until(lambda: hub.joined.get(job.job_id))
+        await until(lambda: hub.subscription.joined.get(job.job_id))
         assert (await asyncio.to_thread(ask)).json()["layer"] == "ok"
         redis_server.kill()
         another = Process()
         another.enqueued()
         await hub.watch(Page(), another.job_id)
-        await until(lambda: not hub.is_hearing, within=10)
+        await until(lambda: not hub.subscription.is_hearing(), within=10)
         answer = await asyncio.to_thread(ask)
         assert (answer.status_code, answer.json()["layer"]) == (200, "failing")
     finally:
         redis_server.start()
-        await hub.stopped()
+        await hub.lifetime.stopped()
 
 
 @pytest.mark.fault("L2")
@@ -156,10 +157,10 @@ async def test_a_layer_through_which_nothing_was_heard_is_not_ok(memory, setting
     job.enqueued()
     try:
         await hub.watch(Page(), job.job_id)
-        await until(lambda: hub.joined.get(job.job_id))
+        await until(lambda: hub.subscription.joined.get(job.job_id))
         assert (await asyncio.to_thread(ask)).json()["layer"] == "failing"
     finally:
-        await hub.stopped()
+        await hub.lifetime.stopped()
 
 
 @pytest.mark.fault("L3")
@@ -170,7 +171,7 @@ async def test_workers_whose_pushes_do_not_arrive_are_told_until_one_does(memory
     job.enqueued()
     try:
         await hub.watch(page, job.job_id)
-        await until(lambda: hub.joined.get(job.job_id))
+        await until(lambda: hub.subscription.joined.get(job.job_id))
         await asyncio.sleep(0.8)
         assert (await asyncio.to_thread(ask)).json()["layer"] == "ok"
         job.started(push=False)
@@ -181,10 +182,10 @@ async def test_workers_whose_pushes_do_not_arrive_are_told_until_one_does(memory
         await asyncio.sleep(1)
         await asyncio.to_thread(send_elsewhere, job.reported(1, push=False))
         await until(lambda: len(page.frames) == 3)
-        await until(lambda: hub.is_hearing)
+        await until(hub.subscription.is_hearing)
         assert (await asyncio.to_thread(ask)).json()["layer"] == "ok"
     finally:
-        await hub.stopped()
+        await hub.lifetime.stopped()
 
 
 @pytest.mark.redis

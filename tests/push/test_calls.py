@@ -16,7 +16,7 @@ from immortus_channels.push.calls import Bulkhead, LayerCalls
 from immortus_channels.push.layer import group_name
 from immortus_channels.websocket.hub.leaving import Leaving
 from immortus_channels.websocket.hub.probe import Probe
-from immortus_channels.websocket.hub.subscription import Membership
+from immortus_channels.websocket.hub.subscription import Subscription
 from tests.pages import until
 
 JOB = Job(job_id="a", job_class="shop.paint", version=7, event="job_started", state=State.RUNNING)
@@ -70,7 +70,7 @@ def shared():
 
 @pytest.fixture
 def _hasty(monkeypatch):
-    monkeypatch.setattr(Membership, "TIMEOUT", 0.05)
+    monkeypatch.setattr(Subscription, "TIMEOUT", 0.05)
     monkeypatch.setattr(Leaving, "TIMEOUT", 0.05)
     monkeypatch.setattr(Probe, "INTERVAL", 0.1)
     monkeypatch.setattr(Probe, "TIMEOUT", 0.1)
@@ -169,10 +169,10 @@ def test_an_event_loop_that_was_closed_has_nobody_inside_any_more(monkeypatch):
 @pytest.mark.usefixtures("_hasty")
 async def test_whatever_asks_in_a_process_one_call_waits_and_all_goes_on_when_the_layer_is_back(shared, monkeypatch):
     monkeypatch.setattr("immortus_channels.push.layer.get_channel_layer", lambda alias: shared)
-    hub = Membership(lambda push: None, lambda revocation: None)
+    hub = Subscription(lambda push: None, lambda revocation: None)
     running = asyncio.create_task(hub.run())
     hub.join("before")
-    await until(lambda: hub.joined or "send" in str(shared.taken))
+    await until(lambda: hub.subscription.joined or "send" in str(shared.taken))
     shared.most, shared.is_connected = 0, False
     broadcasters = [Broadcaster() for _ in range(3)]
     ends = [asyncio.create_task(asyncio.to_thread(keep_sending, one, 1.5)) for one in broadcasters]

@@ -38,9 +38,10 @@ from immortus_channels.push.layer import shared_layer
 from immortus_channels.stores import compare_and_set, get_store, memory
 from immortus_channels.tracking import commands
 from immortus_channels.websocket.flow import Limits
-from immortus_channels.websocket.hub import Hub, get_hub
+from immortus_channels.websocket.hub import get_hub
 from immortus_channels.websocket.hub.authorization import Authorization
 from immortus_channels.websocket.hub.hub import _hubs
+from immortus_channels.websocket.hub.reads import AuthorizedReads
 from immortus_channels.websocket.hub.recheck import Recheck
 from tests.simulation.stand_ins import HeldLayer, RememberingStore
 from tests.simulation.viewers import FINAL, Person, Socket, Viewer, document_of
@@ -121,7 +122,7 @@ class World:
         self.patches.setattr(compare_and_set, "_since_boot", lambda: int(self._now() * 1e6))
         self.patches.setattr(Authorization, "INTERVAL", RIGHTS)
         self.patches.setattr(Recheck, "MISSING", MISSING)
-        self.patches.setattr(Hub, "LIFT_AGAIN", RECHECK)
+        self.patches.setattr(AuthorizedReads, "LIFT_AGAIN", RECHECK)
         self.patches.setattr(commands, "LIFT_AGAIN", 0.0)  # by the true time
         self.errors = _Errors()
         self.logger = logging.getLogger("immortus_channels")
@@ -171,7 +172,7 @@ class World:
                     self.connect(viewer)  # unlike one who is cut off, who has no socket
                 viewer.ask_again()
         for socket in self._sockets():
-            socket.was_slow = socket.was_slow and not (socket.is_reading and not socket.consumer._unsent)
+            socket.was_slow = socket.was_slow and not (socket.is_reading and not socket.consumer.outbox.unsent)
 
     def tell(self, job_id: str, what: str, *, fate: str = "arrives", elsewhere: bool = True) -> None:
         """Publish a change of a job, as another process does or as this one does."""
@@ -247,7 +248,7 @@ class World:
         self.store.amid = None
 
         async def stop() -> None:
-            await get_hub().stopped()
+            await get_hub().lifetime.stopped()
 
         self.loop.run(stop())
         self.layer.forget_groups()
@@ -273,7 +274,7 @@ class World:
         crowded = [
             socket.viewer.user.name
             for socket in self._sockets()
-            if len(socket.consumer._unsent) > len(JOBS) or len(socket.consumer._notices) > 1
+            if len(socket.consumer.outbox.unsent) > len(JOBS) or len(socket.consumer.outbox.notices) > 1
         ]
         return [*self.mistakes, *self.store.mistakes, *self.errors.texts, *(f"too much waits for {u}" for u in crowded)]
 
@@ -332,9 +333,9 @@ class World:
 
     def _is_being_told(self, socket: Socket, job_id: str) -> bool:
         hub = _hubs.get(self.loop)  # not `get_hub`, for which the loop would have to run
-        watched = hub.jobs.get(job_id) if hub is not None else None
+        watched = hub.table.jobs.get(job_id) if hub is not None else None
         is_watching = watched is not None and watched.sent.get(socket.consumer) is not None
-        return is_watching or job_id in socket.consumer._unsent
+        return is_watching or job_id in socket.consumer.outbox.unsent
 
     def _sockets(self) -> list[Socket]:
         return [viewer.socket for viewer in self.viewers if viewer.socket is not None]

@@ -19,7 +19,10 @@ class Socket:
     def tell(self, job_id, frame):
         self.said.append(job_id)
 
-    notify = withdraw = tell
+    withdraw = tell
+
+    def notify(self, frame):
+        self.said.append(frame)
 
     def ended(self, job_id):
         self.said.append(job_id)
@@ -27,31 +30,35 @@ class Socket:
     def denied(self, job_id):
         self.said.append(job_id)
 
-    def dismiss(self, bearer, *, is_expired):
+    def dismiss(self, bearer, is_expired):
         self.said.append(bearer)
+
+
+def bearers_of(socket):
+    return Bearers(socket, socket.notify, socket.dismiss)
 
 
 TOKEN = access_token(["a", "b"], AnonymousUser(), life=3600)
 
 
 async def test_one_token_is_one_watcher_for_all_its_jobs_and_none_for_others():
-    bearers, socket = Bearers(), Socket()
-    found = bearers.find(socket, TOKEN, "a")
-    assert found is bearers.find(socket, TOKEN, "b")
-    assert bearers.find(socket, TOKEN, "c") is None
-    assert bearers.find(socket, TOKEN + "x", "a") is None
+    bearers = bearers_of(Socket())
+    found = bearers.find(TOKEN, "a")
+    assert found is bearers.find(TOKEN, "b")
+    assert bearers.find(TOKEN, "c") is None
+    assert bearers.find(TOKEN + "x", "a") is None
     bearers.keep(())
 
 
 async def test_an_expired_token_is_told_from_a_bad_one():
-    bearers = Bearers()
+    bearers = bearers_of(Socket())
     with pytest.raises(TokenExpired):
-        bearers.find(Socket(), access_token("a", AnonymousUser(), life=-1), "a")
+        bearers.find(access_token("a", AnonymousUser(), life=-1), "a")
 
 
 async def test_a_token_that_nothing_is_watched_by_is_forgotten():
-    bearers, socket = Bearers(), Socket()
-    kept, other = bearers.find(socket, TOKEN, "a"), bearers.find(socket, access_token("c", AnonymousUser()), "c")
+    bearers = bearers_of(Socket())
+    kept, other = bearers.find(TOKEN, "a"), bearers.find(access_token("c", AnonymousUser()), "c")
     bearers.keep([kept])
     assert list(bearers._known.values()) == [kept]
     assert all(timer.cancelled() for timer in other._timers)
@@ -59,7 +66,7 @@ async def test_a_token_that_nothing_is_watched_by_is_forgotten():
 
 
 async def test_its_user_is_read_only_when_asked(db):
-    found = Bearers().find(Socket(), TOKEN, "a")
+    found = bearers_of(Socket()).find(TOKEN, "a")
     assert found.user is None
     assert found.still_logged_in()
     assert not found.user.is_authenticated

@@ -25,11 +25,13 @@ from immortus_channels.logs import Trouble
 from immortus_channels.push.messages import Revocation
 from immortus_channels.stores.base import Reading
 from immortus_channels.websocket import bearer, consumer, flow, hub
-from immortus_channels.websocket.consumer import CLEAN_UP, JobConsumer
+from immortus_channels.websocket.consumer import JobConsumer
 from immortus_channels.websocket.flow import Limits
 from immortus_channels.websocket.frames import MAX_FRAME
-from immortus_channels.websocket.hub import get_drain, get_hub
+from immortus_channels.websocket.hub import get_hub
 from immortus_channels.websocket.login import Login, _warn
+from immortus_channels.websocket.outbox import CLEAN_UP
+from immortus_channels.websocket.shutdown import get_drain
 from tests.pages import Process, logged_in, until
 from tests.site import redis_options, running_site
 from tests.websocket.test_frames import HOSTILE
@@ -89,7 +91,7 @@ async def _quiet_hub(settings):
     settings.IMMORTUS_RECHECK_INTERVAL = 60
     quotas.reset()
     yield
-    await get_hub().stopped()
+    await get_hub().lifetime.stopped()
     quotas.reset()
 
 
@@ -169,7 +171,7 @@ async def test_a_repeated_watch_gets_the_newest_state_again():
         for _ in range(2):
             await client.say(type="watch", job_id=job.job_id)
             assert (await client.hear())["event"] == "snapshot"
-        assert len(get_hub().jobs[job.job_id].sent) == 1
+        assert len(get_hub().table.jobs[job.job_id].sent) == 1
 
 
 async def test_after_unwatch_nothing_more_is_told():
@@ -179,7 +181,7 @@ async def test_after_unwatch_nothing_more_is_told():
         await client.hear()
         await client.say(type="unwatch", job_id=job.job_id)
         await client.say(type="unwatch", job_id="never watched")
-        await until(lambda: not get_hub().jobs)
+        await until(lambda: not get_hub().table.jobs)
         job.started()
         assert await client.receive_nothing(0.1)
 
@@ -486,7 +488,7 @@ async def test_a_bad_token_ends_a_watch_that_a_good_one_began(alice):
         await client.hear()
         await client.say(type="watch", job_id=job.job_id, token="immortus.forged")
         assert (await client.hear())["code"] == "unknown_job"
-        assert not get_hub().jobs
+        assert not get_hub().table.jobs
 
 
 async def test_a_watch_is_renewed_by_another_token_without_missing_anything(alice):
@@ -499,7 +501,7 @@ async def test_a_watch_is_renewed_by_another_token_without_missing_anything(alic
         assert (await client.hear())["type"] == "current"
         job.started()
         assert (await client.hear())["job"]["state"] == "running"
-        assert len(get_hub().jobs[job.job_id].sent) == 1
+        assert len(get_hub().table.jobs[job.job_id].sent) == 1
 
 
 async def test_a_token_that_ends_is_told_ahead_and_its_watches_end_a_while_later(alice, monkeypatch):
@@ -514,14 +516,14 @@ async def test_a_token_that_ends_is_told_ahead_and_its_watches_end_a_while_later
         assert (await client.hear())["job"]["state"] == "running", "it still goes on"
         ended = await client.hear()
         assert (ended["code"], ended["job_id"]) == ("token_expired", job.job_id)
-        assert not get_hub().jobs
+        assert not get_hub().table.jobs
 
 
 async def test_an_expired_token_begins_no_watch_and_says_why(alice):
     async with opened() as client:
         await client.say(type="watch", job_id="a", token=access_token("a", alice, life=-1))
         assert (await client.hear())["code"] == "token_expired"
-        assert not get_hub().jobs
+        assert not get_hub().table.jobs
 
 
 async def test_whoever_is_disabled_loses_the_watches_of_their_tokens_and_no_others(alice, monkeypatch):
@@ -537,7 +539,7 @@ async def test_whoever_is_disabled_loses_the_watches_of_their_tokens_and_no_othe
         get_hub().reconsider(Revocation(user=str(alice.pk)))
         frame = await client.hear(1)
         assert (frame["code"], frame["job_id"], frame["authenticated"]) == ("unknown_job", job.job_id, False)
-        assert list(get_hub().jobs) == [open_to_all.job_id]
+        assert list(get_hub().table.jobs) == [open_to_all.job_id]
 
 
 async def test_no_timer_of_a_token_outlives_its_watches(alice):
@@ -568,8 +570,8 @@ async def test_nothing_is_left_behind(how):
     else:
         client.future.cancel()
         await asyncio.wait([client.future], timeout=2)
-    await until(lambda: not hub.jobs)
-    await until(lambda: asyncio.all_tasks() - before <= set(hub._tasks))
+    await until(lambda: not hub.table.jobs)
+    await until(lambda: asyncio.all_tasks() - before <= hub.lifetime.tasks)
 
 
 @contextlib.contextmanager
@@ -605,7 +607,7 @@ async def test_a_socket_that_has_ended_is_freed_at_once(how, monkeypatch):
 
     async def serve():
         consumer = JobConsumer(Limits(slow=0.1))
-        served.append(weakref.ref(consumer))
+        served.extend((weakref.ref(consumer), weakref.ref(consumer.outbox)))
         await consumer({"type": "websocket", "user": AnonymousUser()}, heard.get, send)
 
     def tell(*messages):
@@ -626,8 +628,8 @@ async def test_a_socket_that_has_ended_is_freed_at_once(how, monkeypatch):
             tell(*(FLOOD if how == "floods" else ()), LEFT)
         await asyncio.wait([serving], timeout=5)
         del serving
-        await until(lambda: not get_hub().jobs)
-        await until(lambda: served[0]() is None)
+        await until(lambda: not get_hub().table.jobs)
+        await until(lambda: not any(reference() for reference in served))
     assert len(said) == {"is stuck": 3, "leaves a silent store": 2, "floods": 5}.get(how, 4)
 
 
@@ -647,7 +649,7 @@ async def test_whoever_cancels_a_socket_while_it_is_cleaned_up_leaves_nothing_be
     await until(lambda: "websocket.close" in said)
     serving.cancel()
     await asyncio.wait([serving], timeout=5)
-    await until(lambda: asyncio.all_tasks() - before <= set(get_hub()._tasks))
+    await until(lambda: asyncio.all_tasks() - before <= get_hub().lifetime.tasks)
 
 
 async def test_a_send_to_a_client_that_is_known_to_have_gone_is_no_error(caplog):
@@ -719,7 +721,7 @@ async def test_a_client_that_leaves_while_the_store_is_silent_is_forgotten(monke
     await client.hear()
     began = time.monotonic()
     await client.disconnect()
-    await until(lambda: not get_hub().jobs)
+    await until(lambda: not get_hub().table.jobs)
     assert time.monotonic() - began < 0.3
 
 
@@ -778,8 +780,8 @@ async def test_what_sockets_go_through_is_counted():
 
 async def test_a_planned_close_says_when_to_come_back():
     async with opened() as client:
-        (consumer,) = get_drain()._sockets
-        consumer.leave(4001, 1.234)
+        (outbox,) = get_drain()._sockets
+        outbox.leave(4001, 1.234)
         assert await client.hear() == {"type": "bye", "code": 4001, "after_ms": 1234}
         assert await client.closed_with() == 4001
 

@@ -11,8 +11,7 @@ import time
 import pytest
 
 from immortus_channels import metrics
-from immortus_channels.websocket.hub import get_drain, is_draining
-from immortus_channels.websocket.shutdown import DRAINING, Drain
+from immortus_channels.websocket.shutdown import DRAINING, Drain, get_drain, is_draining
 from tests.pages import until
 
 

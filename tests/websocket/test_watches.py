@@ -22,7 +22,7 @@ class Socket(Page):
     def __init__(self):
         super().__init__()
         self.withdrawn: list[str] = []
-        self.watches = Watches(self, lambda task: None)
+        self.watches = Watches(self, self.notify, lambda task: None)
 
     def notify(self, frame):
         self.frames.append(frame)
@@ -30,9 +30,6 @@ class Socket(Page):
     def withdraw(self, job_id):
         self.withdrawn.append(job_id)
         return True
-
-    def dismiss(self, bearer, *, is_expired):
-        self.watches.dismiss(bearer, is_expired=is_expired)
 
     def ended(self, job_id):
         super().ended(job_id)
@@ -52,10 +49,10 @@ async def test_a_watch_by_a_token_takes_the_place_of_the_sockets_own(hub, job):
     await until(lambda: len(socket.frames) == 1)
     socket.watches.begin(Watch(job.job_id, 0, access_token(job, AnonymousUser())))
     await until(lambda: len(socket.frames) == 2)
-    (watcher,) = hub.jobs[job.job_id].sent
+    (watcher,) = hub.table.jobs[job.job_id].sent
     assert watcher is not socket
     socket.watches.close()
-    assert not hub.jobs
+    assert not hub.table.jobs
 
 
 async def test_a_token_that_takes_the_place_of_another_watcher_is_told_when_it_ends(job, settings):
@@ -81,11 +78,11 @@ async def test_a_dismissed_token_ends_its_own_watches_with_the_reason(hub, job):
     socket.watches.begin(Watch(other.job_id, 0))
     for is_expired, code in ((True, "token_expired"), (False, "unknown_job")):
         socket.watches.begin(Watch(job.job_id, 0, access_token(job, AnonymousUser())))
-        await until(lambda: job.job_id in hub.jobs)
-        (bearer,) = hub.jobs[job.job_id].sent
+        await until(lambda: job.job_id in hub.table.jobs)
+        (bearer,) = hub.table.jobs[job.job_id].sent
         socket.watches.dismiss(bearer, is_expired=is_expired)
         assert (socket.told[-1]["code"], socket.told[-1]["job_id"]) == (code, job.job_id)
-        assert list(hub.jobs) == [other.job_id]
+        assert list(hub.table.jobs) == [other.job_id]
 
 
 async def test_the_hundred_and_first_is_refused_by_token_as_well(job):

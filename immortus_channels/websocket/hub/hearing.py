@@ -1,4 +1,4 @@
-"""What a process knows of its hearing: whether what others push arrives here, and what the log says of it."""
+"""Whether the pushes of other processes arrive here, as far as this process can know, and what it logs about that."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ logger = logging.getLogger("immortus_channels")
 
 
 class Hearing:
-    """Whether one listener hears; told what arrives, what does not and what fails."""
+    """Judges one listener by the messages that arrive, the pushes that do not, and the errors."""
 
     FIRST = 1.0
-    """Seconds for which health waits for the first message of a listener that has just begun."""
+    """Seconds that a health check waits for the first message of a listener that has just begun."""
     FOR_GOOD = 3
-    """Probes in a row that the layer takes and does not bring, after which it will not recover by itself."""
+    """Lost probes in a row after which the layer will not recover on its own."""
 
     def __init__(self) -> None:
         self._deaf = Trouble("Listening to the channel layer", "Until it works, jobs are re-checked often.")
@@ -33,15 +33,15 @@ class Hearing:
 
     @property
     def is_failing(self) -> bool:
-        """Whether listening fails, or the last change that should have been heard was found by a re-check."""
+        """Whether listening fails, or a re-check found the last change although its push should have arrived."""
         return self.is_deaf or self._missed_a_push
 
     def has_heard(self) -> bool:
-        """Whether anything was ever heard; in a thread without an event loop, waits a moment for the first message."""
+        """Return whether any message ever arrived; in a thread without an event loop, wait a moment for the first."""
         return self._has_heard.is_set() if is_in_event_loop() else self._has_heard.wait(self.FIRST)
 
     def heard(self, *, push: bool) -> None:
-        """A message arrived: a push, or one that this process sent itself and that says nothing of what others send."""
+        """Note a message: a push, or a probe of this process, which proves nothing about the pushes of others."""
         self._has_heard.set()
         self._deaf_in_a_row = 0
         if push:
@@ -49,11 +49,11 @@ class Hearing:
         self._deaf.end()
 
     def missed(self) -> None:
-        """A push did not arrive that should have."""
+        """Note that a push did not arrive although it should have."""
         self._missed_a_push = True
 
     def failed(self, error: Exception) -> None:
-        """Listening ended; it is begun anew."""
+        """Note that listening failed; it will begin again."""
         self._deaf.begin(error)
         self._deaf_in_a_row = self._deaf_in_a_row + 1 if isinstance(error, Deaf) else 0
         if self._deaf_in_a_row == self.FOR_GOOD:

@@ -1,4 +1,4 @@
-"""Leaves the groups of a channel that nobody listens to any more."""
+"""Leaves the groups of a channel that has lost its listener."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from immortus_channels.push.calls import LayerCalls
 
 
 class Leaving:
-    """Sees to it that no dead member stays behind: a layer delivers to it, and may run full of what nobody takes.
+    """Removes dead members from groups: a layer delivers to them, and may run full of messages without a reader.
 
-    A layer that is late takes its time, and holds nobody up: its answer comes before it is asked anything else.
+    A slow layer may take its time without delaying other callers; the next call to it follows its answer.
     """
 
     TIMEOUT = 1.0
@@ -22,7 +22,7 @@ class Leaving:
         self._trouble = Trouble("Leaving groups of the channel layer", "It forgets their members in its own time.")
 
     async def begin(self, layer: LayerCalls, channel: str, groups: Iterable[str]) -> None:
-        """Begin to leave the groups, and wait for it for `TIMEOUT` seconds at most."""
+        """Begin to leave the groups, and wait `TIMEOUT` seconds at most until that is done."""
         task = asyncio.create_task(self._leave(layer, channel, groups))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

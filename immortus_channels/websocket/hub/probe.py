@@ -1,8 +1,8 @@
-"""Finds out whether this process still hears the channel layer: a subscription can die without any error.
+"""Finds out whether messages still arrive through the channel layer: a subscription can die without any error.
 
-A half-open connection looks healthy and delivers nothing (a firewall that forgot it, a Redis host that vanished), and
-the core layer forgets its groups with Redis' data. So the hub sends itself a message through a group of its own, the
-way every push comes, and expects to hear it.
+A half-open connection looks healthy and delivers nothing (a firewall that dropped it, a Redis host that vanished), and
+the core layer loses its groups with Redis' data. So the hub sends itself a message through a group of its own, the way
+every push comes, and expects it to arrive.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ MESSAGE_TYPE = "immortus.probe"
 
 
 class Deaf(TimeoutError):
-    """The layer takes what is sent, and brings nothing."""
+    """The layer accepts messages but delivers none."""
 
 
 class Probe:
-    """Sends itself a message every `INTERVAL` seconds, and is deaf when it has not heard it within `TIMEOUT`."""
+    """Sends itself a message every `INTERVAL` seconds, and is deaf when none arrives within `TIMEOUT` seconds."""
 
     INTERVAL = 15.0
     TIMEOUT = 5.0
@@ -33,7 +33,7 @@ class Probe:
         self._answered = asyncio.Event()
 
     def hears(self, message: object) -> bool:
-        """Whether the message is one that this probe has sent."""
+        """Return whether this probe has sent the message, and note its arrival."""
         match message:
             case {"type": "immortus.probe", "group": self.group}:
                 self.is_deaf = False
@@ -42,7 +42,7 @@ class Probe:
         return False
 
     async def run(self, layer: LayerCalls, channel: str) -> None:
-        """Probe until cancelled, first at once. Raises TimeoutError when nothing is heard, or what the layer raises."""
+        """Probe until cancelled, first at once. Raises TimeoutError when no probe arrives, or the layer's error."""
         async with asyncio.timeout(self.TIMEOUT):
             await layer.group_add(self.group, channel)
         while True:

@@ -1,4 +1,4 @@
-"""The hub's channel of the channel layer, and the groups it is in."""
+"""The hub's channel in the channel layer, and the groups that it has joined."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from immortus_channels.websocket.hub.leaving import Leaving
 from immortus_channels.websocket.hub.probe import Probe
 
 
-class Membership:
-    """Keeps one layer channel in the groups of all wanted jobs, and hands on what arrives there.
+class Subscription:
+    """Keeps one layer channel in the groups of all wanted jobs, and hands on the messages that arrive there.
 
-    One task joins and leaves, so that the two cannot overtake each other for one group. It looks at the jobs that came
-    or went, and now and then at all of them. A layer that fails costs nothing but speed: jobs not joined are re-checked
-    often.
+    One task joins and leaves, so that a join and a leave of the same group cannot overtake each other. The task looks
+    at the jobs that came or went, and at times at all jobs. A layer that fails costs speed alone: the hub re-checks
+    jobs often until their groups are joined.
     """
 
     TIMEOUT = 1.0
     BACKOFF = (0.1, 2.0)
     REJOIN = 3600.0
-    """Seconds; the layer forgets members after its `group_expiry`, a day by default."""
+    """Seconds until a group is joined again; the layer drops members after its `group_expiry`, a day by default."""
 
     def __init__(self, arrived: Callable[[Push], None], revoked: Callable[[Revocation], None]) -> None:
-        """They are called with each push and each revocation."""
+        """Call `arrived` with each push and `revoked` with each revocation."""
         self._arrived = arrived
         self._revoked = revoked
         self._wanted: set[str] = set()
         self._joined: dict[str, float] = {}
         self._entered: set[str] = set()
-        """Jobs whose group the layer was asked to join: where it is late, we may be a member before it says so."""
+        """Jobs whose group the layer was asked to join; a slow layer may have done so before it answers."""
         self._due: set[str] = set()
-        """Jobs whose group may have to be joined or left; each is wanted or entered, so no others pile up."""
+        """Jobs whose group may have to be joined or left; each is wanted or entered, so the set stays small."""
         self._hears_since: float | None = None
         self._missed = False
-        """Whether revocations may have been told while nothing was heard."""
+        """Whether revocations may have been sent while no message arrived."""
         self._changed = asyncio.Event()
         self._probe = Probe()
         self._healthy = False
@@ -52,13 +52,13 @@ class Membership:
         self._leaving = Leaving()
 
     def join(self, job_id: str) -> None:
-        """Hear of the job from now on."""
+        """Join the job's group soon."""
         if job_id not in self._wanted:
             self._wanted.add(job_id)
             self._look_at(job_id)
 
     def leave(self, job_id: str) -> None:
-        """Hear of the job no more."""
+        """Leave the job's group soon."""
         self._wanted.discard(job_id)
         if job_id in self._entered:
             self._look_at(job_id)
@@ -71,7 +71,7 @@ class Membership:
 
     @property
     def joined(self) -> Mapping[str, float]:
-        """The loop's times at which the groups of jobs were joined; none while nothing can be heard."""
+        """When the groups of jobs were joined, by the loop's clock; empty while no push can arrive."""
         return {} if self._is_deaf else self._joined
 
     @property
@@ -80,32 +80,32 @@ class Membership:
 
     @property
     def is_failing(self) -> bool:
-        """Whether pushes for some job cannot be heard, or the last one was not."""
+        """Whether pushes for some job cannot arrive, or the last push did not."""
         return self._is_deaf or self._hearing.is_failing or self._outside.is_on
 
-    def has_heard(self) -> bool:
-        """Whether anything has come through the layer; waits for the first message for a moment, in a thread."""
-        return self._hearing.has_heard()
+    def is_hearing(self) -> bool:
+        """Return whether messages arrive and no failure is known; in a thread, wait a moment for the first message."""
+        return not self.is_failing and self._hearing.has_heard()
 
     @property
     def hears_revocations(self) -> bool:
-        """Whether the channel is in the group that revocations are told to."""
+        """Whether the channel is in the group that revocations are sent to."""
         return self._hears_since is not None
 
     @property
     def hearing_since(self) -> float:
-        """Since when revocations are heard, by the monotonic clock: infinite while they are not."""
+        """Since when revocations of other processes arrive, by the monotonic clock; infinite while they do not."""
         try:
             if shared_layer() is None:
                 return -math.inf
-        except Exception:  # noqa: BLE001 - its settings may be no good
+        except Exception:  # noqa: BLE001 - its settings may be wrong
             return math.inf
         return math.inf if self._hears_since is None or self._is_deaf else self._hears_since
 
     def rejoin(self, job_id: str) -> None:
-        """A push for the job was lost: perhaps the layer has forgotten that we are in its group, so join it again.
+        """Join the job's group again, because a push was lost: the layer may have dropped its member.
 
-        Members of the core layer go with their Redis key: when it expires, is evicted or flushed.
+        The core layer keeps members in a Redis key, which may expire, be evicted or flushed.
         """
         self._hearing.missed()
         if self._joined.pop(job_id, None) is not None:
@@ -113,7 +113,7 @@ class Membership:
             self._look_at(job_id)
 
     async def run(self) -> None:
-        """Stay a member until cancelled."""
+        """Listen until cancelled, and begin again after each failure."""
         first, last = self.BACKOFF
         delay = first
         while True:
@@ -158,7 +158,7 @@ class Membership:
             await self._leaving.begin(layer, channel, groups)
 
     async def _hear(self, layer: LayerCalls, channel: str) -> None:
-        """Hand on what arrives, until the layer fails."""
+        """Hand on the messages that arrive, until the layer fails."""
         while True:
             message = await layer.receive(channel)
             self._healthy = True
@@ -171,11 +171,11 @@ class Membership:
     def _hand_on(self, message: object, push: Push | None) -> None:
         if push is not None:
             self._arrived(push)
-        elif (told := Revocation.from_message(message)) is not None:
-            self._revoked(told)
+        elif (revocation := Revocation.from_message(message)) is not None:
+            self._revoked(revocation)
 
     async def _keep(self, layer: LayerCalls, channel: str) -> None:
-        """Join and leave groups as jobs come and go; try again what failed."""
+        """Join and leave groups as jobs come and go; retry what failed."""
         now = asyncio.get_running_loop().time
         compared_at = float("-inf")
         while True:
@@ -199,12 +199,12 @@ class Membership:
                     await self._changed.wait()
 
     def _compare(self, now: float) -> None:
-        """Look at all jobs: find those that are to be joined, joined again or left."""
+        """Find, among all jobs, the groups to join, to join again and to leave."""
         self._due.update(self._wanted - self._joined.keys(), self._entered - self._wanted)
         self._due.update(job_id for job_id, at in self._joined.items() if now - at > self.REJOIN)
 
     async def _hear_revocations(self, layer: LayerCalls, channel: str) -> bool:
-        """Join their group, if need be, and to see whether joining works again; whether the layer was asked."""
+        """Join the group of revocations if it is due, or to test whether joining works; return whether it tried."""
         now = time.monotonic()
         if self._hears_since is not None and now - self._hears_since <= self.REJOIN and not self._outside.is_on:
             return False
@@ -217,7 +217,7 @@ class Membership:
         return True
 
     async def _reconcile(self, layer: LayerCalls, channel: str) -> bool:
-        """Join and leave what is due; whether the layer was asked to join any."""
+        """Join and leave the groups that are due; return whether any join was tried."""
         asked = False
         while self._due:
             job_id = self._due.pop()

@@ -1,4 +1,4 @@
-"""Reads for sockets, off the event loop: a few threads of their own, so that a slow database freezes nobody."""
+"""Threads that read for sockets, so that a slow database does not block the event loop."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ Found = TypeVar("Found")
 class Readers:
     """A small pool of threads that the store knows as this package's own.
 
-    Channels' way to a thread is one thread for all sockets of the process (measured: one slow query, 2.7 s of silence
-    for everybody). `concurrent.futures` would do, but its threads cannot give back what they claimed when they end.
+    Channels runs such calls in one thread for all sockets of the process (measured: one slow query silenced every
+    socket for 2.7 s). The threads of `concurrent.futures` cannot release what they have claimed when they end.
     """
 
     THREADS = 4
@@ -40,7 +40,10 @@ class Readers:
     async def run(
         self, function: Callable[Arguments, Found], *args: Arguments.args, **kwargs: Arguments.kwargs
     ) -> Found:
-        """What the function returns, or raises. TimeoutError after `TIMEOUT` seconds; its thread may work on."""
+        """Return what the function returns, or raise what it raises.
+
+        Raises TimeoutError after `TIMEOUT` seconds; the thread may continue to work.
+        """
         future: Future[Found] = Future()
         self._calls.put((future, partial(function, *args, **kwargs)))
         if len(self._threads) < self._most:
@@ -53,14 +56,14 @@ class Readers:
             del future
 
     def _start(self) -> None:
-        """One more thread; where the system has none left, the others serve, and the next call tries again."""
+        """Start another thread; if the system has none left, the others serve, and the next call tries again."""
         thread = threading.Thread(target=self._work, name="immortus-reader", daemon=True)
         with suppress(RuntimeError):
             thread.start()
             self._threads.append(thread)
 
     def close(self, wait: float = 0) -> None:
-        """Let the threads end once they have done what was asked, and wait so many seconds for each."""
+        """Let the threads finish their calls and end, and wait so many seconds for each."""
         for _ in self._threads:
             self._calls.put(None)
         for thread in self._threads if wait else ():
@@ -72,7 +75,7 @@ class Readers:
         try:
             while (call := self._calls.get()) is not None:
                 _answer(*call)
-                del call  # and with it who asked, and what was found
+                del call  # and with it the caller and the result
         finally:
             store.release_thread()
             connections.close_all()
@@ -90,9 +93,10 @@ def _answer(future: Future[Any], function: Callable[[], object]) -> None:
 
 
 def _outcome(function: Callable[[], object]) -> tuple[object, Exception | None]:
-    """What the function returns, called as Django would in a request: with no connection that has died or expired.
+    """Return what the function returns, and the error that it raises.
 
-    Or what it raises; what would end a task, or the server, such as SystemExit from a project's rule, is wrapped.
+    As in a request, Django first closes database connections that have died or expired. An error that would end a task
+    or the server, such as SystemExit from a project's permission rule, is wrapped in a RuntimeError.
     """
     try:
         close_old_connections()
@@ -104,7 +108,7 @@ def _outcome(function: Callable[[], object]) -> tuple[object, Exception | None]:
         wrapped = RuntimeError(f"{type(error).__name__} was raised where a job was read")
         wrapped.__cause__ = error
         return None, wrapped
-    except Exception as error:  # noqa: BLE001 - it is raised where it was asked for
+    except Exception as error:  # noqa: BLE001 - `run` raises it in the caller
         return None, error
 
 
@@ -112,7 +116,7 @@ _ENDS = (SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError, C
 
 
 class Shared(Generic[Found]):
-    """One read at a time; what it finds is for all who had asked before it began."""
+    """Makes one read at a time, and gives its result to all callers that asked before it began."""
 
     _found: Found
 
@@ -122,7 +126,7 @@ class Shared(Generic[Found]):
         self._asked = self._answered = 0
 
     async def get(self) -> Found:
-        """What a read finds that begins after this call; raises what that raises."""
+        """Return the result of a read that begins after this call, or raise its error."""
         self._asked += 1
         mine = self._asked
         async with self._turn:

@@ -16,8 +16,10 @@ from immortus_channels.access import permissions
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.push.messages import EVERYBODY, Revocation
 from immortus_channels.stores import get_store
-from immortus_channels.websocket.hub import Hub, get_hub
+from immortus_channels.websocket.hub import get_hub
 from immortus_channels.websocket.hub.authorization import LOGIN_CHANGED, Authorization
+from immortus_channels.websocket.hub.reads import AuthorizedReads
+from immortus_channels.websocket.hub.subscription import Subscription
 from tests.hubs import hub, memory  # noqa: F401
 from tests.pages import Page, Process, logged_in, until
 
@@ -36,7 +38,7 @@ async def test_whoever_loses_the_right_is_told_nothing_more(hub, monkeypatch):
     await hub.authorization.check(page)
     assert page.told[-1]["code"] == "unknown_job"
     assert page.told[-1]["authenticated"] is True
-    assert not hub.jobs
+    assert not hub.table.jobs
 
 
 async def test_a_login_that_ended_closes_the_socket(hub):
@@ -58,14 +60,14 @@ async def test_everybody_is_authorized_again_from_time_to_time(monkeypatch):
         await hub.watch(page, job.job_id)
         page.login_holds = False
     await until(lambda: all(page.closed for page in pages))
-    await hub.stopped()
+    await hub.lifetime.stopped()
 
 
 @pytest.mark.parametrize(("interval", "hears", "is_asked"), [(0.2, True, True), (30, True, False), (30, False, True)])
 async def test_who_hears_of_revocations_asks_seldom_and_who_does_not_often(monkeypatch, interval, hears, is_asked):
     monkeypatch.setattr(Authorization, "INTERVAL", interval)
     monkeypatch.setattr(Authorization, "DEAF_INTERVAL", 0.05)
-    monkeypatch.setattr(Hub, "hears_revocations", lambda self: hears)
+    monkeypatch.setattr(Subscription, "hears_revocations", hears)
     job = Process()
     job.enqueued()
     hub, page = get_hub(), Page()
@@ -73,7 +75,7 @@ async def test_who_hears_of_revocations_asks_seldom_and_who_does_not_often(monke
     page.login_holds = False
     await asyncio.sleep(0.6)
     assert (page.closed == LOGIN_CHANGED) is is_asked
-    await hub.stopped()
+    await hub.lifetime.stopped()
 
 
 async def test_a_store_that_is_silent_takes_nobodys_right_away(monkeypatch, caplog):
@@ -93,7 +95,7 @@ async def test_a_store_that_is_silent_takes_nobodys_right_away(monkeypatch, capl
     assert page.closed is None
     assert len(page.frames) == 1
     assert len(caplog.records) == 1
-    await hub.stopped()
+    await hub.lifetime.stopped()
 
 
 # Revoked
@@ -217,7 +219,7 @@ async def test_a_revocation_about_nobody_here_asks_nobody(hub):
     hub.reconsider(Revocation(job_id="another"))
     await asyncio.sleep(0.05)
     assert alice.over == []
-    assert hub.authorization.told_of(alice) == 0
+    assert hub.authorization.revocations_about(alice) == 0
 
 
 async def test_whoever_looks_logged_in_longer_is_asked_more_and_more_seldom(hub, monkeypatch):
@@ -270,7 +272,7 @@ async def test_the_revocations_that_are_remembered_have_an_end(hub, monkeypatch)
     for n in range(50):
         hub.reconsider(Revocation(user=str(n)))
     await asyncio.sleep(0)
-    assert [each.user for each in hub.authorization._lately] == [str(n) for n in range(40, 50)]
+    assert [each.user for each in hub.authorization._recent] == [str(n) for n in range(40, 50)]
 
 
 # While nothing is watched
@@ -296,7 +298,7 @@ async def test_a_login_that_ended_while_nothing_was_watched_is_seen_by_the_next_
 async def test_a_login_that_was_just_read_is_not_read_again_unless_something_may_have_been_missed(
     hub, monkeypatch, age, revoked, hears, is_read
 ):
-    hub._began -= 10
+    hub.authorization._unrevoked_since -= 10
     job, page, asked = Process(), Page(logged_in("alice")), []
     job.enqueued()
     page.login_read_at = time.monotonic() - age
@@ -305,7 +307,7 @@ async def test_a_login_that_was_just_read_is_not_read_again_unless_something_may
         hub.reconsider(Revocation(user="4711"))
         await asyncio.sleep(0)
     if not hears:
-        monkeypatch.setattr(Hub, "hearing_since", lambda self: math.inf)
+        monkeypatch.setattr(Subscription, "hearing_since", math.inf)
     await hub.watch(page, job.job_id)
     assert page.told[-1]["type"] == "job"
     assert bool(asked) is is_read
@@ -314,7 +316,7 @@ async def test_a_login_that_was_just_read_is_not_read_again_unless_something_may
 async def test_a_hub_that_has_just_begun_has_heard_of_nothing_before(hub):
     job, page, asked = Process(), Page(logged_in("alice")), []
     job.enqueued()
-    page.login_read_at = hub._began - 0.001
+    page.login_read_at = hub.authorization._unrevoked_since - 0.001
     page.still_logged_in = lambda: not asked.append(1)
     await hub.watch(page, job.job_id)
     assert asked
@@ -383,11 +385,11 @@ async def test_where_no_revocation_of_others_is_heard_everybody_is_asked_more_of
     job = Process()
     job.enqueued()
     hub = get_hub()
-    assert not hub.hears_revocations(), "there is no layer"
+    assert not hub.subscription.hears_revocations, "there is no layer"
     (page,) = await watched_by(hub, job, logged_in("alice"))
     page.login_holds = False
     await until(lambda: page.closed)
-    await hub.stopped()
+    await hub.lifetime.stopped()
 
 
 # While something is missing
@@ -432,7 +434,7 @@ async def test_whoever_watches_by_a_token_just_after_a_revocation_is_asked_again
 
 async def test_a_login_that_cannot_be_read_keeps_a_watch_waiting(hub, monkeypatch):
     """Sessions may lie elsewhere than jobs, in a cache for instance, whose errors are its own."""
-    monkeypatch.setattr(Hub, "BACKOFF", (0.02, 0.02))
+    monkeypatch.setattr(AuthorizedReads, "BACKOFF", (0.02, 0.02))
     job, page, failures = Process(), Page(logged_in("alice")), iter([OperationalError(), ConnectionError(), KeyError()])
     job.enqueued()
 

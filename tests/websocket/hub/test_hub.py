@@ -7,46 +7,22 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-import time
 
 import pytest
 
-from immortus_channels import TrackingStrategy, metrics, tracking
+from immortus_channels import TrackingStrategy, tracking
 from immortus_channels.access import permissions
-from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.events import Started
-from immortus_channels.push import receivers
 from immortus_channels.push.messages import Push
 from immortus_channels.stores import get_store
 from immortus_channels.stores.base import Reading
 from immortus_channels.tracking import reader, strategies
-from immortus_channels.websocket.hub import Hub, get_hub
+from immortus_channels.websocket.hub import get_hub
 from immortus_channels.websocket.hub.recheck import Recheck
 from tests.hubs import hub, memory  # noqa: F401
 from tests.pages import Page, Process, logged_in, until
 
 pytestmark = pytest.mark.usefixtures("memory")
-
-
-# The same way
-
-
-async def test_a_strategy_is_asked_about_an_unknown_job_as_about_a_foreign_one(hub, monkeypatch, caplog):
-    asked = []
-
-    class Picky(TrackingStrategy):
-        def allows(self, user, job):
-            asked.append(job.job_id)
-            return job.params["team"] == user.pk
-
-    monkeypatch.setattr(strategies, "strategy_of", lambda job: Picky())
-    foreign, page = Process(params={"team": 4711}), Page(logged_in("alice"))
-    foreign.enqueued()
-    await hub.watch(page, foreign.job_id)
-    await hub.watch(page, "unknown")
-    assert asked == [foreign.job_id, "unknown"]
-    assert page.refused == [foreign.job_id, "unknown"]
-    assert [record.levelname for record in caplog.records] == []
 
 
 # Answering
@@ -82,7 +58,7 @@ async def test_after_a_document_that_is_over_the_watch_is_forgotten(hub):
     await hub.watch(late, job.job_id)
     assert [frame["job"]["state"] for frame in page.told + late.told] == ["running", "finished", "finished"]
     assert late.over == [job.job_id]
-    assert not hub.jobs
+    assert not hub.table.jobs
 
 
 async def test_a_lost_job_stays_watched_because_it_may_be_revived(hub):
@@ -153,48 +129,6 @@ async def test_a_job_that_goes_to_somebody_else_while_its_owner_is_asked_is_not_
     assert [frame["type"] for frame in page.told] == ["error"]
 
 
-async def test_a_push_of_an_attempt_that_is_not_on_record_does_not_keep_a_watch_waiting(hub):
-    """The store went back in time, behind an attempt whose owner may be another: it is lifted above that first."""
-    job, page = Process(), Page()
-    queued = job.enqueued()
-    watching = asyncio.create_task(hub.watch(page, job.job_id))
-    await asyncio.sleep(0)
-    hub.take(Push.of(_replace(queued, version=queued.version + 1, attempt=2)))
-    await asyncio.wait_for(watching, 2)
-    assert page.told[-1]["job"]["attempt"] == 1
-    assert page.versions[-1] > queued.version + 1
-
-
-async def test_after_the_last_watcher_has_left_nobody_waits_for_an_attempt_to_be_on_record(hub, monkeypatch):
-    job, page = Process(), Page()
-    job.enqueued()
-    running = job.started()
-    await hub.watch(page, job.job_id)
-    hub.take(Push.of(_replace(running, version=running.version + 1, attempt=2)))
-    await asyncio.sleep(0)
-    hub.unwatch(page, job.job_id)
-    await until(lambda: not hub._answering, within=1)
-
-
-async def test_a_watch_that_nobody_can_cancel_any_more_ends_with_its_watcher(hub, monkeypatch):
-    """A page watches again while the store is silent, and is told the end meanwhile."""
-    monkeypatch.setattr(Hub, "BACKOFF", (0.02, 0.02))
-    job, page = Process(), Page()
-    job.enqueued()
-    await hub.watch(page, job.job_id)
-
-    def silent(ids):
-        raise StoreUnavailable
-
-    monkeypatch.setattr(tracking, "on_record", silent)
-    watching = asyncio.create_task(hub.watch(page, job.job_id))
-    await asyncio.sleep(0.05)
-    job.finished()
-    await until(lambda: page.over)
-    await asyncio.wait_for(watching, 1)
-    assert [frame["type"] for frame in page.told] == ["job", "job"]
-
-
 async def test_slow_strategies_hold_up_no_other_page_and_are_asked_soon(hub, monkeypatch, settings):
     settings.IMMORTUS_RECHECK_INTERVAL = 0.2
     jobs, plain, may_end = [Process() for _ in range(6)], Process(), threading.Event()
@@ -230,7 +164,7 @@ async def test_unknown_and_foreign_jobs_get_the_same_answer(hub):
     assert foreign.replace(job.job_id, "0" * len(job.job_id)) == unknown
     assert json.loads(unknown)["code"] == "unknown_job"
     assert json.loads(unknown)["authenticated"] is False
-    assert not hub.jobs
+    assert not hub.table.jobs
 
 
 async def test_a_push_is_withheld_until_the_watcher_is_authorized(hub, monkeypatch):
@@ -247,7 +181,7 @@ async def test_a_push_is_withheld_until_the_watcher_is_authorized(hub, monkeypat
     page = Page()
     watching = asyncio.create_task(hub.watch(page, job.job_id))
     await until(asked.is_set)
-    hub.take(Push.of(_replace(queued, version=queued.version + 1)))
+    hub.table.deliver(Push.of(_replace(queued, version=queued.version + 1)))
     may_go_on.set()
     await watching
     assert [frame["type"] for frame in page.told] == ["error"]
@@ -269,55 +203,10 @@ async def test_a_push_that_arrives_during_the_read_wins_over_an_older_read(hub, 
     page = Page()
     watching = asyncio.create_task(hub.watch(page, job.job_id))
     await until(reading.is_set)
-    hub.take(Push.of(new))
+    hub.table.deliver(Push.of(new))
     may_go_on.set()
     await watching
     assert page.versions == [new.version]
-
-
-@pytest.mark.case(27)
-async def test_a_watch_is_answered_from_a_read_that_began_after_it(hub, monkeypatch):
-    job = Process()
-    job.enqueued()
-    begun, may_go_on = threading.Event(), threading.Event()
-    real, reads = tracking.on_record, []
-
-    def slowly(ids):
-        found = real(ids)
-        reads.append(ids)
-        if len(reads) == 1:
-            begun.set()
-            may_go_on.wait(2)
-        return found
-
-    monkeypatch.setattr(tracking, "on_record", slowly)
-    first, *others = pages = [Page() for _ in range(20)]
-    watching = [asyncio.create_task(hub.watch(first, job.job_id))]
-    await until(begun.is_set)
-    running = job.started(push=False)
-    watching += [asyncio.create_task(hub.watch(page, job.job_id)) for page in others]
-    await asyncio.sleep(0.05)
-    may_go_on.set()
-    await asyncio.gather(*watching)
-    assert {page.versions[-1] for page in pages} == {running.version}
-    assert len(reads) == 2, "all who wait share one read"
-
-
-async def test_a_watch_waits_for_a_store_that_is_silent(hub, monkeypatch):
-    job = Process()
-    version = job.enqueued().version
-    real, tries = tracking.on_record, []
-
-    def badly(ids):
-        tries.append(ids)
-        if len(tries) < 3:
-            raise StoreUnavailable
-        return real(ids)
-
-    monkeypatch.setattr(tracking, "on_record", badly)
-    page = Page()
-    await hub.watch(page, job.job_id)
-    assert page.versions == [version]
 
 
 async def test_a_state_that_cannot_be_told_ends_one_watch_and_no_other(hub, monkeypatch, caplog):
@@ -347,7 +236,7 @@ async def test_a_state_that_cannot_be_told_harms_no_later_watch(hub, monkeypatch
         hub.unwatch(watcher, watched.job_id)
         raise ZeroDivisionError
 
-    monkeypatch.setattr(hub, "_allowed", broken)
+    monkeypatch.setattr(hub._reads, "_read_authorized", broken)
     page = Page()
     await hub.watch(page, "a")
     assert (page.frames, page.over) == ([], [])
@@ -371,7 +260,7 @@ async def test_an_older_or_repeated_push_changes_nothing(hub):
     page = Page()
     await hub.watch(page, job.job_id)
     for push in (old, new, old):
-        hub.take(Push.of(push))
+        hub.table.deliver(Push.of(push))
     assert page.versions == [new.version]
 
 
@@ -392,111 +281,7 @@ async def test_two_sockets_that_connect_at_once_share_one_hub():
 
     one, other = await asyncio.gather(connect(), connect())
     assert one is other
-    await one.stopped()
-
-
-async def test_an_idle_hub_stops_and_the_next_watch_starts_a_new_one(monkeypatch):
-    monkeypatch.setattr(Hub, "IDLE", 0.05)
-    job = Process()
-    job.enqueued()
-    hub, page = get_hub(), Page()
-    await hub.watch(page, job.job_id)
-    await asyncio.sleep(0.1)
-    assert get_hub() is hub, "somebody watches"
-    hub.unwatch(page, job.job_id)
-    await until(lambda: all(task.done() for task in hub._tasks))
-    assert hub not in receivers._current
-    assert get_hub() is not hub
-    await get_hub().stopped()
-
-
-async def test_a_client_ahead_of_the_store_is_believed_if_that_can_be(hub):
-    job = Process()
-    old = job.enqueued()
-    page = Page()
-    await hub.watch(page, job.job_id, old.version + 5)
-    assert page.versions[0] > old.version + 5
-    other = Process()
-    version = other.enqueued().version
-    await hub.watch(page, other.job_id, 2**53 - 1)
-    assert page.versions[1] == version
-
-
-async def test_a_right_that_ends_while_a_client_is_believed_is_not_used(hub, monkeypatch):
-    job = Process()
-    version = job.enqueued().version
-    lift = hub.recheck.lift
-
-    async def meanwhile(job_id, sent):
-        monkeypatch.setattr(permissions, "may_see", lambda user, job: False)
-        await lift(job_id, sent)
-
-    monkeypatch.setattr(hub.recheck, "lift", meanwhile)
-    page = Page()
-    await hub.watch(page, job.job_id, version + 5)
-    assert [frame.get("code") for frame in page.told] == ["unknown_job"]
-
-
-async def test_claims_about_one_job_cost_a_write_in_a_while_and_each_is_answered(hub, monkeypatch):
-    monkeypatch.setattr(Hub, "LIFT_AGAIN", 0.3)
-    job = Process()
-    version = job.enqueued().version
-    pages = [Page() for _ in range(5)]
-    began = time.monotonic()
-    claims = [hub.watch(page, job.job_id, version + 1_000_000) for page in pages]
-    await asyncio.gather(*claims, hub.watch(pages[0], job.job_id, version + 90_000_000))
-    assert 0.25 < time.monotonic() - began < 0.3 * 4
-    assert metrics.ROLLBACKS.read() <= 3
-    assert all(page.versions[-1] > version + 1_000_000 for page in pages)
-
-
-async def test_a_client_ahead_of_a_store_that_went_back_is_answered_above_its_version_each_time(hub, monkeypatch):
-    monkeypatch.setattr(Hub, "LIFT_AGAIN", 0.1)
-    job = Process()
-    old = job.enqueued()
-    page = Page()
-    for _ in range(3):
-        have = get_store().get_many([job.job_id]).jobs[job.job_id].version + 90_000_000
-        get_store()._records[job.job_id] = old.to_record()
-        await hub.watch(page, job.job_id, have)
-        assert page.versions[-1] > have
-        hub.unwatch(page, job.job_id)
-
-
-async def test_a_client_ahead_of_a_job_that_is_over_is_told_its_end(hub):
-    job = Process()
-    job.enqueued()
-    job.started()
-    last = job.finished()
-    page = Page()
-    await hub.watch(page, job.job_id, last.version + 90_000_000)
-    (frame,) = page.told
-    assert frame["job"]["state"] == "finished"
-    assert frame["job"]["version"] > last.version + 90_000_000
-    assert page.over == [job.job_id]
-
-
-# Threads
-
-
-async def test_a_slow_read_holds_up_nobody_else(hub, monkeypatch):
-    slow, quick = Process(), Process()
-    slow.enqueued()
-    quick.enqueued()
-    real = tracking.on_record
-
-    def sometimes(ids):
-        if slow.job_id in ids:
-            time.sleep(0.5)
-        return real(ids)
-
-    monkeypatch.setattr(tracking, "on_record", sometimes)
-    page, other = Page(), Page()
-    waiting = asyncio.create_task(hub.watch(page, slow.job_id))
-    began = time.monotonic()
-    await hub.watch(other, quick.job_id)
-    assert time.monotonic() - began < 0.25
-    await waiting
+    await one.lifetime.stopped()
 
 
 def _replace(job, **changes):

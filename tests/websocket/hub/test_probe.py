@@ -48,7 +48,7 @@ async def watched(hub):
     job, page = Process(), Page()
     job.enqueued()
     await hub.watch(page, job.job_id)
-    await until(lambda: hub.joined.get(job.job_id))
+    await until(lambda: hub.subscription.joined.get(job.job_id))
     await asyncio.sleep(2 * Recheck.SHORT)
     return job, page
 
@@ -59,11 +59,11 @@ async def test_a_silent_subscription_is_replaced_and_pushes_come_again(pipe, hub
     job, page = await watched(hub)
     before = metrics.PROBE_TIMEOUTS.read()
     pipe.silence()
-    await until(lambda: job.job_id not in hub.joined)
+    await until(lambda: job.job_id not in hub.subscription.joined)
     assert metrics.PROBE_TIMEOUTS.read() > before
     job.started(push=False)
     assert await until(lambda: len(page.frames) == 2) < 1, "deaf, so it is re-checked at the short interval"
-    await until(lambda: hub.joined.get(job.job_id))
+    await until(lambda: hub.subscription.joined.get(job.job_id))
     await asyncio.sleep(3 * Recheck.SHORT)
     await asyncio.to_thread(send_elsewhere, job.reported(1, push=False))
     assert await until(lambda: len(page.frames) == 3) < Recheck.SHORT / 2
@@ -77,7 +77,7 @@ async def test_without_the_probe_a_silent_subscription_starves_until_the_recheck
     await asyncio.to_thread(send_elsewhere, job.started(push=False))
     with pytest.raises(TimeoutError):
         await until(lambda: len(page.frames) == 2, within=3)
-    assert hub.joined.get(job.job_id), "nothing looks wrong"
+    assert hub.subscription.joined.get(job.job_id), "nothing looks wrong"
     settings.IMMORTUS_RECHECK_INTERVAL = 0.5
     hub.recheck._all_due_at = 0
     await until(lambda: len(page.frames) == 2, within=3)
@@ -92,8 +92,8 @@ async def test_other_consumers_of_the_process_hear_again_too(pipe, hub):
     hearing = asyncio.create_task(layer.receive(channel))
     job, _ = await watched(hub)
     pipe.silence()
-    await until(lambda: job.job_id not in hub.joined)
-    await until(lambda: hub.joined.get(job.job_id))
+    await until(lambda: job.job_id not in hub.subscription.joined)
+    await until(lambda: hub.subscription.joined.get(job.job_id))
     await asyncio.sleep(1.2)  # channels_redis waits a second after an error
     await layer.group_send("somebody.else", {"type": "hello"})
     async with asyncio.timeout(3):
@@ -103,11 +103,11 @@ async def test_other_consumers_of_the_process_hear_again_too(pipe, hub):
 @pytest.mark.usefixtures("_hasty")
 async def test_groups_that_went_with_the_data_of_redis_are_joined_again(layer, hub, redis_server):
     job, page = await watched(hub)
-    joined_at = hub.joined.get(job.job_id)
+    joined_at = hub.subscription.joined.get(job.job_id)
     with redis.Redis.from_url(redis_server.url) as client:
         client.flushall()
     if type(layer).__name__ == "RedisChannelLayer":
-        await until(lambda: (hub.joined.get(job.job_id) or joined_at) > joined_at)
+        await until(lambda: (hub.subscription.joined.get(job.job_id) or joined_at) > joined_at)
     await asyncio.sleep(3 * Recheck.SHORT)
     await asyncio.to_thread(send_elsewhere, job.started(push=False))
     assert await until(lambda: len(page.frames) == 2) < Recheck.SHORT / 2
@@ -116,9 +116,9 @@ async def test_groups_that_went_with_the_data_of_redis_are_joined_again(layer, h
 @pytest.mark.usefixtures("_hasty")
 async def test_a_layer_that_works_is_left_alone(layer, hub):
     job, _ = await watched(hub)
-    joined_at, before = hub.joined.get(job.job_id), metrics.PROBE_TIMEOUTS.read()
+    joined_at, before = hub.subscription.joined.get(job.job_id), metrics.PROBE_TIMEOUTS.read()
     await asyncio.sleep(1.5)
-    assert hub.joined.get(job.job_id) == joined_at
+    assert hub.subscription.joined.get(job.job_id) == joined_at
     assert metrics.PROBE_TIMEOUTS.read() == before
 
 
@@ -126,8 +126,8 @@ async def test_a_layer_that_works_is_left_alone(layer, hub):
 async def test_deafness_is_told_once_and_so_is_its_end(pipe, hub, caplog):
     job, _ = await watched(hub)
     pipe.silence()
-    await until(lambda: job.job_id not in hub.joined)
-    await until(lambda: hub.joined.get(job.job_id))
+    await until(lambda: job.job_id not in hub.subscription.joined)
+    await until(lambda: hub.subscription.joined.get(job.job_id))
     ours = [record for record in caplog.records if record.name == "immortus_channels"]
     assert [record.message.split(" (")[0] for record in ours] == [
         "Listening to the channel layer fails",

@@ -14,7 +14,7 @@ from immortus_channels import metrics, tracking
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.stores import get_store
 from immortus_channels.websocket.hub.recheck import Recheck
-from immortus_channels.websocket.hub.subscription import Membership
+from immortus_channels.websocket.hub.subscription import Subscription
 from immortus_channels.websocket.hub.threads import Readers
 from tests.hubs import hub, layer, memory  # noqa: F401
 from tests.pages import Page, Process, until
@@ -26,13 +26,13 @@ pytestmark = pytest.mark.usefixtures("memory")
 @pytest.mark.fault("A3")
 async def test_a_change_that_falls_between_the_read_and_the_join_is_found(layer, hub, monkeypatch):
     joining = asyncio.Event()
-    real = Membership._reconcile
+    real = Subscription._reconcile
 
     async def late(self, layer, channel):
         await joining.wait()
         await real(self, layer, channel)
 
-    monkeypatch.setattr(Membership, "_reconcile", late)
+    monkeypatch.setattr(Subscription, "_reconcile", late)
     job = Process()
     job.enqueued()
     page = Page()
@@ -51,7 +51,7 @@ async def test_every_push_that_the_layer_loses_is_healed_and_counted(layer, hub,
     job.enqueued()
     page = Page()
     await hub.watch(page, job.job_id)
-    await until(lambda: hub.joined.get(job.job_id))
+    await until(lambda: hub.subscription.joined.get(job.job_id))
     job.started(push=False)
     await until(lambda: len(page.frames) == 2, within=1)
     assert metrics.PUSHES_HEALED.read() == 1
@@ -189,7 +189,7 @@ async def test_a_store_is_not_told_to_work_again_before_it_was_asked(layer, hub,
     job, page = Process(), Page()
     job.enqueued()
     await hub.watch(page, job.job_id)
-    await until(lambda: hub.joined.get(job.job_id))
+    await until(lambda: hub.subscription.joined.get(job.job_id))
     await asyncio.sleep(3 * Recheck.SHORT)
     settings.IMMORTUS_RECHECK_INTERVAL = 1
     hub.recheck._all_due_at = 0

@@ -19,7 +19,7 @@ from immortus_channels.push.layer import group_name, hubs_group_name
 from immortus_channels.push.messages import Revocation
 from immortus_channels.websocket.hub import get_hub, subscription
 from immortus_channels.websocket.hub.recheck import Recheck
-from immortus_channels.websocket.hub.subscription import Membership
+from immortus_channels.websocket.hub.subscription import Subscription
 from tests.hubs import hub, layer, memory, send_elsewhere  # noqa: F401
 from tests.pages import Page, Process, logged_in, until
 
@@ -31,7 +31,7 @@ async def test_a_push_of_another_process_arrives_through_the_layer(layer, hub):
     job.enqueued()
     page = Page()
     await hub.watch(page, job.job_id)
-    await until(lambda: hub.joined.get(job.job_id))
+    await until(lambda: hub.subscription.joined.get(job.job_id))
     await asyncio.sleep(3 * Recheck.SHORT)
     running = job.started(push=False)
     send_elsewhere(running)
@@ -43,7 +43,7 @@ async def test_a_push_of_another_process_arrives_through_the_layer(layer, hub):
 @pytest.mark.case(32)
 async def test_a_group_is_joined_once_and_left_after_the_last_watcher(layer, hub, monkeypatch):
     calls = []
-    real = type(hub._membership)._reconcile
+    real = type(hub.subscription)._reconcile
 
     class Spy:
         async def group_add(self, group, channel):
@@ -52,7 +52,7 @@ async def test_a_group_is_joined_once_and_left_after_the_last_watcher(layer, hub
         async def group_discard(self, group, channel):
             calls.append(("leave", group))
 
-    monkeypatch.setattr(Membership, "_reconcile", lambda self, layer, channel: real(self, Spy(), channel))
+    monkeypatch.setattr(Subscription, "_reconcile", lambda self, layer, channel: real(self, Spy(), channel))
     job = Process()
     job.enqueued()
     one, other = Page(), Page()
@@ -73,11 +73,11 @@ async def test_after_a_lost_push_the_group_is_joined_again(layer, hub, settings)
     job.enqueued()
     page = Page()
     await hub.watch(page, job.job_id)
-    await until(lambda: hub.joined.get(job.job_id))
-    before = hub.joined.get(job.job_id)
+    await until(lambda: hub.subscription.joined.get(job.job_id))
+    before = hub.subscription.joined.get(job.job_id)
     job.started(push=False)
     await until(lambda: len(page.frames) == 2)
-    await until(lambda: hub.joined.get(job.job_id, 0) > before)
+    await until(lambda: hub.subscription.joined.get(job.job_id, 0) > before)
 
 
 async def test_a_guessed_id_never_reaches_the_layer(layer, hub, monkeypatch):
@@ -91,8 +91,8 @@ async def test_a_guessed_id_never_reaches_the_layer(layer, hub, monkeypatch):
     own.enqueued()
     guessing = asyncio.create_task(hub.watch(Page(), foreign.job_id))
     await hub.watch(Page(), own.job_id)
-    await until(lambda: hub.joined.get(own.job_id))
-    assert foreign.job_id not in hub.joined
+    await until(lambda: hub.subscription.joined.get(own.job_id))
+    assert foreign.job_id not in hub.subscription.joined
     assert not guessing.done()
     await guessing
 
@@ -110,7 +110,7 @@ async def test_an_answer_does_not_wait_for_a_layer_that_hangs(layer, redis_serve
         assert await until(lambda: len(page.frames) == 2) < 1, "re-checked at the short interval until joined"
     finally:
         redis_server.thaw()
-        await hub.stopped()
+        await hub.lifetime.stopped()
 
 
 async def test_a_restart_of_redis_is_survived(layer, hub, redis_server, settings):
@@ -120,14 +120,14 @@ async def test_a_restart_of_redis_is_survived(layer, hub, redis_server, settings
     job.started(push=False)
     page = Page()
     await hub.watch(page, job.job_id)
-    await until(lambda: hub.joined.get(job.job_id))
+    await until(lambda: hub.subscription.joined.get(job.job_id))
     redis_server.kill()
     job.reported(1, push=False)
     await until(lambda: len(page.frames) == 2, within=2)
     redis_server.start()
     await asyncio.sleep(1.5)
     settings.IMMORTUS_RECHECK_INTERVAL = 60
-    await until(lambda: hub.joined.get(job.job_id), within=6)
+    await until(lambda: hub.subscription.joined.get(job.job_id), within=6)
     await asyncio.sleep(1)
     send_elsewhere(job.reported(2, push=False))
     await until(lambda: len(page.frames) == 3, within=2)
@@ -138,7 +138,7 @@ async def test_garbage_from_the_layer_changes_nothing(layer, hub):
     job.enqueued()
     page = Page()
     await hub.watch(page, job.job_id)
-    await until(lambda: hub.joined.get(job.job_id))
+    await until(lambda: hub.subscription.joined.get(job.job_id))
     for message in ({"type": "websocket.close"}, {"type": "immortus.job", "job_id": job.job_id, "text": "{"}):
         await layer.group_send(group_name(job.job_id), message)
     await asyncio.sleep(0.2)
@@ -153,7 +153,7 @@ async def test_what_another_process_revokes_is_heard_through_the_layer(layer, hu
     job.enqueued()
     page = Page(logged_in("alice"))
     await hub.watch(page, job.job_id)
-    await until(hub.hears_revocations)
+    await until(lambda: hub.subscription.hears_revocations)
     await asyncio.sleep(0.3)
     monkeypatch.setattr(permissions, "may_see", lambda user, job: False)
     message = Revocation(user=str(page.user.pk)).to_message()
@@ -196,7 +196,7 @@ async def test_after_a_while_of_hearing_nothing_everybody_is_asked_again(monkeyp
     await hub.watch(page, job.job_id)
     page.login_holds = False
     assert await until(lambda: page.closed) < 1
-    await hub.stopped()
+    await hub.lifetime.stopped()
 
 
 class Attendance:
@@ -235,7 +235,7 @@ class Attendance:
 async def attending(layer, monkeypatch):
     """A membership in that layer."""
     monkeypatch.setattr(subscription, "shared_layer", lambda: layer)
-    attending = Membership(lambda push: None, lambda revocation: None)
+    attending = Subscription(lambda push: None, lambda revocation: None)
     running = asyncio.create_task(attending.run())
     try:
         yield attending
@@ -245,66 +245,66 @@ async def attending(layer, monkeypatch):
 
 async def test_a_job_that_is_left_while_its_group_is_joined_is_left_in_the_layer_too(monkeypatch):
     layer, group = Attendance(), group_name("brief")
-    async with attending(layer, monkeypatch) as membership_:
-        await until(lambda: membership_.hears_revocations)
+    async with attending(layer, monkeypatch) as subscribed:
+        await until(lambda: subscribed.hears_revocations)
         layer.opened.clear()
-        membership_.join("brief")
+        subscribed.join("brief")
         await until(lambda: layer.joins[group])
-        membership_.leave("brief")
+        subscribed.leave("brief")
         layer.opened.set()
         await until(lambda: layer.leaves[group], within=1)
-        assert not membership_.joined
+        assert not subscribed.joined
 
 
 async def test_what_could_not_be_joined_is_tried_again_and_keeps_nothing_else_outside(monkeypatch):
-    monkeypatch.setattr(Membership, "TIMEOUT", 0.05)
+    monkeypatch.setattr(Subscription, "TIMEOUT", 0.05)
     layer, jobs = Attendance(), [f"job-{number}" for number in range(5)]
     layer.failures[group_name("job-1")] = 3
-    async with attending(layer, monkeypatch) as membership_:
+    async with attending(layer, monkeypatch) as subscribed:
         for job_id in jobs:
-            membership_.join(job_id)
-        await until(lambda: membership_.joined.keys() == set(jobs))
+            subscribed.join(job_id)
+        await until(lambda: subscribed.joined.keys() == set(jobs))
     assert [layer.joins[group_name(job_id)] for job_id in jobs] == [1, 4, 1, 1, 1]
 
 
 async def test_a_group_that_could_not_be_left_is_left_later(monkeypatch):
-    monkeypatch.setattr(Membership, "TIMEOUT", 0.02)
+    monkeypatch.setattr(Subscription, "TIMEOUT", 0.02)
     layer, group = Attendance(), group_name("a")
     layer.stays[group] = 2
-    async with attending(layer, monkeypatch) as membership_:
-        membership_.join("a")
-        await until(lambda: "a" in membership_.joined)
-        membership_.leave("a")
+    async with attending(layer, monkeypatch) as subscribed:
+        subscribed.join("a")
+        await until(lambda: "a" in subscribed.joined)
+        subscribed.leave("a")
         await until(lambda: layer.leaves[group] == 3, within=2)
         await asyncio.sleep(0.1)
         assert layer.leaves[group] == 3
-        membership_.join("a")
-        await until(lambda: "a" in membership_.joined)
+        subscribed.join("a")
+        await until(lambda: "a" in subscribed.joined)
 
 
 async def test_groups_are_joined_anew_before_the_layer_forgets_them_also_while_jobs_come_and_go(monkeypatch):
-    monkeypatch.setattr(Membership, "REJOIN", 0.2)
+    monkeypatch.setattr(Subscription, "REJOIN", 0.2)
     layer = Attendance()
-    async with attending(layer, monkeypatch) as membership_:
-        membership_.join("old")
+    async with attending(layer, monkeypatch) as subscribed:
+        subscribed.join("old")
         for number in range(40):
-            membership_.join(f"{number}")
+            subscribed.join(f"{number}")
             await asyncio.sleep(0.01)
-            membership_.leave(f"{number}")
+            subscribed.leave(f"{number}")
         await asyncio.sleep(0.05)
         assert layer.joins[group_name("old")] >= 2
         assert {layer.joins[group_name(f"{number}")] for number in range(39)} == {1}
-        assert membership_.joined.keys() == {"old"}
+        assert subscribed.joined.keys() == {"old"}
 
 
 async def test_where_there_is_no_layer_jobs_that_have_gone_leave_nothing_behind(monkeypatch):
-    async with attending(None, monkeypatch) as membership_:
+    async with attending(None, monkeypatch) as subscribed:
         for number in range(100):
-            membership_.join(f"{number}")
+            subscribed.join(f"{number}")
             await asyncio.sleep(0)
-            membership_.leave(f"{number}")
-    assert not membership_._due
-    assert not membership_._wanted
+            subscribed.leave(f"{number}")
+    assert not subscribed._due
+    assert not subscribed._wanted
 
 
 async def test_a_layer_that_cancels_what_listens_to_it_is_listened_to_again(monkeypatch):
@@ -317,9 +317,9 @@ async def test_a_layer_that_cancels_what_listens_to_it_is_listened_to_again(monk
 
     layer = Cancelling()
     layer.cancelled = False
-    async with attending(layer, monkeypatch) as membership_:
+    async with attending(layer, monkeypatch) as subscribed:
         await until(lambda: layer.cancelled)
-        membership_.join("a")
+        subscribed.join("a")
         await until(lambda: layer.joins[group_name("a")])
 
 
@@ -328,36 +328,36 @@ def test_a_layer_whose_settings_are_no_good_lets_nothing_be_heard(monkeypatch):
         raise ImportError
 
     monkeypatch.setattr(subscription, "shared_layer", broken)
-    assert Membership(lambda push: None, lambda revocation: None).hearing_since == math.inf
+    assert Subscription(lambda push: None, lambda revocation: None).hearing_since == math.inf
 
 
 async def test_joining_is_told_to_work_again_when_something_was_joined(monkeypatch, caplog):
-    monkeypatch.setattr(Membership, "TIMEOUT", 0.05)
+    monkeypatch.setattr(Subscription, "TIMEOUT", 0.05)
     layer = Attendance()
-    async with attending(layer, monkeypatch) as membership_:
-        await until(lambda: membership_.hears_revocations)
+    async with attending(layer, monkeypatch) as subscribed:
+        await until(lambda: subscribed.hears_revocations)
         layer.failures[group_name("gone")] = layer.failures[hubs_group_name()] = 1_000_000
-        membership_.join("gone")
+        subscribed.join("gone")
         await until(lambda: caplog.records)
-        membership_.leave("gone")
+        subscribed.leave("gone")
         await asyncio.sleep(0.3)
-        assert membership_.is_failing, "nobody knows better yet"
+        assert subscribed.is_failing, "nobody knows better yet"
         assert "works again" not in caplog.text
         layer.failures.clear()
-        await until(lambda: not membership_._outside.is_on)
+        await until(lambda: not subscribed._outside.is_on)
         assert "works again" in caplog.text
 
 
 async def test_a_group_that_was_joined_late_is_left_when_nobody_wants_it_any_more(monkeypatch):
-    monkeypatch.setattr(Membership, "TIMEOUT", 0.05)
+    monkeypatch.setattr(Subscription, "TIMEOUT", 0.05)
     layer, group = Attendance(), group_name("late")
-    async with attending(layer, monkeypatch) as membership_:
-        await until(lambda: membership_.hears_revocations)
+    async with attending(layer, monkeypatch) as subscribed:
+        await until(lambda: subscribed.hears_revocations)
         layer.opened.clear()
-        membership_.join("late")
+        subscribed.join("late")
         await until(lambda: layer.joins[group])
         await asyncio.sleep(0.15)
-        membership_.leave("late")
+        subscribed.leave("late")
         layer.opened.set()
         await until(lambda: layer.leaves[group], within=2)
-        assert not membership_.joined
+        assert not subscribed.joined
