@@ -95,7 +95,7 @@ def test_a_record_tells_machines_what_its_text_tells_people(caplog):
 
 
 def complain(job_id, error=None, *about):
-    logger.error("The state of %r cannot be told", job_id, *about, exc_info=error, extra={"job_id": job_id})
+    logger.error("The state of %r is not available", job_id, *about, exc_info=error, extra={"job_id": job_id})
 
 
 def test_what_repeats_with_every_job_is_one_line_a_minute_and_the_next_says_how_often(clock, caplog):

@@ -142,7 +142,7 @@ async def test_slow_strategies_hold_up_no_other_page_and_are_asked_soon(hub, mon
 
     slow, others = Slow(), TrackingStrategy()
     ids = {job.job_id for job in jobs}
-    monkeypatch.setattr(reader, "_has_a_say", lambda job_class: True)
+    monkeypatch.setattr(reader, "_has_answers", lambda job_class: True)
     monkeypatch.setattr(strategies, "strategy_of", lambda job: slow if job.job_id in ids else others)
     pages = [Page() for _ in jobs]
     try:
