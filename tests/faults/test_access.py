@@ -17,7 +17,6 @@ from django.contrib.auth.signals import user_logged_out
 from django.contrib.sessions.backends.db import SessionStore
 from django.test import Client as Browser
 from hypothesis import HealthCheck, given
-from hypothesis import settings as examples
 from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
@@ -26,6 +25,7 @@ from immortus_channels import access_token
 from immortus_channels.urls import immortus_jobs
 from immortus_channels.websocket.hub import get_hub
 from immortus_channels.websocket.hub.authorization import LOGIN_CHANGED, Authorization
+from tests.examples import examples
 from tests.hubs import memory  # noqa: F401
 from tests.pages import Page, Process, logged_in, until
 from tests.servers import RedisServer
@@ -369,7 +369,7 @@ def stored(settings, db):
 
 @pytest.mark.fault("K4")
 @pytest.mark.urls(__name__)
-@examples(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@examples(150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.integers(0, 400), other=st.sampled_from(MARKS), cut=st.integers(0, 400), tail=st.text(MARKS, max_size=20))
 def test_no_change_of_a_token_shows_anything(stored, at, other, cut, tail):
     alice, job = stored

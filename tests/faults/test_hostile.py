@@ -25,7 +25,6 @@ import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.test import Client as Browser
 from hypothesis import HealthCheck, example, given
-from hypothesis import settings as examples
 from hypothesis import strategies as st
 from redis import Redis
 from websockets.asyncio.client import connect
@@ -41,6 +40,7 @@ from immortus_channels.urls import immortus_jobs
 from immortus_channels.websocket import frames, origins
 from immortus_channels.websocket.consumer import FRAMES_IN_A_TURN, JobConsumer
 from immortus_channels.websocket.hub import get_hub
+from tests.examples import examples
 from tests.hubs import hub, layer, memory  # noqa: F401
 from tests.pages import Page, Process, logged_in, until
 from tests.servers import wait_until
@@ -175,7 +175,7 @@ RECEIVED = (
 
 
 @pytest.mark.fault("H2")
-@examples(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@examples(80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(messages=st.lists(RECEIVED, max_size=12))
 @example(messages=[{"text": text} for text in HOSTILE if isinstance(text, str)])
 def test_whatever_a_socket_receives_it_answers_in_strict_json_and_harms_no_neighbour(memory, caplog, messages):
@@ -260,7 +260,7 @@ HEADERS = st.dictionaries(NAMES, st.text(st.characters(min_codepoint=32, max_cod
 
 @pytest.mark.fault("H2")
 @pytest.mark.urls(__name__)
-@examples(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@examples(150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.tuples(PATHS, PATHS, QUERIES, HEADERS, st.sampled_from(["get", "head", "post", "options"])))
 def test_whatever_verify_is_asked_it_answers_and_never_with_an_error_of_ours(telling, caplog, asked):
     path, kind, query, headers, method = asked

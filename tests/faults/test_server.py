@@ -138,7 +138,7 @@ def farm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     var = tmp_path_factory.mktemp(request.param)
     options = redis_options(redis_server.url, store=True)
     sites = [Site(var, server=request.param, **options) for _ in range(2)]
-    sites[0].manage("migrate", "--run-syncdb", "-v", "0")
+    sites[0].migrate()
     yield Farm(*sites)
     for site in sites:
         site.close()
