@@ -13,11 +13,12 @@ from tests.office import ASGI, LAYER, WORKER, Office
 from tests.servers import RedisServer, free_port
 from tests.site import ROOT, eventually
 
-pytestmark = [pytest.mark.browser, pytest.mark.redis]
+pytestmark = [pytest.mark.browser, pytest.mark.redis, pytest.mark.slow]
 
 BEFORE = {
     "office/settings.py": """
 import os
+from pathlib import Path
 BASE_DIR = Path(__file__).parent.parent
 SECRET_KEY = "for this test only"
 ALLOWED_HOSTS = ["127.0.0.1"]

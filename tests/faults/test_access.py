@@ -117,6 +117,7 @@ def long_job(client: httpx.Client) -> str:
 
 @pytest.mark.redis
 @pytest.mark.fault("K2")
+@pytest.mark.slow
 def test_a_logout_at_one_server_ends_the_socket_at_another_within_a_second(servers: tuple[Site, Site]) -> None:
     one, other = servers
     with visitor(one, "alice") as alice, visitor(one, "bob") as bob, Socket(other, alice) as socket:
@@ -143,6 +144,7 @@ ALLOW = (
 
 @pytest.mark.redis
 @pytest.mark.fault("K2")
+@pytest.mark.slow
 def test_whoever_is_disabled_by_a_command_is_told_nothing_more(servers: tuple[Site, Site]) -> None:
     one, other = servers
     with visitor(one, "carol") as carol, Socket(other, carol) as socket:
@@ -158,6 +160,7 @@ def test_whoever_is_disabled_by_a_command_is_told_nothing_more(servers: tuple[Si
 @pytest.mark.redis
 @pytest.mark.fault("K2")
 @pytest.mark.fault("K3")
+@pytest.mark.slow
 def test_whoever_loses_a_permission_loses_the_job_and_is_refused_when_they_come_back(
     servers: tuple[Site, Site],
 ) -> None:
@@ -185,6 +188,7 @@ def test_whoever_loses_a_permission_loses_the_job_and_is_refused_when_they_come_
 
 @pytest.mark.redis
 @pytest.mark.fault("K1")
+@pytest.mark.slow
 def test_a_token_that_ends_in_mid_job_is_changed_without_a_gap(servers: tuple[Site, Site]) -> None:
     one, other = servers
     with visitor(one, "alice") as alice, Socket(other) as socket, httpx.Client(base_url=other.url) as app:
@@ -212,6 +216,7 @@ def test_a_token_that_ends_in_mid_job_is_changed_without_a_gap(servers: tuple[Si
 
 @pytest.mark.redis
 @pytest.mark.fault("K6")
+@pytest.mark.slow
 def test_no_log_has_a_token_or_a_session(servers: tuple[Site, Site]) -> None:
     one, _ = servers
     with visitor(one, "alice") as alice:

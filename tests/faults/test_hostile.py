@@ -57,7 +57,7 @@ SERVERS = {
 """The options that docs/how-to/deployment.md recommends."""
 
 
-@pytest.fixture(scope="module", params=SERVERS)
+@pytest.fixture(scope="module", params=["uvicorn", pytest.param("daphne", marks=pytest.mark.slow)])
 def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A site that is served as recommended, by a process whose memory can be looked at."""
     with running_site(tmp_path_factory.mktemp(request.param), server=request.param) as site:

@@ -175,6 +175,7 @@ async def finished(jobs: list[Process]) -> None:
 
 @pytest.mark.redis
 @pytest.mark.fault("S1")
+@pytest.mark.slow
 async def test_a_server_that_is_stopped_sends_its_pages_away_spread_over_time(farm, as_worker):
     old, new = farm.ready()
     jobs = await started(5)
@@ -200,6 +201,7 @@ async def test_a_server_that_is_stopped_sends_its_pages_away_spread_over_time(fa
 
 @pytest.mark.redis
 @pytest.mark.fault("S1", twin=True)
+@pytest.mark.slow
 async def test_without_the_drain_all_pages_are_cut_in_one_moment(farm, as_worker):
     old, new = farm.ready(IMMORTUS_DRAIN=0)
     jobs = await started(1)
@@ -221,6 +223,7 @@ async def test_without_the_drain_all_pages_are_cut_in_one_moment(farm, as_worker
 
 @pytest.mark.redis
 @pytest.mark.fault("S2")
+@pytest.mark.slow
 async def test_a_server_that_is_killed_loses_no_end(farm, as_worker):
     old, new = farm.ready()
     jobs = await started(4)
@@ -273,6 +276,7 @@ async def test_rolling_all_servers_twice_costs_each_page_few_sockets(farm, as_wo
 
 @pytest.mark.redis
 @pytest.mark.fault("S4")
+@pytest.mark.slow
 async def test_a_server_that_was_frozen_tells_what_it_missed_when_it_thaws(farm, as_worker):
     frozen, _ = farm.ready()
     jobs = await started(2)
@@ -381,6 +385,7 @@ async def test_a_thousand_sockets_that_come_and_go_leave_nothing_behind(redis_se
 
 @pytest.mark.fault("S6")
 @pytest.mark.usefixtures("_memory")
+@pytest.mark.slow
 async def test_a_loop_that_stood_still_for_seconds_disconnects_nobody():
     jobs = [Process() for _ in range(20)]
     for job in jobs:
@@ -401,6 +406,7 @@ async def test_a_loop_that_stood_still_for_seconds_disconnects_nobody():
 
 @pytest.mark.redis
 @pytest.mark.fault("S7")
+@pytest.mark.slow
 async def test_a_server_that_can_take_no_more_sockets_serves_those_it_has(farm, as_worker):
     site, _ = farm.ready(files=80)
     (job,) = await started(1)
