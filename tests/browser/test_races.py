@@ -10,7 +10,7 @@ expect = pytest.importorskip("playwright.sync_api").expect
 
 pytestmark = pytest.mark.usefixtures("patience")
 
-A_WHILE = 2_000
+A_WHILE = 1_000
 """Milliseconds in which a page that reloads in circles has long done so."""
 NOTE_MILES = """
     addEventListener("DOMContentLoaded", () => {
