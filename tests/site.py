@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -97,7 +96,7 @@ class Site:
         if "POSTGRES" in self.env or "DATABASES" in self.env.get("SETTINGS", ""):
             self.manage(*MIGRATE)
         else:
-            templates.copy("site.sqlite3", _migrated, self.var / "db.sqlite3")
+            templates.copy("site", _migrated, self.var)
 
     def manage(self, *arguments: str) -> str:
         """Run a management command; its output."""
@@ -174,11 +173,12 @@ class Site:
         return self.wait_for(job_id, "finished", "failed", "cancelled", "lost", within=within)
 
 
-def _migrated(database: Path) -> None:
-    """A database with the tables of the project, at its settings."""
-    with tempfile.TemporaryDirectory() as var:
-        Site(Path(var)).manage(*MIGRATE)
-        (Path(var) / "db.sqlite3").rename(database)
+def _migrated(folder: Path) -> None:
+    """A folder with the tables of the project at its settings: the database, and the file of jobs beside it."""
+    folder.mkdir()
+    site = Site(folder)
+    site.manage(*MIGRATE)
+    site.close()
 
 
 def eventually(ask: Callable[[], Any], *, within: float, every: float = 0.05) -> Any:

@@ -17,7 +17,7 @@ folder: Path | None = None
 
 def copy(name: str, make: Callable[[Path], object], target: Path) -> None:
     """Make `target` a copy of this template, with owners and rights; whoever comes first makes the template."""
-    subprocess.run(["cp", "-a", str(_made(name, make)), str(target)], check=True)
+    subprocess.run(["cp", "-aT", str(_made(name, make)), str(target)], check=True)
 
 
 def _made(name: str, make: Callable[[Path], object]) -> Path:
