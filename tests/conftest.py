@@ -9,7 +9,7 @@ import pytest
 
 from immortus_channels import queues
 from immortus_channels.logs import quiet
-from tests import examples, templates
+from tests import examples, order, templates
 from tests.matrix import Matrix
 from tests.quick import LeftOut
 from tests.servers import PostgresServer, RedisServer
@@ -25,9 +25,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let the fault matrix listen, and count what a quick run leaves out."""
+    """Let the fault matrix listen, put tests in order, and count what a quick run leaves out."""
     config.pluginmanager.register(Matrix(config.getoption("markexpr")))
     config.pluginmanager.register(LeftOut())
+    config.pluginmanager.register(order)
 
 
 @pytest.fixture(autouse=True, scope="session")

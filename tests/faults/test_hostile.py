@@ -115,6 +115,7 @@ async def end_of(page: Any, within: float = 10) -> int:
 
 @needs_proc
 @pytest.mark.fault("H1")
+@pytest.mark.slow
 async def test_messages_of_any_size_are_bounded_and_memory_stays_flat(site):
     before = resident(site)
     for size in (1 << 20, 17 << 20):
@@ -414,7 +415,7 @@ def test_no_other_origin_opens_a_socket_with_cookies(settings, origin):
 
 def handshake(site: Site, *lines: bytes) -> bytes:
     """The first line of the answer to a handshake with these header lines; nothing where there is none."""
-    with socket.create_connection(("127.0.0.1", site.port), timeout=3) as raw:
+    with socket.create_connection(("127.0.0.1", site.port), timeout=1) as raw:
         head = [
             b"GET /ws/immortus/ HTTP/1.1",
             b"Host: 127.0.0.1:%d" % site.port,
