@@ -1,6 +1,6 @@
 """The order of the files: those that wait for servers and browsers first, so that short ones fill what is left.
 
-Each process of a parallel run takes the next file when it has none; a long one that came last would leave the others idle.
+Each process of a parallel run takes the next file when it has none: a long one at the end would leave the others idle.
 """
 
 from __future__ import annotations
