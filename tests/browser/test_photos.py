@@ -129,11 +129,11 @@ def test_a_second_tab_and_one_opened_after_the_end_show_the_truth(context, page)
     ("scene", "state", "code", "attempt"),
     [
         ("fails", "failed", "out_of_blue", "1"),
-        ("crashes", "failed", "error", "1"),
         ("retries", "finished", "", "3"),
-        ("time-limit", "failed", "time_limit", "1"),
-        ("child-killed", "failed", "worker_lost", "1"),
-        ("table", "finished", "", "1"),
+        pytest.param("crashes", "failed", "error", "1", marks=pytest.mark.slow),
+        pytest.param("time-limit", "failed", "time_limit", "1", marks=pytest.mark.slow),
+        pytest.param("child-killed", "failed", "worker_lost", "1", marks=pytest.mark.slow),
+        pytest.param("table", "finished", "", "1", marks=pytest.mark.slow),
     ],
 )
 def test_a_job_ends_as_it_really_did(page, scene, state, code, attempt):
