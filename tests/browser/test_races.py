@@ -83,6 +83,8 @@ def test_a_page_that_is_behind_the_end_of_a_race_reloads_once_and_not_for_ever(c
     late.on("domcontentloaded", lambda page: loads.append(page.url))
     late.route("**/marathons/", lambda route: route.fulfill(body=behind, content_type="text/html"))
     late.goto("/marathons/")
+    expect(late.locator(".race")).not_to_have_count(0)
+    late.wait_for_function("performance.getEntriesByType('navigation')[0].type === 'reload'")
     late.wait_for_timeout(A_WHILE)
     assert len(loads) == 2
 
