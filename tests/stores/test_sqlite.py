@@ -153,6 +153,7 @@ def test_nothing_of_it_is_in_databases_nor_left_to_migrate(migrated: Project) ->
     assert "No changes" in migrated.run("makemigrations", "--check", "immortus_channels")
 
 
+@pytest.mark.slow
 def test_the_jobs_of_before_move_and_on_the_way_back_they_come_back(project: Project) -> None:
     ids = [f"{number:04}" for number in range(1_203)]
     project.migrate("-v", "0")
