@@ -1,11 +1,10 @@
 # make demo                       the example on http://127.0.0.1:8000/; needs nothing but Python
 # make demo PORT=8123             on another port
 # REDIS_URL=redis://127.0.0.1:6379/0 make demo    with Redis as broker, store and channel layer
-# make test                       everything: Python and the browser, and JavaScript where Node is installed; three at once
-#                                 on two cores, as they wait for servers half of the time; files begin in their order, so
-#                                 that those that start servers are not left for the end
-# What fails beside other tests, here and in `make faults`, is tried again alone: some tests allow a tenth of a second.
-# make test ARGS="-k retry"       some of the Python tests, without measuring coverage
+# make test                       the tests of Python, the browser and JavaScript (where Node is installed), with coverage, in
+#                                 five minutes on two cores; it leaves out those marked `slow`
+# make test-all                   all tests, the slow ones and all examples of Hypothesis too
+# make test ARGS="-k retry"       the Python tests that pytest chooses by these words, slow or not, without coverage
 # make docs                       the documentation as a site, in build/docs/index.html
 # make faults                     the fault matrix of docs/reliability.md, a mark for each row; again with redis-py 7
 # make queues                     the outcomes of tasks with the newest Celery, and again with Celery 5.6
@@ -17,10 +16,12 @@
 # make js                         the JavaScript tests alone
 # make js-build                   immortus.js and its other forms from the modules in js/; needs npm
 # make lint types film clean
+# make help                       this text
 #
 # PYTHON is the interpreter (default: the newest on the PATH, 3.11 at least), VENV the folder of the virtual
 # environment (default .venv; made anew when PYTHON is of another version), DJANGO a release to stay on, such as 5.2.
 
+.DEFAULT_GOAL := help
 VENV ?= .venv
 PORT ?= 8000
 ifndef PYTHON
@@ -35,11 +36,18 @@ made := $(VENV)/.made-with-$(version)
 # What is installed is remembered by files such as .venv/.has-celery-daphne-example.
 has = $(VENV)/.has$(DJANGO)-$(1)
 cores := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+# Three at once on two cores, as tests wait for servers half of the time; files begin in their order, so that those that
+# start servers are not left for the end. Some tests allow a tenth of a second: what fails beside others is tried again alone.
 parallel = -n $(shell expr $(cores) \* 3 / 2) --dist loadfile --no-loadscope-reorder
+quick = -m "not slow" --hypothesis-profile quick
+measured = --cov --cov-report=term
 again = || { test $$? -eq 1 && $(bin)/python -m pytest --last-failed --last-failed-no-failures none; }
 pip = $(bin)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test faults queues soak bench bench-quick bench-beside lint types docs film js js-build clean
+.PHONY: help demo test test-all faults queues soak bench bench-quick bench-beside lint types docs film js js-build clean
+
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
 
 demo: $(call has,celery-daphne-example$(if $(REDIS_URL),-redis))
 	@PORT=$(PORT) exec $(bin)/python example/serve.py
@@ -48,8 +56,14 @@ test: $(call has,test) js
 ifdef ARGS
 	$(bin)/python -m pytest $(ARGS)
 else
-	$(bin)/python -m pytest $(parallel) --cov --cov-report=term $(again)
+	$(bin)/python -m pytest $(quick) $(parallel) $(measured) $(again)
 endif
+
+test-all: $(call has,test) js
+	$(bin)/python -m pytest $(parallel) $(measured) $(again)
+
+# Tests start hundreds of processes, each of which would compile the package again.
+test test-all faults queues: export PYTHONDONTWRITEBYTECODE =
 
 faults: $(call has,test) build/redis-py-7
 	$(bin)/python -m pytest -m fault $(parallel) $(ARGS) $(again)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from immortus_channels import queues
 from immortus_channels.logs import quiet
+from tests import examples, order, templates
 from tests.matrix import Matrix
+from tests.quick import LeftOut
 from tests.servers import PostgresServer, RedisServer
+
+examples.register_profiles()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -20,8 +25,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let the fault matrix listen."""
+    """Let the fault matrix listen, put tests in order, and count what a quick run leaves out."""
     config.pluginmanager.register(Matrix(config.getoption("markexpr")))
+    config.pluginmanager.register(LeftOut())
+    config.pluginmanager.register(order)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _templates(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """All processes of a run share one folder of templates."""
+    mine = tmp_path_factory.getbasetemp()
+    templates.folder = mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine
 
 
 @pytest.fixture(autouse=True)

@@ -28,6 +28,8 @@ import pytest
 from django.db import connections
 from redis import Redis, RedisError, ResponseError
 
+from tests import templates
+
 PATIENCE = 20.0
 """Seconds until a server that does not come up is given up."""
 
@@ -392,9 +394,14 @@ class PostgresServer(Server):
         if os.geteuid() == 0:
             self._as_user |= {"user": "postgres", "group": "postgres", "extra_groups": []}
             shutil.chown(self.directory, "postgres", "postgres")
+        templates.copy("postgres", self._make_cluster, self.directory / "data")
+
+    def _make_cluster(self, template: Path) -> None:
         options = ("--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-sync", "--no-instructions")
-        command = (str(self._programs / "initdb"), "-D", str(self.directory / "data"), *options)
+        made = self.directory / "made"
+        command = (str(self._programs / "initdb"), "-D", str(made), *options)
         subprocess.run(command, check=True, capture_output=True, **self._as_user)
+        shutil.move(made, template)
 
     @property
     def database(self) -> dict[str, Any]:
@@ -481,9 +488,14 @@ class MariaServer(Server):
         if os.geteuid() == 0:
             self._as_user |= {"user": "mysql", "group": "mysql", "extra_groups": []}
             shutil.chown(self.directory, "mysql", "mysql")
-        command = ("mariadb-install-db", "--no-defaults", f"--datadir={self.directory}/data")
+        templates.copy("maria", self._make_system_tables, self.directory / "data")
+
+    def _make_system_tables(self, template: Path) -> None:
+        made = self.directory / "made"
+        command = ("mariadb-install-db", "--no-defaults", f"--datadir={made}")
         options = ("--auth-root-authentication-method=normal", "--skip-test-db")
         subprocess.run([*command, *options], check=True, capture_output=True, **self._as_user)
+        shutil.move(made, template)
 
     @property
     def database(self) -> dict[str, Any]:

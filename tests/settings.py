@@ -10,6 +10,8 @@ from typing import Any
 
 BASE_DIR = Path(__file__).resolve().parent
 SECRET_KEY = "only for tests, and long enough to be accepted"
+# The default takes a third of a second for each user that a test makes.
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 USE_TZ = True
 TIME_ZONE = "UTC"
 ALLOWED_HOSTS = ["*"]

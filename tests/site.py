@@ -16,9 +16,11 @@ from typing import Any
 
 import httpx
 
+from tests import templates
 from tests.servers import free_port
 
 ROOT = Path(__file__).parent.parent
+MIGRATE = ("migrate", "--run-syncdb", "-v", "0")
 
 
 class Process:
@@ -90,6 +92,13 @@ class Site:
         self.processes: list[Process] = []
         for folder in ("broker", "control"):
             (var / folder).mkdir(exist_ok=True)
+
+    def migrate(self) -> None:
+        """Make the tables: by a copy of a database that has them, where the site has one of its own in a file."""
+        if "POSTGRES" in self.env or "DATABASES" in self.env.get("SETTINGS", ""):
+            self.manage(*MIGRATE)
+        else:
+            templates.copy("site", _migrated, self.var)
 
     def manage(self, *arguments: str) -> str:
         """Run a management command; its output."""
@@ -166,6 +175,14 @@ class Site:
         return self.wait_for(job_id, "finished", "failed", "cancelled", "lost", within=within)
 
 
+def _migrated(folder: Path) -> None:
+    """A folder with the tables of the project at its settings: the database, and the file of jobs beside it."""
+    folder.mkdir()
+    site = Site(folder)
+    site.manage(*MIGRATE)
+    site.close()
+
+
 def eventually(ask: Callable[[], Any], *, within: float, every: float = 0.05) -> Any:
     """The first true answer of `ask` within so many seconds; a refused connection counts as false."""
     end = time.monotonic() + within
@@ -186,7 +203,7 @@ def running_site(var: Path, **options: Any) -> Iterator[Site]:
     """A migrated site with its web server running; workers are the test's to start."""
     site = Site(var, **options)
     try:
-        site.manage("migrate", "--run-syncdb", "-v", "0")
+        site.migrate()
         site.start_web()
         yield site
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ def cases_of(file: Path, mark: re.Pattern[str]) -> set[int]:
     return {int(number) for numbers in mark.findall(file.read_text()) for number in numbers.split(",")}
 
 
+@cache
 def files_by_case() -> dict[int, set[str]]:
     found: dict[int, set[str]] = {number: set() for number in CASES}
     for pattern, mark in MARKS.items():

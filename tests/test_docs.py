@@ -450,6 +450,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @needs_mkdocs
+@pytest.mark.slow
 def test_the_site_has_each_page_and_each_object(site):
     for one in PAGES:
         html = (site / one.path.relative_to(DOCS).with_suffix(".html")).read_text()

@@ -94,7 +94,7 @@ def standing(var: Path, certificate: Path, block: str, settings: dict[str, Any],
     with ExitStack() as stack:
         told = {"SETTINGS": json.dumps({"SESSION_COOKIE_SECURE": True, "CSRF_COOKIE_SECURE": True, **settings})}
         http, sockets = Site(var, server="gunicorn", **told), Site(var, server=server, **told)
-        http.manage("migrate", "--run-syncdb", "-v", "0")
+        http.migrate()
         for site in (http, sockets):
             stack.callback(site.close)
             site.start_web()

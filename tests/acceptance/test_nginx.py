@@ -48,7 +48,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     with ExitStack() as stack:
         options = redis_options(stack.enter_context(RedisServer()).url, store=True)
         sites = (Site(var, **options), Site(var, **options))
-        sites[0].manage("migrate", "--run-syncdb", "-v", "0")
+        sites[0].migrate()
         for site in sites:
             stack.callback(site.close)
             site.start_web()

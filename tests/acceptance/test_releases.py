@@ -17,6 +17,8 @@ import redis
 
 from tests.site import ROOT, Process, Site, eventually, redis_options, running_site
 
+pytestmark = pytest.mark.slow
+
 OLD = "7ce415e6fd99b0e59975b410b794507248bb5bef"
 
 

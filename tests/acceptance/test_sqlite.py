@@ -12,6 +12,8 @@ import pytest
 
 from tests.site import Site, eventually, running_site
 
+pytestmark = pytest.mark.slow
+
 TIMES = 1_000
 
 
@@ -62,7 +64,6 @@ def test_a_task_that_has_read_can_write_after_everything_that_jobs_do(site: Site
         worker.stop()
 
 
-@pytest.mark.slow
 @pytest.mark.fault("E6")
 def test_of_a_thousand_transactions_of_a_job_none_fails_as_of_a_thousand_of_none(site: Site, folder: Path) -> None:
     worker = site.start_worker(concurrency=1, log="often")

@@ -12,7 +12,7 @@ import pytest
 from tests.servers import PostgresServer, RedisServer
 from tests.site import Site, eventually, redis_options, running_site
 
-pytestmark = [pytest.mark.postgresql, pytest.mark.redis]
+pytestmark = [pytest.mark.postgresql, pytest.mark.redis, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -88,8 +88,8 @@ def free_port() -> int:
 
 @pytest.fixture(scope="package")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    """The demo at the pace people see it."""
-    running = start_demo(tmp_path_factory.mktemp("demo"))
+    """The demo, at twice the pace at which people see it."""
+    running = start_demo(tmp_path_factory.mktemp("demo"), DEMO_PACE="3")
     yield running
     running.stop()
 

@@ -15,7 +15,7 @@ from tests.project import settings as project
 from tests.servers import RedisServer
 from tests.site import Site, redis_options, running_site
 
-pytestmark = [pytest.mark.browser, pytest.mark.redis]
+pytestmark = [pytest.mark.browser, pytest.mark.redis, pytest.mark.slow]
 
 CSRF = "django.middleware.csrf.CsrfViewMiddleware"
 CORS = "tests.project.policy.cross_origin_requests"

@@ -25,6 +25,8 @@ import immortus_channels
 from immortus_channels.jobs.job import Job, State
 from tests.servers import free_port, need, wait_until
 
+pytestmark = pytest.mark.slow
+
 STATIC = Path(immortus_channels.__file__).parent / "static" / "immortus_channels"
 HELLO = {"type": "hello", "ping_ms": 20_000, "max_jobs": 100}
 FIRST = Job(job_id="a", state=State.RUNNING, version=1)

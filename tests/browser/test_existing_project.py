@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page
 
+from tests.office import ASGI, LAYER, WORKER, Office
 from tests.servers import RedisServer, free_port
-from tests.site import ROOT, Process, eventually
+from tests.site import ROOT, eventually
 
-pytestmark = [pytest.mark.browser, pytest.mark.redis]
+pytestmark = [pytest.mark.browser, pytest.mark.redis, pytest.mark.slow]
 
 BEFORE = {
-    "office/__init__.py": "from office.celery import app as celery_app\n",
-    "office/celery.py": """
-import os
-from celery import Celery
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "office.settings")
-app = Celery("office")
-app.config_from_object("django.conf:settings", namespace="CELERY")
-app.autodiscover_tasks()
-""",
     "office/settings.py": """
 import os
 from pathlib import Path
@@ -123,66 +112,12 @@ LINES = [
     ("images/templates/images/process.html", None, "{% immortus_job job %}"),
 ]  # fmt: skip
 
-PUSHED = {
-    "office/asgi.py": """
-import os
-from channels.routing import ProtocolTypeRouter
-from django.core.asgi import get_asgi_application
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "office.settings")
-django_application = get_asgi_application()
-from immortus_channels.routing import websocket_application
-application = ProtocolTypeRouter({"http": django_application, "websocket": websocket_application})
-""",
-}
-LAYER = """
-CHANNEL_LAYERS = {"default": {
-    "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-    "CONFIG": {"hosts": [{"address": os.environ["BROKER_URL"], "socket_connect_timeout": 1, "socket_timeout": 1}]},
-}}
-"""
-
-
-class Office:
-    """The project in a folder, with the processes that serve it."""
-
-    def __init__(self, folder: Path, broker: str) -> None:
-        self.folder = folder
-        self.url = f"http://127.0.0.1:{free_port()}"
-        self.env = {**os.environ, "PYTHONPATH": f"{folder}:{ROOT}", "BROKER_URL": broker, "PYTHONUNBUFFERED": "1"}
-        self.env["DJANGO_SETTINGS_MODULE"] = "office.settings"
-        self.processes: list[Process] = []
-        for name, text in BEFORE.items():
-            self.write(name, text)
-
-    def write(self, name: str, text: str) -> None:
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-
-    def change(self, name: str, before: str | None, after: str) -> None:
-        text = (self.folder / name).read_text()
-        assert before is None or text.count(before) == 1
-        self.write(name, f"{text}\n{after}\n" if before is None else text.replace(before, after))
-
-    def manage(self, *arguments: str) -> None:
-        command = [sys.executable, "-m", "django", *arguments]
-        subprocess.run(command, cwd=self.folder, env=self.env, check=True, capture_output=True)
-
-    def run(self, *commands: tuple[str, ...]) -> None:
-        for command in commands:
-            log = self.folder / f"{command[0]}.log"
-            self.processes.append(Process([sys.executable, "-m", *command], self.env, log, self.folder))
-        eventually(lambda: httpx.get(f"{self.url}/intranet/login/").status_code == 200, within=30)
-
-    def stop(self) -> None:
-        for process in self.processes:
-            process.stop()
-        self.processes.clear()
-
 
 @pytest.fixture(scope="module")
 def office(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) -> Iterator[Office]:
-    office = Office(tmp_path_factory.mktemp("office"), f"{redis_server.url[:-1]}9")
+    folder = tmp_path_factory.mktemp("office")
+    env = {**os.environ, "PYTHONPATH": f"{folder}:{ROOT}", "BROKER_URL": f"{redis_server.url[:-1]}9"}
+    office = Office(folder, BEFORE, env)
     office.manage("migrate", "-v", "0")
     for change in LINES:
         office.change(*change)
@@ -196,18 +131,24 @@ def office(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) 
 
 
 @pytest.fixture
+def address(office: Office) -> Iterator[str]:
+    """Where its web server is to listen; what the test starts ends with it."""
+    yield f"127.0.0.1:{free_port()}"
+    office.stop()
+
+
+@pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context()
     yield context.new_page()
     context.close()
 
 
-WORKER = ("celery", "-A", "office", "worker", "-c", "1", "--without-gossip", "--without-mingle")
-
-
-def watch_a_job(office: Office, page: Page) -> list[str]:
+def watch_a_job(address: str, page: Page) -> list[str]:
     """Log in, start a job, and see it end; the percentages its bar showed."""
-    page.goto(f"{office.url}/intranet/login/")
+    login = f"http://{address}/intranet/login/"
+    eventually(lambda: httpx.get(login).status_code == 200, within=30)
+    page.goto(login)
     page.fill("[name=username]", "ann")
     page.fill("[name=password]", "x")
     page.click("button")
@@ -221,7 +162,7 @@ def watch_a_job(office: Office, page: Page) -> list[str]:
     return seen
 
 
-def test_ten_changed_lines_make_a_live_bar_that_polls(office: Office, page: Page) -> None:
+def test_ten_changed_lines_make_a_live_bar_that_polls(office: Office, address: str, page: Page) -> None:
     assert (
         sum(
             len(after.splitlines()) - (len((before or "").splitlines()) if before and after.startswith(before) else 0)
@@ -229,20 +170,19 @@ def test_ten_changed_lines_make_a_live_bar_that_polls(office: Office, page: Page
         )
         <= 10
     )
-    office.run(("gunicorn", "-b", office.url.removeprefix("http://"), "--threads", "4", "office.wsgi"), WORKER)
-    try:
-        assert len(watch_a_job(office, page)) >= 4
-    finally:
-        office.stop()
+    office.start("gunicorn", "-b", address, "--threads", "4", "office.wsgi")
+    office.start(*WORKER)
+    assert len(watch_a_job(address, page)) >= 4
 
 
-def test_the_second_section_makes_it_push(office: Office, page: Page) -> None:
+def test_the_second_section_makes_it_push(office: Office, address: str, page: Page) -> None:
     frames: list[str] = []
     page.on("websocket", lambda socket: socket.on("framereceived", lambda data: frames.append(str(data))))
-    for name, text in PUSHED.items():
+    for name, text in ASGI.items():
         office.write(name, text)
     office.change("office/settings.py", None, LAYER)
     office.manage("check", "--fail-level", "WARNING")
-    office.run(("uvicorn", "--port", office.url.rpartition(":")[2], "office.asgi:application"), WORKER)
-    assert len(watch_a_job(office, page)) >= 10
+    office.start("uvicorn", "--port", address.rpartition(":")[2], "office.asgi:application")
+    office.start(*WORKER)
+    assert len(watch_a_job(address, page)) >= 10
     assert sum('"type":"job"' in frame for frame in frames) >= 10

@@ -14,7 +14,7 @@ from tests.site import Site, running_site
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture(scope="module", params=["uvicorn", "gunicorn"])
+@pytest.fixture(scope="module", params=["uvicorn", pytest.param("gunicorn", marks=pytest.mark.slow)])
 def site(request, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with running_site(tmp_path_factory.mktemp("site"), server=request.param) as site:
         yield site

@@ -14,6 +14,8 @@ from playwright.sync_api import Browser, BrowserContext, Route
 import immortus_channels
 from immortus_channels.jobs.job import Error, Job, State
 
+pytestmark = pytest.mark.slow
+
 STATIC = Path(immortus_channels.__file__).parent / "static" / "immortus_channels"
 URL = "http://shop.test"
 A_WHILE = 2_500

@@ -18,7 +18,7 @@ from tests.pages_of_docs import page as page_of_docs
 from tests.servers import RedisServer, free_port
 from tests.site import ROOT, Process, eventually
 
-pytestmark = pytest.mark.redis
+pytestmark = [pytest.mark.redis, pytest.mark.slow]
 
 REDIS = "redis://127.0.0.1:6379/0"
 BROKER = """

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, BrowserContext
 from tests.servers import RedisServer
 from tests.site import Site, redis_options, running_site
 
-pytestmark = [pytest.mark.browser, pytest.mark.redis]
+pytestmark = [pytest.mark.browser, pytest.mark.redis, pytest.mark.slow]
 
 FOLLOW = """
 (job) => {

@@ -16,7 +16,10 @@ import pytest
 
 from tests.browser.conftest import ROOT, free_port, start_demo
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads the process table in /proc")
+pytestmark = [
+    pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads the process table in /proc"),
+    pytest.mark.slow,
+]
 
 
 def descendants(pid: int) -> set[int]:

@@ -13,7 +13,7 @@ from immortus_channels.testing import Answer, Faults, FaultyProxy
 from tests.servers import RedisServer
 from tests.site import Site, redis_options, running_site
 
-pytestmark = [pytest.mark.browser, pytest.mark.redis]
+pytestmark = [pytest.mark.browser, pytest.mark.redis, pytest.mark.slow]
 
 FOLLOW = """
 (job) => new Promise((settled) => {

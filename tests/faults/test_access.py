@@ -17,7 +17,6 @@ from django.contrib.auth.signals import user_logged_out
 from django.contrib.sessions.backends.db import SessionStore
 from django.test import Client as Browser
 from hypothesis import HealthCheck, given
-from hypothesis import settings as examples
 from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
@@ -26,6 +25,7 @@ from immortus_channels import access_token
 from immortus_channels.urls import immortus_jobs
 from immortus_channels.websocket.hub import get_hub
 from immortus_channels.websocket.hub.authorization import LOGIN_CHANGED, Authorization
+from tests.examples import examples
 from tests.hubs import memory  # noqa: F401
 from tests.pages import Page, Process, logged_in, until
 from tests.servers import RedisServer
@@ -117,6 +117,7 @@ def long_job(client: httpx.Client) -> str:
 
 @pytest.mark.redis
 @pytest.mark.fault("K2")
+@pytest.mark.slow
 def test_a_logout_at_one_server_ends_the_socket_at_another_within_a_second(servers: tuple[Site, Site]) -> None:
     one, other = servers
     with visitor(one, "alice") as alice, visitor(one, "bob") as bob, Socket(other, alice) as socket:
@@ -143,6 +144,7 @@ ALLOW = (
 
 @pytest.mark.redis
 @pytest.mark.fault("K2")
+@pytest.mark.slow
 def test_whoever_is_disabled_by_a_command_is_told_nothing_more(servers: tuple[Site, Site]) -> None:
     one, other = servers
     with visitor(one, "carol") as carol, Socket(other, carol) as socket:
@@ -158,6 +160,7 @@ def test_whoever_is_disabled_by_a_command_is_told_nothing_more(servers: tuple[Si
 @pytest.mark.redis
 @pytest.mark.fault("K2")
 @pytest.mark.fault("K3")
+@pytest.mark.slow
 def test_whoever_loses_a_permission_loses_the_job_and_is_refused_when_they_come_back(
     servers: tuple[Site, Site],
 ) -> None:
@@ -185,6 +188,7 @@ def test_whoever_loses_a_permission_loses_the_job_and_is_refused_when_they_come_
 
 @pytest.mark.redis
 @pytest.mark.fault("K1")
+@pytest.mark.slow
 def test_a_token_that_ends_in_mid_job_is_changed_without_a_gap(servers: tuple[Site, Site]) -> None:
     one, other = servers
     with visitor(one, "alice") as alice, Socket(other) as socket, httpx.Client(base_url=other.url) as app:
@@ -212,6 +216,7 @@ def test_a_token_that_ends_in_mid_job_is_changed_without_a_gap(servers: tuple[Si
 
 @pytest.mark.redis
 @pytest.mark.fault("K6")
+@pytest.mark.slow
 def test_no_log_has_a_token_or_a_session(servers: tuple[Site, Site]) -> None:
     one, _ = servers
     with visitor(one, "alice") as alice:
@@ -369,7 +374,7 @@ def stored(settings, db):
 
 @pytest.mark.fault("K4")
 @pytest.mark.urls(__name__)
-@examples(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@examples(150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.integers(0, 400), other=st.sampled_from(MARKS), cut=st.integers(0, 400), tail=st.text(MARKS, max_size=20))
 def test_no_change_of_a_token_shows_anything(stored, at, other, cut, tail):
     alice, job = stored

@@ -20,7 +20,7 @@ from tests.servers import RedisServer
 from tests.site import Site, redis_options, running_site
 from tests.toys import eventually
 
-pytestmark = [pytest.mark.browser, pytest.mark.redis]
+pytestmark = [pytest.mark.browser, pytest.mark.redis, pytest.mark.slow]
 
 NO_UPGRADES = Faults(answer=Answer(404))
 LOGIN = b"<!doctype html><title>Log in</title><form method=post>"

@@ -255,6 +255,7 @@ async def poll_all_at_once(site: Site, server: PostgresServer, pages: int, *, pa
 
 
 @pytest.mark.fault("E4")
+@pytest.mark.slow
 async def test_hundreds_who_poll_at_once_are_all_answered_by_a_few_connections(postgres, tmp_path):
     with site_on(postgres, tmp_path) as site:
         assert await poll_all_at_once(site, postgres, 400, patience=1.5) == {404: 400}
@@ -262,6 +263,7 @@ async def test_hundreds_who_poll_at_once_are_all_answered_by_a_few_connections(p
 
 
 @pytest.mark.fault("E4", twin=True)
+@pytest.mark.slow
 async def test_without_turns_the_database_runs_out_of_connections(postgres, tmp_path):
     with site_on(postgres, tmp_path, SETTINGS='{"IMMORTUS_LIMITS": {"requests_in_parallel": 1000}}') as site:
         assert (await poll_all_at_once(site, postgres, 400, patience=30))[503] > 0
@@ -304,6 +306,7 @@ def short_leases(database, settings) -> str:
 
 
 @pytest.mark.fault("E5")
+@pytest.mark.slow
 def test_a_record_that_somebody_else_has_locked_holds_up_no_other_job(short_leases, writer):
     history = History()
     locked_job, silent, third = (Worker(writer, history) for _ in range(3))

@@ -25,7 +25,6 @@ import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.test import Client as Browser
 from hypothesis import HealthCheck, example, given
-from hypothesis import settings as examples
 from hypothesis import strategies as st
 from redis import Redis
 from websockets.asyncio.client import connect
@@ -42,6 +41,7 @@ from immortus_channels.urls import immortus_jobs
 from immortus_channels.websocket import frames, origins
 from immortus_channels.websocket.consumer import FRAMES_IN_A_TURN, JobConsumer
 from immortus_channels.websocket.hub import get_hub
+from tests.examples import examples
 from tests.hubs import hub, layer, memory  # noqa: F401
 from tests.pages import Page, Process, logged_in, until
 from tests.servers import wait_until
@@ -58,7 +58,7 @@ SERVERS = {
 """The options that docs/how-to/deployment.md recommends."""
 
 
-@pytest.fixture(scope="module", params=SERVERS)
+@pytest.fixture(scope="module", params=["uvicorn", pytest.param("daphne", marks=pytest.mark.slow)])
 def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A site that is served as recommended, by a process whose memory can be looked at."""
     with running_site(tmp_path_factory.mktemp(request.param), server=request.param) as site:
@@ -116,6 +116,7 @@ async def end_of(page: Any, within: float = 10) -> int:
 
 @needs_proc
 @pytest.mark.fault("H1")
+@pytest.mark.slow
 async def test_messages_of_any_size_are_bounded_and_memory_stays_flat(site):
     before = resident(site)
     for size in (1 << 20, 17 << 20):
@@ -176,7 +177,7 @@ RECEIVED = (
 
 
 @pytest.mark.fault("H2")
-@examples(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@examples(80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(messages=st.lists(RECEIVED, max_size=12))
 @example(messages=[{"text": text} for text in HOSTILE if isinstance(text, str)])
 def test_whatever_a_socket_receives_it_answers_in_strict_json_and_harms_no_neighbour(memory, caplog, messages):
@@ -261,7 +262,7 @@ HEADERS = st.dictionaries(NAMES, st.text(st.characters(min_codepoint=32, max_cod
 
 @pytest.mark.fault("H2")
 @pytest.mark.urls(__name__)
-@examples(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@examples(150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.tuples(PATHS, PATHS, QUERIES, HEADERS, st.sampled_from(["get", "head", "post", "options"])))
 def test_whatever_verify_is_asked_it_answers_and_never_with_an_error_of_ours(telling, caplog, asked):
     path, kind, query, headers, method = asked
@@ -415,7 +416,7 @@ def test_no_other_origin_opens_a_socket_with_cookies(settings, origin):
 
 def handshake(site: Site, *lines: bytes) -> bytes:
     """The first line of the answer to a handshake with these header lines; nothing where there is none."""
-    with socket.create_connection(("127.0.0.1", site.port), timeout=3) as raw:
+    with socket.create_connection(("127.0.0.1", site.port), timeout=1) as raw:
         head = [
             b"GET /ws/immortus/ HTTP/1.1",
             b"Host: 127.0.0.1:%d" % site.port,

@@ -16,6 +16,7 @@ from tests.pages import Process, until
 from tests.servers import RabbitServer, need_package
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.usefixtures("quick"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # channels_rabbitmq calls names of older Channels
 ]

@@ -21,7 +21,7 @@ from tests.site import Process, Site, redis_options
 from tests.toys import eventually
 from tests.watcher import SocketWatcher
 
-pytestmark = pytest.mark.redis
+pytestmark = [pytest.mark.redis, pytest.mark.slow]
 
 PATIENCE = {"ping": 0.5, "silence": 3.0, "slow": 3.0}
 """Of the servers here: a tenth of the usual."""

@@ -224,6 +224,7 @@ def test_ten_thousand_updates_a_second_are_five_pushes_of_the_newest():
 
 
 @pytest.mark.fault("A6")
+@pytest.mark.slow
 async def test_what_a_full_layer_drops_while_the_server_is_busy_is_healed(
     kind, redis, use, started_hub, history, elsewhere
 ):
@@ -246,6 +247,7 @@ async def test_what_a_full_layer_drops_while_the_server_is_busy_is_healed(
 
 
 @pytest.mark.fault("A7")
+@pytest.mark.slow
 async def test_other_people_s_coming_and_going_loses_nobody_s_pushes(faulty, hub, history, elsewhere, settings):
     settings.IMMORTUS_RECHECK_INTERVAL = 60
     job, page = Told(history), Viewer(history)

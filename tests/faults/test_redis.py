@@ -20,7 +20,7 @@ from immortus_channels.writer import Writer
 from tests.faults.world import QUICK, SOON, Told, Viewer, layer_config, make_layer
 from tests.pages import Process, until
 
-pytestmark = [pytest.mark.redis, pytest.mark.usefixtures("quick")]
+pytestmark = [pytest.mark.redis, pytest.mark.usefixtures("quick"), pytest.mark.slow]
 
 BRIEF = 1.0
 """Seconds that a send may take while Redis is silent: half a second, and what a busy machine adds."""

@@ -9,7 +9,7 @@ import redis as redis_py
 
 from tests.faults.world import LAYERS, layer_config, make_layer
 
-pytestmark = pytest.mark.redis
+pytestmark = [pytest.mark.redis, pytest.mark.slow]
 
 
 async def heard_after(seconds, config):

@@ -139,7 +139,7 @@ def farm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     var = tmp_path_factory.mktemp(request.param)
     options = redis_options(redis_server.url, store=True)
     sites = [Site(var, server=request.param, **options) for _ in range(2)]
-    sites[0].manage("migrate", "--run-syncdb", "-v", "0")
+    sites[0].migrate()
     yield Farm(*sites)
     for site in sites:
         site.close()
@@ -176,6 +176,7 @@ async def finished(jobs: list[Process]) -> None:
 
 @pytest.mark.redis
 @pytest.mark.fault("S1")
+@pytest.mark.slow
 async def test_a_server_that_is_stopped_sends_its_pages_away_spread_over_time(farm, as_worker):
     old, new = farm.ready()
     jobs = await started(5)
@@ -201,6 +202,7 @@ async def test_a_server_that_is_stopped_sends_its_pages_away_spread_over_time(fa
 
 @pytest.mark.redis
 @pytest.mark.fault("S1", twin=True)
+@pytest.mark.slow
 async def test_without_the_drain_all_pages_are_cut_in_one_moment(farm, as_worker):
     old, new = farm.ready(IMMORTUS_DRAIN=0)
     jobs = await started(1)
@@ -222,6 +224,7 @@ async def test_without_the_drain_all_pages_are_cut_in_one_moment(farm, as_worker
 
 @pytest.mark.redis
 @pytest.mark.fault("S2")
+@pytest.mark.slow
 async def test_a_server_that_is_killed_loses_no_end(farm, as_worker):
     old, new = farm.ready()
     jobs = await started(4)
@@ -274,6 +277,7 @@ async def test_rolling_all_servers_twice_costs_each_page_few_sockets(farm, as_wo
 
 @pytest.mark.redis
 @pytest.mark.fault("S4")
+@pytest.mark.slow
 async def test_a_server_that_was_frozen_tells_what_it_missed_when_it_thaws(farm, as_worker):
     frozen, _ = farm.ready()
     jobs = await started(2)
@@ -383,6 +387,7 @@ async def test_a_thousand_sockets_that_come_and_go_leave_nothing_behind(redis_se
 
 @pytest.mark.fault("S6")
 @pytest.mark.usefixtures("_memory")
+@pytest.mark.slow
 async def test_a_loop_that_stood_still_for_seconds_disconnects_nobody():
     jobs = [Process() for _ in range(20)]
     for job in jobs:
@@ -403,6 +408,7 @@ async def test_a_loop_that_stood_still_for_seconds_disconnects_nobody():
 
 @pytest.mark.redis
 @pytest.mark.fault("S7")
+@pytest.mark.slow
 async def test_a_server_that_can_take_no_more_sockets_serves_those_it_has(farm, as_worker):
     site, _ = farm.ready(files=80)
     (job,) = await started(1)

@@ -21,7 +21,7 @@ from tests.servers import RedisServer
 from tests.site import Site
 from tests.toys import eventually
 
-pytestmark = pytest.mark.redis
+pytestmark = [pytest.mark.redis, pytest.mark.slow]
 
 PAIRS = [
     "uvicorn-pubsub",

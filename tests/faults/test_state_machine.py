@@ -15,12 +15,13 @@ from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from tests.examples import examples
 from tests.simulation.world import ACTIONS, JOBS, World
 
-COMMON = {"deadline": None, "print_blob": True, "suppress_health_check": list(HealthCheck)}
+COMMON = {"print_blob": True, "suppress_health_check": list(HealthCheck)}
 PROFILES = {
-    "default": settings(max_examples=100, stateful_step_count=30, **COMMON),
-    "soak": settings(max_examples=3_000, stateful_step_count=60, **COMMON),
+    "default": examples(100, stateful_step_count=30, **COMMON),
+    "soak": examples(3_000, stateful_step_count=60, **COMMON),
 }
 
 jobs = st.sampled_from(JOBS)

@@ -15,7 +15,7 @@ from tests.site import Process as Program
 from tests.site import Site, eventually, redis_options, running_site
 from tests.watcher import SocketWatcher
 
-pytestmark = pytest.mark.redis
+pytestmark = [pytest.mark.redis, pytest.mark.slow]
 
 STALLED, LOST = 1.5, 6.0
 LEASES = {"IMMORTUS_STALLED_AFTER": STALLED, "IMMORTUS_LOST_AFTER": LOST, "IMMORTUS_RECHECK_INTERVAL": 0.5}

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import reduce
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from immortus_channels.jobs.events import (
@@ -32,6 +32,7 @@ from immortus_channels.jobs.events import (
 )
 from immortus_channels.jobs.job import LARGEST, Job, State
 from immortus_channels.jobs.lifecycle import SECOND, Leases, apply, is_lost_next
+from tests.examples import examples
 
 ENQUEUED, RUNNING, RETRYING = State.ENQUEUED, State.RUNNING, State.RETRYING
 FINISHED, FAILED, CANCELLED, LOST = State.FINISHED, State.FAILED, State.CANCELLED, State.LOST
@@ -749,7 +750,7 @@ def changes(history: list[tuple[Event, int]]) -> list[tuple[Job, Job]]:
 
 @pytest.mark.case(9)
 @given(histories)
-@settings(max_examples=400, deadline=None)
+@examples(400)
 def test_a_job_that_is_over_stays_so_within_its_attempt_unless_it_was_only_believed_lost(history):
     for before, later in changes(history):
         if before.is_over and before.state is not LOST and before.attempt == later.attempt:
@@ -759,7 +760,7 @@ def test_a_job_that_is_over_stays_so_within_its_attempt_unless_it_was_only_belie
 
 
 @given(histories)
-@settings(max_examples=400, deadline=None)
+@examples(400)
 def test_every_change_raises_the_version_and_no_attempt_comes_back(history):
     for before, later in changes(history):
         assert later.version > before.version
@@ -767,7 +768,7 @@ def test_every_change_raises_the_version_and_no_attempt_comes_back(history):
 
 
 @given(histories)
-@settings(max_examples=400, deadline=None)
+@examples(400)
 def test_current_never_moves_back_within_an_attempt_and_step(history):
     for before, later in changes(history):
         if (before.attempt, before.step) == (later.attempt, later.step):
@@ -775,7 +776,7 @@ def test_current_never_moves_back_within_an_attempt_and_step(history):
 
 
 @given(histories)
-@settings(max_examples=400, deadline=None)
+@examples(400)
 def test_what_a_job_is_and_what_it_says_of_itself_agree(history):
     for _, job in changes(history):
         assert job.is_over is (job.finished_at is not None)
@@ -786,7 +787,7 @@ def test_what_a_job_is_and_what_it_says_of_itself_agree(history):
 
 
 @given(histories, st.data())
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_an_event_applied_twice_is_as_good_as_once(history, data):
     job = reduce(lambda job, step: apply(job, step[0], now=T0, leases=LEASES), history, None)
     event = data.draw(events)

@@ -9,6 +9,7 @@ from pathlib import Path
 VAR = Path(os.environ.get("PROJECT_VAR", "/nonexistent"))
 SECRET_KEY = "a key for tests only"
 ALLOWED_HOSTS = ["127.0.0.1", "localhost", "testserver"]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 USE_TZ = True
 DEBUG = False
 INSTALLED_APPS = [

@@ -230,6 +230,7 @@ def test_a_waiting_job_that_is_cancelled_never_runs(site: Site) -> None:
     assert (document["state"], document["started_at"], document["percentage"]) == ("cancelled", None, 0.0)
 
 
+@pytest.mark.slow
 def test_a_job_cancelled_while_no_worker_is_up_never_runs(
     tmp_path: pytest.TempPathFactory, redis_server: RedisServer
 ) -> None:
@@ -424,6 +425,7 @@ def own_site(tmp_path: Path, redis_server: RedisServer) -> Iterator[Site]:
 
 
 @pytest.mark.case(5)
+@pytest.mark.slow
 def test_a_worker_that_is_told_to_end_finishes_its_job_and_leaves_the_next_to_another(own_site: Site) -> None:
     worker = own_site.start_worker(concurrency=1)
     running, waiting = (own_site.start("steps", kwargs={"count": 10, "pause": 0.2}) for _ in range(2))
@@ -437,6 +439,7 @@ def test_a_worker_that_is_told_to_end_finishes_its_job_and_leaves_the_next_to_an
 
 
 @pytest.mark.case(5)
+@pytest.mark.slow
 def test_a_worker_that_is_interrupted_gives_its_job_back_and_the_job_has_not_failed(own_site: Site) -> None:
     worker = own_site.start_worker(concurrency=1)
     job_id = own_site.start("late")
@@ -461,6 +464,7 @@ def test_a_waiting_job_that_an_operator_revokes_is_cancelled_and_has_never_start
 
 
 @pytest.mark.case(7)
+@pytest.mark.slow
 def test_a_message_that_cannot_be_sent_is_an_error_for_its_sender_and_in_the_end_a_job_that_failed(
     tmp_path: Path,
 ) -> None:
@@ -477,6 +481,7 @@ def test_a_message_that_cannot_be_sent_is_an_error_for_its_sender_and_in_the_end
 
 
 @pytest.mark.case(5)
+@pytest.mark.slow
 def test_a_whole_worker_that_is_killed_is_told_as_stalled_then_lost(
     tmp_path: pytest.TempPathFactory, redis_server: RedisServer
 ) -> None:
@@ -496,6 +501,7 @@ def test_a_whole_worker_that_is_killed_is_told_as_stalled_then_lost(
 
 
 @pytest.mark.case(5)
+@pytest.mark.slow
 def test_a_frozen_worker_revives_its_lost_job_when_it_thaws(
     tmp_path: pytest.TempPathFactory, redis_server: RedisServer
 ) -> None:

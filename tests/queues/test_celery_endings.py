@@ -87,6 +87,7 @@ def test_a_task_that_calls_itself_retried_without_a_retry_is_lost_a_minute_later
     assert 59_000_000 < int(site.manage("shell", "-v", "0", "-c", shell)) <= 60_000_000
 
 
+@pytest.mark.slow
 def test_what_follows_an_untracked_task_that_calls_itself_retried_waits(
     tmp_path: Path, redis_server: RedisServer
 ) -> None:
@@ -168,6 +169,7 @@ def test_a_job_that_is_revoked_by_the_signal_of_time_limits_is_cancelled(
     assert (document["state"], document["error"]["code"]) == ("cancelled", "cancelled"), round_
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_after_it_outlived_a_revocation_has_not_been_revoked_again(
     tmp_path: Path, redis_server: RedisServer
 ) -> None:
@@ -190,6 +192,7 @@ def test_a_soft_time_limit_that_is_due_is_told_as_one(site: Site, then: str) -> 
 
 
 @pytest.mark.parametrize("of_worker", [("--soft-time-limit", "1"), ()])
+@pytest.mark.slow
 def test_a_soft_time_limit_of_the_worker_or_the_settings_is_told_as_one(
     tmp_path: Path, redis_server: RedisServer, of_worker: tuple[str, ...]
 ) -> None:

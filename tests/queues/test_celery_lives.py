@@ -13,7 +13,7 @@ from celery import Celery
 from tests.servers import RedisServer
 from tests.site import Site, eventually, redis_options, running_site
 
-pytestmark = [pytest.mark.redis, pytest.mark.fault("W7")]
+pytestmark = [pytest.mark.redis, pytest.mark.fault("W7"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

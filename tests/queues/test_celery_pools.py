@@ -8,6 +8,8 @@ import pytest
 
 from tests.site import Site, eventually, running_site
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
 def test_jobs_are_told_right_in_every_pool(tmp_path: Path, pool: str) -> None:

@@ -74,8 +74,12 @@ def task():
 """
 
 
-@pytest.mark.parametrize("decorator", ["shared_task", "app.task", "app.task(bind=True)"])
-@pytest.mark.parametrize("above", ["@tracked", "@tracked()", "@tracked(params=True)"])
+@pytest.mark.parametrize(
+    "decorator", ["shared_task", "app.task", pytest.param("app.task(bind=True)", marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize(
+    "above", ["@tracked", pytest.param("@tracked()", marks=pytest.mark.slow), "@tracked(params=True)"]
+)
 def test_above_the_queues_decorator_the_right_order_is_shown_and_no_task_is_made(above, decorator):
     code = DECORATED.format(above=above, decorator=decorator)
     code += "\nprint('made')"

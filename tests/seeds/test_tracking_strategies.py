@@ -13,6 +13,8 @@ from tests.servers import RedisServer
 from tests.site import Site, eventually, redis_options, running_site
 from tests.watcher import SocketWatcher
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def configured_site(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) -> Iterator[Site]:

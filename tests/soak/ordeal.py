@@ -54,7 +54,7 @@ class Ordeal:
         """Go through it; the report."""
         with self.postgres, self.redis:
             try:
-                self.site.manage("migrate", "--run-syncdb", "-v", "0")
+                self.site.migrate()
                 self.web = self.site.start_web()
                 self.workers = [self._start_worker(n) for n in range(3)]
                 with Gauge(web=lambda: self.web, worker=lambda: self.workers[0]) as gauge:

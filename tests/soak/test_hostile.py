@@ -85,7 +85,7 @@ def site(request, tmp_path, redis_server, postgres):
     options = redis_options(redis_server.url, store=True) | {"POSTGRES": json.dumps(postgres.database)}
     site = SoakSite(tmp_path, server=request.param, **options)
     try:
-        site.manage("migrate", "--run-syncdb", "-v", "0")
+        site.migrate()
         site.start_web()
         yield site
     finally:

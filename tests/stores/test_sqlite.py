@@ -143,6 +143,7 @@ def test_migrate_makes_the_file_names_it_by_the_key_and_says_so_once(project: Pr
     assert (project.jobs(), project.rows(JOBS), project.rows(JOBS, project.file())) == (["a"], [], ["a"])
 
 
+@pytest.mark.slow
 def test_nothing_of_it_is_in_databases_nor_left_to_migrate(migrated: Project) -> None:
     told = migrated.shell(
         "from django.conf import settings; from django.db import connections\n"
@@ -152,6 +153,7 @@ def test_nothing_of_it_is_in_databases_nor_left_to_migrate(migrated: Project) ->
     assert "No changes" in migrated.run("makemigrations", "--check", "immortus_channels")
 
 
+@pytest.mark.slow
 def test_the_jobs_of_before_move_and_on_the_way_back_they_come_back(project: Project) -> None:
     ids = [f"{number:04}" for number in range(1_203)]
     project.migrate("-v", "0")
@@ -164,6 +166,7 @@ def test_the_jobs_of_before_move_and_on_the_way_back_they_come_back(project: Pro
     assert (project.files(), project.rows(JOBS)) == ([], ids)
 
 
+@pytest.mark.slow
 def test_what_an_old_worker_writes_after_the_move_is_fetched_by_the_next_migrate_if_newer(
     migrated: Project,
 ) -> None:
@@ -175,6 +178,7 @@ def test_what_an_old_worker_writes_after_the_move_is_fetched_by_the_next_migrate
     assert (shown.split(), migrated.rows(JOBS)) == (["newer", "in", "the", "file"], [])
 
 
+@pytest.mark.slow
 def test_the_file_belongs_to_whoever_owns_the_database(project: Project) -> None:
     project.database.touch()
     project.database.chmod(0o660)
@@ -186,6 +190,7 @@ def test_the_file_belongs_to_whoever_owns_the_database(project: Project) -> None
     assert (ours.st_uid, ours.st_gid) == (theirs.st_uid, theirs.st_gid)
 
 
+@pytest.mark.slow
 def test_where_wal_is_refused_another_journal_mode_does(tmp_path: Path) -> None:
     project = Project(tmp_path, NAME=f"file:{tmp_path}/db.sqlite3?vfs=unix-dotfile")
     project.migrate("-v", "0")
@@ -193,6 +198,7 @@ def test_where_wal_is_refused_another_journal_mode_does(tmp_path: Path) -> None:
     assert (project.jobs(), project.rows("PRAGMA journal_mode", project.file())) == (["a"], ["delete"])
 
 
+@pytest.mark.slow
 def test_where_wal_is_promised_and_fails_another_journal_mode_does(project: Project) -> None:
     (project.folder / f"db.sqlite3-jobs-{NOUGHTS}-shm").mkdir()
     project.migrate_with_noughts()
@@ -200,6 +206,7 @@ def test_where_wal_is_promised_and_fails_another_journal_mode_does(project: Proj
     assert (project.jobs(), project.rows("PRAGMA journal_mode", project.file())) == (["a"], ["delete"])
 
 
+@pytest.mark.slow
 def test_where_no_file_can_be_made_migrate_says_so_and_the_database_keeps_the_jobs(project: Project) -> None:
     (project.folder / f"db.sqlite3-jobs-{NOUGHTS}").mkdir()
     assert "cannot be made or migrated" in project.migrate_with_noughts()
@@ -207,6 +214,7 @@ def test_where_no_file_can_be_made_migrate_says_so_and_the_database_keeps_the_jo
     assert (project.jobs(), project.rows(JOBS), project.rows(KEY)) == (["a"], ["a"], [])
 
 
+@pytest.mark.slow
 def test_routers_that_know_their_own_databases_alone_keep_nothing_from_it(project: Project) -> None:
     (project.folder / "routing.py").write_text(
         "class Router:\n    def allow_migrate(self, db, app_label, **hints):\n        return db == 'default'\n"
@@ -219,6 +227,7 @@ def test_routers_that_know_their_own_databases_alone_keep_nothing_from_it(projec
         project.rows("SELECT 1 FROM auth_user", project.file())
 
 
+@pytest.mark.slow
 def test_nothing_is_made_while_the_database_is_on_the_way_to_another_release(project: Project) -> None:
     later = project.folder / "later"
     shutil.copytree(ROOT / "immortus_channels" / "migrations", later)
@@ -245,6 +254,7 @@ def newest_migration() -> str:
     [{"OPTIONS": {"using": "default"}}, {"OPTIONS": {"using": "other"}}, {"BACKEND": "memory"}, {"BACKEND": "typo"}],
     ids=str,
 )
+@pytest.mark.slow
 def test_a_named_database_or_another_store_has_none(project: Project, store) -> None:
     project.settings["DATABASES"]["other"] = project.sqlite("other.sqlite3")
     project.settings["IMMORTUS_STORE"] = store
@@ -255,12 +265,14 @@ def test_a_named_database_or_another_store_has_none(project: Project, store) -> 
     assert (project.files(), project.rows(KEY)) == ([], [])
 
 
+@pytest.mark.slow
 def test_other_sqlite_databases_have_none(migrated: Project) -> None:
     migrated.settings["DATABASES"]["other"] = migrated.sqlite("other.sqlite3")
     migrated.migrate("-v", "0", "--database", "other")
     assert [file.name.partition("-")[0] for file in migrated.files()] == ["db.sqlite3"]
 
 
+@pytest.mark.slow
 def test_a_database_in_memory_has_none(tmp_path: Path) -> None:
     project = Project(tmp_path, NAME=":memory:")
     told = project.shell(
@@ -270,6 +282,7 @@ def test_a_database_in_memory_has_none(tmp_path: Path) -> None:
     assert (told.split()[:2], project.files()) == (["default", "None"], [])
 
 
+@pytest.mark.slow
 def test_a_database_by_another_driver_has_none(project: Project) -> None:
     (project.folder / "encrypted").mkdir()
     (project.folder / "encrypted" / "base.py").write_text(
@@ -283,6 +296,7 @@ def test_a_database_by_another_driver_has_none(project: Project) -> None:
 
 
 @pytest.mark.postgresql
+@pytest.mark.slow
 def test_a_database_server_has_none(tmp_path: Path, postgres: PostgresServer) -> None:
     project = Project(tmp_path)
     project.settings["DATABASES"] = {"default": postgres.database}
@@ -294,6 +308,7 @@ def test_a_database_server_has_none(tmp_path: Path, postgres: PostgresServer) ->
 # What becomes of it
 
 
+@pytest.mark.slow
 def test_a_database_that_is_made_anew_inherits_no_jobs_also_while_processes_run(migrated: Project) -> None:
     migrated.create("a")
     told = migrated.shell(
@@ -305,6 +320,7 @@ def test_a_database_that_is_made_anew_inherits_no_jobs_also_while_processes_run(
     assert (migrated.jobs(), len(migrated.files())) == (["b"], 2)
 
 
+@pytest.mark.slow
 def test_a_database_that_is_flushed_keeps_no_jobs(migrated: Project) -> None:
     migrated.create("a")
     migrated.run("flush", "--no-input")
@@ -313,11 +329,13 @@ def test_a_database_that_is_flushed_keeps_no_jobs(migrated: Project) -> None:
 
 
 @pytest.mark.parametrize("options", [[], ["--all"]], ids=str)
+@pytest.mark.slow
 def test_a_dump_carries_neither_jobs_nor_the_key(migrated: Project, options) -> None:
     migrated.create("a")
     assert migrated.run("dumpdata", "immortus_channels", *options).strip() == "[]"
 
 
+@pytest.mark.slow
 def test_a_file_that_is_missing_is_named_with_its_cure_and_made_by_migrate(migrated: Project) -> None:
     migrated.create("a")
     file = migrated.file()
@@ -330,6 +348,7 @@ def test_a_file_that_is_missing_is_named_with_its_cure_and_made_by_migrate(migra
     assert (migrated.file(), migrated.jobs()) == (file, [])
 
 
+@pytest.mark.slow
 def test_a_file_that_took_the_place_of_another_is_noticed_while_processes_run(migrated: Project) -> None:
     migrated.create("a")
     told = migrated.shell(
@@ -338,10 +357,12 @@ def test_a_file_that_took_the_place_of_another_is_noticed_while_processes_run(mi
     assert told.splitlines() == ["['a']", "[]"]
 
 
+@pytest.mark.slow
 def test_a_database_that_was_not_migrated_says_what_to_do(project: Project) -> None:
     assert "manage.py migrate immortus_channels" in project.shell("get_store().get_many(['a'])", is_fine=False)
 
 
+@pytest.mark.slow
 def test_while_the_database_does_not_answer_what_it_said_last_counts(migrated: Project) -> None:
     told = migrated.shell(
         IN_A_HURRY
@@ -355,6 +376,7 @@ def test_while_the_database_does_not_answer_what_it_said_last_counts(migrated: P
 # Who uses it
 
 
+@pytest.mark.slow
 def test_what_is_sent_inside_atomic_is_on_record_at_once_and_outlives_a_rollback(migrated: Project) -> None:
     told = migrated.shell(
         "from django.contrib.auth.models import Group; from django.db import transaction\n"
@@ -388,6 +410,7 @@ def test_a_child_uses_no_connection_of_its_parent(migrated: Project) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_threads_share_a_few_connections_and_leave_none_behind(migrated: Project) -> None:
     told = migrated.shell(
         "from concurrent.futures import ThreadPoolExecutor\n"
@@ -399,6 +422,7 @@ def test_threads_share_a_few_connections_and_leave_none_behind(migrated: Project
     assert told.split() == ["True"]
 
 
+@pytest.mark.slow
 def test_the_admin_lists_shows_cancels_and_deletes_what_is_in_the_file(migrated: Project) -> None:
     migrated.create("waits", "over")
     told = migrated.shell(
@@ -418,11 +442,13 @@ def test_the_admin_lists_shows_cancels_and_deletes_what_is_in_the_file(migrated:
     assert migrated.jobs() == []
 
 
+@pytest.mark.slow
 def test_old_jobs_are_pruned_from_it(migrated: Project) -> None:
     migrated.put("old", state="finished", version=1, finished_at=1)
     assert "1 jobs pruned" in migrated.run("prune_jobs")
 
 
+@pytest.mark.slow
 def test_the_doctor_says_where_the_jobs_are(migrated: Project) -> None:
     examine = ("immortus_doctor", "--no-color", "--timeout", "0.1")
     assert f"jobs are in {migrated.file()}" in migrated.run(*examine, is_fine=False)
@@ -481,6 +507,7 @@ class Runner(DiscoverRunner):
 
 @pytest.mark.parametrize("name", [None, "test.sqlite3"], ids=["memory", "file"])
 @pytest.mark.parametrize("options", [[], ["--parallel", "2"]], ids=["one", "parallel"])
+@pytest.mark.slow
 def test_under_a_test_runner_jobs_are_in_the_test_s_database_and_the_file_is_left_alone(
     migrated: Project, name, options
 ) -> None:

@@ -789,7 +789,7 @@ async def test_a_planned_close_says_when_to_come_back():
 # Real servers
 
 
-@pytest.fixture(scope="module", params=["uvicorn", "daphne"])
+@pytest.fixture(scope="module", params=["uvicorn", pytest.param("daphne", marks=pytest.mark.slow)])
 def site(request, redis_server, tmp_path_factory):
     """A site on a Redis that this process writes to as a worker would."""
     var = tmp_path_factory.mktemp(request.param)
@@ -895,6 +895,7 @@ async def test_a_real_server_tells_unknown_and_foreign_jobs_apart_by_nothing(sit
 
 @pytest.mark.fault("N2")
 @pytest.mark.parametrize("server", ["uvicorn", "daphne"])
+@pytest.mark.slow
 async def test_a_real_client_that_reads_nothing_is_closed(server, redis_server, tmp_path, settings):
     environ = redis_options(redis_server.url, store=True)
     settings.SECRET_KEY = "a key for tests only"

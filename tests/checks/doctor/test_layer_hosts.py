@@ -72,6 +72,7 @@ def test_a_password_is_not_told(use, servers):
     assert "secret" not in answer.host
 
 
+@pytest.mark.slow
 def test_nodes_of_a_cluster_do_for_the_pubsub_layer_alone(settings):
     with ClusteredRedis() as cluster:
         for kind, found in (("pubsub", 0), ("core", 3)):

@@ -134,7 +134,7 @@ async def test_strategies_that_take_very_long_hold_up_no_other_page(hub, monkeyp
     page = Page()
     try:
         await hub.watch(page, job.job_id)
-        await asyncio.sleep(3)
+        await asyncio.sleep(10 * Readers.TIMEOUT)
         job.started(push=False)
         await until(lambda: len(page.frames) == 2)
         assert len(asked) == 1, "the others wait for it, and are given up"
@@ -191,11 +191,11 @@ async def test_a_store_is_not_told_to_work_again_before_it_was_asked(layer, hub,
     await hub.watch(page, job.job_id)
     await until(lambda: hub.subscription.joined.get(job.job_id))
     await asyncio.sleep(3 * Recheck.SHORT)
-    settings.IMMORTUS_RECHECK_INTERVAL = 1
+    settings.IMMORTUS_RECHECK_INTERVAL = 0.4
     hub.recheck._all_due_at = 0
     store = Gone(monkeypatch)
     await until(lambda: told_of(caplog, "Re-checking"))
-    await asyncio.sleep(3)
+    await asyncio.sleep(1.2)
     assert told_of(caplog, "Re-checking") == ["Re-checking watched jobs fails"]
     assert hub.recheck._trouble.is_on
     store.is_back = True
