@@ -115,6 +115,7 @@ def test_minifying_renames_only_what_pages_and_servers_do_not_use():
     assert [name for name in renamed if not re.search(rf"\b{name}\b", in_sources)] == []
 
 
+@pytest.mark.slow
 def test_the_minified_client_does_what_the_readable_one_does():
     names = ("create", "element", "frames", "token", "transports", "verify")
     files = [f"tests/javascript/{name}.test.js" for name in names]
@@ -271,5 +272,6 @@ def test_programs_of_users_compile_against_the_types_and_their_mistakes_do_not(p
     run(*tool("typescript/bin/tsc"), "--project", str(project), cwd=published)
 
 
+@pytest.mark.slow
 def test_the_types_of_the_sources_and_of_the_shipped_files_hold():
     run(*tool("typescript/bin/tsc"), "--project", "js")

@@ -58,6 +58,6 @@ def test_the_setting_says_whether_writes_are_inline_and_none_guesses(monkeypatch
 
 
 def test_no_other_module_guesses_whether_it_is_under_a_test_runner():
-    guesses = re.compile(r"_TestState|test\.utils|mail\.outbox|\boutbox\b|pytest|unittest|under_test")
+    guesses = re.compile(r"_TestState|test\.utils|mail\.outbox|pytest|unittest|under_test")
     modules = [file for file in PACKAGE.rglob("*.py") if file.name != "conf.py" and "testing" not in file.parts]
     assert [file.name for file in modules if guesses.search(file.read_text())] == []

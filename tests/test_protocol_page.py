@@ -299,8 +299,8 @@ def test_the_frames_from_the_client_are_all_that_the_server_understands():
 def test_each_event_stands_on_the_page_and_no_other():
     given = [word.value for call in nodes(ast.Call) for word in call.keywords if word.arg == "event"]
     told = texts(*(end for value in given for end in ends_of(value)))
-    ends = {f"job_{state}" for state in State if state.is_over}
-    assert set(first_words("event")) == told | ends | {"snapshot", Job(job_id="x").event}
+    hooks = {state.hook for state in State}
+    assert set(first_words("event")) == told | hooks | {"snapshot", Job(job_id="x").event}
 
 
 # Addresses, the channel layer, limits

@@ -172,7 +172,7 @@ async def test_whatever_asks_in_a_process_one_call_waits_and_all_goes_on_when_th
     hub = Subscription(lambda push: None, lambda revocation: None)
     running = asyncio.create_task(hub.run())
     hub.join("before")
-    await until(lambda: hub.subscription.joined or "send" in str(shared.taken))
+    await until(lambda: hub.joined or "send" in str(shared.taken))
     shared.most, shared.is_connected = 0, False
     broadcasters = [Broadcaster() for _ in range(3)]
     ends = [asyncio.create_task(asyncio.to_thread(keep_sending, one, 1.5)) for one in broadcasters]

@@ -113,6 +113,7 @@ def test_what_redis_says_of_another_node_is_a_sentence():
 # Failover
 
 
+@pytest.mark.slow
 def test_a_store_follows_a_master_that_hangs_and_does_not_go_back_to_it(put):
     with WatchedRedis() as servers:
         store = RedisStore(**servers.options)
@@ -139,6 +140,7 @@ def written(store: RedisStore, put) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_a_cluster_that_was_gone_as_a_whole_is_found_again(put):
     with ClusteredRedis() as servers:
         store = RedisStore(**servers.options)

@@ -133,6 +133,7 @@ def migrated(project: Project) -> Project:
 # How it comes to be
 
 
+@pytest.mark.slow
 def test_migrate_makes_the_file_names_it_by_the_key_and_says_so_once(project: Project) -> None:
     told = project.migrate()
     assert told.count("Jobs are kept in a file of their own") == 1
@@ -522,6 +523,7 @@ def test_under_a_test_runner_jobs_are_in_the_test_s_database_and_the_file_is_lef
     assert (migrated.jobs(), len(migrated.files())) == (["mine"], 1)
 
 
+@pytest.mark.slow
 def test_a_project_that_writes_inline_for_a_while_finds_its_file_again(migrated: Project) -> None:
     migrated.create("mine")
     migrated.settings["IMMORTUS_INLINE"] = True
