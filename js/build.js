@@ -14,11 +14,11 @@ const STATIC = here("../immortus_channels/static/immortus_channels/");
 
 /** Properties that only these modules use, which minifying may therefore rename. */
 const INTERNAL = [
-  "ahead", "announce", "answers", "asked", "asking", "bell", "changed", "comeBack", "due", "ended", "exists",
-  "expect", "expired", "fail", "failures", "fell", "good", "heard", "held", "hold", "hopeful", "jobClass", "listen",
-  "mayPoll", "mayPush", "notBefore", "patience", "polled", "prove", "pushed", "reachable", "readyAt", "receive",
-  "refused", "renew", "rest", "showError", "showJob", "stopped", "subscribe", "subscribers", "take", "tell",
-  "unknownSince", "unlessStopped", "unrecorded", "want",
+  "after", "ahead", "announce", "answers", "asked", "asking", "bell", "changed", "comeBack", "due", "ended", "exists",
+  "expect", "expired", "fail", "failures", "fell", "good", "heard", "held", "hide", "hold", "hopeful", "jobClass",
+  "listen", "mayPoll", "mayPush", "notBefore", "patience", "poll", "polled", "post", "prove", "pushed", "reachable",
+  "readyAt", "receive", "refused", "renew", "response", "rest", "run", "show", "showError", "showJob", "stopped",
+  "subscribe", "subscribers", "take", "tell", "tick", "unknownSince", "unlessStopped", "unrecorded", "wake", "want",
 ];
 
 /** The head of each file, which says what the file is and where it comes from. */

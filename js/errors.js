@@ -56,13 +56,13 @@ export class Disconnected extends Error {
 export const quiet = new WeakSet();
 
 /**
- * `promise`, without an unhandledrejection event for quiet errors.
- * @param {Promise<any>} promise @returns {Promise<any>}
+ * `promise`, without an unhandledrejection event for quiet errors, and for those that are quiet here.
+ * @param {Promise<any>} promise @param {(error: any) => boolean} [isQuiet] @returns {Promise<any>}
  */
-export function hushed(promise) {
+export function hushed(promise, isQuiet) {
   const result = new Promise((resolve, reject) => {
     promise.then(resolve, (error) => {
-      if (quiet.has(error)) result.catch(() => {});
+      if (quiet.has(error) || isQuiet?.(error)) result.catch(() => {});
       reject(error);
     });
   });

@@ -1,6 +1,7 @@
 /** What a page's handlers are told: `Immortus.verify` and `Immortus.watch`. */
 import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { document, golden, json, listener, settle, unhandledAfter, world } from "./world.js";
 
@@ -326,9 +327,11 @@ test("stop() after done changes nothing", async () => {
   assert.deepEqual(order, ["done", "after"]);
 });
 
-test("an aborted signal is a stop; another reason is a failure", async () => {
-  const w = world();
-  for (const [reason, count] of [[undefined, 0], [new DOMException("too slow", "TimeoutError"), 1]]) {
+for (const [what, reason] of [
+  ["no reason", undefined], ["a timeout", new DOMException("too slow", "TimeoutError")], ["a text", "left"], ["null", null],
+]) {
+  test(`the abort of a signal is like stop(): ${what}`, async () => {
+    const w = world({ answer: () => document("a", 1) });
     const abort = new AbortController();
     const told = listener();
     const unhandled = await unhandledAfter(async () => {
@@ -336,9 +339,43 @@ test("an aborted signal is a stop; another reason is a failure", async () => {
       await settle();
       abort.abort(reason);
     });
-    assert.deepEqual([told.failed.length, unhandled.length], [count, 0]);
-    assert.equal((await w.Immortus.verify("a", { signal: abort.signal }).catch((error) => error)).name, reason?.name ?? "AbortError");
-  }
+    assert.deepEqual([told.versions(), told.done, told.failed, unhandled], [[1], [], [], []]);
+    await w.advance(1_000);
+    assert.equal(w.clock.timers.size, 0, "nothing is left");
+  });
+
+  test(`code that awaits gets the reason of the abort: ${what}`, async () => {
+    const w = world();
+    for (const wait of [(v) => v, (v) => v.then(() => assert.fail()), (v) => v.catch((error) => { throw error; })]) {
+      const abort = new AbortController();
+      const caught = async () => {
+        try {
+          await wait(w.Immortus.verify("a", { signal: abort.signal }));
+        } catch (error) {
+          return error;
+        }
+        return "no error";
+      };
+      const during = caught();
+      await settle();
+      abort.abort(reason);
+      assert.equal(await during, abort.signal.reason);
+      assert.equal(await caught(), abort.signal.reason, "a signal that aborted before");
+    }
+  });
+}
+
+test("the handlers of the documentation bear its example with AbortSignal.timeout", async () => {
+  const page = readFileSync(new URL("../../docs/how-to/browser.md", import.meta.url), "utf8");
+  const [source] = /^function failed\(error\) \{\n.*?^\}/ms.exec(page);
+  assert.match(page, /signal: AbortSignal\.timeout\(/);
+  const w = world();
+  const unhandled = await unhandledAfter(async () => {
+    const handler = new Function("console", `return ${source}`)({ log: () => assert.fail() });
+    w.Immortus.verify("a", { signal: AbortSignal.timeout(1) }).then(() => {}, handler, () => {});
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  });
+  assert.deepEqual(unhandled, []);
 });
 
 test("a signal that outlives its jobs keeps nothing of them", async () => {

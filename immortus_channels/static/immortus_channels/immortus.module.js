@@ -121,13 +121,13 @@ class Disconnected extends Error {
 const quiet = new WeakSet();
 
 /**
- * `promise`, without an unhandledrejection event for quiet errors.
- * @param {Promise<any>} promise @returns {Promise<any>}
+ * `promise`, without an unhandledrejection event for quiet errors, and for those that are quiet here.
+ * @param {Promise<any>} promise @param {(error: any) => boolean} [isQuiet] @returns {Promise<any>}
  */
-function hushed(promise) {
+function hushed(promise, isQuiet) {
   const result = new Promise((resolve, reject) => {
     promise.then(resolve, (error) => {
-      if (quiet.has(error)) result.catch(() => {});
+      if (quiet.has(error) || isQuiet?.(error)) result.catch(() => {});
       reject(error);
     });
   });
@@ -1309,7 +1309,7 @@ const page = new Page();
 class Follower {
   /** @type {Set<{ progress: Handler }>} */ #listeners = new Set();
   /** @type {JobDocument | null} */ #latest = null;
-  /** @type {unknown} */ #stopped;
+  /** Why nothing more is told, after a stop. @type {{ reason: unknown } | null} */ stopped = null;
   #told = false;
   /** @type {any} */ #resolve;
   /** @type {any} */ #reject;
@@ -1327,7 +1327,7 @@ class Follower {
       take: (document) => this.#take(document),
       fail: (error) => this.#end(this.#reject, error),
     });
-    this.#forget = onAbort(options.signal, () => this.#abort(options.signal?.reason));
+    this.#forget = onAbort(options.signal, () => this.stop(options.signal?.reason));
   }
 
   /** Calls `progress` with each document before the end, the latest included. @param {Handler} progress */
@@ -1344,23 +1344,18 @@ class Follower {
    */
   unlessStopped(handler, awaits) {
     return handler && ((/** @type {any} */ value) => {
-      if (this.#stopped && !awaits) throw this.#stopped;
+      if (this.stopped && !awaits) throw this.stopped.reason;
       this.#told = true;
       return handler(value);
     });
   }
 
+  /** @param {unknown} reason that code that awaits gets */
   stop(reason = new DOMException("The job is no longer followed.", "AbortError")) {
-    if (this.#told || this.#stopped) return;
-    this.#stopped = reason;
-    quiet.add(reason);
+    if (this.#told || this.stopped) return;
+    this.stopped = { reason };
+    quiet.add(Object(reason)); // a signal may abort with a text
     this.#end(this.#reject, reason);
-  }
-
-  /** An AbortError is a stop; another reason, such as a TimeoutError, is a failure for the handlers. @param {any} reason */
-  #abort(reason) {
-    if (reason?.name === "AbortError") this.stop(reason);
-    else this.#end(this.#reject, reason);
   }
 
   /** @param {JobDocument} document */
@@ -1399,7 +1394,7 @@ class Verification {
 
   /** @param {Promise<any>} promise @param {Follower} follower */
   constructor(promise, follower) {
-    this.#promise = hushed(promise);
+    this.#promise = hushed(promise, (error) => follower.stopped?.reason === error);
     this.#follower = follower;
   }
 
