@@ -14,19 +14,21 @@ import { authorized } from "./token.js";
 export async function ask(batch, signal) {
   const [{ id, url, jobClass, held }] = batch;
   const single = batch.length === 1 && !url && isPathSafe(id);
-  const path = [id, ...(jobClass && isPathSafe(jobClass) ? [jobClass] : [])].map(encodeURIComponent).join("/");
-  const address = url ?? settings.prefix + (single ? `verify/${path}` : `verify?${query(batch.map((job) => job.id))}`);
+  const path = [id, jobClass].filter(isPathSafe).map(encodeURIComponent).join("/");
+  const ids = batch.map((job) => job.id);
+  const address = url ?? settings.prefix + (single ? `verify/${path}` : `verify?${query(ids)}`);
   const conditional = single && held && isOurs(address); // another site would have to allow the header
   const headers = { Accept: "application/json", ...(conditional && { "If-None-Match": `"${held.version}"` }) };
   // Our own addresses never redirect: what does leads to a login, perhaps on a site whose answer fetch may not read.
   const request = (/** @type {Record<string, string>} */ more) =>
     get(address, { headers: { ...headers, ...more }, redirect: url ? "follow" : "manual" }, signal);
-  const { response, body } = await (url ? request({}) : authorized(batch.map((job) => job.id), request)).catch((error) => {
+  const { response, body } = await (url ? request({}) : authorized(ids, request)).catch((error) => {
     throw error instanceof TryLater ? error : new TryLater(); // no network, or the page's own function gave no token
   });
-  if (response.status === 304) return batch.map((job) => [job, null]);
-  if (!response.ok || typeof body !== "object") return batch.map((job) => [job, refusal(job.id, response, body)]);
-  return batch.map((job) => [job, answerFor(job, job.url || single ? [body] : [body?.jobs].flat())]);
+  const isAnswer = response.ok && typeof body === "object";
+  const answers = url || single ? [body] : [body?.jobs].flat();
+  const answerTo = (/** @type {Job} */ job) => (isAnswer ? answerFor(job, answers) : refusal(job.id, response, body));
+  return batch.map((job) => [job, response.status === 304 ? null : answerTo(job)]);
 }
 
 /** @param {Job} job @param {any[]} answers @returns {Answer} */

@@ -38,6 +38,6 @@ export function identify(jobInfo) {
 
 /**
  * Whether servers and proxies pass it on unchanged in a path: no slash, nothing that reads as "." or "..".
- * @param {string} text
+ * @param {string} [text] @returns {text is string}
  */
-export const isPathSafe = (text) => /^[\w.~:@-]+$/.test(text) && !text.startsWith(".") && !text.endsWith(".");
+export const isPathSafe = (text = "") => /^(?!\.|.*\.$)[\w.~:@-]+$/.test(text);

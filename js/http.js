@@ -21,7 +21,7 @@ export const isOfType = (response, type) => type.test(response.headers.get("Cont
 /** In seconds, or a date (RFC 9110, 10.2.3). @param {Response} response */
 function retryAfter(response) {
   const value = response.headers.get("Retry-After") ?? "";
-  return Math.max(0, /^\d+$/.test(value) ? Number(value) * 1_000 : Date.parse(value) - Date.now()) || 0;
+  return Math.max(0, Number(value) * 1_000 || Date.parse(value) - Date.now()) || 0;
 }
 
 /** @param {string} url @param {RequestInit} init */

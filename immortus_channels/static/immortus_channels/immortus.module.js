@@ -179,9 +179,9 @@ function identify(jobInfo) {
 
 /**
  * Whether servers and proxies pass it on unchanged in a path: no slash, nothing that reads as "." or "..".
- * @param {string} text
+ * @param {string} [text] @returns {text is string}
  */
-const isPathSafe = (text) => /^[\w.~:@-]+$/.test(text) && !text.startsWith(".") && !text.endsWith(".");
+const isPathSafe = (text = "") => /^(?!\.|.*\.$)[\w.~:@-]+$/.test(text);
 
 /** Time: clocks, timers, back-off, and what runs while the page wants it. All times are milliseconds. */
 
@@ -280,7 +280,7 @@ const isOfType = (response, type) => type.test(response.headers.get("Content-Typ
 /** In seconds, or a date (RFC 9110, 10.2.3). @param {Response} response */
 function retryAfter(response) {
   const value = response.headers.get("Retry-After") ?? "";
-  return Math.max(0, /^\d+$/.test(value) ? Number(value) * 1_000 : Date.parse(value) - Date.now()) || 0;
+  return Math.max(0, Number(value) * 1_000 || Date.parse(value) - Date.now()) || 0;
 }
 
 /** @param {string} url @param {RequestInit} init */
@@ -413,19 +413,21 @@ function within(ms, promise) {
 async function ask(batch, signal) {
   const [{ id, url, jobClass, held }] = batch;
   const single = batch.length === 1 && !url && isPathSafe(id);
-  const path = [id, ...(jobClass && isPathSafe(jobClass) ? [jobClass] : [])].map(encodeURIComponent).join("/");
-  const address = url ?? settings.prefix + (single ? `verify/${path}` : `verify?${query(batch.map((job) => job.id))}`);
+  const path = [id, jobClass].filter(isPathSafe).map(encodeURIComponent).join("/");
+  const ids = batch.map((job) => job.id);
+  const address = url ?? settings.prefix + (single ? `verify/${path}` : `verify?${query(ids)}`);
   const conditional = single && held && isOurs(address); // another site would have to allow the header
   const headers = { Accept: "application/json", ...(conditional && { "If-None-Match": `"${held.version}"` }) };
   // Our own addresses never redirect: what does leads to a login, perhaps on a site whose answer fetch may not read.
   const request = (/** @type {Record<string, string>} */ more) =>
     get(address, { headers: { ...headers, ...more }, redirect: url ? "follow" : "manual" }, signal);
-  const { response, body } = await (url ? request({}) : authorized(batch.map((job) => job.id), request)).catch((error) => {
+  const { response, body } = await (url ? request({}) : authorized(ids, request)).catch((error) => {
     throw error instanceof TryLater ? error : new TryLater(); // no network, or the page's own function gave no token
   });
-  if (response.status === 304) return batch.map((job) => [job, null]);
-  if (!response.ok || typeof body !== "object") return batch.map((job) => [job, refusal(job.id, response, body)]);
-  return batch.map((job) => [job, answerFor(job, job.url || single ? [body] : [body?.jobs].flat())]);
+  const isAnswer = response.ok && typeof body === "object";
+  const answers = url || single ? [body] : [body?.jobs].flat();
+  const answerTo = (/** @type {Job} */ job) => (isAnswer ? answerFor(job, answers) : refusal(job.id, response, body));
+  return batch.map((job) => [job, response.status === 304 ? null : answerTo(job)]);
 }
 
 /** @param {Job} job @param {any[]} answers @returns {Answer} */
