@@ -13,7 +13,7 @@ export class JobError extends Error {
     this.job_id = document.job_id ?? null;
     this.error = document.error ?? { code: document.state ?? "error", message: this.message };
     // Meta may use any name, those of Error and __proto__ included; these stay what they are.
-    for (const [key, value] of Object.entries(document)) if (!(key in this)) Object.assign(this, { [key]: value });
+    for (const [key, value] of Object.entries(document)) if (!(key in this)) /** @type {any} */ (this)[key] = value;
   }
 
   /** @param {string | null} jobId @param {string} code @param {string} message @param {ErrorOptions} [options] */

@@ -51,6 +51,6 @@ export async function get(url, init, signal) {
     if (cutOff || [429, 502, 503, 504].includes(response.status)) throw new TryLater(retryAfter(response));
     return { response, body };
   } finally {
-    over.clear();
+    over.forget();
   }
 }

@@ -9,7 +9,7 @@ import { onAbort } from "./waiting.js";
 
 /** Follows one job for one verify: its progress handlers, its end, its stop. */
 export class Follower {
-  /** @type {Set<{ progress: Handler }>} */ #listeners = new Set();
+  /** @type {Set<{ tell: Handler }>} */ #listeners = new Set();
   /** @type {JobDocument | null} */ #latest = null;
   /** Why nothing more is told, after a stop. @type {{ reason: unknown } | null} */ stopped = null;
   #told = false;
@@ -34,7 +34,7 @@ export class Follower {
 
   /** Calls `progress` with each document before the end, the latest included. @param {Handler} progress */
   listen(progress) {
-    const listener = { progress };
+    const listener = { tell: progress };
     this.#listeners.add(listener);
     const latest = this.#latest;
     if (latest) queueMicrotask(() => this.#latest === latest && this.#call(listener, latest));
@@ -46,7 +46,7 @@ export class Follower {
    */
   unlessStopped(handler, awaits) {
     return handler && ((/** @type {any} */ value) => {
-      if (this.stopped && !awaits) throw this.stopped.reason;
+      if (!awaits && this.stopped) throw this.stopped.reason;
       this.#told = true;
       return handler(value);
     });
@@ -70,11 +70,11 @@ export class Follower {
 
   /**
    * A handler that throws does not keep the document from the others.
-   * @param {{ progress: Handler }} listener @param {JobDocument} document
+   * @param {{ tell: Handler }} listener @param {JobDocument} document
    */
   #call(listener, document) {
     try {
-      if (this.#listeners.has(listener)) listener.progress(document);
+      if (this.#listeners.has(listener)) listener.tell(document);
     } catch (error) {
       report(error);
     }
