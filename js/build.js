@@ -1,7 +1,8 @@
 /**
  * Makes the files that browsers load from the modules beside it: `node js/build.js [folder]`.
  *
- * Rollup joins them into one classic script and one ES module, both readable; esbuild makes a minified form of each.
+ * Rollup joins them into one classic script, which with exports is the ES module, both readable; esbuild makes a minified
+ * form of each.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -14,25 +15,23 @@ const STATIC = here("../immortus_channels/static/immortus_channels/");
 
 /** Properties that only these modules use, which minifying may therefore rename. */
 const INTERNAL = [
-  "ahead", "announce", "answers", "asked", "asking", "bell", "changed", "comeBack", "due", "ended", "exists",
-  "expect", "expired", "fail", "failures", "fell", "good", "heard", "held", "hold", "hopeful", "jobClass", "listen",
-  "mayPoll", "mayPush", "notBefore", "patience", "polled", "prove", "pushed", "reachable", "readyAt", "receive",
-  "refused", "renew", "rest", "showError", "showJob", "stopped", "subscribe", "subscribers", "take", "tell",
-  "unknownSince", "unlessStopped", "unrecorded", "want",
+  "after", "ahead", "announce", "answers", "asked", "asking", "bell", "changed", "comeBack", "due", "ended", "exists",
+  "expect", "expired", "fail", "failures", "fell", "forget", "good", "heard", "held", "hide", "hold", "hopeful",
+  "jobClass", "listen", "mayPoll", "mayPush", "notBefore", "patience", "poll", "polled", "post", "prove", "pushed",
+  "reachable", "readyAt", "receive", "refused", "renew", "reset", "response", "rest", "run", "show", "showError",
+  "showJob", "stopped", "subscribe", "subscribers", "take", "tell", "tick", "unknownSince", "unlessStopped",
+  "unrecorded", "wake", "want",
 ];
 
-/** The head of each file, which says what the file is and where it comes from. */
-const HEADS = { script: here("head.script.txt"), module: here("head.module.txt") };
-
-/**
- * @param {string} entry @param {"iife" | "es"} format @param {string} head
- */
-async function join(entry, format, head) {
-  const bundle = await rollup({ input: here(entry), treeshake: false, onwarn: fail });
-  const { output: [{ code }] } = await bundle.generate({ format, indent: "  " });
+/** The modules as one script. */
+async function join() {
+  const bundle = await rollup({ input: here("index.js"), treeshake: false, onwarn: fail });
+  const { output: [{ code }] } = await bundle.generate({ format: "iife", indent: "  " });
   await bundle.close();
-  return readFileSync(head, "utf8") + withoutImports(code).replace("'use strict'", '"use strict"');
+  return withoutImports(code).replace("'use strict'", '"use strict"');
 }
+
+const read = (/** @type {string} */ path) => readFileSync(here(path), "utf8");
 
 /** Types that a module imports are in the same file now. @param {string} code */
 const withoutImports = (code) => code.replace(/^ *\/\*\* @import .* \*\/\n/gm, "").replace(/\n{3,}/g, "\n\n");
@@ -53,8 +52,9 @@ async function minify(name, code) {
 
 /** All files by their names. @returns {Promise<Record<string, string>>} */
 async function build() {
-  const script = await join("index.js", "iife", HEADS.script);
-  const module = await join("module.js", "es", HEADS.module);
+  const joined = await join();
+  const script = read("head.script.txt") + joined; // a head says what the file is and where it comes from
+  const module = `${read("head.module.txt")}${joined}\n${read("module.js").replace(/^import .*\n\n/m, "")}`;
   return {
     "immortus.js": script, ...(await minify("immortus", script)),
     "immortus.module.js": module, ...(await minify("immortus.module", module)),

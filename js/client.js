@@ -13,10 +13,8 @@ import { onAbort } from "./waiting.js";
 /** @import { JobDocument } from "./documents.js" */
 
 /** Tells where the server is; the tag of `{% immortus_script %}` does it. @type {Immortus.Client["configure"]} */
-export function configure({ prefix, websocket, csrfToken, token }) {
-  if (prefix !== undefined) settings.prefix = prefix.replace(/\/*$/, "/");
-  if (websocket !== undefined) settings.websocket = websocket;
-  if (csrfToken !== undefined) settings.csrfToken = csrfToken;
+export function configure({ prefix = settings.prefix, websocket = settings.websocket, csrfToken = settings.csrfToken, token }) {
+  Object.assign(settings, { prefix: prefix.replace(/\/*$/, "/"), websocket, csrfToken });
   if (token !== undefined) {
     useTokens(new TokenSource(token, () => page.jobs.filter(({ url }) => !url).map(({ id }) => id)));
     page.wake();
@@ -67,7 +65,7 @@ export async function cancel(jobInfo) {
   const { response, body } = await authorized([id], (headers) => post(settings.prefix + path, undefined, headers)).catch((cause) => {
     throw JobError.of(id, "unreachable", "The server could not be reached.", { cause });
   });
-  if (!response.ok || !isDocument(body)) throw refusal(id, response, body, { 403: "forbidden", 409: "not_cancellable" });
+  if (!response.ok || !isDocument(body)) throw refusal(id, response, body, undefined, { 403: "forbidden", 409: "not_cancellable" });
   page.receive(id, body);
   return body;
 }

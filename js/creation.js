@@ -36,8 +36,7 @@ export function encode(data, ours) {
  */
 function fieldsOf(data) {
   const all = (/** @type {any} */ value) => (typeof value === "object" && value?.[Symbol.iterator] ? [...value] : [value]);
-  const pair = (/** @type {string} */ name, /** @type {unknown} */ one) => /** @type {[string, unknown]} */ ([name, one]);
-  return Object.entries(data).flatMap(([name, value]) => all(value).map((one) => pair(name, one)));
+  return Object.entries(data).flatMap(([name, value]) => all(value).map((one) => /** @type {[string, unknown]} */ ([name, one])));
 }
 
 /** @param {any} value */

@@ -5,7 +5,7 @@ import { isOver } from "./documents.js";
 
 /** @param {number} percentage */
 function percent(percentage) {
-  return `${percentage.toFixed(1).replace(/\.0$/, "")} %`;
+  return `${Number(percentage.toFixed(1))} %`;
 }
 
 /** Writes into an element, and only what has changed: screen readers speak what is written. */
@@ -25,7 +25,7 @@ export class Display {
   }
 
   /** Another job begins, whose bar owes nothing to that of the last. */
-  clear() {
+  reset() {
     this.#bar = null;
   }
 
@@ -84,7 +84,7 @@ export class Display {
    * @param {Element} part @param {string | null} wanted @param {string | null} present
    */
   #isDue(part, wanted, present) {
-    const isWritten = this.#written.has(part) && this.#written.get(part) === wanted;
+    const isWritten = this.#written.get(part) === wanted;
     this.#written.set(part, wanted);
     return present !== wanted && !(isWritten && present);
   }

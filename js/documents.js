@@ -1,5 +1,6 @@
-/** What the server says of a job, and how a page names the job that it means. */
+/** What the server says of a job, and how a page says which job it means and how to follow it. */
 import { JobError } from "./errors.js";
+import { USUAL_INTERVAL } from "./settings.js";
 
 /** @typedef {Immortus.JobDocument} JobDocument */
 /** @typedef {Immortus.JobInfo | string | number | null | undefined} JobInfo */
@@ -8,7 +9,7 @@ import { JobError } from "./errors.js";
  * One verify, watch or element.
  * @typedef {{ take(document: JobDocument): void, fail(error: JobError): void }} Listener
  */
-/** @typedef {Listener & { jobClass?: string, transport: string, interval: number }} Subscriber */
+/** @typedef {Listener & { jobClass?: string, mayPoll: boolean, mayPush: boolean, interval: number }} Subscriber */
 
 /** @param {JobDocument} document */
 export const isDone = (document) => document.completed === true || document.state === "finished";
@@ -22,8 +23,6 @@ export const isFinal = (document) => isOver(document) && document.state !== "los
 /** @param {any} body @returns {body is JobDocument} */
 export const isDocument = (body) => typeof body?.state === "string" && Number.isInteger(body.version);
 
-const NO_JOB_ID = "Give a job id as text or a safe integer, or an object with job_id or verify_job_url.";
-
 /** The id as text; empty for what is neither text nor an integer that is still exact. @param {unknown} id */
 const idText = (id) => (typeof id === "string" ? id : Number.isSafeInteger(id) ? String(id) : "");
 
@@ -32,12 +31,34 @@ export function identify(jobInfo) {
   const info = typeof jobInfo === "object" ? jobInfo : { job_id: jobInfo };
   const id = idText(info?.job_id);
   const url = info?.verify_job_url || undefined;
-  if (!id && !url) throw JobError.of(null, "no_job_id", NO_JOB_ID);
+  if (!id && !url) {
+    throw JobError.of(null, "no_job_id", "Give a job id as text or a safe integer, or an object with job_id or verify_job_url.");
+  }
   return { id, url, jobClass: info?.job_class || undefined, key: url ? `url ${url}` : `id ${id}` };
 }
 
 /**
  * Whether servers and proxies pass it on unchanged in a path: no slash, nothing that reads as "." or "..".
- * @param {string} text
+ * @param {string} [text] @returns {text is string}
  */
-export const isPathSafe = (text) => /^[\w.~:@-]+$/.test(text) && !text.startsWith(".") && !text.endsWith(".");
+export const isPathSafe = (text = "") => /^(?!\.|.*\.$)[\w.~:@-]+$/.test(text);
+
+/**
+ * @param {any} given @param {string} allowed the values, with | between them, or words where `isRight` decides
+ * @param {string} option @param {boolean} [isRight]
+ */
+function check(given, allowed, option, isRight = allowed.split("|").includes(given)) {
+  if (!isRight) throw new TypeError(`${option} takes ${allowed}, not ${given}.`);
+}
+
+/** How to follow a job; a mistyped option is a TypeError. @param {Immortus.Options} options */
+export function readOptions(options) {
+  const transport = options.transport ?? "auto";
+  const polling = options.polling ?? {};
+  const interval = polling.interval ?? USUAL_INTERVAL;
+  for (const key of Object.keys(options)) check(key, "transport|polling|signal", "Immortus");
+  for (const key of Object(polling) === polling ? Object.keys(polling) : [polling]) check(key, "interval", "polling");
+  check(transport, "auto|websocket|polling", "transport");
+  check(interval, "milliseconds above 0", "polling.interval", interval > 0);
+  return { mayPoll: transport !== "websocket", mayPush: transport !== "polling", interval };
+}

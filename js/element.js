@@ -13,9 +13,9 @@ import { page } from "./page.js";
  */
 function isPutBack({ type, target, addedNodes }) {
   if (type === "attributes") return target instanceof JobElement;
-  const holder = /** @type {Element | null} */ (target.nodeType === Node.ELEMENT_NODE ? target : target.parentNode);
-  const isPart = (/** @type {Node} */ { nodeType, nodeName }) => nodeType === Node.ELEMENT_NODE && nodeName !== "FONT";
-  return holder?.localName === "script" || [...addedNodes].some(isPart);
+  const isScript = (/** @type {any} */ node) => node?.localName === "script";
+  const isPart = (/** @type {any} */ { localName }) => localName && localName !== "font"; // a text has no name
+  return [target, target.parentNode].some(isScript) || [...addedNodes].some(isPart);
 }
 
 /**
@@ -51,7 +51,7 @@ export class JobElement extends (globalThis.HTMLElement ?? class {}) {
     if (!this.#begun || before === value) return;
     this.#stop();
     this.#held = null;
-    this.#display.clear();
+    this.#display.reset();
     this.#follow();
   }
 
@@ -59,7 +59,7 @@ export class JobElement extends (globalThis.HTMLElement ?? class {}) {
     if (this.#leave || !this.isConnected) return;
     this.#begun = true;
     this.#error = null;
-    const job = { job_id: this.getAttribute("job-id") ?? "", job_class: this.getAttribute("job-class") ?? "" };
+    const job = /** @type {Record<string, any>} */ ({ job_id: this.getAttribute("job-id"), job_class: this.getAttribute("job-class") });
     const listener = { take: (/** @type {JobDocument} */ one) => this.#take(one), fail: (/** @type {JobError} */ error) => this.#fail(error) };
     this.#leave = page.subscribe(job, {}, listener, this.#rendered());
     this.#write();
@@ -80,7 +80,7 @@ export class JobElement extends (globalThis.HTMLElement ?? class {}) {
   /** @param {JobDocument} job */
   #take(job) {
     if (isFinal(job)) this.#stop();
-    const isNews = this.#error !== null || job.version > (this.#held?.version ?? 0);
+    const isNews = this.#error || job.version > (this.#held?.version ?? 0);
     if (isNews) this.#held = job;
     this.#error = null;
     this.#write();
@@ -104,7 +104,7 @@ export class JobElement extends (globalThis.HTMLElement ?? class {}) {
 
   #write(changes = this.#observer?.takeRecords() ?? []) {
     if (changes.some(isPutBack)) this.#display.renew();
-    const over = this.#error !== null || (this.#held !== null && isOver(this.#held));
+    const over = this.#error || (this.#held && isOver(this.#held));
     this.#display.set("error", this.#error && this.#error.error.code);
     this.#display.set("aria-busy", String(!over));
     if (this.#error) this.#display.showError(this.#error);

@@ -13,7 +13,7 @@ export class JobError extends Error {
     this.job_id = document.job_id ?? null;
     this.error = document.error ?? { code: document.state ?? "error", message: this.message };
     // Meta may use any name, those of Error and __proto__ included; these stay what they are.
-    for (const [key, value] of Object.entries(document)) if (!(key in this)) Object.assign(this, { [key]: value });
+    for (const [key, value] of Object.entries(document)) if (!(key in this)) /** @type {any} */ (this)[key] = value;
   }
 
   /** @param {string | null} jobId @param {string} code @param {string} message @param {ErrorOptions} [options] */
@@ -56,13 +56,13 @@ export class Disconnected extends Error {
 export const quiet = new WeakSet();
 
 /**
- * `promise`, without an unhandledrejection event for quiet errors.
- * @param {Promise<any>} promise @returns {Promise<any>}
+ * `promise`, without an unhandledrejection event for quiet errors, and for those that are quiet here.
+ * @param {Promise<any>} promise @param {(error: any) => boolean} [isQuiet] @returns {Promise<any>}
  */
-export function hushed(promise) {
+export function hushed(promise, isQuiet) {
   const result = new Promise((resolve, reject) => {
     promise.then(resolve, (error) => {
-      if (quiet.has(error)) result.catch(() => {});
+      if (quiet.has(error) || isQuiet?.(error)) result.catch(() => {});
       reject(error);
     });
   });

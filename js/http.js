@@ -21,7 +21,7 @@ export const isOfType = (response, type) => type.test(response.headers.get("Cont
 /** In seconds, or a date (RFC 9110, 10.2.3). @param {Response} response */
 function retryAfter(response) {
   const value = response.headers.get("Retry-After") ?? "";
-  return Math.max(0, /^\d+$/.test(value) ? Number(value) * 1_000 : Date.parse(value) - Date.now()) || 0;
+  return Math.max(0, Number(value) * 1_000 || Date.parse(value) - Date.now()) || 0;
 }
 
 /** @param {string} url @param {RequestInit} init */
@@ -51,6 +51,6 @@ export async function get(url, init, signal) {
     if (cutOff || [429, 502, 503, 504].includes(response.status)) throw new TryLater(retryAfter(response));
     return { response, body };
   } finally {
-    over.clear();
+    over.forget();
   }
 }

@@ -6,7 +6,7 @@ import { page } from "./page.js";
 
 // A page put together from fragments may load the file twice, or as a script and as a module; its jobs stay with the first.
 if (!globalThis.Immortus) {
-  globalThis.Immortus = { configure, create, verify, watch, cancel };
+  globalThis.Immortus = { cancel, configure, create, verify, watch };
   configureFromTag();
 
   globalThis.window?.addEventListener("online", () => page.wake());

@@ -44,11 +44,11 @@ export class Job {
   }
 
   get mayPoll() {
-    return Boolean(this.url) || [...this.subscribers].some(({ transport }) => transport !== "websocket");
+    return Boolean(this.url) || [...this.subscribers].some(({ mayPoll }) => mayPoll);
   }
 
   get mayPush() {
-    return !this.url && [...this.subscribers].some(({ transport }) => transport !== "polling");
+    return !this.url && [...this.subscribers].some(({ mayPush }) => mayPush);
   }
 
   /** Whether polling is what keeps it right. */

@@ -1,10 +1,10 @@
 /** The jobs of the page, and what feeds them. */
-import { identify } from "./documents.js";
+import { identify, readOptions } from "./documents.js";
 import { JobError } from "./errors.js";
 import { Job } from "./job.js";
 import { polling } from "./polling.js";
 import { Pushing } from "./pushing.js";
-import { LINGER, PATIENCE, socketAddress, USUAL_INTERVAL } from "./settings.js";
+import { LINGER, PATIENCE, socketAddress } from "./settings.js";
 import { now, Runner } from "./waiting.js";
 /** @import { JobDocument, JobInfo, Listener, Subscriber } from "./documents.js" */
 
@@ -31,7 +31,8 @@ export class Page {
    * @param {JobInfo} jobInfo @param {Immortus.Options} options @param {Listener} listener
    * @param {JobDocument | null} [known] what the page has of the job already
    */
-  subscribe(jobInfo, { polling, transport = "auto" }, listener, known) {
+  subscribe(jobInfo, options, listener, known) {
+    const way = readOptions(options);
     /** @type {ReturnType<typeof identify>} */
     let info;
     try {
@@ -40,8 +41,7 @@ export class Page {
       queueMicrotask(() => listener.fail(/** @type {JobError} */ (error)));
       return () => {};
     }
-    const interval = Number(polling?.interval) > 0 ? Number(polling?.interval) : USUAL_INTERVAL;
-    const subscriber = { ...listener, jobClass: info.jobClass, transport, interval };
+    const subscriber = { ...listener, ...way, jobClass: info.jobClass };
     const job = this.#join(info, subscriber);
     const { held } = job;
     if (held) queueMicrotask(() => job.held === held && job.tell(held, [subscriber]));
@@ -69,7 +69,7 @@ export class Page {
 
   /** A document that came by another way. @param {string} id @param {JobDocument} document */
   receive(id, document) {
-    this.#jobs.get(identify(id).key)?.receive(document);
+    this.#jobs.get(`id ${id}`)?.receive(document);
   }
 
   /** Looks once at all that changes in one go. */
@@ -85,7 +85,7 @@ export class Page {
   #update() {
     if (this.#away) return;
     const { jobs } = this;
-    const possible = !this.#pushing.refused && socketAddress() !== null;
+    const possible = !this.#pushing.refused && socketAddress();
     for (const { id, mayPoll, subscribers } of possible ? [] : jobs) {
       const error = JobError.of(id, "no_websocket", "There is no WebSocket, and the options allow no polling.");
       if (!mayPoll) for (const subscriber of subscribers) subscriber.fail(error);

@@ -1,10 +1,36 @@
 /** One socket after the other, for as long as sockets are worth having. */
 import { Disconnected, JobError } from "./errors.js";
-import { ReconnectPolicy, turn } from "./handshake.js";
-import { socketAddress } from "./settings.js";
+import { ReconnectPolicy } from "./health.js";
+import { socketAddress, TURN_TIMEOUT } from "./settings.js";
 import { Connection } from "./socket.js";
-import { now, sleep } from "./waiting.js";
+import { deadline, now, sleep } from "./waiting.js";
 /** @import { Page } from "./page.js" */
+
+/** @param {string} address */
+function openSocket(address) {
+  try {
+    return new WebSocket(address, ["immortus.v1"]);
+  } catch {
+    throw new Disconnected(4500); // the browser allows none at this address or from this page
+  }
+}
+
+/**
+ * Waits while another tab is in a handshake with this address; the result lets the next one begin. Chromium makes them one
+ * after the other and does not say which one waits, so a full queue would look like a server that does not answer.
+ * @param {string} address @param {AbortSignal} signal @returns {Promise<() => void>}
+ */
+async function turn(address, signal) {
+  const locks = globalThis.navigator?.locks; // in secure contexts only
+  if (!locks) return () => {};
+  const waiting = deadline(TURN_TIMEOUT, signal);
+  /** @type {Promise<() => void>} */
+  const granted = new Promise((resolve) => {
+    const hold = () => new Promise((/** @type {(value?: any) => void} */ release) => resolve(release));
+    locks.request(`immortus ${address}`, { signal: waiting.signal }, hold).catch(() => resolve(() => {}));
+  });
+  return granted.finally(waiting.forget);
+}
 
 /** The sockets of the page, and what their ends have taught it. Polling fills the gaps between them. */
 export class Pushing {
@@ -40,7 +66,7 @@ export class Pushing {
       const release = await turn(address, signal);
       if (signal.aborted) return release();
       try {
-        await this.#listen(new Connection(address, this.#page, release), signal);
+        await this.#listen(new Connection(openSocket(address), this.#page, release), signal);
       } catch (end) {
         if (!(end instanceof Disconnected)) throw end;
         this.#fell(end);

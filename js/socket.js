@@ -1,10 +1,9 @@
 /** The transport that listens: one life of the page's only socket. */
 import { isDocument, isFinal } from "./documents.js";
 import { Disconnected, JobError } from "./errors.js";
-import { openSocket } from "./handshake.js";
+import { Pulse } from "./health.js";
 import { parse } from "./http.js";
 import { Mailbox } from "./mailbox.js";
-import { Pulse } from "./pulse.js";
 import { TICK, WAKE_TIMEOUT } from "./settings.js";
 import { tokens } from "./token.js";
 import { after, now, numberOr, onAbort } from "./waiting.js";
@@ -25,10 +24,10 @@ export class Connection {
   #page;
   #socket;
 
-  /** @param {string} address @param {Page} page @param {() => void} opened */
-  constructor(address, page, opened) {
+  /** @param {WebSocket} socket @param {Page} page @param {() => void} opened */
+  constructor(socket, page, opened) {
     this.#page = page;
-    this.#socket = openSocket(address);
+    this.#socket = socket;
     this.#socket.onopen = opened;
     this.#socket.onmessage = ({ data }) => {
       this.#pulse.heard = now();
@@ -102,7 +101,8 @@ export class Connection {
   /** Watches what the page follows, as far as there is room. */
   #sync() {
     const wanted = new Set(this.#page.jobs.filter((job) => job.mayPush));
-    for (const job of [...this.#watched.values()].filter((one) => !wanted.has(one))) {
+    for (const job of this.#watched.values()) {
+      if (wanted.has(job)) continue;
       this.#watched.delete(job.id);
       this.#send({ type: "unwatch", job_id: job.id });
       job.poll();

@@ -56,7 +56,7 @@ export class TokenSource {
 
   /** @param {string} text */
   async #exchange(text) {
-    const { response, body } = await post(`${settings.prefix}token`, undefined, { Authorization: `Bearer ${text}` });
+    const { response, body } = await post(settings.prefix + "token", undefined, { Authorization: `Bearer ${text}` });
     if (response.ok && body?.token) this.#text = body.token;
   }
 }

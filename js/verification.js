@@ -9,9 +9,9 @@ import { onAbort } from "./waiting.js";
 
 /** Follows one job for one verify: its progress handlers, its end, its stop. */
 export class Follower {
-  /** @type {Set<{ progress: Handler }>} */ #listeners = new Set();
+  /** @type {Set<{ tell: Handler }>} */ #listeners = new Set();
   /** @type {JobDocument | null} */ #latest = null;
-  /** @type {unknown} */ #stopped;
+  /** Why nothing more is told, after a stop. @type {{ reason: unknown } | null} */ stopped = null;
   #told = false;
   /** @type {any} */ #resolve;
   /** @type {any} */ #reject;
@@ -29,12 +29,12 @@ export class Follower {
       take: (document) => this.#take(document),
       fail: (error) => this.#end(this.#reject, error),
     });
-    this.#forget = onAbort(options.signal, () => this.#abort(options.signal?.reason));
+    this.#forget = onAbort(options.signal, () => this.stop(options.signal?.reason));
   }
 
   /** Calls `progress` with each document before the end, the latest included. @param {Handler} progress */
   listen(progress) {
-    const listener = { progress };
+    const listener = { tell: progress };
     this.#listeners.add(listener);
     const latest = this.#latest;
     if (latest) queueMicrotask(() => this.#latest === latest && this.#call(listener, latest));
@@ -46,23 +46,18 @@ export class Follower {
    */
   unlessStopped(handler, awaits) {
     return handler && ((/** @type {any} */ value) => {
-      if (this.#stopped && !awaits) throw this.#stopped;
+      if (!awaits && this.stopped) throw this.stopped.reason;
       this.#told = true;
       return handler(value);
     });
   }
 
+  /** @param {unknown} reason that code that awaits gets */
   stop(reason = new DOMException("The job is no longer followed.", "AbortError")) {
-    if (this.#told || this.#stopped) return;
-    this.#stopped = reason;
-    quiet.add(reason);
+    if (this.#told || this.stopped) return;
+    this.stopped = { reason };
+    quiet.add(Object(reason)); // a signal may abort with a text
     this.#end(this.#reject, reason);
-  }
-
-  /** An AbortError is a stop; another reason, such as a TimeoutError, is a failure for the handlers. @param {any} reason */
-  #abort(reason) {
-    if (reason?.name === "AbortError") this.stop(reason);
-    else this.#end(this.#reject, reason);
   }
 
   /** @param {JobDocument} document */
@@ -75,11 +70,11 @@ export class Follower {
 
   /**
    * A handler that throws does not keep the document from the others.
-   * @param {{ progress: Handler }} listener @param {JobDocument} document
+   * @param {{ tell: Handler }} listener @param {JobDocument} document
    */
   #call(listener, document) {
     try {
-      if (this.#listeners.has(listener)) listener.progress(document);
+      if (this.#listeners.has(listener)) listener.tell(document);
     } catch (error) {
       report(error);
     }
@@ -101,7 +96,7 @@ export class Verification {
 
   /** @param {Promise<any>} promise @param {Follower} follower */
   constructor(promise, follower) {
-    this.#promise = hushed(promise);
+    this.#promise = hushed(promise, (error) => follower.stopped?.reason === error);
     this.#follower = follower;
   }
 

@@ -24,7 +24,7 @@ export function onAbort(signal, callback) {
 }
 
 /**
- * A signal that aborts after `ms`, with `signal`, or by `abort()`; `clear()` ends its timer and forgets `signal`.
+ * A signal that aborts after `ms`, with `signal`, or by `abort()`; `forget()` ends its timer and forgets `signal`.
  * @param {number} ms @param {AbortSignal} signal
  */
 export function deadline(ms, signal) {
@@ -32,7 +32,7 @@ export function deadline(ms, signal) {
   const abort = () => controller.abort();
   const timer = after(abort, ms);
   const forget = onAbort(signal, abort);
-  return { signal: controller.signal, abort, clear: () => (clearTimeout(timer), forget()) };
+  return { signal: controller.signal, abort, forget: () => (clearTimeout(timer), forget()) };
 }
 
 /**
@@ -44,7 +44,7 @@ export async function sleep(ms, signal, bell) {
   const over = deadline(ms, signal);
   bell?.addEventListener("wake", over.abort, { signal: over.signal });
   await new Promise((resolve) => onAbort(over.signal, () => resolve(null)));
-  over.clear();
+  over.forget();
 }
 
 /** Runs something while it is wanted, and `linger` longer. */
@@ -60,13 +60,13 @@ export class Runner {
     this.#linger = linger;
   }
 
-  /** @param {boolean} wanted */
+  /** @param {unknown} wanted */
   want(wanted) {
     clearTimeout(this.#stopping);
-    if (!wanted && this.#running) this.#stopping = after(() => this.stop(), this.#linger);
-    if (!wanted || this.#running) return;
-    this.#running = new AbortController();
-    this.#run(this.#running.signal).catch(report);
+    if (wanted && !this.#running) {
+      this.#running = new AbortController();
+      this.#run(this.#running.signal).catch(report);
+    } else if (!wanted && this.#running) this.#stopping = after(() => this.stop(), this.#linger);
   }
 
   stop() {

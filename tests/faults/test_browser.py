@@ -23,7 +23,7 @@ from tests.toys import eventually
 pytestmark = [pytest.mark.browser, pytest.mark.redis, pytest.mark.slow]
 
 NO_UPGRADES = Faults(answer=Answer(404))
-LOGIN = b"<!doctype html><title>Log in</title><form method=post>"
+LOGIN = b"<!doctype html><title>Log in</title><form method=post><input type=password>"
 
 FOLLOW = """
 (jobs) => {

@@ -1,7 +1,7 @@
 /** Starting and cancelling jobs: `Immortus.create` and `Immortus.cancel`, and where the CSRF token comes from. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { document, golden, html, json, listener, offline, settle, unhandledAfter, world } from "./world.js";
+import { document, golden, html, json, listener, login, offline, settle, unhandledAfter, world } from "./world.js";
 
 const started = () => json({ job_id: "a", job_class: "shop.tasks.process_image" }, 202);
 const token = (request) => request.headers["X-CSRFToken"];
@@ -232,7 +232,8 @@ for (const { name, status, message } of golden("http_errors").filter(({ name }) 
 
 test("cancel is rejected with a code when the server cannot be reached or answers with a page", async () => {
   const reject = async (answer) => (await world({ answer: () => answer }).Immortus.cancel("a").catch((error) => error)).error.code;
-  assert.deepEqual([await reject(offline), await reject(html(403)), await reject(html(200))], ["unreachable", "forbidden", "login_required"]);
+  assert.deepEqual([await reject(offline), await reject(html(403)), await reject(login())], ["unreachable", "forbidden", "login_required"]);
+  assert.equal(await reject(html(200)), "bad_answer");
 });
 
 test("the script's tag and configure() say where the server is", async () => {

@@ -92,7 +92,7 @@ test("a job_state that the job itself set is overwritten", async () => {
 });
 
 for (const [what, answer, code] of [
-  ["an expired login", () => html(200), "login_required"],
+  ["an expired login", () => ({ status: 0, type: "opaqueredirect", text: "" }), "login_required"],
   ["a forbidden answer of a proxy", () => html(403), "login_required"],
   ["a final HTTP error", () => html(500), "http_500"],
   ["a state that cannot be told", () => json({ job_id: "a", error: { code: "strategy_error", message: "Not known." } }, 500), "strategy_error"],

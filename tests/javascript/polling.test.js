@@ -33,7 +33,7 @@ test("a custom verify, a job whose store went back, and a job off the record go 
 test("the next request waits a little for jobs that can share it, and for none when one is due", () => {
   const due = (in_ms, interval = 500) => {
     const job = new Job("a");
-    job.subscribers.add({ transport: "auto", interval });
+    job.subscribers.add({ mayPoll: true, mayPush: true, interval });
     job.due = performance.now() + in_ms;
     return job;
   };

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Disconnected } from "../../js/errors.js";
-import { ReconnectPolicy } from "../../js/handshake.js";
+import { ReconnectPolicy } from "../../js/health.js";
 
 const fell = new Disconnected(1006);
 const planned = new Disconnected(1001, 700);

@@ -1,8 +1,9 @@
 /** What a page's handlers are told: `Immortus.verify` and `Immortus.watch`. */
 import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { document, golden, json, listener, settle, unhandledAfter, world } from "./world.js";
+import { document, golden, html, json, listener, login, settle, unhandledAfter, world } from "./world.js";
 
 const finished = (id, version) => document(id, version, { state: "finished", percentage: 100 });
 const failed = (id, version) => document(id, version, { state: "failed", error: { code: "not_an_image", message: "This file is not an image." } });
@@ -326,9 +327,11 @@ test("stop() after done changes nothing", async () => {
   assert.deepEqual(order, ["done", "after"]);
 });
 
-test("an aborted signal is a stop; another reason is a failure", async () => {
-  const w = world();
-  for (const [reason, count] of [[undefined, 0], [new DOMException("too slow", "TimeoutError"), 1]]) {
+for (const [what, reason] of [
+  ["no reason", undefined], ["a timeout", new DOMException("too slow", "TimeoutError")], ["a text", "left"], ["null", null],
+]) {
+  test(`the abort of a signal is like stop(): ${what}`, async () => {
+    const w = world({ answer: () => document("a", 1) });
     const abort = new AbortController();
     const told = listener();
     const unhandled = await unhandledAfter(async () => {
@@ -336,9 +339,43 @@ test("an aborted signal is a stop; another reason is a failure", async () => {
       await settle();
       abort.abort(reason);
     });
-    assert.deepEqual([told.failed.length, unhandled.length], [count, 0]);
-    assert.equal((await w.Immortus.verify("a", { signal: abort.signal }).catch((error) => error)).name, reason?.name ?? "AbortError");
-  }
+    assert.deepEqual([told.versions(), told.done, told.failed, unhandled], [[1], [], [], []]);
+    await w.advance(1_000);
+    assert.equal(w.clock.timers.size, 0, "nothing is left");
+  });
+
+  test(`code that awaits gets the reason of the abort: ${what}`, async () => {
+    const w = world();
+    for (const wait of [(v) => v, (v) => v.then(() => assert.fail()), (v) => v.catch((error) => { throw error; })]) {
+      const abort = new AbortController();
+      const caught = async () => {
+        try {
+          await wait(w.Immortus.verify("a", { signal: abort.signal }));
+        } catch (error) {
+          return error;
+        }
+        return "no error";
+      };
+      const during = caught();
+      await settle();
+      abort.abort(reason);
+      assert.equal(await during, abort.signal.reason);
+      assert.equal(await caught(), abort.signal.reason, "a signal that aborted before");
+    }
+  });
+}
+
+test("the handlers of the documentation bear its example with AbortSignal.timeout", async () => {
+  const page = readFileSync(new URL("../../docs/how-to/browser.md", import.meta.url), "utf8");
+  const [source] = /^function failed\(error\) \{\n.*?^\}/ms.exec(page);
+  assert.match(page, /signal: AbortSignal\.timeout\(/);
+  const w = world();
+  const unhandled = await unhandledAfter(async () => {
+    const handler = new Function("console", `return ${source}`)({ log: () => assert.fail() });
+    w.Immortus.verify("a", { signal: AbortSignal.timeout(1) }).then(() => {}, handler, () => {});
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  });
+  assert.deepEqual(unhandled, []);
 });
 
 test("a signal that outlives its jobs keeps nothing of them", async () => {
@@ -441,6 +478,48 @@ test("a custom verify without a boolean completed is a failure, not an endless w
     const error = await w.Immortus.verify({ verify_job_url: "/custom/1" }).catch((reason) => reason);
     assert.equal(error.error.code, "bad_answer");
   }
+});
+
+test("a custom verify that answers with a page hears what is wanted; only a login page says to log in", async () => {
+  const failure = async (answer) => {
+    const error = await world({ answer: () => answer }).Immortus.verify({ verify_job_url: "/custom/1" }).catch((reason) => reason);
+    return [error.error.code, error.message];
+  };
+  const password = { ...html(), text: '<form><input name="password" type="password">' };
+  const wanted = "The answer (200) is not a JSON object with `completed` true or false.";
+  for (const answer of [html(), { ...html(), text: "Hello" }, json({ percentage: 1 })]) assert.deepEqual(await failure(answer), ["bad_answer", wanted]);
+  for (const answer of [login(), password, html(401), html(403)]) {
+    assert.deepEqual(await failure(answer), ["login_required", "Please log in to see this job."]);
+  }
+});
+
+for (const [options, message] of [
+  [{ transport: "websockets" }, "transport takes auto|websocket|polling, not websockets."],
+  [{ transport: false }, "transport takes auto|websocket|polling, not false."],
+  [{ polling: 200 }, "polling takes interval, not 200."],
+  [{ polling: "200" }, "polling takes interval, not 200."],
+  [{ polling: { intervall: 200 } }, "polling takes interval, not intervall."],
+  [{ polling: { interval: "abc" } }, "polling.interval takes milliseconds above 0, not abc."],
+  [{ polling: { interval: 0 } }, "polling.interval takes milliseconds above 0, not 0."],
+  [{ polling: { interval: NaN } }, "polling.interval takes milliseconds above 0, not NaN."],
+  [{ interval: 200 }, "Immortus takes transport|polling|signal, not interval."],
+  ["polling", "Immortus takes transport|polling|signal, not 0."],
+]) {
+  test(`a mistyped option is a TypeError at the call: ${JSON.stringify(options)}`, async () => {
+    const w = world();
+    assert.throws(() => w.Immortus.verify("a", options), { name: "TypeError", message });
+    assert.throws(() => w.Immortus.watch("a", options), { name: "TypeError", message });
+    await settle();
+    assert.deepEqual([w.requests, w.sockets], [[], []]);
+  });
+}
+
+test("options may be left out, be null, or be the index that map() passes", async () => {
+  const w = world({ answer: () => finished("a", 1) });
+  for (const options of [undefined, null, {}, { transport: null, polling: null, signal: null }, { transport: undefined }]) {
+    assert.equal((await w.Immortus.verify("a", options)).version, 1);
+  }
+  assert.equal((await Promise.all(["a", "a"].map(w.Immortus.verify))).length, 2);
 });
 
 test("loading the file twice keeps the first client", () => {

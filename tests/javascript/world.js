@@ -114,6 +114,8 @@ export class Locks {
 /** Answers to give from `fetch`. */
 export const json = (body, status = 200, headers = {}) => ({ status, headers: { "Content-Type": "application/json", ...headers }, text: JSON.stringify(body) });
 export const html = (status = 200) => ({ status, headers: { "Content-Type": "text/html; charset=utf-8" }, text: "<!doctype html><form>Log in" });
+/** The page to which a request was redirected that fetch follows. */
+export const login = () => ({ ...html(), redirected: true });
 export const unknown = (id) => json({ job_id: id, error: { code: "unknown_job", message: "There is no such job." } }, 404);
 export const offline = new TypeError("Failed to fetch");
 
@@ -146,8 +148,8 @@ export function world({ answer = () => undefined, WebSocket = true, dataset, pag
       Promise.resolve(answer(request)).then((given) => {
         if (given === undefined) return;
         if (given instanceof Error) return reject(given);
-        const { status, headers, text, type = "basic" } = given.text === undefined ? json(given) : given;
-        resolve({ status, ok: status >= 200 && status < 300, type, headers: new Headers(headers), text: async () => text });
+        const { status, headers, text, type = "basic", redirected = false } = given.text === undefined ? json(given) : given;
+        resolve({ status, ok: status >= 200 && status < 300, type, redirected, headers: new Headers(headers), text: async () => text });
       });
     });
   };

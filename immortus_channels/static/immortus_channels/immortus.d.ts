@@ -40,11 +40,11 @@ declare namespace Immortus {
   }
 
   interface Options {
-    /** `interval`: milliseconds from an answer to the next request, at least. @default 500 */
+    /** `interval`: milliseconds from an answer to the next request, at least; above 0. @default 500 */
     polling?: { interval?: number };
     /** @default "auto" */
     transport?: "auto" | "websocket" | "polling";
-    /** An AbortError of it is like `stop()`. */
+    /** Its abort is like `stop()`, whatever its reason. */
     signal?: AbortSignal;
   }
 
@@ -79,9 +79,9 @@ declare namespace Immortus {
   }
 
   /**
-   * A promise that reports progress and can be stopped. After `stop()` it rejects with an AbortError, which the page need not
-   * handle. Code that awaits it, and the second of exactly two handlers of `then`, get that error; a `then` with one handler
-   * or with three calls none of them any more.
+   * A promise that reports progress and can be stopped. After `stop()` it rejects with an AbortError, or with the reason of
+   * the signal that aborted, which the page need not handle. Code that awaits it, and the second of exactly two handlers of
+   * `then`, get that error; a `then` with one handler or with three calls none of them any more.
    */
   interface Verification<T> extends PromiseLike<T> {
     then<A = T, B = never>(
@@ -110,6 +110,7 @@ declare namespace Immortus {
   interface Client {
     configure(settings: Settings): void;
     create(url: string, data?: FormSource): Creation<JobInfo & { job_id: string }>;
+    /** Throws a TypeError that names an option that is mistyped; so does `watch`. */
     verify(job: JobInfo | string | number, options?: Options): Verification<JobDocument>;
     watch(job: JobInfo | string | number, options?: Options): AsyncIterableIterator<JobDocument>;
     cancel(job: JobInfo | string | number): Promise<JobDocument>;

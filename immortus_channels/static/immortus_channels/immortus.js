@@ -81,7 +81,7 @@
       this.job_id = document.job_id ?? null;
       this.error = document.error ?? { code: document.state ?? "error", message: this.message };
       // Meta may use any name, those of Error and __proto__ included; these stay what they are.
-      for (const [key, value] of Object.entries(document)) if (!(key in this)) Object.assign(this, { [key]: value });
+      for (const [key, value] of Object.entries(document)) if (!(key in this)) /** @type {any} */ (this)[key] = value;
     }
 
     /** @param {string | null} jobId @param {string} code @param {string} message @param {ErrorOptions} [options] */
@@ -124,13 +124,13 @@
   const quiet = new WeakSet();
 
   /**
-   * `promise`, without an unhandledrejection event for quiet errors.
-   * @param {Promise<any>} promise @returns {Promise<any>}
+   * `promise`, without an unhandledrejection event for quiet errors, and for those that are quiet here.
+   * @param {Promise<any>} promise @param {(error: any) => boolean} [isQuiet] @returns {Promise<any>}
    */
-  function hushed(promise) {
+  function hushed(promise, isQuiet) {
     const result = new Promise((resolve, reject) => {
       promise.then(resolve, (error) => {
-        if (quiet.has(error)) result.catch(() => {});
+        if (quiet.has(error) || isQuiet?.(error)) result.catch(() => {});
         reject(error);
       });
     });
@@ -143,7 +143,7 @@
     else console.error(error);
   }
 
-  /** What the server says of a job, and how a page names the job that it means. */
+  /** What the server says of a job, and how a page says which job it means and how to follow it. */
 
   /** @typedef {Immortus.JobDocument} JobDocument */
   /** @typedef {Immortus.JobInfo | string | number | null | undefined} JobInfo */
@@ -152,7 +152,7 @@
    * One verify, watch or element.
    * @typedef {{ take(document: JobDocument): void, fail(error: JobError): void }} Listener
    */
-  /** @typedef {Listener & { jobClass?: string, transport: string, interval: number }} Subscriber */
+  /** @typedef {Listener & { jobClass?: string, mayPoll: boolean, mayPush: boolean, interval: number }} Subscriber */
 
   /** @param {JobDocument} document */
   const isDone = (document) => document.completed === true || document.state === "finished";
@@ -166,8 +166,6 @@
   /** @param {any} body @returns {body is JobDocument} */
   const isDocument = (body) => typeof body?.state === "string" && Number.isInteger(body.version);
 
-  const NO_JOB_ID = "Give a job id as text or a safe integer, or an object with job_id or verify_job_url.";
-
   /** The id as text; empty for what is neither text nor an integer that is still exact. @param {unknown} id */
   const idText = (id) => (typeof id === "string" ? id : Number.isSafeInteger(id) ? String(id) : "");
 
@@ -176,15 +174,37 @@
     const info = typeof jobInfo === "object" ? jobInfo : { job_id: jobInfo };
     const id = idText(info?.job_id);
     const url = info?.verify_job_url || undefined;
-    if (!id && !url) throw JobError.of(null, "no_job_id", NO_JOB_ID);
+    if (!id && !url) {
+      throw JobError.of(null, "no_job_id", "Give a job id as text or a safe integer, or an object with job_id or verify_job_url.");
+    }
     return { id, url, jobClass: info?.job_class || undefined, key: url ? `url ${url}` : `id ${id}` };
   }
 
   /**
    * Whether servers and proxies pass it on unchanged in a path: no slash, nothing that reads as "." or "..".
-   * @param {string} text
+   * @param {string} [text] @returns {text is string}
    */
-  const isPathSafe = (text) => /^[\w.~:@-]+$/.test(text) && !text.startsWith(".") && !text.endsWith(".");
+  const isPathSafe = (text = "") => /^(?!\.|.*\.$)[\w.~:@-]+$/.test(text);
+
+  /**
+   * @param {any} given @param {string} allowed the values, with | between them, or words where `isRight` decides
+   * @param {string} option @param {boolean} [isRight]
+   */
+  function check(given, allowed, option, isRight = allowed.split("|").includes(given)) {
+    if (!isRight) throw new TypeError(`${option} takes ${allowed}, not ${given}.`);
+  }
+
+  /** How to follow a job; a mistyped option is a TypeError. @param {Immortus.Options} options */
+  function readOptions(options) {
+    const transport = options.transport ?? "auto";
+    const polling = options.polling ?? {};
+    const interval = polling.interval ?? USUAL_INTERVAL;
+    for (const key of Object.keys(options)) check(key, "transport|polling|signal", "Immortus");
+    for (const key of Object(polling) === polling ? Object.keys(polling) : [polling]) check(key, "interval", "polling");
+    check(transport, "auto|websocket|polling", "transport");
+    check(interval, "milliseconds above 0", "polling.interval", interval > 0);
+    return { mayPoll: transport !== "websocket", mayPush: transport !== "polling", interval };
+  }
 
   /** Time: clocks, timers, back-off, and what runs while the page wants it. All times are milliseconds. */
 
@@ -211,7 +231,7 @@
   }
 
   /**
-   * A signal that aborts after `ms`, with `signal`, or by `abort()`; `clear()` ends its timer and forgets `signal`.
+   * A signal that aborts after `ms`, with `signal`, or by `abort()`; `forget()` ends its timer and forgets `signal`.
    * @param {number} ms @param {AbortSignal} signal
    */
   function deadline(ms, signal) {
@@ -219,7 +239,7 @@
     const abort = () => controller.abort();
     const timer = after(abort, ms);
     const forget = onAbort(signal, abort);
-    return { signal: controller.signal, abort, clear: () => (clearTimeout(timer), forget()) };
+    return { signal: controller.signal, abort, forget: () => (clearTimeout(timer), forget()) };
   }
 
   /**
@@ -231,7 +251,7 @@
     const over = deadline(ms, signal);
     bell?.addEventListener("wake", over.abort, { signal: over.signal });
     await new Promise((resolve) => onAbort(over.signal, () => resolve(null)));
-    over.clear();
+    over.forget();
   }
 
   /** Runs something while it is wanted, and `linger` longer. */
@@ -247,13 +267,13 @@
       this.#linger = linger;
     }
 
-    /** @param {boolean} wanted */
+    /** @param {unknown} wanted */
     want(wanted) {
       clearTimeout(this.#stopping);
-      if (!wanted && this.#running) this.#stopping = after(() => this.stop(), this.#linger);
-      if (!wanted || this.#running) return;
-      this.#running = new AbortController();
-      this.#run(this.#running.signal).catch(report);
+      if (wanted && !this.#running) {
+        this.#running = new AbortController();
+        this.#run(this.#running.signal).catch(report);
+      } else if (!wanted && this.#running) this.#stopping = after(() => this.stop(), this.#linger);
     }
 
     stop() {
@@ -283,7 +303,7 @@
   /** In seconds, or a date (RFC 9110, 10.2.3). @param {Response} response */
   function retryAfter(response) {
     const value = response.headers.get("Retry-After") ?? "";
-    return Math.max(0, /^\d+$/.test(value) ? Number(value) * 1_000 : Date.parse(value) - Date.now()) || 0;
+    return Math.max(0, Number(value) * 1_000 || Date.parse(value) - Date.now()) || 0;
   }
 
   /** @param {string} url @param {RequestInit} init */
@@ -313,7 +333,7 @@
       if (cutOff || [429, 502, 503, 504].includes(response.status)) throw new TryLater(retryAfter(response));
       return { response, body };
     } finally {
-      over.clear();
+      over.forget();
     }
   }
 
@@ -371,7 +391,7 @@
 
     /** @param {string} text */
     async #exchange(text) {
-      const { response, body } = await post(`${settings.prefix}token`, undefined, { Authorization: `Bearer ${text}` });
+      const { response, body } = await post(settings.prefix + "token", undefined, { Authorization: `Bearer ${text}` });
       if (response.ok && body?.token) this.#text = body.token;
     }
   }
@@ -416,28 +436,24 @@
   async function ask(batch, signal) {
     const [{ id, url, jobClass, held }] = batch;
     const single = batch.length === 1 && !url && isPathSafe(id);
-    const path = [id, ...(jobClass && isPathSafe(jobClass) ? [jobClass] : [])].map(encodeURIComponent).join("/");
-    const address = url ?? settings.prefix + (single ? `verify/${path}` : `verify?${query(batch.map((job) => job.id))}`);
+    const path = [id, jobClass].filter(isPathSafe).map(encodeURIComponent).join("/");
+    const ids = batch.map((job) => job.id);
+    const address = url ?? settings.prefix + (single ? `verify/${path}` : `verify?${query(ids)}`);
     const conditional = single && held && isOurs(address); // another site would have to allow the header
     const headers = { Accept: "application/json", ...(conditional && { "If-None-Match": `"${held.version}"` }) };
     // Our own addresses never redirect: what does leads to a login, perhaps on a site whose answer fetch may not read.
     const request = (/** @type {Record<string, string>} */ more) =>
       get(address, { headers: { ...headers, ...more }, redirect: url ? "follow" : "manual" }, signal);
-    const { response, body } = await (url ? request({}) : authorized(batch.map((job) => job.id), request)).catch((error) => {
+    const { response, body } = await (url ? request({}) : authorized(ids, request)).catch((error) => {
       throw error instanceof TryLater ? error : new TryLater(); // no network, or the page's own function gave no token
     });
-    if (response.status === 304) return batch.map((job) => [job, null]);
-    if (!response.ok || typeof body !== "object") return batch.map((job) => [job, refusal(job.id, response, body)]);
-    return batch.map((job) => [job, answerFor(job, job.url || single ? [body] : [body?.jobs].flat())]);
-  }
-
-  /** @param {Job} job @param {any[]} answers @returns {Answer} */
-  function answerFor(job, answers) {
-    const answer = job.url ? answers[0] : answers.find((one) => one?.job_id === job.id);
-    if (job.url ? [true, false, null].includes(answer?.completed) : isDocument(answer)) return answer;
-    if (answer?.error?.code) return new JobError(answer);
-    const wanted = job.url ? "a JSON object with `completed` true or false" : "a job document";
-    return JobError.of(job.id, "bad_answer", `The answer is not ${wanted}.`);
+    const hasAnswers = response.ok && typeof body === "object";
+    return batch.map((job) => {
+      if (response.status === 304) return [job, null];
+      const answer = hasAnswers && !url ? [single ? body : body?.jobs].flat().find((one) => one?.job_id === job.id) : body;
+      const isGood = url ? [true, false, null].includes(answer?.completed) : isDocument(answer);
+      return [job, response.ok && isGood ? answer : refusal(job.id, response, answer, url && "a JSON object with `completed` true or false")];
+    });
   }
 
   /** For pages that show a message without translating its code. @type {Record<string, string>} */
@@ -449,18 +465,18 @@
   };
 
   /**
-   * An answer other than the one asked for, as an error; `codes` names what a status means to this request.
-   * @param {string} id @param {Response} response @param {any} body @param {Record<number, string>} [codes]
+   * An answer other than the one `wanted`, as an error; `codes` names what a status means to this request.
+   * @param {string} id @param {Response} response @param {any} body @param {string} [wanted] @param {Record<number, string>} [codes]
    */
-  function refusal(id, response, body, codes = { 403: "login_required", 409: "wrong_job_class" }) {
+  function refusal(id, response, body, wanted = "a job document", codes = { 403: "login_required", 409: "wrong_job_class" }) {
     if (body?.error?.code) return new JobError({ job_id: id, ...body });
-    const { status, type, ok } = response;
+    const { status, type, ok, redirected } = response;
     const html = typeof body === "string" && (isOfType(response, /html/) || /^\s*</.test(body));
-    const login = type === "opaqueredirect" || status === 401 || (html && ok);
+    const login = type === "opaqueredirect" || status === 401 || (html && ok && (redirected || /type=.?password/i.test(body)));
     /** @type {Record<number, string | false>} */
     const meanings = { 404: "unknown_job", ...codes, 403: html && codes[403] };
     const code = login ? "login_required" : meanings[status] || (ok ? "bad_answer" : `http_${status}`);
-    const error = JobError.of(id, code, SENTENCES[code] ?? `The answer (${status}) does not say how the job is.`);
+    const error = JobError.of(id, code, SENTENCES[code] ?? `The answer (${status}) is not ${wanted}.`);
     return isDocument(body) ? Object.assign(new JobError(body), { error: error.error }) : error;
   }
 
@@ -498,8 +514,7 @@
    */
   function fieldsOf(data) {
     const all = (/** @type {any} */ value) => (typeof value === "object" && value?.[Symbol.iterator] ? [...value] : [value]);
-    const pair = (/** @type {string} */ name, /** @type {unknown} */ one) => /** @type {[string, unknown]} */ ([name, one]);
-    return Object.entries(data).flatMap(([name, value]) => all(value).map((one) => pair(name, one)));
+    return Object.entries(data).flatMap(([name, value]) => all(value).map((one) => /** @type {[string, unknown]} */ ([name, one])));
   }
 
   /** @param {any} value */
@@ -709,11 +724,11 @@
     }
 
     get mayPoll() {
-      return Boolean(this.url) || [...this.subscribers].some(({ transport }) => transport !== "websocket");
+      return Boolean(this.url) || [...this.subscribers].some(({ mayPoll }) => mayPoll);
     }
 
     get mayPush() {
-      return !this.url && [...this.subscribers].some(({ transport }) => transport !== "polling");
+      return !this.url && [...this.subscribers].some(({ mayPush }) => mayPush);
     }
 
     /** Whether polling is what keeps it right. */
@@ -862,62 +877,7 @@
     return all;
   }
 
-  /** Opening a socket: when, and in which turn. */
-
-  /** @param {string} address */
-  function openSocket(address) {
-    try {
-      return new WebSocket(address, ["immortus.v1"]);
-    } catch {
-      throw new Disconnected(4500); // the browser allows none at this address or from this page
-    }
-  }
-
-  /**
-   * Waits while another tab is in a handshake with this address; the result lets the next one begin. Chromium makes them one
-   * after the other and does not say which one waits, so a full queue would look like a server that does not answer.
-   * @param {string} address @param {AbortSignal} signal @returns {Promise<() => void>}
-   */
-  async function turn(address, signal) {
-    const locks = globalThis.navigator?.locks; // in secure contexts only
-    if (!locks) return () => {};
-    const waiting = deadline(TURN_TIMEOUT, signal);
-    /** @type {Promise<() => void>} */
-    const granted = new Promise((resolve) => {
-      const hold = () => new Promise((/** @type {(value?: any) => void} */ release) => resolve(release));
-      locks.request(`immortus ${address}`, { signal: waiting.signal }, hold).catch(() => resolve(() => {}));
-    });
-    return granted.finally(waiting.clear);
-  }
-
-  /** When to come back to a socket that fell. */
-  class ReconnectPolicy {
-    #strikes = 0;
-    #attempts = 0;
-    #probes = 0;
-
-    /** Whether a socket is worth waiting for. */
-    get hopeful() {
-      return this.#strikes < STRIKES;
-    }
-
-    /**
-     * The wait before the next socket.
-     * @param {Disconnected} end @param {number | null} goodFor how long it was good, if ever
-     * @param {"up" | "down" | "unknown"} http whether requests get answers meanwhile; unknown where the page makes none
-     */
-    fell({ after: planned }, goodFor, http) {
-      // A server that says when to come back works, and a server that does not answer says nothing about sockets.
-      if (goodFor === null) this.#strikes += planned === undefined && http === "up" ? 1 : 0;
-      else if (goodFor >= SETTLED_AFTER) this.#strikes = this.#attempts = this.#probes = 0;
-      if (!this.hopeful) return Math.min(LONGEST_PROBE, FIRST_PROBE * 2 ** this.#probes++) * (0.5 + Math.random());
-      if (planned !== undefined && goodFor !== null) return planned;
-      const longest = http === "unknown" ? LONGEST_REQUEST_BACKOFF : LONGEST_SOCKET_BACKOFF; // then nothing else keeps it right
-      return Math.max(planned ?? 0, backoff(this.#attempts++, longest));
-    }
-  }
-
-  /** Whether a socket lives. */
+  /** How sockets do: whether one lives, and when the next is worth opening. */
 
   /** What is heard of a socket, and how long it may be silent. */
   class Pulse {
@@ -949,6 +909,33 @@
     }
   }
 
+  /** When to come back to a socket that fell. */
+  class ReconnectPolicy {
+    #strikes = 0;
+    #attempts = 0;
+    #probes = 0;
+
+    /** Whether a socket is worth waiting for. */
+    get hopeful() {
+      return this.#strikes < STRIKES;
+    }
+
+    /**
+     * The wait before the next socket.
+     * @param {Disconnected} end @param {number | null} goodFor how long it was good, if ever
+     * @param {"up" | "down" | "unknown"} http whether requests get answers meanwhile; unknown where the page makes none
+     */
+    fell({ after: planned }, goodFor, http) {
+      // A server that says when to come back works, and a server that does not answer says nothing about sockets.
+      if (goodFor === null) this.#strikes += planned === undefined && http === "up" ? 1 : 0;
+      else if (goodFor >= SETTLED_AFTER) this.#strikes = this.#attempts = this.#probes = 0;
+      if (!this.hopeful) return Math.min(LONGEST_PROBE, FIRST_PROBE * 2 ** this.#probes++) * (0.5 + Math.random());
+      if (planned !== undefined && goodFor !== null) return planned;
+      const longest = http === "unknown" ? LONGEST_REQUEST_BACKOFF : LONGEST_SOCKET_BACKOFF; // then nothing else keeps it right
+      return Math.max(planned ?? 0, backoff(this.#attempts++, longest));
+    }
+  }
+
   /** The transport that listens: one life of the page's only socket. */
 
   /** A socket from its handshake to its end. */
@@ -964,10 +951,10 @@
     #page;
     #socket;
 
-    /** @param {string} address @param {Page} page @param {() => void} opened */
-    constructor(address, page, opened) {
+    /** @param {WebSocket} socket @param {Page} page @param {() => void} opened */
+    constructor(socket, page, opened) {
       this.#page = page;
-      this.#socket = openSocket(address);
+      this.#socket = socket;
       this.#socket.onopen = opened;
       this.#socket.onmessage = ({ data }) => {
         this.#pulse.heard = now();
@@ -1041,7 +1028,8 @@
     /** Watches what the page follows, as far as there is room. */
     #sync() {
       const wanted = new Set(this.#page.jobs.filter((job) => job.mayPush));
-      for (const job of [...this.#watched.values()].filter((one) => !wanted.has(one))) {
+      for (const job of this.#watched.values()) {
+        if (wanted.has(job)) continue;
         this.#watched.delete(job.id);
         this.#send({ type: "unwatch", job_id: job.id });
         job.poll();
@@ -1100,6 +1088,32 @@
 
   /** One socket after the other, for as long as sockets are worth having. */
 
+  /** @param {string} address */
+  function openSocket(address) {
+    try {
+      return new WebSocket(address, ["immortus.v1"]);
+    } catch {
+      throw new Disconnected(4500); // the browser allows none at this address or from this page
+    }
+  }
+
+  /**
+   * Waits while another tab is in a handshake with this address; the result lets the next one begin. Chromium makes them one
+   * after the other and does not say which one waits, so a full queue would look like a server that does not answer.
+   * @param {string} address @param {AbortSignal} signal @returns {Promise<() => void>}
+   */
+  async function turn(address, signal) {
+    const locks = globalThis.navigator?.locks; // in secure contexts only
+    if (!locks) return () => {};
+    const waiting = deadline(TURN_TIMEOUT, signal);
+    /** @type {Promise<() => void>} */
+    const granted = new Promise((resolve) => {
+      const hold = () => new Promise((/** @type {(value?: any) => void} */ release) => resolve(release));
+      locks.request(`immortus ${address}`, { signal: waiting.signal }, hold).catch(() => resolve(() => {}));
+    });
+    return granted.finally(waiting.forget);
+  }
+
   /** The sockets of the page, and what their ends have taught it. Polling fills the gaps between them. */
   class Pushing {
     #page;
@@ -1134,7 +1148,7 @@
         const release = await turn(address, signal);
         if (signal.aborted) return release();
         try {
-          await this.#listen(new Connection(address, this.#page, release), signal);
+          await this.#listen(new Connection(openSocket(address), this.#page, release), signal);
         } catch (end) {
           if (!(end instanceof Disconnected)) throw end;
           this.#fell(end);
@@ -1198,7 +1212,8 @@
      * @param {JobInfo} jobInfo @param {Immortus.Options} options @param {Listener} listener
      * @param {JobDocument | null} [known] what the page has of the job already
      */
-    subscribe(jobInfo, { polling, transport = "auto" }, listener, known) {
+    subscribe(jobInfo, options, listener, known) {
+      const way = readOptions(options);
       /** @type {ReturnType<typeof identify>} */
       let info;
       try {
@@ -1207,8 +1222,7 @@
         queueMicrotask(() => listener.fail(/** @type {JobError} */ (error)));
         return () => {};
       }
-      const interval = Number(polling?.interval) > 0 ? Number(polling?.interval) : USUAL_INTERVAL;
-      const subscriber = { ...listener, jobClass: info.jobClass, transport, interval };
+      const subscriber = { ...listener, ...way, jobClass: info.jobClass };
       const job = this.#join(info, subscriber);
       const { held } = job;
       if (held) queueMicrotask(() => job.held === held && job.tell(held, [subscriber]));
@@ -1236,7 +1250,7 @@
 
     /** A document that came by another way. @param {string} id @param {JobDocument} document */
     receive(id, document) {
-      this.#jobs.get(identify(id).key)?.receive(document);
+      this.#jobs.get(`id ${id}`)?.receive(document);
     }
 
     /** Looks once at all that changes in one go. */
@@ -1252,7 +1266,7 @@
     #update() {
       if (this.#away) return;
       const { jobs } = this;
-      const possible = !this.#pushing.refused && socketAddress() !== null;
+      const possible = !this.#pushing.refused && socketAddress();
       for (const { id, mayPoll, subscribers } of possible ? [] : jobs) {
         const error = JobError.of(id, "no_websocket", "There is no WebSocket, and the options allow no polling.");
         if (!mayPoll) for (const subscriber of subscribers) subscriber.fail(error);
@@ -1310,9 +1324,9 @@
 
   /** Follows one job for one verify: its progress handlers, its end, its stop. */
   class Follower {
-    /** @type {Set<{ progress: Handler }>} */ #listeners = new Set();
+    /** @type {Set<{ tell: Handler }>} */ #listeners = new Set();
     /** @type {JobDocument | null} */ #latest = null;
-    /** @type {unknown} */ #stopped;
+    /** Why nothing more is told, after a stop. @type {{ reason: unknown } | null} */ stopped = null;
     #told = false;
     /** @type {any} */ #resolve;
     /** @type {any} */ #reject;
@@ -1330,12 +1344,12 @@
         take: (document) => this.#take(document),
         fail: (error) => this.#end(this.#reject, error),
       });
-      this.#forget = onAbort(options.signal, () => this.#abort(options.signal?.reason));
+      this.#forget = onAbort(options.signal, () => this.stop(options.signal?.reason));
     }
 
     /** Calls `progress` with each document before the end, the latest included. @param {Handler} progress */
     listen(progress) {
-      const listener = { progress };
+      const listener = { tell: progress };
       this.#listeners.add(listener);
       const latest = this.#latest;
       if (latest) queueMicrotask(() => this.#latest === latest && this.#call(listener, latest));
@@ -1347,23 +1361,18 @@
      */
     unlessStopped(handler, awaits) {
       return handler && ((/** @type {any} */ value) => {
-        if (this.#stopped && !awaits) throw this.#stopped;
+        if (!awaits && this.stopped) throw this.stopped.reason;
         this.#told = true;
         return handler(value);
       });
     }
 
+    /** @param {unknown} reason that code that awaits gets */
     stop(reason = new DOMException("The job is no longer followed.", "AbortError")) {
-      if (this.#told || this.#stopped) return;
-      this.#stopped = reason;
-      quiet.add(reason);
+      if (this.#told || this.stopped) return;
+      this.stopped = { reason };
+      quiet.add(Object(reason)); // a signal may abort with a text
       this.#end(this.#reject, reason);
-    }
-
-    /** An AbortError is a stop; another reason, such as a TimeoutError, is a failure for the handlers. @param {any} reason */
-    #abort(reason) {
-      if (reason?.name === "AbortError") this.stop(reason);
-      else this.#end(this.#reject, reason);
     }
 
     /** @param {JobDocument} document */
@@ -1376,11 +1385,11 @@
 
     /**
      * A handler that throws does not keep the document from the others.
-     * @param {{ progress: Handler }} listener @param {JobDocument} document
+     * @param {{ tell: Handler }} listener @param {JobDocument} document
      */
     #call(listener, document) {
       try {
-        if (this.#listeners.has(listener)) listener.progress(document);
+        if (this.#listeners.has(listener)) listener.tell(document);
       } catch (error) {
         report(error);
       }
@@ -1402,7 +1411,7 @@
 
     /** @param {Promise<any>} promise @param {Follower} follower */
     constructor(promise, follower) {
-      this.#promise = hushed(promise);
+      this.#promise = hushed(promise, (error) => follower.stopped?.reason === error);
       this.#follower = follower;
     }
 
@@ -1437,10 +1446,8 @@
   /** What a page calls. */
 
   /** Tells where the server is; the tag of `{% immortus_script %}` does it. @type {Immortus.Client["configure"]} */
-  function configure({ prefix, websocket, csrfToken, token }) {
-    if (prefix !== undefined) settings.prefix = prefix.replace(/\/*$/, "/");
-    if (websocket !== undefined) settings.websocket = websocket;
-    if (csrfToken !== undefined) settings.csrfToken = csrfToken;
+  function configure({ prefix = settings.prefix, websocket = settings.websocket, csrfToken = settings.csrfToken, token }) {
+    Object.assign(settings, { prefix: prefix.replace(/\/*$/, "/"), websocket, csrfToken });
     if (token !== undefined) {
       useTokens(new TokenSource(token, () => page.jobs.filter(({ url }) => !url).map(({ id }) => id)));
       page.wake();
@@ -1491,7 +1498,7 @@
     const { response, body } = await authorized([id], (headers) => post(settings.prefix + path, undefined, headers)).catch((cause) => {
       throw JobError.of(id, "unreachable", "The server could not be reached.", { cause });
     });
-    if (!response.ok || !isDocument(body)) throw refusal(id, response, body, { 403: "forbidden", 409: "not_cancellable" });
+    if (!response.ok || !isDocument(body)) throw refusal(id, response, body, undefined, { 403: "forbidden", 409: "not_cancellable" });
     page.receive(id, body);
     return body;
   }
@@ -1500,7 +1507,7 @@
 
   /** @param {number} percentage */
   function percent(percentage) {
-    return `${percentage.toFixed(1).replace(/\.0$/, "")} %`;
+    return `${Number(percentage.toFixed(1))} %`;
   }
 
   /** Writes into an element, and only what has changed: screen readers speak what is written. */
@@ -1520,7 +1527,7 @@
     }
 
     /** Another job begins, whose bar owes nothing to that of the last. */
-    clear() {
+    reset() {
       this.#bar = null;
     }
 
@@ -1579,7 +1586,7 @@
      * @param {Element} part @param {string | null} wanted @param {string | null} present
      */
     #isDue(part, wanted, present) {
-      const isWritten = this.#written.has(part) && this.#written.get(part) === wanted;
+      const isWritten = this.#written.get(part) === wanted;
       this.#written.set(part, wanted);
       return present !== wanted && !(isWritten && present);
     }
@@ -1594,9 +1601,9 @@
    */
   function isPutBack({ type, target, addedNodes }) {
     if (type === "attributes") return target instanceof JobElement;
-    const holder = /** @type {Element | null} */ (target.nodeType === Node.ELEMENT_NODE ? target : target.parentNode);
-    const isPart = (/** @type {Node} */ { nodeType, nodeName }) => nodeType === Node.ELEMENT_NODE && nodeName !== "FONT";
-    return holder?.localName === "script" || [...addedNodes].some(isPart);
+    const isScript = (/** @type {any} */ node) => node?.localName === "script";
+    const isPart = (/** @type {any} */ { localName }) => localName && localName !== "font"; // a text has no name
+    return [target, target.parentNode].some(isScript) || [...addedNodes].some(isPart);
   }
 
   /**
@@ -1632,7 +1639,7 @@
       if (!this.#begun || before === value) return;
       this.#stop();
       this.#held = null;
-      this.#display.clear();
+      this.#display.reset();
       this.#follow();
     }
 
@@ -1640,7 +1647,7 @@
       if (this.#leave || !this.isConnected) return;
       this.#begun = true;
       this.#error = null;
-      const job = { job_id: this.getAttribute("job-id") ?? "", job_class: this.getAttribute("job-class") ?? "" };
+      const job = /** @type {Record<string, any>} */ ({ job_id: this.getAttribute("job-id"), job_class: this.getAttribute("job-class") });
       const listener = { take: (/** @type {JobDocument} */ one) => this.#take(one), fail: (/** @type {JobError} */ error) => this.#fail(error) };
       this.#leave = page.subscribe(job, {}, listener, this.#rendered());
       this.#write();
@@ -1661,7 +1668,7 @@
     /** @param {JobDocument} job */
     #take(job) {
       if (isFinal(job)) this.#stop();
-      const isNews = this.#error !== null || job.version > (this.#held?.version ?? 0);
+      const isNews = this.#error || job.version > (this.#held?.version ?? 0);
       if (isNews) this.#held = job;
       this.#error = null;
       this.#write();
@@ -1685,7 +1692,7 @@
 
     #write(changes = this.#observer?.takeRecords() ?? []) {
       if (changes.some(isPutBack)) this.#display.renew();
-      const over = this.#error !== null || (this.#held !== null && isOver(this.#held));
+      const over = this.#error || (this.#held && isOver(this.#held));
       this.#display.set("error", this.#error && this.#error.error.code);
       this.#display.set("aria-busy", String(!over));
       if (this.#error) this.#display.showError(this.#error);
@@ -1711,7 +1718,7 @@
 
   // A page put together from fragments may load the file twice, or as a script and as a module; its jobs stay with the first.
   if (!globalThis.Immortus) {
-    globalThis.Immortus = { configure, create, verify, watch, cancel };
+    globalThis.Immortus = { cancel, configure, create, verify, watch };
     configureFromTag();
 
     globalThis.window?.addEventListener("online", () => page.wake());
