@@ -10,6 +10,7 @@ import { transform } from "esbuild";
 import { rollup } from "rollup";
 
 const here = (/** @type {string} */ path) => fileURLToPath(new URL(path, import.meta.url));
+const read = (/** @type {string} */ path) => readFileSync(here(path), "utf8");
 
 const STATIC = here("../immortus_channels/static/immortus_channels/");
 
@@ -30,8 +31,6 @@ async function join() {
   await bundle.close();
   return withoutImports(code).replace("'use strict'", '"use strict"');
 }
-
-const read = (/** @type {string} */ path) => readFileSync(here(path), "utf8");
 
 /** Types that a module imports are in the same file now. @param {string} code */
 const withoutImports = (code) => code.replace(/^ *\/\*\* @import .* \*\/\n/gm, "").replace(/\n{3,}/g, "\n\n");
