@@ -12,7 +12,7 @@ from immortus_channels.api.remote import NoJob, Remote
 from immortus_channels.api.without_queue import running
 from immortus_channels.jobs.events import Event, Failed, Finished
 from immortus_channels.jobs.ids import JobId, given_as
-from immortus_channels.jobs.job import JSON, Job, Number, State
+from immortus_channels.jobs.job import JSON, Job, Number, State, copied
 from immortus_channels.writer.run import Run
 from immortus_channels.writer.values import clean_error
 
@@ -135,13 +135,17 @@ class JobHandle:
 
     @property
     def data(self) -> JobData:
-        """JSON values kept with the job on the server; `job.data[key] = value` stores one."""
+        """JSON values kept with the job on the server; `job.data[key] = value` stores one.
+
+        `job.data[key]` is a copy: a value that was changed in place has to be stored again.
+        """
         return JobData(self)
 
     @property
     def params(self) -> Mapping[str, JSON]:
         """The task's arguments, as far as `@tracked(params=…)` records them."""
-        return self._side.details.params
+        params: Mapping[str, JSON] = copied(self._side.details.params)
+        return params
 
     @property
     def attempt(self) -> int:
@@ -209,8 +213,9 @@ class JobData(Mapping[str, JSON]):
         self._job = job
 
     def __getitem__(self, key: str) -> JSON:
-        """The value as JSON gave it back."""
-        return self._job._side.details.data[key]  # noqa: SLF001 - two halves of one object
+        """A copy of the value, as JSON gave it back: changed in place, it changes nothing."""
+        value: JSON = copied(self._job._side.details.data[key])  # noqa: SLF001 - two halves of one object
+        return value
 
     def __setitem__(self, key: str, value: object) -> None:
         """Keep a JSON value with the job."""

@@ -224,6 +224,11 @@ def dump(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
+def copied(value: Any) -> Any:
+    """A copy of a JSON value: what is changed in it changes no job."""
+    return json.loads(dump(value))
+
+
 def percentage(current: Number, total: Number | None, given: Number | None = None) -> float | None:
     """How far a job that is not over has come, 0 to 100 with one decimal, or None when unknown.
 

@@ -130,6 +130,26 @@ def test_what_a_running_job_says_is_in_its_document_at_the_end(store, run, job_i
     assert {key: document[key] for key in wanted} == wanted
 
 
+def test_what_is_changed_in_place_changes_nothing_and_hides_nothing(memory, run, job_id):
+    job = current_job()
+    job.data["rows"] = []
+    job.data["rows"].append({1, 2})  # which JSON cannot hold
+    job.data["given_by"] = {"name": "a"}
+    dict(job.data)["given_by"]["name"] = object()
+    job.params["path"] = object()
+    job.set_result(5)
+    assert dict(job.data) == {"given": 1, "rows": [], "given_by": {"name": "a"}}
+    ended = tracking.end(run, Finished)
+    assert (ended.state, ended.result, ended.params) == (State.FINISHED, 5, {"path": "/a"})
+    assert ended.data == {"given": 1, "rows": [], "given_by": {"name": "a"}}
+
+
+def test_data_of_a_job_elsewhere_is_a_copy_too(memory, outside):
+    outside.data["rows"] = [1]
+    outside.data["rows"].append(2)
+    assert outside.data["rows"] == [1]
+
+
 def test_data_goes_round_and_never_into_the_document(store, run, job_id):
     current_job().data["pair"] = (1, {"a": None})
     assert dict(current_job().data) == {"given": 1, "pair": [1, {"a": None}]}
