@@ -120,11 +120,14 @@ class JobHandle:
         self.refresh()
 
     def complete(self) -> None:
-        """End the job as finished, whoever runs it; what is over stays as it is."""
+        """End the job as finished, whoever runs it; what is over stays as it is. One that waits is not run any more."""
         self._end(Finished)
 
     def fail(self, code: str = "error", message: object = "") -> None:
-        """End the job as failed, whoever runs it; what is over stays as it is. Both are shown to end users."""
+        """End the job as failed, whoever runs it; what is over stays as it is. One that waits is not run any more.
+
+        Both are shown to end users.
+        """
         said = clean_error(code, message, self.job_id)
         self._end(Failed, code=said.code, message=said.message)
 

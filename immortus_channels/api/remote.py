@@ -81,7 +81,7 @@ class Remote:
 
     def end(self, kind: type[Event], **fields: object) -> Job | None:
         """End the job, whoever runs it; its record then, as far as it is known."""
-        self._publish(kind, **fields)
+        self._publish(kind, by_hand=True, **fields)
         return self.known
 
     def cancel(self) -> None:

@@ -92,7 +92,8 @@ class Job:
 
     `lease_until` is when somebody may call the job overdue (None: never), `lease_holder` who may
     renew it. `seen` are the ids of earlier runs and sendings, whose events are refused. `creation` is set once somebody
-    made the record by hand; `claims` are the hooks of the job's page that were called, with whose call it was.
+    made the record by hand; `ended_by_hand` says that somebody ended the job before a run of it began; `claims` are
+    the hooks of the job's page that were called, with whose call it was.
     `began_at` is `started_at` by the clock of the host that runs the job, all other times are by the store's.
     """
 
@@ -123,6 +124,7 @@ class Job:
     handler: str = ""
     cancel: str = "ask"
     creation: str = ""
+    ended_by_hand: bool = False
     claims: Mapping[str, str] = field(default_factory=dict)
 
     run_id: str = ""

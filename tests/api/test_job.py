@@ -130,6 +130,18 @@ def test_what_a_running_job_says_is_in_its_document_at_the_end(store, run, job_i
     assert {key: document[key] for key in wanted} == wanted
 
 
+@pytest.mark.parametrize("end", [lambda job: job.fail("no_credit", "No credit."), lambda job: job.complete()])
+def test_a_waiting_job_that_was_ended_from_outside_is_not_run(store, job_id, end):
+    origin = Origin(send_id="s1", owner="7")
+    tracking.publish(Enqueued(job_id=job_id, job_class="task", origin=origin))
+    end(get_job(job_id))
+    ended = get_job(job_id).document
+    run = tracking.make_run(job_id=job_id, job_class="task", run_id="r1", origin=origin)
+    tracking.begin(run)
+    assert run.refused
+    assert get_job(job_id).document == ended
+
+
 def test_what_is_changed_in_place_changes_nothing_and_hides_nothing(memory, run, job_id):
     job = current_job()
     job.data["rows"] = []
