@@ -140,7 +140,9 @@ class JobHandle:
     def data(self) -> JobData:
         """JSON values kept with the job on the server; `job.data[key] = value` stores one.
 
-        `job.data[key]` is a copy: a value that was changed in place has to be stored again.
+        `job.data[key]` is a copy: a value that was changed in place has to be stored again. Data and params may have
+        128 KiB together, as JSON text. In DEBUG and tests raises DocumentTooLarge beyond that; otherwise the value is
+        dropped and logged.
         """
         return JobData(self)
 

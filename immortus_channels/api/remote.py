@@ -23,6 +23,7 @@ from immortus_channels.writer.values import (
     clean_number,
     clean_result,
     refuse_too_large,
+    with_room,
 )
 
 Item = TypeVar("Item")
@@ -74,7 +75,11 @@ class Remote:
 
     def set_data(self, key: str, value: object) -> None:
         """Keep a JSON value on the server. Raises InvalidValue for what JSON cannot hold."""
-        self._publish(Updated, data={clean_key(key): clean(value, self.job_id, what=f"Data {quoted(key)}")})
+        new = {clean_key(key): clean(value, self.job_id, what=f"Data {quoted(key)}")}
+        said = self.known or Job(job_id=self.job_id)
+        fit = with_room(new, self.job_id, data=said.data, params=said.params)
+        if fit:
+            self._publish(Updated, data=fit)
 
     def checkpoint(self) -> None:
         """Do nothing: only the run of a job stops when it is asked to."""

@@ -20,6 +20,8 @@ Number: TypeAlias = "int | float"
 LARGEST = 2**53 - 1
 """Beyond this, numbers are not exact in browsers (RFC 8259, section 6)."""
 MAX_DOCUMENT_BYTES = 32 * 1024
+MAX_KEPT_BYTES = 128 * 1024
+"""Of data and params together, which no document shows: each report of a run writes them again."""
 MAX_DEPTH = 64
 """Levels of arrays and objects in a document: deep ones hurt whoever reads them."""
 PROGRESS_KEYS = frozenset({"current", "total", "percentage", "message"})

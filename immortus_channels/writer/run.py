@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from typing import Never, Self, TypeVar
 
 from immortus_channels.exceptions import JobCancelled
 from immortus_channels.jobs.events import Event, Origin
-from immortus_channels.jobs.job import JSON, LARGEST, Job, Number, State
+from immortus_channels.jobs.job import LARGEST, Job, Number, State
 from immortus_channels.jobs.owner import current_owner, is_owner_known
 from immortus_channels.jobs.progress import begins_step, begins_step_after_loop
 from immortus_channels.writer import late_reports
@@ -27,7 +27,7 @@ class Run(Draft):
 
     __slots__ = (
         "_cancel_requested", "_end", "_is_step_over", "_listen", "around", "attempt", "heard_at", "is_closed",
-        "job_class", "known", "looks_always", "must_look", "origin", "params", "refused", "run_id", "strategy",
+        "job_class", "known", "looks_always", "must_look", "origin", "refused", "run_id", "strategy",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - keywords
@@ -43,13 +43,13 @@ class Run(Draft):
         listen: Callable[[Run], None] = lambda _: None,
         end: Callable[..., Job | None] = lambda *_, **__: None,
     ) -> None:
-        super().__init__(job_id, (origin.data if origin else None) or {}, notify)
+        told = origin or Origin()
+        super().__init__(job_id, told.data or {}, told.params or {}, notify)
         self.job_class, self.run_id, self.origin = job_class, run_id, origin
         self.strategy = strategy
         self.around = around
         """The run in whose code this one began."""
         self.attempt = 1
-        self.params: Mapping[str, JSON] = (origin.params if origin else None) or {}
         self.refused = False
         self.is_closed = False
         self._cancel_requested = False

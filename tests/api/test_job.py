@@ -156,6 +156,13 @@ def test_what_is_changed_in_place_changes_nothing_and_hides_nothing(memory, run,
     assert ended.data == {"given": 1, "rows": [], "given_by": {"name": "a"}}
 
 
+def test_data_beyond_the_limit_is_refused_elsewhere_as_well(memory, outside):
+    outside.data["a"] = "x" * 100_000
+    with pytest.raises(DocumentTooLarge, match="'b'"):
+        outside.data["b"] = "x" * 40_000
+    assert outside.data.keys() == {"given", "a"}
+
+
 def test_data_of_a_job_elsewhere_is_a_copy_too(memory, outside):
     outside.data["rows"] = [1]
     outside.data["rows"].append(2)
