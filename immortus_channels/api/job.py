@@ -226,6 +226,11 @@ class JobData(Mapping[str, JSON]):
         """Keep a JSON value with the job."""
         self._job._side.set_data(key, value)  # noqa: SLF001
 
+    def __delitem__(self, key: str) -> Never:
+        """Raise TypeError: a report that was written before would bring the value back."""
+        msg = f"A job's data cannot be deleted; set job.data[{key!r}] = None."
+        raise TypeError(msg)
+
     def __iter__(self) -> Iterator[str]:
         """The keys."""
         return iter(self._job._side.details.data)  # noqa: SLF001

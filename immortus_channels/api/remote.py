@@ -141,6 +141,12 @@ class NoJob(Remote):
     summary = "outside a job"
 
     @property
+    def record(self) -> Job:
+        """Raise JobNotFound."""
+        msg = "This code runs outside a job, so there is no record to read: current_job() has one in a task that runs."
+        raise JobNotFound(msg)
+
+    @property
     def details(self) -> Job:
         """Those of a job that has not begun: where none is, asking raises nothing."""
         return Job(job_id=self.job_id)

@@ -163,6 +163,17 @@ def test_data_beyond_the_limit_is_refused_elsewhere_as_well(memory, outside):
     assert outside.data.keys() == {"given", "a"}
 
 
+@pytest.mark.parametrize("name", ["state", "owner", "document", "job_class", "record"])
+def test_outside_a_job_what_only_a_job_has_says_so(name):
+    with pytest.raises(JobNotFound, match="outside a job"):
+        getattr(current_job(), name)
+
+
+def test_data_cannot_be_deleted_and_the_error_says_what_to_do_instead(memory, outside):
+    with pytest.raises(TypeError, match=r"job.data\['given'\] = None"):
+        del outside.data["given"]
+
+
 def test_data_of_a_job_elsewhere_is_a_copy_too(memory, outside):
     outside.data["rows"] = [1]
     outside.data["rows"].append(2)
