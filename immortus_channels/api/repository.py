@@ -52,9 +52,10 @@ def get_job(job_id: JobId, *, user: User = ANYBODY, kind: type[Any] = JobHandle)
     Asks no permission unless `user` is given; None is an anonymous user. Raises JobNotFound for an unknown id and for
     one that is not the user's, TypeError for an id or a user that cannot be one, and StoreUnavailable.
     """
+    asking = None if user is ANYBODY else permissions.user_given(user)
     job_id = _found_by(job_id)
     record = remote.read(job_id)
-    if user is not ANYBODY and not permissions.may_see(permissions.user_given(user), record):
+    if asking is not None and not permissions.may_see(asking, record):
         raise JobNotFound(remote.unknown(job_id))
     run = current_run.get()
     if run is None or run.job_id != job_id:

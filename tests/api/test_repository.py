@@ -377,6 +377,13 @@ def test_a_text_that_can_be_no_id_is_no_jobs(store, text):
         get_job(text)
 
 
+@pytest.mark.parametrize("job_id", ["unknown", "", "known"])
+def test_what_is_no_user_is_refused_whatever_the_id(store, job_id):
+    JobRepository().create(id="known")
+    with pytest.raises(TypeError, match="user=5 is not a user"):
+        get_job(job_id, user=5)
+
+
 def test_data_beyond_the_limit_is_refused_or_in_production_left_out(store, monkeypatch):
     with pytest.raises(DocumentTooLarge, match="'rows'"):
         JobRepository().create(id="j", rows="x" * 200_000)
