@@ -58,7 +58,7 @@ class InvalidValue(ImmortusError, ValueError):
 
 
 class DocumentTooLarge(ImmortusError, ValueError):
-    """The values a job publishes exceed 24 KiB (its document may have 32 KiB in all)."""
+    """The values a job publishes exceed 24 KiB (its document may have 32 KiB), or its data and params 128 KiB."""
 
 
 class StoreUnavailable(ImmortusError):

@@ -86,9 +86,14 @@ def access_token(job: Any, user: object, *, life: float | None = None) -> str:
     valid for jobs that are visible to all who know their ids. The bearer acts as the token's user for these jobs, so
     keep it out of URLs and logs.
 
-    Raises TypeError for a `job` or `user` that is not one, ValueError for more jobs than fit in 4096 characters.
+    Raises TypeError for a `job`, `user` or `life` that is not one, ValueError for no jobs, for more than fit in 4096
+    characters, and for a `life` that is not above 0.
     """
     jobs = job if isinstance(job, list | tuple | set | frozenset) else [job]
+    if not jobs:
+        msg = f"access_token({job!r}, …): give at least one job."
+        raise ValueError(msg)
+    _refuse_life(life)
     key = owner_key(user)
     if key is None and (user is None or getattr(user, "is_authenticated", True)):
         msg = f"{user!r} is not a user: give request.user, which may be anonymous."
@@ -102,6 +107,14 @@ def access_token(job: Any, user: object, *, life: float | None = None) -> str:
         expires=min(now + (numbers.token_life if life is None else life), ends),
         ends=ends,
     ).text()
+
+
+def _refuse_life(life: object) -> None:
+    msg = f"life={life!r}: give seconds above 0, such as 900, or None for the usual 15 minutes."
+    if isinstance(life, bool) or not isinstance(life, int | float | None):
+        raise TypeError(msg)
+    if life is not None and not life > 0:
+        raise ValueError(msg)
 
 
 def is_ours(text: str) -> bool:

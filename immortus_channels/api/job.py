@@ -12,7 +12,7 @@ from immortus_channels.api.remote import NoJob, Remote
 from immortus_channels.api.without_queue import running
 from immortus_channels.jobs.events import Event, Failed, Finished
 from immortus_channels.jobs.ids import JobId, given_as
-from immortus_channels.jobs.job import JSON, Job, Number, State
+from immortus_channels.jobs.job import JSON, Job, Number, State, copied
 from immortus_channels.writer.run import Run
 from immortus_channels.writer.values import clean_error
 
@@ -120,11 +120,14 @@ class JobHandle:
         self.refresh()
 
     def complete(self) -> None:
-        """End the job as finished, whoever runs it; what is over stays as it is."""
+        """End the job as finished, whoever runs it; what is over stays as it is. One that waits is not run any more."""
         self._end(Finished)
 
     def fail(self, code: str = "error", message: object = "") -> None:
-        """End the job as failed, whoever runs it; what is over stays as it is. Both are shown to end users."""
+        """End the job as failed, whoever runs it; what is over stays as it is. One that waits is not run any more.
+
+        Both are shown to end users.
+        """
         said = clean_error(code, message, self.job_id)
         self._end(Failed, code=said.code, message=said.message)
 
@@ -135,13 +138,19 @@ class JobHandle:
 
     @property
     def data(self) -> JobData:
-        """JSON values kept with the job on the server; `job.data[key] = value` stores one."""
+        """JSON values kept with the job on the server; `job.data[key] = value` stores one.
+
+        `job.data[key]` is a copy: a value that was changed in place has to be stored again. Data and params may have
+        128 KiB together, as JSON text. In DEBUG and tests raises DocumentTooLarge beyond that; otherwise the value is
+        dropped and logged.
+        """
         return JobData(self)
 
     @property
     def params(self) -> Mapping[str, JSON]:
         """The task's arguments, as far as `@tracked(params=…)` records them."""
-        return self._side.details.params
+        params: Mapping[str, JSON] = copied(self._side.details.params)
+        return params
 
     @property
     def attempt(self) -> int:
@@ -209,12 +218,18 @@ class JobData(Mapping[str, JSON]):
         self._job = job
 
     def __getitem__(self, key: str) -> JSON:
-        """The value as JSON gave it back."""
-        return self._job._side.details.data[key]  # noqa: SLF001 - two halves of one object
+        """A copy of the value, as JSON gave it back: changed in place, it changes nothing."""
+        value: JSON = copied(self._job._side.details.data[key])  # noqa: SLF001 - two halves of one object
+        return value
 
     def __setitem__(self, key: str, value: object) -> None:
         """Keep a JSON value with the job."""
         self._job._side.set_data(key, value)  # noqa: SLF001
+
+    def __delitem__(self, key: str) -> Never:
+        """Raise TypeError: a report that was written before would bring the value back."""
+        msg = f"A job's data cannot be deleted; set job.data[{key!r}] = None."
+        raise TypeError(msg)
 
     def __iter__(self) -> Iterator[str]:
         """The keys."""

@@ -23,6 +23,7 @@ from immortus_channels.writer.values import (
     clean_number,
     clean_result,
     refuse_too_large,
+    with_room,
 )
 
 Item = TypeVar("Item")
@@ -74,14 +75,18 @@ class Remote:
 
     def set_data(self, key: str, value: object) -> None:
         """Keep a JSON value on the server. Raises InvalidValue for what JSON cannot hold."""
-        self._publish(Updated, data={clean_key(key): clean(value, self.job_id, what=f"Data {quoted(key)}")})
+        new = {clean_key(key): clean(value, self.job_id, what=f"Data {quoted(key)}")}
+        said = self.known or Job(job_id=self.job_id)
+        fit = with_room(new, self.job_id, data=said.data, params=said.params)
+        if fit:
+            self._publish(Updated, data=fit)
 
     def checkpoint(self) -> None:
         """Do nothing: only the run of a job stops when it is asked to."""
 
     def end(self, kind: type[Event], **fields: object) -> Job | None:
         """End the job, whoever runs it; its record then, as far as it is known."""
-        self._publish(kind, **fields)
+        self._publish(kind, by_hand=True, **fields)
         return self.known
 
     def cancel(self) -> None:
@@ -134,6 +139,12 @@ class NoJob(Remote):
     """Outside any job: what is said is checked as everywhere, and goes nowhere."""
 
     summary = "outside a job"
+
+    @property
+    def record(self) -> Job:
+        """Raise JobNotFound."""
+        msg = "This code runs outside a job, so there is no record to read: current_job() has one in a task that runs."
+        raise JobNotFound(msg)
 
     @property
     def details(self) -> Job:

@@ -21,7 +21,7 @@ from immortus_channels.jobs.job import Job
 from immortus_channels.queues.tracked import Named
 from immortus_channels.stores import get_store
 from immortus_channels.writer.run import current_run, owner_here
-from immortus_channels.writer.values import clean, clean_key
+from immortus_channels.writer.values import clean, clean_key, with_room
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
@@ -52,9 +52,10 @@ def get_job(job_id: JobId, *, user: User = ANYBODY, kind: type[Any] = JobHandle)
     Asks no permission unless `user` is given; None is an anonymous user. Raises JobNotFound for an unknown id and for
     one that is not the user's, TypeError for an id or a user that cannot be one, and StoreUnavailable.
     """
+    asking = None if user is ANYBODY else permissions.user_given(user)
     job_id = _found_by(job_id)
     record = remote.read(job_id)
-    if user is not ANYBODY and not permissions.may_see(permissions.user_given(user), record):
+    if asking is not None and not permissions.may_see(asking, record):
         raise JobNotFound(remote.unknown(job_id))
     run = current_run.get()
     if run is None or run.job_id != job_id:
@@ -96,18 +97,21 @@ class JobRepository:
 
         Raises JobExists when this was done before for the id, TypeError for an id of another type, and InvalidValue for
         a text that cannot be an id and for data that is not JSON; in DEBUG and tests HandlerNotFound for a name that no
-        handler has. A store that does not answer in time takes the record later.
+        handler has, and DocumentTooLarge for data beyond 128 KiB, which is left out otherwise.
+
+        A store that does not answer in time takes the record later.
         """
         job_id = given_as(uuid.uuid4() if id is None else id)
         if not is_job_id(job_id):
             msg = f"{job_id!r} cannot be a job's id: give text of 1 to 255 characters, without NUL."
             raise InvalidValue(msg)
+        given = {clean_key(name): clean(value, job_id, what=f"Data {name!r}") for name, value in data.items()}
         owner, staff_only = owner_here()
         origin = Origin(
             owner=owner,
             staff_only=staff_only,
             handler=_named(handler or handler_class),
-            data={clean_key(name): clean(value, job_id, what=f"Data {name!r}") for name, value in data.items()},
+            data=with_room(given, job_id, data={}, params={}),
         )
         return JobHandle(job_id, record=_created(job_id, origin))
 

@@ -24,6 +24,12 @@ def check_store() -> Findings:
             id=f"{ID}.E004",
         )
         return
+    if _has_no_address(settings.STORE):
+        yield Error(
+            f"IMMORTUS_STORE is {without_passwords(settings.STORE)!r}, which does not say where its Redis is.",
+            hint='Add "OPTIONS": {"url": "redis://…"}, or "sentinels" with "master_name", or "cluster_nodes".',
+            id=f"{ID}.E004",
+        )
     if not store.is_shared and jobs_run_elsewhere():
         yield Error(
             f"IMMORTUS_STORE is {without_passwords(settings.STORE)!r}, which every process has for itself: no page "
@@ -32,6 +38,14 @@ def check_store() -> Findings:
             "(CELERY_TASK_ALWAYS_EAGER).",
             id=f"{ID}.E005",
         )
+
+
+def _has_no_address(store: Mapping[str, object]) -> bool:
+    """Return whether it is the Redis store without an address: on a server, the default, localhost, is seldom meant."""
+    options = store.get("OPTIONS")
+    given = options.keys() if isinstance(options, Mapping) else ()
+    is_redis = store.get("BACKEND") in ("redis", BACKENDS["redis"])
+    return is_redis and {"url", "sentinels", "cluster_nodes"}.isdisjoint(given)
 
 
 def check_failover() -> Findings:

@@ -190,11 +190,15 @@ class Claimed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished(Event):
-    """The run returned; `completed` is false when the strategy says that the job goes on without it."""
+    """The run returned; `completed` is false when the strategy says that the job goes on without it.
+
+    `by_hand` says that somebody called `complete()` from outside the run.
+    """
 
     traits = Traits(proves_job=True, proves_run=True, ends_run=True, hook="job_finished")
 
     completed: bool = True
+    by_hand: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,11 +237,13 @@ class Failed(Unsuccessful):
     """The job ended badly.
 
     `stopped` says that it ended as a job that was asked to stop: if it was, it is cancelled and has not failed.
+    `by_hand` says that somebody called `fail()` from outside the run.
     """
 
     traits = Traits(proves_job=True, proves_run=True, ends_run=True, hook="job_failed")
 
     stopped: bool = False
+    by_hand: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

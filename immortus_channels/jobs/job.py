@@ -20,6 +20,8 @@ Number: TypeAlias = "int | float"
 LARGEST = 2**53 - 1
 """Beyond this, numbers are not exact in browsers (RFC 8259, section 6)."""
 MAX_DOCUMENT_BYTES = 32 * 1024
+MAX_KEPT_BYTES = 128 * 1024
+"""Of data and params together, which no document shows: each report of a run writes them again."""
 MAX_DEPTH = 64
 """Levels of arrays and objects in a document: deep ones hurt whoever reads them."""
 PROGRESS_KEYS = frozenset({"current", "total", "percentage", "message"})
@@ -92,7 +94,8 @@ class Job:
 
     `lease_until` is when somebody may call the job overdue (None: never), `lease_holder` who may
     renew it. `seen` are the ids of earlier runs and sendings, whose events are refused. `creation` is set once somebody
-    made the record by hand; `claims` are the hooks of the job's page that were called, with whose call it was.
+    made the record by hand; `ended_by_hand` says that somebody ended the job before a run of it began; `claims` are
+    the hooks of the job's page that were called, with whose call it was.
     `began_at` is `started_at` by the clock of the host that runs the job, all other times are by the store's.
     """
 
@@ -123,6 +126,7 @@ class Job:
     handler: str = ""
     cancel: str = "ask"
     creation: str = ""
+    ended_by_hand: bool = False
     claims: Mapping[str, str] = field(default_factory=dict)
 
     run_id: str = ""
@@ -222,6 +226,11 @@ def _is_same(value: object, default: object) -> bool:
 def dump(value: object) -> str:
     """Strict, compact JSON text."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def copied(value: Any) -> Any:
+    """A copy of a JSON value: what is changed in it changes no job."""
+    return json.loads(dump(value))
 
 
 def percentage(current: Number, total: Number | None, given: Number | None = None) -> float | None:

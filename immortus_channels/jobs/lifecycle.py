@@ -126,7 +126,7 @@ def _move(  # noqa: C901, PLR0911, PLR0912 - one line for each kind of event rea
         case Failed(stopped=True) if current.cancel_requested:
             return _fail(current, event, now, State.CANCELLED, Error(code="cancelled"))
         case Failed():
-            return _fail(current, event, now, State.FAILED, event.error)
+            return _note_hand(current, _fail(current, event, now, State.FAILED, event.error), by_hand=event.by_hand)
         case Cancelled():
             return _fail(current, event, now, State.CANCELLED, event.error)
         case CancelRequested():
@@ -177,15 +177,14 @@ def _enter_run(job: Job, event: Event, now: int, leases: Leases) -> Job | None:
     """The job in the run the event is about, begun here if it is new; None when the run is refused.
 
     Any event of a run never heard of begins it, so a lost `Started` costs nothing; where the job is over and was sent
-    anew, it begins that life as well. `Started` alone is refused for a job that was cancelled while it waited: the
-    worker is then told not to run it.
+    anew, it begins that life as well. `Started` alone is refused for a job that was cancelled, or ended by hand, while
+    it waited: the worker is then told not to run it.
     """
     if event.run_id == job.run_id:
         return job
     if event.origin is not None and event.run_id not in job.seen and _is_sent_anew(job, event.origin):
         job = _begin_life(job, event, event.origin, now)
-    cancelled = job.state is State.CANCELLED and not event.traits.proves_run
-    if event.run_id in job.seen or cancelled:
+    if event.run_id in job.seen or (_is_called_off(job, event) and not event.traits.proves_run):
         return None
     return replace(
         _reset_progress(job),
@@ -198,6 +197,12 @@ def _enter_run(job: Job, event: Event, now: int, leases: Leases) -> Job | None:
         lease_until=now + leases.running,
         lease_holder=event.run_id,
     )
+
+
+def _is_called_off(job: Job, event: Event) -> bool:
+    """Whether the job was cancelled, or ended by hand before its queue had begun to run what was sent."""
+    is_sent = event.origin is not None and bool(event.origin.send_id)
+    return job.state is State.CANCELLED or (job.ended_by_hand and is_sent)
 
 
 def _reset_progress(job: Job) -> Job:
@@ -213,6 +218,7 @@ def _reset_progress(job: Job) -> Job:
         error=None,
         result=None,
         stalled=False,
+        ended_by_hand=False,
         started_at=None,
         finished_at=None,
         seen=_remember(job, job.run_id),
@@ -422,7 +428,14 @@ def _is_about_another(job: Job, event: Unsuccessful) -> bool:
 
 def _finish(job: Job, event: Finished, now: int) -> Job:
     after = _merge_report(job, event.report)
-    return _end_job(after, now, State.FINISHED) if event.completed else _enter_state(after, State.RUNNING, event="meta")
+    if not event.completed:
+        return _enter_state(after, State.RUNNING, event="meta")
+    return _note_hand(job, _end_job(after, now, State.FINISHED), by_hand=event.by_hand)
+
+
+def _note_hand(before: Job, after: Job, *, by_hand: bool) -> Job:
+    """The job after its end, which counts for the message that still waits if it came before a run began."""
+    return replace(after, ended_by_hand=True) if by_hand and after is not before and not before.run_id else after
 
 
 def _request_cancel(job: Job, now: int) -> Job:

@@ -20,13 +20,25 @@ def make_run(*, job_id: str, job_class: str, run_id: str, origin: Origin | None)
     known_as = text_of(job_id) or job_id
     around = current_run.get()
     return Run(
-        job_id=known_as, job_class=job_class, run_id=run_id, origin=origin, around=around, notify=_notify, end=end
+        job_id=known_as,
+        job_class=job_class,
+        run_id=run_id,
+        origin=origin,
+        around=around,
+        notify=_notify,
+        listen=_listen,
+        end=end,
     )
 
 
 def _notify(run: Run) -> None:
     """Notify this process's writer, found each time: a forked child has one of its own."""
     get_writer().notify(run)
+
+
+def _listen(run: Run) -> None:
+    """Let this process's writer ask the store whether the run's job was asked to stop."""
+    get_writer().listen(run)
 
 
 def begin(run: Run) -> None:

@@ -18,6 +18,7 @@ from immortus_channels.writer.values import (
     clean_meta,
     clean_result,
     refuse_too_large,
+    with_room,
 )
 
 
@@ -30,10 +31,13 @@ class Draft:
     __slots__ = (
         "_current", "_data", "_depth", "_dirty", "_known_meta", "_lock", "_message", "_meta", "_notify", "_percentage",
         "_reported", "_result", "_step", "_strategy_meta", "_total", "data", "is_forked", "job_id", "not_before",
+        "params",
     )  # fmt: skip
 
-    def __init__(self, job_id: str, data: Mapping[str, JSON], notify: Callable[[Any], None]) -> None:
-        self.job_id, self.data = job_id, data
+    def __init__(
+        self, job_id: str, data: Mapping[str, JSON], params: Mapping[str, JSON], notify: Callable[[Any], None]
+    ) -> None:
+        self.job_id, self.data, self.params = job_id, data, params
         self.is_forked = False
         self.not_before = -math.inf
         """When, by the monotonic clock, the next report may be made."""
@@ -90,9 +94,12 @@ class Draft:
 
     def set_data(self, key: str, value: object) -> None:
         """Keep a JSON value on the server. Raises InvalidValue for what JSON cannot hold."""
-        name, fit = clean_key(key), clean(value, self.job_id, what=f"Data {quoted(key)}")
+        new = {clean_key(key): clean(value, self.job_id, what=f"Data {quoted(key)}")}
+        fit = with_room(new, self.job_id, data=self.data, params=self.params)
+        if not fit:
+            return
         with self._lock:
-            self._data[name] = fit
+            self._data.update(fit)
             self.data = {**self.data, **self._data}
         self._touch()
 

@@ -11,6 +11,7 @@ from immortus_channels.jobs.events import Event
 from immortus_channels.jobs.job import State
 from immortus_channels.push.broadcaster import Broadcaster
 from immortus_channels.stores import get_store
+from immortus_channels.threads import is_in_event_loop
 from immortus_channels.writer.run import Run
 from immortus_channels.writer.thread import WAIT, Writer
 from immortus_channels.writer.write import Write, perform_anyhow, report_of
@@ -18,6 +19,8 @@ from immortus_channels.writer.write import Write, perform_anyhow, report_of
 logger = logging.getLogger("immortus_channels")
 
 _DAY = 86_400.0
+_AGAIN = 5.0
+"""Seconds until a store that failed is read again for a run, whose step that may hold up."""
 
 
 class InlineWriter(Writer):
@@ -42,8 +45,9 @@ class InlineWriter(Writer):
         get_store().renew({job_id: holder}, seconds)
 
     def attach(self, run: Run) -> None:
-        """Write the run's reports as it makes them."""
+        """Write the run's reports as it makes them, and let each step look: no thread marks those that should."""
         self._runs.attach(run)
+        run.looks_always = run.must_look = True
         if run.is_dirty:
             self.notify(run)
 
@@ -53,6 +57,17 @@ class InlineWriter(Writer):
             self.submit(report_of(run))
         else:
             run.ask_again()
+
+    def listen(self, run: Run) -> None:
+        """Read, if nothing was heard for a while, whether the job was asked to stop; not in an event loop."""
+        if is_in_event_loop():
+            return
+        run.heard_at = time.monotonic()
+        try:
+            self._runs.learn(run.job_id, get_store().get_many([run.job_id]).jobs.get(run.job_id))
+        except Exception:
+            run.heard_at += _AGAIN
+            logger.exception("Whether %r was asked to stop cannot be read", run.job_id, extra={"job_id": run.job_id})
 
     def _push_now(self, write: Write) -> None:
         with closing(Broadcaster()) as broadcaster:

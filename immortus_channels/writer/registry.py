@@ -5,12 +5,23 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Mapping
-from threading import RLock
+from threading import Event, RLock
+from typing import NamedTuple
 
 from immortus_channels.conf import settings
 from immortus_channels.jobs.job import Job, State
-from immortus_channels.writer.run import Run
+from immortus_channels.writer.run import SILENCE, Run
 from immortus_channels.writer.suspension import Suspensions
+
+_MARK_EVERY = 0.25
+
+
+class Question(NamedTuple):
+    """What a run waits for: whether its job was asked to stop. Asked `at` a time by the monotonic clock."""
+
+    run: Run
+    at: float
+    answered: Event
 
 
 class Runs:
@@ -21,6 +32,9 @@ class Runs:
         self._runs: dict[str, Run] = {}
         self._telling: dict[str, Run] = {}
         """Those that may have something to report: a process may have thousands that wait for others."""
+        self._questions: dict[str, Question] = {}
+        """Those that the store has not answered yet."""
+        self._marked_at = -math.inf
         self.renewed_at = 0.0
         """When their leases were last renewed, or the first of them began."""
 
@@ -45,6 +59,7 @@ class Runs:
         with self._lock:
             self._runs.pop(run.run_id, None)
             self._telling.pop(run.run_id, None)
+            self._questions.pop(run.run_id, None)
 
     def adopt(self, run: Run) -> None:
         """Take in a run that a fork brought along, if it is not here yet."""
@@ -68,6 +83,8 @@ class Runs:
     def pause(self, now: float, suspensions: Suspensions, *, at_once: bool) -> float:
         """Seconds until there may be something to do for them that no call announces; infinite without runs."""
         times = [self.renewal_at, *(time_ for time_, _ in self._times(suspensions, at_once=at_once))]
+        if self._questions and not suspensions.store.times:
+            times.append(now)
         if any(run.is_counting for run in self._those_that_tell()):
             times.append(now + settings.FLUSH_INTERVAL)
         return min(times) - now
@@ -89,21 +106,51 @@ class Runs:
         """When their leases are to be renewed; never without runs."""
         return self.renewed_at + settings.STALLED_AFTER / 3 if self._runs else math.inf
 
+    # What they ask
+
+    def mark_deaf(self, now: float) -> float:
+        """Let the next step look in each run that has heard nothing for a while; seconds until the next marking."""
+        wait = self._marked_at + _MARK_EVERY - now
+        if wait > 0:
+            return wait
+        self._marked_at = now
+        unmarked = [run for run in self.all() if not run.must_look and run.run_id not in self._questions]
+        for run in unmarked:
+            run.must_look = run.must_look or run.heard_at + SILENCE <= now
+        return _MARK_EVERY if unmarked else math.inf
+
+    def ask(self, run: Run) -> Question | None:
+        """Ask whether the run's job was asked to stop, once until that is answered; None for a run not among these."""
+        run.looked()
+        with self._lock:
+            if run.run_id not in self._runs:
+                return None
+            return self._questions.setdefault(run.run_id, Question(run, time.monotonic(), Event()))
+
+    @property
+    def questions(self) -> list[Question]:
+        """Those that the store has not answered yet."""
+        with self._lock:
+            return list(self._questions.values())
+
     # What the store says
 
     def learn(self, job_id: str, job: Job | None) -> None:
         """What the store answered about a job that may run here: whether it was asked to stop, and which run it is."""
         run = self._runs.get(job.run_id) if job is not None else None
         if job is not None and run is not None and run.job_id == job_id:
-            run.attempt = job.attempt
-            run.cancel_requested = run.cancel_requested or job.cancel_requested
             run.learn(job)
 
     def hear(self, asked: Iterable[Run], jobs: Mapping[str, Job]) -> None:
         """What became of these runs' jobs meanwhile; one that is believed silent or gone reports at once."""
         for run in asked:
             job = jobs.get(run.job_id)
+            run.heard_at = time.monotonic()
             self.learn(run.job_id, job)
+            with self._lock:
+                question = self._questions.pop(run.run_id, None)
+            if question is not None:
+                question.answered.set()
             if job is None or job.stalled or job.state is State.LOST:
                 run.untake(at_once=True)
                 self.listen_to(run)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from typing import Never, Self, TypeVar
 
 from immortus_channels.exceptions import JobCancelled
 from immortus_channels.jobs.events import Event, Origin
-from immortus_channels.jobs.job import JSON, LARGEST, Job, Number, State
+from immortus_channels.jobs.job import LARGEST, Job, Number, State
 from immortus_channels.jobs.owner import current_owner, is_owner_known
 from immortus_channels.jobs.progress import begins_step, begins_step_after_loop
 from immortus_channels.writer import late_reports
@@ -17,13 +18,16 @@ from immortus_channels.writer.values import clean_message, clean_number, clean_t
 
 Item = TypeVar("Item")
 
+SILENCE = 0.5
+"""Seconds without a word from the store after which a run's next step asks whether the job was asked to stop."""
+
 
 class Run(Draft):
     """One run of a job; the writer's thread sets `cancel_requested` and `attempt` when the store says so."""
 
     __slots__ = (
-        "_end", "_is_step_over", "around", "attempt", "cancel_requested", "is_closed", "job_class", "known", "origin",
-        "params", "refused", "run_id", "strategy",
+        "_cancel_requested", "_end", "_is_step_over", "_listen", "around", "attempt", "heard_at", "is_closed",
+        "job_class", "known", "looks_always", "must_look", "origin", "refused", "run_id", "strategy",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - keywords
@@ -36,20 +40,28 @@ class Run(Draft):
         strategy: object = None,
         around: Run | None = None,
         notify: Callable[[Run], None] = lambda _: None,
+        listen: Callable[[Run], None] = lambda _: None,
         end: Callable[..., Job | None] = lambda *_, **__: None,
     ) -> None:
-        super().__init__(job_id, (origin.data if origin else None) or {}, notify)
+        told = origin or Origin()
+        super().__init__(job_id, told.data or {}, told.params or {}, notify)
         self.job_class, self.run_id, self.origin = job_class, run_id, origin
         self.strategy = strategy
         self.around = around
         """The run in whose code this one began."""
         self.attempt = 1
-        self.params: Mapping[str, JSON] = (origin.params if origin else None) or {}
         self.refused = False
         self.is_closed = False
-        self.cancel_requested = False
+        self._cancel_requested = False
+        self.must_look = False
+        """Whether the next step has to `look`: a step in a hot loop reads nothing else."""
+        self.looks_always = False
+        """Whether each step looks, as no thread of a writer marks the runs that should."""
+        self.heard_at = time.monotonic()
+        """When, by the monotonic clock, the store last answered about the job."""
         self.known: str | None = None
         """The record of the job, as far as this process has heard: text, because a task may change what it is given."""
+        self._listen = listen
         self._end = end
         self._is_step_over = False
 
@@ -59,17 +71,29 @@ class Run(Draft):
             return
         self.refused = job.is_over or (bool(job.run_id) and job.run_id != self.run_id)
         if not self.refused:
-            self.attempt, self.params = job.attempt, job.params
-            self.cancel_requested = job.cancel_requested
+            self.params = job.params
             self.learn(job)
 
     def learn(self, job: Job) -> None:
-        """Take over what the store answered to a write of this run."""
+        """Take over what the store answered about this run's job."""
+        self.attempt, self.heard_at = job.attempt, time.monotonic()
+        if job.cancel_requested:
+            self.cancel_requested = True
         self.known = job.to_record()
         self.know(job)
         told = self.origin
         if told is None or (told.owner, told.staff_only) != (job.owner, job.staff_only):
             self.origin = Origin.of(job)
+
+    @property
+    def cancel_requested(self) -> bool:
+        """Whether somebody asked for the job to stop, as far as this process has heard."""
+        return self._cancel_requested
+
+    @cancel_requested.setter
+    def cancel_requested(self, asked: bool) -> None:
+        self._cancel_requested = asked
+        self.must_look = True
 
     @property
     def summary(self) -> str:
@@ -105,8 +129,8 @@ class Run(Draft):
                 return
             self.begin_step(total=total, message=message)
             for item in iterable:
-                if self.cancel_requested:
-                    raise JobCancelled(self.job_id)
+                if self.must_look:
+                    self.look()
                 yield item
                 # Another thread cannot come between reading and writing here: there is no call and no jump back.
                 self._current += 1
@@ -167,8 +191,23 @@ class Run(Draft):
 
     def checkpoint(self) -> None:
         """Raise JobCancelled once cancellation was asked for."""
-        if self.cancel_requested:
+        if self.must_look:
+            self.look()
+
+    def look(self) -> None:
+        """Ask the store, if it has said nothing for a while, and raise JobCancelled if the job was asked to stop."""
+        if not self._cancel_requested and time.monotonic() >= self.heard_at + SILENCE:
+            self._listen(self)
+        else:
+            self.looked()
+        if self._cancel_requested:
             raise JobCancelled(self.job_id)
+
+    def looked(self) -> None:
+        """Let the next steps pass without a look, unless the job was asked to stop, perhaps at this moment."""
+        self.must_look = self.looks_always
+        if self._cancel_requested:
+            self.must_look = True
 
     def end(self, kind: type[Event], **fields: object) -> Job | None:
         """End the run, with everything it has said; the job as the store has it then, None while that is silent."""
@@ -180,6 +219,11 @@ class Run(Draft):
         raise TypeError(msg)
 
     # For the writer
+
+    def forked(self) -> None:
+        """In a child: its own writer has yet to hear of this run."""
+        super().forked()
+        self.must_look = True
 
     def close(self) -> None:
         """The run ends, and is taken from for the last time: of what it says from now on, one line is logged."""

@@ -17,6 +17,7 @@ from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.events import Event
 from immortus_channels.push.broadcaster import Broadcaster
 from immortus_channels.stores import get_store
+from immortus_channels.threads import is_in_event_loop
 from immortus_channels.writer.backlog import Backlog
 from immortus_channels.writer.leases import Leases
 from immortus_channels.writer.registry import Runs
@@ -28,6 +29,8 @@ logger = logging.getLogger("immortus_channels")
 
 WAIT = 0.4
 """Seconds a lifecycle event waits for its write, so that no call of a task takes half a second."""
+HEARING = 0.1
+"""Seconds a step of a run waits for the store to say whether the job was asked to stop."""
 _IDLE = 30.0
 DRAIN = 5.0
 _HAND_OVER = 50e-6
@@ -49,6 +52,8 @@ class Writer:
         self._stop_by: float | None = None
         self._in_vain = False
         """Whether a caller waited for the store, which has not answered since."""
+        self._is_late = False
+        """Whether the answer to a run's last question took longer than its step waits, or has not come."""
         self._is_pushing = False
         """Whether the thread is held by the channel layer, which says nothing of the store."""
 
@@ -106,6 +111,22 @@ class Writer:
             if self._runs.listen_to(run):
                 self._wake()
 
+    def listen(self, run: Run) -> None:
+        """Ask the store whether the run's job was asked to stop; wait a moment for that, but not in an event loop.
+
+        While answers come late, or not at all, no step waits for one: the run hears of it at a later step.
+        """
+        with self._condition:
+            if run.is_forked:
+                self._runs.adopt(run)
+            question = self._runs.ask(run)
+            if question is None:
+                return
+            may_wait = not (self.is_behind or self._in_vain or self._is_late or is_in_event_loop())
+            self._wake()
+        if may_wait and not question.answered.wait(HEARING):
+            self._is_late = True
+
     def stop(self, timeout: float = DRAIN) -> None:
         """Write what is left, for at most `timeout` seconds, and end the thread; the next event starts it again."""
         with self._condition:
@@ -145,7 +166,7 @@ class Writer:
                 with self._condition:
                     # Each wake-up may have moved the time until which nothing is due: `wait_for` would keep the first.
                     while (pause := self._pause()) > 0 and not self._may_end(time.monotonic() - idle_since):
-                        self._condition.wait(pause)
+                        self._condition.wait(min(pause, self._runs.mark_deaf(time.monotonic())))
                     if self._is_busy():
                         idle_since = time.monotonic()
                     if self._may_end(time.monotonic() - idle_since):
@@ -182,6 +203,7 @@ class Writer:
             self._leases.renew_runs()
             self._suspensions.end_round(time.monotonic())
             self._writes.overflow.end()
+            self._answer_runs()
         except Exception as error:
             if not isinstance(error, StoreUnavailable):
                 logger.exception("The writer met an error it does not know; it goes on")
@@ -231,6 +253,13 @@ class Writer:
                 run.not_before = time.monotonic() + _UNFIT_REST
             else:
                 self._follow(write, broadcaster)
+
+    def _answer_runs(self) -> None:
+        questions = self._runs.questions
+        if questions:
+            runs = [question.run for question in questions]
+            self._runs.hear(runs, get_store().get_many([run.job_id for run in runs]).jobs)
+            self._is_late = time.monotonic() - questions[0].at > HEARING
 
     def _follow(self, write: Write, broadcaster: Broadcaster) -> None:
         """Take note of what was written, and push it."""

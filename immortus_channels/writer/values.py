@@ -19,6 +19,7 @@ from immortus_channels.jobs.job import (
     JSON,
     LARGEST,
     MAX_DOCUMENT_BYTES,
+    MAX_KEPT_BYTES,
     PROGRESS_KEYS,
     Error,
     Job,
@@ -206,7 +207,28 @@ def clean_result(value: object, job_id: str = "", *, by_caller: bool = True) -> 
 
 def fits(*parts: object) -> bool:
     """Whether these values together leave room in a document of 32 KiB for all else that it says."""
-    return sum(len(dump(part).encode()) for part in parts) <= _ROOM
+    return sum(map(size_of, parts)) <= _ROOM
+
+
+def size_of(value: object) -> int:
+    """Bytes of a JSON value as text."""
+    return len(dump(value).encode())
+
+
+def with_room(
+    new: Mapping[str, JSON], job_id: str, *, data: Mapping[str, JSON], params: Mapping[str, JSON]
+) -> dict[str, JSON]:
+    """Those of the `new` values that can be kept beside `data` and `params`; others are refused."""
+    fit: dict[str, JSON] = {}
+    for name, value in new.items():
+        size = size_of({**data, **fit, name: value}) + size_of(params)
+        if size <= MAX_KEPT_BYTES:
+            fit[name] = value
+            continue
+        limit = f"data and params {size} bytes; they may have {MAX_KEPT_BYTES} together"
+        msg = f"Data {name!r} would make the job's {limit}. Keep large values in a table or file, and its key here."
+        refuse(DocumentTooLarge(msg), job_id)
+    return fit
 
 
 class Said(NamedTuple):

@@ -21,6 +21,9 @@ from immortus_channels.writer.values import within_limit
 
 logger = logging.getLogger("immortus_channels")
 
+_LARGE = 16 * 1024
+"""Characters of a record that is written at the usual interval; a larger one is written as much less often."""
+
 
 class Write:
     """An event on its way into the store, and where its outcome will be found.
@@ -127,7 +130,7 @@ def report_of(run: Run, kind: type[Event] = Reported, **fields: object) -> Event
     """An event of this run that carries everything the run has said; after a report, the next one has time."""
     report, strategy_meta = run.take()
     if kind is Reported:
-        run.not_before = time.monotonic() + settings.FLUSH_INTERVAL
+        run.not_before = time.monotonic() + settings.FLUSH_INTERVAL * max(1.0, len(run.known or "") / _LARGE)
     return kind(
         job_id=run.job_id,
         job_class=run.job_class,

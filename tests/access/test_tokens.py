@@ -214,3 +214,18 @@ def test_a_bad_token_costs_little():
         for _ in range(100):
             assert read(text) is None
         assert (time.process_time() - began) / 100 < 0.001
+
+
+@pytest.mark.parametrize(
+    ("life", "error"),
+    [(-5, ValueError), (0, ValueError), (float("nan"), ValueError), ("60", TypeError), (True, TypeError)],
+)
+def test_a_life_that_is_none_is_refused(life, error):
+    with pytest.raises(error, match=f"life={life!r}: give seconds above 0"):
+        access_token("j", AnonymousUser(), life=life)
+
+
+@pytest.mark.parametrize("jobs", [[], (), set()])
+def test_a_token_for_no_job_is_refused(jobs):
+    with pytest.raises(ValueError, match="at least one job"):
+        access_token(jobs, AnonymousUser())

@@ -130,6 +130,56 @@ def test_what_a_running_job_says_is_in_its_document_at_the_end(store, run, job_i
     assert {key: document[key] for key in wanted} == wanted
 
 
+@pytest.mark.parametrize("end", [lambda job: job.fail("no_credit", "No credit."), lambda job: job.complete()])
+def test_a_waiting_job_that_was_ended_from_outside_is_not_run(store, job_id, end):
+    origin = Origin(send_id="s1", owner="7")
+    tracking.publish(Enqueued(job_id=job_id, job_class="task", origin=origin))
+    end(get_job(job_id))
+    ended = get_job(job_id).document
+    run = tracking.make_run(job_id=job_id, job_class="task", run_id="r1", origin=origin)
+    tracking.begin(run)
+    assert run.refused
+    assert get_job(job_id).document == ended
+
+
+def test_what_is_changed_in_place_changes_nothing_and_hides_nothing(memory, run, job_id):
+    job = current_job()
+    job.data["rows"] = []
+    job.data["rows"].append({1, 2})  # which JSON cannot hold
+    job.data["given_by"] = {"name": "a"}
+    dict(job.data)["given_by"]["name"] = object()
+    job.params["path"] = object()
+    job.set_result(5)
+    assert dict(job.data) == {"given": 1, "rows": [], "given_by": {"name": "a"}}
+    ended = tracking.end(run, Finished)
+    assert (ended.state, ended.result, ended.params) == (State.FINISHED, 5, {"path": "/a"})
+    assert ended.data == {"given": 1, "rows": [], "given_by": {"name": "a"}}
+
+
+def test_data_beyond_the_limit_is_refused_elsewhere_as_well(memory, outside):
+    outside.data["a"] = "x" * 100_000
+    with pytest.raises(DocumentTooLarge, match="'b'"):
+        outside.data["b"] = "x" * 40_000
+    assert outside.data.keys() == {"given", "a"}
+
+
+@pytest.mark.parametrize("name", ["state", "owner", "document", "job_class", "record"])
+def test_outside_a_job_what_only_a_job_has_says_so(name):
+    with pytest.raises(JobNotFound, match="outside a job"):
+        getattr(current_job(), name)
+
+
+def test_data_cannot_be_deleted_and_the_error_says_what_to_do_instead(memory, outside):
+    with pytest.raises(TypeError, match=r"job.data\['given'\] = None"):
+        del outside.data["given"]
+
+
+def test_data_of_a_job_elsewhere_is_a_copy_too(memory, outside):
+    outside.data["rows"] = [1]
+    outside.data["rows"].append(2)
+    assert outside.data["rows"] == [1]
+
+
 def test_data_goes_round_and_never_into_the_document(store, run, job_id):
     current_job().data["pair"] = (1, {"a": None})
     assert dict(current_job().data) == {"given": 1, "pair": [1, {"a": None}]}

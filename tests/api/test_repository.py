@@ -20,13 +20,21 @@ from immortus_channels.api.job_handler import JobHandler
 from immortus_channels.api.job_state import JobState
 from immortus_channels.api.repository import JobRepository, aget_job, get_job
 from immortus_channels.api.strategy import TrackingStrategy
-from immortus_channels.exceptions import ConfigurationError, InvalidValue, JobExists, JobNotFound, StoreUnavailable
+from immortus_channels.exceptions import (
+    ConfigurationError,
+    DocumentTooLarge,
+    InvalidValue,
+    JobExists,
+    JobNotFound,
+    StoreUnavailable,
+)
 from immortus_channels.jobs.events import Enqueued, Finished, Origin, Overdue, Started
 from immortus_channels.jobs.job import State
 from immortus_channels.jobs.owner import started_by
 from immortus_channels.queues.tracked import Tracking
 from immortus_channels.stores import get_store
 from immortus_channels.tracking import reader
+from immortus_channels.writer import values
 from immortus_channels.writer.run import current_run
 from tests.toys import ToyQueue
 
@@ -367,6 +375,20 @@ async def test_an_async_view_gives_what_its_address_gave(memory):
 def test_a_text_that_can_be_no_id_is_no_jobs(store, text):
     with pytest.raises(JobNotFound, match="1 to 255 characters"):
         get_job(text)
+
+
+@pytest.mark.parametrize("job_id", ["unknown", "", "known"])
+def test_what_is_no_user_is_refused_whatever_the_id(store, job_id):
+    JobRepository().create(id="known")
+    with pytest.raises(TypeError, match="user=5 is not a user"):
+        get_job(job_id, user=5)
+
+
+def test_data_beyond_the_limit_is_refused_or_in_production_left_out(store, monkeypatch):
+    with pytest.raises(DocumentTooLarge, match="'rows'"):
+        JobRepository().create(id="j", rows="x" * 200_000)
+    monkeypatch.setattr(values, "is_strict", lambda: False)
+    assert dict(JobRepository().create(id="j", rows="x" * 200_000, batch=1).data) == {"batch": 1}
 
 
 def test_names_of_data_are_what_every_store_takes(store):

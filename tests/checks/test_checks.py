@@ -289,6 +289,14 @@ def test_a_store_in_an_unknown_database_is_an_error_that_lists_the_known_ones(se
     assert "'default'" in messages()["E004"].msg
 
 
+@pytest.mark.parametrize("backend", ["redis", "immortus_channels.stores.redis.RedisStore"])
+@pytest.mark.parametrize("options", [{}, {"OPTIONS": {}}, {"OPTIONS": {"prefix": "shop"}}])
+def test_a_redis_store_without_an_address_is_an_error(settings, backend, options):
+    settings.IMMORTUS_STORE = {"BACKEND": backend, **options}
+    assert found() == {"E004"}
+    assert "does not say where its Redis is" in messages()["E004"].msg
+
+
 @pytest.mark.parametrize("value", ["yes", "1", "false"])
 def test_a_store_whose_url_asks_for_text_in_place_of_bytes_is_an_error(settings, value):
     options = {"url": f"redis://localhost/0?decode_responses={value}"}
@@ -337,7 +345,7 @@ def test_a_store_at_a_fixed_address_is_told_where_others_follow_a_failover(setti
     assert found() == {"W019"}
     assert name in messages()["W019"].msg
     settings.IMMORTUS_STORE = {"BACKEND": "redis"}
-    assert found() == {"W019"}
+    assert found() == {"W019", "E004"}
 
 
 @pytest.mark.parametrize(
@@ -355,7 +363,7 @@ def test_a_store_that_follows_one_itself_or_is_no_redis_needs_no_word(settings, 
 
 
 def test_a_store_at_a_fixed_address_is_fine_where_nobody_fails_over(settings):
-    settings.IMMORTUS_STORE = {"BACKEND": "redis"}
+    settings.IMMORTUS_STORE = {"BACKEND": "redis", "OPTIONS": {"url": "redis://localhost"}}
     assert messages() == {}
 
 

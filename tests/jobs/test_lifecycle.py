@@ -584,6 +584,47 @@ def test_what_the_job_has_written_meanwhile_wins_over_what_it_was_made_with():
     assert job.data == {"nice": "yes", "id": 5}
 
 
+BY_HAND = [about(Failed, code="no_credit", by_hand=True), about(Finished, by_hand=True)]
+
+
+def begun(run_id, send_id="s1"):
+    return about(Started, run_id, origin=Origin(send_id=send_id, owner="7"))
+
+
+ANEW = [sent("s0"), begun("r0", "s0"), about(Finished, "r0"), sent()]
+
+
+@pytest.mark.parametrize("end", BY_HAND)
+@pytest.mark.parametrize("first", [[sent()], [about(Planned)], [about(Planned), sent()], ANEW])
+def test_a_job_that_was_ended_by_hand_while_it_waited_is_not_run(end, first):
+    ended = after(*first, end)
+    assert ended.is_over
+    assert after(begun("r1"), begun("r2"), job=ended) is ended
+
+
+@pytest.mark.parametrize("end", BY_HAND)
+def test_another_sending_of_a_job_that_was_ended_by_hand_runs(end):
+    for again in ([sent("s2"), begun("r1", "s2")], [begun("r1", "s2")]):
+        job = after(sent(), end, *again)
+        assert (job.state, job.run_id, job.ended_by_hand) == (RUNNING, "r1", False)
+
+
+@pytest.mark.parametrize("end", BY_HAND)
+def test_a_job_that_had_run_before_it_was_ended_by_hand_is_run_when_it_is_delivered_again(end):
+    job = after(sent(), begun("r1"), end, begun("r2"))
+    assert (job.state, job.run_id, job.attempt) == (RUNNING, "r2", 2)
+
+
+@pytest.mark.parametrize("end", [about(Failed, code="unknown_task", unstarted=True), about(Failed)])
+def test_a_job_that_failed_otherwise_while_it_waited_is_run_when_it_is_delivered(end):
+    assert after(sent(), end, begun("r1")).state is RUNNING
+
+
+@pytest.mark.parametrize("end", BY_HAND)
+def test_a_job_without_a_queue_may_be_run_after_it_was_ended_by_hand(end):
+    assert after(about(Created, creation="c1"), end, started()).state is RUNNING
+
+
 def test_a_second_making_is_refused_and_the_record_tells_whose_was_first():
     job = after(created("c1"))
     assert apply(job, created("c2", data={"a": 1}), now=T0 + 5, leases=LEASES) is job

@@ -78,6 +78,23 @@ def test_the_jobs_of_an_owner_go_and_those_that_are_not_over_lose_theirs():
     assert {job_id: job.owner for job_id, job in jobs.items()} == {"runs": "", "another": "17", "10": None}
 
 
+def test_a_name_in_place_of_a_primary_key_is_an_error():
+    with pytest.raises(CommandError, match="'ann', which is no primary key"):
+        pruned(owner="ann")
+
+
+@pytest.mark.django_db
+def test_a_primary_key_that_no_user_has_is_told(django_user_model):
+    assert "No user has the primary key '4711'" in pruned(owner="4711")
+    user = django_user_model.objects.create_user("ann")
+    assert pruned(owner=str(user.pk)) == f"0 jobs of '{user.pk}' forgotten.\n"
+
+
+def test_where_there_is_no_user_model_any_key_may_be_one(settings):
+    settings.AUTH_USER_MODEL = "none.at_all"
+    assert pruned(owner="ann") == "0 jobs of 'ann' forgotten.\n"
+
+
 @pytest.mark.parametrize("options", [{"owner": ""}, {"owner": "17", "older_than": 3}])
 def test_an_owner_is_named_alone(options):
     with pytest.raises(CommandError, match="--owner takes a user's key"):

@@ -193,6 +193,16 @@ def test_names_of_arguments_are_what_every_store_takes(sent):
     assert sent.events[0].origin.params == {"a\ufffd": 1, "b\ufffd": 2}
 
 
+def test_arguments_beyond_the_limit_are_recorded_as_their_types_and_sent_as_they_are(sent, caplog):
+    takes_all.delay(rows=["x" * 60_000], more="y" * 50_000, most=("z" * 30_000,) * 2, name="a")
+    recorded = sent.events[0].origin.params
+    assert recorded == {"rows": "<list>", "more": "y" * 50_000, "most": "<tuple>", "name": "a"}
+    assert from_header(sent.headers[0][HEADER]).params == recorded
+    assert len(sent.bodies[0][1]["rows"][0]) == 60_000
+    [line] = [record.getMessage() for record in caplog.records if record.name == "immortus_channels"]
+    assert line.endswith("takes_all exceed 65536 bytes; their types alone are recorded: most, rows")
+
+
 @pytest.mark.parametrize("told", [None, {}, {"job_id": "a"}])
 def test_a_first_message_is_no_second_one(told):
     assert not is_second(told)

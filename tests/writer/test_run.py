@@ -436,6 +436,32 @@ def test_data_that_cannot_be_kept_is_an_error_where_it_is_set(run):
         run.set_data("x", object())
 
 
+def test_data_beyond_the_limit_is_an_error_that_names_key_size_and_limit(run):
+    run.params = {"path": "x" * 60_000}
+    run.set_data("a", "x" * 60_000)
+    with pytest.raises(DocumentTooLarge, match=r"'b' .*1400\d\d bytes.* 131072 "):
+        run.set_data("b", "x" * 20_000)
+    run.set_data("a", "x" * 40_000)
+    run.set_data("b", "x" * 20_000)
+    assert {name: len(value) for name, value in report(run).data.items()} == {"a": 40_000, "b": 20_000}
+
+
+def test_in_production_data_beyond_the_limit_is_dropped_alone(run, in_production, caplog):
+    run.set_data("a", 1)
+    run.set_data("b", "x" * 200_000)
+    run.set_data("c", 2)
+    assert report(run).data == {"a": 1, "c": 2}
+    assert "'b' would make the job's data and params" in caplog.text
+
+
+def test_a_large_record_is_written_as_much_less_often(run, settings):
+    settings.IMMORTUS_FLUSH_INTERVAL = 100
+    for kib, interval in ((1, 100), (15, 100), (32, 200), (128, 800)):
+        run.known = "x" * kib * 1024
+        report_of(run)
+        assert interval - 10 < run.not_before - time.monotonic() <= interval
+
+
 def test_a_result_is_published_as_json(run):
     run.set_result({"url": "/x"})
     assert report(run).result == {"url": "/x"}

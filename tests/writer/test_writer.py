@@ -107,7 +107,7 @@ ENDS = [
 
 
 def running(threaded, job_id="j", run_id="r"):
-    run = Run(job_id=job_id, job_class="c", run_id=run_id, notify=threaded.notify)
+    run = Run(job_id=job_id, job_class="c", run_id=run_id, notify=threaded.notify, listen=threaded.listen)
     assert threaded.submit(started(job_id, run_id)).is_known
     threaded.attach(run)
     return run

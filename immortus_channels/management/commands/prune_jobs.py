@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from immortus_channels.access.deleted_users import forget_now
 from immortus_channels.conf import settings
 from immortus_channels.exceptions import StoreUnavailable
+from immortus_channels.jobs.owner import named_by
 from immortus_channels.stores import get_store
 
 BATCH = 1000
@@ -51,7 +53,15 @@ class Command(BaseCommand):
         if not owner or older_than is not None:
             msg = "--owner takes a user's key, such as 17, and does not go with --older-than."
             raise CommandError(msg)
-        self.stdout.write(f"{forget_now(owner)} jobs of {owner!r} forgotten.")
+        count = forget_now(owner)
+        if not count and not _may_be_key(owner):
+            msg = (
+                f"No job has the owner {owner!r}, which is no primary key; --owner takes one, such as 17, and no name."
+            )
+            raise CommandError(msg)
+        self.stdout.write(f"{count} jobs of {owner!r} forgotten.")
+        if not count and not _is_key(owner):
+            self.stdout.write(f"No user has the primary key {owner!r}: --owner takes one, and no name.")
 
     def _prune(self, older_than: float | None) -> None:
         age = settings.RETENTION if older_than is None else older_than
@@ -59,6 +69,26 @@ class Command(BaseCommand):
             msg = f"--older-than is {age}; it must be a number of seconds that is not negative."
             raise CommandError(msg)
         self.stdout.write(f"{_prune(age)} jobs pruned.")
+
+
+def _may_be_key(owner: str) -> bool:
+    """Return whether the text can be a primary key of a user, who may be deleted."""
+    try:
+        model, primary_key = named_by(owner)
+        model._meta.pk.to_python(primary_key)  # noqa: SLF001 - Django's name
+    except ValidationError:
+        return False
+    except ImproperlyConfigured:  # a project may do without that model
+        return True
+    return True
+
+
+def _is_key(owner: str) -> bool:
+    try:
+        model, primary_key = named_by(owner)
+    except ImproperlyConfigured:
+        return True
+    return model._default_manager.filter(pk=primary_key).exists()  # noqa: SLF001 - Django's name
 
 
 def _prune(age: float) -> int:

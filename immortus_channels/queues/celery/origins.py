@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,15 +13,19 @@ from typing import Any
 from celery import current_app
 
 from immortus_channels.jobs.events import Origin
-from immortus_channels.jobs.job import JSON
+from immortus_channels.jobs.job import JSON, MAX_KEPT_BYTES
 from immortus_channels.jobs.lifecycle import SECOND
 from immortus_channels.loading import name_of
 from immortus_channels.queues.tracked import MARK, Named, Tracking, tracking_of
 from immortus_channels.writer.run import owner_here
-from immortus_channels.writer.values import clean, clean_text
+from immortus_channels.writer.values import clean, clean_text, size_of
+
+logger = logging.getLogger("immortus_channels")
 
 QUEUE = "celery"
 HEADER = "immortus"
+MAX_BYTES = MAX_KEPT_BYTES // 2
+"""Of the recorded arguments, so that the job's data has room as well."""
 
 
 def mark_of(task: Any) -> Tracking | None:
@@ -50,7 +55,24 @@ def origin_here(tracking: Tracking | None, name: str, args: Any, kwargs: Any, et
 def _params(tracking: Tracking, name: str, args: Any, kwargs: Any) -> dict[str, JSON] | None:
     """Return the arguments to record, as JSON; a value that JSON cannot hold is recorded as its type alone."""
     params = tracking.params_of(_signature(name), tuple(args or ()), kwargs or {})
-    return None if params is None else {clean_text(key): _to_json(key, value) for key, value in params.items()}
+    if params is None:
+        return None
+    return _within_limit(name, {clean_text(key): (_to_json(key, value), type(value)) for key, value in params.items()})
+
+
+def _within_limit(task: str, params: Mapping[str, tuple[JSON, type]]) -> dict[str, JSON]:
+    """Return the params; where they exceed the limit, the largest ones are recorded as their types alone."""
+    fit = {name: value for name, (value, _) in params.items()}
+    by_size = sorted(fit, key=lambda name: size_of(fit[name])) if size_of(fit) > MAX_BYTES else []
+    replaced: list[str] = []
+    while by_size and size_of(fit) > MAX_BYTES:
+        name = by_size.pop()
+        fit[name] = f"<{params[name][1].__name__}>"
+        replaced.append(name)
+    if replaced:
+        msg = "The arguments of %s exceed %d bytes; their types alone are recorded: %s"
+        logger.warning(msg, task, MAX_BYTES, ", ".join(replaced))
+    return fit
 
 
 def _to_json(name: str, value: object) -> JSON:
