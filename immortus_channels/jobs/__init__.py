@@ -1,4 +1,4 @@
-"""What a job is: its states, the events that change it, and the rules by which they do. Nothing here does I/O."""
+"""The job itself: its states, the events that change it, and the rules for that. Nothing here does I/O."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
 """Facts about a job, one class each.
 
-Queue adapters, running jobs and the outside world say what happened; `lifecycle.apply` decides what
-it means. An event may arrive late, twice or out of order. Every event of a run carries the run's
-id, so that a fact about an older run cannot touch a newer one, and everything its sender knows of the
-job's origin, so that it can create the record when it is the first to arrive.
+Queue adapters, running jobs and outside callers report what happened; `lifecycle.apply` decides what it means. An event
+may arrive late, twice or out of order. Every event of a run carries the run's id, so that a fact about an older run
+cannot touch a newer one, and everything its sender knows of the job's origin, so that it can create the record when it
+is the first to arrive.
 
-A new event says its `traits` here and gets a line in `lifecycle.apply`; the tests name an event that lacks either.
+A new event declares its `traits` here and gets a line in `lifecycle.apply`; the tests name an event that lacks either.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from typing import ClassVar, Literal, Self, cast
 from immortus_channels.jobs.job import JSON, Error, Job, Number
 
 CancelPolicy = Literal["ask", "terminate", "never"]
-"""What cancelling a running job may do: ask it, end its process, or nothing."""
+"""How a cancel may stop a running job: ask it, end its process, or neither."""
 PageHook = Literal["on_ready", "on_failed"]
-"""What a job's page calls once, of the job's handler."""
+"""The hooks of a job's handler that the job's page calls once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """What the sender of a job knows, travelling with the job's message.
+    """The sender's knowledge of a job, which travels with the job's message.
 
-    `send_id` names one sending of the job: the same one seen again is a duplicate, another one a deliberate new life.
-    `staff_only` says that nobody knows whose the job is. `eta` is the earliest start in microseconds since 1970.
+    `send_id` names one sending of the job: the same id again is a duplicate, another one a deliberate new life.
+    `staff_only` says that the job's owner is unknown. `eta` is the earliest start in microseconds since 1970.
     """
 
     send_id: str = ""
@@ -42,7 +42,7 @@ class Origin:
 
     @classmethod
     def of(cls, job: Job) -> Self:
-        """The origin as the job's record tells it: within one life of the job that counts, whatever a message says."""
+        """Return the origin on the job's record: within one life of the job that counts, whatever a message says."""
         return cls(
             send_id=job.send_id,
             owner=job.owner,
@@ -57,9 +57,9 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """Everything a run has said so far: whole, so that losing an earlier one loses nothing.
+    """Everything a run has reported so far: complete, so that losing an earlier report loses nothing.
 
-    `step` counts the steps the run has begun; progress never moves back within one.
+    `step` counts the steps that the run has begun; progress never moves back within one.
     """
 
     step: int = 0
@@ -74,12 +74,12 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traits:
-    """What every event of a class has in common.
+    """The traits that every event of a class shares.
 
-    `proves_job`: it makes the job's record where the store has none. `proves_run`: a run of the job has begun, even if
-    the job was cancelled before. `ends_run`: a run ends with it, so it is written even where its report cannot be.
-    `hook` is the strategy's method for it while the store is silent ("": none); once the store has answered, the
-    job's new state decides. None: the event never calls a hook.
+    `proves_job`: the event makes the job's record where the store has none. `proves_run`: a run of the job has begun,
+    even if the job was cancelled before. `ends_run`: the event ends a run, so it is written even where its report
+    cannot be. `hook` is the strategy's method for the event while the store is silent ("": none); once the store has
+    answered, the job's new state decides. None: the event never calls a hook.
     """
 
     proves_job: bool
@@ -90,9 +90,9 @@ class Traits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """A fact about the job `job_id`; `run_id` is empty when it is not about one run of it.
+    """A fact about the job `job_id`; `run_id` is empty when the fact is not about one run of it.
 
-    `strategy_meta` is what the job's strategy says of it now (None: it was not asked).
+    `strategy_meta` is the current meta of the job's strategy (None: the strategy was not asked).
     """
 
     traits: ClassVar[Traits]
@@ -112,13 +112,13 @@ class Planned(Event):
 
 
 class Enqueued(Event):
-    """The job is about to be handed to its queue."""
+    """A sender is about to hand the job to its queue."""
 
     traits = Traits(proves_job=True, proves_run=False, ends_run=False, hook="job_enqueued")
 
 
 class Reported(Event):
-    """A living run told where it is."""
+    """A living run reported its progress."""
 
     traits = Traits(proves_job=True, proves_run=True, ends_run=False, hook="")
 
@@ -130,13 +130,13 @@ class Requeued(Event):
 
 
 class CancelRequested(Event):
-    """Somebody who may do so asked for the job to stop."""
+    """A user or caller with the permission asked the job to stop."""
 
     traits = Traits(proves_job=False, proves_run=False, ends_run=False, hook="")
 
 
 class Overdue(Event):
-    """Somebody found the job's lease expired; the lease decides again when this is applied."""
+    """A reader found the job's lease expired; `lifecycle.apply` checks the lease again."""
 
     traits = Traits(proves_job=False, proves_run=False, ends_run=False, hook="")
 
@@ -167,10 +167,10 @@ class Touched(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Created(Event):
-    """Somebody made a record by hand; it holds no lease. `creation` tells one making from another.
+    """A caller made a record by hand; it holds no lease. `creation` tells one making from another.
 
-    Of a job that its queue has announced, it is the same record: handler and data are added. It calls no hook: nothing
-    was sent, and the hook belongs to the sending.
+    If a queue has announced the job, its record gets the handler and the data. The event calls no hook: nothing was
+    sent, and the hook belongs to the sending.
     """
 
     traits = Traits(proves_job=True, proves_run=False, ends_run=False, hook=None)
@@ -180,7 +180,7 @@ class Created(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed(Event):
-    """Somebody wants to call a hook of the job's page that is called once; `claim` tells one claim from another."""
+    """A page wants to call a hook of the job's handler that is called once; `claim` tells one claim from another."""
 
     traits = Traits(proves_job=False, proves_run=False, ends_run=False, hook="")
 
@@ -192,7 +192,7 @@ class Claimed(Event):
 class Finished(Event):
     """The run returned; `completed` is false when the strategy says that the job goes on without it.
 
-    `by_hand` says that somebody called `complete()` from outside the run.
+    `by_hand` says that a caller outside the run called `complete()`.
     """
 
     traits = Traits(proves_job=True, proves_run=True, ends_run=True, hook="job_finished")
@@ -216,9 +216,9 @@ class Retrying(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unsuccessful(Event):
-    """The job ended without being finished; code and message are safe for end users.
+    """The job ended unfinished; code and message are safe for end users.
 
-    `unstarted` says that the message was found so before its start: nothing is known of the run that another message of
+    `unstarted` says that the message ended before its start: the event knows nothing of the run that another message of
     the same job may have begun.
     """
 
@@ -228,16 +228,16 @@ class Unsuccessful(Event):
 
     @property
     def error(self) -> Error:
-        """Why the job ended, as its document shows it."""
+        """The reason why the job ended, as its document shows it."""
         return Error(code=self.code, message=self.message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed(Unsuccessful):
-    """The job ended badly.
+    """The job failed.
 
-    `stopped` says that it ended as a job that was asked to stop: if it was, it is cancelled and has not failed.
-    `by_hand` says that somebody called `fail()` from outside the run.
+    `stopped` says that it ended as a job does that was asked to stop: if it was, it is cancelled and has not failed.
+    `by_hand` says that a caller outside the run called `fail()`.
     """
 
     traits = Traits(proves_job=True, proves_run=True, ends_run=True, hook="job_failed")
@@ -248,7 +248,7 @@ class Failed(Unsuccessful):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancelled(Unsuccessful):
-    """The job ended because a person, or something before it, did not want it to go on.
+    """A person, or something before the job, kept it from going on.
 
     `after_run` names the run that gave way to others when one of them did not succeed.
     """
@@ -261,7 +261,7 @@ class Cancelled(Unsuccessful):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refreshed(Event):
-    """The strategy was asked again; `completed` is its answer (None: it has no say)."""
+    """The strategy was asked again; `completed` is its answer (None: the strategy has no say)."""
 
     traits = Traits(proves_job=False, proves_run=False, ends_run=False, hook="")
 
@@ -270,7 +270,7 @@ class Refreshed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Updated(Event):
-    """Somebody outside the run set progress, meta, data or the result; None leaves a field alone."""
+    """A caller outside the run set progress, meta, data or the result; None leaves a field alone."""
 
     traits = Traits(proves_job=False, proves_run=False, ends_run=False, hook="")
 
@@ -285,6 +285,6 @@ class Updated(Event):
 
     @property
     def is_shown(self) -> bool:
-        """Whether it says anything that belongs into the document; data does not."""
+        """Whether the event changes the document; data does not belong to that."""
         said = (self.current, self.advance, self.total, self.percentage, self.message, self.result)
         return bool(self.meta) or any(value is not None for value in said)

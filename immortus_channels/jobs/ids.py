@@ -1,4 +1,4 @@
-"""Which texts are job ids, what else stands for one, and which fit into the path of a URL."""
+"""Job ids: the texts and other values that name a job, and the ids that fit into the path of a URL."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from immortus_channels.guarded import quoted
 MAX_LENGTH = 255
 
 JobId: TypeAlias = "str | uuid.UUID | int"
-"""What may be given for a job's id; it is kept as text, a UUID's with hyphens."""
+"""The types that a caller may give as a job's id; the job keeps it as text, a UUID's with hyphens."""
 
 IN_PATH = r"[A-Za-z0-9_~:@-](?:[A-Za-z0-9._~:@-]{0,253}[A-Za-z0-9_~:@-])?"
-"""Ids that need no escaping and that no server mistakes for `.` or `..`. Every other id goes by query."""
+"""The pattern of ids that need no escaping and that no server mistakes for `.` or `..`. Other ids go in the query."""
 
 _IN_PATH = re.compile(IN_PATH)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -22,9 +22,9 @@ _BEYOND = 10**MAX_LENGTH
 
 
 def text_of(given: object) -> str | None:
-    """The id that is given, as text; None for anything but text, a UUID and a whole number. True is not a number.
+    """Return the given id as text; None for anything but text, a UUID and a whole number. True is not a number.
 
-    Whether a job can have this id, `is_job_id` tells.
+    `is_job_id` says whether a job can have this id.
     """
     if type(given) is str:
         return given
@@ -41,7 +41,7 @@ def text_of(given: object) -> str | None:
 
 
 def given_as(given: object) -> str:
-    """The id that is given, as text. Raises TypeError for anything that `text_of` does not take."""
+    """Return the given id as text. Raises TypeError for anything that `text_of` does not take."""
     text = text_of(given)
     if text is None:
         msg = (
@@ -53,10 +53,10 @@ def given_as(given: object) -> str:
 
 
 def is_job_id(value: object) -> TypeGuard[str]:
-    """Whether `value` can name a job: text of 1 to 255 characters without NUL and lone surrogates."""
+    """Return whether `value` can name a job: text of 1 to 255 characters without NUL and lone surrogates."""
     return isinstance(value, str) and 0 < len(value) <= MAX_LENGTH and not _UNSTORABLE.search(value)
 
 
 def fits_path(job_id: str) -> bool:
-    """Whether the id goes into a path as it is."""
+    """Return whether the id goes into a path as it is."""
     return _IN_PATH.fullmatch(job_id) is not None

@@ -1,7 +1,7 @@
 """A job as the store keeps it, and the document that browsers see of it.
 
-Standard library only, and no clock of its own: times are integers, microseconds since 1970 in UTC, and
-come from the store.
+Standard library only, without a clock of its own: times come from the store, as integers, microseconds since 1970 in
+UTC.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON
 Number: TypeAlias = "int | float"
 
 LARGEST = 2**53 - 1
-"""Beyond this, numbers are not exact in browsers (RFC 8259, section 6)."""
+"""The largest integer that browsers hold exactly (RFC 8259, section 6)."""
 MAX_DOCUMENT_BYTES = 32 * 1024
 MAX_KEPT_BYTES = 128 * 1024
-"""Of data and params together, which no document shows: each report of a run writes them again."""
+"""Bytes of data and params together, which no document shows: each report of a run writes them again."""
 MAX_DEPTH = 64
-"""Levels of arrays and objects in a document: deep ones hurt whoever reads them."""
+"""Levels of arrays and objects in a document: deeper ones are a burden for every reader."""
 PROGRESS_KEYS = frozenset({"current", "total", "percentage", "message"})
-"""The document's own keys that meta may give as well."""
+"""The document's own keys that meta may set as well."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class State(enum.StrEnum):
-    """A job is in one of these seven states; the last four are over."""
+    """One of the seven states of a job; in the last four the job is over."""
 
     ENQUEUED = "enqueued"
     RUNNING = "running"
@@ -48,7 +48,7 @@ class State(enum.StrEnum):
 
     @property
     def hook(self) -> str:
-        """The method of a strategy that is called when a job comes into this state."""
+        """The strategy's method for a job that comes into this state."""
         return "job_started" if self is State.RUNNING else f"job_{self}"
 
 
@@ -57,13 +57,13 @@ _OVER = frozenset({State.FINISHED, State.FAILED, State.CANCELLED, State.LOST})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Error:
-    """Why a job is over without being finished, in words that are safe for end users."""
+    """The reason why a job ended unfinished, in words that are safe for end users."""
 
     code: str
     message: str = ""
 
     def __post_init__(self) -> None:
-        """A code without a sentence gets its general one."""
+        """Give a code without a sentence its general one."""
         if not self.message:
             object.__setattr__(self, "message", SENTENCES.get(self.code, SENTENCES["error"]))
 
@@ -85,18 +85,18 @@ SENTENCES: Mapping[str, str] = {
     "upstream": gettext_noop("A step this depended on did not succeed."),
     "lost": gettext_noop("There has been no sign of this work for too long."),
 }
-"""What an error code says to end users; pages translate by code."""
+"""The sentence of each error code for end users; pages translate by code."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """All that is known of a job at one version.
+    """Everything that is known of a job at one version.
 
-    `lease_until` is when somebody may call the job overdue (None: never), `lease_holder` who may
-    renew it. `seen` are the ids of earlier runs and sendings, whose events are refused. `creation` is set once somebody
-    made the record by hand; `ended_by_hand` says that somebody ended the job before a run of it began; `claims` are
-    the hooks of the job's page that were called, with whose call it was.
-    `began_at` is `started_at` by the clock of the host that runs the job, all other times are by the store's.
+    `lease_until` is when any reader may call the job overdue (None: never), `lease_holder` names the run or the sending
+    that may renew it. `seen` are the ids of earlier runs and sendings, whose events are refused. `creation` is set once
+    a caller made the record by hand; `ended_by_hand` says that a caller ended the job before a run of it began;
+    `claims` has the called hooks of the job's page, each with the claim that won. `began_at` is `started_at` by the
+    clock of the host that runs the job, all other times are by the store's.
     """
 
     job_id: str
@@ -154,7 +154,7 @@ class Job:
 
     @property
     def document(self) -> dict[str, JSON]:
-        """The job as both transports show it, flat, keys in the protocol's order."""
+        """The job as both transports show it, flat, with its keys in the protocol's order."""
         extra = {**self.meta, **self.strategy_meta}
         progress = self._progress(extra)
         return {
@@ -177,7 +177,7 @@ class Job:
 
     @property
     def text(self) -> str:
-        """The document as strict JSON: the same version is the same text on every path."""
+        """The document as strict JSON: a version has the same text on every path."""
         return dump(self.document)
 
     def _progress(self, extra: Mapping[str, JSON]) -> dict[str, JSON]:
@@ -193,7 +193,7 @@ class Job:
         }
 
     def to_record(self) -> str:
-        """The whole job as JSON text for a store; what equals its default is left out."""
+        """Return the whole job as JSON text for a store, without fields that equal their default."""
         record = {
             f.name: value for f in fields(self) if not _is_same(value := getattr(self, f.name), _DEFAULTS[f.name])
         }
@@ -203,7 +203,7 @@ class Job:
 
     @classmethod
     def from_record(cls, text: str | bytes) -> Self:
-        """The job that `to_record` wrote; unknown keys of a newer release are ignored."""
+        """Return the job that `to_record` wrote, without the unknown keys of a newer release."""
         record: dict[str, Any] = {k: v for k, v in json.loads(text).items() if k in _NAMES}
         if record.get("error") is not None:
             record["error"] = Error(**record["error"])
@@ -219,25 +219,25 @@ _DEFAULTS: Mapping[str, object] = {
 
 
 def _is_same(value: object, default: object) -> bool:
-    """Whether both are the same JSON text: 0.0 equals 0, and would be read back as another document."""
+    """Return whether both are the same JSON text: 0.0 equals 0, but would be read back as another document."""
     return type(value) is type(default) and value == default
 
 
 def dump(value: object) -> str:
-    """Strict, compact JSON text."""
+    """Return strict, compact JSON text."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def copied(value: Any) -> Any:
-    """A copy of a JSON value: what is changed in it changes no job."""
+    """Return a copy of a JSON value: changes to the copy change no job."""
     return json.loads(dump(value))
 
 
 def percentage(current: Number, total: Number | None, given: Number | None = None) -> float | None:
-    """How far a job that is not over has come, 0 to 100 with one decimal, or None when unknown.
+    """Return how far a job that is not over has come, 0 to 100 with one decimal, or None when unknown.
 
-    A given percentage wins, over a complete count too. 100 only when `current == total`, never by rounding: 999 of
-    1000 is 99.9. A count that ran past its total tells nothing.
+    A given percentage wins, over a complete count too. The result is 100 only when `current == total`, never by
+    rounding: 999 of 1000 is 99.9. A count beyond its total says nothing.
     """
     done = total is not None and total > 0 and current == total
     if given is None:
@@ -252,7 +252,7 @@ _FULL = 100.0
 
 
 def _number(value: object, default: Number | None) -> Number | None:
-    """`value` when meta gave a number, else what the job itself says."""
+    """Return `value` if meta gave a number, else the job's own."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return default
     return value
@@ -266,4 +266,4 @@ def _isoformat(at: int | None) -> str | None:
 
 
 DOCUMENT_KEYS = frozenset(Job(job_id="x").document)
-"""Every key that meta may not name (the `PROGRESS_KEYS` excepted)."""
+"""Every key that meta may not set (the `PROGRESS_KEYS` excepted)."""

@@ -1,7 +1,7 @@
-"""What an event means for a job: every legal transition, in one pure function.
+"""The meaning of an event for a job: every legal transition, in one pure function.
 
-`apply` runs inside each store's compare-and-set, as often as that is repeated. It returns the very same job
-when the event changes nothing, which is what duplicates, stragglers and refused events look like.
+`apply` runs inside each store's compare-and-set, as often as the store repeats that. It returns the very same job when
+the event changes nothing, as for duplicates, stragglers and refused events.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ from immortus_channels.jobs.progress import begins_step
 
 SECOND = 1_000_000
 NOBODY_ANY_MORE = ""
-"""In place of an owner who was deleted: None would make the job everybody's who knows its id."""
+"""The owner of a job after the owner's deletion: with None, every user who knows the job's id could see it."""
 _REMEMBERED = 16
-"""Earlier runs and sendings kept for refusing their stragglers."""
+"""How many earlier runs and sendings a job remembers, to refuse their stragglers."""
 _FURTHEST = 86_400 * SECOND
-"""How far a version may be lifted ahead of the clock: it may come from a browser."""
+"""Microseconds by which a version may be lifted ahead of the clock: it may come from a browser."""
 _STEPS = 1 << 14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leases:
-    """How long silence is tolerated before a job is called overdue, in microseconds.
+    """The limits of silence after which a job counts as overdue, in microseconds.
 
-    `sending`: from the record until the queue took the message, and from a retry that nobody was heard to send until
-    it runs. `waiting`: from the time a job is due until it starts. `running`: between two signs of life. `stalled`:
-    from then until it is lost.
+    `sending`: from the record until the queue took the message, and from a retry without a confirmed sending until it
+    runs. `waiting`: from the time a job is due until it starts. `running`: between two signs of life. `stalled`: from
+    then until the job is lost.
     """
 
     sending: int = 60 * SECOND
@@ -65,7 +65,7 @@ DEFAULT_LEASES = Leases()
 
 
 def apply(job: Job | None, event: Event, *, now: int, leases: Leases = DEFAULT_LEASES) -> Job | None:
-    """The job after `event`, at `now` microseconds since 1970 by the store's clock.
+    """Return the job after `event`, at `now` microseconds since 1970 by the store's clock.
 
     `job` is None when the store has no record of it: an event that proves the job's existence makes one.
     """
@@ -75,15 +75,15 @@ def apply(job: Job | None, event: Event, *, now: int, leases: Leases = DEFAULT_L
         job = Job(job_id=event.job_id, job_class=event.job_class, staff_only=event.origin is None)
     after = _change(job, event, now, leases)
     if after == job and job.version and not isinstance(event, Touched) and after.to_record() == job.to_record():
-        return job  # the records tell 1 from True, which are equal
+        return job  # 1 and True are equal, and differ in the record
     return replace(after, version=_next_version(after, event, now))
 
 
 def _next_version(after: Job, event: Event, now: int) -> int:
-    """Above the job's and above what browsers hold of it; the store's clock where that has gone on.
+    """Return a version above the job's and above the browsers' own; the store's clock once that is ahead of both.
 
-    While it has not (it was set back, or is another host's since a failover), the step depends on what is written: with
-    steps of one, the history that a failover lost and the one that follows it would meet in a version.
+    While it is not (it was set back, or a failover put another host's in its place), the step depends on what is
+    written: with steps of one, the history that a failover lost and the one that follows it would share a version.
     """
     above = event.above if isinstance(event, Touched) and event.above < now + _FURTHEST else 0
     last = max(after.version, above)
@@ -91,7 +91,7 @@ def _next_version(after: Job, event: Event, now: int) -> int:
 
 
 def _change(job: Job, event: Event, now: int, leases: Leases) -> Job:
-    """The job after `event`, its version aside."""
+    """Return the job after `event`, with its version unchanged."""
     known = _identify(job, event)
     current = _enter_run(known, event, now, leases) if event.run_id else known
     if current is None or _is_refused(current, event):
@@ -104,7 +104,7 @@ def _change(job: Job, event: Event, now: int, leases: Leases) -> Job:
 def _move(  # noqa: C901, PLR0911, PLR0912 - one line for each kind of event reads best
     current: Job, event: Event, now: int, leases: Leases
 ) -> Job:
-    """The job after an event that is neither refused nor anonymous any more."""
+    """Return the job, already identified and in its run, after an event that is not refused."""
     match event:
         case Enqueued():
             return _enqueue(current, event, now, leases)
@@ -146,7 +146,7 @@ def _move(  # noqa: C901, PLR0911, PLR0912 - one line for each kind of event rea
 
 
 def _identify(job: Job, event: Event) -> Job:
-    """The job with its class and, when its record was made without one, its origin."""
+    """Return the job with its class and, when its record was made without one, its origin."""
     if not job.job_class and event.job_class:
         job = replace(job, job_class=event.job_class)
     unknown = job.staff_only or (job.version == 0 and not job.send_id)
@@ -156,7 +156,7 @@ def _identify(job: Job, event: Event) -> Job:
 
 
 def _adopt(job: Job, origin: Origin) -> Job:
-    """The job with what its sender knows; what is already on record wins."""
+    """Return the job with what its sender knows; what is already on record wins."""
     return replace(
         job,
         owner=origin.owner if job.owner is None else job.owner,
@@ -174,11 +174,11 @@ def _adopt(job: Job, origin: Origin) -> Job:
 
 
 def _enter_run(job: Job, event: Event, now: int, leases: Leases) -> Job | None:
-    """The job in the run the event is about, begun here if it is new; None when the run is refused.
+    """Return the job in the event's run, which begins here if it is new; None when the run is refused.
 
-    Any event of a run never heard of begins it, so a lost `Started` costs nothing; where the job is over and was sent
-    anew, it begins that life as well. `Started` alone is refused for a job that was cancelled, or ended by hand, while
-    it waited: the worker is then told not to run it.
+    Any event of an unknown run begins that run, so a lost `Started` costs nothing; if the job is over and was sent
+    again, the event begins that life as well. Only `Started` is refused for a job that was cancelled, or ended by hand,
+    while it waited: the worker then does not run it.
     """
     if event.run_id == job.run_id:
         return job
@@ -200,13 +200,13 @@ def _enter_run(job: Job, event: Event, now: int, leases: Leases) -> Job | None:
 
 
 def _is_called_off(job: Job, event: Event) -> bool:
-    """Whether the job was cancelled, or ended by hand before its queue had begun to run what was sent."""
+    """Return whether the job was cancelled, or ended by hand before its queue had begun to run the message."""
     is_sent = event.origin is not None and bool(event.origin.send_id)
     return job.state is State.CANCELLED or (job.ended_by_hand and is_sent)
 
 
 def _reset_progress(job: Job) -> Job:
-    """The job with nothing left of an earlier run's progress and end."""
+    """Return the job without the progress and the end of an earlier run."""
     return replace(
         job,
         current=0,
@@ -230,19 +230,19 @@ def _remember(job: Job, *ids: str) -> tuple[str, ...]:
 
 
 def _is_refused(job: Job, event: Event) -> bool:
-    """Whether the job's newest run may say nothing any more: only one that runs, or was believed lost, may."""
+    """Return whether the job refuses its newest run's events: only one at work, or believed lost, may report."""
     if event.run_id:
         return job.state not in (State.RUNNING, State.LOST)
     return event.traits.proves_run and _has_ended(job)
 
 
 def _has_ended(job: Job) -> bool:
-    """Whether the job is over for good: one that was only believed lost may be heard of again."""
+    """Return whether the job is over for good: one that was only believed lost may report again."""
     return job.is_over and job.state is not State.LOST
 
 
 def _merge_report(job: Job, report: Report | None) -> Job:
-    """The job with everything its run has said."""
+    """Return the job with everything its run has reported."""
     if report is None:
         return job
     job = replace(
@@ -277,7 +277,7 @@ def _report(job: Job, event: Reported, now: int, leases: Leases) -> Job:
 
 
 def _run_again(job: Job, event: Retrying | Requeued, now: int, state: State, until: int) -> Job:
-    """The run is over, the job is not: it waits for its next run, at most `until` then."""
+    """Let a job that has ended a run, but is not over, wait for its next run, at most until `until`."""
     after = _merge_report(job, event.report)
     if job.cancel_requested:
         return _end_job(after, now, State.CANCELLED, Error(code="cancelled"))
@@ -294,7 +294,7 @@ def _enter_state(  # noqa: PLR0913 - keywords
     lease_until: int | None = None,
     lease_holder: str = "",
 ) -> Job:
-    """The job in `state`: its lease, its end and its silence until now count no longer."""
+    """Return the job in `state`, without its earlier lease, end and silence."""
     return replace(
         job,
         state=state,
@@ -311,7 +311,7 @@ def _enter_state(  # noqa: PLR0913 - keywords
 
 
 def _create(job: Job, event: Created, now: int) -> Job:
-    """The record, made by hand, once; what the queue has told of the job already, and the job itself, stays."""
+    """Make the record by hand, once; everything that the queue and the job have reported already stays."""
     if job.creation:
         return job
     origin = event.origin or Origin()
@@ -326,9 +326,9 @@ def _create(job: Job, event: Created, now: int) -> Job:
 
 
 def _enqueue(job: Job, event: Enqueued, now: int, leases: Leases) -> Job:
-    """A first sending makes the job wait; a second one of a job that is over, or silent, starts a new life.
+    """Let a first sending make the job wait, and a second one of a job that is over, or silent, start a new life.
 
-    Of one that is not over, a second sending changes nothing; least of all when somebody else sends it.
+    A second sending of a job that is not over changes nothing, least of all one by another sender.
     """
     origin = event.origin or Origin()
     if job.version and origin.send_id in (job.send_id, *job.seen):
@@ -355,19 +355,19 @@ def _enqueue(job: Job, event: Enqueued, now: int, leases: Leases) -> Job:
 
 
 def _is_sent_anew(job: Job, origin: Origin) -> bool:
-    """Whether this is another sending of a job that is over; none is of one that was cancelled before its turn came."""
+    """Return whether this is another sending of a job that is over; one cancelled before its turn came has had none."""
     is_another = bool(origin.send_id) and origin.send_id not in (job.send_id, *job.seen)
     has_begun = bool(job.send_id or job.run_id) or _is_cancelled_for_another(job)
     return job.is_over and is_another and has_begun
 
 
 def _is_silent(job: Job, now: int, grace: int) -> bool:
-    """Whether the job's run has not been heard of, and nobody was looking, for `grace` longer than it may be silent."""
+    """Return whether the run's lease ended at least `grace` ago, without a report and without a check by any reader."""
     return job.state is State.RUNNING and job.lease_until is not None and job.lease_until + grace <= now
 
 
 def _begin_life(job: Job, event: Event, origin: Origin, now: int) -> Job:
-    """The job, sent again: its sender's, of its own task, with nothing of what it was."""
+    """Return the job, sent again: with its new sender and task, and nothing from its earlier life."""
     bare = replace(_reset_progress(job), owner=None, staff_only=False, handler="", data={}, params={})
     return replace(
         _adopt(bare, origin),
@@ -386,13 +386,13 @@ def _begin_life(job: Job, event: Event, origin: Origin, now: int) -> Job:
 
 
 def _plan(job: Job, event: Planned, now: int, leases: Leases) -> Job:
-    """It waits for others, of which the first may be due much later."""
+    """Let the job wait for those before it; the first of them may be due much later."""
     due = max(now, (event.origin and event.origin.eta) or now)
     return job if job.version else replace(job, send_id="", enqueued_at=now, lease_until=due + leases.waiting)
 
 
 def _is_cancelled_for_another(job: Job) -> bool:
-    """Whether it was cancelled because something before it failed; that this is run again proves the contrary."""
+    """Return whether the job was cancelled because one before it failed; a new run of that one proves the contrary."""
     return job.state is State.CANCELLED and job.error is not None and job.error.code == "upstream"
 
 
@@ -404,18 +404,18 @@ def _end_job(job: Job, now: int, state: State, error: Error | None = None) -> Jo
 
 
 def _fail(job: Job, event: Unsuccessful, now: int, state: State, error: Error) -> Job:
-    """The job ends without being finished, unless it is over or the event is about another message or run of it."""
+    """End the job unfinished, unless it is over or the event is about another message or run of it."""
     if _has_ended(job) or _is_about_another(job, event):
         return job
     return _end_job(_merge_report(job, event.report), now, state, error)
 
 
 def _is_about_another(job: Job, event: Unsuccessful) -> bool:
-    """Whether the job goes on all the same.
+    """Return whether the job goes on despite the event.
 
-    What was sent is not cancelled for what came before it: that it was sent proves that all of it went well, unless its
-    newest run has given way to others since. And a message that nobody runs, as its task is unknown or as it was found
-    expired or revoked, may be a second one of the job, whose first is at work or waits.
+    A failure before a job does not cancel it once it was sent: the sending proves that everything before it went well,
+    unless the job's newest run has given way to others since. And a message that no worker runs, as its task is unknown
+    or as it has expired or was revoked, may be a second one of a job whose first message is at work or waits.
     """
     if isinstance(event, Cancelled) and event.code == "upstream" and not event.run_id:
         is_replaced = bool(event.after_run) and event.after_run == job.run_id
@@ -434,12 +434,12 @@ def _finish(job: Job, event: Finished, now: int) -> Job:
 
 
 def _note_hand(before: Job, after: Job, *, by_hand: bool) -> Job:
-    """The job after its end, which counts for the message that still waits if it came before a run began."""
+    """Mark an end by hand that came before any run, so that the message that still waits is not run."""
     return replace(after, ended_by_hand=True) if by_hand and after is not before and not before.run_id else after
 
 
 def _request_cancel(job: Job, now: int) -> Job:
-    """A job that waits, also for its strategy after its last run, is cancelled on the spot; a running one is asked."""
+    """Cancel a waiting job at once, also one that waits for its strategy after its run; ask a running one to stop."""
     is_run = job.state is State.RUNNING and bool(job.lease_holder)
     if job.is_over or (is_run and job.cancel_requested):
         return job
@@ -450,7 +450,7 @@ def _request_cancel(job: Job, now: int) -> Job:
 
 
 def _judge_silence(job: Job, now: int, leases: Leases) -> Job:
-    """What silence means depends on what the job was doing."""
+    """Judge an expired lease by what the job was doing."""
     if job.is_over or job.lease_until is None or now < job.lease_until:
         return job
     if job.state is State.RUNNING and not job.stalled:
@@ -461,14 +461,14 @@ def _judge_silence(job: Job, now: int, leases: Leases) -> Job:
 
 
 def is_lost_next(job: Job, leases: Leases) -> bool:
-    """Whether the job is called lost when its lease ends: it has stalled before, or waits."""
+    """Return whether the job is lost when its lease ends: it has stalled before, or waits."""
     if job.lease_until is None or job.is_over:
         return False
     return _judge_silence(job, job.lease_until, leases).state is State.LOST
 
 
 def _is_unconfirmed(job: Job, leases: Leases) -> bool:
-    """Whether nobody knows yet that the queue took the message."""
+    """Return whether no process has confirmed yet that the queue took the message."""
     is_sending = job.lease_until is not None and job.lease_until <= (job.enqueued_at or 0) + leases.sending
     return job.state is State.ENQUEUED and bool(job.lease_holder) and is_sending
 
@@ -477,7 +477,7 @@ def _is_unconfirmed(job: Job, leases: Leases) -> bool:
 
 
 def _claim(job: Job, event: Claimed) -> Job:
-    """The first claim of a hook that fits the job's end has it."""
+    """Give the hook to the first claim that fits the job's end."""
     fits = job.is_over and (job.state is State.FINISHED) == (event.hook == "on_ready")
     if not fits or event.hook in job.claims:
         return job

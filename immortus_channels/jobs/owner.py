@@ -1,4 +1,4 @@
-"""Whose jobs are: the key of a user, and who is starting jobs right now."""
+"""Owners of jobs: the key of a user, and the user who starts jobs right now."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 def owner_key(user: Any) -> str | None:
-    """The key of a user, by which jobs name their owner; None for nobody.
+    """Return the key of a user, by which jobs name their owner; None for no user or an anonymous one.
 
-    It is the primary key as text. Where the user is of another model than `AUTH_USER_MODEL`, the model's label stands
-    before it, as in `shop.customer:17`: two models may number their rows alike. What is no model at all, such as the
-    user that some middleware makes of a signed token, stands for a user of `AUTH_USER_MODEL`.
+    The key is the primary key as text. For a user of another model than `AUTH_USER_MODEL`, it begins with the model's
+    label, as in `shop.customer:17`: two models may number their rows alike. An object that is not of a model, such as
+    the user that some middleware makes from a signed token, stands for a user of `AUTH_USER_MODEL`.
     """
     key = getattr(user, "pk", None)
     if key is None:
@@ -32,7 +32,7 @@ def owner_key(user: Any) -> str | None:
 
 
 def is_of_auth_user_model(user: Any) -> bool:
-    """Whether the user is of `AUTH_USER_MODEL`, or of no model."""
+    """Return whether the user is of `AUTH_USER_MODEL`, or not of a model at all."""
     meta = getattr(user, "_meta", None)
     if meta is None:
         return True
@@ -49,7 +49,7 @@ def _label_of(user: Any) -> str:
 
 
 def named_by(key: str) -> tuple[type[Model], str]:
-    """The model and the primary key, as text, that a key names."""
+    """Return the model and the primary key, as text, that a key names."""
     label, colon, primary_key = key.partition(":")
     if colon:
         try:
@@ -63,10 +63,10 @@ def named_by(key: str) -> tuple[type[Model], str]:
 
 
 class Starter(Protocol):
-    """What knows who starts a job: asked at the moment of sending, not before."""
+    """A callable that knows who starts a job; the sending calls it at that moment, not before."""
 
     def __call__(self) -> str | None:
-        """The owner's key, or None for nobody."""
+        """Return the owner's key, or None for no owner."""
         ...
 
 
@@ -74,19 +74,19 @@ _starter: ContextVar[Starter | None] = ContextVar("immortus_starter", default=No
 
 
 def current_owner() -> str | None:
-    """The key of whoever a job sent now belongs to; None for nobody."""
+    """Return the key of the user who would own a job sent now; None for no owner."""
     starter = _starter.get()
     return starter() if starter is not None else None
 
 
 def is_owner_known() -> bool:
-    """Whether anybody has said who starts jobs here, be it nobody."""
+    """Return whether a starter decides here who owns new jobs, even if that means no owner."""
     return _starter.get() is not None
 
 
 @contextmanager
 def starting_as(starter: Starter) -> Iterator[None]:
-    """Jobs sent inside belong to whoever `starter` names when they are sent."""
+    """Give jobs sent inside the block to the owner that `starter` names when they are sent."""
     token = _starter.set(starter)
     try:
         yield
@@ -96,9 +96,9 @@ def starting_as(starter: Starter) -> Iterator[None]:
 
 @contextmanager
 def started_by(user: object) -> Iterator[None]:
-    """Jobs sent inside the block belong to `user` (None or an anonymous user: to nobody).
+    """Give jobs sent inside the block to `user`; None or an anonymous user leaves them without an owner.
 
-    Raises TypeError for what is no user: a primary key alone would make the jobs nobody's, for all to see.
+    Raises TypeError for what is not a user: a primary key alone would leave the jobs without an owner, for all to see.
     """
     if user is not None and not hasattr(user, "pk"):
         msg = f"started_by({user!r}): give the user itself, or None for nobody."

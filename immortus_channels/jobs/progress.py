@@ -1,6 +1,6 @@
-"""When progress begins its next step: one rule, for what a run says of itself and for updates from outside it.
+"""The next step of progress, and when it begins: one rule for a run's own reports and for updates from outside it.
 
-These are predicates on plain numbers because a run asks in hot loops, where a value object for the progress before and
+The functions take plain numbers because a run calls them in hot loops, where a value object for the progress before and
 after would cost more than the update itself.
 """
 
@@ -14,9 +14,9 @@ _FULL = 100
 def begins_step(
     current: Number | None, total: Number | None, current_before: Number, total_before: Number | None
 ) -> bool:
-    """Whether an update to `current` and `total` begins the next step; None leaves a number as it is.
+    """Return whether an update to `current` and `total` begins the next step; None leaves a number as it is.
 
-    A total does. The same total again, with a current that goes on, is the same step: many write both in every round.
+    A total does. The same total again, with a current that grows, is the same step: many tasks set both in every round.
     """
     if total is None:
         return False
@@ -26,9 +26,9 @@ def begins_step(
 def begins_step_after_loop(
     current: Number | None, total: Number | None, advance: Number | None, percentage: float | None
 ) -> bool:
-    """Whether an update after a loop has ended begins the next step.
+    """Return whether an update after the end of a loop begins the next step.
 
-    Any number does, except for the 100 % that a full bar shows by itself.
+    Any number does, except for the 100 % that a full bar shows anyway.
     """
     if current is None and total is None and advance is None:
         return percentage is not None and percentage < _FULL

@@ -15,7 +15,7 @@ from typing import Any, Never
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """What a text may be: bytes in all, levels of nesting, keys of one object, and the largest integer."""
+    """The limits of a text: bytes in all, levels of nesting, keys of one object, and the largest integer."""
 
     size: int
     depth: int
@@ -24,7 +24,7 @@ class Bounds:
 
 
 def loads(text: object, bounds: Bounds) -> Any:
-    """The value of a JSON text. Raises ValueError for whatever is not strict JSON within the bounds."""
+    """Return the value of a JSON text. Raises ValueError for anything but strict JSON within the bounds."""
     if not isinstance(text, str) or _size(text) > bounds.size:
         return _refuse("no text, or one that is too long,")
     try:
@@ -41,12 +41,12 @@ def loads(text: object, bounds: Bounds) -> Any:
 
 
 def _size(text: str) -> int:
-    """Bytes of the text in UTF-8. Raises ValueError for lone surrogates, which have none there."""
+    """Return the bytes of the text in UTF-8. Raises ValueError for lone surrogates, which UTF-8 cannot hold."""
     return len(text) if text.isascii() else len(text.encode())
 
 
 def is_deeper(value: object, depth: int) -> bool:
-    """Whether arrays and objects stand within each other for more than `depth` levels."""
+    """Return whether arrays and objects nest deeper than `depth` levels."""
     level = [value]
     for _ in range(depth):
         level = [inner for one in level for inner in _inside(one)]
@@ -69,7 +69,7 @@ def _object(pairs: list[tuple[str, Any]], keys: int) -> dict[str, Any]:
 
 
 def _integer(digits: str, largest: int | None) -> int:
-    value = int(digits)  # more than 4,300 digits are a ValueError
+    value = int(digits)  # raises ValueError beyond 4,300 digits
     return _refuse("a number that large") if largest is not None and abs(value) > largest else value
 
 

@@ -1,4 +1,4 @@
-"""Versions that come from outside, and how far ahead of the clock they may be."""
+"""Versions that clients or the channel layer send, and how far ahead of the clock they may be."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ AHEAD = 600 * SECOND
 
 
 def is_believable(version: int) -> bool:
-    """Whether a store may have given out this version, as a client or a message of the channel layer says."""
+    """Return whether a store may have issued this version, which a client or a message of the channel layer gives."""
     return version <= time.time_ns() // 1000 + AHEAD
