@@ -1,4 +1,4 @@
-"""The name of a job's group in the channel layer, for consumers of a project's own: docs/protocol.md."""
+"""The name of a job's group in the channel layer, for a project's own consumers: docs/protocol.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`JobHandle` at the path from which it was imported before the package itself offered it."""
+"""`JobHandle` at the path from which projects imported it before the package itself offered it."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What projects import from the package: the modules behind its public names."""
+"""The modules behind the public names that projects import from the package."""

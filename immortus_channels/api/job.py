@@ -22,8 +22,8 @@ Item = TypeVar("Item")
 class JobHandle:
     """A job by its id: readable and settable in any process, and inside the task that runs it.
 
-    Inside the running task, what is set is gathered and sent a few times a second at most; elsewhere each call is a
-    change of its own. Outside any job it does nothing, so that a task stays callable as a plain function.
+    The running task gathers what it sets and sends that a few times a second at most; elsewhere each call is a change
+    of its own. Outside any job it does nothing, so that a task stays callable as a plain function.
     """
 
     def __init__(self, job_id: JobId = "", *, run: Run | None = None, record: Job | None = None) -> None:
@@ -33,7 +33,7 @@ class JobHandle:
 
     @cached_property
     def _stored(self) -> Remote:
-        """The job as the store has it, which is not what its own run says of it here."""
+        """The job as the store has it, without what its own run here has yet to report."""
         return Remote(self.job_id, self._given) if self.job_id else NoJob(self.job_id)
 
     @property
@@ -42,22 +42,22 @@ class JobHandle:
         return self.job_id
 
     def __repr__(self) -> str:
-        """Name the job and tell what is known of it; nothing is read."""
+        """Name the job and what is known of it; this reads nothing."""
         parts = type(self).__name__, self.job_id and repr(self.job_id), self._side.summary
         return f"<{' '.join(filter(None, parts))}>"
 
     def __json__(self) -> Never:
-        """Raise TypeError: a task takes the job's id, and gets at the job by that. Celery's JSON asks here."""
+        """Raise TypeError: a task takes the job's id, and gets the job by that. Celery's JSON calls this."""
         msg = f"{self!r} cannot be sent; give the job's id, job.id, and let the task call get_job(id)."
         raise TypeError(msg)
 
-    # Telling
+    # Reporting
 
     def track(self, iterable: Iterable[Item], total: Number | None = None, message: object = "") -> Iterator[Item]:
         """Yield the items and count them; the outermost loop is a step of progress.
 
-        `total` is taken from `len(iterable)`; where that raises, it is unknown. Raises JobCancelled between two items
-        once cancellation was asked for.
+        `total` is `len(iterable)` unless given; where that raises, it is unknown. Raises JobCancelled between two items
+        once a cancel was requested.
         """
         return self._side.track(iterable, total, message)
 
@@ -72,9 +72,9 @@ class JobHandle:
     ) -> None:
         """Set what is given; `total` begins a step, within which `current` does not move back.
 
-        After a `track()` has ended, any number begins the next step; a message alone does not. `percentage` is 0 to 100
-        and is shown whatever the count says. What is above, or no finite number of 0 or more, is refused. `message` is
-        text, lazily translated text or a number.
+        After the end of a `track()`, any number begins the next step; a message alone does not. `percentage` is 0 to
+        100 and is shown whatever the count says. A larger one, and any number that is not finite or is below 0, is
+        refused. `message` is text, lazily translated text or a number.
         """
         self._side.update(current, total, advance, percentage, message)
 
@@ -82,7 +82,7 @@ class JobHandle:
         """Add fields to the top level of the job document.
 
         In DEBUG and tests raises ReservedMetaKey for the document's own keys and DocumentTooLarge beyond 24 KiB;
-        otherwise such fields are dropped and logged. A NaN becomes null, with a warning, in both.
+        otherwise such fields are dropped and logged. A NaN becomes null and logs a warning, in both.
         """
         if given:
             msg = "Give keywords: set_meta(a=1); what a mapping holds is given as set_meta(**mapping)."
@@ -98,18 +98,18 @@ class JobHandle:
         self._side.set_result(value)
 
     def checkpoint(self) -> None:
-        """Raise JobCancelled once cancellation was asked for."""
+        """Raise JobCancelled once a cancel was requested."""
         self._side.checkpoint()
 
     # Beginning and ending
 
     @contextmanager
     def running(self) -> Iterator[Self]:
-        """The job, running in the block: for jobs without a queue.
+        """Run the job in the block: for jobs without a queue.
 
-        Finished when the block ends; failed, or cancelled, by what it raises: JobFailed and JobCancelled end here, any
-        other exception goes on, also one that wraps them. Raises JobCancelled before the block when the job was
-        cancelled while it waited.
+        The end of the block finishes the job; an exception makes it failed or cancelled: JobFailed and JobCancelled end
+        here, any other exception goes on, also one that wraps them. Raises JobCancelled before the block when the job
+        was cancelled while it waited.
         """
         with running(self.record) as run:
             job = type(self)(self.job_id, run=run)
@@ -120,13 +120,13 @@ class JobHandle:
         self.refresh()
 
     def complete(self) -> None:
-        """End the job as finished, whoever runs it; what is over stays as it is. One that waits is not run any more."""
+        """End the job as finished, wherever it runs; what is over stays as it is. A waiting job is then not run."""
         self._end(Finished)
 
     def fail(self, code: str = "error", message: object = "") -> None:
-        """End the job as failed, whoever runs it; what is over stays as it is. One that waits is not run any more.
+        """End the job as failed, wherever it runs; what is over stays as it is. A waiting job is then not run.
 
-        Both are shown to end users.
+        End users see the code and the message.
         """
         said = clean_error(code, message, self.job_id)
         self._end(Failed, code=said.code, message=said.message)
@@ -134,15 +134,15 @@ class JobHandle:
     def _end(self, kind: type[Event], **fields: object) -> None:
         self._stored.known = self._side.end(kind, **fields)
 
-    # Knowing
+    # Reading
 
     @property
     def data(self) -> JobData:
         """JSON values kept with the job on the server; `job.data[key] = value` stores one.
 
-        `job.data[key]` is a copy: a value that was changed in place has to be stored again. Data and params may have
-        128 KiB together, as JSON text. In DEBUG and tests raises DocumentTooLarge beyond that; otherwise the value is
-        dropped and logged.
+        `job.data[key]` is a copy: store a value again after changing it in place. Data and params may have 128 KiB
+        together, as JSON text. Beyond that, DEBUG and tests raise DocumentTooLarge; otherwise the value is dropped and
+        logged.
         """
         return JobData(self)
 
@@ -159,12 +159,12 @@ class JobHandle:
 
     @property
     def strategy(self) -> Any:
-        """The strategy that follows the job; in a run, its meta is published after every method called through it."""
+        """The strategy that follows the job; in a run, every call of its methods publishes its meta."""
         return self._side.strategy
 
     @property
     def cancel_requested(self) -> bool:
-        """Whether somebody asked for the job to stop."""
+        """Whether a cancel was requested."""
         return self._side.details.cancel_requested
 
     @property
@@ -179,35 +179,35 @@ class JobHandle:
 
     @property
     def state(self) -> State:
-        """The state the job was in when it was read."""
+        """The state of the job when it was read."""
         return self.record.state
 
     @property
     def document(self) -> dict[str, JSON]:
-        """The job as browsers see it, as it was when it was read."""
+        """The job as browsers see it, at the time it was read."""
         return self.record.document
 
     @property
     def owner(self) -> str | None:
-        """The key of its user, their primary key as text; None for nobody, "" where they were deleted."""
+        """The key of the job's user, their primary key as text; None without an owner, "" for a deleted user."""
         return self.record.owner
 
     @property
     def page_url(self) -> str | None:
-        """The address of the job's page; None where the package's addresses are not mounted."""
+        """The URL of the job's page; None where the package's URLs are not mounted."""
         return links.page_url(self.job_id) if self.job_id else None
 
     def get_absolute_url(self) -> str | None:
-        """The address of the job's page, so that `redirect(job)` goes there."""
+        """Return the URL of the job's page, so that `redirect(job)` goes there."""
         return self.page_url
 
     def cancel(self) -> None:
-        """Ask for the job to stop. Raises StoreUnavailable."""
+        """Ask the job to stop. Raises StoreUnavailable."""
         self._stored.cancel()
         self.refresh()
 
     def refresh(self) -> None:
-        """Read the job again when it is next asked about."""
+        """Have the job read again when it is next used."""
         self._stored.known = None
 
 
@@ -218,7 +218,7 @@ class JobData(Mapping[str, JSON]):
         self._job = job
 
     def __getitem__(self, key: str) -> JSON:
-        """A copy of the value, as JSON gave it back: changed in place, it changes nothing."""
+        """Return a copy of the value, as JSON gives it back: changing it in place stores nothing."""
         value: JSON = copied(self._job._side.details.data[key])  # noqa: SLF001 - two halves of one object
         return value
 
@@ -232,15 +232,15 @@ class JobData(Mapping[str, JSON]):
         raise TypeError(msg)
 
     def __iter__(self) -> Iterator[str]:
-        """The keys."""
+        """Iterate over the keys."""
         return iter(self._job._side.details.data)  # noqa: SLF001
 
     def __len__(self) -> int:
-        """How many values there are."""
+        """Return the number of values."""
         return len(self._job._side.details.data)  # noqa: SLF001
 
     def __repr__(self) -> str:
-        """Read like the dict that it is; nothing is read for that which was not."""
+        """Show the data as a dict; data that was not read yet is not read for this."""
         side = self._job._side  # noqa: SLF001
         known = side.details.data if side.summary else "not read yet"
         return f"{type(self).__name__}({known})"

@@ -1,6 +1,6 @@
-"""What a job's page says and does: handlers, and how one is found by the name on a job's record.
+"""Handlers, which decide what a job's page says and does, found by the name on the job's record.
 
-A name on record is only looked up among the handlers that this process knows, never imported.
+The package looks a name up only among the handlers that this process knows, and never imports it.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from immortus_channels.queues.tracked import Named
 logger = logging.getLogger("immortus_channels")
 
 MODULE = "handlers"
-"""The module of an installed app in which short names are looked up."""
+"""The module of an installed app that holds handlers with short names."""
 
 
 class JobHandler:
     """The page of a job: give a subclass to `@tracked(handler=…)` or to `JobRepository().create(handler=…)`.
 
-    `header`, `message`, `next_url` and `failed_url` may be attributes or methods. What is missing or raises is logged,
-    and this class's own serves.
+    `header`, `message`, `next_url` and `failed_url` may be attributes or methods. In place of what is missing or
+    raises, which is logged, the page uses this class's own.
     """
 
     header: Any = _("One moment, please")
     """The heading while the job is not over."""
     message: Any = _("This page will continue automatically when everything is ready.")
-    """The sentence under it."""
+    """The sentence under the heading."""
     next_url: Any = None
     """Where the viewer goes when the job is finished, or `next_url(request)`: what `resolve_url` takes. None: stay."""
     failed_url: Any = None
@@ -46,22 +46,22 @@ class JobHandler:
         self.job = job
 
     def on_ready(self, request: HttpRequest) -> None:
-        """Called once, when the job's owner first sees that it is finished, before `next_url`: for flash messages."""
+        """React, once, when the job's owner first sees that it is finished, before `next_url`: for flash messages."""
 
     def on_failed(self, request: HttpRequest) -> None:
-        """Called once, when the job's owner first sees that it failed, was cancelled or lost, before `failed_url`."""
+        """React, once, when the job's owner first sees that it failed, was cancelled or lost, before `failed_url`."""
 
 
 # By name
 
 
 def name_of(handler: Named) -> str:
-    """What goes on record for a handler; "" for none. Raises ConfigurationError for a class that is no handler."""
+    """Return the name to record for a handler; "" for none. Raises ConfigurationError for a class of another kind."""
     return loading.name_of(_checked(handler)) if isinstance(handler, type) else handler or ""
 
 
 def load(named: Named) -> type[JobHandler]:
-    """The handler that a name written in code stands for. Raises ConfigurationError, mostly HandlerNotFound."""
+    """Return the handler that a name in code stands for. Raises ConfigurationError, mostly HandlerNotFound."""
     if isinstance(named, type):
         return _checked(named)
     found, tried = loading.find(named or "", MODULE)
@@ -80,11 +80,11 @@ def _checked(found: object) -> type[JobHandler]:
 
 
 def handler_of(job: JobHandle) -> JobHandler:
-    """The handler of a job; one that cannot be had is logged and the silent one serves."""
+    """Return the handler of a job; log one that cannot be had, and return the default one."""
     try:
         return _class_for(job.record.handler, job.record.job_class)(job)
     except Exception:
-        # Its module, its class and its constructor may raise anything, and the viewer waits all the same.
+        # Its module, its class and its constructor may raise anything, and the viewer still needs a page.
         logger.exception("No handler for %r", job.job_id, extra={"job_id": job.job_id})
         return JobHandler(job)
 
@@ -98,7 +98,7 @@ def _class_for(name: str, job_class: str) -> type[JobHandler]:
 
 
 def known(name: str) -> type[JobHandler] | None:
-    """The handler of this name among those of this process; None when there is none."""
+    """Return the handler of this name that this process knows; None when there is none."""
     _discover()
     if "." in name:
         return next((kind for kind in _descendants(JobHandler) if loading.name_of(kind) == name), None)
@@ -111,7 +111,7 @@ def _is_handler(found: object) -> TypeGuard[type[JobHandler]]:
 
 
 def _descendants(kind: type[JobHandler]) -> Iterator[type[JobHandler]]:
-    """The newest first: a module that was loaded again has made its classes anew."""
+    """Yield the newest first: a module that was loaded again has made its classes again."""
     for child in reversed(kind.__subclasses__()):
         yield child
         yield from _descendants(child)
@@ -142,11 +142,11 @@ def _forget(*, setting: str, **_: object) -> None:
 setting_changed.connect(_forget)
 
 
-# What it says
+# Attributes
 
 
 def told(handler: JobHandler, name: str, *arguments: object) -> Any:
-    """An attribute of the handler, or what its method returns; the silent handler's own where that is not to be had."""
+    """Return an attribute of the handler, or its method's result; `JobHandler`'s own if it is missing or raises."""
     try:
         said = getattr(handler, name)
         said = said(*arguments) if callable(said) else said

@@ -1,4 +1,4 @@
-"""A class of one's own for the jobs of a task: `class RunMarathon(JobState): task = "races.tasks.run_marathon"`."""
+"""A project's own class for the jobs of a task: `class RunMarathon(JobState): task = "races.tasks.run_marathon"`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_LISTED = 1_000
 
 
 class JobState(JobHandle):
-    """The jobs of one task, for behaviour of their own: the same object in the worker and in the web server.
+    """A job of one task, with behaviour of its own: the same object in the worker and in the web server.
 
     `task` is the task or its registered name; without one, the class is for jobs of every kind. In the running task
     `current_job(RunMarathon)` is the job, anywhere else `RunMarathon.find(job_id)`.
@@ -36,9 +36,9 @@ class JobState(JobHandle):
 
     @classmethod
     def find(cls, job_id: JobId, *, user: AbstractBaseUser | AnonymousUser | Unasked | None = ANYBODY) -> Self:
-        """The job of this id. Asks no permission unless `user` is given; None is an anonymous user.
+        """Return the job of this id. No permission is checked unless `user` is given; None is an anonymous user.
 
-        Raises JobNotFound for an unknown id, for one that is not the user's, and for a job of another class;
+        Raises JobNotFound for an unknown id, for a job that the user may not see, and for a job of another class;
         StoreUnavailable.
         """
         job = get_job(job_id, user=user, kind=cls)
@@ -48,7 +48,7 @@ class JobState(JobHandle):
 
     @classmethod
     def all(cls, *, limit: int = 100, before: int | None = None) -> list[Self]:
-        """The newest jobs of the class: `filter` without a condition."""
+        """Return the newest jobs of the class: `filter` without a condition."""
         return cls.filter(limit=limit, before=before)
 
     @classmethod
@@ -60,11 +60,11 @@ class JobState(JobHandle):
         limit: int = 100,
         before: int | None = None,
     ) -> list[Self]:
-        """The newest jobs of the class, by their last change, at most 1,000.
+        """Return the newest jobs of the class, by their last change, at most 1,000.
 
-        `owner` is a user or the key of one; an anonymous user, or None, has no jobs. The next page is what was changed
-        `before` the version in the last document. Raises StoreUnavailable, and ValueError for a word that is no state
-        and for a `limit` or `before` that is no whole number of 0 or more.
+        `owner` is a user or a user's key; an anonymous user, or None, has no jobs. For the next page, give the version
+        in the last document as `before`. Raises StoreUnavailable, and ValueError for a word that is not a state and for
+        a `limit` or `before` that is not a whole number of 0 or more.
         """
         _refuse_unless_whole(limit=limit, before=0 if before is None else before)
         key = owner_key(owner) if hasattr(owner, "pk") else owner
@@ -86,14 +86,14 @@ class JobState(JobHandle):
 
     @property
     def progress_metrics(self) -> Mapping[str, JSON]:
-        """Every field that was set for the top level of the job document; values keep their JSON type."""
+        """The fields set for the top level of the job document; values keep their JSON type."""
         return self._side.details.meta
 
     def get_progress_metric(self, name: str, default: JSON = None) -> JSON:
-        """One of `progress_metrics`."""
+        """Return one of `progress_metrics`."""
         return self.progress_metrics.get(name, default)
 
-    # Where it stands
+    # State
 
     @property
     def is_success(self) -> bool:
@@ -107,7 +107,7 @@ class JobState(JobHandle):
 
     @property
     def is_working(self) -> bool:
-        """Whether the job is not over: waiting, running or about to be tried again."""
+        """Whether the job is not over: waiting, running or about to be retried."""
         return not self.state.is_over
 
 
@@ -119,7 +119,7 @@ def _refuse_unless_whole(**numbers: object) -> None:
 
 
 def _states(given: Collection[State | str]) -> frozenset[State]:
-    """The states; a single word stands for itself, not for its letters."""
+    """Return the given states; a single word is one state, not its letters."""
     words = (given,) if isinstance(given, str) else given
     for word in words:
         if word not in tuple(State):

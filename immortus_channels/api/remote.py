@@ -1,6 +1,6 @@
-"""The two kinds of job that do not run here: one that runs elsewhere, if at all, and none.
+"""The two kinds of job that do not run here: one that runs elsewhere, if at all, and the lack of one.
 
-Both take what `writer.run.Run` takes, so that a `JobHandle` need not know which of the three it speaks to.
+Both take what `writer.run.Run` takes, so that a `JobHandle` need not know which of the three it uses.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ Item = TypeVar("Item")
 class Remote:
     """A job by its record; each call publishes a change of its own.
 
-    `known` is the record as it was last read; None: it is read when it is next asked about.
+    `known` is the record as it was last read; None: the next question reads it.
     """
 
     def __init__(self, job_id: str, record: Job | None = None) -> None:
         self.job_id = job_id
         self.known = record
 
-    # Telling
+    # Reporting
 
     def track(self, iterable: Iterable[Item], total: Number | None, message: object) -> Iterator[Item]:
         """Yield the items; only the run of a job counts them."""
@@ -53,7 +53,7 @@ class Remote:
         percentage: float | None,
         message: object | None,
     ) -> None:
-        """Publish what is given."""
+        """Publish the given values."""
         given = {"current": current, "total": total, "advance": advance, "percentage": percentage}
         numbers = {name: clean_number(name, value, self.job_id) for name, value in given.items() if value is not None}
         text = None if message is None else clean_message(message, self.job_id)
@@ -85,12 +85,12 @@ class Remote:
         """Do nothing: only the run of a job stops when it is asked to."""
 
     def end(self, kind: type[Event], **fields: object) -> Job | None:
-        """End the job, whoever runs it; its record then, as far as it is known."""
+        """End the job, in whichever process it runs; return its record then, as far as it is known."""
         self._publish(kind, by_hand=True, **fields)
         return self.known
 
     def cancel(self) -> None:
-        """Ask for the job to stop. Raises StoreUnavailable."""
+        """Ask the job to stop. Raises StoreUnavailable."""
         tracking.cancel(self.job_id)
 
     def _publish(self, kind: type[Event], **fields: Any) -> None:
@@ -98,14 +98,14 @@ class Remote:
         self.known = tracking.publish(kind(job_id=self.job_id, job_class=job_class, **fields)) or self.known
 
     def _has_room(self, what: str, **new: Any) -> bool:
-        """Whether this fits beside what the job is known to say already; else it is refused as `what`."""
+        """Return whether this fits beside what the job is known to say already; refuse it as `what` if not."""
         said = self.known or Job(job_id=self.job_id)
         has_room = Said(said.meta, said.strategy_meta, said.result, said.message).has_room(**new)
         if not has_room:
             refuse_too_large(what, self.job_id)
         return has_room
 
-    # Knowing
+    # Reading
 
     @property
     def record(self) -> Job:
@@ -116,7 +116,7 @@ class Remote:
 
     @property
     def summary(self) -> str:
-        """The job's class and state in a word each, "" for one that was not read; nothing is read for that."""
+        """The job's class and state in a word each, "" for a job that was not read; this reads nothing."""
         return f"{self.known.job_class} {self.known.state}".strip() if self.known is not None else ""
 
     @property
@@ -126,34 +126,34 @@ class Remote:
 
     @property
     def details(self) -> Job:
-        """What else is known of it."""
+        """The record, under the name that a run has as well."""
         return self.record
 
     @property
     def strategy(self) -> Any:
-        """The strategy that follows it."""
+        """The strategy that follows the job."""
         return strategies.strategy_of(self.record)
 
 
 class NoJob(Remote):
-    """Outside any job: what is said is checked as everywhere, and goes nowhere."""
+    """The lack of a job, outside any: it checks values as every job does, and publishes nothing."""
 
     summary = "outside a job"
 
     @property
     def record(self) -> Job:
-        """Raise JobNotFound."""
+        """No record: raises JobNotFound."""
         msg = "This code runs outside a job, so there is no record to read: current_job() has one in a task that runs."
         raise JobNotFound(msg)
 
     @property
     def details(self) -> Job:
-        """Those of a job that has not begun: where none is, asking raises nothing."""
+        """The record of a job that has not begun: outside a job, these questions raise nothing."""
         return Job(job_id=self.job_id)
 
     @property
     def strategy(self) -> Any:
-        """The project's default."""
+        """The project's default strategy."""
         return strategies.load(strategies.DEFAULT)
 
     def cancel(self) -> None:
@@ -164,7 +164,7 @@ class NoJob(Remote):
 
 
 def read(job_id: str) -> Job:
-    """The job as it stands; in a hook, the one it is told of. Raises JobNotFound and StoreUnavailable."""
+    """Return the job as it stands; in a hook, as it is about to be. Raises JobNotFound and StoreUnavailable."""
     told = tracking.told_of(job_id)
     if told is not None:
         return told
@@ -176,5 +176,5 @@ def read(job_id: str) -> Job:
 
 
 def unknown(job_id: str) -> str:
-    """What is said of a job that is not on record, or is not to be known of."""
+    """Return the error text for a job that is not on record, or hidden from the caller."""
     return f"No job {job_id!r} is known; it may have expired, or its task is not @tracked."

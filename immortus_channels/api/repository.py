@@ -1,4 +1,4 @@
-"""Getting at jobs: the one that runs here, any by its id, and new ones made by hand."""
+"""Ways to get a job: the one that runs here, any by its id, and new ones made by hand."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def current_job() -> JobHandle: ...
 @overload
 def current_job(kind: type[Handle]) -> Handle: ...
 def current_job(kind: type[Any] = JobHandle) -> Any:
-    """The job that this code runs in, as a `kind`; outside one, an object whose methods do nothing."""
+    """Return the job that this code runs in, as a `kind`; outside a job, an object whose methods do nothing."""
     run = current_run.get()
     return kind(run.job_id, run=run) if run is not None else kind()
 
@@ -47,10 +47,10 @@ def get_job(job_id: JobId, *, user: User = ANYBODY) -> JobHandle: ...
 @overload
 def get_job(job_id: JobId, *, user: User = ANYBODY, kind: type[Handle]) -> Handle: ...
 def get_job(job_id: JobId, *, user: User = ANYBODY, kind: type[Any] = JobHandle) -> Any:
-    """The job of this id, as it stands now, as a `kind`.
+    """Return the job of this id, as it stands now, as a `kind`.
 
-    Asks no permission unless `user` is given; None is an anonymous user. Raises JobNotFound for an unknown id and for
-    one that is not the user's, TypeError for an id or a user that cannot be one, and StoreUnavailable.
+    No permission is checked unless `user` is given; None is an anonymous user. Raises JobNotFound for an unknown id and
+    for a job that the user may not see, TypeError for an id or a user that cannot be one, and StoreUnavailable.
     """
     asking = None if user is ANYBODY else permissions.user_given(user)
     job_id = _found_by(job_id)
@@ -76,12 +76,12 @@ def _found_by(given: object) -> str:
 
 
 async def aget_job(job_id: JobId, *, user: User = ANYBODY) -> JobHandle:
-    """`get_job` for async code."""
+    """Call `get_job` from async code."""
     return await sync_to_async(get_job)(job_id, user=user)
 
 
 class JobRepository:
-    """Makes records of jobs of any kind, run by a queue or not, and finds them."""
+    """The maker and finder of records of jobs of any kind, run by a queue or not."""
 
     def create(
         self,
@@ -90,14 +90,14 @@ class JobRepository:
         handler_class: Named = None,
         **data: object,
     ) -> JobHandle:
-        """A new job, or the one of this id that a queue has announced, with the handler and the data given.
+        """Return a new job, or the one of this id that a queue has announced, with the given handler and data.
 
-        The job belongs to whoever is logged in now. Without an `id` it gets one. `handler_class` is the same as
+        The job belongs to the user who is logged in now. Without an `id` it gets one. `handler_class` is the same as
         `handler`: a JobHandler, its dotted path or its short name. What a known job has done and written stays.
 
-        Raises JobExists when this was done before for the id, TypeError for an id of another type, and InvalidValue for
-        a text that cannot be an id and for data that is not JSON; in DEBUG and tests HandlerNotFound for a name that no
-        handler has, and DocumentTooLarge for data beyond 128 KiB, which is left out otherwise.
+        Raises JobExists when a caller did this before for the id, TypeError for an id of another type, and InvalidValue
+        for a text that cannot be an id and for data that is not JSON; in DEBUG and tests HandlerNotFound for a name
+        that no handler has, and DocumentTooLarge for data beyond 128 KiB, which is left out otherwise.
 
         A store that does not answer in time takes the record later.
         """
@@ -116,19 +116,19 @@ class JobRepository:
         return JobHandle(job_id, record=_created(job_id, origin))
 
     def find(self, id: JobId) -> JobHandle:  # noqa: A002
-        """The job of this id, as `get_job`. Raises JobNotFound and StoreUnavailable."""
+        """Return the job of this id, as `get_job` does. Raises JobNotFound and StoreUnavailable."""
         return get_job(id)
 
 
 def _named(handler: Named) -> str:
-    """What goes on record for it. A name that is mistyped is refused where a developer sees it; a page would log it."""
+    """Return the handler's name for the record; a mistyped one is refused here, where a developer sees it."""
     if handler and is_strict():
         load(handler)
     return name_of(handler)
 
 
 def _created(job_id: str, origin: Origin) -> Job:
-    """The record, as the store has it or, when that is silent, will have it."""
+    """Return the record as the store has it or, when the store is silent, will have it."""
     event = Created(job_id=job_id, creation=uuid.uuid4().hex, origin=origin)
     job = tracking.publish(event) or _on_record(job_id)
     if job is not None and job.creation not in ("", event.creation):
@@ -138,7 +138,7 @@ def _created(job_id: str, origin: Origin) -> Job:
 
 
 def _on_record(job_id: str) -> Job | None:
-    """The job as it is while the write waits for the caller's transaction, or for the store."""
+    """Return the job as it is while the write waits for the caller's transaction, or for the store."""
     try:
         return get_store().get_many([job_id]).jobs.get(job_id)
     except StoreUnavailable:

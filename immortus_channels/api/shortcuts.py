@@ -1,4 +1,4 @@
-"""What a view that starts a job answers."""
+"""The answers of views that start a job."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ logger = logging.getLogger("immortus_channels")
 JobInfo = dict[str, str | None]
 
 HEADERS = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
-"""Of every answer of this package."""
+"""The headers of every answer of this package."""
 
 
 def keep_private(response: HttpResponseBase) -> None:
-    """Let no cache keep the answer, and no browser guess its type."""
+    """Keep the answer out of caches, and browsers from guessing its type."""
     for name, value in HEADERS.items():
         response.headers[name] = value
 
 
 def render_immortus(request: HttpRequest, job: object) -> JsonResponse:
-    """The answer that lets the browser follow `job`: 202 with `job_info`, or 500 when there is no job (None).
+    """Return the answer that lets the browser follow `job`: 202 with `job_info`, or 500 when there is no job (None).
 
-    `job` is what the queue returned for it (of a chain the last link, of a chord its body), a job, or its id. Nothing
-    is read or written, so async views may call it.
+    `job` is what the queue returned for it (for a chain the last link, for a chord its body), a job, or its id. The
+    function reads and writes nothing, so async views may call it.
 
-    Raises ConfigurationError for a group, for a task that is not tracked and for a queue that has no adapter, TypeError
-    for what is no job at all.
+    Raises ConfigurationError for a group, for a task that is not tracked and for a queue without an adapter, TypeError
+    for what is not a job at all.
     """
     if job is None:
         logger.warning(
@@ -45,8 +45,8 @@ def render_immortus(request: HttpRequest, job: object) -> JsonResponse:
     return JsonResponse(info, status=202, headers={**HEADERS, "Location": str(info["verify_url"])})
 
 
-def job_info(request: HttpRequest, job: object) -> JobInfo:  # noqa: ARG001 - the address may come to depend on it
-    """What `render_immortus` answers, as a dict: for REST frameworks that answer by themselves. Raises the same."""
+def job_info(request: HttpRequest, job: object) -> JobInfo:  # noqa: ARG001 - the URL may come to depend on it
+    """Return the content of `render_immortus` as a dict: for REST frameworks that build answers. Raises the same."""
     job_id, job_class = identify(job)
     return {
         "job_id": job_id,
@@ -58,9 +58,9 @@ def job_info(request: HttpRequest, job: object) -> JobInfo:  # noqa: ARG001 - th
 
 
 def job_page_url(job: object) -> str:
-    """The address of the page that follows `job`: what its queue returned for it, a job, or its id.
+    """Return the URL of the page that follows `job`: what its queue returned for it, a job, or its id.
 
-    Raises ConfigurationError where the addresses are not mounted, and for what `render_immortus` refuses.
+    Raises ConfigurationError where the URLs are not mounted, and for what `render_immortus` refuses.
     """
     url = page_url(identify(job)[0])
     if url is None:

@@ -11,23 +11,23 @@ from immortus_channels.tracking.strategies import Strategy
 
 
 class TrackingStrategy(Strategy):
-    """Follows the jobs of a task. Every method is optional; this class follows without saying anything.
+    """The base of strategies, which follow the jobs of a task. Every method is optional; this class publishes nothing.
 
-    The hooks are called once for each change, in the process that saw it, before the change is stored. A hook that
-    raises is logged and changes nothing else. Strategies are shared between jobs: keep no state on `self`.
+    The package calls a hook once for each change, in the process that saw it, before the change is stored. It logs a
+    hook that raises, and nothing else changes. Jobs share a strategy: keep no state on `self`.
 
-    Four more methods are looked for and may be defined:
+    A subclass may define four more methods:
     `meta(job_id) -> dict`: fields for the top level of the job document, asked after every hook and method call;
     `completed(job_id) -> bool`: whether the job is done, asked when its queue says so and at every verify;
     `status(job_id) -> str`: "created", "started", "finished" or "failed", asked for a job the store does not know, on
-    behalf of staff, and of whom `allows` lets in where the strategy defines it;
+    behalf of staff, and of users that `allows` lets in where the strategy defines it;
     `fetch(job_id) -> Job | str | None`: likewise, asked first, for strategies that know more than a word.
     """
 
     def job(self, job_id: JobId) -> Any:
-        """The job itself, as `get_job` returns it: its parameters, owner, class and state.
+        """Return the job as `get_job` does: with its parameters, owner, class and state.
 
-        In a hook, and in the `meta` and `completed` that follow it, it is in the state that the hook tells of.
+        In a hook, and in the `meta` and `completed` that follow it, the job is in the state that the hook reports.
         """
         return get_job(job_id)
 

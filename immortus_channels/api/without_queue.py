@@ -1,4 +1,4 @@
-"""Runs of jobs that no queue runs: a block of code in a thread, a script or another job."""
+"""Runs of jobs without a queue: a block of code in a thread, a script or another job."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from immortus_channels.writer.run import Run, current_run
 
 @contextmanager
 def running(record: Job) -> Iterator[Run]:
-    """A run of the job for as long as the block takes, with its lease, as this thread's current job.
+    """Yield a run of the job for as long as the block takes, with its lease, as this thread's current job.
 
-    Raises JobCancelled before the block when the job may not be run any more.
+    Raises JobCancelled before the block when the job may not run any more.
     """
     run = tracking.make_run(
         job_id=record.job_id, job_class=record.job_class, run_id=uuid.uuid4().hex, origin=Origin.of(record)
@@ -30,7 +30,7 @@ def running(record: Job) -> Iterator[Run]:
     try:
         yield run
     except BaseException as error:
-        # Ctrl-C ends the job as well: nobody would ever hear of it again.
+        # Ctrl-C ends the job as well: no later report would.
         kind, fields = verdict(error, run.job_id, asked=run.asked, limits=queues.interrupts())
         tracking.end(run, kind, **fields)
         if not _ends_here(error, run):
@@ -42,5 +42,5 @@ def running(record: Job) -> Iterator[Run]:
 
 
 def _ends_here(error: BaseException, run: Run) -> bool:
-    """Whether the block raised it for the job's sake alone; the cancellation of a job around it goes on to that."""
+    """Return whether the error is about this job alone; the cancellation of a job around it goes on to that one."""
     return isinstance(error, JobFailed) or (isinstance(error, JobCancelled) and is_about(error, run.job_id))

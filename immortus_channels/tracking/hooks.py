@@ -1,4 +1,4 @@
-"""What a strategy is told of an event, and asked about its job."""
+"""A strategy's hooks for events, and its answers about its job."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Answer = TypeVar("Answer")
 
 
 def followed(strategy: Any, event: Event, expected: Write) -> Event:
-    """The event after its hook, with what the strategy says then."""
+    """Call the strategy's hook for the event; return the event with the strategy's answers after it."""
     token = _told.set(expected.after if expected.is_known else None)
     try:
         _call_hook(strategy, event, expected)
@@ -39,13 +39,13 @@ _told: ContextVar[Job | None] = ContextVar("immortus_told", default=None)
 
 
 def told_of(job_id: str) -> Job | None:
-    """The job as it is about to be written, while its strategy is told of that; None anywhere else."""
+    """Return the job as it is about to be written, while its strategy reacts to that; None anywhere else."""
     job = _told.get()
     return job if job is not None and job.job_id == job_id else None
 
 
 def _call_hook(strategy: Any, event: Event, expected: Write) -> None:
-    """The strategy's hook for what the event did to the job; for what it usually does when the store is silent."""
+    """Call the strategy's hook for the job's new state or, when the store is silent, for the event's usual one."""
     if event.traits.hook is None:
         return
     after, before = expected.after, expected.before
@@ -62,13 +62,13 @@ def _call_hook(strategy: Any, event: Event, expected: Write) -> None:
 
 
 def _is_same_stay(before: Job, after: Job) -> bool:
-    """Whether the job stands where it stood; one made by hand stood nowhere until a queue announced it."""
+    """Return whether the job stands where it stood; one made by hand stood nowhere until a queue announced it."""
     was_announced = bool(before.job_class or not before.creation)
     return before.state is after.state and before.run_id == after.run_id and was_announced
 
 
 def _asked(strategy: Any, event: Event) -> Event:
-    """The event with what the strategy says of the job now."""
+    """Return the event with the strategy's answers about the job now."""
     meta = meta_of(strategy, event.job_id)
     if meta is not None:
         event = replace(event, strategy_meta=meta)
@@ -78,7 +78,7 @@ def _asked(strategy: Any, event: Event) -> Event:
 
 
 def meta_of(strategy: Any, job_id: str) -> dict[str, JSON] | None:
-    """What the strategy wants shown; None when it has no say, or raised (then the last good meta stays)."""
+    """Return the strategy's meta; None when it has no say, or raised (then the last good meta stays)."""
     if not strategies.defines(strategy, "meta"):
         return None
     meta: dict[str, JSON] | None = None
@@ -91,7 +91,7 @@ def meta_of(strategy: Any, job_id: str) -> dict[str, JSON] | None:
 
 
 def completed_of(strategy: Any, job_id: str) -> bool | None:
-    """Whether the strategy calls the job done; None when it has no say, or raised."""
+    """Return whether the strategy calls the job done; None when it has no say, or raised."""
     completed: bool | None = None
     if strategies.defines(strategy, "completed"):
         with guarded(f"completed of {quoted(strategy)}", job_id):
@@ -101,7 +101,7 @@ def completed_of(strategy: Any, job_id: str) -> bool | None:
 
 @contextmanager
 def guarded(what: str, job_id: str) -> Iterator[None]:
-    """What user code raises is logged; it runs under savepoints, so that it cannot poison the caller's transaction."""
+    """Log what user code raises, and run it under savepoints, so that it cannot poison the caller's transaction."""
     try:
         with ExitStack() as savepoints:
             for connection in connections.all(initialized_only=True):
@@ -115,5 +115,5 @@ def guarded(what: str, job_id: str) -> Iterator[None]:
 
 
 def outside_event_loop(call: Callable[[], Answer]) -> Answer:
-    """What user code that may use the ORM returns: in a thread of its own when an event loop runs in this one."""
+    """Return the result of user code that may use the ORM: in a thread of its own if this one runs an event loop."""
     return call_in_thread(call).result() if is_in_event_loop() else call()

@@ -62,7 +62,7 @@ def _examine_store(job_id: str, timeout: float) -> Finding:
 
 
 def _ask_store(job_id: str) -> None:
-    """Ask as a page does, then by a connection of the kind that writes jobs."""
+    """Query the store as a page does, then by a connection of the kind that writes jobs."""
     store = get_store()
     store.get_many([job_id])
     store.claim_thread()

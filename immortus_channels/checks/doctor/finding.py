@@ -1,4 +1,4 @@
-"""What the doctor finds, and how it is said."""
+"""The doctor's findings, and their wording."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Level = Literal["ok", "note", "wrong"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What is known of one part of the way, and what to do about it if it needs a cure."""
+    """The condition of one part of the way, and what to do about it if it is not well."""
 
     part: str
     level: Level
@@ -20,10 +20,10 @@ class Finding:
 
 
 def since(began: float) -> str:
-    """Write the time since `began`, which is of the monotonic clock."""
+    """Write the time since `began`, a time of the monotonic clock."""
     return f"{(time.monotonic() - began) * 1000:.0f} ms"
 
 
 def describe(error: Exception) -> str:
-    """Write an error in a sentence."""
+    """Describe an error in a sentence."""
     return f"{type(error).__name__}: {error}" if str(error) else "no answer in time"

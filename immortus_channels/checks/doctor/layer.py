@@ -1,4 +1,4 @@
-"""The channel layer: whether the worker's pushes of the probe arrive here, and which of its hosts brings nothing."""
+"""The channel layer: whether the worker's pushes of the probe arrive here, and which of its hosts does not deliver."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from immortus_channels.push.messages import Push
 
 
 class Listener(threading.Thread):
-    """Hears what the channel layer says of one job."""
+    """A listener to the channel layer's messages about one job."""
 
     def __init__(self, job_id: str) -> None:
         super().__init__(name="immortus-doctor", daemon=True)
@@ -51,7 +51,7 @@ class Listener(threading.Thread):
 
 
 def examine_layer(listener: Listener, *, worked: bool) -> Finding:
-    """Say what the listener heard of a probe, which a worker has run or not."""
+    """Report what the listener heard of a probe, which a worker has run or not."""
     alias = settings.CHANNEL_LAYER
     if not listener.has_layer:
         return Finding(part="layer", level="ok", message="none that reaches other processes: pages re-check the store")
@@ -70,13 +70,13 @@ def examine_layer(listener: Listener, *, worked: bool) -> Finding:
 
 
 def examine_hosts(timeout: float, *, is_layer_wrong: bool) -> Iterator[Finding]:
-    """Yield each host of the layer that does not bring what is sent through it; the probe's group was on one of them.
+    """Yield a finding for each host of the layer that does not deliver; the probe's group was on one of the hosts.
 
     Where there is only one host and `is_layer_wrong`, the layer's own finding says it all.
     """
     try:
         answers = ask_hosts(timeout)
-    except Exception:  # noqa: BLE001 - what is wrong with the layer itself stands in its own finding
+    except Exception:  # noqa: BLE001 - the layer's own finding says what is wrong with it
         return
     for answer in answers:
         if answer.error is not None and not (is_layer_wrong and len(answers) == 1):

@@ -1,4 +1,4 @@
-"""Asks each host of a channel layer by itself: a failed host shows only in the jobs whose groups it has."""
+"""A test of each host of a channel layer alone: a failed host shows only in the jobs whose groups it has."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from immortus_channels.checks.finding import without_passwords
 from immortus_channels.conf import settings
 
 GROUPS = 8
-"""Groups to ask each host for: a node of a Redis Cluster takes some of any and refuses the others."""
+"""Groups to try on each host: a node of a Redis Cluster takes some of any and refuses the others."""
 _AGAIN = 0.2
 """Seconds until a message is sent again: the first one may come before the subscription is confirmed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What happened to the messages that were sent through one host."""
+    """The fate of the messages that were sent through one host."""
 
     host: str
-    """Its place among the others, and its address without a password."""
+    """The host's place among the others, and its address without a password."""
     error: Exception | None
 
 
 def ask_hosts(seconds: float) -> list[Answer]:
     """Send messages through each of the layer's hosts and wait for them, all at once, for `seconds`.
 
-    Empty unless the layer has a list of hosts, as those of channels_redis and channels_valkey do.
+    The list is empty unless the layer has a list of hosts, as those of channels_redis and channels_valkey do.
     """
     layer = getattr(django_settings, "CHANNEL_LAYERS", {}).get(settings.CHANNEL_LAYER, {})
     config = layer.get("CONFIG", {})

@@ -1,4 +1,4 @@
-"""The socket: whether the ASGI application of this process opens one, or the running site."""
+"""The socket: whether the ASGI application of this process, or the running site, opens one."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def examine_socket(timeout: float, url: str | None) -> Finding:
 
 
 async def _first_frame(application: ASGIApplication, seconds: float) -> str | None:
-    """Open a socket; the first frame that the application sends, None when it refuses the socket."""
+    """Open a socket and return the first frame that the application sends; None when it refuses the socket."""
 
     async def closing(scope: Any, receive: Any, send: Any) -> None:
         try:
@@ -136,10 +136,10 @@ def _hint_for_refusal(answer: HTTPResponse) -> str:
 
 
 def _site_at(url: str) -> SplitResult | None:
-    """Split a site's address; None when it is not one."""
+    """Split a site's URL; None when it is not one."""
     try:
         site = urlsplit(url)
         is_one = site.scheme in ("http", "https") and bool(site.hostname) and site.port != 0
-    except ValueError:  # a port or an IPv6 address that is none
+    except ValueError:  # the port or the IPv6 address is malformed
         return None
     return site if is_one else None

@@ -48,7 +48,7 @@ def _send(job_id: str, timeout: float, queue: str | None) -> Finding:
 
 
 def _follow(job_id: str, timeout: float) -> Job | None:
-    """Wait until the probe's job is over; cancel it when `timeout` has passed, as no worker need run it any more."""
+    """Wait until the probe's job is over; cancel it after `timeout` seconds, as no worker need run it any more."""
     end = time.monotonic() + timeout
     while True:
         job = call_in_thread(lambda: get_store().get_many([job_id])).result(timeout).jobs.get(job_id)
