@@ -1,4 +1,4 @@
-"""Who writes to the store and sends to the channel layer: one writer per process, made anew after a fork."""
+"""The writer, which writes to the store and sends to the channel layer: one per process, a new one after a fork."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _lock = threading.Lock()
 
 
 def get_writer() -> Writer:
-    """The writer of this process."""
-    global _writer  # noqa: PLW0603 - one per process, made anew after a fork
+    """Return the writer of this process."""
+    global _writer  # noqa: PLW0603 - one per process, a new one after a fork
     kind = GreenWriter if is_green() else InlineWriter if is_inline() else Writer
     with _lock:
         if type(_writer) is not kind:
@@ -43,7 +43,7 @@ def get_writer() -> Writer:
 
 
 def _after_fork() -> None:
-    """The child has neither the thread nor a right to the parent's connections and locks."""
+    """Begin afresh in the child: it lacks the thread, and may not use the parent's connections and locks."""
     global _writer, _lock
     _writer, _lock = None, threading.Lock()
     run = current_run.get()
@@ -53,18 +53,18 @@ def _after_fork() -> None:
 
 
 def is_behind() -> bool:
-    """Whether changes of this process wait because the store could not take them."""
+    """Return whether changes of this process wait because the store could not take them."""
     return _writer is not None and _writer.is_behind
 
 
 def drain(timeout: float = DRAIN) -> None:
-    """Write what is left before the process ends or forks, for so many seconds at most."""
+    """Write what is left before the process ends or forks, for `timeout` seconds at most."""
     if _writer is not None:
         _writer.stop(timeout)
 
 
 def _after_fork_in_parent() -> None:
-    """Celery's main process has drained before it forks; what the store did not take yet waits no longer."""
+    """Go on in Celery's main process, which drained to fork: what the store did not take yet waits no longer."""
     if _writer is not None:
         _writer.resume()
 

@@ -1,4 +1,4 @@
-"""What waits to be written, in order."""
+"""The writes that wait, in order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from immortus_channels.writer.write import Write
 
 
 class Backlog:
-    """The writes that wait. Not safe to use from several threads."""
+    """The queue of waiting writes. Not safe to use from several threads."""
 
     MOST = 10_000
     """Writes that can wait; a further one makes the oldest fail."""
@@ -34,21 +34,21 @@ class Backlog:
         metrics.WRITES_WAITING.set(len(self._writes))
 
     def remove(self, write: Write) -> None:
-        """Take one out, if it is still here."""
+        """Take a write out, if it is still here."""
         if write in self._writes:
             self._writes.remove(write)
         metrics.WRITES_WAITING.set(len(self._writes))
 
     def job_ids(self) -> Iterator[str]:
-        """The job of each write, in order."""
+        """Yield the job of each write, in order."""
         return (write.event.job_id for write in self._writes)
 
     def held(self, job_ids: Collection[str]) -> set[str]:
-        """Those of these jobs about which something waits to be written."""
+        """Return those of these jobs that have a write waiting."""
         return {write.event.job_id for write in self._writes if not write.is_dry}.intersection(job_ids)
 
     def next(self, suspensions: Suspensions, now: float) -> Write | None:
-        """The oldest write whose job may be written; it stays here."""
+        """Return the oldest write that may be made now; it stays here."""
         return next((write for write in self._writes if suspensions.may_write(write.event.job_id, now)), None)
 
     def put_behind(self, job_ids: Collection[str]) -> None:

@@ -1,4 +1,4 @@
-"""What a run says, gathered in memory until the writer takes it as the run's next report."""
+"""A run's values, gathered in memory until the writer takes them as the run's next report."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from immortus_channels.writer.values import (
 class Draft:
     """The next report of a job's run, in the making: the task's threads write it, the writer's thread takes it.
 
-    A report repeats everything that was said before, so that one which is lost is made good by the next.
+    A report repeats everything that earlier ones said, so that it makes up for a lost one.
     """
 
     __slots__ = (
@@ -65,7 +65,7 @@ class Draft:
 
     @property
     def meta(self) -> Mapping[str, JSON]:
-        """The fields that were set for the top level of the document, by this run or before it."""
+        """The fields set for the top level of the document, by this run or before it."""
         return {**self._known_meta, **self._meta}
 
     # For the task
@@ -83,7 +83,7 @@ class Draft:
             refuse_too_large(f"Meta {', '.join(map(repr, fit))}", self.job_id)
 
     def set_strategy_meta(self, meta: Mapping[str, JSON]) -> None:
-        """Replace what the strategy says of the job."""
+        """Replace the strategy's meta."""
         if meta == self._strategy_meta:
             return
         if not self._said().has_room(strategy_meta=meta):
@@ -104,9 +104,9 @@ class Draft:
         self._touch()
 
     def set_result(self, value: object, *, by_caller: bool = True) -> None:
-        """Publish a small JSON value as the job's result; what cannot be published is refused.
+        """Publish a small JSON value as the job's result; refuse what cannot be published.
 
-        It was given `by_caller`, or is what the task returned.
+        The value was given `by_caller`, or is what the task returned.
         """
         result = clean_result(value, self.job_id, by_caller=by_caller)
         if result is None and value is not None:
@@ -126,11 +126,11 @@ class Draft:
         self._message = text
 
     def _said(self) -> Said:
-        """What the document says by now, also by earlier runs."""
+        """Return what the document says by now, from earlier runs too."""
         return Said(self.meta, self._strategy_meta, self._result, self._message)
 
     def _touch(self) -> None:
-        """Tell the writer, unless it has not yet come for what it was told of last."""
+        """Notify the writer, unless it has not yet come for the last notice."""
         if not self._dirty:
             self._dirty = True
             self._notify(self)
@@ -139,16 +139,16 @@ class Draft:
 
     @property
     def is_dirty(self) -> bool:
-        """Whether something was said since the last report was taken."""
+        """Whether the run has set anything since the writer took the last report."""
         return self._dirty or self._current != self._reported
 
     @property
     def is_counting(self) -> bool:
-        """Whether a loop counts without telling anybody."""
+        """Whether a loop counts without notifying the writer."""
         return self._depth > 0
 
     def take(self) -> tuple[Report, Mapping[str, JSON] | None]:
-        """Everything said so far, and what the strategy says; both count as told from now on."""
+        """Return everything said so far, and the strategy's meta; both count as reported from now on."""
         with self._lock:
             self._dirty = False
             self._reported = self._current
@@ -171,11 +171,11 @@ class Draft:
             self.not_before = -math.inf
 
     def ask_again(self) -> None:
-        """Nothing is taken now; tell the writer of the next change as well."""
+        """Notify the writer of the next change as well, although it takes nothing now."""
         self._dirty = False
 
     def forked(self) -> None:
-        """In a child: the parent tells what was said before; another thread of it may have held the lock."""
+        """Make ready for the child: the parent reports what was said before; a thread of it may have held the lock."""
         self._lock = RLock()
         self._known_meta, self._meta, self._data = self.meta, {}, {}
         self._message = self._percentage = self._result = self._strategy_meta = None

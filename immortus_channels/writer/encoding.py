@@ -1,4 +1,4 @@
-"""The project's own objects as strict JSON: what PostgreSQL, WebSockets and browsers take, and read as it was meant."""
+"""A project's own objects as strict JSON: what PostgreSQL, WebSockets and browsers take, and read as it was meant."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _MANY_DIGITS = re.compile(r"\d{16}")
 
 
 def encoded(value: object, job_id: str, what: str) -> tuple[JSON, str]:
-    """`value` as strict JSON, written as `DjangoJSONEncoder` writes it, and the text it was read from.
+    """Return `value` as strict JSON, as `DjangoJSONEncoder` writes it, and the text it was read from.
 
     NaN and infinities become null; NUL and lone surrogates in texts become U+FFFD: PostgreSQL and WebSockets refuse
-    them. That is logged, with what it is called. Raises InvalidValue for what JSON cannot hold.
+    them. The log says so, and calls it `what`. Raises InvalidValue for what JSON cannot hold.
     """
     try:
         text = json.dumps(value, cls=DjangoJSONEncoder)
@@ -65,12 +65,12 @@ def _repair(value: Any) -> Any:
 
 
 def repaired_text(text: str) -> str:
-    """The text with U+FFFD in place of NUL and lone surrogates."""
+    """Return the text with U+FFFD in place of NUL and lone surrogates."""
     return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def exact(value: JSON, text: str) -> tuple[JSON, int | None]:
-    """The value, read from this text, with integers that browsers would round as text; and the first of those."""
+    """Return the value read from this text, with integers that browsers would round as text; and the first of those."""
     rounded: list[int] = []
     shown = _exact(value, rounded) if _MANY_DIGITS.search(text) else value
     return shown, rounded[0] if rounded else None

@@ -1,4 +1,4 @@
-"""Writers without a thread: where `IMMORTUS_INLINE` wants it, and where gevent or eventlet have replaced threads."""
+"""Writers without a thread: for `IMMORTUS_INLINE`, and where gevent or eventlet have replaced threads."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ logger = logging.getLogger("immortus_channels")
 
 _DAY = 86_400.0
 _AGAIN = 5.0
-"""Seconds until a store that failed is read again for a run, whose step that may hold up."""
+"""Seconds until a run reads a store that failed again: the read may hold up the run's step."""
 
 
 class InlineWriter(Writer):
-    """Writes in the caller's thread, inside the caller's transaction: for tests, whose data no other thread sees."""
+    """A writer in the caller's thread, inside the caller's transaction: for tests, whose data no other thread sees."""
 
     def submit(self, event: Event, *, wait: float = WAIT, known: str | None = None, is_dry: bool = False) -> Write:
-        """Write now, after a read: the caller's transaction may show another job than others know."""
+        """Write now, after a read: the caller's transaction may show another job than other processes know."""
         write = Write(event, is_dry=is_dry)
         try:
             perform_anyhow(write)
@@ -45,21 +45,21 @@ class InlineWriter(Writer):
         get_store().renew({job_id: holder}, seconds)
 
     def attach(self, run: Run) -> None:
-        """Write the run's reports as it makes them, and let each step look: no thread marks those that should."""
+        """Write the run's reports as it makes them, and let each step look: no thread marks the runs that should."""
         self._runs.attach(run)
         run.looks_always = run.must_look = True
         if run.is_dirty:
             self.notify(run)
 
     def notify(self, run: Run) -> None:
-        """Write the run's report if it is time for the next one."""
+        """Write the run's report if the next one is due."""
         if self._runs.listen_to(run) and time.monotonic() >= run.not_before:
             self.submit(report_of(run))
         else:
             run.ask_again()
 
     def listen(self, run: Run) -> None:
-        """Read, if nothing was heard for a while, whether the job was asked to stop; not in an event loop."""
+        """Read whether the job was asked to stop, if the store was silent for a while; not in an event loop."""
         if is_in_event_loop():
             return
         run.heard_at = time.monotonic()
@@ -75,10 +75,10 @@ class InlineWriter(Writer):
 
 
 class GreenWriter(InlineWriter):
-    """Writes in the caller's greenlet and pushes nothing, where gevent or eventlet have patched threads.
+    """A writer in the caller's greenlet that pushes nothing, where gevent or eventlet have patched threads.
 
-    A thread with an event loop of ours would break every other loop of such a process (measured). Pages are told by the
-    re-check of their server.
+    A thread with an event loop of ours would break every other loop of such a process (measured). Pages learn of
+    changes by the re-check of their server.
     """
 
     def __init__(self) -> None:
@@ -86,7 +86,7 @@ class GreenWriter(InlineWriter):
         logger.warning("Threads are patched (gevent, eventlet): jobs are written inline, and pages learn by re-checks")
 
     def _push_now(self, write: Write) -> None:
-        """Nobody is told; and as nothing here would renew its lease, a job that runs is given a day at a time."""
+        """Push nothing; lend a running job a day at a time, as nothing here would renew its lease."""
         job = write.after
         if job is None or job.state is not State.RUNNING or not job.lease_holder:
             return

@@ -1,4 +1,4 @@
-"""What is said of a job after its end: it is too late to be shown, and must not be lost in silence."""
+"""Reports about a job after its end: too late to be shown, and not to be lost in silence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ logger = logging.getLogger("immortus_channels")
 
 
 def note(job_id: str, job_class: str) -> None:
-    """Log that something was said too late; once a minute for the jobs of a task."""
+    """Log that a report came too late; once a minute for the jobs of a task."""
     logger.warning(
         "%s said something after its end, which is not shown. Say it before: in Celery's on_success or "
         "on_failure, not in after_return; in a thread, while the task waits for it; before complete() or fail().",

@@ -1,4 +1,4 @@
-"""The leases of jobs: moved when a caller asks, renewed while a job runs here."""
+"""The leases of jobs: moved at a caller's request, renewed while a job runs here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ logger = logging.getLogger("immortus_channels")
 
 
 class Leases:
-    """Moves leases in the store. Any thread may `ask`; the writer's thread calls the rest."""
+    """The leases to move in the store. Any thread may `ask`; the writer's thread calls the rest."""
 
     def __init__(self, runs: Runs, suspensions: Suspensions) -> None:
         self._runs = runs
@@ -27,17 +27,17 @@ class Leases:
 
     @property
     def asked(self) -> Collection[str]:
-        """The jobs whose leases callers want to be moved."""
+        """The jobs with leases that callers want to move."""
         with self._lock:
             return list(self._asked)
 
     def ask(self, job_id: str, holder: str, seconds: float) -> None:
-        """Have a lease moved with the next round."""
+        """Have the next round move a lease."""
         with self._lock:
             self._asked[job_id] = (holder, seconds)
 
     def move(self) -> None:
-        """Move the leases that callers asked for; those that cannot be moved now stay asked for."""
+        """Move the leases that callers asked for; those that cannot move now stay asked for."""
         with self._lock:
             asked, self._asked = self._asked, {}
         by_time: dict[float, dict[str, str]] = {}
@@ -56,7 +56,7 @@ class Leases:
             self._asked = {**asked, **self._asked}
 
     def renew_runs(self) -> None:
-        """Show, when it is time, that the runs of this process live, and hear what was asked of them meanwhile."""
+        """Show, when it is time, that the runs of this process live, and learn what became of their jobs meanwhile."""
         now = time.monotonic()
         if now < self._runs.renewal_at:
             return
@@ -67,12 +67,12 @@ class Leases:
         self._runs.renewed_at = now
 
     def _able(self, job_ids: Collection[str]) -> list[str]:
-        """Those of these jobs that can be written now."""
+        """Return those of these jobs that can be written now."""
         now = time.monotonic()
         return [job_id for job_id in job_ids if self._suspensions.may_write(job_id, now)]
 
     def _move(self, holders: Mapping[str, str], seconds: float) -> None:
-        """Move leases, but for those of jobs that are left alone; what was refused before comes last, one by one."""
+        """Move leases, except where the writer pauses; jobs that the store refused before come last, one by one."""
         able, refused = self._able(holders), self._suspensions.refused
         self._move_together({job_id: holders[job_id] for job_id in able if job_id not in refused}, seconds)
         for job_id in refused.intersection(able):
@@ -84,10 +84,10 @@ class Leases:
             return
         try:
             get_store().renew(holders, seconds)
-        except Exception as error:  # whatever one of them makes the store raise, the others are moved
+        except Exception as error:  # one of them may make the store raise anything, the others move
             job_id, *others = holders
             if others:
-                # Where it is not about one of them, this raises.
+                # If the error is not about one of them, this raises.
                 locked = get_store().locked(list(holders)) if isinstance(error, StoreUnavailable) else ()
                 for some in _apart(holders, locked):
                     self._move_together(some, seconds)
@@ -100,7 +100,7 @@ class Leases:
 
 
 def _apart(holders: Mapping[str, str], locked: Collection[str]) -> list[dict[str, str]]:
-    """The free ones together, so that they wait for no other, then each locked one; two halves where none is locked."""
+    """Return the free ones together, to wait for no other, then each locked one; two halves where none is locked."""
     if not locked:
         pairs = list(holders.items())
         return [dict(pairs[: len(pairs) // 2]), dict(pairs[len(pairs) // 2 :])]

@@ -17,7 +17,7 @@ _MARK_EVERY = 0.25
 
 
 class Question(NamedTuple):
-    """What a run waits for: whether its job was asked to stop. Asked `at` a time by the monotonic clock."""
+    """A run's question whether its job was asked to stop, asked `at` a time by the monotonic clock."""
 
     run: Run
     at: float
@@ -25,25 +25,25 @@ class Question(NamedTuple):
 
 
 class Runs:
-    """The runs whose reports a writer makes and whose leases it renews. Safe to use from any thread."""
+    """The runs that a writer reports on, and keeps alive by their leases. Safe to use from any thread."""
 
     def __init__(self) -> None:
         self._lock = RLock()  # a signal handler may report while its thread does
         self._runs: dict[str, Run] = {}
         self._telling: dict[str, Run] = {}
-        """Those that may have something to report: a process may have thousands that wait for others."""
+        """Runs that may have something to report: a process may have thousands that wait for others."""
         self._questions: dict[str, Question] = {}
-        """Those that the store has not answered yet."""
+        """The questions that the store has not answered yet."""
         self._marked_at = -math.inf
         self.renewed_at = 0.0
-        """When their leases were last renewed, or the first of them began."""
+        """When the writer last renewed their leases, or the first of them began."""
 
     def __bool__(self) -> bool:
-        """Whether there is any."""
+        """Return whether there is any run."""
         return bool(self._runs)
 
     def all(self) -> list[Run]:
-        """The runs of this moment: tasks begin and end meanwhile."""
+        """Return the runs of this moment: tasks begin and end meanwhile."""
         with self._lock:
             return list(self._runs.values())
 
@@ -67,7 +67,7 @@ class Runs:
             self._runs.setdefault(run.run_id, run)
 
     def listen_to(self, run: Run) -> bool:
-        """Note that the run has something to report; whether it is one of these."""
+        """Note that the run has something to report; return whether it is one of these."""
         with self._lock:
             is_ours = run.run_id in self._runs
             if is_ours:
@@ -77,11 +77,11 @@ class Runs:
     # What is due
 
     def due(self, now: float, suspensions: Suspensions, *, at_once: bool) -> list[Run]:
-        """Those that have something to report and may do so now."""
+        """Return the runs that have something to report and may do so now."""
         return [run for time_, run in self._times(suspensions, at_once=at_once) if time_ <= now]
 
     def pause(self, now: float, suspensions: Suspensions, *, at_once: bool) -> float:
-        """Seconds until there may be something to do for them that no call announces; infinite without runs."""
+        """Return the seconds until a run may need something that no call announces; infinite without runs."""
         times = [self.renewal_at, *(time_ for time_, _ in self._times(suspensions, at_once=at_once))]
         if self._questions and not suspensions.store.times:
             times.append(now)
@@ -90,12 +90,12 @@ class Runs:
         return min(times) - now
 
     def _times(self, suspensions: Suspensions, *, at_once: bool) -> list[tuple[float, Run]]:
-        """When each that has something to report may do so; `at_once` asks for no interval between two reports."""
+        """Return when each run with news may report; `at_once` waives the interval between two reports."""
         dirty = [run for run in self._those_that_tell() if run.is_dirty]
         return [(max(suspensions.until(run.job_id), -math.inf if at_once else run.not_before), run) for run in dirty]
 
     def _those_that_tell(self) -> list[Run]:
-        """Those that have something to report, or count without a word; `listen_to` brings the others back."""
+        """Return the runs that have something to report, or count silently; `listen_to` brings the others back."""
         with self._lock:
             for run in [run for run in self._telling.values() if not (run.is_dirty or run.is_counting)]:
                 del self._telling[run.run_id]
@@ -103,13 +103,13 @@ class Runs:
 
     @property
     def renewal_at(self) -> float:
-        """When their leases are to be renewed; never without runs."""
+        """When the leases are due for renewal; never without runs."""
         return self.renewed_at + settings.STALLED_AFTER / 3 if self._runs else math.inf
 
-    # What they ask
+    # Questions
 
     def mark_deaf(self, now: float) -> float:
-        """Let the next step look in each run that has heard nothing for a while; seconds until the next marking."""
+        """Let the next step look in each run without an answer for a while; return the seconds to the next marking."""
         wait = self._marked_at + _MARK_EVERY - now
         if wait > 0:
             return wait
@@ -120,7 +120,7 @@ class Runs:
         return _MARK_EVERY if unmarked else math.inf
 
     def ask(self, run: Run) -> Question | None:
-        """Ask whether the run's job was asked to stop, once until that is answered; None for a run not among these."""
+        """Return the question whether the run's job was asked to stop, asked once; None for an unknown run."""
         run.looked()
         with self._lock:
             if run.run_id not in self._runs:
@@ -129,20 +129,20 @@ class Runs:
 
     @property
     def questions(self) -> list[Question]:
-        """Those that the store has not answered yet."""
+        """The questions that the store has not answered yet."""
         with self._lock:
             return list(self._questions.values())
 
-    # What the store says
+    # Answers
 
     def learn(self, job_id: str, job: Job | None) -> None:
-        """What the store answered about a job that may run here: whether it was asked to stop, and which run it is."""
+        """Pass the store's answer about a job to its run, if that is here: a request to stop, and which run it is."""
         run = self._runs.get(job.run_id) if job is not None else None
         if job is not None and run is not None and run.job_id == job_id:
             run.learn(job)
 
     def hear(self, asked: Iterable[Run], jobs: Mapping[str, Job]) -> None:
-        """What became of these runs' jobs meanwhile; one that is believed silent or gone reports at once."""
+        """Pass the state of their jobs on to these runs; a run that is believed silent or gone reports at once."""
         for run in asked:
             job = jobs.get(run.job_id)
             run.heard_at = time.monotonic()

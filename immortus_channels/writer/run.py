@@ -1,4 +1,4 @@
-"""One run of a job in this process, as its task speaks to it: in a hot loop only a counter moves."""
+"""One run of a job in this process, as its task uses it: in a hot loop only a counter moves."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from immortus_channels.writer.values import clean_message, clean_number, clean_t
 Item = TypeVar("Item")
 
 SILENCE = 0.5
-"""Seconds without a word from the store after which a run's next step asks whether the job was asked to stop."""
+"""Seconds of the store's silence after which a run's next step asks whether the job was asked to stop."""
 
 
 class Run(Draft):
@@ -48,7 +48,7 @@ class Run(Draft):
         self.job_class, self.run_id, self.origin = job_class, run_id, origin
         self.strategy = strategy
         self.around = around
-        """The run in whose code this one began."""
+        """The run that this one began in."""
         self.attempt = 1
         self.refused = False
         self.is_closed = False
@@ -56,17 +56,17 @@ class Run(Draft):
         self.must_look = False
         """Whether the next step has to `look`: a step in a hot loop reads nothing else."""
         self.looks_always = False
-        """Whether each step looks, as no thread of a writer marks the runs that should."""
+        """Whether each step looks, as no writer's thread marks the runs that should."""
         self.heard_at = time.monotonic()
         """When, by the monotonic clock, the store last answered about the job."""
         self.known: str | None = None
-        """The record of the job, as far as this process has heard: text, because a task may change what it is given."""
+        """The job's record, as far as this process knows: text, because a task may change what it is given."""
         self._listen = listen
         self._end = end
         self._is_step_over = False
 
     def started(self, job: Job | None) -> None:
-        """Take over what the store said to the start of this run (None: it did not answer in time)."""
+        """Take over the store's answer to the start of this run (None: it did not answer in time)."""
         if job is None:
             return
         self.refused = job.is_over or (bool(job.run_id) and job.run_id != self.run_id)
@@ -75,7 +75,7 @@ class Run(Draft):
             self.learn(job)
 
     def learn(self, job: Job) -> None:
-        """Take over what the store answered about this run's job."""
+        """Take over the store's answer about this run's job."""
         self.attempt, self.heard_at = job.attempt, time.monotonic()
         if job.cancel_requested:
             self.cancel_requested = True
@@ -87,7 +87,7 @@ class Run(Draft):
 
     @property
     def cancel_requested(self) -> bool:
-        """Whether somebody asked for the job to stop, as far as this process has heard."""
+        """Whether a cancel was requested, as far as this process knows."""
         return self._cancel_requested
 
     @cancel_requested.setter
@@ -102,12 +102,12 @@ class Run(Draft):
 
     @property
     def details(self) -> Self:
-        """The run itself: what is known of its job stands here, as in the record of any other job."""
+        """The run itself: it has what the record of any other job has."""
         return self
 
     @property
     def asked(self) -> set[str]:
-        """The jobs that were asked to stop, as far as this process has heard: this one, and those it runs in."""
+        """The jobs that were asked to stop, as far as this process knows: this one, and those it runs in."""
         around = set() if self.around is None else self.around.asked
         return {*around, self.job_id} if self.cancel_requested else around
 
@@ -116,7 +116,7 @@ class Run(Draft):
     def track(self, iterable: Iterable[Item], total: Number | None = None, message: object = "") -> Iterator[Item]:
         """Yield the items, counting each one when the next is asked for.
 
-        Raises JobCancelled before the next item once cancellation was asked for.
+        Raises JobCancelled before the next item once a cancel was requested.
         """
         total = clean_total(total, iterable, self.job_id)
         self._depth += 1
@@ -132,7 +132,7 @@ class Run(Draft):
                 if self.must_look:
                     self.look()
                 yield item
-                # Another thread cannot come between reading and writing here: there is no call and no jump back.
+                # No other thread can come between reading and writing here: there is no call and no jump back.
                 self._current += 1
         finally:
             self._depth -= 1
@@ -141,7 +141,7 @@ class Run(Draft):
                 self._touch()
 
     def begin_step(self, *, total: Number | None, message: object = "", current: Number = 0) -> None:
-        """Progress starts again from `current`, towards `total` (None: unknown); an empty message changes nothing."""
+        """Start progress again from `current`, towards `total` (None: unknown); an empty message changes nothing."""
         self._go_on_to(total, current)
         text = "" if message is None else clean_message(message, self.job_id)
         if text:
@@ -164,7 +164,7 @@ class Run(Draft):
     ) -> None:
         """Set what is given; `current` does not move back within a step. `jobs.progress` says what begins a step.
 
-        Called in hot loops: a plain int is checked here, whatever else by `clean_number`.
+        Hot loops call this: it checks a plain int here, anything else by `clean_number`.
         """
         if current is not None and (type(current) is not int or not 0 <= current <= LARGEST):
             current = clean_number("current", current, self.job_id)
@@ -190,12 +190,12 @@ class Run(Draft):
             self._touch()
 
     def checkpoint(self) -> None:
-        """Raise JobCancelled once cancellation was asked for."""
+        """Raise JobCancelled once a cancel was requested."""
         if self.must_look:
             self.look()
 
     def look(self) -> None:
-        """Ask the store, if it has said nothing for a while, and raise JobCancelled if the job was asked to stop."""
+        """Ask the store, if it was silent for a while, and raise JobCancelled if the job was asked to stop."""
         if not self._cancel_requested and time.monotonic() >= self.heard_at + SILENCE:
             self._listen(self)
         else:
@@ -210,7 +210,7 @@ class Run(Draft):
             self.must_look = True
 
     def end(self, kind: type[Event], **fields: object) -> Job | None:
-        """End the run, with everything it has said; the job as the store has it then, None while that is silent."""
+        """End the run, with everything it has said; return the job as the store then has it, None if it is silent."""
         return self._end(self, kind, **fields)
 
     def __reduce__(self) -> Never:
@@ -221,12 +221,12 @@ class Run(Draft):
     # For the writer
 
     def forked(self) -> None:
-        """In a child: its own writer has yet to hear of this run."""
+        """Make ready for the child: its own writer does not know this run yet."""
         super().forked()
         self.must_look = True
 
     def close(self) -> None:
-        """The run ends, and is taken from for the last time: of what it says from now on, one line is logged."""
+        """Close the run after its last report: of what it says from now on, one line is logged."""
         self.is_closed = True
         self._notify = _note
 
@@ -239,9 +239,9 @@ current_run: ContextVar[Run | None] = ContextVar("immortus_run", default=None)
 
 
 def owner_here() -> tuple[str | None, bool]:
-    """Whose a job is that is started here and now, and whether nobody can tell.
+    """Return the owner of a job started here and now, and whether the owner is unknown.
 
-    Its starter's, where that is told; a job's jobs have its owner.
+    The owner is the starter's, where one is set; a job started inside another job inherits that job's owner.
     """
     parent = current_run.get()
     if is_owner_known() or parent is None:

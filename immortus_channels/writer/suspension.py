@@ -1,4 +1,4 @@
-"""What the writer leaves alone for a while because a write failed: the whole store, or the records of some jobs."""
+"""Where the writer pauses after a failed write: at the whole store, or at the records of some jobs."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ logger = logging.getLogger("immortus_channels")
 
 
 class Suspension:
-    """Until when, by the monotonic clock, something that failed is left alone, and how often it failed in a row."""
+    """The monotonic time until which the writer pauses at something, and how often that failed in a row."""
 
     __slots__ = ("_span", "times", "until")
 
     def __init__(self, first: float, most: float) -> None:
-        """The first one lasts `first` seconds, each further one twice as long, up to `most` seconds."""
+        """Pause for `first` seconds at first, each further time twice as long, up to `most` seconds."""
         self._span = (first, most)
         self.times = 0
         self.until = -math.inf
@@ -33,23 +33,23 @@ class Suspension:
         self.times += 1
 
     def lift(self) -> None:
-        """Note that it works."""
+        """Note a success."""
         self.times, self.until = 0, -math.inf
 
 
 class Suspensions:
-    """The account of failing writes; events, reports and leases all ask it.
+    """The account of failing writes, which events, reports and leases share.
 
-    A round of writing shows whether the store fails or only refuses the records of some jobs, as where another session
-    has locked them. Only the writer's thread changes the account; `recall` alone may come from any thread.
+    A round of writing shows whether the store fails or only refuses the records of some jobs, for example where another
+    session has locked them. Only the writer's thread changes the account; any thread may call `recall`.
     """
 
     STORE = (0.1, 2.0)
-    """Seconds for which a store that fails is left alone: at first, and at most."""
+    """Seconds of a pause at a failing store: at first, and at most."""
     JOB = (0.1, 10.0)
-    """The same for a job whose record is refused."""
+    """Seconds of a pause at a job with a record that the store refuses."""
     TRIES = 3
-    """Refusals of a job's record after which the log gets a line."""
+    """Refusals of a job's record after which the writer logs a line."""
 
     def __init__(self) -> None:
         self.store = Suspension(*self.STORE)
@@ -60,18 +60,18 @@ class Suspensions:
     # Questions
 
     def may_write(self, job_id: str, now: float) -> bool:
-        """Whether the job is not left alone now."""
+        """Return whether the writer may write the job now."""
         return self.until(job_id) <= now
 
     def until(self, job_id: str) -> float:
-        """Until when the job is left alone: long ago for most; without an end, in this round, once it failed in it."""
+        """Return when the job's pause ends: long ago for most jobs; never, in this round, once the job failed in it."""
         if job_id in self.suspects:
             return math.inf
         suspension = self._jobs.get(job_id)
         return -math.inf if suspension is None else suspension.until
 
     def pause(self, job_ids: Iterable[str], now: float) -> float:
-        """Seconds until one of these jobs can be written; infinite where there are none."""
+        """Return the seconds until one of these jobs can be written; infinite where there are none."""
         if not self._jobs:
             job_ids = islice(job_ids, 1)
         return min((max(self.until(job_id) - now, 0.0) for job_id in job_ids), default=math.inf)
@@ -79,7 +79,7 @@ class Suspensions:
     # A round
 
     def begin_round(self) -> None:
-        """Forget who failed and who worked in the round before."""
+        """Forget the failures and successes of the round before."""
         self.suspects: dict[str, StoreUnavailable] = {}
         """The jobs that could not be written in this round, and why."""
         self.refused = frozenset(self._jobs)
@@ -95,14 +95,14 @@ class Suspensions:
             self._jobs.pop(job_id, None)
 
     def failed(self, job_id: str, error: StoreUnavailable) -> None:
-        """Go on without the job for this round. Raises the error when it looks as if no job could be written."""
+        """Skip the job for this round. Raises the error when it looks as if no job could be written."""
         metrics.STORE_RETRIES.add()
         self.suspects[job_id] = error
         if len(self.suspects.keys() - self.refused) > 1 and not self._worked:
             raise error
 
     def end_round(self, now: float) -> None:
-        """Leave the jobs that failed alone for a while. Raises an error if a job failed and no other one worked."""
+        """Pause at the jobs that failed. Raises an error if a job failed and no other one worked."""
         for job_id, error in self.suspects.items():
             if job_id not in self.refused and not self._worked - {job_id}:
                 raise error
@@ -112,7 +112,7 @@ class Suspensions:
         self.begin_round()
 
     def abandon_round(self, now: float, error: Exception) -> None:
-        """Leave the store alone for a while; of the jobs, only those that it had refused before."""
+        """Pause at the store, and of its failed jobs only at those that it had refused before."""
         if isinstance(error, StoreUnavailable):
             self._outage.begin(error)
         if not self.suspects:  # `failed` has counted those
@@ -130,6 +130,6 @@ class Suspensions:
                 logger.warning("The record of %r cannot be written, others can; it is tried again", job_id, extra=told)
 
     def recall(self) -> None:
-        """Try all jobs once more."""
+        """Let all jobs be written again at once."""
         for suspension in list(self._jobs.values()):
             suspension.until = -math.inf

@@ -1,8 +1,8 @@
 """The one thread per process that writes to the store and sends to the channel layer, in order.
 
 It starts with the first write, again after a fork, and stops when idle. Callers hand their event over and go on; a
-lifecycle event waits a moment for its write, so that it is on record before the job goes on. What could not be
-written is kept, in order, and tried again until it is; where only one job's record cannot be, others go ahead of it.
+lifecycle event waits a moment for its write, so that it is on record before the job goes on. The writer keeps what it
+could not write, in order, and retries until it can; if only one job's record fails, others go ahead of it.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ DRAIN = 5.0
 _HAND_OVER = 50e-6
 """Seconds in which the caller that waited for a write takes the interpreter back; else it waits for the push too."""
 _UNFIT_REST = 10.0
-"""Seconds until a run whose report could not be applied is asked again."""
+"""Seconds until the writer asks a run again that made a report it could not apply."""
 
 
 class Writer:
-    """Writes events and the reports of running jobs, renews their leases, and pushes what changed."""
+    """The writer of events and of running jobs' reports, which also renews their leases and pushes what changed."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
@@ -55,14 +55,14 @@ class Writer:
         self._is_late = False
         """Whether the answer to a run's last question took longer than its step waits, or has not come."""
         self._is_pushing = False
-        """Whether the thread is held by the channel layer, which says nothing of the store."""
+        """Whether the channel layer holds the thread up, which says nothing of the store."""
 
     # For callers
 
     def submit(self, event: Event, *, wait: float = WAIT, known: str | None = None, is_dry: bool = False) -> Write:
-        """Hand an event over and wait at most `wait` seconds; `done` tells whether it was written by then.
+        """Hand an event over and wait at most `wait` seconds; `done` says whether it was written by then.
 
-        It is written without a read if the record of the job is still the `known` one.
+        The writer writes it without a read if the record of the job is still the `known` one.
         """
         write = Write(event, known=known, is_dry=is_dry, is_awaited=wait > 0)
         with self._condition:
@@ -79,11 +79,11 @@ class Writer:
 
     @property
     def is_behind(self) -> bool:
-        """Whether the store did not take what it was last given."""
+        """Whether the store did not take what the writer last gave it."""
         return self._suspensions.store.times > 0
 
     def held(self, job_ids: Collection[str]) -> set[str]:
-        """Those of these jobs about which something waits to be written."""
+        """Return those of these jobs that have a write waiting."""
         with self._condition:
             return self._writes.held(job_ids)
 
@@ -94,17 +94,17 @@ class Writer:
             self._wake()
 
     def attach(self, run: Run) -> None:
-        """Report what this run says and renew its lease until it is detached."""
+        """Report on this run and renew its lease until it is detached."""
         with self._condition:
             self._runs.attach(run)
             self._wake()
 
     def detach(self, run: Run) -> None:
-        """Stop reporting this run."""
+        """Stop reporting on this run."""
         self._runs.detach(run)
 
     def notify(self, run: Run) -> None:
-        """A run has said something: report it as soon as it may report again."""
+        """Report what a run has set, as soon as it may report again."""
         with self._condition:
             if run.is_forked:
                 self._runs.adopt(run)
@@ -114,7 +114,7 @@ class Writer:
     def listen(self, run: Run) -> None:
         """Ask the store whether the run's job was asked to stop; wait a moment for that, but not in an event loop.
 
-        While answers come late, or not at all, no step waits for one: the run hears of it at a later step.
+        While answers come late, or not at all, no step waits for one: the run learns it at a later step.
         """
         with self._condition:
             if run.is_forked:
@@ -137,7 +137,7 @@ class Writer:
             thread.join(timeout + WAIT)
 
     def resume(self) -> None:
-        """After a stop that left something: start again."""
+        """Start again after a stop that left something to write."""
         with self._condition:
             if self._is_busy():
                 self._wake()
@@ -187,7 +187,7 @@ class Writer:
         return time.monotonic() >= self._stop_by or not (self._writes or self._leases.asked or is_unsaid)
 
     def _pause(self) -> float:
-        """Seconds until there may be something to do that no call announces; none, or less, while there is."""
+        """Return the seconds until there may be something to do that no call announces; 0, or less, while there is."""
         now = time.monotonic()
         writes = self._suspensions.pause(chain(self._writes.job_ids(), self._leases.asked), now)
         runs = self._runs.pause(now, self._suspensions, at_once=self._stop_by is not None)
@@ -195,7 +195,7 @@ class Writer:
         return min(pause, _IDLE if self._stop_by is None else self._stop_by - now)
 
     def _cycle(self, broadcaster: Broadcaster) -> None:
-        """One round: events first, then reports, then leases. A store that is down ends the round."""
+        """Write one round: events first, then reports, then leases. A store that is down ends the round."""
         try:
             self._write_events(broadcaster)
             self._write_reports(broadcaster)
@@ -225,7 +225,7 @@ class Writer:
             else:
                 self._finish(write)
                 self._follow(write, broadcaster)
-                # After an outage thousands may wait: meanwhile no run here may be taken for dead.
+                # After an outage thousands may wait: meanwhile no run here may count as dead.
                 self._leases.renew_runs()
 
     def _next_write(self) -> Write | None:

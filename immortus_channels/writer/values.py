@@ -1,4 +1,4 @@
-"""What tasks and strategies publish, made fit for the document: strict JSON, no reserved keys, bounded."""
+"""The values that tasks and strategies publish, made fit for documents: strict JSON, no reserved keys, bounded."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MAX_SENTENCE = 500
 MAX_CODE = 100
 """Characters of an error's code."""
 _ROOM = MAX_DOCUMENT_BYTES - 8 * 1024
-"""Bytes for what a task says; the rest is for the document's own keys, with the longest of ids and sentences."""
+"""Bytes for a task's values; the rest is for the document's own keys, with the longest of ids and sentences."""
 
 
 def refuse(error: ImmortusError, job_id: str) -> None:
@@ -47,18 +47,18 @@ def refuse(error: ImmortusError, job_id: str) -> None:
 
 
 def clean(value: object, job_id: str = "", *, what: str = "A value") -> JSON:
-    """`value` as strict JSON, written as `DjangoJSONEncoder` writes it; `what` it is called in the log.
+    """Return `value` as strict JSON, as `DjangoJSONEncoder` writes it; the log calls it `what`.
 
-    NaN and infinities become null; NUL and lone surrogates in texts become U+FFFD: PostgreSQL and WebSockets
-    refuse them. Raises InvalidValue for what JSON cannot hold.
+    NaN and infinities become null; NUL and lone surrogates in texts become U+FFFD: PostgreSQL and WebSockets refuse
+    them. Raises InvalidValue for what JSON cannot hold.
     """
     return encoded(value, job_id, what)[0]
 
 
 def clean_shown(value: object, job_id: str = "", *, what: str, by_caller: bool = True) -> JSON:
-    """`clean`, for what browsers are told: an integer that they would round becomes text, with a warning.
+    """Return `clean`'s value for browsers: an integer that they would round becomes text, with a warning.
 
-    In DEBUG and tests raises InvalidValue for it where it was given `by_caller`, who can mend that.
+    In DEBUG and tests raises InvalidValue for such an integer if it was given `by_caller`, who can correct it.
     """
     shown, rounded = exact(*encoded(value, job_id, what))
     if rounded is not None:
@@ -70,13 +70,13 @@ def clean_shown(value: object, job_id: str = "", *, what: str, by_caller: bool =
 
 
 def clean_text(text: object) -> str:
-    """`text` (a lazy translation too) without what stores and sockets refuse."""
-    text = str.__str__(str(text))  # of a SafeString, `str` makes the same again
+    """Return `text` (a lazy translation too) without what stores and sockets refuse."""
+    text = str.__str__(str(text))  # `str` alone keeps a SafeString
     return text if text.isascii() and "\0" not in text else repaired_text(text)
 
 
 def clean_key(key: object) -> str:
-    """The name of a value as text. Raises InvalidValue for what cannot be written as text."""
+    """Return the name of a value as text. Raises InvalidValue for what cannot be written as text."""
     if type(key) is not str:
         written = text_of(key)
         if written is None:
@@ -87,10 +87,10 @@ def clean_key(key: object) -> str:
 
 
 def clean_message(message: object, job_id: str = "") -> str | None:
-    """A message as it is shown; None, and refused, for what cannot be written as text.
+    """Return a message as it is shown; None for what cannot be written as text, which is refused.
 
-    It is text, lazily translated text or a number. In DEBUG and tests raises TypeError for anything else, whose
-    `str()` is shown in production, with a warning.
+    A message is text, lazily translated text or a number. For anything else, DEBUG and tests raise TypeError, and
+    production shows its `str()`, with a warning.
     """
     if type(message) is str:
         return message if message.isascii() and "\0" not in message else repaired_text(message)
@@ -110,16 +110,16 @@ _SENTENCE = "give text, lazily translated text or a number"
 
 
 def _is_sentence(message: object) -> bool:
-    """Whether it is what a message may be; only its type is looked at, which makes no lazy object work."""
+    """Return whether a message may be of this type; only the type counts, so that no lazy object has to work."""
     return issubclass(type(message), str | Promise | numbers.Number) and not isinstance(message, bool)
 
 
 def clean_error(code: object, message: object, job_id: str = "") -> Error:
-    """What a failure says, fit for the document. Never raises: whatever is wrong with it, the job has failed.
+    """Return a failure's error, fit for the document. Never raises: whatever is wrong with it, the job has failed.
 
-    An enum's member stands for its value and a number for its digits. What else is no text becomes the code `error`,
-    and is logged: the text of an exception or of bytes is not meant for end users. Of a message the `str()` is shown,
-    with a warning; None is none.
+    An enum's member stands for its value and a number for its digits. Any other code that is not text becomes `error`,
+    and is logged: the text of an exception or of bytes is not meant for end users. Any other message is shown as its
+    `str()`, with a warning; None means no message.
     """
     message = "" if message is None else message
     if not _is_sentence(message):
@@ -149,9 +149,9 @@ def _written(value: object, job_id: str) -> str:
 
 
 def clean_number(name: str, value: object, job_id: str = "") -> Number | None:
-    """`value` as a number that can be shown; None, and refused, for NaN, infinities, negatives, and no numbers.
+    """Return `value` as a number to show; None for NaN, infinities, negatives and other types, which are refused.
 
-    A `percentage` above 100 is refused as well, but for what sums of floats are above it.
+    A `percentage` above 100 is refused as well, unless it is above only as sums of floats are.
     """
     number = value if type(value) is int or type(value) is float else number_of(value)
     is_percentage = name == "percentage"
@@ -166,9 +166,9 @@ _HUNDRED = 100 + 1e-6
 
 
 def clean_total(given: object, iterable: object, job_id: str = "") -> Number | None:
-    """How many items a loop has: what was given, else the length of `iterable`; None where that is unknown.
+    """Return how many items a loop has: the given number, else the length of `iterable`; None where that is unknown.
 
-    More than a document can hold is unknown too, an infinite number included.
+    A number that a document cannot hold is unknown too, an infinite one included.
     """
     number = length_of(iterable) if given is None else number_of(given)
     if given is None or (number is not None and number > LARGEST):
@@ -177,7 +177,7 @@ def clean_total(given: object, iterable: object, job_id: str = "") -> Number | N
 
 
 def clean_meta(meta: Mapping[str, object], job_id: str = "", *, by_caller: bool = True) -> dict[str, JSON]:
-    """Meta fit for the document's top level; what is reserved or cannot be JSON is refused."""
+    """Return meta fit for the document's top level; reserved names and what cannot be JSON are refused."""
     fit: dict[str, JSON] = {}
     for key, value in meta.items():
         try:
@@ -197,7 +197,7 @@ def clean_meta(meta: Mapping[str, object], job_id: str = "", *, by_caller: bool 
 
 
 def clean_result(value: object, job_id: str = "", *, by_caller: bool = True) -> JSON:
-    """A result as strict JSON; None, and refused, for what JSON cannot hold."""
+    """Return a result as strict JSON; None for what JSON cannot hold, which is refused."""
     try:
         return clean_shown(value, job_id, what="The result", by_caller=by_caller)
     except InvalidValue as error:
@@ -206,19 +206,19 @@ def clean_result(value: object, job_id: str = "", *, by_caller: bool = True) -> 
 
 
 def fits(*parts: object) -> bool:
-    """Whether these values together leave room in a document of 32 KiB for all else that it says."""
+    """Return whether these values together leave room in a document of 32 KiB for everything else."""
     return sum(map(size_of, parts)) <= _ROOM
 
 
 def size_of(value: object) -> int:
-    """Bytes of a JSON value as text."""
+    """Return the bytes of a JSON value as text."""
     return len(dump(value).encode())
 
 
 def with_room(
     new: Mapping[str, JSON], job_id: str, *, data: Mapping[str, JSON], params: Mapping[str, JSON]
 ) -> dict[str, JSON]:
-    """Those of the `new` values that can be kept beside `data` and `params`; others are refused."""
+    """Return those of the `new` values that fit beside `data` and `params`; the others are refused."""
     fit: dict[str, JSON] = {}
     for name, value in new.items():
         size = size_of({**data, **fit, name: value}) + size_of(params)
@@ -232,7 +232,7 @@ def with_room(
 
 
 class Said(NamedTuple):
-    """What a job's document says by now, of the parts whose size the job itself decides."""
+    """The current parts of a job's document that the job itself sizes."""
 
     meta: Mapping[str, JSON]
     strategy_meta: Mapping[str, JSON] | None
@@ -247,7 +247,7 @@ class Said(NamedTuple):
         result: JSON = None,
         message: str | None = None,
     ) -> bool:
-        """Whether the document has room for this, in place of what it says; fields of meta stand beside the others."""
+        """Return whether the document has room for these values in place of its own; meta adds to its fields."""
         return fits(
             {**self.meta, **(meta or {})},
             self.strategy_meta if strategy_meta is None else strategy_meta,
@@ -257,10 +257,10 @@ class Said(NamedTuple):
 
 
 def within_limit(before: Job | None, after: Job) -> Job:
-    """`after`, without what it says that `before` did not where its document would exceed 32 KiB.
+    """Return `after`, without its additions to `before` where its document would exceed 32 KiB.
 
-    The last guard: parts that fit when they were set, one by one, may be too much together. Meta goes first, then the
-    result, then the message.
+    The last guard: parts that fitted when they were set, one by one, may be too much together. Meta goes first, then
+    the result, then the message.
     """
     if len(after.text.encode()) <= MAX_DOCUMENT_BYTES:
         return after

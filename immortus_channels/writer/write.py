@@ -22,11 +22,11 @@ from immortus_channels.writer.values import within_limit
 logger = logging.getLogger("immortus_channels")
 
 _LARGE = 16 * 1024
-"""Characters of a record that is written at the usual interval; a larger one is written as much less often."""
+"""Characters of a record up to which the writer keeps the usual interval; a larger one waits as much longer."""
 
 
 class Write:
-    """An event on its way into the store, and where its outcome will be found.
+    """An event on its way into the store, and the place of its outcome.
 
     It is written without a read if the record of the job is still the `known` one. A dry one only finds out what it
     would do.
@@ -53,16 +53,16 @@ class Write:
 
     @property
     def changed(self) -> bool:
-        """Whether the event meant anything for the job."""
+        """Whether the event changed the job."""
         return self.after is not None and self.after is not self.before
 
     def finish(self, *, failed: bool = False) -> None:
-        """Let whoever waits go on."""
+        """Let the caller that waits go on."""
         self.failed = failed
         self.done.set()
 
     def __str__(self) -> str:
-        """Read like a log line; what the event carries may be private."""
+        """Return text for a log line, without what the event carries, which may be private."""
         return f"{type(self.event).__name__} of {self.event.job_id!r}"
 
 
@@ -92,7 +92,7 @@ def _change(job: Job | None, now: int, *, event: Event) -> Job | None:
 
 
 def perform_anyhow(write: Write) -> None:
-    """Make one write; how a run ended is told without what it said when it cannot be told with that.
+    """Make one write; where a run's end cannot be written with its report, write it without.
 
     Raises StoreUnavailable.
     """
@@ -110,7 +110,7 @@ def perform_anyhow(write: Write) -> None:
 
 
 def _bare(event: Event) -> Event:
-    """The event with nothing but what it is: a failure's code is `error` then."""
+    """Return the event without its content: a failure's code is `error` then."""
     kept: dict[str, Any] = {}
     match event:
         case Finished(completed=completed):
@@ -127,7 +127,7 @@ def log_drop(write: Write, error: Exception) -> None:
 
 
 def report_of(run: Run, kind: type[Event] = Reported, **fields: object) -> Event:
-    """An event of this run that carries everything the run has said; after a report, the next one has time."""
+    """Return an event of this run with everything the run has said; after a report, the next one has time."""
     report, strategy_meta = run.take()
     if kind is Reported:
         run.not_before = time.monotonic() + settings.FLUSH_INTERVAL * max(1.0, len(run.known or "") / _LARGE)
