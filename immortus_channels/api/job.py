@@ -23,7 +23,7 @@ class JobHandle:
     """A job by its id: readable and settable in any process, and inside the task that runs it.
 
     The running task gathers what it sets and sends that a few times a second at most; elsewhere each call is a change
-    of its own. Outside any job it does nothing, so that a task stays callable as a plain function.
+    of its own. Outside any job the object does nothing, so that a task stays callable as a plain function.
     """
 
     def __init__(self, job_id: JobId = "", *, run: Run | None = None, record: Job | None = None) -> None:
@@ -154,7 +154,7 @@ class JobHandle:
 
     @property
     def attempt(self) -> int:
-        """1 for the first run, 2 for the next, and so on."""
+        """The number of the run: 1 for the first, 2 for the next."""
         return self._side.details.attempt
 
     @property

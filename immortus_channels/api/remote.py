@@ -1,4 +1,4 @@
-"""The two kinds of job that do not run here: one that runs elsewhere, if at all, and the lack of one.
+"""The two kinds of job that do not run here: one that runs elsewhere, if at all, and a stand-in for none.
 
 Both take what `writer.run.Run` takes, so that a `JobHandle` need not know which of the three it uses.
 """
@@ -126,7 +126,7 @@ class Remote:
 
     @property
     def details(self) -> Job:
-        """The record, under the name that a run has as well."""
+        """The record; for a run, `details` is the run itself."""
         return self.record
 
     @property
@@ -136,7 +136,7 @@ class Remote:
 
 
 class NoJob(Remote):
-    """The lack of a job, outside any: it checks values as every job does, and publishes nothing."""
+    """The stand-in outside any job: it checks values as every job does, and publishes nothing."""
 
     summary = "outside a job"
 

@@ -76,12 +76,12 @@ def _found_by(given: object) -> str:
 
 
 async def aget_job(job_id: JobId, *, user: User = ANYBODY) -> JobHandle:
-    """Call `get_job` from async code."""
+    """Return what `get_job` returns, for async code."""
     return await sync_to_async(get_job)(job_id, user=user)
 
 
 class JobRepository:
-    """The maker and finder of records of jobs of any kind, run by a queue or not."""
+    """The place to make and find records of jobs of any kind, run by a queue or not."""
 
     def create(
         self,

@@ -30,7 +30,7 @@ def running(record: Job) -> Iterator[Run]:
     try:
         yield run
     except BaseException as error:
-        # Ctrl-C ends the job as well: no later report would.
+        # Ctrl-C ends the job as well: nothing would report on it later.
         kind, fields = verdict(error, run.job_id, asked=run.asked, limits=queues.interrupts())
         tracking.end(run, kind, **fields)
         if not _ends_here(error, run):

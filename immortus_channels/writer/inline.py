@@ -86,7 +86,7 @@ class GreenWriter(InlineWriter):
         logger.warning("Threads are patched (gevent, eventlet): jobs are written inline, and pages learn by re-checks")
 
     def _push_now(self, write: Write) -> None:
-        """Push nothing; lend a running job a day at a time, as nothing here would renew its lease."""
+        """Push nothing; move a running job's lease by a day at a time, as no thread here would renew it."""
         job = write.after
         if job is None or job.state is not State.RUNNING or not job.lease_holder:
             return

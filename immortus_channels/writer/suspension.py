@@ -112,7 +112,7 @@ class Suspensions:
         self.begin_round()
 
     def abandon_round(self, now: float, error: Exception) -> None:
-        """Pause at the store, and of its failed jobs only at those that it had refused before."""
+        """Pause at the store; of the jobs that failed, only at those that it had refused before."""
         if isinstance(error, StoreUnavailable):
             self._outage.begin(error)
         if not self.suspects:  # `failed` has counted those

@@ -36,7 +36,7 @@ DRAIN = 5.0
 _HAND_OVER = 50e-6
 """Seconds in which the caller that waited for a write takes the interpreter back; else it waits for the push too."""
 _UNFIT_REST = 10.0
-"""Seconds until the writer asks a run again that made a report it could not apply."""
+"""Seconds until the writer asks a run again after a report that it could not apply."""
 
 
 class Writer:

@@ -22,7 +22,7 @@ from immortus_channels.writer.values import within_limit
 logger = logging.getLogger("immortus_channels")
 
 _LARGE = 16 * 1024
-"""Characters of a record up to which the writer keeps the usual interval; a larger one waits as much longer."""
+"""Characters of a record that is written at the usual interval; a larger one is written as much less often."""
 
 
 class Write:
