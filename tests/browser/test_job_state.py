@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, Route
 
 import immortus_channels
 from immortus_channels.jobs.job import Error, Job, State
+from tests.chromium import launched
 
 pytestmark = pytest.mark.slow
 
@@ -92,9 +93,15 @@ class Shop:
         return self.page.inner_text("p")
 
 
+@pytest.fixture(scope="module")
+def whole(browser: Browser) -> Iterator[Browser]:
+    with launched(browser.browser_type, whole=True) as whole:
+        yield whole
+
+
 @pytest.fixture
-def shop(browser: Browser) -> Iterator[Shop]:
-    context = browser.new_context()
+def shop(whole: Browser) -> Iterator[Shop]:
+    context = whole.new_context()
     yield Shop(context)
     context.close()
 

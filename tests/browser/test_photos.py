@@ -84,7 +84,7 @@ def test_without_websockets_the_same_story_is_polled(context, photograph):
     expect(page.locator("#transport")).to_have_attribute("data-transport", "polling")
     expect_state(card, "finished")
 
-    assert len(set(page.evaluate("[...window.percentages]")) - {""}) >= 10
+    assert len(set(page.evaluate("[...window.percentages]")) - {""}) >= 5, "three seconds of polling"
     assert is_painted(card)
 
 

@@ -43,7 +43,7 @@ FOLLOW = """
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with chromium(ignore_default_args=["--disable-back-forward-cache"]) as browser:
+    with chromium(whole=True, ignore_default_args=["--disable-back-forward-cache"]) as browser:
         yield browser
 
 

@@ -8,6 +8,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from immortus_channels import access_token
 from immortus_channels.access.tokens import TokenExpired
 from immortus_channels.http.authentication import bearer_text, caller_of
+from tests.tokens import expired_token
 
 pytestmark = pytest.mark.django_db
 
@@ -50,7 +51,7 @@ def test_a_token_of_somebody_disabled_makes_them_nobody(rf, alice):
 
 
 def test_an_expired_token_is_told_from_a_bad_one(rf, alice):
-    shown = request(rf, None, f"Bearer {access_token('a', alice, life=-1)}")
+    shown = request(rf, None, f"Bearer {expired_token('a', alice)}")
     with pytest.raises(TokenExpired):
         caller_of(shown)
     assert caller_of(shown, grace=25).user == alice

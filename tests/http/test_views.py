@@ -27,6 +27,7 @@ from immortus_channels.jobs.job import Job
 from immortus_channels.stores.base import Reading
 from immortus_channels.urls import immortus_jobs
 from tests.pages import Process
+from tests.tokens import expired_token
 
 urlpatterns = [*immortus_jobs()]
 SECRET = "a secret"
@@ -465,8 +466,8 @@ def test_a_token_that_is_no_good_is_answered_as_an_unknown_job(client, alice, se
 
 def test_an_expired_token_is_told_as_such(client, alice):
     for response in (
-        client.get("/immortus/verify/a", **shown(access_token("a", alice, life=-1))),
-        client.post("/immortus/cancel/a", **shown(access_token("a", alice, life=-1))),
+        client.get("/immortus/verify/a", **shown(expired_token("a", alice))),
+        client.post("/immortus/cancel/a", **shown(expired_token("a", alice))),
     ):
         assert (response.status_code, response.json()["error"]["code"]) == (401, "token_expired")
         assert response.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
@@ -476,8 +477,8 @@ def test_an_expired_token_is_told_as_such(client, alice):
 def test_a_token_is_changed_for_a_new_one_also_shortly_after_its_end(client, alice):
     job = Process(owner=str(alice.pk))
     job.enqueued()
-    for life in (900, -10):
-        response = client.post("/immortus/token", **shown(access_token([job, "gone"], alice, life=life)))
+    for text in (access_token([job, "gone"], alice), expired_token([job, "gone"], alice, 10)):
+        response = client.post("/immortus/token", **shown(text))
         assert response.status_code == 200
         assert 890 < response.json()["expires_in"] <= 900
         assert is_json_for_nobody_else(response)
@@ -488,7 +489,7 @@ def test_a_token_is_changed_for_a_new_one_also_shortly_after_its_end(client, ali
 def test_a_token_long_after_its_end_is_not_changed_nor_one_of_whoever_sees_the_job_no_more(client, alice):
     job = Process(owner=str(alice.pk))
     job.enqueued()
-    late, good = access_token(job, alice, life=-30), access_token(job, alice)
+    late, good = expired_token(job, alice, 30), access_token(job, alice)
     assert client.post("/immortus/token", **shown(late)).status_code == 401
     User.objects.update(is_active=False)
     assert client.post("/immortus/token", **shown(good)).status_code == 404

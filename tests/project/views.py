@@ -18,6 +18,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from immortus_channels import JobFailed, JobRepository, access_token, render_immortus
 from tests.project.shop import tasks, transactions
+from tests.tokens import expired_token
 
 
 @csrf_exempt
@@ -148,7 +149,10 @@ def log_out(request):
 
 def token(request, job_id):
     """An access token for whoever is logged in."""
-    return HttpResponse(access_token(job_id, request.user, life=float(request.GET.get("life", 900))))
+    life = float(request.GET.get("life", 900))
+    return HttpResponse(
+        access_token(job_id, request.user, life=life) if life > 0 else expired_token(job_id, request.user, -life)
+    )
 
 
 def page(request):

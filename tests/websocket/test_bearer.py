@@ -8,6 +8,7 @@ from django.contrib.auth.models import AnonymousUser
 from immortus_channels import access_token
 from immortus_channels.access.tokens import TokenExpired
 from immortus_channels.websocket.bearer import Bearers
+from tests.tokens import expired_token
 
 
 class Socket:
@@ -53,7 +54,7 @@ async def test_one_token_is_one_watcher_for_all_its_jobs_and_none_for_others():
 async def test_an_expired_token_is_told_from_a_bad_one():
     bearers = bearers_of(Socket())
     with pytest.raises(TokenExpired):
-        bearers.find(access_token("a", AnonymousUser(), life=-1), "a")
+        bearers.find(expired_token("a", AnonymousUser()), "a")
 
 
 async def test_a_token_that_nothing_is_watched_by_is_forgotten():

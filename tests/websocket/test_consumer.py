@@ -34,6 +34,7 @@ from immortus_channels.websocket.outbox import CLEAN_UP
 from immortus_channels.websocket.shutdown import get_drain
 from tests.pages import Process, logged_in, until
 from tests.site import redis_options, running_site
+from tests.tokens import expired_token
 from tests.websocket.test_frames import HOSTILE
 
 PATIENT = Limits()
@@ -521,7 +522,7 @@ async def test_a_token_that_ends_is_told_ahead_and_its_watches_end_a_while_later
 
 async def test_an_expired_token_begins_no_watch_and_says_why(alice):
     async with opened() as client:
-        await client.say(type="watch", job_id="a", token=access_token("a", alice, life=-1))
+        await client.say(type="watch", job_id="a", token=expired_token("a", alice))
         assert (await client.hear())["code"] == "token_expired"
         assert not get_hub().table.jobs
 
