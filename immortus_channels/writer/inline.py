@@ -36,8 +36,9 @@ class InlineWriter(Writer):
             write.finish(failed=True)
         else:
             write.finish()
-            self._runs.learn(event.job_id, write.after)
-            self._push_now(write)
+            if not is_dry:
+                self._runs.learn(event.job_id, write.after)
+                self._push_now(write)
         return write
 
     def renew(self, job_id: str, holder: str, seconds: float) -> None:

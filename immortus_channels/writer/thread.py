@@ -262,13 +262,15 @@ class Writer:
             self._is_late = time.monotonic() - questions[0].at > HEARING
 
     def _follow(self, write: Write, broadcaster: Broadcaster) -> None:
-        """Take note of what was written, and push it."""
+        """Take note of what was written, and push it; a dry write has changed nothing."""
         self._suspensions.worked([write.event.job_id])
+        if write.is_dry:
+            return
         self._runs.learn(write.event.job_id, write.after)
         self._push(broadcaster, write)
 
     def _push(self, broadcaster: Broadcaster, write: Write) -> None:
-        if write.changed and not write.is_dry and write.after is not None:
+        if write.changed and write.after is not None:
             self._is_pushing = True
             try:
                 broadcaster.send(write.after)

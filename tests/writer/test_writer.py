@@ -149,7 +149,9 @@ def test_a_dry_write_tells_what_would_change_and_changes_nothing(store, threaded
     assert write.changed
     assert write.after.state is State.ENQUEUED
     assert record() is None
-    assert not pushed
+    threaded.submit(enqueued("other"))
+    assert eventually(lambda: pushed)
+    assert pushed == [("job_enqueued", "other")], "the dry one came first, and was not pushed"
 
 
 @pytest.mark.case(8)
