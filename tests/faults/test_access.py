@@ -209,7 +209,9 @@ def test_a_token_that_ends_in_mid_job_is_changed_without_a_gap(servers: tuple[Si
         assert renewed == 1
         assert jobs[-1][1]["completed"]
         versions = [job["version"] for _, job in jobs]
-        assert versions == sorted(set(versions))
+        assert versions == sorted(versions)
+        # The new watch answers with a document that was on its way by the old one as it began: once, at most.
+        assert len(versions) - len(set(versions)) <= renewed
         running = [at for at, job in jobs if job["state"] == "running"]
         assert max(later - earlier for earlier, later in pairwise(running)) < 2
 
@@ -223,7 +225,7 @@ def test_no_log_has_a_token_or_a_session(servers: tuple[Site, Site]) -> None:
         job_id = long_job(alice)
         secrets = {alice.cookies["sessionid"]}
         for site in servers:
-            good, late = (alice.get(f"/token/{job_id}?life={life}").text for life in (900, -60))
+            good, late = (alice.get(f"/token/{job_id}?life={life}").text for life in (900, 0.05))
             for token in (good, late, good + "x", "immortus." + "x" * 6000):
                 secrets.add(token)
                 headers = {"Authorization": f"Bearer {token}"}
