@@ -6,7 +6,7 @@ No page becomes slower with the number of jobs: none counts them all or queries 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast
@@ -16,7 +16,8 @@ from django.contrib.admin.actions import delete_selected
 from django.contrib.admin.utils import display_for_value
 from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Left
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import NoReverseMatch, reverse
@@ -28,9 +29,11 @@ from django.utils.translation import ngettext
 from immortus_channels import tracking
 from immortus_channels.access import permissions
 from immortus_channels.exceptions import StoreUnavailable
+from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.job import Job, State
+from immortus_channels.jobs.keys import SEPARATOR, key_of, name_in, namespace_of
 from immortus_channels.jobs.lifecycle import SECOND
-from immortus_channels.models import JobRecord
+from immortus_channels.models import ALL_NAMESPACES, JobRecord
 from immortus_channels.stores import get_store
 from immortus_channels.stores.base import reading_of
 from immortus_channels.stores.database import DatabaseStore
@@ -115,8 +118,33 @@ class JobAdmin(Admin):
     # What is shown
 
     def get_queryset(self, request: HttpRequest) -> Records:
-        """Return the jobs of the database that the store keeps them in."""
-        return super().get_queryset(request).using(_database())
+        """Return the viewer's jobs in the database that the store keeps them in."""
+        records = super().get_queryset(request).using(_database())
+        namespace = _limit(request)
+        if namespace is None:
+            return records
+        if not namespace:
+            return records.exclude(job_id__contains=SEPARATOR)
+        begin = key_of(namespace, "")
+        # SQLite's LIKE takes "A" for "a"; PostgreSQL's index of ids is for it.
+        exact = records.alias(begin=Left("job_id", len(begin))).filter(begin=begin)
+        return exact.filter(job_id__startswith=begin)
+
+    def get_list_display(self, request: HttpRequest) -> Sequence[str]:
+        """Return the columns, where there are namespaces with ids and owners as each of them knows them."""
+        return self._columns(request, self.list_display)
+
+    def get_fields(self, request: HttpRequest, obj: JobRecord | None = None) -> Sequence[str]:
+        """Return what the page of a job shows, likewise."""
+        return self._columns(request, self.fields)
+
+    get_readonly_fields = get_fields
+
+    def _columns(self, request: HttpRequest, names: Sequence[str]) -> Sequence[str]:
+        if not namespaces.are_used():
+            return names
+        bare = {"job_id": "id_there", "owner": "owner_there"}
+        return (*(bare.get(name, name) for name in names), *(["namespace"] if _limit(request) is None else []))
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Return the list class that reads as viewers read."""
@@ -128,7 +156,12 @@ class JobAdmin(Admin):
 
     def get_search_results(self, request: HttpRequest, queryset: Records, search_term: str) -> tuple[Records, bool]:
         """Return the job of exactly this id, which may hold spaces and quotes."""
-        return (queryset.filter(pk__in={search_term, search_term.strip()}) if search_term else queryset), False
+        if not search_term:
+            return queryset, False
+        terms = {search_term, search_term.strip()}
+        of_any = Q(*(("pk__endswith", f"{SEPARATOR}{term}") for term in terms), _connector=Q.OR)
+        wanted = Q(pk__in={namespaces.here(term) for term in terms})
+        return queryset.filter(wanted | of_any if namespaces.are_used() else wanted), False
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> JobRecord | None:
         """Return the job in its present state; None also if this viewer may not see it."""
@@ -146,11 +179,26 @@ class JobAdmin(Admin):
         obj: JobRecord | None = None,
     ) -> Any:
         """Add the job for a live element, if the URLs that it uses are mounted."""
-        if obj is not None and _is_mounted():
-            context |= {"job": _job(obj), "words": dict(self.opts.get_field("state").flatchoices)}
+        if obj is not None and _is_mounted() and _is_here(request, obj):
+            context |= {"job": _job(obj).shown, "words": dict(self.opts.get_field("state").flatchoices)}
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     # As text, because the page of one job shows None as such, and times in UTC.
+
+    @admin.display(description=_("job id"))
+    def id_there(self, record: JobRecord) -> str:
+        """Return the job's id, as its namespace knows it."""
+        return name_in(record.job_id)
+
+    @admin.display(description=_("owner"))
+    def owner_there(self, record: JobRecord) -> str | None:
+        """Return the owner's key, as the job's namespace knows it."""
+        return _job(record).shown.owner
+
+    @admin.display(description=_("namespace"))
+    def namespace(self, record: JobRecord) -> str:
+        """Return the namespace."""
+        return namespace_of(record.job_id)
 
     @admin.display(description=_("percentage"))
     def percentage(self, record: JobRecord) -> str:
@@ -254,7 +302,8 @@ class JobAdmin(Admin):
         return None
 
     def _cancel(self, request: HttpRequest, record: JobRecord) -> bool:
-        if not permissions.is_cancellable(request.user, _job(record)):
+        job = _job(record)
+        if not (permissions.is_cancellable(request.user, job) if _is_here(request, record) else _may_end(job)):
             return False
         after = tracking.cancel(record.pk)
         if after is None or not after.cancel_requested:
@@ -283,12 +332,33 @@ def _visible(request: HttpRequest, records: Iterable[JobRecord]) -> list[JobReco
 
 
 def _may_see(request: HttpRequest, record: JobRecord) -> bool:
-    """Return whether the job's strategy shows it to this viewer, here as anywhere; if it cannot answer, it does not."""
+    """Return whether the job's strategy shows it to this viewer, here as anywhere; if it cannot answer, it does not.
+
+    The strategy of another namespace's job is not asked about users that this namespace does not have.
+    """
+    if not _is_here(request, record):
+        return _limit(request) is None
     try:
         return permissions.may_see(request.user, _job(record))
     except StoreUnavailable as error:
         messages.warning(request, str(error))
         return False
+
+
+def _limit(request: HttpRequest) -> str | None:
+    """Return the namespace whose jobs the viewer works with; None for all, by a permission of users of "" alone."""
+    if not namespaces.are_used():
+        return None
+    namespace = namespaces.of(request)
+    return None if not namespace and request.user.has_perm(f"immortus_channels.{ALL_NAMESPACES}") else namespace
+
+
+def _is_here(request: HttpRequest, record: JobRecord) -> bool:
+    return namespace_of(record.job_id) == namespaces.of(request)
+
+
+def _may_end(job: Job) -> bool:
+    return not job.is_over and job.cancel != "never"
 
 
 def _job(record: JobRecord) -> Job:

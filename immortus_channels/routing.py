@@ -51,6 +51,8 @@ async def websocket_application(scope: Scope, receive: Receive, send: Send) -> N
 
 @lru_cache(maxsize=1)
 def _with_login() -> Any:
-    from channels.auth import AuthMiddlewareStack  # type: ignore[import-untyped] # noqa: PLC0415 - needs settings
+    from channels.sessions import CookieMiddleware, SessionMiddleware  # noqa: PLC0415 - needs settings
 
-    return AuthMiddlewareStack(job_socket)
+    from immortus_channels.websocket.namespace import NamespaceAuthMiddleware  # noqa: PLC0415 - likewise
+
+    return CookieMiddleware(SessionMiddleware(NamespaceAuthMiddleware(job_socket)))

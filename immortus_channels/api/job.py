@@ -10,9 +10,11 @@ from typing import Any, Never, Self, TypeVar
 from immortus_channels.api import links
 from immortus_channels.api.remote import NoJob, Remote
 from immortus_channels.api.without_queue import running
+from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.events import Event, Failed, Finished
 from immortus_channels.jobs.ids import JobId, given_as
 from immortus_channels.jobs.job import JSON, Job, Number, State, copied
+from immortus_channels.jobs.keys import name_in
 from immortus_channels.writer.run import Run
 from immortus_channels.writer.values import clean_error
 
@@ -27,14 +29,16 @@ class JobHandle:
     """
 
     def __init__(self, job_id: JobId = "", *, run: Run | None = None, record: Job | None = None) -> None:
-        self.job_id = job_id if type(job_id) is str else given_as(job_id)
+        known = run or record
+        self._key = known.job_id if known is not None else _key_of(job_id)
+        self.job_id = name_in(self._key)
         self._given = record
         self._side: Run | Remote = self._stored if run is None else run
 
     @cached_property
     def _stored(self) -> Remote:
         """The job as the store has it, without what its own run here has yet to report."""
-        return Remote(self.job_id, self._given) if self.job_id else NoJob(self.job_id)
+        return Remote(self._key, self._given) if self._key else NoJob(self._key)
 
     @property
     def id(self) -> str:
@@ -189,8 +193,11 @@ class JobHandle:
 
     @property
     def owner(self) -> str | None:
-        """The key of the job's user, their primary key as text; None without an owner, "" for a deleted user."""
-        return self.record.owner
+        """The key of the job's user, their primary key as text; None without an owner, "" for a deleted user.
+
+        It is "" too for a user of another namespace.
+        """
+        return self.record.shown.owner
 
     @property
     def page_url(self) -> str | None:
@@ -209,6 +216,11 @@ class JobHandle:
     def refresh(self) -> None:
         """Have the job read again when it is next used."""
         self._stored.known = None
+
+
+def _key_of(given: JobId) -> str:
+    job_id = given_as(given)
+    return namespaces.here(job_id) if job_id else ""
 
 
 class JobData(Mapping[str, JSON]):

@@ -11,8 +11,10 @@ from immortus_channels.api.job import JobHandle
 from immortus_channels.api.remote import unknown
 from immortus_channels.api.repository import get_job
 from immortus_channels.exceptions import JobNotFound
+from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.ids import JobId
 from immortus_channels.jobs.job import JSON, State
+from immortus_channels.jobs.keys import name_in
 from immortus_channels.jobs.owner import owner_key
 from immortus_channels.stores.base import Filter
 
@@ -71,12 +73,13 @@ class JobState(JobHandle):
         if key is None:
             return []
         wanted = Filter(
-            owner=None if key is ANYBODY else str(key),
+            namespace=namespaces.scope(),
+            owner=None if key is ANYBODY else namespaces.here(str(key)),
             job_class=cls._class() or None,
             states=None if states is None else _states(states),
         )
         records = tracking.listed(wanted, limit=min(limit, MAX_LISTED), before=before)
-        return [cls(record.job_id, record=record) for record in records]
+        return [cls(name_in(record.job_id), record=record) for record in records]
 
     @classmethod
     def _class(cls) -> str:

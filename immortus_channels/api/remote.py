@@ -13,6 +13,7 @@ from immortus_channels.exceptions import JobNotFound
 from immortus_channels.guarded import quoted
 from immortus_channels.jobs.events import Event, Updated
 from immortus_channels.jobs.job import Job, Number
+from immortus_channels.jobs.keys import name_in
 from immortus_channels.tracking import strategies
 from immortus_channels.writer.values import (
     Said,
@@ -177,4 +178,4 @@ def read(job_id: str) -> Job:
 
 def unknown(job_id: str) -> str:
     """Return the error text for a job that is not on record, or hidden from the caller."""
-    return f"No job {job_id!r} is known; it may have expired, or its task is not @tracked."
+    return f"No job {name_in(job_id)!r} is known; it may have expired, or its task is not @tracked."

@@ -15,9 +15,11 @@ from immortus_channels.api.job import JobHandle
 from immortus_channels.api.job_handler import load, name_of
 from immortus_channels.conf import is_strict
 from immortus_channels.exceptions import InvalidValue, JobExists, JobNotFound, StoreUnavailable
+from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.events import Created, Origin
 from immortus_channels.jobs.ids import MAX_LENGTH, JobId, given_as, is_job_id
 from immortus_channels.jobs.job import Job
+from immortus_channels.jobs.keys import name_in
 from immortus_channels.queues.tracked import Named
 from immortus_channels.stores import get_store
 from immortus_channels.writer.run import current_run, owner_here
@@ -39,7 +41,7 @@ def current_job(kind: type[Handle]) -> Handle: ...
 def current_job(kind: type[Any] = JobHandle) -> Any:
     """Return the job that this code runs in, as a `kind`; outside a job, an object whose methods do nothing."""
     run = current_run.get()
-    return kind(run.job_id, run=run) if run is not None else kind()
+    return kind(name_in(run.job_id), run=run) if run is not None else kind()
 
 
 @overload
@@ -54,11 +56,12 @@ def get_job(job_id: JobId, *, user: User = ANYBODY, kind: type[Any] = JobHandle)
     """
     asking = None if user is ANYBODY else permissions.user_given(user)
     job_id = _found_by(job_id)
-    record = remote.read(job_id)
+    key = namespaces.here(job_id)
+    record = remote.read(key)
     if asking is not None and not permissions.may_see(asking, record):
-        raise JobNotFound(remote.unknown(job_id))
+        raise JobNotFound(remote.unknown(key))
     run = current_run.get()
-    if run is None or run.job_id != job_id:
+    if run is None or run.job_id != key:
         return kind(job_id, record=record)
     run.know(record)
     return kind(job_id, run=run, record=record)
@@ -106,14 +109,14 @@ class JobRepository:
             msg = f"{job_id!r} cannot be a job's id: give text of 1 to 255 characters, without NUL."
             raise InvalidValue(msg)
         given = {clean_key(name): clean(value, job_id, what=f"Data {name!r}") for name, value in data.items()}
-        owner, staff_only = owner_here()
+        key, (owner, staff_only) = namespaces.here(job_id), owner_here()
         origin = Origin(
             owner=owner,
             staff_only=staff_only,
             handler=_named(handler or handler_class),
             data=with_room(given, job_id, data={}, params={}),
         )
-        return JobHandle(job_id, record=_created(job_id, origin))
+        return JobHandle(job_id, record=_created(key, origin))
 
     def find(self, id: JobId) -> JobHandle:  # noqa: A002
         """Return the job of this id, as `get_job` does. Raises JobNotFound and StoreUnavailable."""
@@ -132,7 +135,8 @@ def _created(job_id: str, origin: Origin) -> Job:
     event = Created(job_id=job_id, creation=uuid.uuid4().hex, origin=origin)
     job = tracking.publish(event) or _on_record(job_id)
     if job is not None and job.creation not in ("", event.creation):
-        msg = f"A job {job_id!r} was created before; give another id, or JobRepository().find({job_id!r})."
+        name = name_in(job_id)
+        msg = f"A job {name!r} was created before; give another id, or JobRepository().find({name!r})."
         raise JobExists(msg)
     return job or Job(job_id=job_id, owner=origin.owner, handler=origin.handler, data=origin.data or {})
 

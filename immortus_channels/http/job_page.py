@@ -32,6 +32,7 @@ from immortus_channels.http.views import RETRY_AFTER, seen
 from immortus_channels.jobs.events import PageHook
 from immortus_channels.jobs.ids import is_job_id
 from immortus_channels.jobs.job import SENTENCES, Job, State
+from immortus_channels.jobs.keys import name_in
 
 logger = logging.getLogger("immortus_channels")
 
@@ -90,7 +91,7 @@ def _is_prefetch(request: HttpRequest) -> bool:
 
 
 def _known(request: HttpRequest, record: Job) -> HttpResponse:
-    handle = JobHandle(record.job_id, record=record)
+    handle = JobHandle(name_in(record.job_id), record=record)
     handler = job_handler.handler_of(handle)
     if not record.is_over:
         return _running(request, handler)
@@ -128,7 +129,7 @@ def _is_for(request: HttpRequest, record: Job) -> bool:
     user = permissions.user_of(request)
     if record.owner is None:
         return not record.staff_only
-    return is_owner(user, record)
+    return is_owner(user, record.shown)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from immortus_channels.access import permissions
 from immortus_channels.guarded import quoted
 from immortus_channels.http import concurrency
 from immortus_channels.jobs.job import Error, Job, State
+from immortus_channels.jobs.keys import name_in
 from immortus_channels.queues.base import Queue
 from immortus_channels.tracking import guarded, strategies
 from immortus_channels.writer import is_inline
@@ -90,7 +91,7 @@ def _by_strategy(strategy: Any, job_id: str) -> Iterator[Job | None]:
 def _call(strategy: Any, name: str, job_id: str) -> object:
     answer: object = None
     with guarded(f"{name} of {quoted(strategy)}", job_id):
-        answer = getattr(strategy, name)(job_id)
+        answer = getattr(strategy, name)(name_in(job_id))
     return answer  # noqa: RET504 - None where it raised
 
 

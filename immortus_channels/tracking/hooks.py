@@ -13,8 +13,10 @@ from django.db import connections, transaction
 
 from immortus_channels import queues
 from immortus_channels.guarded import quoted
+from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.events import Event, Finished, Unsuccessful
 from immortus_channels.jobs.job import JSON, Job
+from immortus_channels.jobs.keys import name_in
 from immortus_channels.threads import call_in_thread, is_in_event_loop
 from immortus_channels.tracking import strategies
 from immortus_channels.writer import Write
@@ -58,7 +60,7 @@ def _call_hook(strategy: Any, event: Event, expected: Write) -> None:
     with guarded(f"{name} of {quoted(strategy)}", event.job_id):
         hook = getattr(strategy, name, None)
         if hook is not None:
-            hook(event.job_id, *([error] if name == "job_failed" else []))
+            hook(name_in(event.job_id), *([error] if name == "job_failed" else []))
 
 
 def _is_same_stay(before: Job, after: Job) -> bool:
@@ -83,7 +85,7 @@ def meta_of(strategy: Any, job_id: str) -> dict[str, JSON] | None:
         return None
     meta: dict[str, JSON] | None = None
     with guarded(f"meta of {quoted(strategy)}", job_id):
-        meta = clean_meta(strategy.meta(job_id) or {}, job_id, by_caller=False)
+        meta = clean_meta(strategy.meta(name_in(job_id)) or {}, job_id, by_caller=False)
         if not fits(meta):
             meta = None
             refuse_too_large("The strategy's meta", job_id)
@@ -95,15 +97,15 @@ def completed_of(strategy: Any, job_id: str) -> bool | None:
     completed: bool | None = None
     if strategies.defines(strategy, "completed"):
         with guarded(f"completed of {quoted(strategy)}", job_id):
-            completed = bool(strategy.completed(job_id))
+            completed = bool(strategy.completed(name_in(job_id)))
     return completed
 
 
 @contextmanager
 def guarded(what: str, job_id: str) -> Iterator[None]:
-    """Log what user code raises, and run it under savepoints, so that it cannot poison the caller's transaction."""
+    """Log what user code raises, and run it in the job's namespace, under savepoints for the caller's transaction."""
     try:
-        with ExitStack() as savepoints:
+        with ExitStack() as savepoints, namespaces.inside_of(job_id):
             for connection in connections.all(initialized_only=True):
                 if connection.in_atomic_block:
                     savepoints.enter_context(transaction.atomic(using=connection.alias))

@@ -40,7 +40,7 @@ class Inquiry:
             about = {"job_id": self.otherwise.job_id}
             logger.exception("The queue %r failed to say how %r ended", self.queue.name, about["job_id"], extra=about)
             return self.otherwise
-        return self.otherwise if answer is None else replace(answer, run_id=self.run_id)
+        return self.otherwise if answer is None else replace(answer, job_id=self.otherwise.job_id, run_id=self.run_id)
 
     def _question(self) -> Callable[[], Event | None]:
         event = self.otherwise

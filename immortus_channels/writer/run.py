@@ -10,6 +10,7 @@ from typing import Never, Self, TypeVar
 from immortus_channels.exceptions import JobCancelled
 from immortus_channels.jobs.events import Event, Origin
 from immortus_channels.jobs.job import LARGEST, Job, Number, State
+from immortus_channels.jobs.keys import name_in
 from immortus_channels.jobs.owner import current_owner, is_owner_known
 from immortus_channels.jobs.progress import begins_step, begins_step_after_loop
 from immortus_channels.writer import late_reports
@@ -109,7 +110,7 @@ class Run(Draft):
     def asked(self) -> set[str]:
         """The jobs that were asked to stop, as far as this process knows: this one, and those it runs in."""
         around = set() if self.around is None else self.around.asked
-        return {*around, self.job_id} if self.cancel_requested else around
+        return {*around, name_in(self.job_id)} if self.cancel_requested else around
 
     # For the task
 
@@ -201,7 +202,7 @@ class Run(Draft):
         else:
             self.looked()
         if self._cancel_requested:
-            raise JobCancelled(self.job_id)
+            raise JobCancelled(name_in(self.job_id))
 
     def looked(self) -> None:
         """Let the next steps pass without a look, unless the job was asked to stop, perhaps at this moment."""
@@ -215,7 +216,7 @@ class Run(Draft):
 
     def __reduce__(self) -> Never:
         """Raise TypeError: a job that runs here cannot go to another process."""
-        msg = f"The job {self.job_id!r} runs in this process; give another its id, job.id, and let it call get_job(id)."
+        msg = f"The job {name_in(self.job_id)!r} runs in this process; give another its id, job.id, and let it call get_job(id)."
         raise TypeError(msg)
 
     # For the writer

@@ -14,6 +14,7 @@ from celery._state import get_current_task
 from immortus_channels import queues
 from immortus_channels.jobs.events import Enqueued, Origin, Planned
 from immortus_channels.jobs.ids import text_of
+from immortus_channels.jobs.keys import name_in
 from immortus_channels.jobs.lifecycle import SECOND
 from immortus_channels.queues.base import Tracker
 from immortus_channels.queues.celery import written
@@ -29,7 +30,16 @@ from immortus_channels.queues.celery.canvas import (
     tasks,
 )
 from immortus_channels.queues.celery.lives import carry_on, forget_others, going_on, header_for, is_resent, one_more
-from immortus_channels.queues.celery.origins import HEADER, bequeathed, from_header, heritage, origin_here
+from immortus_channels.queues.celery.origins import (
+    HEADER,
+    bequeathed,
+    from_header,
+    heritage,
+    key_for,
+    key_in,
+    namespace_in,
+    origin_here,
+)
 from immortus_channels.queues.tracked import Tracking
 from immortus_channels.writer.run import current_run
 
@@ -60,7 +70,8 @@ class Sending:
             return
         if HEADER in headers:
             forget_others(headers)
-        job_id = text_of(sent_id) or sent_id
+        namespace = namespace_in(headers.get(HEADER), headers.get(OWNER))
+        job_id = key_in(namespace, sent_id)
         _note_replacement(job_id)
         headers.update(self._continuation(sender, job_id))
         job_class = class_of(sender, headers, self._tracking)
@@ -70,8 +81,8 @@ class Sending:
         if HEADER not in headers and (tracking is not None or self._may_be_job(sender)):
             own = tracking if job_class == sender else None  # a replacement has arguments of its own
             origin = origin_here(own, sender, args, kwargs, headers.get("eta"))
-            headers[HEADER] = header_for(bequeathed(origin, headers.get(OWNER)), job_id, headers.get("retries"))
-        self._plan(embed[0] if embed else {}, headers)
+            headers[HEADER] = header_for(bequeathed(origin, headers.get(OWNER)), sent_id, headers.get("retries"))
+        self._plan(embed[0] if embed else {}, headers, namespace)
         if tracking is not None and HEADER in headers:
             self._announce(job_id, job_class, headers)
 
@@ -84,7 +95,7 @@ class Sending:
         origin = from_header(headers[HEADER])
         job = self._tracker.publish(Enqueued(job_id=job_id, job_class=job_class, origin=origin))
         if job is not None and job.send_id != origin.send_id:
-            headers[HEADER] = one_more(replace(Origin.of(job), eta=origin.eta), job_id)
+            headers[HEADER] = one_more(replace(Origin.of(job), eta=origin.eta), name_in(job_id))
 
     def after(self, sender: str, headers: Mapping[str, Any], **_: object) -> None:
         """Extend the lease once the broker has the message: it no longer counts as possibly never sent."""
@@ -95,7 +106,7 @@ class Sending:
         if not origin.send_id:  # it is one more run of a job that no queue knew about
             return
         delay = max((origin.eta or 0) / SECOND - datetime.now(UTC).timestamp(), 0)
-        self._tracker.renew(headers["id"], origin.send_id, delay + _WAITING)
+        self._tracker.renew(key_in(origin.namespace, headers["id"]), origin.send_id, delay + _WAITING)
 
     def _planned_by(self, group: str | None) -> set[str]:
         """Return what the group now being sent has planned so far: each of its many tasks names the chord's body."""
@@ -105,19 +116,20 @@ class Sending:
             self._planned = group, planned
         return planned
 
-    def _plan(self, embed: dict[str, Any], headers: Mapping[str, Any]) -> None:
+    def _plan(self, embed: dict[str, Any], headers: Mapping[str, Any], namespace: str) -> None:
         """Plan a job for each tracked member of a chain or chord, and give callbacks headers with their owner."""
         rest = {part: embed[part] for part in ("chain", "chord", "callbacks", "errbacks") if embed.get(part)}
-        if not any(self._is_job(task) for task in tasks(list(rest.values()))):
-            for name, job_id, _ in followers(embed.get("chain"), embed.get("chord")):
-                queues.remember(job_id, name)
+        if not any(self._is_job(task, namespace) for task in tasks(list(rest.values()))):
+            for name, task_id, _ in followers(embed.get("chain"), embed.get("chord")):
+                queues.remember(key_in(namespace, task_id), name)
             return
         # The owner is looked up for jobs only: an untracked task costs no query.
         header = headers.get(HEADER)
         origin = from_header(header) if header else bequeathed(origin_here(None, "", (), {}), headers.get(OWNER))
         embed.update({part: marked(canvas, partial(self._headers_for, origin)) for part, canvas in rest.items()})
         planned_before = self._planned_by(headers.get("group"))
-        for name, job_id, _ in followers(embed.get("chain"), embed.get("chord")):
+        for name, task_id, _ in followers(embed.get("chain"), embed.get("chord")):
+            job_id = key_in(namespace, task_id)
             queues.remember(job_id, name)
             _note_replacement(job_id)
             tracking = self._tracking(name)
@@ -126,26 +138,27 @@ class Sending:
                 planned = replace(origin, send_id="", handler="", cancel=tracking.cancel, params=None, data=None)
                 self._tracker.publish(Planned(job_id=job_id, job_class=name, origin=planned), wait=0)
 
-    def _is_job(self, task: Task) -> bool:
-        return self._tracking(task.job_class) is not None or bool(self._continuation(task.job_class, task.job_id))
+    def _is_job(self, task: Task, namespace: str) -> bool:
+        job_id = key_in(namespace, task.job_id)
+        return self._tracking(task.job_class) is not None or bool(self._continuation(task.job_class, job_id))
 
     def _headers_for(self, origin: Origin, name: str, task_id: str) -> Mapping[str, Any]:
         """Return the headers that one of the tasks to come is sent with."""
-        return {OWNER: heritage(origin), **self._continuation(name, task_id)}
+        return {OWNER: heritage(origin), **self._continuation(name, key_in(origin.namespace, task_id))}
 
-    def _continuation(self, name: str, task_id: str) -> Mapping[str, Any]:
+    def _continuation(self, name: str, job_id: str) -> Mapping[str, Any]:
         """Return the headers of a task that continues the job that runs here, even if it is not tracked itself."""
         run = current_run.get()
-        if run is None or run.job_id != task_id:
+        if run is None or run.job_id != job_id:
             return {}
         headers: dict[str, Any] = {REPLACES: run.run_id}
         if run.origin is not None:
-            headers[HEADER] = going_on(run.origin, task_id)
+            headers[HEADER] = going_on(run.origin, name_in(job_id))
         return headers if self._tracking(name) is not None else {**headers, STANDS_FOR: run.job_class}
 
 
 def _note_replacement(job_id: str) -> None:
     """Note that the running task sends another one under its own id, as `task.replace()` does."""
     task = get_current_task()
-    if task is not None and text_of(task.request.id) == job_id:
+    if task is not None and key_for(task.request, task.request.id) == job_id:
         setattr(task.request, REPLACED, True)
