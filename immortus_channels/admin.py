@@ -6,7 +6,7 @@ No page becomes slower with the number of jobs: none counts them all or queries 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast
@@ -130,17 +130,17 @@ class JobAdmin(Admin):
         exact = records.alias(begin=Left("job_id", len(begin))).filter(begin=begin)
         return exact.filter(job_id__startswith=begin)
 
-    def get_list_display(self, request: HttpRequest) -> Sequence[str]:
+    def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
         """Return the columns, where there are namespaces with ids and owners as each of them knows them."""
         return self._columns(request, self.list_display)
 
-    def get_fields(self, request: HttpRequest, obj: JobRecord | None = None) -> Sequence[str]:
+    def get_fields(self, request: HttpRequest, obj: JobRecord | None = None) -> Any:
         """Return what the page of a job shows, likewise."""
         return self._columns(request, self.fields)
 
     get_readonly_fields = get_fields
 
-    def _columns(self, request: HttpRequest, names: Sequence[str]) -> Sequence[str]:
+    def _columns(self, request: HttpRequest, names: tuple[str, ...]) -> tuple[str, ...]:
         if not namespaces.are_used():
             return names
         bare = {"job_id": "id_there", "owner": "owner_there"}

@@ -74,7 +74,6 @@ def _read_in_thread(request: HttpRequest) -> str | None:
     query, as it is about to wait for the broker.
     """
 
-
     def read() -> str | None:
         with namespaces.inside(namespaces.of(request)):
             return _key_of(request.user, request)

@@ -74,8 +74,9 @@ def _with_exact_collation(parameters: Any, connection: BaseDatabaseWrapper) -> A
 class JobRecord(models.Model):
     """A job as the database store keeps it; only the store writes it.
 
-    `job_id` and `owner` are keys, which begin with their namespace. `record` is the whole job; `Job.from_record` reads it. The other columns are for finding it, except for the two of
-    the lease, which are newer than the lease in the record. Times are microseconds since 1970 in UTC.
+    `job_id` and `owner` are keys, which begin with their namespace. `record` is the whole job; `Job.from_record` reads
+    it. The other columns are for finding it, except for the two of the lease, which are newer than the lease in the
+    record. Times are microseconds since 1970 in UTC.
     """
 
     job_id = ExactCharField(_("job id"), primary_key=True, max_length=MAX_KEY)

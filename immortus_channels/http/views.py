@@ -171,7 +171,7 @@ def token(request: HttpRequest, caller: Caller, job_id: str | None, job_class: s
 
 
 def seen(caller: Caller, job_ids: list[str], job_class: str = "") -> dict[str, Job]:
-    """Return the jobs that exist and that the caller may see, by id: unknown and forbidden ones look the same from here.
+    """Return, by id, the jobs that exist and that the caller may see: unknown and forbidden ones look the same.
 
     Raises StoreUnavailable, and TooManyRequests for an account that cannot pay for so many ids.
     """

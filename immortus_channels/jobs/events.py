@@ -27,8 +27,9 @@ PageHook = Literal["on_ready", "on_failed"]
 class Origin:
     """The sender's knowledge of a job, which travels with the job's message.
 
-    `owner` is a key, and `namespace` that of the job. `send_id` names one sending of the job: the same id again is a duplicate, another one a deliberate new life.
-    `staff_only` says that the job's owner is unknown. `eta` is the earliest start in microseconds since 1970.
+    `namespace` is the job's, and `owner` a key. `send_id` names one sending of the job: the same id again is a
+    duplicate, another one a deliberate new life. `staff_only` says that the job's owner is unknown. `eta` is the
+    earliest start in microseconds since 1970.
     """
 
     send_id: str = ""

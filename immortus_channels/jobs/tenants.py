@@ -50,7 +50,7 @@ def is_of_each(app_label: str) -> bool:
     app = apps.get_app_config(app_label)
     names = {app.name, f"{type(app).__module__}.{type(app).__qualname__}"}
     public = get_public_schema_name()
-    types = ({public: {}, "": {"APPS": settings.TENANT_APPS}}, get_tenant_types())[has_multi_type_tenants()]
+    types = get_tenant_types() if has_multi_type_tenants() else {"": {"APPS": getattr(settings, "TENANT_APPS", ())}}
     return any(names & set(each["APPS"]) for name, each in types.items() if name != public)
 
 

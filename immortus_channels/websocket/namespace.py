@@ -1,4 +1,4 @@
-"""The namespace of a socket, and the login in there: with django-tenants, each tenant has sessions and users of its own."""
+"""The namespace of a socket, and the login in there: tenants have sessions and users of their own."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from channels.auth import AuthMiddleware, get_user  # type: ignore[import-untyped]
 from channels.db import database_sync_to_async  # type: ignore[import-untyped]
+from channels.sessions import CookieMiddleware, SessionMiddleware  # type: ignore[import-untyped]
 from django.core.exceptions import ObjectDoesNotExist
 
 from immortus_channels.jobs import namespaces
@@ -62,3 +63,8 @@ class NamespaceAuthMiddleware(AuthMiddleware):  # type: ignore[misc] # Channels 
         except NoNamespace:
             await receive()
             await send({"type": "websocket.close"})
+
+
+def with_login(application: Any) -> Any:
+    """Return the application with session and user in its scope, as Channels' `AuthMiddlewareStack` does."""
+    return CookieMiddleware(SessionMiddleware(NamespaceAuthMiddleware(application)))

@@ -216,7 +216,8 @@ class Run(Draft):
 
     def __reduce__(self) -> Never:
         """Raise TypeError: a job that runs here cannot go to another process."""
-        msg = f"The job {name_in(self.job_id)!r} runs in this process; give another its id, job.id, and let it call get_job(id)."
+        name = name_in(self.job_id)
+        msg = f"The job {name!r} runs in this process; give another its id, job.id, and let it call get_job(id)."
         raise TypeError(msg)
 
     # For the writer

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -339,6 +340,37 @@ def test_a_link_of_a_chain_is_of_the_tenant_that_sent_it(ann: Visitor, bob: Visi
     assert ann.end_of("chained-17")["state"] == "finished"
     assert ann.get("/api/chained-17").json()["found"]["owner"] == "1"
     assert bob.verify("chained-17")["error"]["code"] == "unknown_job"
+
+
+def test_an_async_view_and_a_streamed_answer_start_the_tenants_jobs(ann: Visitor, bob: Visitor) -> None:
+    for tenant in (ann, bob):
+        tenant.client.post("/start-async/async-17")
+        assert tenant.get("/streamed/streamed-17").text == "begun streamed-17"
+    for tenant in (ann, bob):
+        for job_id in ("async-17", "streamed-17"):
+            assert tenant.end_of(job_id)["state"] == "finished"
+            assert tenant.get(f"/api/{job_id}").json()["found"]["owner"] == "1"
+
+
+def test_a_public_job_that_enters_a_tenant_starts_its_jobs(ann: Visitor, bob: Visitor, site: TenantSite) -> None:
+    site.manage("shell", "-v", "0", "-c", "from tests.tenants.shop.tasks import remind_all; remind_all.delay()")
+    for tenant in (ann, bob):
+        assert tenant.end_of("reminded-17")["state"] == "finished"
+    with site.visitor("public") as paul:
+        assert paul.verify("reminded-17")["error"]["code"] == "unknown_job"
+
+
+def test_the_doctor_finds_each_part_at_work(site: TenantSite) -> None:
+    assert "wrong" not in site.manage("immortus_doctor", "--timeout=20")
+
+
+def test_the_app_in_each_tenant_is_an_error_of_check(tmp_path: Path) -> None:
+    site = TenantSite(tmp_path, APP_PER_TENANT="1")
+    with pytest.raises(subprocess.CalledProcessError) as error:
+        site.manage("check", "--tag", "immortus")
+    site.close()
+    assert "immortus_channels.E016" in error.value.stderr
+    assert "SHARED_APPS" in error.value.stderr
 
 
 def test_what_started_by_names_belongs_to_the_tenant_in_force(ann: Visitor, bob: Visitor, site: TenantSite) -> None:

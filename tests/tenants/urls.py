@@ -11,6 +11,8 @@ from tests.tenants import views
 urlpatterns = [
     *immortus_jobs(path("start/<name>", views.start)),
     path("log-in/<name>", views.log_in),
+    path("start-async/<job_id>", views.start_async),
+    path("streamed/<job_id>", views.streamed),
     path("chain/<job_id>", views.start_chain),
     path("create/<job_id>", views.create),
     path("api/<job_id>", views.api),

@@ -6,7 +6,7 @@ import json
 
 from celery import chain
 from django.contrib.auth import get_user_model, login
-from django.http import HttpResponse, JsonResponse
+from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 from django.middleware.csrf import get_token
 from django.template import engines
 from django.views.decorators.csrf import csrf_exempt
@@ -25,6 +25,21 @@ def start(request, name):
     options = json.loads(request.body or b"{}")
     result = getattr(tasks, name).apply_async(kwargs=options.pop("kwargs", {}), **options)
     return render_immortus(request, result)
+
+
+@csrf_exempt
+async def start_async(request, job_id):
+    return render_immortus(request, tasks.imports.apply_async(task_id=job_id))
+
+
+def streamed(request, job_id):
+    """Start a job while the answer is sent."""
+
+    def parts():
+        yield "begun "
+        yield tasks.imports.apply_async(task_id=job_id).id
+
+    return StreamingHttpResponse(parts())
 
 
 @csrf_exempt

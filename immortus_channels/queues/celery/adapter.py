@@ -126,7 +126,9 @@ class CeleryQueue(Queue):
         """Return the success or failure that the result backend has of a run that began at `since`."""
         if not (self.keeps_records() and _is_unique(job_id)):
             return None
-        return result_backend.end_of(current_app, name_in(job_id), job_class, since=since, tracking=self.tracking(job_class))
+        return result_backend.end_of(
+            current_app, name_in(job_id), job_class, since=since, tracking=self.tracking(job_class)
+        )
 
     def is_eager(self) -> bool:
         """Return whether `task_always_eager` is set."""

@@ -13,7 +13,6 @@ from celery._state import get_current_task
 
 from immortus_channels import queues
 from immortus_channels.jobs.events import Enqueued, Origin, Planned
-from immortus_channels.jobs.ids import text_of
 from immortus_channels.jobs.keys import name_in
 from immortus_channels.jobs.lifecycle import SECOND
 from immortus_channels.queues.base import Tracker

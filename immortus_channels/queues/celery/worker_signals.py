@@ -271,7 +271,8 @@ class Running:
         if header is not None:
             namespace = namespace_in(header)
             if not is_second(header):
-                about: dict[str, Any] = {"job_id": key_in(namespace, id), "job_class": class_of(name, headers, self._tracking)}
+                job_id, job_class = key_in(namespace, id), class_of(name, headers, self._tracking)
+                about: dict[str, Any] = {"job_id": job_id, "job_class": job_class}
                 event = Failed(**about, origin=from_header(header), code="unknown_task", unstarted=True)
                 self._tracker.publish(event, wait=0)
             embed = message.payload[2] or {}

@@ -5,6 +5,7 @@ import time
 from celery import shared_task
 from django.contrib.auth import get_user_model
 from django.db import connection
+from django_tenants.utils import schema_context
 
 from immortus_channels import TrackingStrategy, current_job, get_job, tracked
 
@@ -50,7 +51,9 @@ def untracked_starts_a_chain():
 
 
 @shared_task
-@tracked(cancel="terminate")
-def endless():
-    for _ in current_job().track(range(10_000)):
-        time.sleep(0.05)
+@tracked
+def remind_all():
+    """Start a job of the same id in each tenant, as a nightly job of the public schema does."""
+    for name in ("a", "b"):
+        with schema_context(name):
+            imports.apply_async(task_id="reminded-17")
