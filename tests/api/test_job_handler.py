@@ -112,7 +112,7 @@ def test_a_short_name_that_is_no_handler_is_not_found(module, name):
     assert known(name) is None
 
 
-def test_a_name_that_is_nowhere_is_logged_once_and_the_page_has_its_usual_words(caplog):
+def test_an_unknown_handler_is_logged_once_and_its_page_says_the_usual(caplog):
     for _ in range(3):
         assert type(handler_of(job("no.where"))) is JobHandler
     assert [record.getMessage() for record in caplog.records] == [
@@ -130,7 +130,7 @@ def test_the_records_handler_wins_over_the_tasks():
     assert type(handler_of(job(name_of(Classroom.NiceHandler), job_class="marked"))) is Classroom.NiceHandler
 
 
-def test_a_handlers_module_that_cannot_be_imported_costs_only_its_own_handlers(module, monkeypatch, caplog):
+def test_a_handlers_module_that_fails_to_import_costs_only_its_handlers(module, monkeypatch, caplog):
     monkeypatch.setattr(job_handler, "import_module", lambda name: 1 / 0)
     assert known(name_of(Heir)) is Heir
     assert "cannot be used" in caplog.text
@@ -182,7 +182,7 @@ def test_what_is_missing_or_raises_has_a_default_and_is_logged(caplog):
     assert [record.getMessage().split(" of ")[0] for record in caplog.records] == ["header"]
 
 
-def test_a_handler_that_cannot_be_made_is_logged_and_the_page_has_its_usual_words(caplog):
+def test_a_broken_handler_is_logged_and_its_page_says_the_usual(caplog):
     assert type(handler_of(job(name_of(Broken)))) is JobHandler
     assert [record.job_id for record in caplog.records] == ["j"]
 

@@ -180,7 +180,7 @@ def test_a_listing_is_bounded_whatever_is_asked(monkeypatch):
     assert set(asked) == {MAX_LISTED}
 
 
-def test_a_silent_job_is_found_out_by_whoever_lists_it_with_one_write_for_each():
+def test_listing_jobs_finds_a_silent_one_out_and_writes_that_only_once():
     silent, running = start(), start()
     get_store().renew({silent: "r"}, -1)
     assert {job.job_id: job.document["stalled"] for job in RunMarathon.all()} == {silent: True, running: False}
@@ -212,7 +212,7 @@ attempt {{ it.attempt }}{% if it.result %}, <a href="{{ it.result.url }}">result
 
 
 @pytest.mark.case(50)
-def test_a_page_of_ones_own_jobs_shows_where_each_stands_however_often_it_is_loaded():
+def test_a_page_of_a_user_s_jobs_shows_where_each_stands_on_every_load():
     waits, runs, done = start(), start(), start()
     start(owner="8")
     tracking.publish(Reported(job_id=runs, run_id="r", report=Report(step=1, current=3, total=10)))

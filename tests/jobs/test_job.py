@@ -122,7 +122,7 @@ def test_the_percentage_of_a_count(current, total, expected):
 
 
 @pytest.mark.case(35)
-def test_a_count_that_ran_past_its_total_is_shown_beside_it_and_without_a_percentage():
+def test_a_count_beyond_its_total_is_shown_beside_it_without_a_percentage():
     shown = replace(JOB, current=12).document
     assert (shown["current"], shown["total"], shown["percentage"]) == (12, 10, None)
 

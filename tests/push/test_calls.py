@@ -167,7 +167,7 @@ def test_an_event_loop_that_was_closed_has_nobody_inside_any_more(monkeypatch):
 
 @pytest.mark.fault("L1")
 @pytest.mark.usefixtures("_hasty")
-async def test_whatever_asks_in_a_process_one_call_waits_and_all_goes_on_when_the_layer_is_back(shared, monkeypatch):
+async def test_a_process_makes_one_call_at_a_time_to_a_lost_layer_and_recovers(shared, monkeypatch):
     monkeypatch.setattr("immortus_channels.push.layer.get_channel_layer", lambda alias: shared)
     hub = Subscription(lambda push: None, lambda revocation: None)
     running = asyncio.create_task(hub.run())

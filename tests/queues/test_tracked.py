@@ -80,7 +80,7 @@ def task():
 @pytest.mark.parametrize(
     "above", ["@tracked", pytest.param("@tracked()", marks=pytest.mark.slow), "@tracked(params=True)"]
 )
-def test_above_the_queues_decorator_the_right_order_is_shown_and_no_task_is_made(above, decorator):
+def test_tracked_above_the_queue_s_decorator_shows_the_right_order(above, decorator):
     code = DECORATED.format(above=above, decorator=decorator)
     code += "\nprint('made')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -182,7 +182,7 @@ def test_params_that_the_function_does_not_take_are_refused():
         tracked(params="nope")(lambda: None)
 
 
-def test_a_misspelt_name_to_mask_is_refused_or_the_secret_would_be_on_record():
+def test_a_misspelt_name_to_mask_is_refused():
     with pytest.raises(ConfigurationError, match=r"mask=\['pasword'\].*'pasword'; it takes user, password"):
         tracked(params=True, mask=["pasword"])(lambda user, password: None)
 

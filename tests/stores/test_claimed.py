@@ -265,7 +265,7 @@ def waiting_statements() -> int:
         return int(cursor.fetchone()[0])
 
 
-def test_a_claimed_connection_writes_any_character_however_the_users_is_set(mariadb, maria_place, claim, put):
+def test_a_claimed_connection_writes_any_character_whatever_charset_is_set(mariadb, maria_place, claim, put):
     add_database("narrow", {**maria_place.databases["maria"], "OPTIONS": {"charset": "latin1"}})
     store = claim("narrow")
     put(store, message="\N{PARTY POPPER}")

@@ -72,7 +72,7 @@ def duration_of(step):
     return time.monotonic() - began
 
 
-def test_a_task_that_only_asks_stops_at_the_first_checkpoint_after_the_cancel(run):
+def test_a_task_that_only_asks_stops_at_its_next_checkpoint_after_a_cancel(run):
     be_silent(run)
     cancel_elsewhere()
     with pytest.raises(JobCancelled):

@@ -630,7 +630,7 @@ class Nameless(str):
         raise LookupError
 
 
-def test_a_name_that_cannot_be_written_is_refused_where_a_developer_sees_it(run):
+def test_a_name_that_cannot_be_written_is_refused_where_developers_see_it(run):
     with pytest.raises(InvalidValue, match="cannot be written as text"):
         run.set_meta({Nameless("a"): 1})
     with pytest.raises(InvalidValue, match="cannot be written as text"):

@@ -285,7 +285,7 @@ def test_the_code_of_a_failure_is_short_text(code, shown, caplog):
     [None, True, ValueError("a secret"), b"a secret", object(), Code.ODD, 10**5000],
     ids=lambda it: str(type(it)),
 )
-def test_a_code_that_is_no_text_is_the_general_one_and_is_logged_without_its_words(code, caplog):
+def test_a_code_that_is_not_text_becomes_the_general_one_and_is_logged(code, caplog):
     assert clean_error(code, "A sentence.", "j") == Error(code="error", message="A sentence.")
     (line,) = caplog.records
     assert (line.levelname, line.job_id) == ("ERROR", "j")
@@ -435,7 +435,7 @@ def test_a_message_that_cannot_be_written_is_left_out(message, monkeypatch, capl
         (Decimal(7), "abc", 7),
     ],
 )
-def test_a_total_is_given_or_the_length_and_unknown_beyond_what_a_document_holds(given, iterable, total, caplog):
+def test_a_total_is_given_or_the_length_and_unknown_when_it_is_too_large(given, iterable, total, caplog):
     assert clean_total(given, iterable) == total
     assert not caplog.records
 
