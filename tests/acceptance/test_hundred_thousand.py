@@ -100,7 +100,7 @@ def counted_steps() -> Iterator[list[int]]:
 
 
 @pytest.mark.usefixtures("_table")
-def test_with_a_hundred_thousand_rows_a_lookup_reads_what_it_gives_and_a_page_counts_to_its_bound(
+def test_lookups_and_admin_pages_stay_cheap_with_a_hundred_thousand_rows(
     client: Client,
 ) -> None:
     for lookup, size in LOOKUPS:
@@ -134,7 +134,7 @@ def redis_of_jobs() -> Iterator[RedisServer]:
 
 
 @pytest.mark.redis
-def test_with_a_hundred_thousand_keys_a_lookup_asks_redis_for_what_it_gives(
+def test_a_lookup_among_100_000_keys_asks_redis_only_for_what_it_returns(
     redis_of_jobs: RedisServer, settings: Any
 ) -> None:
     settings.IMMORTUS_STORE = {"BACKEND": "redis", "OPTIONS": {"url": redis_of_jobs.url}}

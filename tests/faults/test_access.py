@@ -161,7 +161,7 @@ def test_whoever_is_disabled_by_a_command_is_told_nothing_more(servers: tuple[Si
 @pytest.mark.fault("K2")
 @pytest.mark.fault("K3")
 @pytest.mark.slow
-def test_whoever_loses_a_permission_loses_the_job_and_is_refused_when_they_come_back(
+def test_a_user_who_loses_a_permission_loses_the_job_on_every_socket(
     servers: tuple[Site, Site],
 ) -> None:
     one, other = servers
@@ -285,7 +285,7 @@ async def test_without_a_layer_the_process_itself_asks_at_once(settings):
 @pytest.mark.fault("K3")
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("how", ["disabled", "permission", "deleted"])
-async def test_a_right_that_ends_while_nothing_is_watched_is_gone_for_the_next_watch(settings, how):
+async def test_the_next_watch_sees_a_right_that_ended_while_nothing_was_watched(settings, how):
     """The socket stays open meanwhile: nothing has asked it."""
     settings.IMMORTUS_STORE = {"BACKEND": "memory"}
     boss, permission = await a_boss()
@@ -334,7 +334,7 @@ async def test_a_group_that_is_deleted_takes_what_its_members_saw_by_it(settings
 
 @pytest.mark.fault("K2")
 @pytest.mark.django_db(transaction=True)
-async def test_a_logout_that_another_receiver_delays_ends_the_socket_all_the_same(settings, monkeypatch):
+async def test_a_logout_that_another_receiver_delays_still_ends_the_socket(settings, monkeypatch):
     """Django sends the signal first, and flushes the session after the last receiver."""
     settings.IMMORTUS_STORE = {"BACKEND": "memory"}
     monkeypatch.setattr(Authorization, "AGAIN", (0.2, 0.4, 0.8))

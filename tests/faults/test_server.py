@@ -329,7 +329,7 @@ def failing_once(monkeypatch, part, method):
     ],
 )
 @pytest.mark.usefixtures("_memory")
-async def test_an_error_in_any_part_of_a_socket_closes_it_and_leaves_nothing_behind(part, method, monkeypatch, caplog):
+async def test_an_error_anywhere_in_a_socket_closes_it_and_leaves_nothing_behind(part, method, monkeypatch, caplog):
     hub, job = get_hub(), Process()
     job.enqueued()
     open_before = metrics.SOCKETS.read()
