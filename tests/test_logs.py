@@ -98,7 +98,7 @@ def complain(job_id, error=None, *about):
     logger.error("The state of %r is not available", job_id, *about, exc_info=error, extra={"job_id": job_id})
 
 
-def test_what_repeats_with_every_job_is_one_line_a_minute_and_the_next_says_how_often(clock, caplog):
+def test_a_complaint_is_logged_once_a_minute_and_the_next_counts_repeats(clock, caplog):
     for n in range(500):
         complain(f"job-{n}", ValueError("no such column"))
     assert len(caplog.records) == 1

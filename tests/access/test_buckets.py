@@ -35,7 +35,7 @@ def test_the_wait_is_until_there_is_enough_again():
     assert bucket.wait(4) == 2.0
 
 
-def test_different_things_are_counted_and_forgotten_a_minute_after_the_first():
+def test_refusals_count_different_things_and_forget_them_after_a_minute():
     refusals = Refusals()
     for now in range(50):
         assert not refusals.count("a", ["x", "y"], 2, float(now))

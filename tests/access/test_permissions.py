@@ -140,7 +140,7 @@ def test_a_database_that_is_away_is_no_refusal(monkeypatch, error):
         permissions.may_see(alice, ALICES)
 
 
-def test_a_strategy_of_any_class_that_says_nothing_leaves_it_to_the_setting(monkeypatch):
+def test_a_silent_strategy_of_any_class_leaves_the_decision_to_the_setting(monkeypatch):
     monkeypatch.setattr(strategies, "strategy_of", lambda job: object())
     assert permissions.may_see(alice, ALICES)
     assert not permissions.may_see(bob, ALICES)
@@ -163,7 +163,7 @@ def test_by_default_a_job_without_an_owner_is_cancelled_by_whoever_sees_it():
     assert permissions.may_cancel(bob, ANYBODYS)
 
 
-def test_by_default_a_job_with_an_owner_is_cancelled_by_them_and_by_those_who_may_change_jobs(boss, operator):
+def test_by_default_the_owner_and_those_who_may_change_jobs_may_cancel(boss, operator):
     assert permissions.may_cancel(alice, ALICES)
     assert permissions.may_cancel(operator, ALICES)
     for other in (bob, nobody, boss):

@@ -106,7 +106,7 @@ def both_begin(threads, others):
     eventually(lambda: concurrency.taken() == 2, within=5)
 
 
-def test_whoever_finds_no_room_any_more_after_it_is_told_so_and_gives_nothing_back_twice(monkeypatch):
+def test_a_request_that_finds_no_room_after_aside_gives_nothing_back_twice(monkeypatch):
     monkeypatch.setattr(concurrency, "PATIENCE", 0.05)
     done = threading.Event()
 
@@ -198,7 +198,7 @@ def test_visitors_leave_some_turns_to_people_who_are_logged_in(sixteen, hold):
     assert concurrency.taken() == 16
 
 
-def test_whoever_waits_for_their_account_goes_on_as_soon_as_one_of_it_has_ended(sixteen, hold, monkeypatch):
+def test_a_waiting_request_goes_on_as_soon_as_one_of_its_account_has_ended(sixteen, hold, monkeypatch):
     monkeypatch.setattr(concurrency, "PATIENCE", 5)
     first = [hold("user 1") for _ in range(8)]
     with ThreadPoolExecutor(4) as threads:

@@ -291,7 +291,7 @@ def test_without_an_address_the_page_stays_and_shows_the_message(client):
     assert "<script" not in text(response)
 
 
-def test_hooks_run_in_the_transaction_of_requests_and_the_page_outside_of_it(client, monkeypatch):
+def test_hooks_run_in_the_transaction_of_requests_and_the_page_outside_it(client, monkeypatch):
     seen = []
     monkeypatch.setattr(Staying, "on_ready", lambda self, request: seen.append(len(connection.savepoint_ids)))
     depth = len(connection.savepoint_ids)

@@ -190,7 +190,7 @@ async def test_workers_whose_pushes_do_not_arrive_are_told_until_one_does(memory
 
 @pytest.mark.redis
 @pytest.mark.usefixtures("memory")
-def test_a_layer_that_cannot_be_made_is_told_and_takes_nobody_out_of_service(settings, client):
+def test_health_calls_a_layer_that_cannot_be_made_failing(settings, client):
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"host": []}}}
     assert client.get("/immortus/health").json()["layer"] == "failing"
 

@@ -278,7 +278,7 @@ async def test_the_revocations_that_are_remembered_have_an_end(hub, monkeypatch)
 # While nothing is watched
 
 
-async def test_a_login_that_ended_while_nothing_was_watched_is_seen_by_the_next_watch(hub):
+async def test_the_next_watch_sees_a_login_that_ended_while_nothing_was_watched(hub):
     job, page = Process(), Page(logged_in("alice"))
     job.enqueued()
     await hub.watch(page, job.job_id)
@@ -295,7 +295,7 @@ async def test_a_login_that_ended_while_nothing_was_watched_is_seen_by_the_next_
     [(0, False, True, False), (0, True, True, True), (0, False, False, True), (5, False, True, True)],
     ids=["just read", "somebody's rights ended since", "nothing is heard", "long ago"],
 )
-async def test_a_login_that_was_just_read_is_not_read_again_unless_something_may_have_been_missed(
+async def test_the_hub_reads_a_login_again_only_if_it_may_have_missed_something(
     hub, monkeypatch, age, revoked, hears, is_read
 ):
     hub.authorization._unrevoked_since -= 10
@@ -380,7 +380,7 @@ async def test_when_everybody_is_asked_staff_is_asked_first(hub):
     assert asked == ["boss", "alice", "carol"]
 
 
-async def test_where_no_revocation_of_others_is_heard_everybody_is_asked_more_often(monkeypatch):
+async def test_a_hub_deaf_to_the_revocations_of_others_asks_everybody_more_often(monkeypatch):
     monkeypatch.setattr(Authorization, "DEAF_INTERVAL", 0.05)
     job = Process()
     job.enqueued()
@@ -395,7 +395,7 @@ async def test_where_no_revocation_of_others_is_heard_everybody_is_asked_more_of
 # While something is missing
 
 
-async def test_a_right_that_ends_while_the_record_is_missing_does_not_come_back_with_it(hub, rights, monkeypatch):
+async def test_a_right_that_ends_while_the_record_is_missing_stays_gone(hub, rights, monkeypatch):
     monkeypatch.setattr(Authorization, "AGAIN", (0.05, 0.05, 0.05))
     job = Process()
     job.enqueued()
