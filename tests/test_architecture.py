@@ -1,4 +1,4 @@
-"""Who may import whom, which module knows which third party, and that every module has its test."""
+"""Who may import whom, which module knows which third party, and that every module has a test with a short name."""
 
 from __future__ import annotations
 
@@ -363,3 +363,14 @@ def mirrored_in_tests(file: Path) -> str:
     folder = relative.parent.as_posix().removesuffix("commands").strip("./")
     mirrored = f"{folder}/test_{relative.name}".lstrip("/")
     return TESTED_BY.get(relative.as_posix()) or TESTED_BY.get(relative.parent.as_posix()) or mirrored
+
+
+def test_the_name_of_a_test_has_at_most_70_characters():
+    assert [name for name in names_of_tests() if len(name) > 70] == []
+
+
+def names_of_tests() -> Iterator[str]:
+    for file in (ROOT / "tests").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+                yield node.name
