@@ -5,14 +5,12 @@ Exceptions meant for the code around the question pass through: a time limit, an
 
 from __future__ import annotations
 
-import logging
 import operator
 from collections.abc import Callable
 from typing import SupportsFloat, SupportsIndex, TypeVar
 
 from immortus_channels.exceptions import JobCancelled, JobFailed
-
-logger = logging.getLogger("immortus_channels")
+from immortus_channels.logs import logger
 
 Answer = TypeVar("Answer")
 

@@ -7,7 +7,6 @@ A push is a hint that may be lost; the store is the truth. Other consumers may j
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,7 +14,7 @@ from typing import Any
 
 from immortus_channels import metrics
 from immortus_channels.jobs.job import Job
-from immortus_channels.logs import Trouble
+from immortus_channels.logs import Trouble, logger
 from immortus_channels.push import receivers
 from immortus_channels.push.breaker import Breaker
 from immortus_channels.push.calls import LayerCalls
@@ -23,8 +22,6 @@ from immortus_channels.push.layer import group_name, has_shared_layer, is_bound_
 from immortus_channels.push.loop import LayerLoop
 from immortus_channels.push.messages import Push
 from immortus_channels.threads import is_in_event_loop
-
-logger = logging.getLogger("immortus_channels")
 
 
 class Broadcaster:

@@ -7,19 +7,17 @@ permissions again. So it needs no secret, may be lost (then the regular check is
 from __future__ import annotations
 
 import atexit
-import logging
 import time
 
 from django.db import transaction
 
 from immortus_channels.errands import Errands
+from immortus_channels.logs import logger
 from immortus_channels.push import receivers
 from immortus_channels.push.broadcaster import Broadcaster
 from immortus_channels.push.layer import has_shared_layer, hubs_group_name
 from immortus_channels.push.messages import EVERYBODY, Revocation
 from immortus_channels.threads import is_in_event_loop
-
-logger = logging.getLogger("immortus_channels")
 
 
 def announce(revocation: Revocation, using: str | None = None) -> None:

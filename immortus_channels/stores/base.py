@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from immortus_channels.jobs.job import Job, State
-
-logger = logging.getLogger("immortus_channels")
+from immortus_channels.logs import logger
 
 Change = Callable[[Job | None, int], Job | None]
 """Takes the recorded job (None: unknown) and the store's time; returns the job to keep, or the same one."""

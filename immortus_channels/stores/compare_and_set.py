@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from abc import abstractmethod
 
@@ -10,9 +9,8 @@ from immortus_channels.conf import settings
 from immortus_channels.exceptions import StoreUnavailable, UnreadableRecord
 from immortus_channels.jobs.job import Job
 from immortus_channels.jobs.lifecycle import SECOND
+from immortus_channels.logs import logger
 from immortus_channels.stores.base import Change, Reading, Store
-
-logger = logging.getLogger("immortus_channels")
 
 CLOCK_SLACK = SECOND // 5
 """Microseconds by which the guessed time of a write may be wrong."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import re
 from typing import Any
@@ -14,8 +13,7 @@ from immortus_channels.exceptions import InvalidValue
 from immortus_channels.guarded import passing, text_of
 from immortus_channels.jobs.job import JSON, LARGEST, MAX_DEPTH
 from immortus_channels.jobs.strict_json import is_deeper
-
-logger = logging.getLogger("immortus_channels")
+from immortus_channels.logs import logger
 
 _SUSPECT = ("NaN", "Infinity", "\\u0000", "\\ud")
 _MANY_DIGITS = re.compile(r"\d{16}")

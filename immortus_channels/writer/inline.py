@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from contextlib import closing
 
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.events import Event
 from immortus_channels.jobs.job import State
+from immortus_channels.logs import logger
 from immortus_channels.push.broadcaster import Broadcaster
 from immortus_channels.stores import get_store
 from immortus_channels.threads import is_in_event_loop
 from immortus_channels.writer.run import Run
 from immortus_channels.writer.thread import WAIT, Writer
 from immortus_channels.writer.write import Write, perform_anyhow, report_of
-
-logger = logging.getLogger("immortus_channels")
 
 _DAY = 86_400.0
 _AGAIN = 5.0

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
+from immortus_channels.logs import logger
 
-logger = logging.getLogger("immortus_channels")
 
 
 def note(job_id: str, job_class: str) -> None:

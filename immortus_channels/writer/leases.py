@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Collection, Mapping
 from threading import RLock
 
 from immortus_channels.conf import settings
 from immortus_channels.exceptions import StoreUnavailable
+from immortus_channels.logs import logger
 from immortus_channels.stores import get_store
 from immortus_channels.writer.registry import Runs
 from immortus_channels.writer.suspension import Suspensions
-
-logger = logging.getLogger("immortus_channels")
 
 
 class Leases:

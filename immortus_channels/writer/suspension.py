@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Collection, Iterable
 from itertools import islice
 
 from immortus_channels import metrics
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.logs import Trouble
-
-logger = logging.getLogger("immortus_channels")
+from immortus_channels.logs import Trouble, logger
 
 
 class Suspension:

@@ -7,7 +7,6 @@ could not write, in order, and retries until it can; if only one job's record fa
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Collection
@@ -15,6 +14,7 @@ from itertools import chain
 
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.events import Event
+from immortus_channels.logs import logger
 from immortus_channels.push.broadcaster import Broadcaster
 from immortus_channels.stores import get_store
 from immortus_channels.threads import is_in_event_loop
@@ -24,8 +24,6 @@ from immortus_channels.writer.registry import Runs
 from immortus_channels.writer.run import Run
 from immortus_channels.writer.suspension import Suspensions
 from immortus_channels.writer.write import Write, log_drop, perform, perform_anyhow, report_of
-
-logger = logging.getLogger("immortus_channels")
 
 WAIT = 0.4
 """Seconds a lifecycle event waits for its write, so that no call of a task takes half a second."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import logging
 import numbers
 from collections.abc import Mapping
 from dataclasses import replace
@@ -26,9 +25,8 @@ from immortus_channels.jobs.job import (
     Number,
     dump,
 )
+from immortus_channels.logs import logger
 from immortus_channels.writer.encoding import encoded, exact, repaired_text
-
-logger = logging.getLogger("immortus_channels")
 
 RESERVED = DOCUMENT_KEYS - PROGRESS_KEYS
 MAX_SENTENCE = 500

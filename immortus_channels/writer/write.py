@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from functools import partial
@@ -14,12 +13,11 @@ from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.events import Event, Failed, Finished, Reported, Updated
 from immortus_channels.jobs.job import Job
 from immortus_channels.jobs.lifecycle import apply
+from immortus_channels.logs import logger
 from immortus_channels.stores import get_store
 from immortus_channels.writer import late_reports
 from immortus_channels.writer.run import Run
 from immortus_channels.writer.values import within_limit
-
-logger = logging.getLogger("immortus_channels")
 
 _LARGE = 16 * 1024
 """Characters of a record that is written at the usual interval; a larger one is written as much less often."""

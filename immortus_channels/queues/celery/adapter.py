@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,6 +17,7 @@ from immortus_channels.exceptions import ConfigurationError, JobCancelled, JobFa
 from immortus_channels.jobs.events import Cancelled, Failed, Finished
 from immortus_channels.jobs.ids import text_of
 from immortus_channels.jobs.job import Job
+from immortus_channels.logs import logger
 from immortus_channels.queues.base import Queue, Tracker
 from immortus_channels.queues.celery import result_backend
 from immortus_channels.queues.celery.origins import QUEUE, mark_of
@@ -26,8 +26,6 @@ from immortus_channels.queues.celery.publish_signals import Sending
 from immortus_channels.queues.celery.worker_signals import Running
 from immortus_channels.queues.tracked import Tracking
 from immortus_channels.writer.run import current_run
-
-logger = logging.getLogger("immortus_channels")
 
 PROBE = "immortus_channels.probe"
 """The name of the task that `immortus_doctor` sends."""

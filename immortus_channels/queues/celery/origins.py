@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,11 +15,10 @@ from immortus_channels.jobs.events import Origin
 from immortus_channels.jobs.job import JSON, MAX_KEPT_BYTES
 from immortus_channels.jobs.lifecycle import SECOND
 from immortus_channels.loading import name_of
+from immortus_channels.logs import logger
 from immortus_channels.queues.tracked import MARK, Named, Tracking, tracking_of
 from immortus_channels.writer.run import owner_here
 from immortus_channels.writer.values import clean, clean_text, size_of
-
-logger = logging.getLogger("immortus_channels")
 
 QUEUE = "celery"
 HEADER = "immortus"

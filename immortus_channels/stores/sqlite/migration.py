@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import secrets
 import shutil
@@ -18,6 +17,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
 
 from immortus_channels.conf import is_inline
+from immortus_channels.logs import logger
 from immortus_channels.models import JobRecord
 from immortus_channels.stores import get_store
 from immortus_channels.stores.sqlite.file import APP, KEYS, JobsFile, can_have_one, look, register
@@ -25,8 +25,6 @@ from immortus_channels.stores.sqlite.store import SQLiteStore
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper as Connection
-
-logger = logging.getLogger("immortus_channels")
 
 _AT_ONCE = 500
 _COLUMNS = [field.attname for field in JobRecord._meta.concrete_fields if not field.primary_key]  # noqa: SLF001
