@@ -14,7 +14,7 @@ from immortus_channels.stores import get_store
 from immortus_channels.threads import is_in_event_loop
 from immortus_channels.writer.run import Run
 from immortus_channels.writer.thread import WAIT, Writer
-from immortus_channels.writer.write import Write, perform_anyhow, report_of
+from immortus_channels.writer.write import Write, perform_with_fallback, report_of
 
 _DAY = 86_400.0
 _AGAIN = 5.0
@@ -28,7 +28,7 @@ class InlineWriter(Writer):
         """Write now, after a read: the caller's transaction may show another job than other processes know."""
         write = Write(event, is_dry=is_dry)
         try:
-            perform_anyhow(write)
+            perform_with_fallback(write)
         except Exception:
             logger.exception("%s could not be written", write, extra={"job_id": event.job_id})
             write.finish(failed=True)

@@ -228,11 +228,7 @@ class Run(Draft):
     def close(self) -> None:
         """Close the run after its last report: of what it says from now on, one line is logged."""
         self.is_closed = True
-        self._notify = _note
-
-
-def _note(run: Run) -> None:
-    late_reports.note(run.job_id, run.job_class)
+        self._notify = late_reports.note
 
 
 current_run: ContextVar[Run | None] = ContextVar("immortus_run", default=None)

@@ -23,7 +23,7 @@ from immortus_channels.writer.leases import Leases
 from immortus_channels.writer.registry import Runs
 from immortus_channels.writer.run import Run
 from immortus_channels.writer.suspension import Suspensions
-from immortus_channels.writer.write import Write, log_drop, perform, perform_anyhow, report_of
+from immortus_channels.writer.write import Write, log_drop, perform, perform_with_fallback, report_of
 
 WAIT = 0.4
 """Seconds a lifecycle event waits for its write, so that no call of a task takes half a second."""
@@ -212,7 +212,7 @@ class Writer:
     def _write_events(self, broadcaster: Broadcaster) -> None:
         while (write := self._next_write()) is not None:
             try:
-                perform_anyhow(write)
+                perform_with_fallback(write)
             except StoreUnavailable as error:
                 if write.is_dry:
                     self._finish(write, failed=True)
