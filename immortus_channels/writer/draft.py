@@ -17,7 +17,6 @@ from immortus_channels.writer.values import (
     clean_key,
     clean_meta,
     clean_result,
-    refuse_too_large,
     with_room,
 )
 
@@ -74,23 +73,16 @@ class Draft:
         """Add fields to the top level of the document; a field set before is replaced."""
         fit = clean_meta(fields, self.job_id)
         with self._lock:
-            is_small = self._said().has_room(meta=fit)
-            if is_small:
-                self._meta.update(fit)
-        if is_small:
-            self._touch()
-        else:
-            refuse_too_large(f"Meta {', '.join(map(repr, fit))}", self.job_id)
+            if not self._has_room(f"Meta {', '.join(map(repr, fit))}", meta=fit):
+                return
+            self._meta.update(fit)
+        self._touch()
 
     def set_strategy_meta(self, meta: Mapping[str, JSON]) -> None:
         """Replace the strategy's meta."""
-        if meta == self._strategy_meta:
-            return
-        if not self._said().has_room(strategy_meta=meta):
-            refuse_too_large("The strategy's meta", self.job_id)
-            return
-        self._strategy_meta = meta
-        self._touch()
+        if meta != self._strategy_meta and self._has_room("The strategy's meta", strategy_meta=meta):
+            self._strategy_meta = meta
+            self._touch()
 
     def set_data(self, key: str, value: object) -> None:
         """Keep a JSON value on the server. Raises InvalidValue for what JSON cannot hold."""
@@ -109,25 +101,19 @@ class Draft:
         The value was given `by_caller`, or is what the task returned.
         """
         result = clean_result(value, self.job_id, by_caller=by_caller)
-        if result is None and value is not None:
-            return
-        if not self._said().has_room(result=result):
-            refuse_too_large("The result", self.job_id)
-            return
-        self._result = result
-        self._touch()
+        is_refused = result is None and value is not None
+        if not is_refused and self._has_room("The result", result=result):
+            self._result = result
+            self._touch()
 
     def _say(self, text: str | None) -> None:
-        if text is None:
-            return
-        if len(text) > MAX_SENTENCE and not self._said().has_room(message=text):
-            refuse_too_large("The message", self.job_id)
-            return
-        self._message = text
+        if text is not None and (len(text) <= MAX_SENTENCE or self._has_room("The message", message=text)):
+            self._message = text
 
-    def _said(self) -> Said:
-        """Return what the document says by now, from earlier runs too."""
-        return Said(self.meta, self._strategy_meta, self._result, self._message)
+    def _has_room(self, what: str, **new: Any) -> bool:
+        """Return whether this fits beside what the document says by now, from earlier runs too; refuse it if not."""
+        said = Said(self.meta, self._strategy_meta, self._result, self._message)
+        return said.takes(what, self.job_id, **new)
 
     def _touch(self) -> None:
         """Notify the writer, unless it has not yet come for the last notice."""

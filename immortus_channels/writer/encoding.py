@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
@@ -38,7 +39,7 @@ def encoded(value: object, job_id: str, what: str) -> tuple[JSON, str]:
         raise InvalidValue(msg)
     if not any(mark in text for mark in _SUSPECT):
         return given, text
-    repaired = _repair(given)
+    repaired = _each(given, _repair)
     if json.dumps(repaired) != text:
         logger.warning(
             "%s%s held NaN, infinity, NUL or half a character, which JSON cannot carry; that was replaced.",
@@ -49,17 +50,20 @@ def encoded(value: object, job_id: str, what: str) -> tuple[JSON, str]:
     return repaired, text
 
 
-def _repair(value: Any) -> Any:
+def _each(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Return the JSON value with `change` applied to its keys, and to all but arrays and objects in it."""
     match value:
-        case str():
-            return repaired_text(value)
-        case float() if not math.isfinite(value):
-            return None
         case dict():
-            return {repaired_text(key): _repair(item) for key, item in value.items()}
+            return {change(key): _each(item, change) for key, item in value.items()}
         case list():
-            return [_repair(item) for item in value]
-    return value
+            return [_each(item, change) for item in value]
+    return change(value)
+
+
+def _repair(value: Any) -> Any:
+    if isinstance(value, str):
+        return repaired_text(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def repaired_text(text: str) -> str:
@@ -69,20 +73,15 @@ def repaired_text(text: str) -> str:
 
 def exact(value: JSON, text: str) -> tuple[JSON, int | None]:
     """Return the value read from this text, with integers that browsers would round as text; and the first of those."""
+    if not _MANY_DIGITS.search(text):
+        return value, None
     rounded: list[int] = []
-    shown = _exact(value, rounded) if _MANY_DIGITS.search(text) else value
+
+    def show(one: Any) -> Any:
+        if not isinstance(one, int) or abs(one) <= LARGEST:
+            return one
+        rounded.append(one)
+        return str(one)
+
+    shown = _each(value, show)
     return shown, rounded[0] if rounded else None
-
-
-def _exact(value: Any, rounded: list[int]) -> Any:
-    match value:
-        case bool():
-            return value
-        case int() if abs(value) > LARGEST:
-            rounded.append(value)
-            return str(value)
-        case dict():
-            return {key: _exact(item, rounded) for key, item in value.items()}
-        case list():
-            return [_exact(item, rounded) for item in value]
-    return value

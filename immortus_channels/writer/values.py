@@ -6,7 +6,7 @@ import enum
 import numbers
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.utils.functional import Promise
 
@@ -237,21 +237,17 @@ class Said(NamedTuple):
     result: JSON
     message: str | None
 
-    def has_room(
-        self,
-        *,
-        meta: Mapping[str, JSON] | None = None,
-        strategy_meta: Mapping[str, JSON] | None = None,
-        result: JSON = None,
-        message: str | None = None,
-    ) -> bool:
-        """Return whether the document has room for these values in place of its own; meta adds to its fields."""
-        return fits(
-            {**self.meta, **(meta or {})},
-            self.strategy_meta if strategy_meta is None else strategy_meta,
-            self.result if result is None else result,
-            self.message if message is None else message,
-        )
+    def has_room(self, **new: Any) -> bool:
+        """Return whether the document has room for these parts in place of its own; meta adds to its fields."""
+        parts = {**self._asdict(), **new, "meta": {**self.meta, **new.get("meta", {})}}
+        return fits(*parts.values())
+
+    def takes(self, what: str, job_id: str, **new: Any) -> bool:
+        """Return whether the document has room for these parts; refuse them as `what` if not."""
+        has_room = self.has_room(**new)
+        if not has_room:
+            refuse_too_large(what, job_id)
+        return has_room
 
 
 def within_limit(before: Job | None, after: Job) -> Job:
