@@ -22,7 +22,6 @@ from immortus_channels.stores.compare_and_set import ComparingStore
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper as Connection
 
-_PRUNED_AT_ONCE = 1_000
 _HOLDERS_AT_ONCE = 200
 """SQLite nests a chain of ORs, at most 1,000 deep."""
 
@@ -71,17 +70,10 @@ class DatabaseStore(ComparingStore):
         with self._connected() as connection:
             return sql.newest(connection, wanted, limit, before)
 
-    def prune(self, older_than: float, *, limit: int | None = None) -> int:
-        """Delete jobs that ended long enough ago, the oldest first, up to 1,000 by one statement."""
-        total = 0
-        while limit is None or total < limit:
-            size = _PRUNED_AT_ONCE if limit is None else min(_PRUNED_AT_ONCE, limit - total)
-            with self._connected() as connection:
-                gone = sql.delete_oldest(connection, older_than, size)
-            total += gone
-            if gone < size:
-                break
-        return total
+    def prune(self, older_than: float, *, limit: int = 1_000) -> int:
+        """Delete jobs that ended long enough ago, the oldest first, by one statement."""
+        with self._connected() as connection:
+            return sql.delete_oldest(connection, older_than, limit)
 
     def remove(self, jobs: Collection[Job]) -> int:
         """Delete the records of these jobs that still have these versions, by one statement."""
