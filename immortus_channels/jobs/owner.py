@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
@@ -62,13 +62,8 @@ def named_by(key: str) -> tuple[type[Model], str]:
 # Starting
 
 
-class Starter(Protocol):
-    """A callable that knows who starts a job; the sending calls it at that moment, not before."""
-
-    def __call__(self) -> str | None:
-        """Return the owner's key, or None for no owner."""
-        ...
-
+Starter: TypeAlias = Callable[[], str | None]
+"""Returns the owner's key of a job that starts now, or None for no owner; a sending calls it, not before."""
 
 _starter: ContextVar[Starter | None] = ContextVar("immortus_starter", default=None)
 

@@ -54,10 +54,7 @@ class Broadcaster:
             logger.exception("The push of %r failed", job.job_id, extra={"job_id": job.job_id})
             return
         if self._breaker.allows(time.monotonic()):
-            self._send(push)
-
-    def _send(self, push: Push) -> None:
-        self.tell(group_name(push.job_id), push.to_message())
+            self.tell(group_name(push.job_id), push.to_message())
 
     def tell(self, group: str, message: Mapping[str, object]) -> bool:
         """Send a message to a group, through the layer alone, within `TIMEOUT` seconds; return whether it went out."""

@@ -21,7 +21,7 @@ from immortus_channels.logs import logger
 from immortus_channels.queues.base import Queue, Tracker
 from immortus_channels.queues.celery import result_backend
 from immortus_channels.queues.celery.origins import QUEUE, mark_of
-from immortus_channels.queues.celery.problems import is_green, problems
+from immortus_channels.queues.celery.problems import is_green_pool, problems
 from immortus_channels.queues.celery.publish_signals import Sending
 from immortus_channels.queues.celery.worker_signals import Running
 from immortus_channels.queues.tracked import Tracking
@@ -48,7 +48,6 @@ class CeleryQueue(Queue):
         _state.connect_on_app_finalize(self._find_tasks_of)
         sending, running = Sending(tracker, self.tracking), Running(tracker, self.tracking)
         for signal, receiver in (
-            (signals.worker_init, self._refuse_green_pool),
             (signals.worker_init, self._on_worker_init),
             (signals.worker_init, running.starting),
             (signals.before_task_publish, sending.before),
@@ -125,18 +124,17 @@ class CeleryQueue(Queue):
         """Return what keeps jobs from being followed: no app of the project's own, a wrong pool, old messages."""
         return list(problems(sorted(self.tracked_names() - {PROBE})))
 
-    def _refuse_green_pool(self, sender: Any, **_: object) -> None:
-        """Disconnect in MAIN, before any job: greenlets share a thread, where our event loop would break all others."""
-        if not is_green(sender.pool_cls):
-            return
-        logger.error("This worker does not track jobs: gevent and eventlet are not supported; use prefork or threads.")
-        for signal, receiver in self._receivers:
-            signal.disconnect(receiver)
-
     # Which tasks
 
     def _on_worker_init(self, sender: Any, **_: object) -> None:
-        """Find the tasks again in MAIN, before a worker builds any: the app may be older than some of its tasks."""
+        """Find the tasks again in MAIN, before a worker builds any: the app may be older than some of its tasks.
+
+        Disconnect from a pool of greenlets: they share a thread, where our event loop would break all others.
+        """
+        if is_green_pool(sender.pool_cls):
+            logger.error("This worker does not track jobs: gevent and eventlet are not supported; use prefork or threads")
+            for signal, receiver in self._receivers:
+                signal.disconnect(receiver)
         self._on_finalize(sender.app)
 
     def _find_tasks_of(self, app: Celery) -> None:
