@@ -54,9 +54,9 @@ def tasks(canvas: Any, *, but: Sequence[str] = ()) -> Iterator[Task]:
             yield from tasks(one, but=but)
 
 
-def class_of(name: str, headers: Mapping[str, Any], tracking: Callable[[str], object]) -> str:
+def class_of(name: str, headers: Mapping[str, Any], options_of: Callable[[str], object]) -> str:
     """Return the class of a message's job: the task's name, or that of the job it continues."""
-    return name if tracking(name) is not None else headers.get(STANDS_FOR) or name
+    return name if options_of(name) is not None else headers.get(STANDS_FOR) or name
 
 
 _LINKS = ("chain", "chord", "link", "link_error")

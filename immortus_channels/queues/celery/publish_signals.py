@@ -30,7 +30,7 @@ from immortus_channels.queues.celery.canvas import (
 )
 from immortus_channels.queues.celery.lives import carry_on, forget_others, going_on, header_for, is_resent, one_more
 from immortus_channels.queues.celery.origins import HEADER, bequeathed, from_header, heritage, origin_here
-from immortus_channels.queues.tracked import Tracking
+from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.writer.run import current_run
 
 _WAITING = 86_400.0
@@ -40,9 +40,9 @@ _WAITING = 86_400.0
 class Sending:
     """Reports tasks that are sent."""
 
-    def __init__(self, tracker: Tracker, tracking: Callable[[str], Tracking | None]) -> None:
+    def __init__(self, tracker: Tracker, options_of: Callable[[str], TaskOptions | None]) -> None:
         self._tracker = tracker
-        self._tracking = tracking
+        self._options_of = options_of
         self._planned: tuple[str | None, set[str]] = (None, set())
 
     def before(self, sender: str, body: Any, headers: dict[str, Any], **_: object) -> None:
@@ -63,21 +63,21 @@ class Sending:
         job_id = text_of(sent_id) or sent_id
         _note_replacement(job_id)
         headers.update(self._continuation(sender, job_id))
-        job_class = class_of(sender, headers, self._tracking)
+        job_class = class_of(sender, headers, self._options_of)
         queues.remember(job_id, job_class)
-        tracking = self._tracking(job_class)
+        options = self._options_of(job_class)
         args, kwargs, *embed = body
-        if HEADER not in headers and (tracking is not None or self._may_be_job(sender)):
-            own = tracking if job_class == sender else None  # a replacement has arguments of its own
+        if HEADER not in headers and (options is not None or self._may_be_job(sender)):
+            own = options if job_class == sender else None  # a replacement has arguments of its own
             origin = origin_here(own, sender, args, kwargs, headers.get("eta"))
             headers[HEADER] = header_for(bequeathed(origin, headers.get(OWNER)), job_id, headers.get("retries"))
         self._plan(embed[0] if embed else {}, headers)
-        if tracking is not None and HEADER in headers:
+        if options is not None and HEADER in headers:
             self._announce(job_id, job_class, headers)
 
     def _may_be_job(self, name: str) -> bool:
         """Return whether the task is tracked here, or unknown here and so possibly tracked where it runs."""
-        return self._tracking(name) is not None or name not in current_app.tasks
+        return self._options_of(name) is not None or name not in current_app.tasks
 
     def _announce(self, job_id: str, job_class: str, headers: dict[str, Any]) -> None:
         """Report the sending; a message under the id of a job that is not over is one more run of that job."""
@@ -88,8 +88,8 @@ class Sending:
 
     def after(self, sender: str, headers: Mapping[str, Any], **_: object) -> None:
         """Extend the lease once the broker has the message: it no longer counts as possibly never sent."""
-        job_class = class_of(sender, headers, self._tracking)
-        if self._tracking(job_class) is None or HEADER not in headers or is_resent(headers, is_job=True):
+        job_class = class_of(sender, headers, self._options_of)
+        if self._options_of(job_class) is None or HEADER not in headers or is_resent(headers, is_job=True):
             return
         origin = from_header(headers[HEADER])
         if not origin.send_id:  # it is one more run of a job that no queue knew about
@@ -120,14 +120,14 @@ class Sending:
         for name, job_id, _ in followers(embed.get("chain"), embed.get("chord")):
             queues.remember(job_id, name)
             _note_replacement(job_id)
-            tracking = self._tracking(name)
-            if tracking is not None and job_id not in planned_before:
+            options = self._options_of(name)
+            if options is not None and job_id not in planned_before:
                 planned_before.add(job_id)
-                planned = replace(origin, send_id="", handler="", cancel=tracking.cancel, params=None, data=None)
+                planned = replace(origin, send_id="", handler="", cancel=options.cancel, params=None, data=None)
                 self._tracker.publish(Planned(job_id=job_id, job_class=name, origin=planned), wait=0)
 
     def _is_job(self, task: Task) -> bool:
-        return self._tracking(task.job_class) is not None or bool(self._continuation(task.job_class, task.job_id))
+        return self._options_of(task.job_class) is not None or bool(self._continuation(task.job_class, task.job_id))
 
     def _headers_for(self, origin: Origin, name: str, task_id: str) -> Mapping[str, Any]:
         """Return the headers that one of the tasks to come is sent with."""
@@ -141,7 +141,7 @@ class Sending:
         headers: dict[str, Any] = {REPLACES: run.run_id}
         if run.origin is not None:
             headers[HEADER] = going_on(run.origin, task_id)
-        return headers if self._tracking(name) is not None else {**headers, STANDS_FOR: run.job_class}
+        return headers if self._options_of(name) is not None else {**headers, STANDS_FOR: run.job_class}
 
 
 def _note_replacement(job_id: str) -> None:
