@@ -131,7 +131,7 @@ def _identify(job: Job, event: Event) -> Job:
     if not job.job_class and event.job_class:
         job = replace(job, job_class=event.job_class)
     unknown = job.staff_only or (job.version == 0 and not job.send_id)
-    if event.origin is None or not unknown or _is_sent_anew(job, event.origin):
+    if event.origin is None or not unknown or _is_sent_again(job, event.origin):
         return job
     return _adopt(job, event.origin)
 
@@ -163,7 +163,7 @@ def _enter_run(job: Job, event: Event, now: int, leases: Leases) -> Job | None:
     """
     if event.run_id == job.run_id:
         return job
-    if event.origin is not None and event.run_id not in job.past_ids and _is_sent_anew(job, event.origin):
+    if event.origin is not None and event.run_id not in job.past_ids and _is_sent_again(job, event.origin):
         job = _begin_life(job, event, event.origin, now)
     if event.run_id in job.past_ids or (_is_called_off(job, event) and not event.traits.proves_run):
         return None
@@ -291,7 +291,7 @@ def _enqueue(job: Job, event: events.Enqueued, now: int, leases: Leases) -> Job:
     if job.version and origin.send_id in (job.send_id, *job.past_ids):
         return job
     is_senders = (origin.owner, origin.staff_only) == (job.owner, job.staff_only)
-    if _is_sent_anew(job, origin) or _is_silent(job, now, 0 if is_senders or job.stalled else leases.stalled):
+    if _is_sent_again(job, origin) or _is_silent(job, now, 0 if is_senders or job.stalled else leases.stalled):
         job = _begin_life(job, event, origin, now)
     elif job.is_over:
         return job  # it was only planned, and cancelled before its turn came
@@ -311,7 +311,7 @@ def _enqueue(job: Job, event: events.Enqueued, now: int, leases: Leases) -> Job:
     )
 
 
-def _is_sent_anew(job: Job, origin: Origin) -> bool:
+def _is_sent_again(job: Job, origin: Origin) -> bool:
     """Return whether this is another sending of a job that is over; one cancelled before its turn came has had none."""
     is_another = bool(origin.send_id) and origin.send_id not in (job.send_id, *job.past_ids)
     has_begun = bool(job.send_id or job.run_id) or _is_cancelled_for_another(job)

@@ -76,9 +76,9 @@ class Announcer(Errands[Revocation, float]):
         try:
             while (due := self._next()) is not None:
                 revocation, until = due
-                if broadcaster.tell(hubs_group_name(), revocation.to_message()):
+                if broadcaster.send_to_group(hubs_group_name(), revocation.to_message()):
                     failures = 0
-                    self._sent(revocation, until)
+                    self._note_sent(revocation, until)
                 else:
                     self._rest(self.PAUSES[min(failures, len(self.PAUSES) - 1)])
                     failures += 1
@@ -95,7 +95,7 @@ class Announcer(Errands[Revocation, float]):
         for revocation in [revocation for revocation, until in self._pending.items() if until < now]:
             del self._pending[revocation]
 
-    def _sent(self, revocation: Revocation, until: float) -> None:
+    def _note_sent(self, revocation: Revocation, until: float) -> None:
         with self._condition:
             if self._pending.get(revocation) == until:  # else it was put again while it was sent
                 del self._pending[revocation]

@@ -44,7 +44,7 @@ def interrupts() -> tuple[type[BaseException], ...]:
     return tuple(interrupt for queue in connected for interrupt in queue.interrupts)
 
 
-guarded.also_passing.append(interrupts)
+guarded.more_to_pass.append(interrupts)
 
 
 def tracked_names() -> frozenset[str]:

@@ -130,7 +130,7 @@ class ClaimedSQLite(Claimed):
 _CLASSES: Mapping[str, type[Claimed]] = {"postgresql": ClaimedPostgres, "mysql": ClaimedMySQL, "sqlite": ClaimedSQLite}
 
 
-def claimed(ordinary: Connection) -> Claimed:
+def claimed_connection(ordinary: Connection) -> Claimed:
     """Return a new connection to the same database under its present name, also that of a test."""
     ordinary_settings = ordinary.settings_dict
     claimed_class = _CLASSES.get(ordinary.vendor, Claimed)

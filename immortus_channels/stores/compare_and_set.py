@@ -66,7 +66,7 @@ class ComparingStore(Store):
         for _ in range(_CONFLICTS):
             if done is not None:
                 return done
-            done = self._attempt(job_id, change, self._look(job_id))
+            done = self._attempt(job_id, change, self._read_current(job_id))
         msg = f"Other processes changed the job {job_id!r} {_CONFLICTS} times while this one tried to."
         raise StoreUnavailable(msg)
 
@@ -93,7 +93,7 @@ class ComparingStore(Store):
             return None
         return Reading(now=max(now, known.version), jobs={known.job_id: known})
 
-    def _look(self, job_id: str) -> Reading:
+    def _read_current(self, job_id: str) -> Reading:
         reading = self.get_many([job_id])
         self._clock.show(reading.now)
         if reading.unreadable:

@@ -16,7 +16,7 @@ from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.job import Job
 from immortus_channels.stores import sql
 from immortus_channels.stores.base import Filter, Position, Positions, Reading, reading_of
-from immortus_channels.stores.claimed import Claimed, claimed
+from immortus_channels.stores.claimed import Claimed, claimed_connection
 from immortus_channels.stores.compare_and_set import ComparingStore
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class DatabaseStore(ComparingStore):
     def claim_thread(self) -> None:
         """Give the calling thread a connection of its own that never waits for long."""
         self.release_thread()
-        self._own[_this_thread()] = claimed(connections[self._using])
+        self._own[_this_thread()] = claimed_connection(connections[self._using])
 
     def release_thread(self) -> None:
         """Close the calling thread's own connection."""

@@ -37,7 +37,7 @@ def _after_fork() -> None:
     _writer, _lock = None, threading.Lock()
     run = current_run.get()
     if run is not None:
-        run.forked()
+        run.after_fork()
     forget_connections()
 
 

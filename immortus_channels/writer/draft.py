@@ -160,7 +160,7 @@ class Draft:
         """Notify the writer of the next change as well, although it takes nothing now."""
         self._dirty = False
 
-    def forked(self) -> None:
+    def after_fork(self) -> None:
         """Make ready for the child: the parent reports what was said before; a thread of it may have held the lock."""
         self._lock = RLock()
         self._known_meta, self._meta, self._data = self.meta, {}, {}

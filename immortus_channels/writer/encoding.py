@@ -11,7 +11,7 @@ from typing import Any
 from django.core.serializers.json import DjangoJSONEncoder
 
 from immortus_channels.exceptions import InvalidValue
-from immortus_channels.guarded import passing, text_of
+from immortus_channels.guarded import exceptions_to_pass, text_of
 from immortus_channels.jobs.job import JSON, LARGEST, MAX_DEPTH
 from immortus_channels.jobs.strict_json import is_deeper
 from immortus_channels.logs import logger
@@ -20,7 +20,7 @@ _SUSPECT = ("NaN", "Infinity", "\\u0000", "\\ud")
 _MANY_DIGITS = re.compile(r"\d{16}")
 
 
-def encoded(value: object, job_id: str, what: str) -> tuple[JSON, str]:
+def encode(value: object, job_id: str, what: str) -> tuple[JSON, str]:
     """Return `value` as strict JSON, as `DjangoJSONEncoder` writes it, and the text it was read from.
 
     NaN and infinities become null; NUL and lone surrogates in texts become U+FFFD: PostgreSQL and WebSockets refuse
@@ -29,7 +29,7 @@ def encoded(value: object, job_id: str, what: str) -> tuple[JSON, str]:
     try:
         text = json.dumps(value, cls=DjangoJSONEncoder)
         given = json.loads(text)
-    except passing():
+    except exceptions_to_pass():
         raise
     except Exception as error:
         msg = f"A value of type {type(value).__name__} cannot be written as JSON: {text_of(error)}."
@@ -62,16 +62,16 @@ def _each(value: Any, change: Callable[[Any], Any]) -> Any:
 
 def _repair(value: Any) -> Any:
     if isinstance(value, str):
-        return repaired_text(value)
+        return repair_text(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def repaired_text(text: str) -> str:
+def repair_text(text: str) -> str:
     """Return the text with U+FFFD in place of NUL and lone surrogates."""
     return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def exact(value: JSON, text: str) -> tuple[JSON, int | None]:
+def keep_integers(value: JSON, text: str) -> tuple[JSON, int | None]:
     """Return the value read from this text, with integers that browsers would round as text; and the first of those."""
     if not _MANY_DIGITS.search(text):
         return value, None

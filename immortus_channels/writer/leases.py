@@ -14,7 +14,7 @@ from immortus_channels.writer.registry import Runs
 from immortus_channels.writer.suspension import Suspensions
 
 
-class Leases:
+class Renewals:
     """The leases to move in the store. Any thread may `ask`; the writer's thread calls the rest."""
 
     def __init__(self, runs: Runs, suspensions: Suspensions) -> None:
@@ -90,11 +90,11 @@ class Leases:
                 for some in _apart(holders, locked):
                     self._move_together(some, seconds)
             elif isinstance(error, StoreUnavailable):
-                self._suspensions.failed(job_id, error)
+                self._suspensions.note_failure(job_id, error)
             else:  # a second try would fail as well
                 logger.exception("The lease of %r cannot be moved", job_id, extra={"job_id": job_id})
         else:
-            self._suspensions.worked(holders)
+            self._suspensions.note_success(holders)
 
 
 def _apart(holders: Mapping[str, str], locked: Collection[str]) -> list[dict[str, str]]:

@@ -121,7 +121,7 @@ class Runs:
 
     def ask(self, run: Run) -> Question | None:
         """Return the question whether the run's job was asked to stop, asked once; None for an unknown run."""
-        run.looked()
+        run.skip_looks()
         with self._lock:
             if run.run_id not in self._runs:
                 return None

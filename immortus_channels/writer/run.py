@@ -199,11 +199,11 @@ class Run(Draft):
         if not self._cancel_requested and time.monotonic() >= self.heard_at + SILENCE:
             self._listen(self)
         else:
-            self.looked()
+            self.skip_looks()
         if self._cancel_requested:
             raise JobCancelled(self.job_id)
 
-    def looked(self) -> None:
+    def skip_looks(self) -> None:
         """Let the next steps pass without a look, unless the job was asked to stop, perhaps at this moment."""
         self.must_look = self.looks_always
         if self._cancel_requested:
@@ -220,9 +220,9 @@ class Run(Draft):
 
     # For the writer
 
-    def forked(self) -> None:
+    def after_fork(self) -> None:
         """Make ready for the child: its own writer does not know this run yet."""
-        super().forked()
+        super().after_fork()
         self.must_look = True
 
     def close(self) -> None:

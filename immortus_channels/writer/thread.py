@@ -19,7 +19,7 @@ from immortus_channels.push.broadcaster import Broadcaster
 from immortus_channels.stores import get_store
 from immortus_channels.threads import is_in_event_loop
 from immortus_channels.writer.backlog import Backlog
-from immortus_channels.writer.leases import Leases
+from immortus_channels.writer.leases import Renewals
 from immortus_channels.writer.registry import Runs
 from immortus_channels.writer.run import Run
 from immortus_channels.writer.suspension import Suspensions
@@ -45,7 +45,7 @@ class Writer:
         self._writes = Backlog()
         self._suspensions = Suspensions()
         self._runs = Runs()
-        self._leases = Leases(self._runs, self._suspensions)
+        self._renewals = Renewals(self._runs, self._suspensions)
         self._thread: threading.Thread | None = None
         self._stop_by: float | None = None
         self._in_vain = False
@@ -88,7 +88,7 @@ class Writer:
     def renew(self, job_id: str, holder: str, seconds: float) -> None:
         """Move a lease, soon, without waiting."""
         with self._condition:
-            self._leases.ask(job_id, holder, seconds)
+            self._renewals.ask(job_id, holder, seconds)
             self._wake()
 
     def attach(self, run: Run) -> None:
@@ -176,18 +176,18 @@ class Writer:
             store.release_thread()
 
     def _is_busy(self) -> bool:
-        return bool(self._writes or self._runs or self._leases.asked)
+        return bool(self._writes or self._runs or self._renewals.asked)
 
     def _may_end(self, idle: float) -> bool:
         if self._stop_by is None:
             return idle >= _IDLE and not self._is_busy()
         is_unsaid = any(run.is_dirty for run in self._runs.all())
-        return time.monotonic() >= self._stop_by or not (self._writes or self._leases.asked or is_unsaid)
+        return time.monotonic() >= self._stop_by or not (self._writes or self._renewals.asked or is_unsaid)
 
     def _pause(self) -> float:
         """Return the seconds until there may be something to do that no call announces; 0, or less, while there is."""
         now = time.monotonic()
-        writes = self._suspensions.pause(chain(self._writes.job_ids(), self._leases.asked), now)
+        writes = self._suspensions.pause(chain(self._writes.job_ids(), self._renewals.asked), now)
         runs = self._runs.pause(now, self._suspensions, at_once=self._stop_by is not None)
         pause = max(min(writes, runs), self._suspensions.store.until - now)
         return min(pause, _IDLE if self._stop_by is None else self._stop_by - now)
@@ -197,8 +197,8 @@ class Writer:
         try:
             self._write_events(broadcaster)
             self._write_reports(broadcaster)
-            self._leases.move()
-            self._leases.renew_runs()
+            self._renewals.move()
+            self._renewals.renew_runs()
             self._suspensions.end_round(time.monotonic())
             self._writes.overflow.end()
             self._answer_runs()
@@ -216,7 +216,7 @@ class Writer:
             except StoreUnavailable as error:
                 if write.is_dry:
                     self._finish(write, failed=True)
-                self._suspensions.failed(write.event.job_id, error)
+                self._suspensions.note_failure(write.event.job_id, error)
             except Exception as error:  # noqa: BLE001 - the next event may fit
                 log_drop(write, error)
                 self._finish(write, failed=True)
@@ -224,7 +224,7 @@ class Writer:
                 self._finish(write)
                 self._follow(write, broadcaster)
                 # After an outage thousands may wait: meanwhile no run here may count as dead.
-                self._leases.renew_runs()
+                self._renewals.renew_runs()
 
     def _next_write(self) -> Write | None:
         with self._condition:
@@ -245,7 +245,7 @@ class Writer:
                 perform(write)
             except StoreUnavailable as error:
                 run.untake()
-                self._suspensions.failed(run.job_id, error)
+                self._suspensions.note_failure(run.job_id, error)
             except Exception as error:  # noqa: BLE001 - the report of the next run may fit
                 log_drop(write, error)
                 run.not_before = time.monotonic() + _UNFIT_REST
@@ -261,7 +261,7 @@ class Writer:
 
     def _follow(self, write: Write, broadcaster: Broadcaster) -> None:
         """Take note of what was written, and push it; a dry write has changed nothing."""
-        self._suspensions.worked([write.event.job_id])
+        self._suspensions.note_success([write.event.job_id])
         if write.is_dry:
             return
         self._runs.learn(write.event.job_id, write.after)

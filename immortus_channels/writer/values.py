@@ -26,7 +26,7 @@ from immortus_channels.jobs.job import (
     dump,
 )
 from immortus_channels.logs import logger
-from immortus_channels.writer.encoding import encoded, exact, repaired_text
+from immortus_channels.writer.encoding import encode, keep_integers, repair_text
 
 RESERVED = DOCUMENT_KEYS - PROGRESS_KEYS
 MAX_SENTENCE = 500
@@ -50,7 +50,7 @@ def clean(value: object, job_id: str = "", *, what: str = "A value") -> JSON:
     NaN and infinities become null; NUL and lone surrogates in texts become U+FFFD: PostgreSQL and WebSockets refuse
     them. Raises InvalidValue for what JSON cannot hold.
     """
-    return encoded(value, job_id, what)[0]
+    return encode(value, job_id, what)[0]
 
 
 def clean_shown(value: object, job_id: str = "", *, what: str, by_caller: bool = True) -> JSON:
@@ -58,7 +58,7 @@ def clean_shown(value: object, job_id: str = "", *, what: str, by_caller: bool =
 
     In DEBUG and tests raises InvalidValue for such an integer if it was given `by_caller`, who can correct it.
     """
-    shown, rounded = exact(*encoded(value, job_id, what))
+    shown, rounded = keep_integers(*encode(value, job_id, what))
     if rounded is not None:
         msg = f"{what} holds the integer {rounded}; browsers round beyond ±(2**53 - 1), so give it as text."
         if by_caller and is_strict():
@@ -70,7 +70,7 @@ def clean_shown(value: object, job_id: str = "", *, what: str, by_caller: bool =
 def clean_text(text: object) -> str:
     """Return `text` (a lazy translation too) without what stores and sockets refuse."""
     text = str.__str__(str(text))  # `str` alone keeps a SafeString
-    return text if text.isascii() and "\0" not in text else repaired_text(text)
+    return text if text.isascii() and "\0" not in text else repair_text(text)
 
 
 def clean_key(key: object) -> str:
@@ -91,7 +91,7 @@ def clean_message(message: object, job_id: str = "") -> str | None:
     production shows its `str()`, with a warning.
     """
     if type(message) is str:
-        return message if message.isascii() and "\0" not in message else repaired_text(message)
+        return message if message.isascii() and "\0" not in message else repair_text(message)
     if not _is_sentence(message):
         msg = f"message={quoted(message)}: {_SENTENCE}."
         if is_strict():

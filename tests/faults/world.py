@@ -65,7 +65,7 @@ class Elsewhere:
     def _push(self, job: Job) -> float:
         began = time.monotonic()
         if self._broadcaster._breaker.allows(began):
-            self._broadcaster.tell(group_name(job.job_id), Push.of(job).to_message())
+            self._broadcaster.send_to_group(group_name(job.job_id), Push.of(job).to_message())
         return time.monotonic() - began
 
 

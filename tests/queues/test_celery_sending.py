@@ -13,7 +13,7 @@ from immortus_channels.jobs.events import Enqueued, Planned
 from immortus_channels.jobs.job import Job
 from immortus_channels.jobs.owner import starting_as
 from immortus_channels.queues.celery.canvas import STANDS_FOR
-from immortus_channels.queues.celery.lives import carry_on, is_second
+from immortus_channels.queues.celery.lives import keep_headers, is_second
 from immortus_channels.queues.celery.origins import HEADER, from_header, options_of
 from immortus_channels.queues.celery.publish_signals import Sending
 
@@ -182,7 +182,7 @@ def test_a_second_message_of_a_job_says_that_it_is_one_and_its_retry_does_not(se
     second = sent.headers[0][HEADER]
     assert is_second(second)
     again = {"id": "a", "retries": 1, HEADER: second}
-    carry_on(again)
+    keep_headers(again)
     assert from_header(again[HEADER]).send_id == "s1"
     assert not is_second(again[HEADER])
     assert is_second(second)

@@ -593,7 +593,7 @@ def test_a_run_of_a_job_that_is_over_or_of_another_run_is_refused(run, job):
 def test_in_a_forked_child_only_what_is_said_there_is_told(run, told):
     run.update(current=1)
     assert run._lock.acquire(timeout=1)
-    run.forked()
+    run.after_fork()
     assert not run.is_dirty
     run.update(advance=1)
     assert told == [run, run]
@@ -604,7 +604,7 @@ def test_a_forked_child_repeats_nothing_that_its_parent_said(run):
     run.update(current=1, message="parent", percentage=5)
     run.set_meta({"x": 1})
     run.set_data("y", 1)
-    run.forked()
+    run.after_fork()
     run.set_meta({"z": 2})
     told = report(run)
     assert (told.message, told.percentage, told.meta, told.data) == (None, None, {"z": 2}, {})

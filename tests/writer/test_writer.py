@@ -969,7 +969,7 @@ def test_inline_a_run_that_a_fork_brought_along_writes_nothing(store):
     inline = InlineWriter()
     inline.submit(started())
     run = Run(job_id="j", job_class="c", run_id="r", notify=inline.notify)
-    run.forked()
+    run.after_fork()
     run.update(current=1)
     assert record().current == 0
 

@@ -55,10 +55,10 @@ def _params(options: TaskOptions, name: str, args: Any, kwargs: Any) -> dict[str
     params = options.params_of(_signature(name), tuple(args or ()), kwargs or {})
     if params is None:
         return None
-    return _within_limit(name, {clean_text(key): (_to_json(key, value), type(value)) for key, value in params.items()})
+    return _shorten_params(name, {clean_text(key): (_to_json(key, value), type(value)) for key, value in params.items()})
 
 
-def _within_limit(task: str, params: Mapping[str, tuple[JSON, type]]) -> dict[str, JSON]:
+def _shorten_params(task: str, params: Mapping[str, tuple[JSON, type]]) -> dict[str, JSON]:
     """Return the params; where they exceed the limit, the largest ones are recorded as their types alone."""
     fit = {name: value for name, (value, _) in params.items()}
     by_size = sorted(fit, key=lambda name: size_of(fit[name])) if size_of(fit) > MAX_BYTES else []
@@ -101,15 +101,15 @@ def from_header(header: Mapping[str, Any]) -> Origin:
     return Origin(**{name: value for name, value in header.items() if name in Origin.__slots__})
 
 
-def bequeathed(origin: Origin, ownership: Mapping[str, Any] | None) -> Origin:
+def with_owner(origin: Origin, ownership: Mapping[str, Any] | None) -> Origin:
     """Return the origin with the owner named in the message headers, if any: another process planned this job."""
     if ownership is None:
         return origin
     return replace(origin, owner=ownership.get("owner"), staff_only=bool(ownership.get("staff_only")))
 
 
-def heritage(origin: Origin) -> dict[str, JSON]:
-    """Return a job's owner for the headers of the jobs that follow it; `bequeathed` reads it."""
+def owner_header(origin: Origin) -> dict[str, JSON]:
+    """Return a job's owner for the headers of the jobs that follow it; `with_owner` reads it."""
     return {"owner": origin.owner, "staff_only": origin.staff_only}
 
 

@@ -25,11 +25,11 @@ from immortus_channels.queues.celery.canvas import (
     Task,
     class_of,
     followers,
-    marked,
+    with_headers,
     tasks,
 )
-from immortus_channels.queues.celery.lives import carry_on, forget_others, going_on, header_for, is_resent, one_more
-from immortus_channels.queues.celery.origins import HEADER, bequeathed, from_header, heritage, origin_here
+from immortus_channels.queues.celery.lives import keep_headers, forget_others, continuing_header, first_header, is_resent, second_header
+from immortus_channels.queues.celery.origins import HEADER, with_owner, from_header, owner_header, origin_here
 from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.writer.run import current_run
 
@@ -55,7 +55,7 @@ class Sending:
         if sent_id is None:
             return
         if headers.get("retries") and is_resent(headers, is_job=self._may_be_job(sender)):
-            carry_on(headers)
+            keep_headers(headers)
             written.note_retry(headers)
             return
         if HEADER in headers:
@@ -70,7 +70,7 @@ class Sending:
         if HEADER not in headers and (options is not None or self._may_be_job(sender)):
             own = options if job_class == sender else None  # a replacement has arguments of its own
             origin = origin_here(own, sender, args, kwargs, headers.get("eta"))
-            headers[HEADER] = header_for(bequeathed(origin, headers.get(OWNER)), job_id, headers.get("retries"))
+            headers[HEADER] = first_header(with_owner(origin, headers.get(OWNER)), job_id, headers.get("retries"))
         self._plan(embed[0] if embed else {}, headers)
         if options is not None and HEADER in headers:
             self._announce(job_id, job_class, headers)
@@ -84,7 +84,7 @@ class Sending:
         origin = from_header(headers[HEADER])
         job = self._tracker.publish(Enqueued(job_id=job_id, job_class=job_class, origin=origin))
         if job is not None and job.send_id != origin.send_id:
-            headers[HEADER] = one_more(replace(Origin.of(job), eta=origin.eta), job_id)
+            headers[HEADER] = second_header(replace(Origin.of(job), eta=origin.eta), job_id)
 
     def after(self, sender: str, headers: Mapping[str, Any], **_: object) -> None:
         """Extend the lease once the broker has the message: it no longer counts as possibly never sent."""
@@ -114,8 +114,8 @@ class Sending:
             return
         # The owner is looked up for jobs only: an untracked task costs no query.
         header = headers.get(HEADER)
-        origin = from_header(header) if header else bequeathed(origin_here(None, "", (), {}), headers.get(OWNER))
-        embed.update({part: marked(canvas, partial(self._headers_for, origin)) for part, canvas in rest.items()})
+        origin = from_header(header) if header else with_owner(origin_here(None, "", (), {}), headers.get(OWNER))
+        embed.update({part: with_headers(canvas, partial(self._headers_for, origin)) for part, canvas in rest.items()})
         planned_before = self._planned_by(headers.get("group"))
         for name, job_id, _ in followers(embed.get("chain"), embed.get("chord")):
             queues.remember(job_id, name)
@@ -131,7 +131,7 @@ class Sending:
 
     def _headers_for(self, origin: Origin, name: str, task_id: str) -> Mapping[str, Any]:
         """Return the headers that one of the tasks to come is sent with."""
-        return {OWNER: heritage(origin), **self._continuation(name, task_id)}
+        return {OWNER: owner_header(origin), **self._continuation(name, task_id)}
 
     def _continuation(self, name: str, task_id: str) -> Mapping[str, Any]:
         """Return the headers of a task that continues the job that runs here, even if it is not tracked itself."""
@@ -140,7 +140,7 @@ class Sending:
             return {}
         headers: dict[str, Any] = {REPLACES: run.run_id}
         if run.origin is not None:
-            headers[HEADER] = going_on(run.origin, task_id)
+            headers[HEADER] = continuing_header(run.origin, task_id)
         return headers if self._options_of(name) is not None else {**headers, STANDS_FOR: run.job_class}
 
 
