@@ -181,7 +181,7 @@ class Claimed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished(Event):
-    """The run returned; `completed` is false when the strategy says that the job goes on without it.
+    """The run returned; `completed` is false when the strategy says that the job continues without it.
 
     `by_hand` says that a caller outside the run called `complete()`.
     """

@@ -93,8 +93,8 @@ class Job:
     """Everything that is known of a job at one version.
 
     `lease_until` is when any reader may call the job overdue (None: never), `lease_holder` names the run or the sending
-    that may renew it. `past_ids` are those of earlier runs and sendings, whose events are refused. `creation` is set once
-    a caller made the record by hand; `ended_by_hand` says that a caller ended the job before a run of it began;
+    that may renew it. `past_ids` are those of earlier runs and sendings, whose events are refused. `creation` is set
+    once a caller made the record by hand; `ended_by_hand` says that a caller ended the job before a run of it began;
     `claims` has the called hooks of the job's page, each with the claim that won. `began_at` is `started_at` by the
     clock of the host that runs the job, all other times are by the store's.
     """

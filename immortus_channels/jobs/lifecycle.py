@@ -363,7 +363,7 @@ def _fail(job: Job, event: events.Unsuccessful, now: int, state: State, error: E
 
 
 def _is_about_another(job: Job, event: events.Unsuccessful) -> bool:
-    """Return whether the job goes on despite the event.
+    """Return whether the job continues despite the event.
 
     A failure before a job does not cancel it once it was sent: the sending proves that everything before it went well,
     unless the job's newest run has given way to others since. And a message that no worker runs, as its task is unknown

@@ -96,7 +96,7 @@ def started_by(user: object) -> Iterator[None]:
     Raises TypeError for what is not a user: a primary key alone would leave the jobs without an owner, for all to see.
     """
     if user is not None and not hasattr(user, "pk"):
-        msg = f"started_by({user!r}): give the user itself, or None for nobody."
+        msg = f"started_by({user!r}): give the user itself, or None for no owner."
         raise TypeError(msg)
     key = owner_key(user)
     with starting_as(lambda: key):

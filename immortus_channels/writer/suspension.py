@@ -123,8 +123,8 @@ class Suspensions:
             suspension = self._jobs.setdefault(job_id, Suspension(*self.JOB))
             suspension.extend(now)
             if suspension.times == self.TRIES:
-                told = {"job_id": job_id}
-                logger.warning("The record of %r cannot be written, others can; it is tried again", job_id, extra=told)
+                about = {"job_id": job_id}
+                logger.warning("The record of %r cannot be written, others can; it is tried again", job_id, extra=about)
 
     def recall(self) -> None:
         """Let all jobs be written again at once."""

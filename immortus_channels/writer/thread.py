@@ -1,8 +1,9 @@
 """The one thread per process that writes to the store and sends to the channel layer, in order.
 
-It starts with the first write, again after a fork, and stops when idle. Callers hand their event over and go on; a
-lifecycle event waits a moment for its write, so that it is on record before the job goes on. The writer keeps what it
-could not write, in order, and retries until it can; if only one job's record fails, others go ahead of it.
+It starts with the first write, again after a fork, and stops when idle. Callers hand their event over and continue; a
+caller with a lifecycle event waits a moment for its write, so that it is on record before the job continues. The writer
+keeps what it could not write, in order, and retries until it can; if only one job's record fails, others go ahead of
+it.
 """
 
 from __future__ import annotations
@@ -204,7 +205,7 @@ class Writer:
             self._answer_runs()
         except Exception as error:
             if not isinstance(error, StoreUnavailable):
-                logger.exception("The writer met an error it does not know; it goes on")
+                logger.exception("The writer met an unknown error and continues")
             with self._condition:
                 self._writes.put_behind(self._suspensions.suspects)
             self._suspensions.abandon_round(time.monotonic(), error)

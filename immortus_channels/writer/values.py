@@ -121,8 +121,8 @@ def clean_error(code: object, message: object, job_id: str = "") -> Error:
     """
     message = "" if message is None else message
     if not _is_sentence(message):
-        told = {"job_id": job_id}
-        logger.warning("A failure's message is %s; %s. Its str() is shown.", quoted(message), _SENTENCE, extra=told)
+        about = {"job_id": job_id}
+        logger.warning("A failure's message is %s; %s. Its str() is shown.", quoted(message), _SENTENCE, extra=about)
     return Error(code=_code(code, job_id), message=_written(message, job_id))
 
 
@@ -130,7 +130,7 @@ def _code(code: object, job_id: str) -> str:
     value = code.value if isinstance(code, enum.Enum) else code
     if isinstance(value, str | int) and not isinstance(value, bool):
         return _written(value, job_id)[:MAX_CODE] or _ERROR
-    msg = "A failure's code is text, and no %s; the job has failed with the code %r"
+    msg = "A failure's code is text, not a value of type %s; the job has failed with the code %r"
     logger.error(msg, type(value).__name__, _ERROR, extra={"job_id": job_id})
     return _ERROR
 
@@ -169,9 +169,9 @@ def clean_total(given: object, iterable: object, job_id: str = "") -> Number | N
     A number that a document cannot hold is unknown too, an infinite one included.
     """
     number = length_of(iterable) if given is None else number_of(given)
-    if given is None or (number is not None and number > LARGEST):
-        return number if number is not None and number <= LARGEST else None
-    return clean_number("total", given, job_id)
+    if number is not None and number > LARGEST:
+        return None
+    return number if given is None else clean_number("total", given, job_id)
 
 
 def clean_meta(meta: Mapping[str, object], job_id: str = "", *, by_caller: bool = True) -> dict[str, JSON]:

@@ -52,7 +52,7 @@ class Write:
         return self.after is not None and self.after is not self.before
 
     def finish(self, *, failed: bool = False) -> None:
-        """Let the caller that waits go on."""
+        """Let the caller that waits continue."""
         self.failed = failed
         self.done.set()
 
@@ -102,8 +102,8 @@ def perform_with_fallback(write: Write) -> None:
 
 def _bare(event: Event) -> Event:
     """Return the event with nothing but its ids and flags: a failure's code is `error` then."""
-    values: dict[str, Any] = {each.name: getattr(event, each.name) for each in fields(event)}
-    flags = {name: value for name, value in values.items() if isinstance(value, bool)}
+    values = {each.name: getattr(event, each.name) for each in fields(event)}
+    flags: dict[str, Any] = {name: value for name, value in values.items() if isinstance(value, bool)}
     return type(event)(job_id=event.job_id, job_class=event.job_class, run_id=event.run_id, **flags)
 
 

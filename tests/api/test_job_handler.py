@@ -52,7 +52,9 @@ class NoHandler:
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch):
-    monkeypatch.setattr(queues, "connected", [ToyQueue(marked=TaskOptions(handler=Heir), short=TaskOptions(handler="quick"))])
+    monkeypatch.setattr(
+        queues, "connected", [ToyQueue(marked=TaskOptions(handler=Heir), short=TaskOptions(handler="quick"))]
+    )
     for cache in (job_handler._discover, job_handler._unknown):
         cache.cache_clear()
     yield

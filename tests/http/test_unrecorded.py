@@ -66,7 +66,9 @@ class KnowingQueue(ToyQueue):
 @pytest.fixture(autouse=True)
 def queue(monkeypatch, settings):
     settings.IMMORTUS_STORE = {"BACKEND": "memory"}
-    queue = KnowingQueue(word=TaskOptions(strategy=ByWord), job=TaskOptions(strategy=ByJob), open=TaskOptions(strategy=Open))
+    queue = KnowingQueue(
+        word=TaskOptions(strategy=ByWord), job=TaskOptions(strategy=ByJob), open=TaskOptions(strategy=Open)
+    )
     monkeypatch.setattr(queues, "connected", [queue])
     return queue
 

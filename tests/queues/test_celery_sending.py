@@ -13,7 +13,7 @@ from immortus_channels.jobs.events import Enqueued, Planned
 from immortus_channels.jobs.job import Job
 from immortus_channels.jobs.owner import starting_as
 from immortus_channels.queues.celery.canvas import STANDS_FOR
-from immortus_channels.queues.celery.lives import keep_headers, is_second
+from immortus_channels.queues.celery.lives import is_second, keep_headers
 from immortus_channels.queues.celery.origins import HEADER, from_header, options_of
 from immortus_channels.queues.celery.publish_signals import Sending
 

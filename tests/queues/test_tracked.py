@@ -8,7 +8,7 @@ import pytest
 from celery import Celery, Task
 
 from immortus_channels.exceptions import ConfigurationError
-from immortus_channels.queues.tracked import MASK, TaskOptions, tracked, options_on
+from immortus_channels.queues.tracked import MASK, TaskOptions, options_on, tracked
 
 
 def pay(card, amount=1, *rest, **options):

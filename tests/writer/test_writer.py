@@ -32,8 +32,8 @@ from immortus_channels.jobs.lifecycle import SECOND, apply
 from immortus_channels.push import receivers
 from immortus_channels.stores import get_store
 from immortus_channels.writer import WAIT, get_writer, report_of, thread
-from immortus_channels.writer.inline import GreenWriter, InlineWriter
 from immortus_channels.writer.backlog import Backlog
+from immortus_channels.writer.inline import GreenWriter, InlineWriter
 from immortus_channels.writer.run import Run, current_run
 from immortus_channels.writer.thread import Writer
 from tests.toys import FlakyStore, eventually

@@ -55,7 +55,9 @@ def _params(options: TaskOptions, name: str, args: Any, kwargs: Any) -> dict[str
     params = options.params_of(_signature(name), tuple(args or ()), kwargs or {})
     if params is None:
         return None
-    return _shorten_params(name, {clean_text(key): (_to_json(key, value), type(value)) for key, value in params.items()})
+    return _shorten_params(
+        name, {clean_text(key): (_to_json(key, value), type(value)) for key, value in params.items()}
+    )
 
 
 def _shorten_params(task: str, params: Mapping[str, tuple[JSON, type]]) -> dict[str, JSON]:

@@ -25,11 +25,18 @@ from immortus_channels.queues.celery.canvas import (
     Task,
     class_of,
     followers,
-    with_headers,
     tasks,
+    with_headers,
 )
-from immortus_channels.queues.celery.lives import keep_headers, forget_others, continuing_header, first_header, is_resent, second_header
-from immortus_channels.queues.celery.origins import HEADER, with_owner, from_header, owner_header, origin_here
+from immortus_channels.queues.celery.lives import (
+    continuing_header,
+    first_header,
+    forget_others,
+    is_resent,
+    keep_headers,
+    second_header,
+)
+from immortus_channels.queues.celery.origins import HEADER, from_header, origin_here, owner_header, with_owner
 from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.writer.run import current_run
 
