@@ -206,7 +206,7 @@ def test_while_a_call_waits_sends_count_as_failed_at_once(shared, monkeypatch):
     monkeypatch.setattr("immortus_channels.push.layer.get_channel_layer", lambda alias: shared)
     one, other = Broadcaster(), Broadcaster()
     shared.is_connected = False
-    assert not one.tell("a", {})
+    assert not one.send_to_group("a", {})
     began = time.monotonic()
     for broadcaster in (one, other) * 5:
         assert not broadcaster.send_to_group("a", {})
@@ -214,9 +214,9 @@ def test_while_a_call_waits_sends_count_as_failed_at_once(shared, monkeypatch):
     assert shared.most == 1
     shared.is_connected = True
     deadline = time.monotonic() + 5
-    while not other.tell("a", {}) and time.monotonic() < deadline:
+    while not other.send_to_group("a", {}) and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert one.tell("a", {})
+    assert one.send_to_group("a", {})
     assert not shared.has_ended
     one.close()
     other.close()

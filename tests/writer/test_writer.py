@@ -239,7 +239,7 @@ def test_an_end_without_its_words_outlives_an_outage(store, threaded, caplog):
     write = threaded.submit(ENDS[0][0])
     assert write.done.wait(5)
     assert record().state is State.FAILED
-    assert sum("without what it says" in line.getMessage() for line in caplog.records) == 1
+    assert sum("without its content" in line.getMessage() for line in caplog.records) == 1
 
 
 def test_what_waits_is_bounded_and_the_oldest_is_lost_with_one_log_line(store, threaded, monkeypatch, caplog):
