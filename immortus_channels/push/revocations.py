@@ -108,9 +108,4 @@ class Announcer(Errands[Revocation, float]):
 _announcer = Announcer()
 
 
-def drain() -> None:
-    """Send what is left before the process ends."""
-    _announcer.drain()
-
-
-atexit.register(drain)
+atexit.register(_announcer.drain)

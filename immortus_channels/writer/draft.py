@@ -10,15 +10,7 @@ from typing import Any
 from immortus_channels.guarded import quoted
 from immortus_channels.jobs.events import Report
 from immortus_channels.jobs.job import JSON, LARGEST, Job, Number
-from immortus_channels.writer.values import (
-    MAX_SENTENCE,
-    Said,
-    clean,
-    clean_key,
-    clean_meta,
-    clean_result,
-    with_room,
-)
+from immortus_channels.writer import values
 
 
 class Draft:
@@ -71,7 +63,7 @@ class Draft:
 
     def set_meta(self, fields: Mapping[str, object]) -> None:
         """Add fields to the top level of the document; a field set before is replaced."""
-        fit = clean_meta(fields, self.job_id)
+        fit = values.clean_meta(fields, self.job_id)
         with self._lock:
             if not self._has_room(f"Meta {', '.join(map(repr, fit))}", meta=fit):
                 return
@@ -86,8 +78,8 @@ class Draft:
 
     def set_data(self, key: str, value: object) -> None:
         """Keep a JSON value on the server. Raises InvalidValue for what JSON cannot hold."""
-        new = {clean_key(key): clean(value, self.job_id, what=f"Data {quoted(key)}")}
-        fit = with_room(new, self.job_id, data=self.data, params=self.params)
+        new = {values.clean_key(key): values.clean(value, self.job_id, what=f"Data {quoted(key)}")}
+        fit = values.with_room(new, self.job_id, data=self.data, params=self.params)
         if not fit:
             return
         with self._lock:
@@ -100,19 +92,19 @@ class Draft:
 
         The value was given `by_caller`, or is what the task returned.
         """
-        result = clean_result(value, self.job_id, by_caller=by_caller)
+        result = values.clean_result(value, self.job_id, by_caller=by_caller)
         is_refused = result is None and value is not None
         if not is_refused and self._has_room("The result", result=result):
             self._result = result
             self._touch()
 
     def _say(self, text: str | None) -> None:
-        if text is not None and (len(text) <= MAX_SENTENCE or self._has_room("The message", message=text)):
+        if text is not None and (len(text) <= values.MAX_SENTENCE or self._has_room("The message", message=text)):
             self._message = text
 
     def _has_room(self, what: str, **new: Any) -> bool:
         """Return whether this fits beside what the document says by now, from earlier runs too; refuse it if not."""
-        said = Said(self.meta, self._strategy_meta, self._result, self._message)
+        said = values.Said(self.meta, self._strategy_meta, self._result, self._message)
         return said.takes(what, self.job_id, **new)
 
     def _touch(self) -> None:

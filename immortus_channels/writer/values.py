@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import numbers
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,7 +19,6 @@ from immortus_channels.jobs.job import (
     MAX_DOCUMENT_BYTES,
     MAX_KEPT_BYTES,
     PROGRESS_KEYS,
-    Error,
     Job,
     Number,
     dump,
@@ -29,10 +27,10 @@ from immortus_channels.logs import logger
 from immortus_channels.writer.encoding import encode, keep_integers, repair_text
 
 RESERVED = DOCUMENT_KEYS - PROGRESS_KEYS
+SENTENCE = "give text, lazily translated text or a number"
+"""The types of a message, for the texts of errors."""
 MAX_SENTENCE = 500
 """Characters of a message that always find room."""
-MAX_CODE = 100
-"""Characters of an error's code."""
 _ROOM = MAX_DOCUMENT_BYTES - 8 * 1024
 """Bytes for a task's values; the rest is for the document's own keys, with the longest of ids and sentences."""
 
@@ -92,8 +90,8 @@ def clean_message(message: object, job_id: str = "") -> str | None:
     """
     if type(message) is str:
         return message if message.isascii() and "\0" not in message else repair_text(message)
-    if not _is_sentence(message):
-        msg = f"message={quoted(message)}: {_SENTENCE}."
+    if not is_sentence(message):
+        msg = f"message={quoted(message)}: {SENTENCE}."
         if is_strict():
             raise TypeError(msg)
         logger.warning("%s Its str() is shown.", msg, extra={"job_id": job_id})
@@ -104,46 +102,9 @@ def clean_message(message: object, job_id: str = "") -> str | None:
     return clean_text(text)
 
 
-_SENTENCE = "give text, lazily translated text or a number"
-
-
-def _is_sentence(message: object) -> bool:
+def is_sentence(message: object) -> bool:
     """Return whether a message may be of this type; only the type counts, so that no lazy object has to work."""
     return issubclass(type(message), str | Promise | numbers.Number) and not isinstance(message, bool)
-
-
-def clean_error(code: object, message: object, job_id: str = "") -> Error:
-    """Return a failure's error, fit for the document. Never raises: whatever is wrong with it, the job has failed.
-
-    An enum's member stands for its value and a number for its digits. Any other code that is not text becomes `error`,
-    and is logged: the text of an exception or of bytes is not meant for end users. Any other message is shown as its
-    `str()`, with a warning; None means no message.
-    """
-    message = "" if message is None else message
-    if not _is_sentence(message):
-        about = {"job_id": job_id}
-        logger.warning("A failure's message is %s; %s. Its str() is shown.", quoted(message), _SENTENCE, extra=about)
-    return Error(code=_code(code, job_id), message=_written(message, job_id))
-
-
-def _code(code: object, job_id: str) -> str:
-    value = code.value if isinstance(code, enum.Enum) else code
-    if isinstance(value, str | int) and not isinstance(value, bool):
-        return _written(value, job_id)[:MAX_CODE] or _ERROR
-    msg = "A failure's code is text, not a value of type %s; the job has failed with the code %r"
-    logger.error(msg, type(value).__name__, _ERROR, extra={"job_id": job_id})
-    return _ERROR
-
-
-_ERROR = "error"
-
-
-def _written(value: object, job_id: str) -> str:
-    try:
-        return clean_text(value)
-    except Exception:
-        logger.exception("What a failure says could not be written as text", extra={"job_id": job_id})
-        return ""
 
 
 def clean_number(name: str, value: object, job_id: str = "") -> Number | None:

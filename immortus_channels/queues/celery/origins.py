@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from inspect import Signature, signature
+from inspect import signature
 from typing import Any
 
 from celery import current_app
@@ -52,7 +52,8 @@ def origin_here(options: TaskOptions | None, name: str, args: Any, kwargs: Any, 
 
 def _params(options: TaskOptions, name: str, args: Any, kwargs: Any) -> dict[str, JSON] | None:
     """Return the arguments to record, as JSON; a value that JSON cannot hold is recorded as its type alone."""
-    params = options.params_of(_signature(name), tuple(args or ()), kwargs or {})
+    task = current_app.tasks.get(name)
+    params = options.params_of(signature(task.run) if task is not None else None, tuple(args or ()), kwargs or {})
     if params is None:
         return None
     return _shorten_params(
@@ -80,11 +81,6 @@ def _to_json(name: str, value: object) -> JSON:
         return clean(value, what=f"The argument {name!r}")
     except (TypeError, ValueError):
         return f"<{type(value).__name__}>"
-
-
-def _signature(name: str) -> Signature | None:
-    task = current_app.tasks.get(name)
-    return signature(task.run) if task is not None else None
 
 
 def to_header(origin: Origin) -> dict[str, Any]:
