@@ -15,7 +15,7 @@ from immortus_channels.writer.suspension import Suspensions
 
 
 class Renewals:
-    """The leases to move in the store. Any thread may `ask`; the writer's thread calls the rest."""
+    """The leases to renew in the store. Any thread may `ask`; the writer's thread calls the rest."""
 
     def __init__(self, runs: Runs, suspensions: Suspensions) -> None:
         self._runs = runs
@@ -61,7 +61,7 @@ class Renewals:
         self._move({run.job_id: run.run_id for run in self._runs.all()}, settings.STALLED_AFTER)
         runs = {run.job_id: run for run in self._runs.all()}
         able = self._able(runs)
-        self._runs.hear([runs[job_id] for job_id in able], get_store().get_many(able).jobs)
+        self._runs.answer([runs[job_id] for job_id in able], get_store().get_many(able).jobs)
         self._runs.renewed_at = now
 
     def _able(self, job_ids: Collection[str]) -> list[str]:

@@ -165,7 +165,7 @@ class Writer:
                 with self._condition:
                     # Each wake-up may have moved the time until which nothing is due: `wait_for` would keep the first.
                     while (pause := self._pause()) > 0 and not self._may_end(time.monotonic() - idle_since):
-                        self._condition.wait(min(pause, self._runs.mark_deaf(time.monotonic())))
+                        self._condition.wait(min(pause, self._runs.mark_unanswered(time.monotonic())))
                     if self._is_busy():
                         idle_since = time.monotonic()
                     if self._may_end(time.monotonic() - idle_since):
@@ -257,7 +257,7 @@ class Writer:
         questions = self._runs.questions
         if questions:
             runs = [question.run for question in questions]
-            self._runs.hear(runs, get_store().get_many([run.job_id for run in runs]).jobs)
+            self._runs.answer(runs, get_store().get_many([run.job_id for run in runs]).jobs)
             self._is_late = time.monotonic() - questions[0].at > HEARING
 
     def _follow(self, write: Write, broadcaster: Broadcaster) -> None:

@@ -191,7 +191,7 @@ def with_room(
 
 
 class Said(NamedTuple):
-    """The current parts of a job's document that the job itself sizes."""
+    """The parts of a job's document whose size the job decides, as they are now."""
 
     meta: Mapping[str, JSON]
     strategy_meta: Mapping[str, JSON] | None

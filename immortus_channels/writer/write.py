@@ -26,10 +26,10 @@ _LARGE = 16 * 1024
 
 @dataclass(slots=True, eq=False, repr=False)
 class Write:
-    """An event on its way into the store, and the place of its outcome.
+    """An event on its way into the store, with its outcome.
 
-    It is written without a read if the record of the job is still the `known` one. A dry one only finds out what it
-    would do.
+    It is written without a read if the record of the job is still the `known` one. A dry write only finds out what the
+    event would change.
     """
 
     event: Event
