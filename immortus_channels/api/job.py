@@ -13,8 +13,8 @@ from immortus_channels.api.without_queue import running
 from immortus_channels.jobs.events import Event, Failed, Finished
 from immortus_channels.jobs.ids import JobId, given_as
 from immortus_channels.jobs.job import JSON, Job, Number, State, copied
+from immortus_channels.writer.failures import clean_error
 from immortus_channels.writer.run import Run
-from immortus_channels.writer.values import clean_error
 
 Item = TypeVar("Item")
 

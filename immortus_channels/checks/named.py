@@ -24,7 +24,7 @@ def check_strategies() -> Findings:
         )
     for queue in queues.connected:
         for name in sorted(queue.tracked_names()):
-            tracking = queue.tracking(name)
+            tracking = queue.options_of(name)
             if tracking is not None and tracking.strategy is not None:
                 where = f"The task {name!r} is tracked by the strategy {tracking.strategy!r}"
                 yield from _check_strategy(tracking.strategy, where, f"{ID}.E003")
@@ -46,7 +46,7 @@ def check_handlers() -> Findings:
     """Find handlers of tasks that cannot be loaded."""
     for queue in queues.connected:
         for name in sorted(queue.tracked_names()):
-            tracking = queue.tracking(name)
+            tracking = queue.options_of(name)
             if tracking is not None and tracking.handler is not None:
                 yield from _check_handler(name, tracking.handler)
 
@@ -86,7 +86,7 @@ def check_marks() -> Findings:
         tracking.place
         for queue in queues.connected
         for name in queue.tracked_names()
-        if (tracking := queue.tracking(name)) is not None
+        if (tracking := queue.options_of(name)) is not None
     }
     for place in sorted(tracked.places - followed):
         module, _, name = place.rpartition(".")

@@ -22,7 +22,7 @@ from immortus_channels import queues
 from immortus_channels.api.job_state import JobState
 from immortus_channels.jobs.job import Job, State, dump
 from immortus_channels.models import JobRecord
-from immortus_channels.queues.tracked import Tracking
+from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.stores.redis import RedisStore
 from immortus_channels.urls import immortus_jobs
 from tests.servers import RedisServer
@@ -71,7 +71,7 @@ def jobs() -> Iterator[Job]:
 
 @pytest.fixture(autouse=True)
 def _queue(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queues, "connected", [ToyQueue(**{Painting.task: Tracking(), Rare.task: Tracking()})])
+    monkeypatch.setattr(queues, "connected", [ToyQueue(**{Painting.task: TaskOptions(), Rare.task: TaskOptions()})])
 
 
 # The database

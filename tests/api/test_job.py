@@ -22,7 +22,7 @@ from immortus_channels.exceptions import (
 )
 from immortus_channels.jobs.events import Cancelled, Enqueued, Failed, Finished, Origin
 from immortus_channels.jobs.job import State
-from immortus_channels.queues.tracked import Tracking
+from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.stores import get_store
 from immortus_channels.tracking.strategies import Calling
 from immortus_channels.writer import values
@@ -35,7 +35,7 @@ urlpatterns = [path("immortus/", include(_job_urls))]
 
 @pytest.fixture(autouse=True)
 def _queue(monkeypatch):
-    monkeypatch.setattr(queues, "connected", [ToyQueue(task=Tracking())])
+    monkeypatch.setattr(queues, "connected", [ToyQueue(task=TaskOptions())])
 
 
 @pytest.fixture

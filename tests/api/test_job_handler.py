@@ -14,7 +14,7 @@ from immortus_channels.api.job import JobHandle
 from immortus_channels.api.job_handler import JobHandler, handler_of, known, load, name_of, told
 from immortus_channels.exceptions import ConfigurationError, HandlerNotFound
 from immortus_channels.jobs.job import Job
-from immortus_channels.queues.tracked import Tracking
+from immortus_channels.queues.tracked import TaskOptions
 from tests.toys import ToyQueue
 
 
@@ -52,7 +52,9 @@ class NoHandler:
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch):
-    monkeypatch.setattr(queues, "connected", [ToyQueue(marked=Tracking(handler=Heir), short=Tracking(handler="quick"))])
+    monkeypatch.setattr(
+        queues, "connected", [ToyQueue(marked=TaskOptions(handler=Heir), short=TaskOptions(handler="quick"))]
+    )
     for cache in (job_handler._discover, job_handler._unknown):
         cache.cache_clear()
     yield

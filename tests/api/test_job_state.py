@@ -14,7 +14,7 @@ from immortus_channels.api.repository import current_job
 from immortus_channels.exceptions import JobNotFound
 from immortus_channels.jobs.events import Cancelled, Enqueued, Failed, Finished, Origin, Report, Reported, Started
 from immortus_channels.jobs.job import State
-from immortus_channels.queues.tracked import Tracking
+from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.stores import get_store
 from immortus_channels.writer.run import current_run
 from tests.toys import ToyQueue
@@ -35,7 +35,7 @@ class ByTask(JobState):
 
 @pytest.fixture(autouse=True)
 def _queue(monkeypatch):
-    monkeypatch.setattr(queues, "connected", [ToyQueue(**{RunMarathon.task: Tracking(), "other": Tracking()})])
+    monkeypatch.setattr(queues, "connected", [ToyQueue(**{RunMarathon.task: TaskOptions(), "other": TaskOptions()})])
 
 
 @pytest.fixture(autouse=True, params=["memory", pytest.param("database", marks=pytest.mark.django_db)])

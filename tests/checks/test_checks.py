@@ -985,14 +985,14 @@ def is_connected(queue: CeleryQueue) -> bool:
 
 def test_a_green_worker_is_told_so_in_one_line_and_its_jobs_are_left_alone(queue, caplog):
     assert is_connected(queue)
-    queue._refuse_green_pool(sender=SimpleNamespace(pool_cls="gevent"))
+    queue._on_worker_init(sender=SimpleNamespace(pool_cls="gevent", app=SimpleNamespace(tasks={})))
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert "prefork or threads" in caplog.text
     assert not is_connected(queue)
 
 
 def test_any_other_worker_is_followed(queue, caplog):
-    queue._refuse_green_pool(sender=SimpleNamespace(pool_cls=Celery))
+    queue._on_worker_init(sender=SimpleNamespace(pool_cls=Celery, app=SimpleNamespace(tasks={})))
     assert is_connected(queue)
     assert not caplog.records
 

@@ -27,8 +27,9 @@ from immortus_channels.stores.sql import TABLE
 from immortus_channels.testing import History
 from immortus_channels.websocket.hub.reads import AuthorizedReads
 from immortus_channels.websocket.hub.threads import Readers
-from immortus_channels.writer import Write, Writer
+from immortus_channels.writer import Write
 from immortus_channels.writer.run import Run
+from immortus_channels.writer.thread import Writer
 from tests.faults.world import SOON, Viewer
 from tests.pages import Process, until
 from tests.servers import MariaServer, PgBouncer, PostgresServer, add_database

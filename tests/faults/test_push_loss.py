@@ -23,8 +23,9 @@ from immortus_channels.testing import LayerFaults
 from immortus_channels.websocket.frames import Document
 from immortus_channels.websocket.hub.subscription import Subscription
 from immortus_channels.websocket.hub.watched import Watched
-from immortus_channels.writer import Writer, report_of
+from immortus_channels.writer import report_of
 from immortus_channels.writer.run import Run
+from immortus_channels.writer.thread import Writer
 from tests.faults.world import HEALED, QUICK, SOON, Elsewhere, Told, Viewer, layer_config
 from tests.pages import Page, Process, until
 

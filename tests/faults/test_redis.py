@@ -16,7 +16,7 @@ from immortus_channels.push.broadcaster import Broadcaster
 from immortus_channels.push.calls import LayerCalls
 from immortus_channels.stores import get_store
 from immortus_channels.testing import Faults, FaultyProxy
-from immortus_channels.writer import Writer
+from immortus_channels.writer.thread import Writer
 from tests.faults.world import QUICK, SOON, Told, Viewer, layer_config, make_layer
 from tests.pages import Process, until
 

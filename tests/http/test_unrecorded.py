@@ -16,7 +16,7 @@ from immortus_channels.http import unrecorded
 from immortus_channels.http.concurrency import turn
 from immortus_channels.http.unrecorded import fetch
 from immortus_channels.jobs.job import Error, Job, State
-from immortus_channels.queues.tracked import Tracking
+from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.stores import get_store
 from tests.toys import ToyQueue, eventually
 
@@ -66,7 +66,9 @@ class KnowingQueue(ToyQueue):
 @pytest.fixture(autouse=True)
 def queue(monkeypatch, settings):
     settings.IMMORTUS_STORE = {"BACKEND": "memory"}
-    queue = KnowingQueue(word=Tracking(strategy=ByWord), job=Tracking(strategy=ByJob), open=Tracking(strategy=Open))
+    queue = KnowingQueue(
+        word=TaskOptions(strategy=ByWord), job=TaskOptions(strategy=ByJob), open=TaskOptions(strategy=Open)
+    )
     monkeypatch.setattr(queues, "connected", [queue])
     return queue
 

@@ -209,7 +209,7 @@ jobs = st.builds(
     owner=st.none() | words,
     staff_only=st.booleans(),
     cancel=st.sampled_from(["ask", "terminate", "never"]),
-    seen=st.lists(words, max_size=3).map(tuple),
+    past_ids=st.lists(words, max_size=3).map(tuple),
     lease_until=times,
     lease_holder=words,
     cancel_requested=st.booleans(),

@@ -335,8 +335,8 @@ def test_a_layer_that_could_not_be_made_is_made_at_the_next_send(broadcaster, mo
 
     with monkeypatch.context() as patched:
         patched.setattr(BoundLayer, "__init__", refused)
-        assert not broadcaster.tell("a", {})
-    assert broadcaster.tell("a", {})
+        assert not broadcaster.send_to_group("a", {})
+    assert broadcaster.send_to_group("a", {})
     assert "default" not in channel_layers.backends
 
 
@@ -385,7 +385,7 @@ def test_sends_share_one_connection_and_close_ends_it(layer, redis_server, broad
 def test_pushing_through_redis_takes_no_thread(layer, broadcaster):
     before = set(threading.enumerate())
     for _ in range(3):
-        assert broadcaster.tell("a", {"type": "x"})
+        assert broadcaster.send_to_group("a", {"type": "x"})
         assert {thread.name for thread in set(threading.enumerate()) - before} <= {"asyncio_0"}, "that looks names up"
 
 

@@ -13,8 +13,8 @@ from immortus_channels.jobs.events import Enqueued, Planned
 from immortus_channels.jobs.job import Job
 from immortus_channels.jobs.owner import starting_as
 from immortus_channels.queues.celery.canvas import STANDS_FOR
-from immortus_channels.queues.celery.lives import carry_on, is_second
-from immortus_channels.queues.celery.origins import HEADER, from_header, mark_of
+from immortus_channels.queues.celery.lives import is_second, keep_headers
+from immortus_channels.queues.celery.origins import HEADER, from_header, options_of
 from immortus_channels.queues.celery.publish_signals import Sending
 
 app = Celery("tests.sending", broker="memory://", backend="cache+memory://", set_as_current=False)
@@ -44,7 +44,7 @@ def sent(settings, monkeypatch):
     monkeypatch.setattr(_state._tls, "current_app", app)
     told = SimpleNamespace(events=[], headers=[], bodies=[], asked=0, answer=None)
     tracker = SimpleNamespace(publish=lambda event, **_: told.events.append(event) or told.answer)
-    sending = Sending(tracker, lambda name: mark_of(app.tasks.get(name)))
+    sending = Sending(tracker, lambda name: options_of(app.tasks.get(name)))
 
     def before(sender, body, headers, **_):
         sending.before(sender, body=body, headers=headers)
@@ -182,7 +182,7 @@ def test_a_second_message_of_a_job_says_so_and_its_retry_does_not(sent):
     second = sent.headers[0][HEADER]
     assert is_second(second)
     again = {"id": "a", "retries": 1, HEADER: second}
-    carry_on(again)
+    keep_headers(again)
     assert from_header(again[HEADER]).send_id == "s1"
     assert not is_second(again[HEADER])
     assert is_second(second)

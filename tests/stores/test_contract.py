@@ -100,7 +100,7 @@ def test_what_was_written_is_read_back_whole_and_as_the_same_text(store, put):
         result=[1, {"a": None}],
         meta={"miles": 12.5, "": "empty"},
         owner="7",
-        seen=("r1", "r2"),
+        past_ids=("r1", "r2"),
         finished_at=0,
     )
     assert read(store) == written

@@ -13,7 +13,7 @@ from immortus_channels import loading, queues
 from immortus_channels.api.strategy import TrackingStrategy
 from immortus_channels.exceptions import StrategyNotFound
 from immortus_channels.jobs.job import Job
-from immortus_channels.queues.tracked import Tracking
+from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.tracking import strategies
 from immortus_channels.tracking.strategies import Calling, defines, get_strategy, load, strategy_for, strategy_of
 from tests.toys import ToyQueue
@@ -39,9 +39,9 @@ class Broken(TrackingStrategy):
 
 @pytest.fixture
 def queue(monkeypatch):
-    queue = ToyQueue(plain=Tracking(), inline=Tracking(strategy=Inline), missing=Tracking(strategy="nowhere"))
+    queue = ToyQueue(plain=TaskOptions(), inline=TaskOptions(strategy=Inline), missing=TaskOptions(strategy="nowhere"))
     queue.strategy = OfQueue
-    queue.tasks["broken"] = Tracking(strategy=Broken)
+    queue.tasks["broken"] = TaskOptions(strategy=Broken)
     monkeypatch.setattr(queues, "connected", [queue])
     return queue
 

@@ -31,7 +31,7 @@ from immortus_channels.jobs.events import (
     Updated,
 )
 from immortus_channels.jobs.job import Job, State
-from immortus_channels.queues.tracked import Tracking
+from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.stores import get_store
 from immortus_channels.stores.base import Reading
 from immortus_channels.tracking import queue_cancels, reader
@@ -95,7 +95,7 @@ def diary():
 
 @pytest.fixture
 def queue(monkeypatch):
-    queue = ToyQueue(told=Tracking(strategy=Diary), silent=Tracking())
+    queue = ToyQueue(told=TaskOptions(strategy=Diary), silent=TaskOptions())
     monkeypatch.setattr(queues, "connected", [queue])
     return queue
 

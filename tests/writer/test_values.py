@@ -20,11 +20,10 @@ from hypothesis import strategies as st
 from immortus_channels.exceptions import DocumentTooLarge, InvalidValue, ReservedMetaKey
 from immortus_channels.jobs.job import DOCUMENT_KEYS, LARGEST, MAX_DEPTH, MAX_DOCUMENT_BYTES, PROGRESS_KEYS, Error, Job
 from immortus_channels.writer import values
+from immortus_channels.writer.failures import MAX_CODE, clean_error
 from immortus_channels.writer.values import (
-    MAX_CODE,
     MAX_SENTENCE,
     clean,
-    clean_error,
     clean_message,
     clean_meta,
     clean_number,

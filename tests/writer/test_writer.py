@@ -31,10 +31,11 @@ from immortus_channels.jobs.job import State
 from immortus_channels.jobs.lifecycle import SECOND, apply
 from immortus_channels.push import receivers
 from immortus_channels.stores import get_store
-from immortus_channels.writer import WAIT, InlineWriter, Writer, get_writer, report_of, thread
+from immortus_channels.writer import WAIT, get_writer, report_of, thread
 from immortus_channels.writer.backlog import Backlog
-from immortus_channels.writer.inline import GreenWriter
+from immortus_channels.writer.inline import GreenWriter, InlineWriter
 from immortus_channels.writer.run import Run, current_run
+from immortus_channels.writer.thread import Writer
 from tests.toys import FlakyStore, eventually
 
 forks = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
@@ -238,7 +239,7 @@ def test_an_end_without_its_words_outlives_an_outage(store, threaded, caplog):
     write = threaded.submit(ENDS[0][0])
     assert write.done.wait(5)
     assert record().state is State.FAILED
-    assert sum("without what it says" in line.getMessage() for line in caplog.records) == 1
+    assert sum("without its content" in line.getMessage() for line in caplog.records) == 1
 
 
 def test_what_waits_is_bounded_and_the_oldest_is_lost_with_one_log_line(store, threaded, monkeypatch, caplog):
@@ -966,7 +967,7 @@ def test_inline_a_run_that_a_fork_brought_along_writes_nothing(store):
     inline = InlineWriter()
     inline.submit(started())
     run = Run(job_id="j", job_class="c", run_id="r", notify=inline.notify)
-    run.forked()
+    run.after_fork()
     run.update(current=1)
     assert record().current == 0
 

@@ -163,7 +163,7 @@ async def test_what_another_process_revokes_is_heard_through_the_layer(layer, hu
 
 def tell_elsewhere(group, message):
     broadcaster = Broadcaster()
-    assert broadcaster.tell(group, message)
+    assert broadcaster.send_to_group(group, message)
     broadcaster.close()
 
 
