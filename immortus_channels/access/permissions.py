@@ -6,33 +6,30 @@ import enum
 import logging
 from collections.abc import Callable
 from functools import wraps
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import ParamSpec, TypeAlias, TypeVar, cast
 
 from django.db import InterfaceError, OperationalError
 
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.job import Job
 from immortus_channels.tracking import rules, strategies
-
-if TYPE_CHECKING:
-    from immortus_channels.tracking.rules import Rule, User
+from immortus_channels.tracking.rules import Rule, User
 
 logger = logging.getLogger("immortus_channels")
 
 
-class Unasked(enum.Enum):
-    """The default of an optional `user`: then no permission is checked. None is an anonymous user."""
+class NotGiven(enum.Enum):
+    """The default of an optional user, as None is an anonymous one."""
 
-    ANYBODY = enum.auto()
+    NOT_GIVEN = enum.auto()
 
     def __repr__(self) -> str:
         """Return the name as in a signature."""
         return self.name
 
 
-ANYBODY = Unasked.ANYBODY
-
+NOT_GIVEN = NotGiven.NOT_GIVEN
+OptionalUser: TypeAlias = "User | NotGiven | None"
 
 _AWAY = (OperationalError, InterfaceError)
 """What a database raises that is unreachable; its other errors are a mistake in the project."""
@@ -72,7 +69,7 @@ def user_given(user: object) -> User:
     if user is not None and not hasattr(user, "is_authenticated"):
         msg = f"user={user!r} is not a user: give request.user, or None for an anonymous user."
         raise TypeError(msg)
-    return user_of(SimpleNamespace(user=user))
+    return cast("User | None", user) or anonymous()
 
 
 def is_active(user: User) -> bool:

@@ -11,16 +11,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from immortus_channels.access.buckets import Bucket, Refusals
 from immortus_channels.access.limits import kept_for_users, limits
 from immortus_channels.exceptions import ImmortusError
 from immortus_channels.jobs.owner import owner_key
 from immortus_channels.recent import Recent
-
-if TYPE_CHECKING:
-    from immortus_channels.tracking.rules import User
+from immortus_channels.tracking.rules import User
 
 logger = logging.getLogger("immortus_channels")
 

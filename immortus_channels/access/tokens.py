@@ -10,7 +10,7 @@ import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.core import signing
 from django.core.exceptions import ValidationError
@@ -21,9 +21,7 @@ from immortus_channels.exceptions import ImmortusError
 from immortus_channels.jobs.ids import is_job_id
 from immortus_channels.jobs.owner import named_by, owner_key
 from immortus_channels.queues.results import identify
-
-if TYPE_CHECKING:
-    from immortus_channels.tracking.rules import User
+from immortus_channels.tracking.rules import User
 
 PREFIX = "immortus."
 """Tells our tokens from the project's own, which may come in the same header."""

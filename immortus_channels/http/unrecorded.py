@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from immortus_channels import bounded_calls, queues
 from immortus_channels.access import permissions
@@ -19,11 +19,9 @@ from immortus_channels.http import concurrency
 from immortus_channels.jobs.job import Error, Job, State
 from immortus_channels.queues.base import Queue
 from immortus_channels.tracking import guarded, strategies
+from immortus_channels.tracking.rules import User
 from immortus_channels.writer import is_inline
 from immortus_channels.writer.values import clean_meta, clean_result, within_limit
-
-if TYPE_CHECKING:
-    from immortus_channels.tracking.rules import User
 
 logger = logging.getLogger("immortus_channels")
 

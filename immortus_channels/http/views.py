@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from functools import wraps
 from http import HTTPStatus
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import SuspiciousOperation
@@ -30,9 +30,7 @@ from immortus_channels.http.concurrency import turn
 from immortus_channels.jobs.ids import is_job_id
 from immortus_channels.jobs.job import JSON, Job, dump
 from immortus_channels.stores.base import Reading
-
-if TYPE_CHECKING:
-    from immortus_channels.tracking.rules import User
+from immortus_channels.tracking.rules import User
 
 logger = logging.getLogger("immortus_channels")
 

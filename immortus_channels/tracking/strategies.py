@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Coroutine
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.core.signals import setting_changed
 
@@ -19,10 +19,7 @@ from immortus_channels.guarded import answer
 from immortus_channels.jobs.job import Error, Job, State
 from immortus_channels.queues.tracked import Named
 from immortus_channels.tracking import rules
-
-if TYPE_CHECKING:
-    from django.contrib.auth.base_user import AbstractBaseUser
-    from django.contrib.auth.models import AnonymousUser
+from immortus_channels.tracking.rules import User
 
 logger = logging.getLogger("immortus_channels")
 
@@ -56,11 +53,11 @@ class Strategy:
     def job_lost(self, job_id: str) -> None:
         """React when the job has been silent for too long; it may yet be revived."""
 
-    def allows(self, user: AbstractBaseUser | AnonymousUser, job: Job) -> bool:
+    def allows(self, user: User, job: Job) -> bool:
         """Return whether `user` may see `job`; by default what `IMMORTUS_ACCESS` says."""
         return rules.by_setting(user, job)
 
-    def allows_cancel(self, user: AbstractBaseUser | AnonymousUser, job: Job) -> bool:
+    def allows_cancel(self, user: User, job: Job) -> bool:
         """Return whether `user`, who may see `job`, may also cancel it.
 
         By default its owner may, every viewer if it has no owner, and users with the permission to change jobs.

@@ -6,15 +6,12 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING
 
 from immortus_channels.access import tokens
 from immortus_channels.access.tokens import GRACE, Token, TokenExpired
+from immortus_channels.tracking.rules import User
 from immortus_channels.websocket import frames
 from immortus_channels.websocket.hub.watched import Watcher
-
-if TYPE_CHECKING:
-    from immortus_channels.tracking.rules import User
 
 Dismiss = Callable[["Bearer", bool], None]
 """Ends all watches by a token; the flag says whether it has expired."""
