@@ -14,12 +14,12 @@ import pytest
 
 from immortus_channels import protocol, urls
 from immortus_channels.access import quotas, tokens
-from immortus_channels.access.limits import kept_for_users
+from immortus_channels.access.limits import Limits, kept_for_users
 from immortus_channels.http import concurrency, job_page, views
 from immortus_channels.jobs.job import SENTENCES, Job, State
 from immortus_channels.push.messages import MESSAGE_TYPE, Push
 from immortus_channels.websocket import consumer, frames
-from immortus_channels.websocket.flow import MAX_AGE, Limits
+from immortus_channels.websocket.flow import MAX_AGE
 from tests.test_protocol import job_of
 
 ROOT = Path(__file__).parent.parent

@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from immortus_channels import access_token, metrics, protocol, tracking
 from immortus_channels.access import permissions, quotas
+from immortus_channels.access.limits import Limits
 from immortus_channels.access.tokens import Token
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.logs import Trouble
@@ -26,7 +27,6 @@ from immortus_channels.push.messages import Revocation
 from immortus_channels.stores.base import Reading
 from immortus_channels.websocket import bearer, consumer, flow, hub
 from immortus_channels.websocket.consumer import JobConsumer
-from immortus_channels.websocket.flow import Limits
 from immortus_channels.websocket.frames import MAX_FRAME
 from immortus_channels.websocket.hub import get_hub
 from immortus_channels.websocket.login import Login, _warn
