@@ -85,14 +85,19 @@ def may_see(user: User, job: Job) -> bool:
     return _says(job, "allows", user)
 
 
-def would_see(user: User, job: Job) -> bool:
+def would_see(user: User, job_id: str, job_class: str = "") -> bool:
     """Return `may_see` for a job that is not on record; a rule may fail on so little, so only DEBUG logs that."""
-    return _says(job, "allows", user, level=logging.DEBUG)
+    return _says(_stand_in(job_id, job_class), "allows", user, level=logging.DEBUG)
 
 
 def may_see_nameless(user: User, job_id: str) -> bool:
     """Return whether `user` may see a job of an unknown task: it has no strategy, so `IMMORTUS_ACCESS` decides."""
-    return _answer(rules.by_setting, user, Job(job_id=job_id, staff_only=True), "IMMORTUS_ACCESS", logging.ERROR)
+    return _answer(rules.by_setting, user, _stand_in(job_id), "IMMORTUS_ACCESS", logging.ERROR)
+
+
+def _stand_in(job_id: str, job_class: str = "") -> Job:
+    """Return a stand-in for a job that is not on record: its owner is unknown, so it is for staff."""
+    return Job(job_id=job_id, job_class=job_class, staff_only=True)
 
 
 def may_cancel(user: User, job: Job) -> bool:
@@ -110,7 +115,8 @@ def _says(job: Job, name: str, user: User, level: int = logging.ERROR) -> bool:
 
     def rule(user: User, job: Job) -> object:
         silent = strategies.load(strategies.DEFAULT)
-        method: Rule = getattr(strategies.strategy_of(job), name, None) or getattr(silent, name)
+        strategy = strategies.strategy_of(job.job_class, job.job_id)
+        method: Rule = getattr(strategy, name, None) or getattr(silent, name)
         return method(user, job)
 
     return _answer(rule, user, job, f"{name}()", level)

@@ -132,7 +132,7 @@ class Remote:
     @property
     def strategy(self) -> Any:
         """The strategy that follows the job."""
-        return strategies.strategy_of(self.record)
+        return strategies.strategy_of(self.job_class, self.job_id)
 
 
 class NoJob(Remote):

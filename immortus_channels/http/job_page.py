@@ -28,7 +28,7 @@ from immortus_channels.api.shortcuts import keep_private
 from immortus_channels.conf import settings
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.http import authentication
-from immortus_channels.http.views import RETRY_AFTER, seen
+from immortus_channels.http.views import RETRY_AFTER, visible_jobs
 from immortus_channels.jobs.events import PageHook
 from immortus_channels.jobs.ids import is_job_id
 from immortus_channels.jobs.job import SENTENCES, Job, State
@@ -72,7 +72,7 @@ def _answer(request: HttpRequest, job_id: str) -> HttpResponse:
     try:
         caller = authentication.of_session(request)
         quotas.ask(caller.account)
-        record = seen(caller, [job_id]).get(job_id)
+        record = visible_jobs(caller, [job_id]).get(job_id)
         if record is None:
             return _unknown(request, job_id)
         return _cancel(request, record) if request.method == "POST" else _known(request, record)

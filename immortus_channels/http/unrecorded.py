@@ -45,9 +45,8 @@ def fetch(user: User, job_id: str, job_class: str = "") -> Job | None:
     whatever class is named here. Neither strategy nor queue is asked for a `user` who would not see the answer: ids are
     cheap to invent, and a backend may be slow. Raises StoreUnavailable when a database cannot answer for permissions.
     """
-    unseen = stand_in_for(job_id, job_class)
-    strategy = strategies.strategy_of(unseen)
-    if not strategies.defines(strategy, "allows") and not permissions.would_see(user, unseen):
+    strategy = strategies.strategy_of(job_class, job_id)
+    if not strategies.defines(strategy, "allows") and not permissions.would_see(user, job_id, job_class):
         return None
     job = _find(user, strategy, job_id, job_class)
     if job is not None:
@@ -65,11 +64,6 @@ def _find(user: User, strategy: Any, job_id: str, job_class: str) -> Job | None:
         if _is_of(job, job_class) and (job.job_class or permissions.may_see_nameless(user, job_id)):
             return job
     return None
-
-
-def stand_in_for(job_id: str, job_class: str = "") -> Job:
-    """Return a stand-in for a job that is not on record, for rules that decide who might see it."""
-    return Job(job_id=job_id, job_class=job_class, staff_only=True)
 
 
 def _is_of(job: Job | None, job_class: str) -> TypeGuard[Job]:

@@ -56,7 +56,7 @@ def hand_over(event: Event, wait: float, known: str | None = None) -> Write:
     """Give an event to the writer, after its strategy's hook and meta; wait up to `wait` seconds for the store."""
     event = _shorten(event)
     writer = get_writer()
-    strategy = strategies.strategy_of(Job(job_id=event.job_id, job_class=event.job_class))
+    strategy = strategies.strategy_of(event.job_class, event.job_id)
     if not strategies.defines(strategy, *strategies.HOOKS, "meta", "completed"):
         return writer.submit(event, wait=wait, known=known)
     # Even a caller that cannot wait for the write waits to learn what it would change. Guessing could run a hook twice

@@ -125,7 +125,7 @@ def _beginning_of(job: Job) -> int:
 
 
 def _has_answers(job_class: str) -> bool:
-    return strategies.defines(strategies.strategy_of(Job(job_id="", job_class=job_class)), "meta", "completed")
+    return strategies.defines(strategies.strategy_of(job_class), "meta", "completed")
 
 
 def _refresh(job: Job, *, is_due: bool = False) -> Job | None:
@@ -133,7 +133,7 @@ def _refresh(job: Job, *, is_due: bool = False) -> Job | None:
         return None
     if not is_due and not _is_due(job.job_id):
         return None
-    strategy = strategies.strategy_of(job)
+    strategy = strategies.strategy_of(job.job_class, job.job_id)
     meta, completed = meta_of(strategy, job.job_id), completed_of(strategy, job.job_id)
     if (meta is None or meta == job.strategy_meta) and not completed:
         return None

@@ -43,7 +43,7 @@ def _listen(run: Run) -> None:
 
 def begin(run: Run) -> None:
     """Report that a run starts; afterwards `run.refused` says whether it must not."""
-    strategy = strategies.strategy_of(Job(job_id=run.job_id, job_class=run.job_class))
+    strategy = strategies.strategy_of(run.job_class, run.job_id)
     run.strategy = strategies.Calling(strategy, after=lambda: _tell_meta(run, strategy))
     began = time.time_ns() // 1000
     run.started(

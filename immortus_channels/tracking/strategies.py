@@ -90,13 +90,13 @@ def strategy_for(job_class: str, otherwise: Named = None) -> Any:
     return load(inline or settings.TRACKING_STRATEGY or (queue.strategy if queue else DEFAULT))
 
 
-def strategy_of(job: Job) -> Any:
-    """Return the strategy that serves a job; if it fails to load, log that and return the silent one."""
+def strategy_of(job_class: str, job_id: str = "") -> Any:
+    """Return the strategy that serves a job of this class; if it fails to load, log that and return the silent one."""
     try:
-        return strategy_for(job.job_class)
+        return strategy_for(job_class)
     except Exception:
         # Its module or its class may raise anything, and the job must be followed all the same.
-        logger.exception("The strategy for jobs of %r failed to load", job.job_class, extra={"job_id": job.job_id})
+        logger.exception("The strategy for jobs of %r failed to load", job_class, extra={"job_id": job_id})
         return load(DEFAULT)
 
 
