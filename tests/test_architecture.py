@@ -88,6 +88,7 @@ TESTED_BY = {
     "api/strategy.py": "tracking/test_strategies.py",
     "broadcast.py": "test_architecture.py",
     "handles.py": "test_architecture.py",
+    "http/page_content.py": "http/test_job_page.py",
     "models.py": "stores/test_database.py",
     "push/breaker.py": "test_logs.py",
     "push/layer.py": "push/test_broadcaster.py",

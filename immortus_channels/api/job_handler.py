@@ -145,7 +145,7 @@ setting_changed.connect(_forget)
 # Attributes
 
 
-def told(handler: JobHandler, name: str, *arguments: object) -> Any:
+def read_attribute(handler: JobHandler, name: str, *arguments: object) -> Any:
     """Return an attribute of the handler, or its method's result; `JobHandler`'s own if it is missing or raises."""
     try:
         said = getattr(handler, name)
