@@ -32,7 +32,7 @@ ROOMS = (
     "tracking",
     "access middleware",
     "api websocket",
-    "http",
+    "http admin_list",
     "tasks",
     "checks testing",
     "__init__ apps admin urls routing celery broadcast handles management templatetags migrations",
@@ -80,6 +80,7 @@ API = {
 """What may be imported from the package itself."""
 
 TESTED_BY = {
+    "admin_list.py": "test_admin.py",
     "checks": "checks/test_checks.py",
     "checks/doctor": "management/test_immortus_doctor.py",
     "checks/doctor/layer_hosts.py": "checks/doctor/test_layer_hosts.py",
