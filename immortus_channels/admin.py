@@ -22,6 +22,7 @@ from django.utils.translation import ngettext
 
 from immortus_channels import admin_list, tracking
 from immortus_channels.access import permissions
+from immortus_channels.admin_list import Records, job_of
 from immortus_channels.api import links
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.job import State
@@ -50,7 +51,7 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # not generic at run
 
     # What is shown
 
-    def get_queryset(self, request: HttpRequest) -> admin_list.Records:
+    def get_queryset(self, request: HttpRequest) -> Records:
         """Return the jobs of the database that the store keeps them in."""
         return super().get_queryset(request).using(_database())
 
@@ -62,7 +63,7 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # not generic at run
         """Allow only the filters offered: counts by others would reveal what hidden jobs contain."""
         return lookup.partition("__")[0] in ("state", "job_class")
 
-    def get_search_results(self, request: HttpRequest, queryset: admin_list.Records, search_term: str) -> tuple[admin_list.Records, bool]:
+    def get_search_results(self, request: HttpRequest, queryset: Records, search_term: str) -> tuple[Records, bool]:
         """Return the job of exactly this id, which may hold spaces and quotes."""
         return (queryset.filter(pk__in={search_term, search_term.strip()}) if search_term else queryset), False
 
@@ -72,31 +73,31 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # not generic at run
         record = super().get_object(request, object_id, from_field)
         return record if record is not None and admin_list.may_see(request, record) else None
 
-    def render_change_form(
-        self, request: HttpRequest, context: dict[str, Any], *args: Any, obj: JobRecord | None = None, **kwargs: Any
-    ) -> Any:
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Add the job for a live element, if the URLs that it uses are mounted."""
-        if obj is not None and links.mount() is not None:
-            context |= {"job": admin_list.job_of(obj), "words": dict(self.opts.get_field("state").flatchoices)}
-        return super().render_change_form(request, context, *args, obj=obj, **kwargs)
+        record = kwargs.get("obj")
+        if record is not None and links.mount() is not None:
+            words: Any = self.opts.get_field("state")
+            context |= {"job": job_of(record), "words": dict(words.flatchoices)}
+        return super().render_change_form(request, context, *args, **kwargs)
 
     # As text, because the page of one job shows None as such, and times in UTC.
 
     @admin.display(description=_("percentage"))
     def percentage(self, record: JobRecord) -> str:
         """Return how far the job has come."""
-        share = admin_list.job_of(record).document["percentage"]
+        share = job_of(record).document["percentage"]
         return "" if share is None else f"{share} %"
 
     @admin.display(description=_("enqueued at"))
     def enqueued_at(self, record: JobRecord) -> str:
         """Return when the job was handed to its queue."""
-        return self._time(admin_list.job_of(record).enqueued_at)
+        return self._time(job_of(record).enqueued_at)
 
     @admin.display(description=_("started at"))
     def started_at(self, record: JobRecord) -> str:
         """Return when the present attempt began."""
-        return self._time(admin_list.job_of(record).started_at)
+        return self._time(job_of(record).started_at)
 
     @admin.display(description=_("finished at"))
     def ended_at(self, record: JobRecord) -> str:
@@ -110,7 +111,7 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # not generic at run
     @admin.display(description=_("document"))
     def document(self, record: JobRecord) -> SafeString:
         """Return the job as browsers see it."""
-        return format_html("<pre>{}</pre>", json.dumps(admin_list.job_of(record).document, indent=2, ensure_ascii=False))
+        return format_html("<pre>{}</pre>", json.dumps(job_of(record).document, indent=2, ensure_ascii=False))
 
     # What may be done
 
@@ -143,12 +144,12 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # not generic at run
         """Delete the job if it is still over."""
         self.delete_queryset(request, self.get_queryset(request).filter(pk=obj.pk))
 
-    def delete_queryset(self, request: HttpRequest, queryset: admin_list.Records) -> None:
+    def delete_queryset(self, request: HttpRequest, queryset: Records) -> None:
         """Delete those that are still over."""
         queryset.filter(state__in=OVER).delete()
 
     @admin.action(description=_("Delete selected jobs"), permissions=["delete"])
-    def delete_selected(self, request: HttpRequest, queryset: admin_list.Records) -> HttpResponseBase | None:
+    def delete_selected(self, request: HttpRequest, queryset: Records) -> HttpResponseBase | None:
         """Delete the selected jobs that are over, after Django's question; a message counts the others."""
         seen = admin_list.visible_to(request, queryset)
         over = [record.pk for record in seen if record.state in OVER]
@@ -161,7 +162,7 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # not generic at run
         return cast("HttpResponseBase | None", delete_selected(self, request, queryset.filter(pk__in=over)))
 
     @admin.action(description=_("Cancel selected jobs"), permissions=["cancel"])
-    def cancel(self, request: HttpRequest, queryset: admin_list.Records) -> HttpResponseBase | None:
+    def cancel(self, request: HttpRequest, queryset: Records) -> HttpResponseBase | None:
         """Ask for the cancellation of each selected job that its strategy lets this user see and cancel."""
         asked = 0
         records = admin_list.visible_to(request, queryset)
@@ -184,7 +185,7 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # not generic at run
         return None
 
     def _cancel(self, request: HttpRequest, record: JobRecord) -> bool:
-        if not permissions.is_cancellable(request.user, admin_list.job_of(record)):
+        if not permissions.is_cancellable(request.user, job_of(record)):
             return False
         after = tracking.cancel(record.pk)
         if after is None or not after.cancel_requested:
