@@ -336,7 +336,7 @@ def test_every_offered_name_loads_on_first_use(name):
 
 def test_type_checkers_see_the_same_names():
     seen = {alias.name for node, _ in import_nodes(tree_of("__init__")) for alias in node.names if at_types(node)}
-    assert seen == set(immortus_channels.__all__) == set(immortus_channels._HOMES)
+    assert seen == set(immortus_channels.__all__) > set(immortus_channels._HOMES)
 
 
 def at_types(node: ast.Import | ast.ImportFrom) -> bool:
