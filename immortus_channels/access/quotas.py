@@ -137,9 +137,3 @@ def leave(key: str | None) -> None:
 def _seats(key: str | None) -> list[str]:
     """Return the counts that a socket of this account adds to."""
     return [_ALL, *([] if is_users(key) else [_VISITORS]), *([] if key is None else [key])]
-
-
-def reset() -> None:
-    """Forget all requests and refusals."""
-    _requests.clear()
-    _refusals.clear()

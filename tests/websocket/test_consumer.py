@@ -32,7 +32,7 @@ from immortus_channels.websocket.hub import get_hub
 from immortus_channels.websocket.login import Login, _warn
 from immortus_channels.websocket.outbox import CLEAN_UP
 from immortus_channels.websocket.shutdown import get_drain
-from tests.pages import Process, logged_in, until
+from tests.pages import Process, forget_quotas, logged_in, until
 from tests.site import redis_options, running_site
 from tests.tokens import expired_token
 from tests.websocket.test_frames import HOSTILE
@@ -90,10 +90,10 @@ async def opened(**options):
 async def _quiet_hub(settings):
     settings.IMMORTUS_STORE = {"BACKEND": "memory"}
     settings.IMMORTUS_RECHECK_INTERVAL = 60
-    quotas.reset()
+    forget_quotas()
     yield
     await get_hub().lifetime.stopped()
-    quotas.reset()
+    forget_quotas()
 
 
 # Opening
