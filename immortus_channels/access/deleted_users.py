@@ -124,11 +124,4 @@ def _own_connections() -> Iterator[None]:
 
 
 _forgetter = Forgetter()
-
-
-def drain() -> None:
-    """Forget the owners left before the process ends."""
-    _forgetter.drain()
-
-
-atexit.register(drain)
+atexit.register(_forgetter.drain)

@@ -39,9 +39,5 @@ def _refusal(request: HttpRequest, view: View) -> HttpResponseForbidden | None:
     for middleware in middleware_classes:
         if isinstance(middleware, type) and issubclass(middleware, CsrfViewMiddleware):
             # It has already read the token from the cookie or session, and passed this view as exempt.
-            return middleware(_nothing).process_view(request, view, (), {})
+            return middleware(view).process_view(request, view, (), {})
     return None
-
-
-def _nothing(_: HttpRequest) -> HttpResponseBase:
-    raise NotImplementedError

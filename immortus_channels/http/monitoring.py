@@ -89,15 +89,12 @@ class StoreCheck:
         with self._lock:
             answer = self._answer
             if answer is None or (answer.done() and time.monotonic() - self._asked_at >= self.FRESH):
-                answer = self._answer = self._ask()
+                self._asked_at = time.monotonic()
+                answer = self._answer = call_in_thread(_ask_store, name="immortus-health")
         try:
             return answer.result(self.TIMEOUT)
         except TimeoutError:
             return False
-
-    def _ask(self) -> Future[bool]:
-        self._asked_at = time.monotonic()
-        return call_in_thread(_ask_store, name="immortus-health")
 
 
 store_check = StoreCheck()

@@ -79,10 +79,8 @@ class Hub:
         self.authorization = Authorization(self.table, self.subscription, self._readers)
         self._ends = Ends(self.table, self._readers)
         self._reads = AuthorizedReads(self.table, self.authorization, self.recheck, self._readers)
-        self.lifetime.run(self.subscription.run())
-        self.lifetime.run(self._ends.run())
-        self.lifetime.run(self.recheck.run())
-        self.lifetime.run(self.authorization.run())
+        for part in (self.subscription.run(), self._ends.run(), self.recheck.run(), self.authorization.run()):
+            self.lifetime.run(part)
         self.lifetime.run(self.authorization.run_doubts())
         receivers.add(self)
 
