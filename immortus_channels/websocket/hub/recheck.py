@@ -83,9 +83,9 @@ class Recheck:
         versions = await self._readers.run(tracking.recheck, watched)
         for job in jobs:
             self._give_up_missing(job, is_known=job.job_id in versions, now=_time())
-        behind = {job_id for job_id, version in versions.items() if version < known[job_id]}
+        behind = {job_id: known[job_id] for job_id, version in versions.items() if version < known[job_id]}
         ahead = {job.job_id for job in jobs if versions.get(job.job_id, 0) > job.version}
-        await self._heal(ahead, known, {job_id: known[job_id] for job_id in behind})
+        await self._heal(ahead, behind)
         for job in jobs:
             job.checked_at = began
 
@@ -111,7 +111,7 @@ class Recheck:
         elif now - job.missing_since >= self.MISSING:
             self._table.give_up(job)
 
-    async def _heal(self, ahead: set[str], known: Mapping[str, int], behind: Mapping[str, int]) -> None:
+    async def _heal(self, ahead: set[str], behind: Mapping[str, int]) -> None:
         """Read and deliver the jobs that differ; lift those that are still older than what the hub sent."""
         if not ahead and not behind:
             return

@@ -15,6 +15,7 @@ from django.db import OperationalError
 from immortus_channels.access import permissions
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.push.messages import EVERYBODY, Revocation
+from immortus_channels.recent import Recent
 from immortus_channels.stores import get_store
 from immortus_channels.websocket.hub import get_hub
 from immortus_channels.websocket.hub.authorization import LOGIN_CHANGED, Authorization
@@ -268,7 +269,7 @@ async def test_whoever_begins_to_watch_just_after_a_revocation_is_asked_again(hu
 
 
 async def test_the_revocations_that_are_remembered_have_an_end(hub, monkeypatch):
-    monkeypatch.setattr(Authorization, "REMEMBERED", 10)
+    monkeypatch.setattr(hub.authorization, "_recent", Recent(10))
     for n in range(50):
         hub.reconsider(Revocation(user=str(n)))
     await asyncio.sleep(0)
