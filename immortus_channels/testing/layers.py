@@ -76,29 +76,28 @@ class FaultyChannelLayer:
 
     async def send(self, channel: str, message: Mapping[str, Any]) -> None:
         """Send to one channel."""
-        await self._suffer("send")
-        await self._layer.send(channel, message)
+        await self._call("send", channel, message)
 
     async def group_send(self, group: str, message: Mapping[str, Any]) -> None:
         """Send to all channels of a group."""
-        await self._suffer("group_send")
-        await self._layer.group_send(group, message)
+        await self._call("group_send", group, message)
 
     async def group_add(self, group: str, channel: str) -> None:
         """Join a group."""
-        await self._suffer("group_add")
-        await self._layer.group_add(group, channel)
+        await self._call("group_add", group, channel)
 
     async def group_discard(self, group: str, channel: str) -> None:
         """Leave a group."""
-        await self._suffer("group_discard")
-        await self._layer.group_discard(group, channel)
+        await self._call("group_discard", group, channel)
 
     async def new_channel(self, *prefix: str) -> str:
         """Return a new channel's name."""
-        await self._suffer("new_channel")
-        name: str = await self._layer.new_channel(*prefix)
+        name: str = await self._call("new_channel", *prefix)
         return name
+
+    async def _call(self, name: str, *arguments: object) -> Any:
+        await self._suffer(name)
+        return await getattr(self._layer, name)(*arguments)
 
     async def receive(self, channel: str) -> Any:
         """Return the next message of a channel, after all faults that apply to it."""
