@@ -114,10 +114,8 @@ def _says(job: Job, name: str, user: User, level: int = logging.ERROR) -> bool:
     """Return what the job's strategy says; if that class, which may be any, lacks the method, `TrackingStrategy`'s."""
 
     def rule(user: User, job: Job) -> object:
-        silent = strategies.load(strategies.DEFAULT)
-        strategy = strategies.strategy_of(job.job_class, job.job_id)
-        method: Rule = getattr(strategy, name, None) or getattr(silent, name)
-        return method(user, job)
+        method = getattr(strategies.strategy_of(job.job_class, job.job_id), name, None)
+        return (method or getattr(strategies.load(strategies.DEFAULT), name))(user, job)
 
     return _answer(rule, user, job, f"{name}()", level)
 

@@ -165,9 +165,9 @@ class NoJob(Remote):
 
 def read(job_id: str) -> Job:
     """Return the job as it stands; in a hook, as it is about to be. Raises JobNotFound and StoreUnavailable."""
-    told = tracking.told_of(job_id)
-    if told is not None:
-        return told
+    in_hook = tracking.job_in_hook(job_id)
+    if in_hook is not None:
+        return in_hook
     reading = tracking.on_record([job_id])
     job = reading.jobs.get(job_id)
     if job is None:

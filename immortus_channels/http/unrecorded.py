@@ -18,7 +18,7 @@ from immortus_channels.guarded import quoted
 from immortus_channels.http import concurrency
 from immortus_channels.jobs.job import Error, Job, State
 from immortus_channels.queues.base import Queue
-from immortus_channels.tracking import guarded, strategies
+from immortus_channels.tracking import attempt, strategies
 from immortus_channels.tracking.rules import User
 from immortus_channels.writer import is_inline
 from immortus_channels.writer.values import clean_meta, clean_result, within_limit
@@ -49,10 +49,9 @@ def fetch(user: User, job_id: str, job_class: str = "") -> Job | None:
     if not strategies.defines(strategy, "allows") and not permissions.would_see(user, job_id, job_class):
         return None
     job = _find(user, strategy, job_id, job_class)
-    if job is not None:
-        with guarded(f"What was fetched for {quoted(strategy)}", job_id):
-            return _prepare(job, job_id, job_class)
-    return None
+    if job is None:
+        return None
+    return attempt(f"What was fetched for {quoted(strategy)}", job_id, partial(_prepare, job, job_id, job_class))
 
 
 def _find(user: User, strategy: Any, job_id: str, job_class: str) -> Job | None:
@@ -80,10 +79,7 @@ def _by_strategy(strategy: Any, job_id: str) -> Iterator[Job | None]:
 
 
 def _call(strategy: Any, name: str, job_id: str) -> object:
-    answer: object = None
-    with guarded(f"{name} of {quoted(strategy)}", job_id):
-        answer = getattr(strategy, name)(job_id)
-    return answer  # noqa: RET504 - None where it raised
+    return attempt(f"{name} of {quoted(strategy)}", job_id, lambda: getattr(strategy, name)(job_id))
 
 
 def _job_of(answer: object, job_id: str) -> Job | None:

@@ -6,7 +6,7 @@ Nothing here raises into a job: failures are logged, and the job continues.
 from __future__ import annotations
 
 from immortus_channels.tracking.commands import cancel, claim, lifted, touch
-from immortus_channels.tracking.hooks import guarded, told_of
+from immortus_channels.tracking.hooks import attempt, job_in_hook
 from immortus_channels.tracking.inquiry import publish_end
 from immortus_channels.tracking.publisher import publish, renew
 from immortus_channels.tracking.reader import (
@@ -24,13 +24,14 @@ from immortus_channels.writer import drain
 __all__ = [
     "as_it_stands",
     "ask_strategies",
+    "attempt",
     "begin",
     "brought_up_to_date",
     "cancel",
     "claim",
     "drain",
     "end",
-    "guarded",
+    "job_in_hook",
     "lifted",
     "listed",
     "make_run",
@@ -41,6 +42,5 @@ __all__ = [
     "read",
     "recheck",
     "renew",
-    "told_of",
     "touch",
 ]

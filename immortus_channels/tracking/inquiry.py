@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -31,20 +30,19 @@ class Inquiry:
 
     def end(self) -> Event:
         """Return how the run ended, as far as is known, within the time that an outside question may take."""
+        event, name = self.otherwise, self.queue.name
+        question = partial(self.queue.end_of, event.job_id, event.job_class, since=self.since)
         try:
-            answer = bounded_calls.ask(f"the records of {self.queue.name}", self._question())
+            answer = bounded_calls.ask(f"the records of {name}", question)
         except bounded_calls.NoAnswer:
-            return self.otherwise
+            return event
         except Exception:
             # A backend that is down, or whose driver is not installed, may raise anything.
-            about = {"job_id": self.otherwise.job_id}
-            logger.exception("The queue %r failed to say how %r ended", self.queue.name, about["job_id"], extra=about)
-            return self.otherwise
-        return self.otherwise if answer is None else replace(answer, run_id=self.run_id)
-
-    def _question(self) -> Callable[[], Event | None]:
-        event = self.otherwise
-        return partial(self.queue.end_of, event.job_id, event.job_class, since=self.since)
+            logger.exception(
+                "The queue %r failed to say how %r ended", name, event.job_id, extra={"job_id": event.job_id}
+            )
+            return event
+        return event if answer is None else replace(answer, run_id=self.run_id)
 
 
 def publish_end(

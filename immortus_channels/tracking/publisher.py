@@ -13,7 +13,7 @@ from immortus_channels.jobs.ids import MAX_LENGTH, is_job_id, text_of
 from immortus_channels.jobs.job import Job
 from immortus_channels.stores import get_store
 from immortus_channels.tracking import strategies
-from immortus_channels.tracking.hooks import followed, outside_event_loop
+from immortus_channels.tracking.hooks import follow, outside_event_loop
 from immortus_channels.writer import WAIT, Write, get_writer
 from immortus_channels.writer.values import MAX_SENTENCE
 
@@ -68,8 +68,8 @@ def hand_over(event: Event, wait: float, known: str | None = None) -> Write:
     if expected.is_known and not expected.changed:
         return expected
     known = None if expected.before is None else expected.before.to_record()
-    followed_event = outside_event_loop(lambda: followed(strategy, event, expected))
-    return writer.submit(followed_event, wait=wait, known=known)
+    followed = outside_event_loop(lambda: follow(strategy, event, expected))
+    return writer.submit(followed, wait=wait, known=known)
 
 
 def _shorten(event: Event) -> Event:
