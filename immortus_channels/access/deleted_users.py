@@ -6,7 +6,6 @@ There may be very many, so a thread of its own does it, whatever deleted the use
 from __future__ import annotations
 
 import atexit
-import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,11 +16,10 @@ from immortus_channels.errands import Errands
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.events import Disowned
 from immortus_channels.jobs.job import Job
+from immortus_channels.logs import logger
 from immortus_channels.stores import get_store
 from immortus_channels.stores.base import Filter
 from immortus_channels.writer import Write, perform
-
-logger = logging.getLogger("immortus_channels")
 
 BATCH = 200
 

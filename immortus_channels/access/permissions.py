@@ -12,10 +12,9 @@ from django.db import InterfaceError, OperationalError
 
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.job import Job
+from immortus_channels.logs import logger
 from immortus_channels.tracking import rules, strategies
 from immortus_channels.tracking.rules import Rule, User
-
-logger = logging.getLogger("immortus_channels")
 
 
 class NotGiven(enum.Enum):

@@ -5,7 +5,6 @@ The numbers are generous: they stop scripts, not pages. Processes do not share t
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 import time
@@ -17,10 +16,9 @@ from immortus_channels.access.buckets import Bucket, Refusals
 from immortus_channels.access.limits import kept_for_users, limits
 from immortus_channels.exceptions import ImmortusError
 from immortus_channels.jobs.owner import owner_key
+from immortus_channels.logs import logger
 from immortus_channels.recent import Recent
 from immortus_channels.tracking.rules import User
-
-logger = logging.getLogger("immortus_channels")
 
 _requests: Recent[str, Bucket] = Recent()
 _lock = threading.Lock()

@@ -5,7 +5,6 @@ The package looks a name up only among the handlers that this process knows, and
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from functools import lru_cache
 from importlib import import_module
@@ -18,9 +17,8 @@ from django.utils.translation import gettext_lazy as _
 from immortus_channels import loading, queues
 from immortus_channels.api.job import JobHandle
 from immortus_channels.exceptions import ConfigurationError, HandlerNotFound
+from immortus_channels.logs import logger
 from immortus_channels.queues.tracked import Named
-
-logger = logging.getLogger("immortus_channels")
 
 MODULE = "handlers"
 """The module of an installed app that holds handlers with short names."""

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-
 from django.http import HttpRequest, JsonResponse
 from django.http.response import HttpResponseBase
 
 from immortus_channels.api.links import page_url, verify_url, websocket_url
 from immortus_channels.exceptions import ConfigurationError
+from immortus_channels.logs import logger
 from immortus_channels.queues.results import identify
-
-logger = logging.getLogger("immortus_channels")
 
 JobInfo = dict[str, str | None]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
@@ -27,8 +26,7 @@ from immortus_channels.http import authentication, page_content
 from immortus_channels.http.views import RETRY_AFTER, visible_jobs
 from immortus_channels.jobs.events import PageHook
 from immortus_channels.jobs.job import Job, State
-
-logger = logging.getLogger("immortus_channels")
+from immortus_channels.logs import logger
 
 METHODS = ("GET", "HEAD", "POST")
 

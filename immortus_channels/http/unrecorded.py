@@ -6,7 +6,6 @@ is written to the store. Each source has two seconds, for which a request releas
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -17,13 +16,12 @@ from immortus_channels.access import permissions
 from immortus_channels.guarded import quoted
 from immortus_channels.http import concurrency
 from immortus_channels.jobs.job import Error, Job, State
+from immortus_channels.logs import logger
 from immortus_channels.queues.base import Queue
 from immortus_channels.tracking import attempt, strategies
 from immortus_channels.tracking.rules import User
 from immortus_channels.writer import is_inline
 from immortus_channels.writer.values import clean_meta, clean_result, within_limit
-
-logger = logging.getLogger("immortus_channels")
 
 Answer = TypeVar("Answer")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -29,10 +28,9 @@ from immortus_channels.http.authentication import Caller, caller_of
 from immortus_channels.http.concurrency import turn
 from immortus_channels.jobs.ids import is_job_id
 from immortus_channels.jobs.job import JSON, Job, dump
+from immortus_channels.logs import logger
 from immortus_channels.stores.base import Reading
 from immortus_channels.tracking.rules import User
-
-logger = logging.getLogger("immortus_channels")
 
 View = Callable[..., HttpResponseBase]
 

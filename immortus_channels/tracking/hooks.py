@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from contextvars import ContextVar
@@ -15,12 +14,11 @@ from immortus_channels import queues
 from immortus_channels.guarded import quoted
 from immortus_channels.jobs.events import Event, Finished, Unsuccessful
 from immortus_channels.jobs.job import JSON, Job
+from immortus_channels.logs import logger
 from immortus_channels.threads import call_in_thread, is_in_event_loop
 from immortus_channels.tracking import strategies
 from immortus_channels.writer import Write
 from immortus_channels.writer.values import clean_meta, fits, refuse_too_large
-
-logger = logging.getLogger("immortus_channels")
 
 Answer = TypeVar("Answer")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -12,11 +11,10 @@ from immortus_channels import bounded_calls
 from immortus_channels.errands import Errands
 from immortus_channels.jobs.events import Event
 from immortus_channels.jobs.job import Job
+from immortus_channels.logs import logger
 from immortus_channels.queues.base import Queue
 from immortus_channels.tracking.publisher import publish
 from immortus_channels.writer import is_inline
-
-logger = logging.getLogger("immortus_channels")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import replace
 
@@ -11,13 +10,12 @@ from immortus_channels.guarded import quoted
 from immortus_channels.jobs.events import Event, Refreshed, Unsuccessful
 from immortus_channels.jobs.ids import MAX_LENGTH, is_job_id, text_of
 from immortus_channels.jobs.job import Job
+from immortus_channels.logs import logger
 from immortus_channels.stores import get_store
 from immortus_channels.tracking import strategies
 from immortus_channels.tracking.hooks import follow, outside_event_loop
 from immortus_channels.writer import WAIT, Write, get_writer
 from immortus_channels.writer.values import MAX_SENTENCE
-
-logger = logging.getLogger("immortus_channels")
 
 
 def publish(event: Event, *, wait: float = WAIT, known: str | None = None) -> Job | None:

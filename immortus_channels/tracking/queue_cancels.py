@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import suppress
 from itertools import count
 
 from immortus_channels.errands import Errands
 from immortus_channels.jobs.job import Job
+from immortus_channels.logs import logger
 from immortus_channels.queues.base import Queue
 from immortus_channels.tracking.throttle import Pace
-
-logger = logging.getLogger("immortus_channels")
 
 AGAIN = 10.0
 """Seconds until the same call may go to a queue again: its broker may have been away."""

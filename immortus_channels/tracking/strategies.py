@@ -5,7 +5,6 @@ Resolution: inline (`@tracked(strategy=…)`) → `IMMORTUS_TRACKING_STRATEGY` �
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Coroutine
 from functools import lru_cache, partial
 from typing import Any
@@ -17,11 +16,10 @@ from immortus_channels.conf import settings
 from immortus_channels.exceptions import StrategyNotFound
 from immortus_channels.guarded import answer
 from immortus_channels.jobs.job import Error, Job, State
+from immortus_channels.logs import logger
 from immortus_channels.queues.tracked import Named
 from immortus_channels.tracking import rules
 from immortus_channels.tracking.rules import User
-
-logger = logging.getLogger("immortus_channels")
 
 MODULE = "tracking_strategies"
 """The module of each installed app that short names refer to."""

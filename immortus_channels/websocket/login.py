@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from functools import lru_cache
 from types import SimpleNamespace
@@ -12,9 +11,8 @@ from django.contrib import auth
 
 from immortus_channels.access import permissions
 from immortus_channels.jobs.owner import is_of_auth_user_model, owner_key
+from immortus_channels.logs import logger
 from immortus_channels.tracking.rules import User
-
-logger = logging.getLogger("immortus_channels")
 
 
 class Login:

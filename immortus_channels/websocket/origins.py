@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping
 from io import BytesIO
@@ -15,8 +14,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, parse_cookie
 
 from immortus_channels.conf import settings
-
-logger = logging.getLogger("immortus_channels")
+from immortus_channels.logs import logger
 
 Origin = tuple[str, str, int]
 """Scheme, host and port in lower case, the port always filled in; for an app shell the scheme, the rest and 0."""

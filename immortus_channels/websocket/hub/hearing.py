@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 
-from immortus_channels.logs import Trouble
+from immortus_channels.logs import Trouble, logger
 from immortus_channels.threads import is_in_event_loop
 from immortus_channels.websocket.hub.probe import Deaf
-
-logger = logging.getLogger("immortus_channels")
 
 
 class Hearing:

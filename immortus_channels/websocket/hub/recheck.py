@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import Collection, Mapping, Sequence
 
 from immortus_channels import metrics, tracking
 from immortus_channels.conf import settings
-from immortus_channels.logs import Trouble
+from immortus_channels.logs import Trouble, logger
 from immortus_channels.push.messages import Push
 from immortus_channels.websocket.hub.subscription import Subscription
 from immortus_channels.websocket.hub.threads import Readers
 from immortus_channels.websocket.hub.watched import Watched, WatchTable
-
-logger = logging.getLogger("immortus_channels")
 
 
 class Recheck:

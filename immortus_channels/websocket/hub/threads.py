@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError, Future
@@ -15,8 +14,6 @@ from typing import Any, Generic, ParamSpec, TypeVar
 from django.db import close_old_connections, connections
 
 from immortus_channels.stores import get_store
-
-logger = logging.getLogger("immortus_channels")
 
 Arguments = ParamSpec("Arguments")
 Found = TypeVar("Found")
