@@ -109,19 +109,15 @@ def _mark_overdue(job: Job, *, wait: float = WAIT) -> Job | None:
     queue = queues.by_name(job.queue)
     if queue is None or not is_lost_next(job, leases()):
         return publish(event, wait=wait)
-    return publish_end(event, queue=queue, run_id=_run_of(job), since=_beginning_of(job), wait=wait)
+    run_id, since = _lost_run(job)
+    return publish_end(event, queue=queue, run_id=run_id, since=since, wait=wait)
 
 
-def _run_of(job: Job) -> str:
-    """Return the run that is lost; a job that waits has none."""
-    return job.run_id if job.state is State.RUNNING else ""
-
-
-def _beginning_of(job: Job) -> int:
-    """Return when the lost run began; for a job that waits, when it was to begin."""
+def _lost_run(job: Job) -> tuple[str, int]:
+    """Return the id of the lost run, and when it began; for a job that waits, "" and when it was to begin."""
     if job.state is State.RUNNING:
-        return job.began_at or job.started_at or 0
-    return (job.lease_until or 0) - leases().waiting
+        return job.run_id, job.began_at or job.started_at or 0
+    return "", (job.lease_until or 0) - leases().waiting
 
 
 def _has_answers(job_class: str) -> bool:

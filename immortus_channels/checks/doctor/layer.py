@@ -75,13 +75,13 @@ def examine_hosts(timeout: float, *, is_layer_wrong: bool) -> Iterator[Finding]:
     Where there is only one host and `is_layer_wrong`, the layer's own finding says it all.
     """
     try:
-        answers = ask_hosts(timeout)
+        errors = ask_hosts(timeout)
     except Exception:  # noqa: BLE001 - the layer's own finding says what is wrong with it
         return
-    for answer in answers:
-        if answer.error is not None and not (is_layer_wrong and len(answers) == 1):
+    for host, error in errors.items():
+        if error is not None and not (is_layer_wrong and len(errors) == 1):
             hint = (
                 "Start it, or take it out of `hosts` in every process: pages re-check the jobs whose groups it has. "
                 "With a Redis Cluster the pubsub layer works, the core layer does not."
             )
-            yield Finding(part="layer", level="wrong", message=f"{answer.host}: {describe(answer.error)}", hint=hint)
+            yield Finding(part="layer", level="wrong", message=f"{host}: {describe(error)}", hint=hint)
