@@ -95,9 +95,9 @@ class Forgetter(Errands[str, float]):
                 forget_now(owner)
         except Exception as error:  # noqa: BLE001 - a store of the project's own may raise anything
             self._try_later(owner, error)
-            return
-        with self._condition:
-            self._pending.pop(owner, None)
+        else:
+            with self._condition:
+                self._pending.pop(owner, None)
 
     def _try_later(self, owner: str, error: Exception) -> None:
         with self._condition:

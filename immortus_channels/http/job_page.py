@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
 
 from django.contrib.auth.decorators import login_not_required
-from django.db import connections, transaction
+from django.core.handlers.base import BaseHandler
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.shortcuts import resolve_url
 from django.utils.cache import patch_vary_headers
@@ -99,8 +98,8 @@ def _call(request: HttpRequest, handler: JobHandler, hook: PageHook) -> None:
     if request.method == "HEAD" or not _is_for(request, record) or not tracking.claim(record, hook):
         return
     try:
-        with _atomic_as_requests():
-            getattr(handler, hook)(request)
+        # In the transactions that a view of this project runs in.
+        BaseHandler().make_view_atomic(getattr(handler, hook))(request)
     except Exception:
         logger.exception("%s of %r raised", hook, handler, extra={"job_id": record.job_id})
 
@@ -110,16 +109,6 @@ def _is_for(request: HttpRequest, record: Job) -> bool:
     if record.owner is None:
         return not record.staff_only
     return is_owner(permissions.user_of(request), record)
-
-
-@contextmanager
-def _atomic_as_requests() -> Iterator[None]:
-    """Enter the transactions that a view of this project runs in."""
-    with ExitStack() as stack:
-        for connection in connections.all():
-            if connection.settings_dict["ATOMIC_REQUESTS"]:
-                stack.enter_context(transaction.atomic(using=connection.alias))
-        yield
 
 
 # Leading on

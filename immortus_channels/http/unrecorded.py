@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeGuard, TypeVar
 
-from immortus_channels import bounded_calls, queues
+from immortus_channels import bounded_calls, loading, queues
 from immortus_channels.access import permissions
 from immortus_channels.guarded import quoted
 from immortus_channels.http import concurrency
@@ -25,11 +25,7 @@ from immortus_channels.writer.values import clean_meta, clean_result, within_lim
 
 Answer = TypeVar("Answer")
 
-_STATUS = {
-    "created": State.ENQUEUED,
-    "started": State.RUNNING,
-    **{state.value: state for state in State},
-}
+_STATUS = {"created": State.ENQUEUED, "started": State.RUNNING, **{state.value: state for state in State}}
 """The words of `status`: two that strategies know from Immortus, and the states' own."""
 _VERSION = {State.ENQUEUED: 1, State.RUNNING: 2, State.RETRYING: 2}
 """Each state newer than the one before; an end is the newest."""
@@ -71,8 +67,7 @@ def _is_of(job: Job | None, job_class: str) -> TypeGuard[Job]:
 def _by_strategy(strategy: Any, job_id: str) -> Iterator[Job | None]:
     for name in ("fetch", "status"):
         if strategies.defines(strategy, name):
-            strategy_class = type(strategy)
-            source = f"{name}() of {strategy_class.__module__}.{strategy_class.__qualname__}"
+            source = f"{name}() of {loading.name_of(type(strategy))}"
             yield _job_of(_ask(source, partial(_call, strategy, name, job_id)), job_id)
 
 

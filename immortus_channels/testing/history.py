@@ -201,9 +201,8 @@ class _Page:
     def _late(self, within: float) -> Iterator[Finding]:
         for write, delay in self.delays():
             if delay is not None and delay > within:
-                yield self._finding(
-                    "late", f"{write} was shown {delay:.3f} s after it was written, not within {within} s"
-                )
+                text = f"{write} was shown {delay:.3f} s after it was written, not within {within} s"
+                yield self._finding("late", text)
 
 
 def _entry(document: Document, at: float | None) -> _Entry:

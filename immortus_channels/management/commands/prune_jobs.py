@@ -42,10 +42,10 @@ class Command(BaseCommand):
     ) -> None:
         """Delete until nothing old is left, or nothing of the owner; report how many."""
         try:
-            if owner is not None:
+            if owner is None:
+                self._prune(older_than)
+            else:
                 self._forget(owner, older_than)
-                return
-            self._prune(older_than)
         except StoreUnavailable as error:
             raise CommandError(str(error)) from error
 

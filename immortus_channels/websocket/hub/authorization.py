@@ -54,9 +54,7 @@ class Authorization:
         self._unrevoked_since = time.monotonic()
         """When the last revocation arrived, or the hub began to listen for them, by the monotonic clock."""
         self._bell = asyncio.Event()
-        self._trouble = Trouble(
-            "Authorizing watchers again", "Those whose rights were not revoked keep them meanwhile."
-        )
+        self._trouble = Trouble("Authorizing watchers again", "Watchers that no revocation concerns keep watching.")
 
     # Watchers
 
@@ -71,7 +69,7 @@ class Authorization:
 
     def _is_concerned_lately(self, watcher: Watcher, watched: Watched) -> bool:
         """Return whether a recent revocation may concern the watcher or the job; a token's user may be unknown yet."""
-        about: Iterable[Revocation] = (Revocation(user=_key(watcher)), Revocation(job_id=watched.job_id))
+        about: Iterable[Revocation] = (Revocation(user=owner_key(watcher.user)), Revocation(job_id=watched.job_id))
         if watcher.user is None:
             about = [each for each in self._recent if each.user or each.job_id == watched.job_id]
         return any(_time() - self._recent.get(each, -math.inf) < sum(self.AGAIN) for each in about)
@@ -177,7 +175,7 @@ class Authorization:
         found = [
             (watcher, standing.watches)
             for watcher, standing in self._standings.items()
-            if revocation.user == EVERYBODY or watcher.user is None or _key(watcher) == revocation.user
+            if revocation.user == EVERYBODY or watcher.user is None or owner_key(watcher.user) == revocation.user
         ]
         return sorted(found, key=lambda each: not getattr(each[0].user, "is_staff", False))
 
@@ -225,10 +223,6 @@ class Authorization:
 def _visible_to(watcher: Watcher, jobs: Collection[Job]) -> frozenset[str]:
     user = watcher.user
     return frozenset(job.job_id for job in jobs if user is not None and permissions.may_see(user, job))
-
-
-def _key(watcher: Watcher) -> str | None:
-    return owner_key(watcher.user)
 
 
 def _time() -> float:

@@ -27,9 +27,7 @@ class Ends:
         self._readers = readers
         self._unconfirmed: dict[str, None] = {}
         self._bell = asyncio.Event()
-        self._trouble = Trouble(
-            "Confirming that jobs are over", "Their pages are told so as soon as the store answers."
-        )
+        self._trouble = Trouble("Confirming that jobs are over", "Their pages show it as soon as the store answers.")
 
     def confirm(self, push: Push) -> None:
         """Read the job soon and deliver what the store has, unless the push is older than the newest document here."""
