@@ -1,4 +1,4 @@
-"""Live background jobs for Django: what a task queue runs, told to the browser as it happens.
+"""Live background jobs for Django: the browser shows what a task queue runs, as it happens.
 
 Everything is loaded on first use: this package stands in INSTALLED_APPS, so importing it must not import models.
 """

@@ -81,17 +81,17 @@ def may_see(user: User, job: Job) -> bool:
 
     Raises StoreUnavailable when a database it asks is unreachable.
     """
-    return _says(job, "allows", user)
+    return _ask_strategy(job, "allows", user)
 
 
 def would_see(user: User, job_id: str, job_class: str = "") -> bool:
     """Return `may_see` for a job that is not on record; a rule may fail on so little, so only DEBUG logs that."""
-    return _says(_stand_in(job_id, job_class), "allows", user, level=logging.DEBUG)
+    return _ask_strategy(_stand_in(job_id, job_class), "allows", user, level=logging.DEBUG)
 
 
 def may_see_nameless(user: User, job_id: str) -> bool:
     """Return whether `user` may see a job of an unknown task: it has no strategy, so `IMMORTUS_ACCESS` decides."""
-    return _answer(rules.by_setting, user, _stand_in(job_id), "IMMORTUS_ACCESS", logging.ERROR)
+    return _apply(rules.by_setting, user, _stand_in(job_id), "IMMORTUS_ACCESS", logging.ERROR)
 
 
 def _stand_in(job_id: str, job_class: str = "") -> Job:
@@ -101,7 +101,7 @@ def _stand_in(job_id: str, job_class: str = "") -> Job:
 
 def may_cancel(user: User, job: Job) -> bool:
     """Return whether `user`, who may see `job`, may cancel it, as the job's strategy says; raises as `may_see`."""
-    return _says(job, "allows_cancel", user)
+    return _ask_strategy(job, "allows_cancel", user)
 
 
 def is_cancellable(user: User, job: Job) -> bool:
@@ -109,18 +109,18 @@ def is_cancellable(user: User, job: Job) -> bool:
     return not job.is_over and job.cancel != "never" and may_cancel(user, job)
 
 
-def _says(job: Job, name: str, user: User, level: int = logging.ERROR) -> bool:
+def _ask_strategy(job: Job, name: str, user: User, level: int = logging.ERROR) -> bool:
     """Return what the job's strategy says; if that class, which may be any, lacks the method, `TrackingStrategy`'s."""
 
     def rule(user: User, job: Job) -> object:
         method = getattr(strategies.strategy_of(job.job_class, job.job_id), name, None)
         return (method or getattr(strategies.load(strategies.DEFAULT), name))(user, job)
 
-    return _answer(rule, user, job, f"{name}()", level)
+    return _apply(rule, user, job, f"{name}()", level)
 
 
 @needing_database
-def _answer(rule: Rule, user: User, job: Job, name: str, level: int) -> bool:
+def _apply(rule: Rule, user: User, job: Job, name: str, level: int) -> bool:
     about = {"job_id": job.job_id}
     try:
         may = bool(rule(user, job))

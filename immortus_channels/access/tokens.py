@@ -24,7 +24,7 @@ from immortus_channels.queues.results import identify
 from immortus_channels.tracking.rules import User
 
 PREFIX = "immortus."
-"""Tells our tokens from the project's own, which may come in the same header."""
+"""Distinguishes our tokens from the project's own, which may come in the same header."""
 MAX_LENGTH = 4 * 1024
 """Characters; many servers refuse headers of 8 KiB."""
 GRACE = 25.0
@@ -70,7 +70,7 @@ class Token:
             raise ValueError(msg)
         return text
 
-    def refreshed(self, jobs: frozenset[str], user: User) -> Token:
+    def successor(self, jobs: frozenset[str], user: User) -> Token:
         """Return the token that may take its place, for these of its jobs; `user` is its user."""
         login = "" if self.user_key is None else next(_logins(user))
         expires = min(time.time() + limits().token_life, self.ends)

@@ -55,24 +55,24 @@ class JobHandler:
 
 def name_of(handler: Named) -> str:
     """Return the name to record for a handler; "" for none. Raises ConfigurationError for a class of another kind."""
-    return loading.name_of(_checked(handler)) if isinstance(handler, type) else handler or ""
+    return loading.name_of(_as_handler(handler)) if isinstance(handler, type) else handler or ""
 
 
 def load(named: Named) -> type[JobHandler]:
     """Return the handler that a name in code stands for. Raises ConfigurationError, mostly HandlerNotFound."""
     if isinstance(named, type):
-        return _checked(named)
+        return _as_handler(named)
     found, tried = loading.find(named or "", MODULE)
     if found is None:
         msg = f"No handler {named!r}. Tried: {', '.join(tried)}."
         raise HandlerNotFound(msg)
-    return _checked(found)
+    return _as_handler(found)
 
 
-def _checked(found: object) -> type[JobHandler]:
+def _as_handler(found: object) -> type[JobHandler]:
     if not _is_handler(found):
         what = loading.name_of(found) if isinstance(found, type) else repr(found)
-        msg = f"{what} is no handler: let it inherit from immortus_channels.JobHandler."
+        msg = f"{what} is not a handler: let it inherit from immortus_channels.JobHandler."
         raise ConfigurationError(msg)
     return found
 

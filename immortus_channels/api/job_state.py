@@ -71,7 +71,7 @@ class JobState(JobHandle):
             job_class=cls._class() or None,
             states=None if states is None else _states(states),
         )
-        records = tracking.listed(wanted, limit=min(limit, MAX_LISTED), before=before)
+        records = tracking.list_jobs(wanted, limit=min(limit, MAX_LISTED), before=before)
         return [cls(record.job_id, record=record) for record in records]
 
     @classmethod
@@ -119,6 +119,6 @@ def _states(given: Collection[State | str]) -> frozenset[State]:
     words = (given,) if isinstance(given, str) else given
     for word in words:
         if word not in tuple(State):
-            msg = f"{word!r} is no state; the states are {', '.join(State)}."
+            msg = f"{word!r} is not a state; the states are {', '.join(State)}."
             raise ValueError(msg)
     return frozenset(map(State, words))

@@ -172,7 +172,7 @@ def read(job_id: str) -> Job:
     job = reading.jobs.get(job_id)
     if job is None:
         raise JobNotFound(unknown(job_id))
-    return tracking.as_it_stands(job, reading.now)
+    return tracking.present_state(job, reading.now)
 
 
 def unknown(job_id: str) -> str:

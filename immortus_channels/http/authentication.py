@@ -45,8 +45,8 @@ def _of_token(request: HttpRequest, text: str, grace: float) -> Caller:
     user = None if token is None else token.user()
     address = partial(visitors.of_request, request)
     if token is None or user is None:
-        nobody = permissions.anonymous()
-        return Caller(user=nobody, account=quotas.key_of(nobody, None, address), jobs=frozenset())
+        visitor = permissions.anonymous()
+        return Caller(user=visitor, account=quotas.key_of(visitor, None, address), jobs=frozenset())
     return Caller(user=user, account=quotas.key_of(user, None, address), jobs=token.jobs, token=token)
 
 

@@ -56,13 +56,13 @@ def _answer(request: HttpRequest, job_id: str) -> HttpResponse:
         quotas.ask(caller.account)
         record = visible_jobs(caller, [job_id]).get(job_id)
         if record is None:
-            return page_content.unknown(request, job_id)
-        return _cancel(request, record) if request.method == "POST" else _known(request, record)
+            return page_content.show_unknown(request, job_id)
+        return _cancel(request, record) if request.method == "POST" else _show_known(request, record)
     except TooManyRequests as refused:
-        return page_content.later(request, HTTPStatus.TOO_MANY_REQUESTS, refused.wait)
+        return page_content.show_unavailable(request, HTTPStatus.TOO_MANY_REQUESTS, refused.wait)
     except StoreUnavailable:
         logger.warning("The server cannot reach the store and answers job pages with 503")
-        return page_content.later(request, HTTPStatus.SERVICE_UNAVAILABLE, RETRY_AFTER)
+        return page_content.show_unavailable(request, HTTPStatus.SERVICE_UNAVAILABLE, RETRY_AFTER)
 
 
 def _is_prefetch(request: HttpRequest) -> bool:
@@ -71,15 +71,15 @@ def _is_prefetch(request: HttpRequest) -> bool:
     return any(word in purposes.lower() for word in ("prefetch", "preview", "prerender"))
 
 
-def _known(request: HttpRequest, record: Job) -> HttpResponse:
+def _show_known(request: HttpRequest, record: Job) -> HttpResponse:
     handler = job_handler.handler_of(JobHandle(record.job_id, record=record))
     if not record.is_over:
-        return page_content.running(request, handler)
+        return page_content.show_running(request, handler)
     if record.state is State.FINISHED:
-        _call(request, handler, "on_ready")
-        return _redirect(request, handler, "next_url") or page_content.over(request, handler)
-    _call(request, handler, "on_failed")
-    return _redirect(request, handler, "failed_url") or page_content.over(request, handler)
+        _call_hook(request, handler, "on_ready")
+        return _redirect(request, handler, "next_url") or page_content.show_end(request, handler)
+    _call_hook(request, handler, "on_failed")
+    return _redirect(request, handler, "failed_url") or page_content.show_end(request, handler)
 
 
 def _cancel(request: HttpRequest, record: Job) -> HttpResponse:
@@ -92,7 +92,7 @@ def _cancel(request: HttpRequest, record: Job) -> HttpResponse:
 # Hooks
 
 
-def _call(request: HttpRequest, handler: JobHandler, hook: PageHook) -> None:
+def _call_hook(request: HttpRequest, handler: JobHandler, hook: PageHook) -> None:
     """Call a hook of the handler, once in the life of the job; log what it raises, and continue for the viewer."""
     record = handler.job.record
     if request.method == "HEAD" or not _is_for(request, record) or not tracking.claim(record, hook):
@@ -125,11 +125,11 @@ def _redirect(request: HttpRequest, handler: JobHandler, name: str) -> HttpRespo
     except Exception:
         # An object's `get_absolute_url` may raise anything.
         logger.exception("%s of %r is %r, which is not a URL", name, handler, target, extra=about)
-        return page_content.misled(request)
+        return page_content.show_misled(request)
     if not _is_allowed(request, url):
         msg = "%s of %r leads to %r, which is neither this host nor in IMMORTUS_REDIRECT_HOSTS; the page stays"
         logger.error(msg, name, handler, url, extra=about)
-        return page_content.misled(request)
+        return page_content.show_misled(request)
     return HttpResponseRedirect(url)
 
 

@@ -29,7 +29,7 @@ _ENDS = {
 }
 
 
-def running(request: HttpRequest, handler: JobHandler) -> HttpResponse:
+def show_running(request: HttpRequest, handler: JobHandler) -> HttpResponse:
     """Show that the job is not over, with what its handler says."""
     job = handler.job
     return _page(
@@ -46,7 +46,7 @@ def running(request: HttpRequest, handler: JobHandler) -> HttpResponse:
     )
 
 
-def over(request: HttpRequest, handler: JobHandler) -> HttpResponse:
+def show_end(request: HttpRequest, handler: JobHandler) -> HttpResponse:
     """Show that the job has ended, if the handler leads nowhere. A lost one may yet report."""
     header, message = _ENDS[handler.job.state]
     error = handler.job.record.error
@@ -69,7 +69,7 @@ def _translate(sentence: str) -> str:
     return gettext(sentence) if sentence in SENTENCES.values() else sentence
 
 
-def unknown(request: HttpRequest, job_id: str) -> HttpResponse:
+def show_unknown(request: HttpRequest, job_id: str) -> HttpResponse:
     """Answer 404: unknown, expired and forbidden jobs look the same.
 
     A job that was sent a moment ago may not be recorded yet, so the page asks a few times, as every client does, and
@@ -105,7 +105,7 @@ def _login_url(request: HttpRequest) -> str | None:
     return f"{url}?{urlencode({'next': request.get_full_path()})}"
 
 
-def later(request: HttpRequest, status: HTTPStatus, wait: int) -> HttpResponse:
+def show_unavailable(request: HttpRequest, status: HTTPStatus, wait: int) -> HttpResponse:
     """Answer with an error that passes: the page asks again after `wait` seconds or more."""
     response = _page(
         request,
@@ -119,7 +119,7 @@ def later(request: HttpRequest, status: HTTPStatus, wait: int) -> HttpResponse:
     return response
 
 
-def misled(request: HttpRequest) -> HttpResponse:
+def show_misled(request: HttpRequest) -> HttpResponse:
     """Answer 200 and keep the job's page, as if the handler led nowhere; the log says whose mistake it is."""
     return _page(
         request,

@@ -18,7 +18,7 @@ from immortus_channels.http import concurrency
 from immortus_channels.jobs.job import Error, Job, State
 from immortus_channels.logs import logger
 from immortus_channels.queues.base import Queue
-from immortus_channels.tracking import attempt, strategies
+from immortus_channels.tracking import call_safely, strategies
 from immortus_channels.tracking.rules import User
 from immortus_channels.writer import is_inline
 from immortus_channels.writer.values import clean_meta, clean_result, within_limit
@@ -45,7 +45,7 @@ def fetch(user: User, job_id: str, job_class: str = "") -> Job | None:
     job = _find(user, strategy, job_id, job_class)
     if job is None:
         return None
-    return attempt(f"What was fetched for {quoted(strategy)}", job_id, partial(_prepare, job, job_id, job_class))
+    return call_safely(f"What was fetched for {quoted(strategy)}", job_id, partial(_prepare, job, job_id, job_class))
 
 
 def _find(user: User, strategy: Any, job_id: str, job_class: str) -> Job | None:
@@ -72,7 +72,7 @@ def _by_strategy(strategy: Any, job_id: str) -> Iterator[Job | None]:
 
 
 def _call(strategy: Any, name: str, job_id: str) -> object:
-    return attempt(f"{name} of {quoted(strategy)}", job_id, lambda: getattr(strategy, name)(job_id))
+    return call_safely(f"{name} of {quoted(strategy)}", job_id, lambda: getattr(strategy, name)(job_id))
 
 
 def _job_of(answer: object, job_id: str) -> Job | None:

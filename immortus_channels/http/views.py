@@ -100,7 +100,7 @@ def verify(request: HttpRequest, caller: Caller, job_id: str | None, job_class: 
         return unknown(caller, job_id)
     if job_class is not None and job_class != job.job_class:
         return error(409, "wrong_job_class", "This is not a job of that class.", job_id)
-    job = tracking.lifted(job, _held_version(request))
+    job = tracking.lift_above(job, _held_version(request))
     etag = f'"{job.version}"'
     response = get_conditional_response(request, etag=etag, response=_json(job.text))
     assert response is not None  # noqa: S101 - one was given
@@ -153,7 +153,7 @@ def token(request: HttpRequest, caller: Caller, job_id: str | None, job_class: s
     """Answer with a new token in place of the request's, for those of its jobs that its user may still see."""
     old = caller.token
     jobs = frozenset(visible_jobs(caller, sorted(old.jobs))) if old is not None else frozenset()
-    fresh = old.refreshed(jobs, caller.user) if old is not None and jobs else None
+    fresh = old.successor(jobs, caller.user) if old is not None and jobs else None
     if fresh is None:
         return error(404, "unknown_job", protocol.UNKNOWN_JOB, None)
     if fresh.is_expired():
@@ -174,7 +174,7 @@ def visible_jobs(caller: Caller, job_ids: list[str], job_class: str = "") -> dic
         known = reading.jobs.get(job_id)
         job = _find_visible(caller.user, known, job_id, job_class)
         if job is not None:
-            shown[job_id] = job if known is None else tracking.brought_up_to_date(job, reading.now)
+            shown[job_id] = job if known is None else tracking.bring_up_to_date(job, reading.now)
     if len(shown) < len(job_ids):
         quotas.deny(caller.account, set(job_ids) - shown.keys())
     return shown

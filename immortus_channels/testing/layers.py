@@ -13,7 +13,7 @@ from typing import Any
 from channels.layers import InMemoryChannelLayer  # type: ignore[import-untyped]
 from django.utils.module_loading import import_string
 
-from immortus_channels.testing.faults import checked
+from immortus_channels.testing.faults import refuse_unless
 
 CALLS = ("send", "group_send", "group_add", "group_discard", "new_channel", "receive")
 """The calls of a channel layer that may fail or hang."""
@@ -41,10 +41,10 @@ class LayerFaults:
     def __post_init__(self) -> None:
         """Refuse a fault that could never happen, and so a test that could not fail."""
         for name in ("drop", "fail", "stall"):
-            checked(self, name, lambda chance: 0 <= chance <= 1, "a chance, 0 to 1")
+            refuse_unless(self, name, lambda chance: 0 <= chance <= 1, "a chance, 0 to 1")
         for name in ("duplicate", "reorder", "delay"):
-            checked(self, name, lambda number: number >= 0, "0 or more")
-        checked(self, "calls", lambda calls: set(calls) <= set(CALLS), f"some of {', '.join(CALLS)}")
+            refuse_unless(self, name, lambda number: number >= 0, "0 or more")
+        refuse_unless(self, "calls", lambda calls: set(calls) <= set(CALLS), f"some of {', '.join(CALLS)}")
 
 
 class FaultyChannelLayer:

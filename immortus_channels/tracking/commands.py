@@ -65,7 +65,7 @@ LIFT_AGAIN = 5.0
 _lifts = Pace()
 
 
-def lifted(job: Job, have: int) -> Job:
+def lift_above(job: Job, have: int) -> Job:
     """Return the job, made newer than a client's version `have` if believable: the client drops older ones."""
     if job.version >= have or not is_believable(have) or not _lifts.is_due(job.job_id, LIFT_AGAIN):
         return job

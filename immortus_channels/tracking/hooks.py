@@ -59,7 +59,7 @@ def _call_hook(strategy: Any, event: Event, expected: Write) -> None:
         if hook is not None:
             hook(event.job_id, *([error] if name == "job_failed" else []))
 
-    attempt(f"{name} of {quoted(strategy)}", event.job_id, call)
+    call_safely(f"{name} of {quoted(strategy)}", event.job_id, call)
 
 
 def _is_same_stay(before: Job, after: Job) -> bool:
@@ -82,7 +82,7 @@ def meta_of(strategy: Any, job_id: str) -> dict[str, JSON] | None:
     """Return the strategy's meta; None when it has no say, or raised (then the last good meta stays)."""
     if not strategies.defines(strategy, "meta"):
         return None
-    return attempt(f"meta of {quoted(strategy)}", job_id, lambda: _clean_meta_of(strategy, job_id))
+    return call_safely(f"meta of {quoted(strategy)}", job_id, lambda: _clean_meta_of(strategy, job_id))
 
 
 def _clean_meta_of(strategy: Any, job_id: str) -> dict[str, JSON] | None:
@@ -97,10 +97,10 @@ def completed_of(strategy: Any, job_id: str) -> bool | None:
     """Return whether the strategy calls the job done; None when it has no say, or raised."""
     if not strategies.defines(strategy, "completed"):
         return None
-    return attempt(f"completed of {quoted(strategy)}", job_id, lambda: bool(strategy.completed(job_id)))
+    return call_safely(f"completed of {quoted(strategy)}", job_id, lambda: bool(strategy.completed(job_id)))
 
 
-def attempt(what: str, job_id: str, call: Callable[[], Answer]) -> Answer | None:
+def call_safely(what: str, job_id: str, call: Callable[[], Answer]) -> Answer | None:
     """Return what the project's code returns; None if it raises, which is logged as a failure of `what`.
 
     The code runs under savepoints, so that it cannot poison the caller's transaction.

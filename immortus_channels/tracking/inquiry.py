@@ -75,12 +75,12 @@ class Inquiries(Errands[str, Inquiry]):
     NAME = "immortus-inquiry"
 
     def open(self, inquiry: Inquiry) -> None:
-        """Have it asked, unless it is already: everybody who looks at the job finds it overdue meanwhile."""
+        """Have the question asked, unless it is already waiting: every reader of the job finds it overdue meanwhile."""
         job_id = inquiry.otherwise.job_id
         with self._condition:
             try:
                 self._put(job_id, self._pending.get(job_id, inquiry))
-            except RuntimeError:  # the system has no thread left: whoever looks next tries again
+            except RuntimeError:  # the system has no thread left: the next reader of the job tries again
                 self._pending.clear()
 
     def _work(self) -> None:

@@ -1,4 +1,4 @@
-"""Tells queues to drop jobs: from a few threads, and once, however many callers ask for it."""
+"""Asks queues to drop jobs: from a few threads, and once, however many callers want it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ AGAIN = 10.0
 
 
 class Recaller(Errands[int, tuple[Queue, Job, bool]]):
-    """A queue may hang: nobody waits for it, and one call that hangs holds up no other."""
+    """Calls to queues, which may hang: no caller waits for them, and one that hangs does not hold up others."""
 
     NAME = "immortus-recalls"
     IDLE = 10.0

@@ -25,7 +25,7 @@ from immortus_channels.writer.run import current_run
 def read(job_ids: Collection[str]) -> dict[str, Job]:
     """Return the jobs of these ids in their present state; unknown ids are absent. Raises StoreUnavailable."""
     reading = on_record(job_ids)
-    return {job_id: brought_up_to_date(job, reading.now) for job_id, job in reading.jobs.items()}
+    return {job_id: bring_up_to_date(job, reading.now) for job_id, job in reading.jobs.items()}
 
 
 def on_record(job_ids: Collection[str]) -> Reading:
@@ -39,7 +39,7 @@ def on_record(job_ids: Collection[str]) -> Reading:
     return reading
 
 
-def brought_up_to_date(job: Job, now: int) -> Job:
+def bring_up_to_date(job: Job, now: int) -> Job:
     """Return a job on record at `now`, by the store's clock, in its present state.
 
     An overdue job is marked first, and strategies with an answer are asked, at most once an interval per job. That
@@ -48,12 +48,12 @@ def brought_up_to_date(job: Job, now: int) -> Job:
     return _mark_if_overdue(job, now) or _refresh(job) or job
 
 
-def as_it_stands(job: Job, now: int) -> Job:
+def present_state(job: Job, now: int) -> Job:
     """Return the job, marked overdue first if it is at `now` by the store's clock, without asking strategies."""
     return _mark_if_overdue(job, now) or job
 
 
-def listed(wanted: Filter, *, limit: int, before: int | None) -> list[Job]:
+def list_jobs(wanted: Filter, *, limit: int, before: int | None) -> list[Job]:
     """Return the newest jobs that `wanted` admits, below version `before`.
 
     Up to `limit` jobs with an expired lease are marked overdue first, so that states are shown and filtered as they are

@@ -50,7 +50,7 @@ class Login:
 @lru_cache(maxsize=1)
 def _warn() -> None:
     logger.warning(
-        "Sockets come without a user, so everybody is anonymous: serve immortus_channels.routing.websocket_application "
+        "Sockets come without a user, so all are anonymous: serve immortus_channels.routing.websocket_application "
         "or wrap your URLRouter in channels.auth.AuthMiddlewareStack."
     )
 

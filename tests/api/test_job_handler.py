@@ -157,7 +157,7 @@ def test_what_is_no_handler_is_refused_with_the_cure(named):
 def test_what_goes_on_record_is_the_path_of_a_class_and_a_name_as_it_is():
     assert name_of(Classroom.NiceHandler) == f"{__name__}.Classroom.NiceHandler"
     assert (name_of("quick"), name_of(None)) == ("quick", "")
-    with pytest.raises(ConfigurationError, match="NoHandler is no handler"):
+    with pytest.raises(ConfigurationError, match="NoHandler is not a handler"):
         name_of(NoHandler)
 
 

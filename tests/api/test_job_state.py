@@ -238,7 +238,7 @@ def test_a_page_of_ones_own_jobs_shows_where_each_stands_however_often_it_is_loa
 
 @pytest.mark.parametrize("states", [["queued"], "queued"])
 def test_a_word_that_is_no_state_is_said_with_those_that_are(states):
-    with pytest.raises(ValueError, match=r"'queued' is no state; .* enqueued, running, retrying, .*, lost"):
+    with pytest.raises(ValueError, match=r"'queued' is not a state; .* enqueued, running, retrying, .*, lost"):
         RunMarathon.filter(states=states)
 
 

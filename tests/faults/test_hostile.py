@@ -99,7 +99,7 @@ def _counts():
 @pytest.fixture
 async def in_process(memory):
     yield
-    await get_hub().lifetime.stopped()
+    await get_hub().lifetime.stop_and_wait()
 
 
 async def end_of(page: Any, within: float = 10) -> int:
@@ -201,7 +201,7 @@ async def _fuzzed(messages):
         job.started()
         assert (await neighbour.hear())["job"]["state"] == "running"
         await attacker.leave()
-    await get_hub().lifetime.stopped()
+    await get_hub().lifetime.stop_and_wait()
 
 
 class Attacker:

@@ -165,7 +165,7 @@ async def test_a_server_whose_connection_to_redis_is_dead_and_looks_alive_is_rig
             await until(lambda last=last: page.shows(last), within=SOON)
         proxy.faults = Faults()
         await is_pushed_again(hub, job, page, elsewhere, history, settings)
-        await hub.lifetime.stopped()
+        await hub.lifetime.stop_and_wait()
 
 
 # D4

@@ -248,7 +248,7 @@ class World:
         self.store.amid = None
 
         async def stop() -> None:
-            await get_hub().lifetime.stopped()
+            await get_hub().lifetime.stop_and_wait()
 
         self.loop.run(stop())
         self.layer.forget_groups()

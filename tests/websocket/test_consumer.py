@@ -92,7 +92,7 @@ async def _quiet_hub(settings):
     settings.IMMORTUS_RECHECK_INTERVAL = 60
     forget_quotas()
     yield
-    await get_hub().lifetime.stopped()
+    await get_hub().lifetime.stop_and_wait()
     forget_quotas()
 
 

@@ -90,7 +90,7 @@ def _knock(url: str, timeout: float) -> Finding:
     if site is None:
         meant = f"http://{url.rpartition('//')[2] or 'localhost:8000'}"
         hint = f"Write http:// or https:// in front: --url {meant if _site_at(meant) else 'http://localhost:8000'}"
-        return Finding(part="socket", level="wrong", message=f"{url!r} is no address of a site", hint=hint)
+        return Finding(part="socket", level="wrong", message=f"{url!r} is not the URL of a site", hint=hint)
     path = f"{site.path.rstrip('/')}/ws/immortus/"
     headers = {
         "Connection": "Upgrade",

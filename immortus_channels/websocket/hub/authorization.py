@@ -154,7 +154,7 @@ class Authorization:
     def reconsider(self, revocation: Revocation) -> None:
         """Doubt all watchers that the revocation concerns, and check them soon.
 
-        A revocation for everybody puts all watchers in line for a check, staff first. They keep receiving documents
+        A revocation for all users puts all watchers in line for a check, staff first. They keep receiving documents
         meanwhile, as the checks may take a while.
         """
         self._unrevoked_since = time.monotonic()

@@ -44,7 +44,7 @@ class Ends:
             while self._unconfirmed:
                 try:
                     await self._read([*self._unconfirmed][: self.BATCH])
-                except Exception as error:  # noqa: BLE001 - a store may raise anything, and confirming goes on
+                except Exception as error:  # noqa: BLE001 - a store may raise anything, and confirming continues
                     self._trouble.begin(error)
                     await asyncio.sleep(self.PAUSE)
                 else:

@@ -43,7 +43,7 @@ class Recheck:
             try:
                 due = self._due()
                 await self._check(due)
-            except Exception as error:  # noqa: BLE001 - a store may raise anything, and checking goes on
+            except Exception as error:  # noqa: BLE001 - a store may raise anything, and checking continues
                 self._trouble.begin(error)
                 await asyncio.sleep(self.PAUSE)
             else:
@@ -90,9 +90,9 @@ class Recheck:
         """Ask the strategies in a thread of their own, so that a slow one delays no page but those of its own jobs."""
         if watched and (self._asking is None or self._asking.done()):
             self._asking = asyncio.create_task(self._asker.run(tracking.ask_strategies, watched))
-            self._asking.add_done_callback(self._asked)
+            self._asking.add_done_callback(self._note_answer)
 
-    def _asked(self, asking: asyncio.Task[None]) -> None:
+    def _note_answer(self, asking: asyncio.Task[None]) -> None:
         if asking.cancelled():
             return
         if (error := asking.exception()) is not None:

@@ -120,7 +120,7 @@ class Subscription:
             self._healthy = False
             try:
                 await self._listen()
-            except Exception as error:  # noqa: BLE001 - a layer may raise anything, and listening goes on
+            except Exception as error:  # noqa: BLE001 - a layer may raise anything, and listening continues
                 metrics.LAYER_ERRORS.add(of="receive")
                 self._hearing.failed(error)
                 self._missed = True

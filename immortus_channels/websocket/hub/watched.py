@@ -139,7 +139,7 @@ def _login_holds(watcher: Watcher) -> bool:
     try:
         return watcher.still_logged_in()
     except Exception as error:
-        msg = f"Nobody can tell whether a login holds: {type(error).__name__}"
+        msg = f"It is unknown whether a login still holds: {type(error).__name__}"
         raise StoreUnavailable(msg) from error
 
 
@@ -185,7 +185,7 @@ class WatchTable:
     def deliver(self, push: Push) -> None:
         """Send a document to all watchers of the job, if it is the newest.
 
-        Where the job may have a new owner (a lost job that goes on, a job that was sent again), each watcher gets a
+        Where the job may have a new owner (a lost job that was revived, a job that was sent again), each watcher gets a
         new answer to its watch instead, which checks its permission first.
         """
         watched = self.jobs.get(push.job_id)

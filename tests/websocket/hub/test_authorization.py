@@ -61,7 +61,7 @@ async def test_everybody_is_authorized_again_from_time_to_time(monkeypatch):
         await hub.watch(page, job.job_id)
         page.login_holds = False
     await until(lambda: all(page.closed for page in pages))
-    await hub.lifetime.stopped()
+    await hub.lifetime.stop_and_wait()
 
 
 @pytest.mark.parametrize(("interval", "hears", "is_asked"), [(0.2, True, True), (30, True, False), (30, False, True)])
@@ -76,7 +76,7 @@ async def test_who_hears_of_revocations_asks_seldom_and_who_does_not_often(monke
     page.login_holds = False
     await asyncio.sleep(0.6)
     assert (page.closed == LOGIN_CHANGED) is is_asked
-    await hub.lifetime.stopped()
+    await hub.lifetime.stop_and_wait()
 
 
 async def test_a_store_that_is_silent_takes_nobodys_right_away(monkeypatch, caplog):
@@ -96,7 +96,7 @@ async def test_a_store_that_is_silent_takes_nobodys_right_away(monkeypatch, capl
     assert page.closed is None
     assert len(page.frames) == 1
     assert len(caplog.records) == 1
-    await hub.lifetime.stopped()
+    await hub.lifetime.stop_and_wait()
 
 
 # Revoked
@@ -390,7 +390,7 @@ async def test_where_no_revocation_of_others_is_heard_everybody_is_asked_more_of
     (page,) = await watched_by(hub, job, logged_in("alice"))
     page.login_holds = False
     await until(lambda: page.closed)
-    await hub.lifetime.stopped()
+    await hub.lifetime.stop_and_wait()
 
 
 # While something is missing

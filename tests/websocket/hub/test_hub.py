@@ -281,7 +281,7 @@ async def test_two_sockets_that_connect_at_once_share_one_hub():
 
     one, other = await asyncio.gather(connect(), connect())
     assert one is other
-    await one.lifetime.stopped()
+    await one.lifetime.stop_and_wait()
 
 
 def _replace(job, **changes):
