@@ -151,9 +151,9 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # not generic at run
     @admin.action(description=_("Delete selected jobs"), permissions=["delete"])
     def delete_selected(self, request: HttpRequest, queryset: Records) -> HttpResponseBase | None:
         """Delete the selected jobs that are over, after Django's question; a message counts the others."""
-        seen = admin_list.visible_to(request, queryset)
-        over = [record.pk for record in seen if record.state in OVER]
-        left = len(seen) - len(over)
+        records = admin_list.visible_to(request, queryset)
+        over = [record.pk for record in records if record.state in OVER]
+        left = len(records) - len(over)
         if left:
             message = ngettext("%d job stays: it is not over.", "%d jobs stay: they are not over.", left) % left
             self.message_user(request, message, messages.WARNING)

@@ -91,7 +91,8 @@ def deny(key: str | None, job_ids: Iterable[str]) -> bool:
     most = limits().denials
     if _refusals.count(key, job_ids, most, time.monotonic()):
         msg = "%s asked for more than %d jobs in a minute that are unknown or not theirs; they wait for the rest of it"
-        logger.warning(msg, _name_of(key), most)
+        # A session's key is a secret.
+        logger.warning(msg, "An anonymous session" if key.startswith("session ") else key.capitalize(), most)
     return is_suspended(key)
 
 
@@ -102,11 +103,6 @@ def is_suspended(key: str | None) -> bool:
 
 def _suspension(key: str | None) -> float:
     return 0.0 if key is None else _refusals.wait(key, time.monotonic())
-
-
-def _name_of(key: str) -> str:
-    """Return a name for the log: a session's key is a secret."""
-    return "An anonymous session" if key.startswith("session ") else key.capitalize()
 
 
 def enter(key: str | None) -> bool:

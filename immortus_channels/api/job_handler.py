@@ -88,8 +88,8 @@ def handler_of(job: JobHandle) -> JobHandler:
 
 
 def _class_for(name: str, job_class: str) -> type[JobHandler]:
-    _, tracking = queues.find(job_class)
-    marked = tracking.handler if tracking is not None else None
+    _, options = queues.find(job_class)
+    marked = options.handler if options is not None else None
     if marked and name in ("", marked, loading.name_of(marked) if isinstance(marked, type) else ""):
         return load(marked)
     return known(name) or _unknown(name) if name else JobHandler

@@ -147,11 +147,9 @@ class _Page:
         self._is_open = is_open
 
     def findings(self, within: float | None) -> Iterator[Finding]:
-        yield from self._went_back()
-        yield from self._untrue()
-        yield from self._not_the_end()
-        yield from self._changed_after_the_end()
-        yield from self._not_settled_once()
+        rules = (self._went_back, self._untrue, self._not_the_end, self._changed_after_the_end, self._not_settled_once)
+        for rule in rules:
+            yield from rule()
         if within is not None:
             yield from self._late(within)
 

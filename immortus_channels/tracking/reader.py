@@ -45,12 +45,15 @@ def bring_up_to_date(job: Job, now: int) -> Job:
     An overdue job is marked first, and strategies with an answer are asked, at most once an interval per job. That
     takes time, and runs the project's code: so it is not done before the caller is known to see the job.
     """
-    return _mark_if_overdue(job, now) or _refresh(job) or job
+    present = present_state(job, now)
+    return (_refresh(job) or job) if present is job else present
 
 
 def present_state(job: Job, now: int) -> Job:
     """Return the job, marked overdue first if it is at `now` by the store's clock, without asking strategies."""
-    return _mark_if_overdue(job, now) or job
+    if job.is_over or job.lease_until is None or now < job.lease_until:
+        return job
+    return _mark_overdue(job) or job
 
 
 def list_jobs(wanted: Filter, *, limit: int, before: int | None) -> list[Job]:
@@ -90,15 +93,9 @@ def ask_strategies(watched: Mapping[str, str]) -> None:
     At most once an interval per job. Takes as long as the strategies do. Raises StoreUnavailable.
     """
     answering = {job_class for job_class in set(watched.values()) if _has_answers(job_class)}
-    asked = [job_id for job_id, job_class in watched.items() if job_class in answering and _is_due(job_id)]
-    for job in get_store().get_many(asked).jobs.values() if asked else ():
+    due = [job_id for job_id, job_class in watched.items() if job_class in answering and _is_due(job_id)]
+    for job in get_store().get_many(due).jobs.values() if due else ():
         _refresh(job, is_due=True)
-
-
-def _mark_if_overdue(job: Job, now: int) -> Job | None:
-    if job.is_over or job.lease_until is None or now < job.lease_until:
-        return None
-    return _mark_overdue(job)
 
 
 def _mark_overdue(job: Job, *, wait: float = WAIT) -> Job | None:
@@ -125,9 +122,8 @@ def _has_answers(job_class: str) -> bool:
 
 
 def _refresh(job: Job, *, is_due: bool = False) -> Job | None:
-    if (job.is_over and job.state is not State.LOST) or not _has_answers(job.job_class):
-        return None
-    if not is_due and not _is_due(job.job_id):
+    is_final = job.is_over and job.state is not State.LOST
+    if is_final or not _has_answers(job.job_class) or not (is_due or _is_due(job.job_id)):
         return None
     strategy = strategies.strategy_of(job.job_class, job.job_id)
     meta, completed = meta_of(strategy, job.job_id), completed_of(strategy, job.job_id)

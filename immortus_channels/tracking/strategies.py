@@ -83,8 +83,8 @@ def strategy_for(job_class: str, otherwise: Named = None) -> Any:
     `otherwise` is the inline one of a task that is not registered. Raises `StrategyNotFound` when the strategy named
     does not exist.
     """
-    queue, tracking = queues.find(job_class)
-    inline = tracking.strategy if tracking is not None else otherwise
+    queue, options = queues.find(job_class)
+    inline = options.strategy if options is not None else otherwise
     return load(inline or settings.TRACKING_STRATEGY or (queue.strategy if queue else DEFAULT))
 
 

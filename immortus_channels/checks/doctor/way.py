@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 from immortus_channels import queues, tasks, tracking
-from immortus_channels.checks.doctor.finding import Finding, describe, since
+from immortus_channels.checks.doctor.finding import Finding, reason_of, since
 from immortus_channels.checks.doctor.layer import Listener, examine_hosts, examine_layer
 from immortus_channels.jobs.job import Job, State
 from immortus_channels.stores import get_store
@@ -42,7 +42,7 @@ def _send(job_id: str, timeout: float, queue: str | None) -> Finding:
         call_in_thread(lambda: tasks.probe.apply_async(task_id=job_id, queue=queue, retry=False)).result(timeout)
     except Exception as error:  # noqa: BLE001 - each broker has errors of its own
         hint = "Start the broker, or correct its address: CELERY_BROKER_URL, in most projects."
-        return Finding(part="queue", level="wrong", message=describe(error), hint=hint)
+        return Finding(part="queue", level="wrong", message=reason_of(error), hint=hint)
     how = "ran the probe itself, being eager" if celery.is_eager() else "took the probe"
     return Finding(part="queue", level="ok", message=f"{celery.name} {how}, in {since(began)}")
 
