@@ -16,7 +16,7 @@ from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.formats import localize
 
-from immortus_channels.admin import BoundedPaginator, JobClassFilter
+from immortus_channels.admin_list import BoundedPaginator, JobClassFilter
 from immortus_channels.api.strategy import TrackingStrategy
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.job import Job, State

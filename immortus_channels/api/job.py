@@ -107,9 +107,9 @@ class JobHandle:
     def running(self) -> Iterator[Self]:
         """Run the job in the block: for jobs without a queue.
 
-        The end of the block finishes the job; an exception makes it failed or cancelled: JobFailed and JobCancelled end
-        here, any other exception goes on, also one that wraps them. Raises JobCancelled before the block when the job
-        was cancelled while it waited.
+        The end of the block finishes the job; an exception makes it failed or cancelled. Exceptions
+        leave the block, except for JobFailed and JobCancelled themselves. Raises JobCancelled before the block when the
+        job was cancelled while it waited.
         """
         with running(self.record) as run:
             job = type(self)(self.job_id, run=run)

@@ -11,7 +11,7 @@ from django.contrib.sessions.backends.db import SessionStore
 from immortus_channels.access import quotas
 from immortus_channels.access.limits import limits
 from immortus_channels.access.quotas import TooManyRequests
-from tests.pages import logged_in
+from tests.pages import forget_quotas, logged_in
 
 
 class Clock:
@@ -28,9 +28,9 @@ class Clock:
 def clock(monkeypatch):
     clock = Clock()
     monkeypatch.setattr(quotas, "time", clock)
-    quotas.reset()
+    forget_quotas()
     yield clock
-    quotas.reset()
+    forget_quotas()
 
 
 def wait_after(ask, *what):

@@ -78,10 +78,10 @@ def test_a_token_lives_as_long_as_asked_or_set_but_never_beyond_its_age(settings
 def test_a_refreshed_token_ends_no_later_than_the_first_one_may(settings):
     settings.IMMORTUS_LIMITS = {"token_life": 30, "token_age": 40}
     token = read(access_token(["a", "b"], AnonymousUser()))
-    fresh = token.refreshed(frozenset({"b", "c"}), AnonymousUser())
+    fresh = token.successor(frozenset({"b", "c"}), AnonymousUser())
     assert (fresh.jobs, fresh.ends) == ({"b"}, token.ends)
     settings.IMMORTUS_LIMITS = {"token_life": 300, "token_age": 400}
-    assert token.refreshed(frozenset("b"), AnonymousUser()).expires == token.ends
+    assert token.successor(frozenset("b"), AnonymousUser()).expires == token.ends
 
 
 def test_a_token_ends(monkeypatch):

@@ -11,7 +11,7 @@ from django.apps import apps
 from immortus_channels import loading, queues
 from immortus_channels.api import job_handler
 from immortus_channels.api.job import JobHandle
-from immortus_channels.api.job_handler import JobHandler, handler_of, known, load, name_of, told
+from immortus_channels.api.job_handler import JobHandler, handler_of, known, load, name_of, read_attribute
 from immortus_channels.exceptions import ConfigurationError, HandlerNotFound
 from immortus_channels.jobs.job import Job
 from immortus_channels.queues.tracked import TaskOptions
@@ -159,7 +159,7 @@ def test_what_is_no_handler_is_refused_with_the_cure(named):
 def test_what_goes_on_record_is_the_path_of_a_class_and_a_name_as_it_is():
     assert name_of(Classroom.NiceHandler) == f"{__name__}.Classroom.NiceHandler"
     assert (name_of("quick"), name_of(None)) == ("quick", "")
-    with pytest.raises(ConfigurationError, match="NoHandler is no handler"):
+    with pytest.raises(ConfigurationError, match="NoHandler is not a handler"):
         name_of(NoHandler)
 
 
@@ -168,19 +168,19 @@ def test_what_goes_on_record_is_the_path_of_a_class_and_a_name_as_it_is():
 
 def test_a_handler_knows_its_job():
     handler = handler_of(job(name_of(Classroom.NiceHandler), pupil="Ada", classroom_id=5))
-    assert told(handler, "header") == "Moving Ada"
-    assert told(handler, "next_url", None) == "/classrooms/5/"
+    assert read_attribute(handler, "header") == "Moving Ada"
+    assert read_attribute(handler, "next_url", None) == "/classrooms/5/"
 
 
 def test_attributes_say_as_much_as_methods():
-    assert told(Heir(job()), "message") == "Nearly there"
+    assert read_attribute(Heir(job()), "message") == "Nearly there"
 
 
 def test_what_is_missing_or_raises_has_a_default_and_is_logged(caplog):
     handler = Rude(job())
-    assert told(handler, "header") == JobHandler.header
-    assert told(handler, "message") == JobHandler.message
-    assert told(handler, "next_url", None) is None
+    assert read_attribute(handler, "header") == JobHandler.header
+    assert read_attribute(handler, "message") == JobHandler.message
+    assert read_attribute(handler, "next_url", None) is None
     assert [record.getMessage().split(" of ")[0] for record in caplog.records] == ["header"]
 
 

@@ -238,7 +238,7 @@ def test_a_page_of_a_user_s_jobs_shows_where_each_stands_on_every_load():
 
 @pytest.mark.parametrize("states", [["queued"], "queued"])
 def test_a_word_that_is_no_state_is_said_with_those_that_are(states):
-    with pytest.raises(ValueError, match=r"'queued' is no state; .* enqueued, running, retrying, .*, lost"):
+    with pytest.raises(ValueError, match=r"'queued' is not a state; .* enqueued, running, retrying, .*, lost"):
         RunMarathon.filter(states=states)
 
 

@@ -43,7 +43,7 @@ from immortus_channels.websocket.consumer import FRAMES_IN_A_TURN, JobConsumer
 from immortus_channels.websocket.hub import get_hub
 from tests.examples import examples
 from tests.hubs import hub, layer, memory  # noqa: F401
-from tests.pages import Page, Process, logged_in, until
+from tests.pages import Page, Process, forget_quotas, logged_in, until
 from tests.servers import wait_until
 from tests.site import Process as ServerProcess
 from tests.site import Site, running_site
@@ -91,15 +91,15 @@ needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="looks into /pro
 
 @pytest.fixture(autouse=True)
 def _counts():
-    quotas.reset()
+    forget_quotas()
     yield
-    quotas.reset()
+    forget_quotas()
 
 
 @pytest.fixture
 async def in_process(memory):
     yield
-    await get_hub().lifetime.stopped()
+    await get_hub().lifetime.stop_and_wait()
 
 
 async def end_of(page: Any, within: float = 10) -> int:
@@ -186,7 +186,7 @@ def test_a_socket_answers_anything_in_strict_json_and_harms_no_neighbour(memory,
 
 
 async def _fuzzed(messages):
-    quotas.reset()
+    forget_quotas()
     job = Process()
     job.enqueued()
     async with opened(job_id=job.job_id) as neighbour:
@@ -201,7 +201,7 @@ async def _fuzzed(messages):
         job.started()
         assert (await neighbour.hear())["job"]["state"] == "running"
         await attacker.leave()
-    await get_hub().lifetime.stopped()
+    await get_hub().lifetime.stop_and_wait()
 
 
 class Attacker:
@@ -266,7 +266,7 @@ HEADERS = st.dictionaries(NAMES, st.text(st.characters(min_codepoint=32, max_cod
 @given(st.tuples(PATHS, PATHS, QUERIES, HEADERS, st.sampled_from(["get", "head", "post", "options"])))
 def test_verify_answers_any_request_and_never_with_an_error_of_ours(telling, caplog, asked):
     path, kind, query, headers, method = asked
-    quotas.reset()
+    forget_quotas()
     safe = [quote(part, safe="", errors="replace") for part in (path, kind)]
     pairs = "&".join(f"{name}={quote(value, errors='replace')}" for name, value in query)
     for view in ("verify", "cancel"):

@@ -165,7 +165,7 @@ async def test_a_server_with_a_dead_connection_that_looks_alive_is_still_right(
             await until(lambda last=last: page.shows(last), within=SOON)
         proxy.faults = Faults()
         await is_pushed_again(hub, job, page, elsewhere, history, settings)
-        await hub.lifetime.stopped()
+        await hub.lifetime.stop_and_wait()
 
 
 # D4

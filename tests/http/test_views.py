@@ -18,7 +18,7 @@ from django.db import OperationalError
 from django.test import Client
 
 from immortus_channels import access_token, tracking
-from immortus_channels.access import is_owner, permissions, quotas, tokens
+from immortus_channels.access import is_owner, permissions, tokens
 from immortus_channels.api.strategy import TrackingStrategy
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.http import concurrency, unrecorded, views
@@ -26,7 +26,7 @@ from immortus_channels.jobs.ids import is_job_id
 from immortus_channels.jobs.job import Job
 from immortus_channels.stores.base import Reading
 from immortus_channels.urls import immortus_jobs
-from tests.pages import Process
+from tests.pages import Process, forget_quotas
 from tests.tokens import expired_token
 
 urlpatterns = [*immortus_jobs()]
@@ -561,9 +561,9 @@ def test_what_the_strategy_or_queue_tells_of_a_foreign_job_reaches_nobody(client
 
 @pytest.fixture
 def _fresh():
-    quotas.reset()
+    forget_quotas()
     yield
-    quotas.reset()
+    forget_quotas()
 
 
 @pytest.mark.usefixtures("_fresh")

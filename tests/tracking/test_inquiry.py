@@ -95,7 +95,7 @@ def recheck(job_id):
 LOOKS = [
     lambda job_id: tracking.read([job_id]),
     recheck,
-    lambda _: tracking.listed(Filter(), limit=5, before=None),
+    lambda _: tracking.list_jobs(Filter(), limit=5, before=None),
 ]
 
 

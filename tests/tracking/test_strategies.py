@@ -101,7 +101,7 @@ def test_a_name_that_resolves_to_nothing_lists_what_was_tried(name, tried):
 
 @pytest.mark.parametrize("name", ["missing", "broken"])
 def test_a_job_without_a_usable_strategy_is_followed_silently_and_logged(queue, name, caplog):
-    assert type(strategy_of(Job(job_id="j", job_class=name))) is TrackingStrategy
+    assert type(strategy_of(name, "j")) is TrackingStrategy
     assert [record.job_id for record in caplog.records] == ["j"]
 
 

@@ -185,7 +185,7 @@ def test_a_hook_knows_the_job_as_the_change_makes_it_the_first_one_too(tell, dia
     tell(Started, run_id="r", origin=origin)
     tell(Failed, run_id="r")
     assert seen == [(state, "7", {"path": "cat.jpg"}) for state in ("enqueued", "running", "failed")]
-    assert tracking.told_of(job_id) is None
+    assert tracking.job_in_hook(job_id) is None
 
 
 @pytest.mark.usefixtures("memory")

@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from immortus_channels import access_token, metrics, protocol, tracking
 from immortus_channels.access import permissions, quotas
+from immortus_channels.access.limits import Limits
 from immortus_channels.access.tokens import Token
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.logs import Trouble
@@ -26,13 +27,12 @@ from immortus_channels.push.messages import Revocation
 from immortus_channels.stores.base import Reading
 from immortus_channels.websocket import bearer, consumer, flow, hub
 from immortus_channels.websocket.consumer import JobConsumer
-from immortus_channels.websocket.flow import Limits
 from immortus_channels.websocket.frames import MAX_FRAME
 from immortus_channels.websocket.hub import get_hub
 from immortus_channels.websocket.login import Login, _warn
 from immortus_channels.websocket.outbox import CLEAN_UP
 from immortus_channels.websocket.shutdown import get_drain
-from tests.pages import Process, logged_in, until
+from tests.pages import Process, forget_quotas, logged_in, until
 from tests.site import redis_options, running_site
 from tests.tokens import expired_token
 from tests.websocket.test_frames import HOSTILE
@@ -90,10 +90,10 @@ async def opened(**options):
 async def _quiet_hub(settings):
     settings.IMMORTUS_STORE = {"BACKEND": "memory"}
     settings.IMMORTUS_RECHECK_INTERVAL = 60
-    quotas.reset()
+    forget_quotas()
     yield
-    await get_hub().lifetime.stopped()
-    quotas.reset()
+    await get_hub().lifetime.stop_and_wait()
+    forget_quotas()
 
 
 # Opening

@@ -15,6 +15,7 @@ from django.db import OperationalError
 from immortus_channels.access import permissions
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.push.messages import EVERYBODY, Revocation
+from immortus_channels.recent import Recent
 from immortus_channels.stores import get_store
 from immortus_channels.websocket.hub import get_hub
 from immortus_channels.websocket.hub.authorization import LOGIN_CHANGED, Authorization
@@ -60,7 +61,7 @@ async def test_everybody_is_authorized_again_from_time_to_time(monkeypatch):
         await hub.watch(page, job.job_id)
         page.login_holds = False
     await until(lambda: all(page.closed for page in pages))
-    await hub.lifetime.stopped()
+    await hub.lifetime.stop_and_wait()
 
 
 @pytest.mark.parametrize(("interval", "hears", "is_asked"), [(0.2, True, True), (30, True, False), (30, False, True)])
@@ -75,7 +76,7 @@ async def test_who_hears_of_revocations_asks_seldom_and_who_does_not_often(monke
     page.login_holds = False
     await asyncio.sleep(0.6)
     assert (page.closed == LOGIN_CHANGED) is is_asked
-    await hub.lifetime.stopped()
+    await hub.lifetime.stop_and_wait()
 
 
 async def test_a_store_that_is_silent_takes_nobodys_right_away(monkeypatch, caplog):
@@ -95,7 +96,7 @@ async def test_a_store_that_is_silent_takes_nobodys_right_away(monkeypatch, capl
     assert page.closed is None
     assert len(page.frames) == 1
     assert len(caplog.records) == 1
-    await hub.lifetime.stopped()
+    await hub.lifetime.stop_and_wait()
 
 
 # Revoked
@@ -268,7 +269,7 @@ async def test_whoever_begins_to_watch_just_after_a_revocation_is_asked_again(hu
 
 
 async def test_the_revocations_that_are_remembered_have_an_end(hub, monkeypatch):
-    monkeypatch.setattr(Authorization, "REMEMBERED", 10)
+    monkeypatch.setattr(hub.authorization, "_recent", Recent(10))
     for n in range(50):
         hub.reconsider(Revocation(user=str(n)))
     await asyncio.sleep(0)
@@ -389,7 +390,7 @@ async def test_a_hub_deaf_to_the_revocations_of_others_asks_everybody_more_often
     (page,) = await watched_by(hub, job, logged_in("alice"))
     page.login_holds = False
     await until(lambda: page.closed)
-    await hub.lifetime.stopped()
+    await hub.lifetime.stop_and_wait()
 
 
 # While something is missing

@@ -143,7 +143,7 @@ async def test_slow_strategies_hold_up_no_other_page_and_are_asked_soon(hub, mon
     slow, others = Slow(), TrackingStrategy()
     ids = {job.job_id for job in jobs}
     monkeypatch.setattr(reader, "_has_answers", lambda job_class: True)
-    monkeypatch.setattr(strategies, "strategy_of", lambda job: slow if job.job_id in ids else others)
+    monkeypatch.setattr(strategies, "strategy_of", lambda _, job_id: slow if job_id in ids else others)
     pages = [Page() for _ in jobs]
     try:
         await asyncio.wait_for(asyncio.gather(*map(hub.watch, pages, ids)), 1)
@@ -281,7 +281,7 @@ async def test_two_sockets_that_connect_at_once_share_one_hub():
 
     one, other = await asyncio.gather(connect(), connect())
     assert one is other
-    await one.lifetime.stopped()
+    await one.lifetime.stop_and_wait()
 
 
 def _replace(job, **changes):

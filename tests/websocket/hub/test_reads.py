@@ -32,7 +32,7 @@ async def test_a_strategy_is_asked_about_an_unknown_job_as_about_a_foreign_one(h
             asked.append(job.job_id)
             return job.params["team"] == user.pk
 
-    monkeypatch.setattr(strategies, "strategy_of", lambda job: Picky())
+    monkeypatch.setattr(strategies, "strategy_of", lambda *_: Picky())
     foreign, page = Process(params={"team": 4711}), Page(logged_in("alice"))
     foreign.enqueued()
     await hub.watch(page, foreign.job_id)

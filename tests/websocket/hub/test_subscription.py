@@ -110,7 +110,7 @@ async def test_an_answer_does_not_wait_for_a_layer_that_hangs(layer, redis_serve
         assert await until(lambda: len(page.frames) == 2) < 1, "re-checked at the short interval until joined"
     finally:
         redis_server.thaw()
-        await hub.lifetime.stopped()
+        await hub.lifetime.stop_and_wait()
 
 
 async def test_a_restart_of_redis_is_survived(layer, hub, redis_server, settings):
@@ -196,7 +196,7 @@ async def test_after_a_while_of_hearing_nothing_everybody_is_asked_again(monkeyp
     await hub.watch(page, job.job_id)
     page.login_holds = False
     assert await until(lambda: page.closed) < 1
-    await hub.lifetime.stopped()
+    await hub.lifetime.stop_and_wait()
 
 
 class Attendance:
