@@ -132,7 +132,9 @@ class CeleryQueue(Queue):
         Disconnect from a pool of greenlets: they share a thread, where our event loop would break all others.
         """
         if is_green_pool(sender.pool_cls):
-            logger.error("This worker does not track jobs: it needs prefork or threads, not gevent or eventlet.")
+            logger.error(
+                "This worker does not track jobs: gevent and eventlet are not supported; use prefork or threads."
+            )
             for signal, receiver in self._receivers:
                 signal.disconnect(receiver)
         self._on_finalize(sender.app)
