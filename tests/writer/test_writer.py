@@ -242,6 +242,13 @@ def test_an_end_without_its_words_outlives_an_outage(store, threaded, caplog):
     assert sum("without its content" in line.getMessage() for line in caplog.records) == 1
 
 
+def test_an_end_without_its_words_keeps_its_flags():
+    about = {"job_id": "j", "job_class": "c", "run_id": "r"}
+    for kind, flags in ((Retrying, {"is_sent": False}), (Cancelled, {"unstarted": True}), (Failed, {"by_hand": True})):
+        event = kind(**about, **flags, strategy_meta={"x": object()})
+        assert writer.write._bare(event) == kind(**about, **flags)
+
+
 def test_what_waits_is_bounded_and_the_oldest_is_lost_with_one_log_line(store, threaded, monkeypatch, caplog):
     monkeypatch.setattr(Backlog, "MOST", 3)
     store.failures = 10**6
