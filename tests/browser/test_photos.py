@@ -100,6 +100,7 @@ def test_the_switch_changes_the_transport_of_running_jobs(page):
 
 
 @pytest.mark.case(50)
+@pytest.mark.slow
 def test_a_reload_in_mid_job_shows_the_same_job(page, photograph):
     card = upload(page, photograph)
     job_id = card.get_attribute("data-job")
@@ -131,7 +132,7 @@ def test_a_second_tab_and_one_opened_after_the_end_show_the_truth(context, page)
     ("scene", "state", "code", "attempt"),
     [
         ("fails", "failed", "out_of_blue", "1"),
-        ("retries", "finished", "", "3"),
+        pytest.param("retries", "finished", "", "3", marks=pytest.mark.slow),
         pytest.param("crashes", "failed", "error", "1", marks=pytest.mark.slow),
         pytest.param("time-limit", "failed", "time_limit", "1", marks=pytest.mark.slow),
         pytest.param("child-killed", "failed", "worker_lost", "1", marks=pytest.mark.slow),
@@ -206,6 +207,7 @@ def test_a_file_that_is_no_picture_is_refused_with_a_reason(page):
     expect(page.locator(".card")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_a_job_of_somebody_else_is_as_unknown_as_one_that_never_was(browser, demo):
     alice, bob = (sign_in(browser, demo, name) for name in ("alice", "bob"))
     alice.click("[data-sample=coffee]")
