@@ -459,6 +459,7 @@ def test_the_site_has_each_page_and_each_object(site):
 
 
 @needs_mkdocs
+@pytest.mark.slow
 def test_the_site_has_each_public_name_of_python(site):
     reference = "".join((site / "reference" / f"{one.path.stem}.html").read_text() for one in REFERENCE)
     wanted = [name for name in PUBLIC if name not in WITHOUT_DOCSTRING and not is_pending(name)]
@@ -466,6 +467,7 @@ def test_the_site_has_each_public_name_of_python(site):
 
 
 @needs_mkdocs
+@pytest.mark.slow
 def test_reading_the_site_asks_no_other_server(site):
     loaded = r"<(?:script|img|iframe)[^>]+src=\"(?:https?:)?//|<link[^>]+rel=\"?stylesheet[^>]+(?:https?:)?//"
     assert [str(file) for file in site.rglob("*.html") if re.search(loaded, file.read_text())] == []

@@ -9,7 +9,8 @@ import socket
 import sys
 import time
 from datetime import timedelta
-from importlib.metadata import PackageNotFoundError
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -42,6 +43,9 @@ PUBSUB = "channels_redis.pubsub.RedisPubSubChannelLayer"
 CORE = "channels_redis.core.RedisChannelLayer"
 IN_MEMORY = "channels.layers.InMemoryChannelLayer"
 
+known_version = cache(version)
+"""Looked up once: that takes longer than all checks."""
+
 
 def who(request):
     return HttpResponse(current_owner() or "nobody")
@@ -64,8 +68,9 @@ def celery_app(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def project(settings):
+def project(settings, monkeypatch):
     """The settings of a healthy project."""
+    monkeypatch.setattr(releases, "version", known_version)
     settings.ROOT_URLCONF = __name__
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, OWNER]
     settings.ASGI_APPLICATION = f"{__name__}.whole"
