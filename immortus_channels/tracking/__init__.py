@@ -8,7 +8,7 @@ from __future__ import annotations
 from immortus_channels.tracking.commands import cancel, claim, lifted, touch
 from immortus_channels.tracking.hooks import guarded, told_of
 from immortus_channels.tracking.inquiry import publish_end
-from immortus_channels.tracking.publisher import publish, renew
+from immortus_channels.tracking.publisher import publish, publish_here, renew
 from immortus_channels.tracking.reader import (
     as_it_stands,
     ask_strategies,
@@ -37,6 +37,7 @@ __all__ = [
     "on_record",
     "publish",
     "publish_end",
+    "publish_here",
     "publish_meta",
     "read",
     "recheck",
