@@ -32,7 +32,7 @@ class TrackedItems(Iterator[Item], AsyncIterator[Item]):
     ) -> None:
         self._side, self._iterable, self._total, self._message = side, iterable, total, message
         self._counted: Iterator[Any] | None = None
-        self._source: AsyncIterator[Item] | None = None
+        self._source: AsyncIterator[Item]
 
     def __iter__(self) -> Iterator[Item]:  # noqa: PYI034 - a loop over this would call `__next__` for each item
         """Return the iterator that counts."""
@@ -46,6 +46,10 @@ class TrackedItems(Iterator[Item], AsyncIterator[Item]):
 
     def _count(self, iterable: Any) -> Iterator[Any]:
         return self._side.track(iterable, self._total, self._message)
+
+    def close(self) -> None:
+        """End the loop where it is."""
+        self._counted = iter(())  # nothing else holds the run's generator: it ends, and with it the step
 
     def __aiter__(self) -> Self:
         """Return this iterator."""
@@ -61,19 +65,19 @@ class TrackedItems(Iterator[Item], AsyncIterator[Item]):
         try:
             return await self._awaited(self._iterable)
         except BaseException:
-            self._counted = None  # nothing else holds it: here it ends, and with it the step
+            self.close()
             raise
 
     async def _awaited(self, iterable: AsyncIterable[Item]) -> Item:
-        if self._source is None:
+        if self._counted is None:
             if self._total is None and isinstance(iterable, Sized):
                 self._total = await sync_to_async(length_of)(iterable)  # of a QuerySet: the query
             self._source, self._counted = aiter(iterable), self._count(repeat(None))
-        if self._counted is None:
-            raise StopAsyncIteration
         asked_to_stop = None
         try:
             next(self._counted)
+        except StopIteration:
+            raise StopAsyncIteration from None
         except JobCancelled as error:
             asked_to_stop = error
         item = await anext(self._source)  # as in a `for`, a loop whose last item is done has ended by itself

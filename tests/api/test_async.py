@@ -8,6 +8,7 @@ import inspect
 import re
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
 import pytest
@@ -36,7 +37,10 @@ from immortus_channels.jobs.events import Enqueued, Origin
 from immortus_channels.queues.tracked import Tracking
 from immortus_channels.stores import get_store
 from immortus_channels.threads import is_in_event_loop
-from immortus_channels.writer import get_writer
+from immortus_channels.tracking.soon import soon
+from tests.servers import RedisServer
+from tests.site import eventually as site_eventually
+from tests.site import redis_options, running_site
 from tests.toys import FlakyStore, ToyQueue, eventually
 
 LONG = 0.3
@@ -80,14 +84,15 @@ def _queue(monkeypatch):
 
 
 @pytest.fixture
-def store(settings):
+def store(settings, monkeypatch):
     """A store behind a writer with a thread, as in a server."""
     settings.IMMORTUS_STORE = {"BACKEND": f"{__name__}.ThreadsStore"}
     settings.IMMORTUS_INLINE = False
+    monkeypatch.setattr(writers, "_writer", None)
     store = get_store()
     yield store
     store.open.set()
-    assert eventually(lambda: not get_writer().held(["j"]))
+    soon.flush(5)
     writers.drain()
 
 
@@ -439,3 +444,19 @@ async def test_async_views_read_and_cancel_jobs_in_the_database(settings, is_inl
     assert (await client.get("/stop/j")).json()["state"] == "cancelled"
     with pytest.raises(SynchronousOnlyOperation, match=r"await JobRepository\(\)\.afind\("):
         await client.get("/block/j")
+
+
+@pytest.mark.slow
+def test_an_async_view_that_waits_for_a_redis_that_hangs_holds_up_no_other(tmp_path):
+    with RedisServer() as redis, running_site(tmp_path, **redis_options(redis.url, store=True)) as site:
+        assert site.http.get("/async-make/j").json()["state"] == "enqueued"
+        redis.freeze()
+        with ThreadPoolExecutor(1) as pool:
+            stopping = pool.submit(site.http.get, "/async-stop/j")
+            time.sleep(0.2)
+            began = time.monotonic()
+            assert [site.http.get("/async-say/j").status_code for _ in range(5)] == [200] * 5
+            assert time.monotonic() - began < 0.7
+            assert not stopping.done()
+            redis.thaw()
+        site_eventually(lambda: site.http.get("/async-stop/j").json()["state"] == "cancelled", within=10)
