@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -16,9 +15,8 @@ from django.db import connections
 
 from immortus_channels.conf import is_inline
 from immortus_channels.errands import Errands
+from immortus_channels.logs import logger
 from immortus_channels.threads import is_in_event_loop
-
-logger = logging.getLogger("immortus_channels")
 
 
 def may_wait() -> bool:

@@ -34,7 +34,7 @@ from immortus_channels import (
 from immortus_channels import writer as writers
 from immortus_channels.exceptions import JobCancelled, JobFailed, JobNotFound
 from immortus_channels.jobs.events import Enqueued, Origin
-from immortus_channels.queues.tracked import Tracking
+from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.stores import get_store
 from immortus_channels.threads import is_in_event_loop
 from immortus_channels.tracking.soon import soon
@@ -78,7 +78,7 @@ class Follow(JobState):
 
 @pytest.fixture(autouse=True)
 def _queue(monkeypatch):
-    monkeypatch.setattr(queues, "connected", [ToyQueue(task=Tracking(), followed=Tracking(strategy=Following))])
+    monkeypatch.setattr(queues, "connected", [ToyQueue(task=TaskOptions(), followed=TaskOptions(strategy=Following))])
     monkeypatch.setattr(Following, "pause", 0.0)
     Following.seen.clear()
 
