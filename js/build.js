@@ -8,6 +8,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { transform } from "esbuild";
 import { rollup } from "rollup";
+import { minify as shorten } from "terser";
 
 const here = (/** @type {string} */ path) => fileURLToPath(new URL(path, import.meta.url));
 const read = (/** @type {string} */ path) => readFileSync(here(path), "utf8");
@@ -42,9 +43,13 @@ function fail(warning) {
 
 /** @param {string} name @param {string} code */
 async function minify(name, code) {
-  const { code: small, map } = await transform(code, {
+  const renamed = await transform(code, {
     minify: true, treeShaking: true, target: "es2022", sourcefile: `${name}.js`, sourcemap: "external", legalComments: "none",
     mangleProps: new RegExp(`^(${INTERNAL.join("|")})$`),
+  });
+  const { code: small, map } = await shorten({ [`${name}.js`]: renamed.code }, {
+    module: name.endsWith("module"), ecma: 2020, compress: { hoist_funs: true, lhs_constants: false, passes: 2, unsafe_arrows: true, unsafe_methods: true },
+    sourceMap: { content: renamed.map, includeSources: true },
   });
   return { [`${name}.min.js`]: `${small}//# sourceMappingURL=${name}.min.js.map\n`, [`${name}.min.js.map`]: map };
 }

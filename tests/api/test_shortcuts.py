@@ -192,3 +192,11 @@ def test_where_pages_are_not_mounted_the_cure_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "tests.nowhere", SimpleNamespace(urlpatterns=[]))
     with pytest.raises(ConfigurationError, match=r"\*immortus_jobs\(\)"):
         job_page_url("a")
+
+
+@pytest.mark.parametrize(("label", "said"), [("", "Process image"), ("Cat", "Cat"), (gettext_lazy("Cancel"), "Cancel")])
+def test_the_answer_says_what_a_bar_of_the_job_is_called(label, said):
+    request = RequestFactory().get("/")
+    job = Job(job_id="a-1", job_class="shop.tasks.process_image")
+    assert json.loads(render_immortus(request, job, label=label).content)["label"] == said
+    assert job_info(request, "a-1")["label"] == "", "nobody is told the task of a bare id"
