@@ -69,7 +69,8 @@ def _script(context: Context) -> dict[str, object]:
 def immortus_job(job: Any, *, label: str | Promise = "") -> dict[str, object]:
     """Render a live bar for a job: the job itself, what its queue returned, or its id.
 
-    Screen readers call the bar by its `label`; without one, by the task's name in words. A job shows its state before any script runs; a bare id shows nothing yet, and nothing is read.
+    Screen readers call the bar by its `label`; without one, by the task's name in words. A job shows its state before
+    any script runs; a bare id shows nothing yet, and nothing is read.
     """
     job_id, job_class = identify(job)
     return {

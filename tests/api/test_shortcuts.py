@@ -12,6 +12,7 @@ from celery import chain, chord, group, shared_task
 from celery.result import AsyncResult
 from django.test import RequestFactory
 from django.urls import set_script_prefix
+from django.utils.translation import gettext_lazy
 
 from immortus_channels import queues, tracked
 from immortus_channels.api.job import JobHandle

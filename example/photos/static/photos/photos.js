@@ -96,7 +96,7 @@ class Card {
     $(".cancel", this.#element).hidden = over;
     $(".cancel", this.#element).disabled = job.cancel_requested;
     this.#advance(percentage, over);
-    this.#announce(word, over ? null : Math.floor((percentage ?? 0) / 25));
+    if (state !== "enqueued") this.#announce(word, over ? 0 : Math.min(3, Math.floor(percentage / 25)));
     if (job.result?.thumbnail) this.#finish(job.result);
     else if (job.preview) this.#picture(job.preview);
   }
