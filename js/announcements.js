@@ -1,12 +1,12 @@
 /** What screen readers say of the jobs on the page without being asked. */
-import { document, SPOKEN, SPEAKABLE } from "./settings.js";
+import { doc, SPEAKABLE, SPOKEN } from "./settings.js";
 import { after } from "./waiting.js";
 
 /** What has been announced: neither another element of the job nor a morphing swap announces it again. */
 const announced = new Set();
 
 /** @param {object} properties @returns {HTMLElement} */
-const division = (properties) => Object.assign(document.createElement("div"), properties);
+const division = (properties) => Object.assign(doc.createElement("div"), properties);
 
 /** @type {HTMLElement | undefined} */ let region;
 
@@ -18,7 +18,7 @@ export function announce(element, key, words) {
   if (element.hidden || announced.has(key)) return;
   announced.add(key);
   region ??= division({ role: "log", style: "position:fixed;bottom:100%" });
-  const place = element.closest("dialog") ?? document.body;
+  const place = element.closest("dialog") ?? doc.body;
   if (region.parentNode !== place) place.append(region);
   const line = division({ textContent: words.filter(Boolean).join(", ") });
   after(() => region.append(line), SPEAKABLE);

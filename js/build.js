@@ -48,7 +48,8 @@ async function minify(name, code) {
     mangleProps: new RegExp(`^(${INTERNAL.join("|")})$`),
   });
   const { code: small, map } = await shorten({ [`${name}.js`]: renamed.code }, {
-    module: name.endsWith("module"), ecma: 2020, compress: { hoist_funs: true, lhs_constants: false, passes: 2, unsafe_arrows: true, unsafe_methods: true },
+    module: name.endsWith("module"), ecma: 2020,
+    compress: { hoist_funs: true, lhs_constants: false, passes: 2, unsafe_arrows: true, unsafe_methods: true },
     sourceMap: { content: renamed.map, includeSources: true },
   });
   return { [`${name}.min.js`]: `${small}//# sourceMappingURL=${name}.min.js.map\n`, [`${name}.min.js.map`]: map };

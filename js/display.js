@@ -33,10 +33,11 @@ export class Display {
     const progress = value ? `${Number(Number(value).toFixed(1))} %` : "";
     this.set("state", state ?? null);
     this.set("stalled", stalled ? "" : null);
-    this.#say("message", error?.message ?? message ?? "");
+    this.#say("message", error?.message ?? message);
     this.#say("percentage", progress);
     const word = this.#say("state", state ?? "", stalled ? "stalled" : state);
-    const name = this.#element.getAttribute("label") || bar?.ariaLabel || bar?.labels[0]?.textContent || job_class?.split(".").pop().replace(/_/g, " ");
+    const label = this.#element.getAttribute("label") ?? bar?.ariaLabel ?? bar?.labels[0]?.textContent;
+    const name = label || job_class?.split(".").pop().replace(/_/g, " ");
     if (bar) {
       bar.ariaLabel = name;
       this.#move(bar, value, rests);

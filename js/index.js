@@ -1,5 +1,5 @@
 /** The client becomes the page's own: its global, its ears for what happens to the page, its element. */
-import { document, window } from "./settings.js"; // first, so that minifying can put the numbers where they are used
+import { doc, window } from "./settings.js"; // first, so that minifying can put the numbers where they are used
 import { cancel, configure, configureFromTag, create, verify, watch } from "./client.js";
 import { JobElement } from "./element.js";
 import { page } from "./page.js";
@@ -12,9 +12,9 @@ if (!globalThis.Immortus) {
   window?.addEventListener("online", () => page.wake());
   window?.addEventListener("pagehide", () => page.hide());
   window?.addEventListener("pageshow", ({ persisted }) => persisted && page.show());
-  document?.addEventListener("freeze", () => page.hide());
-  document?.addEventListener("resume", () => page.show());
-  document?.addEventListener("visibilitychange", () => document.hidden || page.wake());
+  doc?.addEventListener("freeze", () => page.hide());
+  doc?.addEventListener("resume", () => page.show());
+  doc?.addEventListener("visibilitychange", () => document.hidden || page.wake());
 
   if (globalThis.customElements && !customElements.get("immortus-job")) customElements.define("immortus-job", JobElement);
 }

@@ -2,7 +2,7 @@
 import { animation } from "./animation.js";
 import { isOver } from "./documents.js";
 import { JobError } from "./errors.js";
-import { document, HIDDEN_INTERVAL, LONGEST_REQUEST_BACKOFF, UNKNOWN_GRACE, UNKNOWN_GRACE_ONCE_SEEN } from "./settings.js";
+import { doc, HIDDEN_INTERVAL, LONGEST_REQUEST_BACKOFF, UNKNOWN_GRACE, UNKNOWN_GRACE_ONCE_SEEN } from "./settings.js";
 import { backoff, now, numberOr } from "./waiting.js";
 /** @import { Answer, JobDocument, Subscriber } from "./documents.js" */
 /** @import { TryLater } from "./errors.js" */
@@ -40,7 +40,7 @@ export class Job {
 
   get interval() {
     const wanted = Math.min(...[...this.subscribers].map((subscriber) => subscriber.interval));
-    return document?.hidden ? Math.max(wanted, HIDDEN_INTERVAL) : wanted;
+    return doc?.hidden ? Math.max(wanted, HIDDEN_INTERVAL) : wanted;
   }
 
   get mayPoll() {

@@ -44,13 +44,13 @@
   const FRAMELESS = 250; // hidden pages and frames out of sight are not drawn
 
   /** What other programs than browsers lack: their window and document are undefined. */
-  const { window, document: document$1, location } = globalThis;
+  const { window, document: doc, location } = globalThis;
 
   /** @type {{ prefix: string, websocket: string | false | null, csrfToken: string }} */
   const settings = { prefix: "/immortus/", websocket: "/ws/immortus/", csrfToken: "" };
 
   /** @param {string} url */
-  const absolute = (url) => new URL(url, document$1?.baseURI ?? location?.href);
+  const absolute = (url) => new URL(url, doc?.baseURI ?? location?.href);
 
   /** @param {string} url */
   const isOurs = (url) => absolute(url).origin === location?.origin;
@@ -65,10 +65,10 @@
 
   /** Django's CSRF token: from the settings, the cookie, a meta tag or a form of the page, in this order. */
   function csrfToken() {
-    if (settings.csrfToken || !document$1) return settings.csrfToken;
-    const meta = /** @type {HTMLMetaElement | null} */ (document$1.querySelector('meta[name="csrf-token"]'));
-    const field = /** @type {HTMLInputElement | null} */ (document$1.querySelector("[name=csrfmiddlewaretoken]"));
-    return /(?:^|;\s*)csrftoken=([^;]+)/.exec(document$1.cookie)?.[1] || meta?.content || field?.value;
+    if (settings.csrfToken || !doc) return settings.csrfToken;
+    const meta = /** @type {HTMLMetaElement | null} */ (doc.querySelector('meta[name="csrf-token"]'));
+    const field = /** @type {HTMLInputElement | null} */ (doc.querySelector("[name=csrfmiddlewaretoken]"));
+    return /(?:^|;\s*)csrftoken=([^;]+)/.exec(doc.cookie)?.[1] || meta?.content || field?.value;
   }
 
   /**
@@ -723,7 +723,7 @@
 
     get interval() {
       const wanted = Math.min(...[...this.subscribers].map((subscriber) => subscriber.interval));
-      return document$1?.hidden ? Math.max(wanted, HIDDEN_INTERVAL) : wanted;
+      return doc?.hidden ? Math.max(wanted, HIDDEN_INTERVAL) : wanted;
     }
 
     get mayPoll() {
@@ -899,7 +899,7 @@
     tick() {
       const before = this.#ticked;
       this.#ticked = Date.now();
-      return this.#ticked - before > SLEPT && !document$1?.hidden; // hidden, it may tick once a minute
+      return this.#ticked - before > SLEPT && !doc?.hidden; // hidden, it may tick once a minute
     }
   }
 
@@ -1446,7 +1446,7 @@
 
   /** Data attributes instead of an inline script, which a Content-Security-Policy would forbid. */
   function configureFromTag() {
-    const tag = /** @type {HTMLElement | null | undefined} */ (document$1?.currentScript);
+    const tag = /** @type {HTMLElement | null | undefined} */ (doc?.currentScript);
     const { prefix, websocket, csrfToken } = tag?.dataset ?? {};
     if (prefix !== undefined) configure({ prefix, websocket: websocket || false, csrfToken });
   }
@@ -1498,7 +1498,7 @@
   const announced = new Set();
 
   /** @param {object} properties @returns {HTMLElement} */
-  const division = (properties) => Object.assign(document$1.createElement("div"), properties);
+  const division = (properties) => Object.assign(doc.createElement("div"), properties);
 
   /** @type {HTMLElement | undefined} */ let region;
 
@@ -1510,7 +1510,7 @@
     if (element.hidden || announced.has(key)) return;
     announced.add(key);
     region ??= division({ role: "log", style: "position:fixed;bottom:100%" });
-    const place = element.closest("dialog") ?? document$1.body;
+    const place = element.closest("dialog") ?? doc.body;
     if (region.parentNode !== place) place.append(region);
     const line = division({ textContent: words.filter(Boolean).join(", ") });
     after(() => region.append(line), SPEAKABLE);
@@ -1550,10 +1550,11 @@
       const progress = value ? `${Number(Number(value).toFixed(1))} %` : "";
       this.set("state", state ?? null);
       this.set("stalled", stalled ? "" : null);
-      this.#say("message", error?.message ?? message ?? "");
+      this.#say("message", error?.message ?? message);
       this.#say("percentage", progress);
       const word = this.#say("state", state ?? "", stalled ? "stalled" : state);
-      const name = this.#element.getAttribute("label") || bar?.ariaLabel || bar?.labels[0]?.textContent || job_class?.split(".").pop().replace(/_/g, " ");
+      const label = this.#element.getAttribute("label") ?? bar?.ariaLabel ?? bar?.labels[0]?.textContent;
+      const name = label || job_class?.split(".").pop().replace(/_/g, " ");
       if (bar) {
         bar.ariaLabel = name;
         this.#move(bar, value, rests);
@@ -1740,9 +1741,9 @@
     window?.addEventListener("online", () => page.wake());
     window?.addEventListener("pagehide", () => page.hide());
     window?.addEventListener("pageshow", ({ persisted }) => persisted && page.show());
-    document$1?.addEventListener("freeze", () => page.hide());
-    document$1?.addEventListener("resume", () => page.show());
-    document$1?.addEventListener("visibilitychange", () => document$1.hidden || page.wake());
+    doc?.addEventListener("freeze", () => page.hide());
+    doc?.addEventListener("resume", () => page.show());
+    doc?.addEventListener("visibilitychange", () => document.hidden || page.wake());
 
     if (globalThis.customElements && !customElements.get("immortus-job")) customElements.define("immortus-job", JobElement);
   }
