@@ -8,7 +8,7 @@ const announced = new Set();
 /** @param {object} properties @returns {HTMLElement} */
 const division = (properties) => Object.assign(doc.createElement("div"), properties);
 
-/** @type {HTMLElement | undefined} */ let region;
+/** The one of the page. @type {any} */ let region;
 
 /**
  * Says the words once; the region is outside of the element, which is busy, and in its dialog, as a modal one mutes the rest.

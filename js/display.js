@@ -1,6 +1,7 @@
 /** What an element shows of a job: its attributes, the texts and the bar inside it. */
 import { announce } from "./announcements.js";
-/** @import { JobDocument } from "./documents.js" */
+
+/** @typedef {Record<string, any>} Shown  a document, or an error alone */
 
 /** Writes into an element, and only what has changed: screen readers speak what is written. */
 export class Display {
@@ -25,7 +26,7 @@ export class Display {
 
   /**
    * Shows and announces a job, or an error alone: then what was known last no longer holds.
-   * @param {Partial<JobDocument>} job @param {boolean} rests whether nothing more is expected @param {boolean} isRead with the page
+   * @param {Shown} job @param {boolean} rests whether nothing more is expected @param {boolean} isRead with the page
    */
   show({ state, stalled, message, percentage, error, job_class }, rests, isRead) {
     const bar = this.#element.querySelector("progress");

@@ -4,6 +4,7 @@ import { isDocument, isDone, isFinal, isOver } from "./documents.js";
 import { parse } from "./http.js";
 import { page } from "./page.js";
 /** @import { JobDocument } from "./documents.js" */
+/** @import { Shown } from "./display.js" */
 /** @import { JobError } from "./errors.js" */
 
 /**
@@ -30,7 +31,7 @@ export class JobElement extends (globalThis.HTMLElement ?? class {}) {
   static #WATCHED = ["state", "stalled", "error", "aria-busy", "value", "label"];
 
   /** @type {(() => void) | null} */ #leave = null;
-  #read = null;
+  /** The version that the page was rendered with. @type {number | null} */ #read = null;
   #begun = false;
   /** @type {JobDocument | null} */ #held = null;
   /** Why nothing more will come. @type {JobError | null} */ #error = null;
@@ -108,8 +109,8 @@ export class JobElement extends (globalThis.HTMLElement ?? class {}) {
   #write(changes = this.#observer.takeRecords()) {
     if (changes.some(isPutBack)) this.#display.renew();
     const error = this.#error;
-    const job = error ? { error } : this.#held;
-    const over = Boolean(error || (job && isOver(job)));
+    /** @type {Shown | null} */ const job = error ? { error } : this.#held;
+    const over = Boolean(error || (job && isOver(/** @type {JobDocument} */ (job))));
     this.#display.set("error", error && error.error.code);
     this.#display.set("aria-busy", String(!over));
     if (job) this.#display.show(job, over, job.version === this.#read);

@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from immortus_channels.jobs.job import Error, Job, State
 from tests.browser.test_morphing import STATIC, Shop, job, rendered
 from tests.servers import need
+from tests.site import Site, running_site
 
 pytestmark = pytest.mark.urls("tests.browser.test_morphing")
 ROOT = Path(__file__).parents[2]
@@ -49,6 +50,12 @@ def scheme(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with running_site(tmp_path_factory.mktemp("site"), server="uvicorn") as site:
+        yield site
+
+
 @pytest.fixture
 def example(browser: Browser, demo: Any, scheme: str) -> Iterator[Page]:
     context = browser.new_context(base_url=demo.url, color_scheme=scheme, reduced_motion="reduce")
@@ -80,19 +87,32 @@ def test_axe_finds_nothing_on_any_page_of_the_example(example: Page) -> None:
         assert mistakes(example) == [], page
 
 
-def test_axe_finds_nothing_in_the_classroom_and_while_a_class_moves(example: Page) -> None:
+def test_axe_finds_nothing_in_the_classroom_and_where_it_could_not_move(example: Page) -> None:
     example.goto("/")
     example.get_by_role("link", name="Classrooms").click()
     assert mistakes(example) == []
-    example.locator("button[name=destination]:enabled").last.click()
-    expect(example.get_by_role("progressbar")).to_be_visible()
+    example.locator("button[name=destination]:has([data-state=failed])").click()
+    expect(example.get_by_role("heading", name="This did not work")).to_be_visible(timeout=45_000)
     assert mistakes(example) == []
+
+
+def test_axe_finds_nothing_on_the_page_of_a_running_job(browser: Browser, site: Site, scheme: str) -> None:
+    context = browser.new_context(base_url=site.url, color_scheme=scheme, reduced_motion="reduce")
+    page = context.new_page()
+    page.goto("/transfer?steps=150")
+    expect(page.get_by_role("progressbar", name="Moving the class")).to_be_visible()
+    expect(page.get_by_role("log")).to_contain_text("Moving the class, running")
+    assert mistakes(page) == []
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("heading")).to_have_text("Cancelled", timeout=20_000)
+    assert mistakes(page) == []
+    context.close()
 
 
 def test_axe_finds_nothing_on_a_bar_in_any_state(shop: Shop, scheme: str) -> None:
     shop.page.emulate_media(color_scheme=scheme)
     style = (STATIC / "immortus.css").read_text()
-    head = f"<title>Jobs</title><style>:root {{ color-scheme: light dark }}{style}</style>"
+    head = f"<title>Jobs</title><style>:root {{ color-scheme: light dark; background: light-dark(#f4f5f7, #15181c); color: CanvasText }}{style}</style>"
     shop.open(f"{head}<main><h1>Jobs</h1>{''.join(map(rendered, STATES.values()))}</main>")
     shop.page.evaluate("document.documentElement.lang = 'en'")
     assert mistakes(shop.page) == []

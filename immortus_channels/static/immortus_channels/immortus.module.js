@@ -1500,7 +1500,7 @@
   /** @param {object} properties @returns {HTMLElement} */
   const division = (properties) => Object.assign(doc.createElement("div"), properties);
 
-  /** @type {HTMLElement | undefined} */ let region;
+  /** The one of the page. @type {any} */ let region;
 
   /**
    * Says the words once; the region is outside of the element, which is busy, and in its dialog, as a modal one mutes the rest.
@@ -1518,6 +1518,8 @@
   }
 
   /** What an element shows of a job: its attributes, the texts and the bar inside it. */
+
+  /** @typedef {Record<string, any>} Shown  a document, or an error alone */
 
   /** Writes into an element, and only what has changed: screen readers speak what is written. */
   class Display {
@@ -1542,7 +1544,7 @@
 
     /**
      * Shows and announces a job, or an error alone: then what was known last no longer holds.
-     * @param {Partial<JobDocument>} job @param {boolean} rests whether nothing more is expected @param {boolean} isRead with the page
+     * @param {Shown} job @param {boolean} rests whether nothing more is expected @param {boolean} isRead with the page
      */
     show({ state, stalled, message, percentage, error, job_class }, rests, isRead) {
       const bar = this.#element.querySelector("progress");
@@ -1634,7 +1636,7 @@
     static #WATCHED = ["state", "stalled", "error", "aria-busy", "value", "label"];
 
     /** @type {(() => void) | null} */ #leave = null;
-    #read = null;
+    /** The version that the page was rendered with. @type {number | null} */ #read = null;
     #begun = false;
     /** @type {JobDocument | null} */ #held = null;
     /** Why nothing more will come. @type {JobError | null} */ #error = null;
@@ -1712,8 +1714,8 @@
     #write(changes = this.#observer.takeRecords()) {
       if (changes.some(isPutBack)) this.#display.renew();
       const error = this.#error;
-      const job = error ? { error } : this.#held;
-      const over = Boolean(error || (job && isOver(job)));
+      /** @type {Shown | null} */ const job = error ? { error } : this.#held;
+      const over = Boolean(error || (job && isOver(/** @type {JobDocument} */ (job))));
       this.#display.set("error", error && error.error.code);
       this.#display.set("aria-busy", String(!over));
       if (job) this.#display.show(job, over, job.version === this.#read);
