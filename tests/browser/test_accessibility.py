@@ -101,7 +101,7 @@ def test_axe_finds_nothing_on_the_page_of_a_running_job(browser: Browser, site: 
     page = context.new_page()
     page.goto("/transfer?steps=150")
     expect(page.get_by_role("progressbar", name="Moving the class")).to_be_visible()
-    expect(page.get_by_role("log")).to_contain_text("Moving the class, running")
+    expect(page.get_by_role("log")).to_contain_text("Moving the class, running", timeout=15_000)
     assert mistakes(page) == []
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_role("heading")).to_have_text("Cancelled", timeout=20_000)
@@ -112,7 +112,8 @@ def test_axe_finds_nothing_on_the_page_of_a_running_job(browser: Browser, site: 
 def test_axe_finds_nothing_on_a_bar_in_any_state(shop: Shop, scheme: str) -> None:
     shop.page.emulate_media(color_scheme=scheme)
     style = (STATIC / "immortus.css").read_text()
-    head = f"<title>Jobs</title><style>:root {{ color-scheme: light dark; background: light-dark(#f4f5f7, #15181c); color: CanvasText }}{style}</style>"
+    colours = ":root { color-scheme: light dark; background: light-dark(#f4f5f7, #15181c); color: CanvasText }"
+    head = f"<title>Jobs</title><style>{colours}{style}</style>"
     shop.open(f"{head}<main><h1>Jobs</h1>{''.join(map(rendered, STATES.values()))}</main>")
     shop.page.evaluate("document.documentElement.lang = 'en'")
     assert mistakes(shop.page) == []
