@@ -26,7 +26,7 @@ export class Display {
 
   /**
    * Shows and announces a job, or an error alone: then what was known last no longer holds.
-   * @param {Shown} job @param {boolean} rests whether nothing more is expected @param {boolean} isRead with the page
+   * @param {Shown} job @param {unknown} rests whether nothing more is expected @param {boolean} isRead with the page
    */
   show({ state, stalled, message, percentage, error, job_class }, rests, isRead) {
     const bar = this.#element.querySelector("progress");
@@ -40,7 +40,7 @@ export class Display {
     const label = this.#element.getAttribute("label") ?? bar?.ariaLabel ?? bar?.labels[0]?.textContent;
     const name = label || job_class?.split(".").pop().replace(/_/g, " ");
     if (bar) {
-      bar.ariaLabel = name;
+      bar.ariaLabel = name ?? bar.ariaLabel;
       this.#move(bar, value, rests);
     }
     const quarter = Math.min(3, (Number(value) / 25) | 0);
@@ -59,7 +59,7 @@ export class Display {
 
   /**
    * A bar without a value seems to go on; at rest it keeps the one it had.
-   * @param {Element} bar @param {string | null} value @param {boolean} rests
+   * @param {Element} bar @param {string | null} value @param {unknown} rests
    */
   #move(bar, value, rests) {
     const present = bar.getAttribute("value");

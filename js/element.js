@@ -110,7 +110,7 @@ export class JobElement extends (globalThis.HTMLElement ?? class {}) {
     if (changes.some(isPutBack)) this.#display.renew();
     const error = this.#error;
     /** @type {Shown | null} */ const job = error ? { error } : this.#held;
-    const over = Boolean(error || (job && isOver(/** @type {JobDocument} */ (job))));
+    const over = error || (job && isOver(/** @type {JobDocument} */ (job)));
     this.#display.set("error", error && error.error.code);
     this.#display.set("aria-busy", String(!over));
     if (job) this.#display.show(job, over, job.version === this.#read);

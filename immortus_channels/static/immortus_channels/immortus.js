@@ -1544,7 +1544,7 @@
 
     /**
      * Shows and announces a job, or an error alone: then what was known last no longer holds.
-     * @param {Shown} job @param {boolean} rests whether nothing more is expected @param {boolean} isRead with the page
+     * @param {Shown} job @param {unknown} rests whether nothing more is expected @param {boolean} isRead with the page
      */
     show({ state, stalled, message, percentage, error, job_class }, rests, isRead) {
       const bar = this.#element.querySelector("progress");
@@ -1558,7 +1558,7 @@
       const label = this.#element.getAttribute("label") ?? bar?.ariaLabel ?? bar?.labels[0]?.textContent;
       const name = label || job_class?.split(".").pop().replace(/_/g, " ");
       if (bar) {
-        bar.ariaLabel = name;
+        bar.ariaLabel = name ?? bar.ariaLabel;
         this.#move(bar, value, rests);
       }
       const quarter = Math.min(3, (Number(value) / 25) | 0);
@@ -1577,7 +1577,7 @@
 
     /**
      * A bar without a value seems to go on; at rest it keeps the one it had.
-     * @param {Element} bar @param {string | null} value @param {boolean} rests
+     * @param {Element} bar @param {string | null} value @param {unknown} rests
      */
     #move(bar, value, rests) {
       const present = bar.getAttribute("value");
@@ -1715,7 +1715,7 @@
       if (changes.some(isPutBack)) this.#display.renew();
       const error = this.#error;
       /** @type {Shown | null} */ const job = error ? { error } : this.#held;
-      const over = Boolean(error || (job && isOver(/** @type {JobDocument} */ (job))));
+      const over = error || (job && isOver(/** @type {JobDocument} */ (job)));
       this.#display.set("error", error && error.error.code);
       this.#display.set("aria-busy", String(!over));
       if (job) this.#display.show(job, over, job.version === this.#read);
