@@ -52,7 +52,7 @@ async function minify(name, code) {
     compress: { hoist_funs: true, lhs_constants: false, passes: 2, unsafe_arrows: true, unsafe_methods: true },
     sourceMap: { content: renamed.map, includeSources: true },
   });
-  return { [`${name}.min.js`]: `${small}//# sourceMappingURL=${name}.min.js.map\n`, [`${name}.min.js.map`]: map };
+  return { [`${name}.min.js`]: `${small}\n//# sourceMappingURL=${name}.min.js.map\n`, [`${name}.min.js.map`]: map };
 }
 
 /** All files by their names. @returns {Promise<Record<string, string>>} */

@@ -54,6 +54,7 @@ def test_a_result_becomes_202_with_the_place_to_look():
     assert json.loads(response.content) == {
         "job_id": "sent-1",
         "job_class": "gallery.paint",
+        "label": "Paint",
         "verify_url": "/immortus/verify/sent-1",
         "page_url": "/immortus/jobs/sent-1/",
         "websocket_url": "/ws/immortus/sent-1/",
