@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.urls("tests.browser.test_morphing")
 ROOT = Path(__file__).parents[2]
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 TREES = Path(__file__).parent / "accessibility.txt"
-SCHEMES = ["light", "dark"]
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 CLASS = "shop.tasks.process_image"
 
 STATES: dict[str, Job | str] = {
@@ -47,8 +47,8 @@ def mistakes(page: Page) -> list[str]:
 
 
 @pytest.fixture(scope="module", params=SCHEMES)
-def scheme(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+def scheme(request: pytest.FixtureRequest) -> Any:
+    return request.param
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @pytest.fixture
-def example(browser: Browser, demo: Any, scheme: str) -> Iterator[Page]:
+def example(browser: Browser, demo: Any, scheme: Literal["light", "dark"]) -> Iterator[Page]:
     context = browser.new_context(base_url=demo.url, color_scheme=scheme, reduced_motion="reduce")
     yield context.new_page()
     context.close()
@@ -97,7 +97,9 @@ def test_axe_finds_nothing_in_the_classroom_and_where_it_could_not_move(example:
     assert mistakes(example) == []
 
 
-def test_axe_finds_nothing_on_the_page_of_a_running_job(browser: Browser, site: Site, scheme: str) -> None:
+def test_axe_finds_nothing_on_the_page_of_a_running_job(
+    browser: Browser, site: Site, scheme: Literal["light", "dark"]
+) -> None:
     context = browser.new_context(base_url=site.url, color_scheme=scheme, reduced_motion="reduce")
     page = context.new_page()
     page.goto("/transfer?steps=150")
@@ -110,7 +112,7 @@ def test_axe_finds_nothing_on_the_page_of_a_running_job(browser: Browser, site: 
     context.close()
 
 
-def test_axe_finds_nothing_on_a_bar_in_any_state(shop: Shop, scheme: str) -> None:
+def test_axe_finds_nothing_on_a_bar_in_any_state(shop: Shop, scheme: Literal["light", "dark"]) -> None:
     shop.page.emulate_media(color_scheme=scheme)
     style = (STATIC / "immortus.css").read_text()
     colours = ":root { color-scheme: light dark; background: light-dark(#f4f5f7, #15181c); color: CanvasText }"
