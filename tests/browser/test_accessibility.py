@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from immortus_channels.jobs.job import Error, Job, State
@@ -114,12 +116,21 @@ def test_axe_finds_nothing_on_the_page_of_a_running_job(
 
 def test_axe_finds_nothing_on_a_bar_in_any_state(shop: Shop, scheme: Literal["light", "dark"]) -> None:
     shop.page.emulate_media(color_scheme=scheme)
+    shop.page.route("**/verify?*", lambda route: route.abort())  # so that the states stay as they are
     style = (STATIC / "immortus.css").read_text()
     colours = ":root { color-scheme: light dark; background: light-dark(#f4f5f7, #15181c); color: CanvasText }"
     head = f"<title>Jobs</title><style>{colours}{style}</style>"
     shop.open(f"{head}<main><h1>Jobs</h1>{''.join(map(rendered, each_its_own()))}</main>")
     shop.page.evaluate("document.documentElement.lang = 'en'")
     assert mistakes(shop.page) == []
+
+
+def test_a_theme_that_forces_its_colours_shows_how_far_a_job_is(shop: Shop) -> None:
+    shop.page.emulate_media(forced_colors="active")
+    shop.open(f"<style>{(STATIC / 'immortus.css').read_text()}</style>{rendered(STATES['cancelled'])}")
+    bar = Image.open(io.BytesIO(shop.page.locator("progress").screenshot())).convert("RGB")
+    done, rest = (bar.getpixel((bar.width * at // 10, bar.height // 2)) for at in (2, 8))
+    assert done != rest
 
 
 def each_its_own() -> list[Job | str]:
