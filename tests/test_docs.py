@@ -237,7 +237,7 @@ def test_what_is_said_at_a_glance_is_the_true_signature(line, homes):
         assert name in WITHOUT_DOCSTRING or not callable(find(name)) or isinstance(find(name), type)
 
 
-def test_each_public_name_is_told_at_a_glance_but_for_those_of_the_project_page():
+def test_the_glance_tells_each_public_name_but_those_of_the_project_page():
     told = [object_of(line, homes) for line, homes in GLANCED]
     elsewhere = {name for name in PUBLIC if re.match(r"immortus_channels\.(routing|middleware)\.", name)}
     assert sorted(told) == sorted(set(PUBLIC) - elsewhere)
@@ -459,6 +459,7 @@ def test_the_site_has_each_page_and_each_object(site):
 
 
 @needs_mkdocs
+@pytest.mark.slow
 def test_the_site_has_each_public_name_of_python(site):
     reference = "".join((site / "reference" / f"{one.path.stem}.html").read_text() for one in REFERENCE)
     wanted = [name for name in PUBLIC if name not in WITHOUT_DOCSTRING and not is_pending(name)]
@@ -466,6 +467,7 @@ def test_the_site_has_each_public_name_of_python(site):
 
 
 @needs_mkdocs
+@pytest.mark.slow
 def test_reading_the_site_asks_no_other_server(site):
     loaded = r"<(?:script|img|iframe)[^>]+src=\"(?:https?:)?//|<link[^>]+rel=\"?stylesheet[^>]+(?:https?:)?//"
     assert [str(file) for file in site.rglob("*.html") if re.search(loaded, file.read_text())] == []
