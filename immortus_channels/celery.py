@@ -13,7 +13,7 @@ from immortus_channels import queues
 from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.ids import text_of
 from immortus_channels.jobs.keys import key_of, name_in
-from immortus_channels.queues.tracked import MARK, Named, Tracking
+from immortus_channels.queues.tracked import MARK, Named, TaskOptions
 from immortus_channels.tracking import strategies
 from immortus_channels.writer.run import current_run
 
@@ -66,4 +66,4 @@ class TrackedTask(Task):  # type: ignore[misc]
         return self.AsyncResult(task_id)
 
 
-setattr(TrackedTask, MARK, Tracking())
+setattr(TrackedTask, MARK, TaskOptions())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from functools import partial
 from typing import cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
@@ -12,7 +13,7 @@ from django.utils.functional import SimpleLazyObject
 
 from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.keys import key_of
-from immortus_channels.jobs.owner import Starter, owner_key, starting_as
+from immortus_channels.jobs.owner import owner_key, starting_as
 from immortus_channels.threads import call_in_thread, is_in_event_loop
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
@@ -39,16 +40,14 @@ class JobOwnerMiddleware:
         """Return the response; a streamed one is produced in the name of the same user."""
         if self._is_async:
             return self._answer(request)
-        with starting_as(_starter(request)), namespaces.in_request(request):
+        starter = partial(owner_of, request)
+        with starting_as(starter), namespaces.in_request(request):
             return _stream_as(request, cast("HttpResponseBase", self._get_response(request)))
 
     async def _answer(self, request: HttpRequest) -> HttpResponseBase:
-        with starting_as(_starter(request)), namespaces.in_request(request):
+        starter = partial(owner_of, request)
+        with starting_as(starter), namespaces.in_request(request):
             return _stream_as(request, await cast("Awaitable[HttpResponseBase]", self._get_response(request)))
-
-
-def _starter(request: HttpRequest) -> Starter:
-    return lambda: owner_of(request)
 
 
 def owner_of(request: HttpRequest) -> str | None:
@@ -56,29 +55,22 @@ def owner_of(request: HttpRequest) -> str | None:
     user = getattr(request, "user", None)
     if isinstance(user, SimpleLazyObject) and is_in_event_loop():
         if not hasattr(request, "_acached_user"):
-            return _read_in_thread(request)
+            # An async view sends a job before it has looked the user up. The ORM does not work in its thread, and a job
+            # without its owner would be visible to all. So the loop waits for a query, as next for the broker.
+            return call_in_thread(partial(_read_owner, request)).result()
         user = request._acached_user  # noqa: SLF001 - what `await request.auser()` has left
     return _key_of(user, request)
+
+
+def _read_owner(request: HttpRequest) -> str | None:
+    with namespaces.inside(namespaces.of(request)):
+        return _key_of(request.user, request)
 
 
 def _key_of(user: object, request: HttpRequest) -> str | None:
     """Return the user's key in the request's own namespace, whichever the view has entered."""
     key = owner_key(user)
     return None if key is None else key_of(namespaces.of(request), key)
-
-
-def _read_in_thread(request: HttpRequest) -> str | None:
-    """Return the key of the user for an async view that sends a job before it has looked the user up.
-
-    The ORM does not work in its thread, and a job without its owner would be visible to all; so the loop waits for a
-    query, as it is about to wait for the broker.
-    """
-
-    def read() -> str | None:
-        with namespaces.inside(namespaces.of(request)):
-            return _key_of(request.user, request)
-
-    return call_in_thread(read).result()
 
 
 def _stream_as(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
@@ -94,7 +86,7 @@ def _stream_as(request: HttpRequest, response: HttpResponseBase) -> HttpResponse
 def _parts(request: HttpRequest, content: Iterable[bytes]) -> Iterator[bytes]:
     iterator = iter(content)
     while True:
-        with starting_as(_starter(request)), namespaces.in_request(request):
+        with starting_as(partial(owner_of, request)), namespaces.in_request(request):
             part = next(iterator, None)
         if part is None:
             return
@@ -104,7 +96,7 @@ def _parts(request: HttpRequest, content: Iterable[bytes]) -> Iterator[bytes]:
 async def _async_parts(request: HttpRequest, content: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
     iterator = aiter(content)
     while True:
-        with starting_as(_starter(request)), namespaces.in_request(request):
+        with starting_as(partial(owner_of, request)), namespaces.in_request(request):
             part = await anext(iterator, None)
         if part is None:
             return

@@ -16,11 +16,9 @@ if TYPE_CHECKING:
 
     CharColumn = models.CharField[Any, Any]
     TextColumn = models.TextField[Any, Any]
-    Keys = models.Manager["JobsFileKey"]
 else:
     CharColumn = models.CharField
     TextColumn = models.TextField
-    Keys = models.Manager
 
 ALL_NAMESPACES = "view_jobs_of_all_namespaces"
 """The permission of users of the namespace "" to work with every job in the admin."""
@@ -108,7 +106,7 @@ class JobRecord(models.Model):
         return f"{self.job_class} {name_in(self.job_id)}"
 
 
-class UndumpedManager(Keys):
+class UndumpedManager(models.Manager["JobsFileKey"]):
     """Finds nothing: what `dumpdata` writes must not bring one database's key to another."""
 
     def get_queryset(self) -> QuerySet[JobsFileKey]:

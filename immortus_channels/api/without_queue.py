@@ -29,7 +29,8 @@ def running(record: Job) -> Iterator[Run]:
     tracking.begin(run)
     if run.refused:
         raise JobCancelled(job_id)
-    entered, token = namespaces.enter(namespace_of(run.job_id)), current_run.set(run)
+    around = current_run.get()
+    entered, _ = namespaces.enter(namespace_of(run.job_id)), current_run.set(run)
     try:
         yield run
     except BaseException as error:
@@ -41,10 +42,10 @@ def running(record: Job) -> Iterator[Run]:
     else:
         tracking.end(run, Finished)
     finally:
-        current_run.reset(token)
+        current_run.set(around)  # no token: for async code, the block ends in another context than it began in
         namespaces.leave(entered)
 
 
 def _ends_here(error: BaseException, job_id: str) -> bool:
-    """Return whether the error is about this job alone; the cancellation of a job around it goes on to that one."""
+    """Return whether the error is about this job alone; the cancellation of a job around it must reach that one."""
     return isinstance(error, JobFailed) or (isinstance(error, JobCancelled) and is_about(error, job_id))

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 from django.http import HttpRequest
 
 from immortus_channels.access import permissions, quotas, tokens, visitors
 from immortus_channels.access.tokens import Token, TokenExpired
 from immortus_channels.jobs import namespaces
-
-if TYPE_CHECKING:
-    from immortus_channels.tracking.rules import User
+from immortus_channels.tracking.rules import User
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

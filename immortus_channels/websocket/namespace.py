@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -12,8 +11,7 @@ from channels.sessions import CookieMiddleware, SessionMiddleware  # type: ignor
 from django.core.exceptions import ObjectDoesNotExist
 
 from immortus_channels.jobs import namespaces
-
-logger = logging.getLogger("immortus_channels")
+from immortus_channels.logs import logger
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]

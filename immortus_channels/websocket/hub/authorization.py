@@ -16,6 +16,7 @@ from immortus_channels.jobs.keys import key_of
 from immortus_channels.jobs.owner import owner_key
 from immortus_channels.logs import Trouble
 from immortus_channels.push.messages import EVERYBODY, Revocation
+from immortus_channels.recent import Recent
 from immortus_channels.websocket.hub.subscription import Subscription
 from immortus_channels.websocket.hub.threads import Readers
 from immortus_channels.websocket.hub.watched import Standing, Watched, Watcher, WatchTable
@@ -49,14 +50,12 @@ class Authorization:
         self._readers = readers
         self._standings: dict[Watcher, Standing] = {}
         self._doubts: OrderedDict[Watcher, None] = OrderedDict()
-        self._recent: dict[Revocation, float] = {}
-        """When each revocation arrived last, by the loop's clock, the oldest first."""
+        self._recent: Recent[Revocation, float] = Recent(self.REMEMBERED)
+        """When each revocation arrived last, by the loop's clock."""
         self._unrevoked_since = time.monotonic()
         """When the last revocation arrived, or the hub began to listen for them, by the monotonic clock."""
         self._bell = asyncio.Event()
-        self._trouble = Trouble(
-            "Authorizing watchers again", "Those whose rights were not revoked keep them meanwhile."
-        )
+        self._trouble = Trouble("Authorizing watchers again", "Watchers that no revocation concerns keep watching.")
 
     # Watchers
 
@@ -157,10 +156,11 @@ class Authorization:
     def reconsider(self, revocation: Revocation) -> None:
         """Doubt all watchers that the revocation concerns, and check them soon.
 
-        A revocation for everybody puts all watchers in line for a check, staff first. They keep receiving documents
+        A revocation for all users puts all watchers in line for a check, staff first. They keep receiving documents
         meanwhile, as the checks may take a while.
         """
-        self._remember(revocation)
+        self._unrevoked_since = time.monotonic()
+        self._recent[revocation] = _time()
         for watcher, watches in self._concerned(revocation):
             standing = self._standings[watcher]
             standing.revocations += 1
@@ -169,13 +169,6 @@ class Authorization:
                 for watched in watches:
                     watched.doubt(watcher)
                 self._check_later(watcher, standing)
-
-    def _remember(self, revocation: Revocation) -> None:
-        self._unrevoked_since = time.monotonic()
-        self._recent.pop(revocation, None)
-        self._recent[revocation] = _time()
-        if len(self._recent) > self.REMEMBERED:
-            del self._recent[next(iter(self._recent))]
 
     def _concerned(self, revocation: Revocation) -> Iterable[tuple[Watcher, Collection[Watched]]]:
         if revocation.job_id is not None:
