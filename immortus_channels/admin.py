@@ -66,7 +66,8 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # not generic at run
         begin = key_of(namespace, "")
         # SQLite's LIKE takes "A" for "a"; PostgreSQL's index of ids is for it.
         exact = records.alias(begin=Left("job_id", len(begin))).filter(begin=begin)
-        return exact.filter(job_id__startswith=begin)
+        found: Records = exact.filter(job_id__startswith=begin)
+        return found
 
     def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
         """Return the columns, where there are namespaces with ids and owners as each of them knows them."""
@@ -82,10 +83,8 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # not generic at run
         if not namespaces.are_used():
             return names
         bare = {"job_id": "id_there", "owner": "owner_there"}
-        return (
-            *(bare.get(name, name) for name in names),
-            *(["namespace"] if admin_list.limit_of(request) is None else []),
-        )
+        shown = tuple(bare.get(name, name) for name in names)
+        return (*shown, "namespace") if admin_list.limit_of(request) is None else shown
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Return the list class that reads as viewers read."""

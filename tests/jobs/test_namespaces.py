@@ -180,7 +180,7 @@ class Asked(TrackingStrategy):
 @pytest.mark.django_db
 @pytest.mark.usefixtures("tenants")
 def test_a_strategy_is_asked_by_the_id_that_its_namespace_knows(monkeypatch):
-    monkeypatch.setattr(strategies, "strategy_of", lambda _: Asked())
+    monkeypatch.setattr(strategies, "strategy_of", lambda *_: Asked())
     Asked.said.clear()
     with namespaces.running_in("a"):
         job = JobRepository().create("17")
