@@ -29,8 +29,8 @@ def running(record: Job) -> Iterator[Run]:
     tracking.begin(run)
     if run.refused:
         raise JobCancelled(job_id)
-    around = current_run.get()
-    entered, _ = namespaces.enter(namespace_of(run.job_id)), current_run.set(run)
+    around, entered = current_run.get(), namespaces.enter(namespace_of(run.job_id))
+    current_run.set(run)
     try:
         yield run
     except BaseException as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -65,7 +65,8 @@ class _Place:
     """What the finder said without a source when the namespace was entered."""
 
 
-Entered = Token[_Place | None] | None
+Entered = tuple[_Place | None] | None
+"""What `enter` has left: the place before, and no token, as async code may end in another context than it began in."""
 _place: ContextVar[_Place | None] = ContextVar("immortus_namespace", default=None)
 
 
@@ -173,23 +174,27 @@ def _inside(namespace: str) -> Iterator[None]:
 @contextmanager
 def running_in(namespace: str) -> Iterator[None]:
     """Have this namespace in force in the block, until the project's code enters another; no schema changes."""
-    token = enter(namespace)
+    entered = enter(namespace)
     try:
         yield
     finally:
-        leave(token)
+        leave(entered)
 
 
 def enter(namespace: str) -> Entered:
     """Do what `running_in` does until `leave` is called with what this returns."""
     finder = _finder()
-    return None if finder is None else _place.set(_Place(namespace=namespace, told=_told(finder)))
+    if finder is None:
+        return None
+    before = _place.get()
+    _place.set(_Place(namespace=namespace, told=_told(finder)))
+    return (before,)
 
 
-def leave(token: Entered) -> None:
+def leave(entered: Entered) -> None:
     """End what `enter` has begun."""
-    if token is not None:
-        _place.reset(token)
+    if entered is not None:
+        _place.set(entered[0])
 
 
 def _schema_of(namespace: str) -> AbstractContextManager[None]:

@@ -17,7 +17,7 @@ Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
-_FOUND = "immortus_namespace"
+FOUND = "immortus_namespace"
 """Where a scope keeps its namespace, so that it is looked up once."""
 
 
@@ -29,15 +29,15 @@ async def namespace_of(scope: Scope) -> str:
     """Return the namespace of a socket. Raises NoNamespace."""
     if not namespaces.are_used():
         return ""
-    if _FOUND not in scope:
+    if FOUND not in scope:
         try:
-            scope[_FOUND] = await database_sync_to_async(namespaces.of)(scope)
+            scope[FOUND] = await database_sync_to_async(namespaces.of)(scope)
         except ObjectDoesNotExist as error:
             raise NoNamespace from error
         except Exception as error:
             logger.exception("Nobody knows for which namespace a socket is; it is refused")
             raise NoNamespace from error
-    namespace: str = scope[_FOUND]
+    namespace: str = scope[FOUND]
     return namespace
 
 
