@@ -27,6 +27,7 @@ Source = HttpRequest | Mapping[str, Any] | None
 """Where a namespace is asked for: in a request, for a socket's scope, or None in a worker or a shell."""
 Finder = Callable[[Any], object]
 
+_NOTHING = nullcontext()
 _TENANTS = "immortus_channels.jobs.tenants"
 
 
@@ -152,17 +153,17 @@ def is_of_each(app_label: str) -> bool:
 
 def in_request(request: HttpRequest) -> AbstractContextManager[None]:
     """Have the namespace of this request in force in the block."""
-    return _requested(request) if are_used() else nullcontext()
+    return _requested(request) if are_used() else _NOTHING
 
 
 def inside(namespace: str) -> AbstractContextManager[None]:
     """Have this namespace in force in the block, and with django-tenants its schema."""
-    return _inside(namespace) if are_used() else nullcontext()
+    return _inside(namespace) if are_used() else _NOTHING
 
 
 def inside_of(key: str) -> AbstractContextManager[None]:
     """Have the namespace of this job in force, as `inside` does."""
-    return _inside(namespace_of(key)) if are_used() else nullcontext()
+    return _inside(namespace_of(key)) if are_used() else _NOTHING
 
 
 @contextmanager
@@ -199,7 +200,7 @@ def leave(entered: Entered) -> None:
 
 def _schema_of(namespace: str) -> AbstractContextManager[None]:
     if not has_tenants():
-        return nullcontext()
+        return _NOTHING
     schema: Callable[[str], AbstractContextManager[None]] = import_string(f"{_TENANTS}.schema_of")
     return schema(namespace)
 

@@ -16,11 +16,10 @@ import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from tests.servers import PostgresServer, RedisServer
+from tests.servers import PostgresServer, RedisServer, need_package
 from tests.site import Process, Site, eventually, redis_options
 from tests.watcher import SocketWatcher
 
-pytest.importorskip("django_tenants")
 pytestmark = [pytest.mark.redis, pytest.mark.postgresql, pytest.mark.slow]
 
 TENANTS = {"a": ("ann", "arne"), "b": ("bob", "bea"), "public": ("paul", "petra", "otto")}
@@ -124,6 +123,11 @@ class Visitor:
             while frame["type"] == "hello":
                 frame = watcher.receive(5)
         return frame
+
+
+@pytest.fixture(scope="module", autouse=True)
+def django_tenants() -> None:
+    need_package("django_tenants", "django-tenants")
 
 
 @pytest.fixture(scope="module", params=["uvicorn-database", "daphne-redis"])
@@ -413,6 +417,17 @@ def test_a_user_of_one_tenant_owns_nothing_in_another(bob: Visitor, site: Tenant
         assert staff.get("/api/elsewhere").json()["found"]["owner"] == ""
 
 
+def test_a_user_whom_all_tenants_share_may_own_jobs_in_each(site: TenantSite) -> None:
+    told = site.manage("tenant_command", "shell", "--schema=a", "-v", "0", "-c", KEYS)
+    assert json.loads(told.splitlines()[-1]) == {"auth": ["a/1"], "customers": ["1", "a/1", "b/1"]}
+
+
+KEYS = """
+import json
+from immortus_channels.jobs.namespaces import keys_of_user
+found = {app: [key.replace(chr(31), "/") for key in sorted(keys_of_user(app, "1"))] for app in ("auth", "customers")}
+print(json.dumps(found))
+"""
 START_ELSEWHERE = """
 from django.contrib.auth.models import User
 from django_tenants.utils import schema_context
@@ -507,5 +522,6 @@ def test_pruning_one_owner_takes_that_of_one_tenant(site: TenantSite, ann: Visit
 
 
 def test_no_process_of_the_site_has_logged_an_error(site: TenantSite) -> None:
-    for process in site.processes:
-        assert "Traceback" not in process.output
+    web, worker = site.processes
+    assert "Traceback" not in web.output
+    assert not re.search(r"Tracking .*failed|immortus_channels/", worker.output)

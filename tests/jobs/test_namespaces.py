@@ -21,11 +21,13 @@ from immortus_channels import (
 from immortus_channels.access import quotas
 from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.jobs import namespaces
+from immortus_channels.jobs.events import Origin
 from immortus_channels.jobs.job import Job
 from immortus_channels.jobs.owner import current_owner
 from immortus_channels.middleware import JobOwnerMiddleware
 from immortus_channels.queues.celery import CeleryQueue
 from immortus_channels.queues.celery.adapter import current_app
+from immortus_channels.queues.celery.origins import owner_header, to_header
 from immortus_channels.tracking import strategies
 from immortus_channels.urls import immortus_jobs
 
@@ -68,6 +70,14 @@ def test_without_the_setting_there_are_none():
     assert namespaces.here("17") == "17"
     with namespaces.inside("a"):
         assert namespaces.current() == ""
+
+
+def test_without_a_namespace_no_header_and_no_record_names_one():
+    origin, job = Origin(send_id="s", owner="1"), Job(job_id="17", owner="1")
+    assert to_header(origin) == {"send_id": "s", "owner": "1", "staff_only": False, "cancel": "ask"}
+    assert owner_header(origin) == {"owner": "1", "staff_only": False}
+    assert job.to_record() == '{"job_id":"17","owner":"1"}'
+    assert job.shown is job
 
 
 @pytest.mark.usefixtures("tenants")
