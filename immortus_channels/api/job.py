@@ -13,7 +13,7 @@ from immortus_channels.api.without_queue import running
 from immortus_channels.jobs.events import Event, Failed, Finished
 from immortus_channels.jobs.ids import JobId, given_as
 from immortus_channels.jobs.job import JSON, Job, Number, State, copied
-from immortus_channels.writer.run import Run
+from immortus_channels.writer.run import Run, current_run
 from immortus_channels.writer.values import clean_error
 
 Item = TypeVar("Item")
@@ -45,6 +45,10 @@ class JobHandle:
         """Name the job and what is known of it; this reads nothing."""
         parts = type(self).__name__, self.job_id and repr(self.job_id), self._side.summary
         return f"<{' '.join(filter(None, parts))}>"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle the job by its id: the copy is the same job, in any process that has set Django up."""
+        return _by_id, (type(self), self.job_id)
 
     def __json__(self) -> Never:
         """Raise TypeError: a task takes the job's id, and gets the job by that. Celery's JSON calls this."""
@@ -164,8 +168,8 @@ class JobHandle:
 
     @property
     def cancel_requested(self) -> bool:
-        """Whether a cancel was requested."""
-        return self._side.details.cancel_requested
+        """Whether a cancel was requested; outside the task, as the store knew at most half a second ago."""
+        return self._side.cancel_requested
 
     @property
     def record(self) -> Job:
@@ -209,6 +213,19 @@ class JobHandle:
     def refresh(self) -> None:
         """Have the job read again when it is next used."""
         self._stored.known = None
+
+
+Handle = TypeVar("Handle", bound=JobHandle)
+
+
+def run_here(job_id: str | None = None) -> Run | None:
+    """Return the run that this code is in, if it is the job's; None in a forked child, which is a process beside it."""
+    run = current_run.get()
+    return run if run is not None and not run.is_forked and job_id in (None, run.job_id) else None
+
+
+def _by_id(kind: type[Handle], job_id: str) -> Handle:
+    return kind(job_id, run=run_here(job_id))
 
 
 class JobData(Mapping[str, JSON]):

@@ -5,15 +5,27 @@ Both take what `writer.run.Run` takes, so that a `JobHandle` need not know which
 
 from __future__ import annotations
 
+import logging
+import os
+import time
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property, lru_cache
+from threading import get_ident
 from typing import Any, TypeVar
 
+from django.apps import apps
+
 from immortus_channels import tracking
-from immortus_channels.exceptions import JobNotFound
+from immortus_channels.exceptions import ConfigurationError, JobCancelled, JobNotFound, StoreUnavailable
 from immortus_channels.guarded import quoted
 from immortus_channels.jobs.events import Event, Updated
 from immortus_channels.jobs.job import Job, Number
+from immortus_channels.threads import is_in_event_loop
 from immortus_channels.tracking import strategies
+from immortus_channels.writer import brought_along, patience
+from immortus_channels.writer.run import SILENCE, Run
+from immortus_channels.writer.share import Share
 from immortus_channels.writer.values import (
     Said,
     clean,
@@ -28,9 +40,11 @@ from immortus_channels.writer.values import (
 
 Item = TypeVar("Item")
 
+logger = logging.getLogger("immortus_channels")
+
 
 class Remote:
-    """A job by its record; each call publishes a change of its own.
+    """A job by its record; each call publishes a change of its own, and a loop one an interval.
 
     `known` is the record as it was last read; None: the next question reads it.
     """
@@ -38,12 +52,31 @@ class Remote:
     def __init__(self, job_id: str, record: Job | None = None) -> None:
         self.job_id = job_id
         self.known = record
+        self._asked_at = time.monotonic()
+
+    @cached_property
+    def _name(self) -> str:
+        """A name of this handle, to tell its loops from those of others."""
+        return uuid.uuid4().hex[:12]
 
     # Reporting
 
     def track(self, iterable: Iterable[Item], total: Number | None, message: object) -> Iterator[Item]:
-        """Yield the items; only the run of a job counts them."""
-        return iter(iterable)
+        """Yield the items, and add each to the job's count; a loop in a loop of this thread counts within that.
+
+        Raises JobCancelled between two items once a cancel was requested.
+        """
+        need_django()
+        here = (self.job_id, get_ident())
+        if here in _looping:
+            yield from _looping[here].track(iterable, total, message)
+            return
+        job_class = self.known.job_class if self.known is not None else ""
+        _looping[here] = share = tracking.make_share(job_id=self.job_id, job_class=job_class, by=self._name)
+        try:
+            yield from share.track(iterable, total, message)
+        finally:
+            _looping.pop(here, None)
 
     def update(
         self,
@@ -59,7 +92,10 @@ class Remote:
         text = None if message is None else clean_message(message, self.job_id)
         if text is not None and not self._has_room("The message", message=text):
             text = None
-        self._publish(Updated, **numbers, message=text)
+        share = _looping.get((self.job_id, get_ident()))
+        if share is not None and share.counts_inside(**numbers):
+            numbers = {}
+        self._publish(Updated, **numbers, message=text, by=self._name if "total" in numbers else "")
 
     def set_meta(self, fields: Mapping[str, object]) -> None:
         """Publish these fields for the top level of the document."""
@@ -82,7 +118,23 @@ class Remote:
             self._publish(Updated, data=fit)
 
     def checkpoint(self) -> None:
-        """Do nothing: only the run of a job stops when it is asked to."""
+        """Raise JobCancelled once a cancel was requested; while the store is silent, nothing is known of that."""
+        try:
+            asked = self.cancel_requested
+        except (JobNotFound, StoreUnavailable) as error:
+            logger.warning("Whether %r was asked to stop cannot be read: %s", self.job_id, error)
+            return
+        if asked:
+            raise JobCancelled(self.job_id)
+
+    @property
+    def cancel_requested(self) -> bool:
+        """Whether a cancel was requested; read again after half a second. Raises JobNotFound and StoreUnavailable."""
+        now = time.monotonic()
+        if now >= self._asked_at + SILENCE and not is_in_event_loop():
+            self._asked_at = now
+            self.known = read(self.job_id)
+        return self.record.cancel_requested
 
     def end(self, kind: type[Event], **fields: object) -> Job | None:
         """End the job, in whichever process it runs; return its record then, as far as it is known."""
@@ -94,8 +146,10 @@ class Remote:
         tracking.cancel(self.job_id)
 
     def _publish(self, kind: type[Event], **fields: Any) -> None:
+        need_django()
         job_class = self.known.job_class if self.known is not None else ""
-        self.known = tracking.publish(kind(job_id=self.job_id, job_class=job_class, **fields)) or self.known
+        event = kind(job_id=self.job_id, job_class=job_class, **fields)
+        self.known = tracking.publish(event, wait=patience()) or self.known
 
     def _has_room(self, what: str, **new: Any) -> bool:
         """Return whether this fits beside what the job is known to say already; refuse it as `what` if not."""
@@ -135,10 +189,57 @@ class Remote:
         return strategies.strategy_of(self.record)
 
 
+_looping: dict[tuple[str, int], Share] = {}
+"""The loops at work in each thread, by their jobs."""
+
+
+class Forked(Run):
+    """A run in a child of its process: there, a handle made before the fork is one like in any other process."""
+
+    __slots__ = ()
+
+    def __getattribute__(self, name: str) -> Any:
+        """Let the job's record answer for what handles ask."""
+        if name in _ASKED_BY_HANDLES:
+            return getattr(_elsewhere(self.job_id), name)
+        return super().__getattribute__(name)
+
+
+_elsewhere = lru_cache(maxsize=64)(Remote)
+_ASKED_BY_HANDLES = frozenset(
+    {
+        *("track", "update", "set_meta", "set_result", "set_data", "checkpoint", "end"),
+        *("cancel_requested", "details", "strategy", "summary"),
+    }
+)
+
+
+def _after_fork() -> None:
+    _looping.clear()
+    _elsewhere.cache_clear()
+    for run in brought_along:
+        run.__class__ = Forked
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
 class NoJob(Remote):
     """The stand-in outside any job: it checks values as every job does, and publishes nothing."""
 
     summary = "outside a job"
+
+    def track(self, iterable: Iterable[Item], total: Number | None, message: object) -> Iterator[Item]:
+        """Yield the items."""
+        return iter(iterable)
+
+    def checkpoint(self) -> None:
+        """Do nothing."""
+
+    @property
+    def cancel_requested(self) -> bool:
+        """Nobody can have asked."""
+        return False
 
     @property
     def record(self) -> Job:
@@ -165,6 +266,7 @@ class NoJob(Remote):
 
 def read(job_id: str) -> Job:
     """Return the job as it stands; in a hook, as it is about to be. Raises JobNotFound and StoreUnavailable."""
+    need_django()
     told = tracking.told_of(job_id)
     if told is not None:
         return told
@@ -173,6 +275,16 @@ def read(job_id: str) -> Job:
     if job is None:
         raise JobNotFound(unknown(job_id))
     return tracking.as_it_stands(job, reading.now)
+
+
+def need_django() -> None:
+    """Raise ConfigurationError in a process without Django, as a child that was not forked is at first."""
+    if not apps.models_ready:
+        msg = (
+            "This process has not set Django up, so no job can be used here: call django.setup() first. A child that "
+            "is spawned begins without: ProcessPoolExecutor(initializer=django.setup)."
+        )
+        raise ConfigurationError(msg)
 
 
 def unknown(job_id: str) -> str:

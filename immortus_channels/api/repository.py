@@ -11,7 +11,7 @@ from immortus_channels import tracking
 from immortus_channels.access import permissions
 from immortus_channels.access.permissions import ANYBODY, Unasked
 from immortus_channels.api import remote
-from immortus_channels.api.job import JobHandle
+from immortus_channels.api.job import JobHandle, run_here
 from immortus_channels.api.job_handler import load, name_of
 from immortus_channels.conf import is_strict
 from immortus_channels.exceptions import InvalidValue, JobExists, JobNotFound, StoreUnavailable
@@ -39,7 +39,7 @@ def current_job(kind: type[Handle]) -> Handle: ...
 def current_job(kind: type[Any] = JobHandle) -> Any:
     """Return the job that this code runs in, as a `kind`; outside a job, an object whose methods do nothing."""
     run = current_run.get()
-    return kind(run.job_id, run=run) if run is not None else kind()
+    return kind() if run is None else kind(run.job_id, run=run_here())
 
 
 @overload
@@ -57,8 +57,8 @@ def get_job(job_id: JobId, *, user: User = ANYBODY, kind: type[Any] = JobHandle)
     record = remote.read(job_id)
     if asking is not None and not permissions.may_see(asking, record):
         raise JobNotFound(remote.unknown(job_id))
-    run = current_run.get()
-    if run is None or run.job_id != job_id:
+    run = run_here(job_id)
+    if run is None:
         return kind(job_id, record=record)
     run.know(record)
     return kind(job_id, run=run, record=record)
@@ -101,6 +101,7 @@ class JobRepository:
 
         A store that does not answer in time takes the record later.
         """
+        remote.need_django()
         job_id = given_as(uuid.uuid4() if id is None else id)
         if not is_job_id(job_id):
             msg = f"{job_id!r} cannot be a job's id: give text of 1 to 255 characters, without NUL."

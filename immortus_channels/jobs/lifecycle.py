@@ -7,13 +7,14 @@ the event changes nothing, as for duplicates, stragglers and refused events.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 from zlib import crc32
 
+from immortus_channels.jobs import counting
 from immortus_channels.jobs.events import (
     Cancelled,
     CancelRequested,
     Claimed,
+    Counted,
     Created,
     Disowned,
     Enqueued,
@@ -33,8 +34,7 @@ from immortus_channels.jobs.events import (
     Unsuccessful,
     Updated,
 )
-from immortus_channels.jobs.job import LARGEST, Error, Job, State
-from immortus_channels.jobs.progress import begins_step
+from immortus_channels.jobs.job import Error, Job, State
 
 SECOND = 1_000_000
 NOBODY_ANY_MORE = ""
@@ -136,7 +136,9 @@ def _move(  # noqa: C901, PLR0911, PLR0912 - one line for each kind of event rea
         case Refreshed():
             return _refresh(current, event, now)
         case Updated():
-            return _update(current, event)
+            return _update(current, event, now)
+        case Counted():
+            return _count(current, event, now)
         case Disowned():
             return replace(current, owner=NOBODY_ANY_MORE)
         case Started() | Touched():
@@ -208,12 +210,8 @@ def _is_called_off(job: Job, event: Event) -> bool:
 def _reset_progress(job: Job) -> Job:
     """Return the job without the progress and the end of an earlier run."""
     return replace(
-        job,
-        current=0,
-        total=None,
-        given_percentage=None,
+        counting.begun(job, 0, None, ""),
         message="",
-        step=job.step + 1,
         run_step=0,
         error=None,
         result=None,
@@ -251,18 +249,7 @@ def _merge_report(job: Job, report: Report | None) -> Job:
         data={**job.data, **report.data},
         result=job.result if report.result is None else report.result,
     )
-    if report.step < job.run_step:
-        return job
-    same_step = report.step == job.run_step
-    return replace(
-        job,
-        step=job.step if same_step else job.step + 1,
-        run_step=report.step,
-        current=max(job.current, report.current) if same_step else report.current,
-        total=report.total if report.step else job.total,
-        given_percentage=job.given_percentage if report.percentage is None and same_step else report.percentage,
-        message=(job.message if same_step else "") if report.message is None else report.message,
-    )
+    return counting.merged(job, report)
 
 
 def _report(job: Job, event: Reported, now: int, leases: Leases) -> Job:
@@ -349,6 +336,7 @@ def _enqueue(job: Job, event: Enqueued, now: int, leases: Leases) -> Job:
         state=State.ENQUEUED,
         event="job_enqueued",
         enqueued_at=now,
+        started_at=None,
         lease_until=now + leases.sending,
         lease_holder=origin.send_id,
     )
@@ -488,24 +476,41 @@ def _refresh(job: Job, event: Refreshed, now: int) -> Job:
     return _end_job(job, now, State.FINISHED) if event.completed and not _has_ended(job) else job
 
 
-def _update(job: Job, event: Updated) -> Job:
+def _update(job: Job, event: Updated, now: int) -> Job:
     job = replace(job, data={**job.data, **event.data})
     if job.is_over:
         return job
-    is_next = begins_step(event.current, event.total, job.current, job.total)
-    current = job.current if event.current is None else event.current
-    current = (event.current or 0) if is_next else max(job.current, current)
-    changes: dict[str, Any] = {
-        "current": min(current + max(event.advance or 0, 0), LARGEST),
-        "meta": {**job.meta, **event.meta},
-    }
-    if is_next:
-        changes.update(step=job.step + 1, total=event.total, given_percentage=None)
-    if event.percentage is not None:
-        changes["given_percentage"] = event.percentage
-    if event.message is not None:
-        changes["message"] = event.message
-    if event.result is not None:
-        changes["result"] = event.result
-    after = replace(job, **changes)
-    return after if after == job else replace(after, event="meta")
+    before = job
+    if event.is_progress:
+        job = counting.updated(_set_going(job, now), event)
+    after = replace(
+        job,
+        message=job.message if event.message is None else event.message,
+        meta={**job.meta, **event.meta},
+        result=job.result if event.result is None else event.result,
+    )
+    return _noted(before, after)
+
+
+def _count(job: Job, event: Counted, now: int) -> Job:
+    if job.is_over:
+        return job
+    after = counting.counted(_set_going(job, now), event)
+    return _noted(job, after if event.message is None else replace(after, message=event.message))
+
+
+def _noted(before: Job, after: Job) -> Job:
+    """Return the job with the name of the change, if there is one."""
+    is_told = after == before or after.state is not before.state
+    return after if is_told else replace(after, event="meta")
+
+
+def _set_going(job: Job, now: int) -> Job:
+    """Let the first progress of a job that was made by hand, and that no queue has announced, make it run.
+
+    It holds no lease: nobody has promised a sign of life. If a queue starts it later, that is its first attempt.
+    """
+    is_announced = bool(job.send_id or job.run_id) or job.lease_until is not None
+    if job.state is not State.ENQUEUED or not job.creation or is_announced:
+        return job
+    return replace(_enter_state(job, State.RUNNING), started_at=now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from typing import Any
 
 from immortus_channels.jobs.events import Event, Origin, Refreshed, Started
@@ -11,8 +12,9 @@ from immortus_channels.jobs.job import Job
 from immortus_channels.tracking import strategies
 from immortus_channels.tracking.hooks import completed_of, meta_of, outside_event_loop
 from immortus_channels.tracking.publisher import can_be_tracked, publish, refresh
-from immortus_channels.writer import get_writer, report_of
+from immortus_channels.writer import get_writer, patience, report_of
 from immortus_channels.writer.run import Run, current_run
+from immortus_channels.writer.share import Share
 
 
 def make_run(*, job_id: str, job_class: str, run_id: str, origin: Origin | None) -> Run:
@@ -28,6 +30,21 @@ def make_run(*, job_id: str, job_class: str, run_id: str, origin: Origin | None)
         notify=_notify,
         listen=_listen,
         end=end,
+    )
+
+
+def make_share(*, job_id: str, job_class: str, by: str) -> Share:
+    """Return a share in the work of a job that does not run here, for the loops of the handle `by`."""
+    return Share(
+        job_id=job_id,
+        job_class=job_class,
+        run_id=uuid.uuid4().hex[:12],
+        by=by,
+        attach=lambda run: get_writer().attach(run),
+        detach=lambda run: get_writer().detach(run),
+        publish=lambda event: publish(event, wait=patience()),
+        notify=_notify,
+        listen=_listen,
     )
 
 
@@ -54,7 +71,12 @@ def begin(run: Run) -> None:
 
 
 def end(run: Run, kind: type[Event], **fields: object) -> Job | None:
-    """Report how a run ended, with everything it has reported itself. Never raises."""
+    """Report how a run ended, with everything it has reported itself. Never raises.
+
+    A child that leaves its parent's code does not end the parent's run.
+    """
+    if run.is_forked:
+        return None
     get_writer().detach(run)
     run.close()
     return publish(report_of(run, kind, **fields), known=run.known)
@@ -71,7 +93,7 @@ def _tell_meta(run: Run, strategy: Any) -> None:
 def publish_meta(strategy: Any, job_id: str) -> None:
     """Ask the strategy again, and store and push what is new. Never raises."""
     run = current_run.get()
-    if run is not None and run.job_id == job_id:
+    if run is not None and run.job_id == job_id and not run.is_forked:
         _tell_meta(run, strategy)
         return
     meta, completed = outside_event_loop(lambda: (meta_of(strategy, job_id), completed_of(strategy, job_id)))

@@ -9,7 +9,8 @@ from typing import Any
 
 from immortus_channels.guarded import quoted
 from immortus_channels.jobs.events import Report
-from immortus_channels.jobs.job import JSON, LARGEST, Job, Number
+from immortus_channels.jobs.job import JSON, LARGEST, MAX_KEPT_BYTES, Job, Number
+from immortus_channels.writer.inside import InnerStep, ItemAtWork, done_in
 from immortus_channels.writer.values import (
     MAX_SENTENCE,
     Said,
@@ -18,6 +19,7 @@ from immortus_channels.writer.values import (
     clean_meta,
     clean_result,
     refuse_too_large,
+    size_of,
     with_room,
 )
 
@@ -29,23 +31,27 @@ class Draft:
     """
 
     __slots__ = (
-        "_current", "_data", "_depth", "_dirty", "_known_meta", "_lock", "_message", "_meta", "_notify", "_percentage",
-        "_reported", "_result", "_step", "_strategy_meta", "_total", "data", "is_forked", "job_id", "not_before",
-        "params",
+        "_current", "_data", "_data_room", "_dirty", "_inner", "_inner_reported", "_is_counted", "_is_looping",
+        "_is_step_over", "_item", "_known_meta", "_lock", "_message", "_meta", "_notify", "_percentage", "_reported",
+        "_result", "_room", "_step", "_strategy_meta", "_total", "data", "job_id", "not_before", "params",
     )  # fmt: skip
 
     def __init__(
         self, job_id: str, data: Mapping[str, JSON], params: Mapping[str, JSON], notify: Callable[[Any], None]
     ) -> None:
         self.job_id, self.data, self.params = job_id, data, params
-        self.is_forked = False
         self.not_before = -math.inf
         """When, by the monotonic clock, the next report may be made."""
         self._notify = notify
         self._lock = RLock()  # a signal handler may report while the job does
         self._dirty = False
-        self._depth = 0
         self._step = 0
+        self._is_looping = self._is_step_over = False
+        self._is_counted = False
+        """Whether the items of the step are counted, by a loop or by numbers that were given."""
+        self._inner: list[InnerStep] = []
+        self._inner_reported: Number = 0
+        self._item = ItemAtWork()
         self._current: Number = 0
         self._reported: Number = 0
         self._total: Number | None = None
@@ -55,13 +61,16 @@ class Draft:
         self._known_meta: Mapping[str, JSON] = {}
         self._strategy_meta: Mapping[str, JSON] | None = None
         self._data: dict[str, JSON] = {}
+        self._room = self._data_room = 0
+        """Bytes that there are at least for more meta and more data; 0 where that is not known."""
         self._result: JSON = None
 
     def know(self, job: Job) -> None:
         """Take over what others have written of the job meanwhile; what this run said itself is newer."""
         with self._lock:
-            self._known_meta = job.meta
-            self.data = {**job.data, **self._data}
+            if self._known_meta != job.meta:
+                self._known_meta, self._room = job.meta, 0
+            self.data, self._data_room = {**job.data, **self._data}, 0
 
     @property
     def meta(self) -> Mapping[str, JSON]:
@@ -73,8 +82,12 @@ class Draft:
     def set_meta(self, fields: Mapping[str, object]) -> None:
         """Add fields to the top level of the document; a field set before is replaced."""
         fit = clean_meta(fields, self.job_id)
+        size = size_of(fit)
         with self._lock:
-            is_small = self._said().has_room(meta=fit)
+            self._room -= size
+            if self._room < 0:  # as if nothing were replaced; only now it is worth while to look
+                self._room = self._said().room(meta=fit)
+            is_small = self._room >= 0
             if is_small:
                 self._meta.update(fit)
         if is_small:
@@ -89,19 +102,22 @@ class Draft:
         if not self._said().has_room(strategy_meta=meta):
             refuse_too_large("The strategy's meta", self.job_id)
             return
-        self._strategy_meta = meta
+        self._strategy_meta, self._room = meta, 0
         self._touch()
 
     def set_data(self, key: str, value: object) -> None:
         """Keep a JSON value on the server. Raises InvalidValue for what JSON cannot hold."""
         new = {clean_key(key): clean(value, self.job_id, what=f"Data {quoted(key)}")}
-        fit = with_room(new, self.job_id, data=self.data, params=self.params)
-        if not fit:
-            return
+        size = size_of(new)
         with self._lock:
-            self._data.update(fit)
-            self.data = {**self.data, **self._data}
-        self._touch()
+            self._data_room -= size
+            if self._data_room < 0:
+                new = with_room(new, self.job_id, data=self.data, params=self.params)
+                self._data_room = MAX_KEPT_BYTES - size_of({**self.data, **new}) - size_of(self.params)
+            self._data.update(new)
+            self.data = {**self.data, **new}
+        if new:
+            self._touch()
 
     def set_result(self, value: object, *, by_caller: bool = True) -> None:
         """Publish a small JSON value as the job's result; refuse what cannot be published.
@@ -114,7 +130,7 @@ class Draft:
         if not self._said().has_room(result=result):
             refuse_too_large("The result", self.job_id)
             return
-        self._result = result
+        self._result, self._room = result, 0
         self._touch()
 
     def _say(self, text: str | None) -> None:
@@ -124,6 +140,8 @@ class Draft:
             refuse_too_large("The message", self.job_id)
             return
         self._message = text
+        if len(text) > MAX_SENTENCE:
+            self._room = 0
 
     def _said(self) -> Said:
         """Return what the document says by now, from earlier runs too."""
@@ -140,23 +158,34 @@ class Draft:
     @property
     def is_dirty(self) -> bool:
         """Whether the run has set anything since the writer took the last report."""
-        return self._dirty or self._current != self._reported
+        return self._dirty or self._current != self._reported or self._inner_count() != self._inner_reported
+
+    def _inner_count(self) -> Number:
+        return sum(step.current for step in self._inner) if self._inner else self._inner_reported
+
+    @property
+    def _contains(self) -> bool:
+        """Whether what is tracked now is part of an item of the step: of a loop's, or of one that is counted."""
+        is_open = self._total is not None and self._current < self._total
+        return self._is_looping or (self._is_counted and is_open and not self._is_step_over)
 
     @property
     def is_counting(self) -> bool:
         """Whether a loop counts without notifying the writer."""
-        return self._depth > 0
+        return self._is_looping or bool(self._inner)
 
     def take(self) -> tuple[Report, Mapping[str, JSON] | None]:
         """Return everything said so far, and the strategy's meta; both count as reported from now on."""
         with self._lock:
             self._dirty = False
-            self._reported = self._current
+            self._reported, self._inner_reported = self._current, self._inner_count()
             report = Report(
                 step=self._step,
                 current=min(self._current, LARGEST),  # a sum of many may be beyond it
                 total=self._total,
                 percentage=self._percentage,
+                counted=self._contains,
+                within=self._item.reach(self._current, done_in(self._inner, None)),
                 message=self._message,
                 meta=dict(self._meta),
                 data=dict(self._data),
@@ -173,11 +202,3 @@ class Draft:
     def ask_again(self) -> None:
         """Notify the writer of the next change as well, although it takes nothing now."""
         self._dirty = False
-
-    def forked(self) -> None:
-        """Make ready for the child: the parent reports what was said before; a thread of it may have held the lock."""
-        self._lock = RLock()
-        self._known_meta, self._meta, self._data = self.meta, {}, {}
-        self._message = self._percentage = self._result = self._strategy_meta = None
-        self._dirty, self._reported = False, self._current
-        self.is_forked = True

@@ -7,7 +7,7 @@ import logging
 import numbers
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from django.utils.functional import Promise
 
@@ -52,7 +52,17 @@ def clean(value: object, job_id: str = "", *, what: str = "A value") -> JSON:
     NaN and infinities become null; NUL and lone surrogates in texts become U+FFFD: PostgreSQL and WebSockets refuse
     them. Raises InvalidValue for what JSON cannot hold.
     """
-    return encoded(value, job_id, what)[0]
+    return value if _is_plain(value) else encoded(value, job_id, what)[0]
+
+
+def _is_plain(value: object) -> TypeGuard[bool | int | float | str | None]:
+    """Return whether the value is its own JSON, and is shown as it is: so most are in hot loops."""
+    kind = type(value)
+    if kind is str:
+        return value.isascii() and "\0" not in value  # type: ignore[attr-defined]
+    if kind is int or kind is float:
+        return -LARGEST <= value <= LARGEST  # type: ignore[operator]
+    return kind is bool or value is None
 
 
 def clean_shown(value: object, job_id: str = "", *, what: str, by_caller: bool = True) -> JSON:
@@ -60,6 +70,8 @@ def clean_shown(value: object, job_id: str = "", *, what: str, by_caller: bool =
 
     In DEBUG and tests raises InvalidValue for such an integer if it was given `by_caller`, who can correct it.
     """
+    if _is_plain(value):
+        return value
     shown, rounded = exact(*encoded(value, job_id, what))
     if rounded is not None:
         msg = f"{what} holds the integer {rounded}; browsers round beyond ±(2**53 - 1), so give it as text."
@@ -207,7 +219,12 @@ def clean_result(value: object, job_id: str = "", *, by_caller: bool = True) -> 
 
 def fits(*parts: object) -> bool:
     """Return whether these values together leave room in a document of 32 KiB for everything else."""
-    return sum(map(size_of, parts)) <= _ROOM
+    return room_beside(*parts) >= 0
+
+
+def room_beside(*parts: object) -> int:
+    """Return the bytes that a job may say beside these values."""
+    return _ROOM - sum(map(size_of, parts))
 
 
 def size_of(value: object) -> int:
@@ -248,7 +265,18 @@ class Said(NamedTuple):
         message: str | None = None,
     ) -> bool:
         """Return whether the document has room for these values in place of its own; meta adds to its fields."""
-        return fits(
+        return self.room(meta=meta, strategy_meta=strategy_meta, result=result, message=message) >= 0
+
+    def room(
+        self,
+        *,
+        meta: Mapping[str, JSON] | None = None,
+        strategy_meta: Mapping[str, JSON] | None = None,
+        result: JSON = None,
+        message: str | None = None,
+    ) -> int:
+        """Return the bytes that are left beside these values, in place of the document's own."""
+        return room_beside(
             {**self.meta, **(meta or {})},
             self.strategy_meta if strategy_meta is None else strategy_meta,
             self.result if result is None else result,

@@ -11,12 +11,13 @@ from typing import Any
 from immortus_channels import metrics
 from immortus_channels.conf import leases, settings
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.jobs.events import Event, Failed, Finished, Reported, Updated
+from immortus_channels.jobs.events import Counted, Event, Failed, Finished, Reported, Updated
 from immortus_channels.jobs.job import Job
 from immortus_channels.jobs.lifecycle import apply
 from immortus_channels.stores import get_store
 from immortus_channels.writer import late_reports
 from immortus_channels.writer.run import Run
+from immortus_channels.writer.share import Share
 from immortus_channels.writer.values import within_limit
 
 logger = logging.getLogger("immortus_channels")
@@ -82,7 +83,7 @@ def perform(write: Write) -> None:
 
 def _note_what_is_too_late(write: Write) -> None:
     event, job = write.event, write.after
-    if isinstance(event, Updated) and event.is_shown and job is not None and job.is_over:
+    if isinstance(event, Updated | Counted) and event.is_shown and job is not None and job.is_over:
         late_reports.note(event.job_id, job.job_class)
 
 
@@ -128,9 +129,11 @@ def log_drop(write: Write, error: Exception) -> None:
 
 def report_of(run: Run, kind: type[Event] = Reported, **fields: object) -> Event:
     """Return an event of this run with everything the run has said; after a report, the next one has time."""
-    report, strategy_meta = run.take()
     if kind is Reported:
         run.not_before = time.monotonic() + settings.FLUSH_INTERVAL * max(1.0, len(run.known or "") / _LARGE)
+    if isinstance(run, Share):
+        return run.news()
+    report, strategy_meta = run.take()
     return kind(
         job_id=run.job_id,
         job_class=run.job_class,
