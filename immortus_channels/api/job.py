@@ -23,7 +23,8 @@ class JobHandle:
     """A job by its id: readable and settable in any process, and inside the task that runs it.
 
     The running task gathers what it sets and sends that a few times a second at most; elsewhere each call is a change
-    of its own. Outside any job the object does nothing, so that a task stays callable as a plain function.
+    of its own, except that a loop gathers what it counts. Outside any job the object does nothing, so that a task stays
+    callable as a plain function.
     """
 
     def __init__(self, job_id: JobId = "", *, run: Run | None = None, record: Job | None = None) -> None:
@@ -60,8 +61,9 @@ class JobHandle:
     def track(self, iterable: Iterable[Item], total: Number | None = None, message: object = "") -> Iterator[Item]:
         """Yield the items and count them; the outermost loop is a step of progress.
 
-        `total` is `len(iterable)` unless given; where that raises, it is unknown. Raises JobCancelled between two items
-        once a cancel was requested.
+        A loop in an item of another, or of a step that `update(current=…, total=…)` counts, moves the bar within that
+        item. Loops of several handles outside the task add their items together. `total` is `len(iterable)` unless
+        given; where that raises, it is unknown. Raises JobCancelled between two items once a cancel was requested.
         """
         return self._side.track(iterable, total, message)
 
@@ -76,7 +78,8 @@ class JobHandle:
     ) -> None:
         """Set what is given; `total` begins a step, within which `current` does not move back.
 
-        After the end of a `track()`, any number begins the next step; a message alone does not. `percentage` is 0 to
+        After the end of a `track()`, any number begins the next step; a message alone does not. In a `track()` of the
+        same thread, `current` and `total` together count inside of its item. `percentage` is 0 to
         100 and is shown whatever the count says. A larger one, and any number that is not finite or is below 0, is
         refused. `message` is text, lazily translated text or a number.
         """

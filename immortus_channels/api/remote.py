@@ -95,7 +95,7 @@ class Remote:
         share = _looping.get((self.job_id, get_ident()))
         if share is not None and share.counts_inside(**numbers):
             numbers = {}
-        self._publish(Updated, **numbers, message=text, by=self._name if "total" in numbers else "")
+        self._publish(Updated, **numbers, message=text, by=self._name)
 
     def set_meta(self, fields: Mapping[str, object]) -> None:
         """Publish these fields for the top level of the document."""

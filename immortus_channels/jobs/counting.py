@@ -53,13 +53,13 @@ def updated(job: Job, event: Updated) -> Job:
     """Return the job after the numbers that a caller outside its run gave."""
     is_count = event.current is not None or event.advance is not None
     if event.total is not None and begins_step(event.current, event.total, job.current, job.total):
-        job = begun(job, event.current or 0, event.total, "" if is_count else f"{ANNOUNCED}{event.by}")
+        job = begun(job, event.current or 0, event.total, ITEMS if is_count else f"{ANNOUNCED}{event.by}")
     advance = max(event.advance or 0, 0)
     after = _moved_to(job, max(job.current, event.current or 0) + advance, 0.0)
     changes: dict[str, Any] = {}
     if job.run_id:  # the run counts on its own: what it reports comes on top
         changes["outside"] = job.outside + advance
-    if is_count and not _is_of_loops(job):
+    elif is_count and job.counter in ("", f"{ANNOUNCED}{event.by}"):
         changes["counter"] = ITEMS
     if event.percentage is not None:
         changes["given_percentage"] = event.percentage
@@ -85,12 +85,17 @@ def _moved_to(job: Job, current: Number, within: float) -> Job:
     current = min(current, LARGEST)
     if current <= job.current:
         return replace(job, within=max(job.within, within)) if current == job.current else job
-    return replace(job, current=current, within=job.within if _is_of_loops(job) else within, inner={})
+    return replace(job, current=current, within=job.within if _is_shared(job) else within, inner={})
+
+
+def _is_shared(job: Job) -> bool:
+    """Return whether several handles count the step: then `within` is the sum of what each has done of an item."""
+    return job.counter not in ("", ITEMS)
 
 
 def _is_of_loops(job: Job) -> bool:
     """Return whether loops outside the run began the step."""
-    return bool(job.counter) and job.counter != ITEMS and not job.counter.startswith(ANNOUNCED)
+    return _is_shared(job) and not job.counter.startswith(ANNOUNCED)
 
 
 def _is_open(job: Job) -> bool:

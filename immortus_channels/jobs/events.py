@@ -275,7 +275,7 @@ class Refreshed(Event):
 class Updated(Event):
     """A caller outside the run set progress, meta, data or the result; None leaves a field alone.
 
-    `by` names the handle that gave a `total` alone.
+    `by` names the handle that it used.
     """
 
     traits = Traits(proves_job=False, proves_run=False, ends_run=False, hook="")

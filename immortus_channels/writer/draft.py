@@ -185,7 +185,7 @@ class Draft:
                 total=self._total,
                 percentage=self._percentage,
                 counted=self._contains,
-                within=self._item.reach(self._current, done_in(self._inner, None)),
+                within=self._item.reach(self._current, done_in(self._inner, None, self._current)),
                 message=self._message,
                 meta=dict(self._meta),
                 data=dict(self._data),

@@ -56,13 +56,13 @@ class InnerStep:
         """Return what is done of the step and how much it is, in items."""
         if self.percentage is not None:
             return (self.total or 1) * self.percentage / _FULL, self.total or 1
-        done = self.current + self.item.reach(self.current, done_in(steps, self))
+        done = self.current + self.item.reach(self.current, done_in(steps, self, self.current))
         return min(done, self.total or 0), self.total or 0
 
 
-def done_in(steps: list[InnerStep], around: InnerStep | None) -> float:
-    """Return the share done of the item at work of the step `around`, by the steps inside of it together."""
-    shares = [step.share(steps) for step in steps if step.around is around]
+def done_in(steps: list[InnerStep], around: InnerStep | None, at: Number) -> float:
+    """Return the share done of the item `at` which the step `around` is, by the steps inside of it together."""
+    shares = [step.share(steps) for step in steps if step.around is around and (step.is_loop or step.at == at)]
     size = sum(total for _, total in shares)
     return sum(done for done, _ in shares) / size if size else 0.0
 

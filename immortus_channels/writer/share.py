@@ -60,7 +60,9 @@ class Share(Run):
         """Return what is new since the last report, as the event of the next; `untake` takes it back."""
         with self._lock:
             current = self._current
-            within = 0.0 if current == self._total else self._item.reach(current, done_in(self._inner, None))
+            within = (
+                0.0 if current == self._total else self._item.reach(current, done_in(self._inner, None, self._current))
+            )
             self._dirty, self._reported, self._inner_reported = False, current, self._inner_count()
             before, self._told_before = self._told, self._told
             self._told = (current, within, self._message)

@@ -30,7 +30,7 @@ def after(*events, job=None):
 
 
 def made():
-    return Created(job_id="a", creation="c")
+    return Created(job_id="a", creation="c", origin=Origin())
 
 
 def update(**numbers):
