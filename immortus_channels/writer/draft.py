@@ -33,7 +33,8 @@ class Draft:
     __slots__ = (
         "_current", "_data", "_data_room", "_dirty", "_inner", "_inner_reported", "_is_counted", "_is_looping",
         "_is_step_over", "_item", "_known_meta", "_lock", "_message", "_meta", "_notify", "_percentage", "_reported",
-        "_result", "_room", "_step", "_strategy_meta", "_total", "data", "job_id", "not_before", "params",
+        "_result", "_room", "_step", "_strategy_meta", "_total", "data", "is_counting", "job_id", "not_before",
+        "params",
     )  # fmt: skip
 
     def __init__(
@@ -47,8 +48,10 @@ class Draft:
         self._dirty = False
         self._step = 0
         self._is_looping = self._is_step_over = False
+        self.is_counting = False
+        """Whether a loop counts without notifying the writer, or there are steps inside of others."""
         self._is_counted = False
-        """Whether the items of the step are counted, by a loop or by numbers that were given."""
+        """Whether the step began with a count, if only of 0: what is tracked is part of one of its items."""
         self._inner: list[InnerStep] = []
         self._inner_reported: Number = 0
         self._item = ItemAtWork()
@@ -167,12 +170,8 @@ class Draft:
     def _contains(self) -> bool:
         """Whether what is tracked now is part of an item of the step: of a loop's, or of one that is counted."""
         is_open = self._total is not None and self._current < self._total
-        return self._is_looping or (self._is_counted and is_open and not self._is_step_over)
-
-    @property
-    def is_counting(self) -> bool:
-        """Whether a loop counts without notifying the writer."""
-        return self._is_looping or bool(self._inner)
+        is_counted = self._is_counted or self._current > 0
+        return self._is_looping or (is_counted and is_open and not self._is_step_over)
 
     def take(self) -> tuple[Report, Mapping[str, JSON] | None]:
         """Return everything said so far, and the strategy's meta; both count as reported from now on."""

@@ -127,12 +127,12 @@ class Run(Draft):
         with self._lock:
             is_inside = self._contains
             self._is_looping = self._is_looping or not is_inside
+            self.is_counting = True
         if is_inside:
             yield from self._track_inside(iterable, total, message)
             return
         try:
             self.begin_step(total=total, message=message)
-            self._is_counted = True
             for item in iterable:
                 if self.must_look:
                     self.look()
@@ -165,6 +165,7 @@ class Run(Draft):
             self._inner = [
                 step for step in self._inner if step is not loop and (step.is_loop or step.around is not loop)
             ]
+            self.is_counting = self._is_looping or bool(self._inner)
 
     def _step_inside(self, total: Number | None, *, is_loop: bool, instead: InnerStep | None = None) -> InnerStep:
         """Return a new step inside of the item at work of the step in which this thread counts."""
@@ -194,7 +195,7 @@ class Run(Draft):
             self._current, self._total, self._percentage = current, total, None
             self._item = ItemAtWork()
 
-    def update(  # noqa: C901 - a line or two for each argument, and no call in hot loops
+    def update(  # noqa: C901, PLR0912 - a line or two for each argument, and no call in hot loops
         self,
         current: Number | None = None,
         total: Number | None = None,
@@ -214,21 +215,21 @@ class Run(Draft):
             advance = clean_number("advance", advance, self.job_id)
         if percentage is not None:
             percentage = clean_number("percentage", percentage, self.job_id)
-        if (self._inner or (total is not None and self._is_looping)) and self.counts_inside(
-            current, total, advance, percentage
-        ):
+        may_be_inner = self.is_counting and (total is not None or self._inner)
+        if may_be_inner and self.counts_inside(current, total, advance, percentage):
             current = total = advance = percentage = None
         is_next = total is not None and begins_step(current, total, self._current, self._total)
         if is_next or (self._is_step_over and begins_step_after_loop(current, total, advance, percentage)):
             self._go_on_to(total, current or 0)
-        elif current is not None and current > self._current:
-            self._current = current
-        if current is not None:
-            self._is_counted = True
+            self._is_counted = current is not None
+        elif current is not None:
+            if current > self._current:
+                self._current = current
+            elif not current:
+                self._is_counted = True
         if advance is not None:
             with self._lock:
                 self._current += advance
-            self._is_counted = True
         if percentage is not None:
             self._percentage = percentage
         if message is not None:

@@ -57,12 +57,11 @@ def clean(value: object, job_id: str = "", *, what: str = "A value") -> JSON:
 
 def _is_plain(value: object) -> TypeGuard[bool | int | float | str | None]:
     """Return whether the value is its own JSON, and is shown as it is: so most are in hot loops."""
-    kind = type(value)
-    if kind is str:
-        return value.isascii() and "\0" not in value  # type: ignore[attr-defined]
-    if kind is int or kind is float:
-        return -LARGEST <= value <= LARGEST  # type: ignore[operator]
-    return kind is bool or value is None
+    if type(value) is str:
+        return value.isascii() and "\0" not in value
+    if type(value) is int or type(value) is float:
+        return -LARGEST <= value <= LARGEST
+    return type(value) is bool or value is None
 
 
 def clean_shown(value: object, job_id: str = "", *, what: str, by_caller: bool = True) -> JSON:
