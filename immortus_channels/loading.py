@@ -10,9 +10,9 @@ from django.apps import apps
 from django.utils.module_loading import import_string, module_has_submodule
 
 
-def name_of(kind: type) -> str:
-    """Return the dotted path of a class, through the classes it is nested in."""
-    return f"{kind.__module__}.{kind.__qualname__}"
+def name_of(named: type | str | None) -> str:
+    """Return the dotted path of a class, through the classes it is nested in; a name stands for itself, "" for None."""
+    return f"{named.__module__}.{named.__qualname__}" if isinstance(named, type) else named or ""
 
 
 def find(name: str, module: str) -> tuple[Any, list[str]]:

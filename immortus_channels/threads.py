@@ -1,4 +1,4 @@
-"""What kind of thread this is, and calls in a thread of their own."""
+"""The kind of thread that code runs in, and calls in a new thread."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import copy_context
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.db import connections
+from django.utils.asyncio import async_unsafe
 
 Answer = TypeVar("Answer")
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def is_green() -> bool:
@@ -33,10 +35,18 @@ def is_in_event_loop() -> bool:
     return True
 
 
-def call_in_thread(call: Callable[[], Answer], *, name: str = "immortus-call") -> Future[Answer]:
-    """Make the call in a daemon thread of its own, with the caller's context variables; its answer, or its error.
+def waits_for_store(instead: str) -> Callable[[Function], Function]:
+    """Decorate a function that waits for the store, so that it raises SynchronousOnlyOperation on an event loop.
 
-    Stop waiting for it when it takes too long: it goes on by itself. What would end a process, SystemExit for example,
+    `instead` is what to write there. As in Django, DJANGO_ALLOW_ASYNC_UNSAFE allows the call: for notebooks.
+    """
+    return async_unsafe(f"This waits for the store, and an event loop would wait with it: write `{instead}` instead.")
+
+
+def call_in_thread(call: Callable[[], Answer], *, name: str = "immortus-call") -> Future[Answer]:
+    """Make the call in a new daemon thread, with the caller's context variables; return its future answer or error.
+
+    Stop waiting for it when it takes too long: the call continues. What would end a process, SystemExit for example,
     becomes a RuntimeError. The database connections that the call opened are closed.
     """
     answer: Future[Answer] = Future()

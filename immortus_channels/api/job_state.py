@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
+
+from asgiref.sync import sync_to_async
 
 from immortus_channels import queues, tracking
-from immortus_channels.access.permissions import ANYBODY, Unasked
+from immortus_channels.access.permissions import NOT_GIVEN, OptionalUser
 from immortus_channels.api.job import JobHandle
 from immortus_channels.api.remote import unknown
 from immortus_channels.api.repository import get_job
@@ -15,10 +17,7 @@ from immortus_channels.jobs.ids import JobId
 from immortus_channels.jobs.job import JSON, State
 from immortus_channels.jobs.owner import owner_key
 from immortus_channels.stores.base import Filter
-
-if TYPE_CHECKING:
-    from django.contrib.auth.base_user import AbstractBaseUser
-    from django.contrib.auth.models import AnonymousUser
+from immortus_channels.threads import waits_for_store
 
 MAX_LISTED = 1_000
 
@@ -35,7 +34,8 @@ class JobState(JobHandle):
     # Finding
 
     @classmethod
-    def find(cls, job_id: JobId, *, user: AbstractBaseUser | AnonymousUser | Unasked | None = ANYBODY) -> Self:
+    @waits_for_store("await afind(…)")
+    def find(cls, job_id: JobId, *, user: OptionalUser = NOT_GIVEN) -> Self:
         """Return the job of this id. No permission is checked unless `user` is given; None is an anonymous user.
 
         Raises JobNotFound for an unknown id, for a job that the user may not see, and for a job of another class;
@@ -47,15 +47,27 @@ class JobState(JobHandle):
         return job
 
     @classmethod
+    async def afind(cls, job_id: JobId, *, user: OptionalUser = NOT_GIVEN) -> Self:
+        """Return what `find` returns, for async code."""
+        return await sync_to_async(cls.find)(job_id, user=user)
+
+    @classmethod
+    @waits_for_store("await aall(…)")
     def all(cls, *, limit: int = 100, before: int | None = None) -> list[Self]:
         """Return the newest jobs of the class: `filter` without a condition."""
         return cls.filter(limit=limit, before=before)
 
     @classmethod
+    async def aall(cls, *, limit: int = 100, before: int | None = None) -> list[Self]:
+        """Return what `all` returns, for async code."""
+        return await sync_to_async(cls.all)(limit=limit, before=before)
+
+    @classmethod
+    @waits_for_store("await afilter(…)")
     def filter(
         cls,
         *,
-        owner: object = ANYBODY,
+        owner: object = NOT_GIVEN,
         states: Collection[State | str] | None = None,
         limit: int = 100,
         before: int | None = None,
@@ -71,12 +83,24 @@ class JobState(JobHandle):
         if key is None:
             return []
         wanted = Filter(
-            owner=None if key is ANYBODY else str(key),
+            owner=None if key is NOT_GIVEN else str(key),
             job_class=cls._class() or None,
             states=None if states is None else _states(states),
         )
-        records = tracking.listed(wanted, limit=min(limit, MAX_LISTED), before=before)
+        records = tracking.list_jobs(wanted, limit=min(limit, MAX_LISTED), before=before)
         return [cls(record.job_id, record=record) for record in records]
+
+    @classmethod
+    async def afilter(
+        cls,
+        *,
+        owner: object = NOT_GIVEN,
+        states: Collection[State | str] | None = None,
+        limit: int = 100,
+        before: int | None = None,
+    ) -> list[Self]:
+        """Return what `filter` returns, for async code."""
+        return await sync_to_async(cls.filter)(owner=owner, states=states, limit=limit, before=before)
 
     @classmethod
     def _class(cls) -> str:
@@ -123,6 +147,6 @@ def _states(given: Collection[State | str]) -> frozenset[State]:
     words = (given,) if isinstance(given, str) else given
     for word in words:
         if word not in tuple(State):
-            msg = f"{word!r} is no state; the states are {', '.join(State)}."
+            msg = f"{word!r} is not a state; the states are {', '.join(State)}."
             raise ValueError(msg)
     return frozenset(map(State, words))

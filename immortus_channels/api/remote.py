@@ -5,6 +5,7 @@ Both take what `writer.run.Run` takes, so that a `JobHandle` need not know which
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import time
@@ -21,9 +22,9 @@ from immortus_channels.exceptions import ConfigurationError, JobCancelled, JobNo
 from immortus_channels.guarded import quoted
 from immortus_channels.jobs.events import Event, Updated
 from immortus_channels.jobs.job import Job, Number
-from immortus_channels.threads import is_in_event_loop
+from immortus_channels.threads import is_in_event_loop, waits_for_store
 from immortus_channels.tracking import strategies
-from immortus_channels.writer import brought_along, patience
+from immortus_channels.writer import brought_along
 from immortus_channels.writer.run import SILENCE, Run
 from immortus_channels.writer.share import Share
 from immortus_channels.writer.values import (
@@ -59,6 +60,12 @@ class Remote:
         """A name of this handle, to tell its loops from those of others."""
         return uuid.uuid4().hex[:12]
 
+    @property
+    def _here(self) -> tuple[str, int]:
+        """The key of the loop that is at work here: in this thread, or in this task of an event loop."""
+        task = asyncio.current_task() if is_in_event_loop() else None
+        return self.job_id, get_ident() if task is None else id(task)
+
     # Reporting
 
     def track(self, iterable: Iterable[Item], total: Number | None, message: object) -> Iterator[Item]:
@@ -67,7 +74,7 @@ class Remote:
         Raises JobCancelled between two items once a cancel was requested.
         """
         need_django()
-        here = (self.job_id, get_ident())
+        here = self._here
         if here in _looping:
             yield from _looping[here].track(iterable, total, message)
             return
@@ -92,7 +99,7 @@ class Remote:
         text = None if message is None else clean_message(message, self.job_id)
         if text is not None and not self._has_room("The message", message=text):
             text = None
-        share = _looping.get((self.job_id, get_ident()))
+        share = _looping.get(self._here)
         if share is not None and share.counts_inside(**numbers):
             numbers = {}
         self._publish(Updated, **numbers, message=text, by=self._name)
@@ -119,6 +126,8 @@ class Remote:
 
     def checkpoint(self) -> None:
         """Raise JobCancelled once a cancel was requested; while the store is silent, nothing is known of that."""
+        if self.known is None and is_in_event_loop():
+            return
         try:
             asked = self.cancel_requested
         except (JobNotFound, StoreUnavailable) as error:
@@ -141,15 +150,15 @@ class Remote:
         self._publish(kind, by_hand=True, **fields)
         return self.known
 
-    def cancel(self) -> None:
-        """Ask the job to stop. Raises StoreUnavailable."""
-        tracking.cancel(self.job_id)
+    @waits_for_store("await job.acancel()")
+    def cancel(self) -> Job | None:
+        """Ask the job to stop; return its record after that, None for an unknown id. Raises StoreUnavailable."""
+        return tracking.cancel(self.job_id)
 
     def _publish(self, kind: type[Event], **fields: Any) -> None:
         need_django()
         job_class = self.known.job_class if self.known is not None else ""
-        event = kind(job_id=self.job_id, job_class=job_class, **fields)
-        self.known = tracking.publish(event, wait=patience()) or self.known
+        self.known = tracking.publish_here(kind(job_id=self.job_id, job_class=job_class, **fields)) or self.known
 
     def _has_room(self, what: str, **new: Any) -> bool:
         """Return whether this fits beside what the job is known to say already; refuse it as `what` if not."""
@@ -164,8 +173,12 @@ class Remote:
     @property
     def record(self) -> Job:
         """The job as it was last read from the store. Raises JobNotFound and StoreUnavailable."""
-        if self.known is None:
-            self.known = read(self.job_id)
+        return self.known or self.read_again()
+
+    @waits_for_store("await job.arefresh()")
+    def read_again(self) -> Job:
+        """Read the record now. Raises JobNotFound and StoreUnavailable."""
+        self.known = read(self.job_id)
         return self.known
 
     @property
@@ -186,11 +199,11 @@ class Remote:
     @property
     def strategy(self) -> Any:
         """The strategy that follows the job."""
-        return strategies.strategy_of(self.record)
+        return strategies.strategy_of(self.job_class, self.job_id)
 
 
 _looping: dict[tuple[str, int], Share] = {}
-"""The loops at work in each thread, by their jobs."""
+"""The loops at work in each thread, or task of an event loop, by their jobs."""
 
 
 class Forked(Run):
@@ -267,14 +280,14 @@ class NoJob(Remote):
 def read(job_id: str) -> Job:
     """Return the job as it stands; in a hook, as it is about to be. Raises JobNotFound and StoreUnavailable."""
     need_django()
-    told = tracking.told_of(job_id)
-    if told is not None:
-        return told
+    in_hook = tracking.job_in_hook(job_id)
+    if in_hook is not None:
+        return in_hook
     reading = tracking.on_record([job_id])
     job = reading.jobs.get(job_id)
     if job is None:
         raise JobNotFound(unknown(job_id))
-    return tracking.as_it_stands(job, reading.now)
+    return tracking.present_state(job, reading.now)
 
 
 def need_django() -> None:

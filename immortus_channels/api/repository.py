@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from asgiref.sync import sync_to_async
 
 from immortus_channels import tracking
 from immortus_channels.access import permissions
-from immortus_channels.access.permissions import ANYBODY, Unasked
+from immortus_channels.access.permissions import NOT_GIVEN, OptionalUser
 from immortus_channels.api import remote
 from immortus_channels.api.job import JobHandle, run_here
 from immortus_channels.api.job_handler import load, name_of
@@ -20,14 +20,9 @@ from immortus_channels.jobs.ids import MAX_LENGTH, JobId, given_as, is_job_id
 from immortus_channels.jobs.job import Job
 from immortus_channels.queues.tracked import Named
 from immortus_channels.stores import get_store
+from immortus_channels.threads import waits_for_store
 from immortus_channels.writer.run import current_run, owner_here
 from immortus_channels.writer.values import clean, clean_key, with_room
-
-if TYPE_CHECKING:
-    from django.contrib.auth.base_user import AbstractBaseUser
-    from django.contrib.auth.models import AnonymousUser
-
-    User = AbstractBaseUser | AnonymousUser | Unasked | None
 
 Handle = TypeVar("Handle", bound=JobHandle)
 
@@ -43,16 +38,17 @@ def current_job(kind: type[Any] = JobHandle) -> Any:
 
 
 @overload
-def get_job(job_id: JobId, *, user: User = ANYBODY) -> JobHandle: ...
+def get_job(job_id: JobId, *, user: OptionalUser = NOT_GIVEN) -> JobHandle: ...
 @overload
-def get_job(job_id: JobId, *, user: User = ANYBODY, kind: type[Handle]) -> Handle: ...
-def get_job(job_id: JobId, *, user: User = ANYBODY, kind: type[Any] = JobHandle) -> Any:
+def get_job(job_id: JobId, *, user: OptionalUser = NOT_GIVEN, kind: type[Handle]) -> Handle: ...
+@waits_for_store("await aget_job(…)")
+def get_job(job_id: JobId, *, user: OptionalUser = NOT_GIVEN, kind: type[Any] = JobHandle) -> Any:
     """Return the job of this id, as it stands now, as a `kind`.
 
     No permission is checked unless `user` is given; None is an anonymous user. Raises JobNotFound for an unknown id and
     for a job that the user may not see, TypeError for an id or a user that cannot be one, and StoreUnavailable.
     """
-    asking = None if user is ANYBODY else permissions.user_given(user)
+    asking = None if user is NOT_GIVEN else permissions.user_given(user)
     job_id = _found_by(job_id)
     record = remote.read(job_id)
     if asking is not None and not permissions.may_see(asking, record):
@@ -75,14 +71,19 @@ def _found_by(given: object) -> str:
     return job_id
 
 
-async def aget_job(job_id: JobId, *, user: User = ANYBODY) -> JobHandle:
+@overload
+async def aget_job(job_id: JobId, *, user: OptionalUser = NOT_GIVEN) -> JobHandle: ...
+@overload
+async def aget_job(job_id: JobId, *, user: OptionalUser = NOT_GIVEN, kind: type[Handle]) -> Handle: ...
+async def aget_job(job_id: JobId, *, user: OptionalUser = NOT_GIVEN, kind: type[Any] = JobHandle) -> Any:
     """Return what `get_job` returns, for async code."""
-    return await sync_to_async(get_job)(job_id, user=user)
+    return await sync_to_async(lambda: get_job(job_id, user=user, kind=kind))()
 
 
 class JobRepository:
     """The place to make and find records of jobs of any kind, run by a queue or not."""
 
+    @waits_for_store("await JobRepository().acreate(…)")
     def create(
         self,
         id: JobId | None = None,  # noqa: A002 - the name that users type
@@ -116,9 +117,24 @@ class JobRepository:
         )
         return JobHandle(job_id, record=_created(job_id, origin))
 
+    async def acreate(
+        self,
+        id: JobId | None = None,  # noqa: A002
+        handler: Named = None,
+        handler_class: Named = None,
+        **data: object,
+    ) -> JobHandle:
+        """Return what `create` returns, for async code."""
+        return await sync_to_async(self.create)(id, handler, handler_class, **data)
+
+    @waits_for_store("await JobRepository().afind(…)")
     def find(self, id: JobId) -> JobHandle:  # noqa: A002
         """Return the job of this id, as `get_job` does. Raises JobNotFound and StoreUnavailable."""
         return get_job(id)
+
+    async def afind(self, id: JobId) -> JobHandle:  # noqa: A002
+        """Return what `find` returns, for async code."""
+        return await aget_job(id)
 
 
 def _named(handler: Named) -> str:

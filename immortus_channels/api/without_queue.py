@@ -26,7 +26,8 @@ def running(record: Job) -> Iterator[Run]:
     tracking.begin(run)
     if run.refused:
         raise JobCancelled(record.job_id)
-    token = current_run.set(run)
+    around = current_run.get()
+    current_run.set(run)
     try:
         yield run
     except BaseException as error:
@@ -38,9 +39,9 @@ def running(record: Job) -> Iterator[Run]:
     else:
         tracking.end(run, Finished)
     finally:
-        current_run.reset(token)
+        current_run.set(around)  # no token: for async code, the block ends in another context than it began in
 
 
 def _ends_here(error: BaseException, run: Run) -> bool:
-    """Return whether the error is about this job alone; the cancellation of a job around it goes on to that one."""
+    """Return whether the error is about this job alone; the cancellation of a job around it must reach that one."""
     return isinstance(error, JobFailed) or (isinstance(error, JobCancelled) and is_about(error, run.job_id))

@@ -6,7 +6,7 @@ from immortus_channels import guarded
 from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.queues import unsupported
 from immortus_channels.queues.base import Queue
-from immortus_channels.queues.tracked import Tracking
+from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.recent import Recent
 
 connected: list[Queue] = []
@@ -15,12 +15,12 @@ connected: list[Queue] = []
 _sent: Recent[str, str] = Recent()
 
 
-def find(job_class: str) -> tuple[Queue | None, Tracking | None]:
-    """Return the queue and the mark of the task registered under this name, each None if unknown here."""
+def find(job_class: str) -> tuple[Queue | None, TaskOptions | None]:
+    """Return the queue and the options of the task registered under this name, each None if unknown here."""
     for queue in connected:
-        tracking = queue.tracking(job_class)
-        if tracking is not None:
-            return queue, tracking
+        options = queue.options_of(job_class)
+        if options is not None:
+            return queue, options
     return (connected[0] if len(connected) == 1 else None), None
 
 
@@ -44,7 +44,7 @@ def interrupts() -> tuple[type[BaseException], ...]:
     return tuple(interrupt for queue in connected for interrupt in queue.interrupts)
 
 
-guarded.also_passing.append(interrupts)
+guarded.more_to_pass.append(interrupts)
 
 
 def tracked_names() -> frozenset[str]:

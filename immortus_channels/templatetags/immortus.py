@@ -9,12 +9,13 @@ from django import template
 from django.conf import settings as django_settings
 from django.middleware.csrf import get_token
 from django.template import Context
-from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
+from django.utils.functional import Promise
 from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
 
 from immortus_channels.api import links
+from immortus_channels.api.shortcuts import label_of
 from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.jobs.job import State
 from immortus_channels.queues.results import identify
@@ -54,9 +55,12 @@ def immortus_admin_script(context: Context, words: Mapping[str, object]) -> dict
 
 
 def _script(context: Context) -> dict[str, object]:
-    request = context.get("request")
+    prefix, request = links.mount(), context.get("request")
+    if prefix is None:
+        msg = "The URLs of immortus_channels are not in urlpatterns; add *immortus_jobs() of immortus_channels.urls."
+        raise ConfigurationError(msg)
     return {
-        "prefix": _prefix(),
+        "prefix": prefix,
         "websocket": links.websocket_url(),
         "csrf_token": get_token(request) if request is not None else None,
         "nonce": _nonce(context),
@@ -64,15 +68,17 @@ def _script(context: Context) -> dict[str, object]:
 
 
 @register.inclusion_tag("immortus_channels/job.html")
-def immortus_job(job: Any) -> dict[str, object]:
+def immortus_job(job: Any, *, label: str | Promise = "") -> dict[str, object]:
     """Render a live bar for a job: the job itself, what its queue returned, or its id.
 
-    A job shows its state before any script runs; a bare id shows nothing yet, and nothing is read.
+    Screen readers call the bar by its `label`; without one, by the task's name in words. A job shows its state before
+    any script runs; a bare id shows nothing yet, and nothing is read.
     """
     job_id, job_class = identify(job)
     return {
         "job_id": job_id,
         "job_class": job_class,
+        "label": label or label_of(job_class),
         "document": getattr(job, "document", None),
         "page_url": links.page_url(job_id),
     }
@@ -91,15 +97,6 @@ def immortus_state(state: str = "", stalled: object = None) -> dict[str, object]
 def percent(percentage: float | None) -> str:
     """Return a percentage as the client writes it: a whole one without decimals, any other with one; "" for none."""
     return "" if percentage is None else f"{percentage:.1f}".removesuffix(".0") + " %"
-
-
-def _prefix() -> str:
-    """Return where the package's URLs are mounted, below any prefix and SCRIPT_NAME."""
-    try:
-        return reverse("immortus:verify").removesuffix("verify")
-    except NoReverseMatch as error:
-        msg = "The URLs of immortus_channels are not in urlpatterns; add *immortus_jobs() of immortus_channels.urls."
-        raise ConfigurationError(msg) from error
 
 
 def _nonce(context: Context) -> str | None:

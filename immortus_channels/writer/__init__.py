@@ -17,9 +17,7 @@ from immortus_channels.writer.write import Write, perform, report_of
 
 __all__ = [
     "WAIT",
-    "InlineWriter",
     "Write",
-    "Writer",
     "brought_along",
     "drain",
     "get_writer",
@@ -68,7 +66,7 @@ def _after_fork() -> None:
     runs = [*([] if run is None else [run]), *([] if _writer is None else _writer.brought_along())]
     brought_along[:] = [run for run in dict.fromkeys(runs) if not run.is_share]
     for run in brought_along:
-        run.forked()
+        run.after_fork()
     _writer, _lock = None, threading.Lock()
     forget_connections()
 

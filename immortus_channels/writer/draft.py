@@ -10,18 +10,8 @@ from typing import Any
 from immortus_channels.guarded import quoted
 from immortus_channels.jobs.events import Report
 from immortus_channels.jobs.job import JSON, LARGEST, MAX_KEPT_BYTES, Job, Number
+from immortus_channels.writer import values
 from immortus_channels.writer.inside import InnerStep, ItemAtWork, done_in
-from immortus_channels.writer.values import (
-    MAX_SENTENCE,
-    Said,
-    clean,
-    clean_key,
-    clean_meta,
-    clean_result,
-    refuse_too_large,
-    size_of,
-    with_room,
-)
 
 
 class Draft:
@@ -84,39 +74,32 @@ class Draft:
 
     def set_meta(self, fields: Mapping[str, object]) -> None:
         """Add fields to the top level of the document; a field set before is replaced."""
-        fit = clean_meta(fields, self.job_id)
-        size = size_of(fit)
+        fit = values.clean_meta(fields, self.job_id)
+        size = values.size_of(fit)
         with self._lock:
             self._room -= size
             if self._room < 0:  # as if nothing were replaced; only now it is worth while to look
+                if not self._has_room(f"Meta {', '.join(map(repr, fit))}", meta=fit):
+                    return
                 self._room = self._said().room(meta=fit)
-            is_small = self._room >= 0
-            if is_small:
-                self._meta.update(fit)
-        if is_small:
-            self._touch()
-        else:
-            refuse_too_large(f"Meta {', '.join(map(repr, fit))}", self.job_id)
+            self._meta.update(fit)
+        self._touch()
 
     def set_strategy_meta(self, meta: Mapping[str, JSON]) -> None:
         """Replace the strategy's meta."""
-        if meta == self._strategy_meta:
-            return
-        if not self._said().has_room(strategy_meta=meta):
-            refuse_too_large("The strategy's meta", self.job_id)
-            return
-        self._strategy_meta, self._room = meta, 0
-        self._touch()
+        if meta != self._strategy_meta and self._has_room("The strategy's meta", strategy_meta=meta):
+            self._strategy_meta = meta
+            self._touch()
 
     def set_data(self, key: str, value: object) -> None:
         """Keep a JSON value on the server. Raises InvalidValue for what JSON cannot hold."""
-        new = {clean_key(key): clean(value, self.job_id, what=f"Data {quoted(key)}")}
-        size = size_of(new)
+        new = {values.clean_key(key): values.clean(value, self.job_id, what=f"Data {quoted(key)}")}
+        size = values.size_of(new)
         with self._lock:
             self._data_room -= size
             if self._data_room < 0:
-                new = with_room(new, self.job_id, data=self.data, params=self.params)
-                self._data_room = MAX_KEPT_BYTES - size_of({**self.data, **new}) - size_of(self.params)
+                new = values.with_room(new, self.job_id, data=self.data, params=self.params)
+                self._data_room = MAX_KEPT_BYTES - values.size_of({**self.data, **new}) - values.size_of(self.params)
             self._data.update(new)
             self.data = {**self.data, **new}
         if new:
@@ -127,28 +110,23 @@ class Draft:
 
         The value was given `by_caller`, or is what the task returned.
         """
-        result = clean_result(value, self.job_id, by_caller=by_caller)
-        if result is None and value is not None:
-            return
-        if not self._said().has_room(result=result):
-            refuse_too_large("The result", self.job_id)
-            return
-        self._result, self._room = result, 0
-        self._touch()
+        result = values.clean_result(value, self.job_id, by_caller=by_caller)
+        is_refused = result is None and value is not None
+        if not is_refused and self._has_room("The result", result=result):
+            self._result = result
+            self._touch()
 
     def _say(self, text: str | None) -> None:
-        if text is None:
-            return
-        if len(text) > MAX_SENTENCE and not self._said().has_room(message=text):
-            refuse_too_large("The message", self.job_id)
-            return
-        self._message = text
-        if len(text) > MAX_SENTENCE:
-            self._room = 0
+        if text is not None and (len(text) <= values.MAX_SENTENCE or self._has_room("The message", message=text)):
+            self._message = text
 
-    def _said(self) -> Said:
-        """Return what the document says by now, from earlier runs too."""
-        return Said(self.meta, self._strategy_meta, self._result, self._message)
+    def _has_room(self, what: str, **new: Any) -> bool:
+        """Return whether this fits beside what the document says by now, from earlier runs too; refuse it if not."""
+        self._room = 0
+        return self._said().takes(what, self.job_id, **new)
+
+    def _said(self) -> values.Said:
+        return values.Said(self.meta, self._strategy_meta, self._result, self._message)
 
     def _touch(self) -> None:
         """Notify the writer, unless it has not yet come for the last notice."""

@@ -8,7 +8,7 @@ import pytest
 
 expect = pytest.importorskip("playwright.sync_api").expect
 
-pytestmark = pytest.mark.usefixtures("patience")
+pytestmark = [pytest.mark.usefixtures("patience"), pytest.mark.slow]
 
 A_WHILE = 1_000
 """Milliseconds in which a page that reloads in circles has long done so."""
@@ -50,7 +50,7 @@ def miles(card):
     return card.locator("[data-metric=miles_run]")
 
 
-def test_the_metrics_of_two_marathons_move_at_once_and_each_end_reloads_the_page(page, loads):
+def test_two_marathons_move_at_once_and_each_end_reloads_the_page(page, loads):
     heard: dict[str, list[float]] = {}
     page.expose_function("noted", lambda job_uuid, text: heard.setdefault(job_uuid, []).append(float(text)))
     page.add_init_script(NOTE_MILES)
@@ -74,7 +74,7 @@ def test_the_metrics_of_two_marathons_move_at_once_and_each_end_reloads_the_page
         assert len(set(run)) >= 10
 
 
-def test_a_page_that_is_behind_the_end_of_a_race_reloads_once_and_not_for_ever(context, page):
+def test_a_page_that_is_behind_the_end_of_a_race_reloads_only_once(context, page):
     berlin = start(page, "berlin")
     behind = page.content()
     expect(berlin.locator(".message")).to_have_text(re.compile("Finished"))
@@ -89,7 +89,6 @@ def test_a_page_that_is_behind_the_end_of_a_race_reloads_once_and_not_for_ever(c
     assert len(loads) == 2
 
 
-@pytest.mark.slow
 def test_a_runner_who_gives_up_is_told_with_the_reason_and_the_page_stays(page, loads):
     card = start(page, "death-valley")
     page.wait_for_load_state()
@@ -103,7 +102,6 @@ def test_a_runner_who_gives_up_is_told_with_the_reason_and_the_page_stays(page, 
     expect(card.locator(".message")).to_have_text("Too hot: the runner gave up after 16.4 miles.")
 
 
-@pytest.mark.slow
 def test_a_killed_race_stops_and_the_other_goes_on(page):
     boston, berlin = start(page, "boston"), start(page, "berlin")
     expect(miles(boston)).not_to_have_text("0.0")

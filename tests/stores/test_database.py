@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import multiprocessing
 import threading
+from functools import cache
 
 import pytest
 from django.core.management import call_command
@@ -115,6 +116,15 @@ def test_every_state_has_a_name_and_a_job_reads_like_a_log_line():
     assert str(JobRecord(job_id="1", job_class="shop.resize")) == "shop.resize 1"
 
 
+@cache
+def usual_records() -> list[JobRecord]:
+    usual = {"job_class": "usual", "state": "finished", "owner": "bob", "lease_holder": "", "finished_at": 1}
+    return [
+        JobRecord(job_id=str(i), version=i, record=Job(job_id=str(i), version=i).to_record(), **usual)
+        for i in range(4_000)
+    ]
+
+
 @pytest.mark.parametrize(
     "wanted",
     [
@@ -133,12 +143,7 @@ def test_every_state_has_a_name_and_a_job_reads_like_a_log_line():
     ids=str,
 )
 def test_a_listing_does_not_read_the_whole_table(on_sqlite, put, wanted):
-    usual = {"job_class": "usual", "state": "finished", "owner": "bob", "lease_holder": "", "finished_at": 1}
-    rows = [
-        JobRecord(job_id=str(i), version=i, record=Job(job_id=str(i), version=i).to_record(), **usual)
-        for i in range(4_000)
-    ]
-    JobRecord.objects.using("sqlite").bulk_create(rows)
+    JobRecord.objects.using("sqlite").bulk_create(usual_records())
     put(on_sqlite, "one", owner="ann", job_class="rare", state=State.RUNNING, version=1, lease_until=-1)
     steps = []
     raw = connections["sqlite"].connection
@@ -176,7 +181,7 @@ def test_a_write_inside_the_callers_transaction_goes_with_it(store, put):
     assert store.get_many(["a"]).jobs == {}
 
 
-def test_a_job_that_another_creates_meanwhile_does_not_poison_the_callers_transaction(on_postgres, put):
+def test_a_job_created_meanwhile_does_not_poison_the_caller_s_transaction(on_postgres, put):
     calls = []
 
     def change(job, now):
@@ -191,7 +196,7 @@ def test_a_job_that_another_creates_meanwhile_does_not_poison_the_callers_transa
     assert len(calls) == 2
 
 
-def test_only_on_sqlite_a_write_elsewhere_waits_for_the_callers_transaction(on_sqlite, on_postgres):
+def test_only_sqlite_makes_writes_elsewhere_wait_for_the_open_transaction(on_sqlite, on_postgres):
     assert not on_sqlite.waits_for_caller()
     with transaction.atomic(using="sqlite"), transaction.atomic(using="postgres"):
         assert on_sqlite.waits_for_caller()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
 from celery import _state, current_app
+from celery.app.trace import task_has_custom
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - Django's name
 
 
@@ -20,7 +22,7 @@ def problems(tracked: list[str]) -> Iterator[CheckMessage]:
             id="immortus_channels.W010",
         )
     pool = current_app.conf.worker_pool
-    if is_green(pool):
+    if is_green_pool(pool):
         yield Error(
             f"Celery's worker_pool is {pool!r}, which is not supported: such a worker runs its jobs untracked.",
             hint="Use 'prefork' or 'threads' (CELERY_WORKER_POOL, or `celery worker --pool`).",
@@ -33,9 +35,19 @@ def problems(tracked: list[str]) -> Iterator[CheckMessage]:
             hint="Remove it (CELERY_TASK_PROTOCOL), or set it to 2, which every Celery since 4.0 reads.",
             id="immortus_channels.W020",
         )
+    for name in tracked:
+        task = current_app.tasks[name]
+        if inspect.iscoroutinefunction(task.run) and not task_has_custom(task, "__call__"):
+            yield Warning(
+                f"The task {name!r} is an `async def`, which Celery calls and does not await: nothing of it runs, and "
+                "its jobs are told to be finished.",
+                hint="Write `def`, and `asyncio.run(…)` or `async_to_sync(…)(…)` in it. Silence this for a pool that "
+                "awaits such tasks.",
+                id="immortus_channels.W021",
+            )
 
 
-def is_green(pool: Any) -> bool:
+def is_green_pool(pool: Any) -> bool:
     """Return whether a pool, given as its alias, its path or its class, is of gevent or eventlet."""
     name = pool if isinstance(pool, str) else getattr(pool, "__module__", "")
     return "gevent" in name or "eventlet" in name
