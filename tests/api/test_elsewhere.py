@@ -88,7 +88,7 @@ def test_loops_of_threads_with_handles_of_their_own_add_up(job):
     assert shown(job)[:3] == (100, 100, 100.0)
 
 
-def test_a_loop_in_a_loop_moves_the_bar_within_its_item_by_whichever_handle(job):
+def test_a_loop_in_a_loop_moves_the_bar_within_its_item(job):
     for item in job.track(range(2)):
         for inner in get_job(job.id).track(range(2), message="Inside"):
             if (item, inner) == (1, 1):
@@ -173,7 +173,7 @@ def test_a_checkpoint_goes_on_while_the_store_is_silent(job, caplog):
     get_store().failures = 0
 
 
-def test_a_loop_goes_on_while_the_store_is_silent_and_its_count_comes_later(job, caplog, settings):
+def test_a_loop_goes_on_while_the_store_is_silent_and_counts_later(job, caplog, settings):
     if settings.IMMORTUS_INLINE:
         pytest.skip("an inline writer keeps nothing for later")
     for item in job.track(range(10)):
@@ -207,7 +207,7 @@ def test_a_handle_of_no_job_stays_one_of_none():
     pickle.loads(pickle.dumps(current_job())).update(advance=1)
 
 
-def test_the_copy_of_a_running_jobs_handle_is_its_run_here_and_the_job_elsewhere(job):
+def test_a_copy_of_a_running_jobs_handle_is_its_run_only_here(job):
     with job.running() as inside:
         assert copy.copy(inside)._side is inside._side
         sent, found = pickle.dumps(inside), []

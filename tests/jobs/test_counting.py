@@ -112,7 +112,7 @@ def test_each_loop_of_the_only_handle_is_a_step():
     assert shown(job) == (0, 4, 0.0)
 
 
-def test_a_total_that_somebody_announced_stays_while_loops_of_others_add_to_it():
+def test_an_announced_total_stays_while_loops_of_others_add_to_it():
     job = after(made(), update(total=40, by="h"), begin("x", 10), count("x", 10, 4, 4), begin("y", 10))
     assert shown(job) == (4, 40, 10.0)
 
@@ -141,7 +141,7 @@ def test_the_parts_of_several_items_at_work_move_the_bar_together():
 # Loops inside of an item
 
 
-def test_a_loop_in_a_counted_step_moves_the_bar_within_the_item_at_work():
+def test_a_loop_in_a_counted_step_moves_the_bar_within_its_item():
     job = after(made(), update(current=3, total=50), begin("x", 10), count("x", 10, 5, 5, message="Reading"))
     assert (shown(job), job.message) == ((3, 50, 7.0), "Reading")
     assert shown(after(count("x", 10, 10, 5, ends=True), job=job)) == (3, 50, 8.0)
@@ -202,7 +202,7 @@ EVENTS = st.one_of(
 
 
 @given(st.booleans(), st.lists(EVENTS, max_size=30))
-def test_whatever_comes_the_bar_does_not_fall_in_a_step_and_records_survive(is_run, events):
+def test_whatever_comes_the_bar_does_not_fall_within_a_step(is_run, events):
     job = after(started() if is_run else made())
     for event in events:
         before, job = job, after(event, job=job)

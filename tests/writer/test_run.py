@@ -608,7 +608,7 @@ def share_of(run):
     return said.current + said.within, said.total, said.step
 
 
-def test_a_loop_in_a_counted_step_moves_the_bar_within_the_item_at_work(run):
+def test_a_loop_in_a_counted_step_moves_the_bar_within_its_item(run):
     run.update(current=3, total=50)
     seen = [share_of(run) for _ in run.track(range(4), message="Reading")]
     assert seen == [(3, 50, 1), (3.25, 50, 1), (3.5, 50, 1), (3.75, 50, 1)]
@@ -618,7 +618,7 @@ def test_a_loop_in_a_counted_step_moves_the_bar_within_the_item_at_work(run):
     assert share_of(run) == (4, 50, 1)
 
 
-def test_numbers_in_a_loop_of_another_function_move_the_bar_within_the_item_at_work(run):
+def test_numbers_of_a_function_in_a_loop_move_the_bar_within_its_item(run):
     seen = []
     for _ in run.track(range(2)):
         for number in range(1, 5):
