@@ -13,6 +13,8 @@ from django.contrib import admin, messages
 from django.contrib.admin.actions import delete_selected
 from django.contrib.admin.utils import display_for_value
 from django.contrib.admin.views.main import ChangeList
+from django.db.models import Q
+from django.db.models.functions import Left
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.html import format_html
@@ -25,7 +27,9 @@ from immortus_channels.access import permissions
 from immortus_channels.admin_list import Records, job_of
 from immortus_channels.api import links
 from immortus_channels.exceptions import StoreUnavailable
+from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.job import State
+from immortus_channels.jobs.keys import SEPARATOR, key_of, name_in, namespace_of
 from immortus_channels.jobs.lifecycle import SECOND
 from immortus_channels.models import JobRecord
 from immortus_channels.stores import get_store
@@ -52,8 +56,35 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # not generic at run
     # What is shown
 
     def get_queryset(self, request: HttpRequest) -> Records:
-        """Return the jobs of the database that the store keeps them in."""
-        return super().get_queryset(request).using(_database())
+        """Return the viewer's jobs in the database that the store keeps them in."""
+        records = super().get_queryset(request).using(_database())
+        namespace = admin_list.limit_of(request)
+        if namespace is None:
+            return records
+        if not namespace:
+            return records.exclude(job_id__contains=SEPARATOR)
+        begin = key_of(namespace, "")
+        # SQLite's LIKE takes "A" for "a"; PostgreSQL's index of ids is for it.
+        exact = records.alias(begin=Left("job_id", len(begin))).filter(begin=begin)
+        found: Records = exact.filter(job_id__startswith=begin)
+        return found
+
+    def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
+        """Return the columns, where there are namespaces with ids and owners as each of them knows them."""
+        return self._columns(request, self.list_display)
+
+    def get_fields(self, request: HttpRequest, obj: JobRecord | None = None) -> Any:
+        """Return what the page of a job shows, likewise."""
+        return self._columns(request, self.fields)
+
+    get_readonly_fields = get_fields
+
+    def _columns(self, request: HttpRequest, names: tuple[str, ...]) -> tuple[str, ...]:
+        if not namespaces.are_used():
+            return names
+        bare = {"job_id": "id_there", "owner": "owner_there"}
+        shown = tuple(bare.get(name, name) for name in names)
+        return (*shown, "namespace") if admin_list.limit_of(request) is None else shown
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Return the list class that reads as viewers read."""
@@ -65,7 +96,12 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # not generic at run
 
     def get_search_results(self, request: HttpRequest, queryset: Records, search_term: str) -> tuple[Records, bool]:
         """Return the job of exactly this id, which may hold spaces and quotes."""
-        return (queryset.filter(pk__in={search_term, search_term.strip()}) if search_term else queryset), False
+        if not search_term:
+            return queryset, False
+        terms = {search_term, search_term.strip()}
+        of_any = Q(*(("pk__endswith", f"{SEPARATOR}{term}") for term in terms), _connector=Q.OR)
+        wanted = Q(pk__in={namespaces.here(term) for term in terms})
+        return queryset.filter(wanted | of_any if namespaces.are_used() else wanted), False
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> JobRecord | None:
         """Return the job in its present state; None also if this viewer may not see it."""
@@ -76,12 +112,27 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # not generic at run
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Add the job for a live element, if the URLs that it uses are mounted."""
         record = kwargs.get("obj")
-        if record is not None and links.mount() is not None:
+        if record is not None and links.mount() is not None and admin_list.is_here(request, record):
             words: Any = self.opts.get_field("state")
-            context |= {"job": job_of(record), "words": dict(words.flatchoices)}
+            context |= {"job": job_of(record).shown, "words": dict(words.flatchoices)}
         return super().render_change_form(request, context, *args, **kwargs)
 
     # As text, because the page of one job shows None as such, and times in UTC.
+
+    @admin.display(description=_("job id"))
+    def id_there(self, record: JobRecord) -> str:
+        """Return the job's id, as its namespace knows it."""
+        return name_in(record.job_id)
+
+    @admin.display(description=_("owner"))
+    def owner_there(self, record: JobRecord) -> str | None:
+        """Return the owner's key, as the job's namespace knows it."""
+        return job_of(record).shown.owner
+
+    @admin.display(description=_("namespace"))
+    def namespace(self, record: JobRecord) -> str:
+        """Return the namespace."""
+        return namespace_of(record.job_id)
 
     @admin.display(description=_("percentage"))
     def percentage(self, record: JobRecord) -> str:
@@ -185,7 +236,11 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # not generic at run
         return None
 
     def _cancel(self, request: HttpRequest, record: JobRecord) -> bool:
-        if not permissions.is_cancellable(request.user, job_of(record)):
+        job = job_of(record)
+        is_theirs = not admin_list.is_here(request, record)
+        if is_theirs and (job.is_over or job.cancel == "never"):
+            return False
+        if not (is_theirs or permissions.is_cancellable(request.user, job)):
             return False
         after = tracking.cancel(record.pk)
         if after is None or not after.cancel_requested:

@@ -16,8 +16,10 @@ from django.utils.translation import gettext_lazy as _
 from immortus_channels import tracking
 from immortus_channels.access import permissions
 from immortus_channels.exceptions import StoreUnavailable
+from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.job import Job
-from immortus_channels.models import JobRecord
+from immortus_channels.jobs.keys import namespace_of
+from immortus_channels.models import ALL_NAMESPACES, JobRecord
 from immortus_channels.stores.base import reading_of
 
 Records = QuerySet[JobRecord]
@@ -89,12 +91,30 @@ def visible_to(request: HttpRequest, records: Iterable[JobRecord]) -> list[JobRe
 
 
 def may_see(request: HttpRequest, record: JobRecord) -> bool:
-    """Return whether the job's strategy shows it to this viewer, here as anywhere; if it cannot answer, it does not."""
+    """Return whether the job's strategy shows it to this viewer, here as anywhere; if it cannot answer, it does not.
+
+    The strategy of another namespace's job is not asked about a user that this namespace does not have.
+    """
+    if not is_here(request, record):
+        return limit_of(request) is None
     try:
         return permissions.may_see(request.user, job_of(record))
     except StoreUnavailable as error:
         messages.warning(request, str(error))
         return False
+
+
+def limit_of(request: HttpRequest) -> str | None:
+    """Return the namespace whose jobs the viewer works with; None for all, by a permission of users of "" alone."""
+    if not namespaces.are_used():
+        return None
+    namespace = namespaces.of(request)
+    return None if not namespace and request.user.has_perm(f"immortus_channels.{ALL_NAMESPACES}") else namespace
+
+
+def is_here(request: HttpRequest, record: JobRecord) -> bool:
+    """Return whether the job is in the viewer's own namespace."""
+    return namespace_of(record.job_id) == namespaces.of(request)
 
 
 def job_of(record: JobRecord) -> Job:

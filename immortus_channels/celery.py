@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextvars import copy_context
-from functools import partial
 from typing import Any
 
 from celery import Task, uuid
@@ -11,7 +10,9 @@ from celery.result import AsyncResult
 from django.db import transaction
 
 from immortus_channels import queues
+from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.ids import text_of
+from immortus_channels.jobs.keys import key_of, name_in
 from immortus_channels.queues.tracked import MARK, Named, TaskOptions
 from immortus_channels.tracking import strategies
 from immortus_channels.writer.run import current_run
@@ -24,7 +25,7 @@ class _Strategy:
         if task is None:
             return strategies.strategy_for(task_class.name or "", task_class.tracking_strategy)
         run = current_run.get()
-        if run is not None and run.job_id == text_of(task.request.id):
+        if run is not None and name_in(run.job_id) == text_of(task.request.id):
             return run.strategy
         return strategies.get_strategy(task)
 
@@ -54,9 +55,14 @@ class TrackedTask(Task):  # type: ignore[misc]
         """Call `apply_async` once the transaction (on the database `using`) commits; the result has its id already."""
         task_id = options.setdefault("task_id", uuid())
         # The job belongs to the user who sends it now; when the transaction commits, `started_by` may be over.
-        send = partial(copy_context().run, self.apply_async, *args, **options)
-        transaction.on_commit(send, using=using)
-        queues.remember(text_of(task_id) or task_id, self.name)
+        context, namespace = copy_context(), namespaces.current()
+
+        def send() -> None:
+            with namespaces.inside(namespace):
+                self.apply_async(*args, **options)
+
+        transaction.on_commit(lambda: context.run(send), using=using)
+        queues.remember(key_of(namespace, text_of(task_id) or task_id), self.name)
         return self.AsyncResult(task_id)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -32,6 +32,7 @@ class Settings:
     METRICS_TOKEN: str | None = None
     REDIRECT_HOSTS: tuple[str, ...] = ()
     INLINE: bool | None = None
+    NAMESPACE: str | Callable[..., str] | None = None
 
     def __getattribute__(self, name: str) -> Any:
         default = super().__getattribute__(name)

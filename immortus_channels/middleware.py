@@ -11,7 +11,9 @@ from django.http import FileResponse, HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.functional import SimpleLazyObject
 
-from immortus_channels.jobs.owner import Starter, owner_key, starting_as
+from immortus_channels.jobs import namespaces
+from immortus_channels.jobs.keys import key_of
+from immortus_channels.jobs.owner import owner_key, starting_as
 from immortus_channels.threads import call_in_thread, is_in_event_loop
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
@@ -39,13 +41,13 @@ class JobOwnerMiddleware:
         if self._is_async:
             return self._answer(request)
         starter = partial(owner_of, request)
-        with starting_as(starter):
-            return _stream_as(starter, cast("HttpResponseBase", self._get_response(request)))
+        with starting_as(starter), namespaces.in_request(request):
+            return _stream_as(request, cast("HttpResponseBase", self._get_response(request)))
 
     async def _answer(self, request: HttpRequest) -> HttpResponseBase:
         starter = partial(owner_of, request)
-        with starting_as(starter):
-            return _stream_as(starter, await cast("Awaitable[HttpResponseBase]", self._get_response(request)))
+        with starting_as(starter), namespaces.in_request(request):
+            return _stream_as(request, await cast("Awaitable[HttpResponseBase]", self._get_response(request)))
 
 
 def owner_of(request: HttpRequest) -> str | None:
@@ -55,35 +57,46 @@ def owner_of(request: HttpRequest) -> str | None:
         if not hasattr(request, "_acached_user"):
             # An async view sends a job before it has looked the user up. The ORM does not work in its thread, and a job
             # without its owner would be visible to all. So the loop waits for a query, as next for the broker.
-            return call_in_thread(lambda: owner_key(request.user)).result()
+            return call_in_thread(partial(_read_owner, request)).result()
         user = request._acached_user  # noqa: SLF001 - what `await request.auser()` has left
-    return owner_key(user)
+    return _key_of(user, request)
 
 
-def _stream_as(starter: Starter, response: HttpResponseBase) -> HttpResponseBase:
-    """Have a streamed response produced as the starter too, after the middleware has returned."""
+def _read_owner(request: HttpRequest) -> str | None:
+    with namespaces.inside(namespaces.of(request)):
+        return _key_of(request.user, request)
+
+
+def _key_of(user: object, request: HttpRequest) -> str | None:
+    """Return the user's key in the request's own namespace, whichever the view has entered."""
+    key = owner_key(user)
+    return None if key is None else key_of(namespaces.of(request), key)
+
+
+def _stream_as(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    """Have a streamed response produced in the name of the request too, after the middleware has returned."""
     if isinstance(response, StreamingHttpResponse) and not isinstance(response, FileResponse):
         if response.is_async:
-            response.streaming_content = _async_parts(starter, cast("AsyncIterable[bytes]", response.streaming_content))
+            response.streaming_content = _async_parts(request, cast("AsyncIterable[bytes]", response.streaming_content))
         else:
-            response.streaming_content = _parts(starter, cast("Iterable[bytes]", response.streaming_content))
+            response.streaming_content = _parts(request, cast("Iterable[bytes]", response.streaming_content))
     return response
 
 
-def _parts(starter: Starter, content: Iterable[bytes]) -> Iterator[bytes]:
+def _parts(request: HttpRequest, content: Iterable[bytes]) -> Iterator[bytes]:
     iterator = iter(content)
     while True:
-        with starting_as(starter):
+        with starting_as(partial(owner_of, request)), namespaces.in_request(request):
             part = next(iterator, None)
         if part is None:
             return
         yield part
 
 
-async def _async_parts(starter: Starter, content: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+async def _async_parts(request: HttpRequest, content: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
     iterator = aiter(content)
     while True:
-        with starting_as(starter):
+        with starting_as(partial(owner_of, request)), namespaces.in_request(request):
             part = await anext(iterator, None)
         if part is None:
             return

@@ -8,6 +8,9 @@ from django.db import models
 from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 
+from immortus_channels.jobs.ids import MAX_KEY
+from immortus_channels.jobs.keys import name_in
+
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
 else:
     CharColumn = models.CharField
     TextColumn = models.TextField
+
+ALL_NAMESPACES = "view_jobs_of_all_namespaces"
+"""The permission of users of the namespace "" to work with every job in the admin."""
 
 _STATES = {
     "enqueued": _("enqueued"),
@@ -66,14 +72,15 @@ def _with_exact_collation(parameters: Any, connection: BaseDatabaseWrapper) -> A
 class JobRecord(models.Model):
     """A job as the database store keeps it; only the store writes it.
 
-    `record` is the whole job; `Job.from_record` reads it. The other columns are for finding it, except for the two of
-    the lease, which are newer than the lease in the record. Times are microseconds since 1970 in UTC.
+    `job_id` and `owner` are keys, which begin with their namespace. `record` is the whole job; `Job.from_record` reads
+    it. The other columns are for finding it, except for the two of the lease, which are newer than the lease in the
+    record. Times are microseconds since 1970 in UTC.
     """
 
-    job_id = ExactCharField(_("job id"), primary_key=True, max_length=255)
+    job_id = ExactCharField(_("job id"), primary_key=True, max_length=MAX_KEY)
     job_class = ExactCharField(_("job class"), max_length=255)
     state = ExactCharField(_("state"), max_length=16, choices=_STATES)
-    owner = ExactCharField(_("owner"), max_length=255, null=True, blank=True)
+    owner = ExactCharField(_("owner"), max_length=MAX_KEY, null=True, blank=True)
     version = models.BigIntegerField(_("version"))
     lease_until = models.BigIntegerField(_("lease until"), null=True, blank=True, db_index=True)
     lease_holder = ExactCharField(_("lease holder"), max_length=255, blank=True)
@@ -86,6 +93,7 @@ class JobRecord(models.Model):
         verbose_name = _("job")
         verbose_name_plural = _("jobs")
         ordering = ("-version",)
+        permissions = ((ALL_NAMESPACES, "Can view the jobs of all namespaces"),)
         indexes = (
             models.Index(fields=["version"], name="immortus_newest"),
             models.Index(fields=["owner", "version"], name="immortus_owner"),
@@ -95,7 +103,7 @@ class JobRecord(models.Model):
 
     def __str__(self) -> str:
         """Return a text like a log line."""
-        return f"{self.job_class} {self.job_id}"
+        return f"{self.job_class} {name_in(self.job_id)}"
 
 
 class UndumpedManager(models.Manager["JobsFileKey"]):

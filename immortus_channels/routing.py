@@ -51,6 +51,6 @@ async def websocket_application(scope: Scope, receive: Receive, send: Send) -> N
 
 @lru_cache(maxsize=1)
 def _with_login() -> Any:
-    from channels.auth import AuthMiddlewareStack  # type: ignore[import-untyped] # noqa: PLC0415 - needs settings
+    from immortus_channels.websocket.namespace import with_login  # noqa: PLC0415 - needs settings
 
-    return AuthMiddlewareStack(job_socket)
+    return with_login(job_socket)

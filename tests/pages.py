@@ -80,6 +80,7 @@ class Page:
         self.closed: int | None = None
         self.login_holds = True
         self.login_read_at = -math.inf
+        self.namespace = ""
 
     def tell(self, job_id: str, frame: str) -> None:
         self.frames.append(frame)

@@ -21,7 +21,7 @@ NAME = "immortus_channels"
 PACKAGE = ROOT / NAME
 
 ROOMS = (
-    "protocol recent errands",
+    "protocol recent errands handshake",
     "exceptions logs metrics loading threads",
     "guarded bounded_calls",
     "jobs",
@@ -51,8 +51,8 @@ DEFERRED = {
 """The modules that may import inside of functions, each with its reason."""
 
 PURE = {
-    *("jobs", "jobs.counting", "jobs.job", "jobs.events", "jobs.lifecycle", "jobs.progress", "jobs.strict_json"),
-    *("jobs.versions", "protocol", "recent", "access.buckets"),
+    *("jobs", "jobs.counting", "jobs.job", "jobs.events", "jobs.keys", "jobs.lifecycle", "jobs.progress"),
+    *("jobs.strict_json", "jobs.versions", "protocol", "recent", "access.buckets"),
 }
 """The standard library and each other, nothing else."""
 
@@ -61,6 +61,7 @@ OWNERS = {
     "celery": {"queues.celery", "celery", "tasks"},
     "kombu": {"queues.celery", "celery"},
     "billiard": {"queues.celery", "celery"},
+    "django_tenants": {"jobs.tenants"},
     "redis": {"stores.redis_connection"},
     "channels_redis": set(),
     "daphne": set(),
@@ -89,6 +90,8 @@ TESTED_BY = {
     "api/strategy.py": "tracking/test_strategies.py",
     "broadcast.py": "test_architecture.py",
     "handles.py": "test_architecture.py",
+    "handshake.py": "websocket/test_origins.py",
+    "jobs/tenants.py": "acceptance/test_tenants.py",
     "http/page_content.py": "http/test_job_page.py",
     "models.py": "stores/test_database.py",
     "push/breaker.py": "test_logs.py",
@@ -101,6 +104,7 @@ TESTED_BY = {
     "stores/redis_keys.py": "stores/test_redis.py",
     "stores/sql.py": "stores/test_database.py",
     "stores/sqlite": "stores/test_sqlite.py",
+    "websocket/namespace.py": "acceptance/test_tenants.py",
     "tracking": "tracking/test_tracking.py",
     "tracking/rules.py": "access/test_permissions.py",
     "writer": "writer/test_writer.py",

@@ -16,6 +16,7 @@ from immortus_channels.errands import Errands
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.events import Disowned
 from immortus_channels.jobs.job import Job
+from immortus_channels.jobs.keys import name_in, namespace_of
 from immortus_channels.logs import logger
 from immortus_channels.stores import get_store
 from immortus_channels.stores.base import Filter
@@ -56,7 +57,9 @@ def _is_over_for_good(job: Job) -> bool:
 
 
 def _hint(owner: str) -> str:
-    return f"run `manage.py prune_jobs --owner {owner}`"
+    namespace = namespace_of(owner)
+    where = f" --namespace {namespace}" if namespace else ""
+    return f"run `manage.py prune_jobs --owner {name_in(owner)}{where}`"
 
 
 class Forgetter(Errands[str, float]):

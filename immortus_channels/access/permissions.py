@@ -11,6 +11,7 @@ from typing import ParamSpec, TypeAlias, TypeVar, cast
 from django.db import InterfaceError, OperationalError
 
 from immortus_channels.exceptions import StoreUnavailable
+from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.job import Job
 from immortus_channels.logs import logger
 from immortus_channels.tracking import rules, strategies
@@ -123,7 +124,8 @@ def _ask_strategy(job: Job, name: str, user: User, level: int = logging.ERROR) -
 def _apply(rule: Rule, user: User, job: Job, name: str, level: int) -> bool:
     about = {"job_id": job.job_id}
     try:
-        may = bool(rule(user, job))
+        with namespaces.inside_of(job.job_id):
+            may = bool(rule(user, job.shown))
     except _AWAY:
         raise
     except Exception:

@@ -15,6 +15,7 @@ from typing import Any
 from immortus_channels.access.buckets import Bucket, Refusals
 from immortus_channels.access.limits import kept_for_users, limits
 from immortus_channels.exceptions import ImmortusError
+from immortus_channels.jobs import keys
 from immortus_channels.jobs.owner import owner_key
 from immortus_channels.logs import logger
 from immortus_channels.recent import Recent
@@ -30,19 +31,21 @@ ID_PRICE = 0.1
 """The price of each further id, in requests. Measured: a hundred take five times as long as one, before strategies."""
 
 
-def key_of(user: User, session: Any, address: Callable[[], str | None]) -> str | None:
+def key_of(user: User, session: Any, address: Callable[[], str | None], namespace: str = "") -> str | None:
     """Return the key of a caller's account: a user's, else a session's, else an address'; None for no account.
+
+    Each namespace has its own.
 
     `address` returns the public address that identifies a visitor, for visitors behind one proxy must not share an
     account.
     """
     if user.is_authenticated:
-        return f"user {owner_key(user)}"
+        return f"user {keys.key_of(namespace, owner_key(user) or '')}"
     key = getattr(session, "session_key", None)
     if key is not None and getattr(session, "accessed", False) and not session.is_empty():
-        return f"session {key}"
+        return f"session {keys.key_of(namespace, key)}"
     known = address()
-    return None if known is None else f"address {known}"
+    return None if known is None else f"address {keys.key_of(namespace, known)}"
 
 
 def is_users(key: str | None) -> bool:

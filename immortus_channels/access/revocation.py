@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from immortus_channels import queues
 from immortus_channels.guarded import quoted
+from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.ids import is_job_id, text_of
-from immortus_channels.jobs.owner import owner_key
+from immortus_channels.jobs.owner import key_here
 from immortus_channels.push.messages import Revocation
 from immortus_channels.push.revocations import announce
 
@@ -23,14 +24,14 @@ def revoke_access(subject: object) -> None:
 
 def _revocation_of(subject: object) -> Revocation:
     if hasattr(subject, "is_authenticated"):
-        key = owner_key(subject)
+        key = key_here(subject)
         if key is not None:
             return Revocation(user=key)
     job_id = _job_id_of(subject)
     if not is_job_id(job_id) or hasattr(subject, "is_authenticated"):
         msg = f"{quoted(subject)} is neither a saved user nor a job: give request.user, a job, or a job's id."
         raise TypeError(msg)
-    return Revocation(job_id=job_id)
+    return Revocation(job_id=namespaces.here(job_id))
 
 
 def _job_id_of(subject: object) -> str | None:

@@ -9,9 +9,11 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from django.apps import apps
+from django.conf import settings
 from django.db.models import Model, signals
 
 from immortus_channels.access.deleted_users import forget
+from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.owner import owner_key
 from immortus_channels.push.messages import EVERYBODY, Revocation
 from immortus_channels.push.revocations import announce
@@ -68,16 +70,18 @@ def _on_save(instance: object, using: str, **details: Any) -> None:
 
 def _on_delete(instance: object, using: str, **_: object) -> None:
     announce(Revocation(user=_key(instance)), using)
-    forget(_key(instance), using)
+    for key in namespaces.keys_of_user(_app_of(instance), owner_key(instance) or ""):
+        forget(key, using)
 
 
 def _on_grant(instance: object, action: str, using: str, **details: Any) -> None:
     """Announce users whose groups or permissions changed; all users if the signal does not name them."""
     if action not in _CHANGED:
         return
-    keys = [_key(instance)] if not details["reverse"] else map(str, details["pk_set"] or [EVERYBODY])
-    for key in keys:
-        announce(Revocation(user=key), using)
+    if details["reverse"]:
+        _announce(details["pk_set"] or (), using)
+    else:
+        announce(Revocation(user=_key(instance)), using)
 
 
 def _on_group_change(instance: Any, action: str, using: str, **details: Any) -> None:
@@ -100,17 +104,36 @@ def _announce_members(groups: Collection[object] | None, using: str) -> None:
     from django.contrib.auth.models import Group  # noqa: PLC0415 - likewise
 
     user = get_user_model()
-    keys: list[Any] = [EVERYBODY]
+    keys: list[Any] = []
     if groups and getattr(getattr(user, "groups", None), "rel", None) and user.groups.rel.model is Group:
         members: Any = user._base_manager.using(using)  # noqa: SLF001 - other managers may omit users
         found = list(members.filter(groups__in=groups).values_list("pk", flat=True).distinct()[: NAMED + 1])
+        if not found:
+            return
         keys = found if len(found) <= NAMED else keys
-    for key in keys:
-        announce(Revocation(user=str(key)), using)
+    _announce(keys, using)
+
+
+def _announce(keys: Collection[object], using: str) -> None:
+    """Announce the users with these primary keys; all users if there are none."""
+    from django.contrib.auth import get_user_model  # noqa: PLC0415 - a project may do without logins
+
+    named = [namespaces.key_of_user(_app_of(get_user_model()), str(key)) for key in keys]
+    for key in named or [EVERYBODY]:
+        announce(Revocation(user=key), using)
 
 
 _CHANGED = frozenset({"post_add", "post_remove", "post_clear"})
 
 
-def _key(user: object) -> str:
-    return owner_key(user) or EVERYBODY
+def _key(user: Any) -> str:
+    key = owner_key(user)
+    return EVERYBODY if key is None else namespaces.key_of_user(_app_of(user), key)
+
+
+def _app_of(user: Any) -> str:
+    """Return the label of the app that has the table of a user, or of a user model."""
+    if not hasattr(user, "_meta"):
+        return settings.AUTH_USER_MODEL.partition(".")[0]
+    label: str = user._meta.concrete_model._meta.app_label  # noqa: SLF001 - Django's name
+    return label

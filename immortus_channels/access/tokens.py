@@ -18,8 +18,10 @@ from django.core.exceptions import ValidationError
 from immortus_channels.access import permissions
 from immortus_channels.access.limits import limits
 from immortus_channels.exceptions import ImmortusError
-from immortus_channels.jobs.ids import is_job_id
-from immortus_channels.jobs.owner import named_by, owner_key
+from immortus_channels.jobs import namespaces
+from immortus_channels.jobs.ids import is_key
+from immortus_channels.jobs.keys import namespace_of
+from immortus_channels.jobs.owner import key_here, named_by
 from immortus_channels.queues.results import identify
 from immortus_channels.tracking.rules import User
 
@@ -38,7 +40,10 @@ class TokenExpired(ImmortusError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """The content of a token. Times are seconds since 1970; `ends` is the end of all its refreshed successors."""
+    """The content of a token: the keys of its user and its jobs, and when it ends.
+
+    Times are seconds since 1970; `ends` is the end of all its refreshed successors.
+    """
 
     user_key: str | None
     login: str
@@ -56,10 +61,15 @@ class Token:
             return permissions.anonymous()
         try:
             model, primary_key = named_by(self.user_key)
-            user: Any = model._default_manager.filter(pk=primary_key).first()  # noqa: SLF001 - Django's name
+            with namespaces.inside_of(self.user_key):
+                user: Any = model._default_manager.filter(pk=primary_key).first()  # noqa: SLF001 - Django's name
         except (ValueError, TypeError, ValidationError):  # the primary key of users has changed its type
             return None
         return user if user is not None and permissions.is_active(user) and self.login in _logins(user) else None
+
+    def jobs_in(self, namespace: str) -> frozenset[str]:
+        """Return those of its jobs that are in this namespace."""
+        return frozenset(key for key in self.jobs if namespace_of(key) == namespace)
 
     def text(self) -> str:
         """Return the signed token. Raises ValueError when it names too many jobs."""
@@ -92,7 +102,7 @@ def access_token(job: Any, user: object, *, life: float | None = None) -> str:
         msg = f"access_token({job!r}, …): give at least one job."
         raise ValueError(msg)
     _refuse_life(life)
-    key = owner_key(user)
+    key = key_here(user)
     if key is None and (user is None or getattr(user, "is_authenticated", True)):
         msg = f"{user!r} is not a user: give request.user, which may be anonymous."
         raise TypeError(msg)
@@ -101,7 +111,7 @@ def access_token(job: Any, user: object, *, life: float | None = None) -> str:
     return Token(
         user_key=key,
         login="" if key is None else next(_logins(user)),
-        jobs=frozenset(identify(one)[0] for one in jobs),
+        jobs=frozenset(namespaces.here(identify(one)[0]) for one in jobs),
         expires=min(now + (numbers.token_life if life is None else life), ends),
         ends=ends,
     ).text()
@@ -128,7 +138,7 @@ def read(text: str) -> Token | None:
         user_key, login, jobs, expires, ends = _signer().unsign_object(text.removeprefix(PREFIX))
     except (signing.BadSignature, ValueError):
         return None
-    known = frozenset(job for job in jobs if is_job_id(job))
+    known = frozenset(job for job in jobs if is_key(job))
     return Token(user_key=user_key, login=login, jobs=known, expires=expires, ends=ends)
 
 

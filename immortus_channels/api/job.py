@@ -13,9 +13,11 @@ from immortus_channels.api import links
 from immortus_channels.api.items import TrackedItems
 from immortus_channels.api.remote import NoJob, Remote
 from immortus_channels.api.without_queue import running
+from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.events import Event, Failed, Finished
 from immortus_channels.jobs.ids import JobId, given_as
 from immortus_channels.jobs.job import JSON, Job, Number, State, copied
+from immortus_channels.jobs.keys import name_in, namespace_of
 from immortus_channels.threads import waits_for_store
 from immortus_channels.writer.failures import clean_error
 from immortus_channels.writer.run import Run, current_run
@@ -32,14 +34,16 @@ class JobHandle:
     """
 
     def __init__(self, job_id: JobId = "", *, run: Run | None = None, record: Job | None = None) -> None:
-        self.job_id = job_id if type(job_id) is str else given_as(job_id)
+        known = run or record
+        self._key = known.job_id if known is not None else _key_of(job_id)
+        self.job_id = name_in(self._key)
         self._given = record
         self._side: Run | Remote = self._stored if run is None else run
 
     @cached_property
     def _stored(self) -> Remote:
         """The job as the store has it, without what its own run here has yet to report."""
-        return Remote(self.job_id, self._given) if self.job_id else NoJob(self.job_id)
+        return Remote(self._key, self._given) if self._key else NoJob(self._key)
 
     @property
     def id(self) -> str:
@@ -52,8 +56,8 @@ class JobHandle:
         return f"<{' '.join(filter(None, parts))}>"
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickle the job by its id: the copy is the same job, in any process that has set Django up."""
-        return _by_id, (type(self), self.job_id)
+        """Pickle the job by its namespace and id: the copy is the same job, in any process that has set Django up."""
+        return _by_key, (type(self), self._key)
 
     def __json__(self) -> Never:
         """Raise TypeError: a task takes the job's id, and gets the job by that. Celery's JSON calls this."""
@@ -224,8 +228,11 @@ class JobHandle:
 
     @property
     def owner(self) -> str | None:
-        """The key of the job's user, their primary key as text; None without an owner, "" for a deleted user."""
-        return self.record.owner
+        """The key of the job's user, their primary key as text; None without an owner, "" for a deleted user.
+
+        It is "" too for a user of another namespace.
+        """
+        return self.record.shown.owner
 
     @property
     def page_url(self) -> str | None:
@@ -255,17 +262,23 @@ class JobHandle:
             await sync_to_async(self._stored.read_again)()
 
 
+def _key_of(given: JobId) -> str:
+    job_id = given_as(given)
+    return namespaces.here(job_id) if job_id else ""
+
+
 Handle = TypeVar("Handle", bound=JobHandle)
 
 
-def run_here(job_id: str | None = None) -> Run | None:
+def run_here(key: str | None = None) -> Run | None:
     """Return the run that this code is in, if it is the job's; None in a forked child, which is a process beside it."""
     run = current_run.get()
-    return run if run is not None and not run.is_forked and job_id in (None, run.job_id) else None
+    return run if run is not None and not run.is_forked and key in (None, run.job_id) else None
 
 
-def _by_id(kind: type[Handle], job_id: str) -> Handle:
-    return kind(job_id, run=run_here(job_id))
+def _by_key(kind: type[Handle], key: str) -> Handle:
+    with namespaces.running_in(namespace_of(key)):
+        return kind(name_in(key), run=run_here(key))
 
 
 class JobData(Mapping[str, JSON]):

@@ -13,8 +13,10 @@ from immortus_channels.api.job import JobHandle
 from immortus_channels.api.remote import unknown
 from immortus_channels.api.repository import get_job
 from immortus_channels.exceptions import JobNotFound
+from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.ids import JobId
 from immortus_channels.jobs.job import JSON, State
+from immortus_channels.jobs.keys import name_in
 from immortus_channels.jobs.owner import owner_key
 from immortus_channels.stores.base import Filter
 from immortus_channels.threads import waits_for_store
@@ -83,12 +85,13 @@ class JobState(JobHandle):
         if key is None:
             return []
         wanted = Filter(
-            owner=None if key is NOT_GIVEN else str(key),
+            namespace=namespaces.scope(),
+            owner=None if key is NOT_GIVEN else namespaces.here(str(key)),
             job_class=cls._class() or None,
             states=None if states is None else _states(states),
         )
         records = tracking.list_jobs(wanted, limit=min(limit, MAX_LISTED), before=before)
-        return [cls(record.job_id, record=record) for record in records]
+        return [cls(name_in(record.job_id), record=record) for record in records]
 
     @classmethod
     async def afilter(

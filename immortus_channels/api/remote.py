@@ -22,6 +22,7 @@ from immortus_channels.exceptions import ConfigurationError, JobCancelled, JobNo
 from immortus_channels.guarded import quoted
 from immortus_channels.jobs.events import Event, Updated
 from immortus_channels.jobs.job import Job, Number
+from immortus_channels.jobs.keys import name_in
 from immortus_channels.threads import is_in_event_loop, waits_for_store
 from immortus_channels.tracking import strategies
 from immortus_channels.writer import brought_along
@@ -302,4 +303,4 @@ def need_django() -> None:
 
 def unknown(job_id: str) -> str:
     """Return the error text for a job that is not on record, or hidden from the caller."""
-    return f"No job {job_id!r} is known; it may have expired, or its task is not @tracked."
+    return f"No job {name_in(job_id)!r} is known; it may have expired, or its task is not @tracked."

@@ -15,9 +15,11 @@ from immortus_channels.api.job import JobHandle, run_here
 from immortus_channels.api.job_handler import load, name_of
 from immortus_channels.conf import is_strict
 from immortus_channels.exceptions import InvalidValue, JobExists, JobNotFound, StoreUnavailable
+from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.events import Created, Origin
 from immortus_channels.jobs.ids import MAX_LENGTH, JobId, given_as, is_job_id
 from immortus_channels.jobs.job import Job
+from immortus_channels.jobs.keys import name_in
 from immortus_channels.queues.tracked import Named
 from immortus_channels.stores import get_store
 from immortus_channels.threads import waits_for_store
@@ -34,7 +36,7 @@ def current_job(kind: type[Handle]) -> Handle: ...
 def current_job(kind: type[Any] = JobHandle) -> Any:
     """Return the job that this code runs in, as a `kind`; outside a job, an object whose methods do nothing."""
     run = current_run.get()
-    return kind() if run is None else kind(run.job_id, run=run_here())
+    return kind() if run is None else kind(name_in(run.job_id), run=run_here())
 
 
 @overload
@@ -50,10 +52,11 @@ def get_job(job_id: JobId, *, user: OptionalUser = NOT_GIVEN, kind: type[Any] = 
     """
     asking = None if user is NOT_GIVEN else permissions.user_given(user)
     job_id = _found_by(job_id)
-    record = remote.read(job_id)
+    key = namespaces.here(job_id)
+    record = remote.read(key)
     if asking is not None and not permissions.may_see(asking, record):
-        raise JobNotFound(remote.unknown(job_id))
-    run = run_here(job_id)
+        raise JobNotFound(remote.unknown(key))
+    run = run_here(key)
     if run is None:
         return kind(job_id, record=record)
     run.know(record)
@@ -108,14 +111,14 @@ class JobRepository:
             msg = f"{job_id!r} cannot be a job's id: give text of 1 to 255 characters, without NUL."
             raise InvalidValue(msg)
         given = {clean_key(name): clean(value, job_id, what=f"Data {name!r}") for name, value in data.items()}
-        owner, staff_only = owner_here()
+        key, (owner, staff_only) = namespaces.here(job_id), owner_here()
         origin = Origin(
             owner=owner,
             staff_only=staff_only,
             handler=_named(handler or handler_class),
             data=with_room(given, job_id, data={}, params={}),
         )
-        return JobHandle(job_id, record=_created(job_id, origin))
+        return JobHandle(job_id, record=_created(key, origin))
 
     async def acreate(
         self,
@@ -149,7 +152,8 @@ def _created(job_id: str, origin: Origin) -> Job:
     event = Created(job_id=job_id, creation=uuid.uuid4().hex, origin=origin)
     job = tracking.publish(event) or _on_record(job_id)
     if job is not None and job.creation not in ("", event.creation):
-        msg = f"A job {job_id!r} was created before; give another id, or JobRepository().find({job_id!r})."
+        name = name_in(job_id)
+        msg = f"A job {name!r} was created before; give another id, or JobRepository().find({name!r})."
         raise JobExists(msg)
     return job or Job(job_id=job_id, owner=origin.owner, handler=origin.handler, data=origin.data or {})
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from immortus_channels import tracking
 from immortus_channels.api.repository import get_job
+from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.ids import JobId, given_as
 from immortus_channels.tracking.strategies import Strategy
 
@@ -33,4 +34,4 @@ class TrackingStrategy(Strategy):
 
     def publish_meta(self, job_id: JobId) -> None:
         """Ask `meta` and `completed` again now: for changes made outside the strategy's own methods."""
-        tracking.publish_meta(self, given_as(job_id))
+        tracking.publish_meta(self, namespaces.here(given_as(job_id)))

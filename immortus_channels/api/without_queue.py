@@ -8,8 +8,10 @@ from contextlib import contextmanager
 
 from immortus_channels import queues, tracking
 from immortus_channels.exceptions import JobCancelled, JobFailed
+from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.events import Finished, Origin
 from immortus_channels.jobs.job import Job
+from immortus_channels.jobs.keys import name_in, namespace_of
 from immortus_channels.queues.verdicts import is_about, verdict
 from immortus_channels.writer.run import Run, current_run
 
@@ -20,28 +22,30 @@ def running(record: Job) -> Iterator[Run]:
 
     Raises JobCancelled before the block when the job may not run any more.
     """
+    job_id = name_in(record.job_id)
     run = tracking.make_run(
         job_id=record.job_id, job_class=record.job_class, run_id=uuid.uuid4().hex, origin=Origin.of(record)
     )
     tracking.begin(run)
     if run.refused:
-        raise JobCancelled(record.job_id)
-    around = current_run.get()
+        raise JobCancelled(job_id)
+    around, entered = current_run.get(), namespaces.enter(namespace_of(run.job_id))
     current_run.set(run)
     try:
         yield run
     except BaseException as error:
         # Ctrl-C ends the job as well: nothing would report on it later.
-        kind, fields = verdict(error, run.job_id, asked=run.asked, limits=queues.interrupts())
+        kind, fields = verdict(error, job_id, asked=run.asked, limits=queues.interrupts())
         tracking.end(run, kind, **fields)
-        if not _ends_here(error, run):
+        if not _ends_here(error, job_id):
             raise
     else:
         tracking.end(run, Finished)
     finally:
         current_run.set(around)  # no token: for async code, the block ends in another context than it began in
+        namespaces.leave(entered)
 
 
-def _ends_here(error: BaseException, run: Run) -> bool:
+def _ends_here(error: BaseException, job_id: str) -> bool:
     """Return whether the error is about this job alone; the cancellation of a job around it must reach that one."""
-    return isinstance(error, JobFailed) or (isinstance(error, JobCancelled) and is_about(error, run.job_id))
+    return isinstance(error, JobFailed) or (isinstance(error, JobCancelled) and is_about(error, job_id))

@@ -11,7 +11,7 @@ from immortus_channels import queues
 from immortus_channels.checks.finding import mask
 from immortus_channels.checks.https import check_proxy_header
 from immortus_channels.checks.layers import check_layer
-from immortus_channels.checks.named import check_access, check_handlers, check_marks, check_strategies
+from immortus_channels.checks.named import check_access, check_handlers, check_marks, check_namespace, check_strategies
 from immortus_channels.checks.project import check_middleware, check_urls
 from immortus_channels.checks.releases import check_daphne, check_versions
 from immortus_channels.checks.sockets import check_hosts, check_runserver, check_socket
@@ -45,6 +45,7 @@ def check_all(**_: object) -> list[CheckMessage]:
         check_store,
         check_failover,
         check_access,
+        check_namespace,
         check_layer,
         check_middleware,
         check_limits,

@@ -13,6 +13,7 @@ from immortus_channels import queues
 from immortus_channels.api import job_handler
 from immortus_channels.checks.finding import ID, Findings, describe
 from immortus_channels.conf import settings
+from immortus_channels.jobs import namespaces
 from immortus_channels.queues import tracked, unsupported
 from immortus_channels.queues.tracked import Named, TaskOptions
 from immortus_channels.tracking import strategies
@@ -77,6 +78,29 @@ def check_access() -> Findings:
             f"IMMORTUS_ACCESS is {rule!r}, which is not a function that can be imported, so no user may see any job.",
             hint='Use "owner", "login" or the dotted path of a function (user, job) -> bool.',
             id=f"{ID}.E006",
+        )
+
+
+def check_namespace() -> Findings:
+    """Find a function for namespaces that cannot be called, and an app that django-tenants puts into each tenant."""
+    named: Any = settings.NAMESPACE
+    try:
+        is_function = named is None or callable(import_string(named) if isinstance(named, str) else named)
+    except Exception:  # noqa: BLE001 - the module may raise anything; the message is the same
+        is_function = False
+    if not is_function:
+        yield Error(
+            f"IMMORTUS_NAMESPACE is {named!r}, which is not a function that can be imported, so no job can be found.",
+            hint="Use the dotted path of a function (source) -> str; source is a request, a socket's scope, or None.",
+            id=f"{ID}.E015",
+        )
+    if namespaces.has_tenants() and namespaces.is_of_each(ID):
+        yield Error(
+            f"{ID!r} is in TENANT_APPS, so each tenant would have a table of jobs of its own, and the threads that "
+            "write jobs would find none of them.",
+            hint=f"Move {ID!r} to SHARED_APPS; each tenant still sees its own jobs alone. Then run "
+            "`manage.py migrate_schemas --shared`, and drop the tables of the tenants.",
+            id=f"{ID}.E016",
         )
 
 

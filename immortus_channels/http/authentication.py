@@ -9,21 +9,23 @@ from django.http import HttpRequest
 
 from immortus_channels.access import permissions, quotas, tokens, visitors
 from immortus_channels.access.tokens import Token, TokenExpired
+from immortus_channels.jobs import namespaces
 from immortus_channels.tracking.rules import User
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """A user, the jobs they may ask for here (None: any), and the account that their requests count on."""
+    """A user in a namespace, the jobs they may ask for here (None: any), and the account of their requests."""
 
     user: User
     account: str | None
+    namespace: str = ""
     jobs: frozenset[str] | None = None
     token: Token | None = None
 
-    def may_ask_for(self, job_id: str) -> bool:
+    def may_ask_for(self, key: str) -> bool:
         """Return whether the token, if any, names the job."""
-        return self.jobs is None or job_id in self.jobs
+        return self.jobs is None or key in self.jobs
 
 
 def caller_of(request: HttpRequest, *, grace: float = 0.0) -> Caller:
@@ -43,19 +45,21 @@ def _of_token(request: HttpRequest, text: str, grace: float) -> Caller:
     if token is not None and token.is_expired(grace=grace):
         raise TokenExpired
     user = None if token is None else token.user()
-    address = partial(visitors.of_request, request)
+    address, namespace = partial(visitors.of_request, request), namespaces.of(request)
     if token is None or user is None:
-        visitor = permissions.anonymous()
-        return Caller(user=visitor, account=quotas.key_of(visitor, None, address), jobs=frozenset())
-    return Caller(user=user, account=quotas.key_of(user, None, address), jobs=token.jobs, token=token)
+        user, token = permissions.anonymous(), None
+    account = quotas.key_of(user, None, address, namespace)
+    jobs = frozenset() if token is None else token.jobs
+    return Caller(user=user, account=account, namespace=namespace, jobs=jobs, token=token)
 
 
 @permissions.needing_database
 def of_session(request: HttpRequest) -> Caller:
     """Return the caller by session, who may be anonymous. Raises StoreUnavailable when the database cannot read it."""
     user = permissions.user_of(request)
-    session = getattr(request, "session", None)
-    return Caller(user=user, account=quotas.key_of(user, session, partial(visitors.of_request, request)))
+    session, namespace = getattr(request, "session", None), namespaces.of(request)
+    account = quotas.key_of(user, session, partial(visitors.of_request, request), namespace)
+    return Caller(user=user, account=account, namespace=namespace)
 
 
 def bearer_text(request: HttpRequest) -> str | None:

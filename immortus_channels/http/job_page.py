@@ -25,6 +25,7 @@ from immortus_channels.http import authentication, page_content
 from immortus_channels.http.views import RETRY_AFTER, visible_jobs
 from immortus_channels.jobs.events import PageHook
 from immortus_channels.jobs.job import Job, State
+from immortus_channels.jobs.keys import name_in
 from immortus_channels.logs import logger
 
 METHODS = ("GET", "HEAD", "POST")
@@ -72,7 +73,7 @@ def _is_prefetch(request: HttpRequest) -> bool:
 
 
 def _show_known(request: HttpRequest, record: Job) -> HttpResponse:
-    handler = job_handler.handler_of(JobHandle(record.job_id, record=record))
+    handler = job_handler.handler_of(JobHandle(name_in(record.job_id), record=record))
     if not record.is_over:
         return page_content.show_running(request, handler)
     if record.state is State.FINISHED:
@@ -108,7 +109,7 @@ def _is_for(request: HttpRequest, record: Job) -> bool:
     """Return whether the handler's words are meant for this viewer: the owner, or any viewer if there is none."""
     if record.owner is None:
         return not record.staff_only
-    return is_owner(permissions.user_of(request), record)
+    return is_owner(permissions.user_of(request), record.shown)
 
 
 # Leading on

@@ -16,6 +16,7 @@ from immortus_channels.access import permissions
 from immortus_channels.guarded import quoted
 from immortus_channels.http import concurrency
 from immortus_channels.jobs.job import Error, Job, State
+from immortus_channels.jobs.keys import name_in
 from immortus_channels.logs import logger
 from immortus_channels.queues.base import Queue
 from immortus_channels.tracking import call_safely, strategies
@@ -72,7 +73,7 @@ def _by_strategy(strategy: Any, job_id: str) -> Iterator[Job | None]:
 
 
 def _call(strategy: Any, name: str, job_id: str) -> object:
-    return call_safely(f"{name} of {quoted(strategy)}", job_id, lambda: getattr(strategy, name)(job_id))
+    return call_safely(f"{name} of {quoted(strategy)}", job_id, lambda: getattr(strategy, name)(name_in(job_id)))
 
 
 def _job_of(answer: object, job_id: str) -> Job | None:

@@ -28,6 +28,7 @@ from immortus_channels.http.authentication import Caller, caller_of
 from immortus_channels.http.concurrency import turn
 from immortus_channels.jobs.ids import is_job_id
 from immortus_channels.jobs.job import JSON, Job, dump
+from immortus_channels.jobs.keys import key_of, name_in
 from immortus_channels.logs import logger
 from immortus_channels.stores.base import Reading
 from immortus_channels.tracking.rules import User
@@ -135,7 +136,7 @@ def cancel(request: HttpRequest, caller: Caller, job_id: str | None, job_class: 
         return unknown(caller, job_id)
     if not permissions.is_cancellable(caller.user, job):
         return _not_cancellable(job)
-    after = tracking.cancel(job_id)
+    after = tracking.cancel(job.job_id)
     if after is None:
         return unknown(caller, job_id)
     return _json(after.text, 202) if after.cancel_requested else _not_cancellable(after)
@@ -152,7 +153,8 @@ def unfit(request: HttpRequest, caller: Caller, job_id: str | None, job_class: s
 def token(request: HttpRequest, caller: Caller, job_id: str | None, job_class: str | None) -> HttpResponse:  # noqa: ARG001
     """Answer with a new token in place of the request's, for those of its jobs that its user may still see."""
     old = caller.token
-    jobs = frozenset(visible_jobs(caller, sorted(old.jobs))) if old is not None else frozenset()
+    ours = sorted(map(name_in, old.jobs_in(caller.namespace))) if old is not None else []
+    jobs = frozenset(job.job_id for job in visible_jobs(caller, ours).values())
     fresh = old.successor(jobs, caller.user) if old is not None and jobs else None
     if fresh is None:
         return error(404, "unknown_job", protocol.UNKNOWN_JOB, None)
@@ -162,17 +164,18 @@ def token(request: HttpRequest, caller: Caller, job_id: str | None, job_class: s
 
 
 def visible_jobs(caller: Caller, job_ids: list[str], job_class: str = "") -> dict[str, Job]:
-    """Return the jobs that exist and that the caller may see: unknown and forbidden jobs look the same from here.
+    """Return, by id, the jobs that exist and that the caller may see: unknown and forbidden ones look the same.
 
     Raises StoreUnavailable, and TooManyRequests for an account that cannot pay for so many ids.
     """
     quotas.ask_for(caller.account, len(job_ids))
-    wanted = {job_id for job_id in job_ids if is_job_id(job_id) and caller.may_ask_for(job_id)}
-    reading = tracking.on_record(wanted) if wanted else Reading(now=0)
+    keys = {job_id: key_of(caller.namespace, job_id) for job_id in job_ids if is_job_id(job_id)}
+    wanted = {job_id: key for job_id, key in keys.items() if caller.may_ask_for(key)}
+    reading = tracking.on_record(wanted.values()) if wanted else Reading(now=0)
     shown = {}
-    for job_id in wanted:
-        known = reading.jobs.get(job_id)
-        job = _find_visible(caller.user, known, job_id, job_class)
+    for job_id, key in wanted.items():
+        known = reading.jobs.get(key)
+        job = _find_visible(caller.user, known, key, job_class)
         if job is not None:
             shown[job_id] = job if known is None else tracking.bring_up_to_date(job, reading.now)
     if len(shown) < len(job_ids):

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Self
 
 from immortus_channels.jobs.job import JSON, Error, Job, Number
+from immortus_channels.jobs.keys import namespace_of
 
 CancelPolicy = Literal["ask", "terminate", "never"]
 """How a cancel may stop a running job: ask it, end its process, or neither."""
@@ -26,11 +27,13 @@ PageHook = Literal["on_ready", "on_failed"]
 class Origin:
     """The sender's knowledge of a job, which travels with the job's message.
 
-    `send_id` names one sending of the job: the same id again is a duplicate, another one a deliberate new life.
-    `staff_only` says that the job's owner is unknown. `eta` is the earliest start in microseconds since 1970.
+    `namespace` is the job's, and `owner` a key. `send_id` names one sending of the job: the same id again is a
+    duplicate, another one a deliberate new life. `staff_only` says that the job's owner is unknown. `eta` is the
+    earliest start in microseconds since 1970.
     """
 
     send_id: str = ""
+    namespace: str = ""
     owner: str | None = None
     staff_only: bool = False
     queue: str = ""
@@ -43,7 +46,8 @@ class Origin:
     @classmethod
     def of(cls, job: Job) -> Self:
         """Return the origin on the job's record: within one life of the job that counts, whatever a message says."""
-        return cls(**{name: getattr(job, name) for name in cls.__slots__ if name != "eta"})
+        kept = {name: getattr(job, name) for name in cls.__slots__ if name not in ("eta", "namespace")}
+        return cls(namespace=namespace_of(job.job_id), **kept)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

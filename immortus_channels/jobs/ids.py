@@ -7,8 +7,12 @@ import uuid
 from typing import TypeAlias, TypeGuard
 
 from immortus_channels.guarded import quoted
+from immortus_channels.jobs.keys import SEPARATOR
 
 MAX_LENGTH = 255
+MAX_NAMESPACE = 63
+"""As many characters as PostgreSQL takes for the name of a schema."""
+MAX_KEY = MAX_NAMESPACE + len(SEPARATOR) + MAX_LENGTH
 
 JobId: TypeAlias = "str | uuid.UUID | int"
 """The types that a caller may give as a job's id; the job keeps it as text, a UUID's with hyphens."""
@@ -17,7 +21,7 @@ IN_PATH = r"[A-Za-z0-9_~:@-](?:[A-Za-z0-9._~:@-]{0,253}[A-Za-z0-9_~:@-])?"
 """The pattern of ids that need no escaping and that no server mistakes for `.` or `..`. Other ids go in the query."""
 
 _IN_PATH = re.compile(IN_PATH)
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_UNFIT = re.compile(f"[\x00{SEPARATOR}\ud800-\udfff]")
 _BEYOND = 10**MAX_LENGTH
 
 
@@ -53,8 +57,21 @@ def given_as(given: object) -> str:
 
 
 def is_job_id(value: object) -> TypeGuard[str]:
-    """Return whether `value` can name a job: text of 1 to 255 characters without NUL and lone surrogates."""
-    return isinstance(value, str) and 0 < len(value) <= MAX_LENGTH and not _UNSTORABLE.search(value)
+    """Return whether `value` can name a job: text of 1 to 255 characters without NUL, U+001F and lone surrogates."""
+    return isinstance(value, str) and 0 < len(value) <= MAX_LENGTH and not _UNFIT.search(value)
+
+
+def is_namespace(value: object) -> TypeGuard[str]:
+    """Return whether `value` can be a namespace: text of up to 63 characters, none of which an id may not have."""
+    return isinstance(value, str) and len(value) <= MAX_NAMESPACE and not _UNFIT.search(value)
+
+
+def is_key(value: object) -> TypeGuard[str]:
+    """Return whether `value` can be the key of a job: its id, after its namespace if it has one."""
+    if not isinstance(value, str) or SEPARATOR not in value:
+        return is_job_id(value)
+    namespace, _, job_id = value.rpartition(SEPARATOR)
+    return namespace != "" and is_namespace(namespace) and is_job_id(job_id)
 
 
 def fits_path(job_id: str) -> bool:

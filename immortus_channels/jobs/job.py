@@ -10,9 +10,11 @@ import enum
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self, TypeAlias
+
+from immortus_channels.jobs.keys import SEPARATOR, name_in, namespace_of
 
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 Number: TypeAlias = "int | float"
@@ -92,6 +94,8 @@ SENTENCES: Mapping[str, str] = {
 class Job:
     """Everything that is known of a job at one version.
 
+    `job_id` and `owner` are keys: each begins with its namespace, if it has one.
+
     `lease_until` is when any reader may call the job overdue (None: never), `lease_holder` names the run or the sending
     that may renew it. `past_ids` are those of earlier runs and sendings, whose events are refused. `creation` is set
     once a caller made the record by hand; `ended_by_hand` says that a caller ended the job before a run of it began;
@@ -161,12 +165,22 @@ class Job:
         return self.state.is_over
 
     @property
+    def shown(self) -> Self:
+        """The job as its own namespace knows it: with bare ids, and with "" for an owner from another namespace."""
+        owner = self.owner or ""
+        if SEPARATOR not in self.job_id and SEPARATOR not in owner:
+            return self
+        is_from_here = namespace_of(owner) == namespace_of(self.job_id)
+        shown = owner and (name_in(owner) if is_from_here else "")
+        return replace(self, job_id=name_in(self.job_id), owner=None if self.owner is None else shown)
+
+    @property
     def document(self) -> dict[str, JSON]:
         """The job as both transports show it, flat, with its keys in the protocol's order."""
         extra = {**self.meta, **self.strategy_meta}
         progress = self._progress(extra)
         return {
-            "job_id": self.job_id,
+            "job_id": name_in(self.job_id),
             "job_class": self.job_class,
             "state": self.state.value,
             "completed": self.state is State.FINISHED,

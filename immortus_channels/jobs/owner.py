@@ -11,6 +11,9 @@ from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 
+from immortus_channels.jobs import namespaces
+from immortus_channels.jobs.keys import name_in
+
 if TYPE_CHECKING:
     from django.db.models import Model
 
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def owner_key(user: Any) -> str | None:
-    """Return the key of a user, by which jobs name their owner; None for no user or an anonymous one.
+    """Return the key of a user in their namespace; None for no user or an anonymous one.
 
     The key is the primary key as text. For a user of another model than `AUTH_USER_MODEL`, it begins with the model's
     label, as in `shop.customer:17`: two models may number their rows alike. An object that is not of a model, such as
@@ -29,6 +32,12 @@ def owner_key(user: Any) -> str | None:
     if key is None:
         return None
     return str(key) if is_of_auth_user_model(user) else f"{_label_of(user)}:{key}"
+
+
+def key_here(user: Any) -> str | None:
+    """Return the key by which a user owns jobs of the namespace in force; None for no user or an anonymous one."""
+    key = owner_key(user)
+    return None if key is None else namespaces.here(key)
 
 
 def is_of_auth_user_model(user: Any) -> bool:
@@ -49,7 +58,8 @@ def _label_of(user: Any) -> str:
 
 
 def named_by(key: str) -> tuple[type[Model], str]:
-    """Return the model and the primary key, as text, that a key names."""
+    """Return the model and the primary key, as text, that a key names in its namespace."""
+    key = name_in(key)
     label, colon, primary_key = key.partition(":")
     if colon:
         try:
@@ -98,6 +108,6 @@ def started_by(user: object) -> Iterator[None]:
     if user is not None and not hasattr(user, "pk"):
         msg = f"started_by({user!r}): give the user itself, or None for no owner."
         raise TypeError(msg)
-    key = owner_key(user)
+    key = key_here(user)
     with starting_as(lambda: key):
         yield

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from immortus_channels.jobs.ids import is_job_id
+from immortus_channels.jobs.ids import MAX_KEY, is_key
 from immortus_channels.jobs.job import MAX_DEPTH, Job, State
+from immortus_channels.jobs.keys import name_in
 from immortus_channels.jobs.strict_json import Bounds, loads
 from immortus_channels.jobs.versions import is_believable
 from immortus_channels.logs import logger
@@ -22,7 +23,6 @@ BOUNDS = Bounds(size=MAX_TEXT, depth=MAX_DEPTH)
 
 EVERYBODY = ""
 """In place of a user's key."""
-_LONGEST_KEY = 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,10 +82,12 @@ class Push:
             case _:
                 return None
         claimed = (document.get("job_id"), document.get("version"))
+        if not is_key(job_id):
+            return None
         state, attempt = document.get("state"), document.get("attempt")
         if not (isinstance(text, str) and isinstance(event, str) and event.isascii() and isinstance(state, str)):
             return None
-        if claimed != (job_id, version) or not is_job_id(job_id) or state not in _STATES:
+        if claimed != (name_in(job_id), version) or state not in _STATES:
             return None
         if type(version) is not int or type(attempt) is not int or not _is_of_now(version):
             return None
@@ -130,8 +132,8 @@ class Revocation:
     def from_message(cls, message: object) -> Self | None:
         """Return the revocation in a channel layer message; None if it is not one of ours."""
         match message:
-            case {"type": "immortus.access", "job_id": job_id} if is_job_id(job_id):
+            case {"type": "immortus.access", "job_id": job_id} if is_key(job_id):
                 return cls(job_id=job_id)
-            case {"type": "immortus.access", "user": str(user)} if len(user) <= _LONGEST_KEY:
+            case {"type": "immortus.access", "user": str(user)} if len(user) <= MAX_KEY:
                 return cls(user=user)
         return None

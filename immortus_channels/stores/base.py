@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from immortus_channels.jobs.job import Job, State
+from immortus_channels.jobs.keys import namespace_of
 from immortus_channels.logs import logger
 
 Change = Callable[[Job | None, int], Job | None]
@@ -58,8 +59,12 @@ class Positions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which jobs a listing returns; None means any. `job_class` is exact."""
+    """Which jobs a listing returns; None means any. `job_class` is exact; `owner` is a key, and so of one namespace.
 
+    With `namespace` None, a store may leave out the jobs of others than "".
+    """
+
+    namespace: str | None = None
     owner: str | None = None
     job_class: str | None = None
     states: Collection[State] | None = None
@@ -68,7 +73,8 @@ class Filter:
     def admits(self, job: Job, now: int) -> bool:
         """Return whether the job passes, at the store's time `now`."""
         return (
-            self.owner in (None, job.owner)
+            self.namespace in (None, namespace_of(job.job_id))
+            and self.owner in (None, job.owner)
             and self.job_class in (None, job.job_class)
             and (self.states is None or job.state in self.states)
             and not (self.overdue and (job.lease_until is None or now < job.lease_until))

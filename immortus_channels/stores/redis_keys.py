@@ -3,7 +3,8 @@
 All keys share one hash tag, so that a script may touch several of them on any server:
 
     {prefix}:job:<job_id>   hash: version, job (the record), lease, holder, ended; expires after the retention
-    {prefix}:all            sorted set: job id by version; likewise :owner:<owner>, :class:<class>, :state:<state>
+    {prefix}:all            sorted set: job id by version; likewise :owner:<owner>, :class:<class>, :state:<state>;
+                            `all`, <class> and <state> are keys of their namespace, as ids and owners are
     {prefix}:leases         sorted set: job id by the end of its lease
     {prefix}:over           sorted set: each ended job's traces (its id, key and sets) by its end, for pruning
 
@@ -15,9 +16,11 @@ Use `maxmemory-policy noeviction` (or `volatile-*`): an evicted job is an unknow
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TypeAlias
 
 from immortus_channels.jobs.job import Job, dump
+from immortus_channels.jobs.keys import key_of, namespace_of
 from immortus_channels.stores.base import Filter
 
 Texts: TypeAlias = "list[str]"
@@ -112,20 +115,22 @@ class Layout:
     def indexes_of(self, job: Job) -> Texts:
         """Return the sorted sets that hold a job by its version."""
         owned = [] if job.owner is None else [self._key("owner", job.owner)]
-        return [self._key("all"), self._key("class", job.job_class), self._key("state", job.state), *owned]
+        names = partial(key_of, namespace_of(job.job_id))
+        every, job_class, state = names("all"), names(job.job_class), names(job.state)
+        return [self._key(every), self._key("class", job_class), self._key("state", state), *owned]
 
     def ways_to(self, wanted: Filter) -> list[Texts]:
         """Return the alternatives for a listing: each is a list of sorted sets that together hold all wanted jobs."""
         if wanted.overdue:
             return [[self.leases]]
-        ways = []
+        ways, names = [], partial(key_of, wanted.namespace or "")
         if wanted.owner is not None:
             ways.append([self._key("owner", wanted.owner)])
         if wanted.job_class is not None:
-            ways.append([self._key("class", wanted.job_class)])
+            ways.append([self._key("class", names(wanted.job_class))])
         if wanted.states is not None:
-            ways.append([self._key("state", state) for state in sorted(set(wanted.states))])
-        return ways or [[self._key("all")]]
+            ways.append([self._key("state", names(state)) for state in sorted(set(wanted.states))])
+        return ways or [[self._key(names("all"))]]
 
     def writing(self, before: Job | None, after: Job, retention: int) -> list[Texts]:
         """Return the commands that turn `before` into `after`; an ended job expires `retention` ms after its end."""

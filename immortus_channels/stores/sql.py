@@ -5,15 +5,18 @@ Not written with Django's ORM, because they also use connections that it does no
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from django.conf import settings
 from django.db import Error
 
 from immortus_channels.jobs.job import Job, State
+from immortus_channels.jobs.keys import SEPARATOR
 from immortus_channels.jobs.lifecycle import SECOND
 from immortus_channels.models import JobRecord
 from immortus_channels.stores.base import Filter, reading_of
@@ -32,6 +35,13 @@ JOB = "record, lease_until, lease_holder"
 _IDS_AT_ONCE = 10_000
 _REFUSED_VALUES = frozenset({1264, 1265, 1300, 1366, 1406, 3988})
 """MySQL's errors for values that a column cannot hold, which not every driver raises as DataError."""
+
+
+def _table(connection: Connection) -> str:
+    """Return the table's name; with django-tenants the one in the public schema, whichever schema is searched first."""
+    if not hasattr(connection, "schema_name"):
+        return TABLE
+    return f'"{getattr(settings, "PUBLIC_SCHEMA_NAME", "public")}".{TABLE}'
 
 
 def clock(connection: Connection) -> str:
@@ -76,7 +86,7 @@ def select(connection: Connection, columns: str, job_ids: Collection[str]) -> tu
         found = _fetch(
             connection,
             f"SELECT clock.now, job_id, {columns} FROM (SELECT {clock(connection)} AS now) clock "  # noqa: S608
-            f"LEFT JOIN {TABLE} ON job_id IN ({marks})",
+            f"LEFT JOIN {_table(connection)} ON job_id IN ({marks})",
             some,
         )
         now = found[0][0] if now is None else now
@@ -108,7 +118,7 @@ def insert(connection: Connection, job: Job) -> bool:
     """Write a new row; raises IntegrityError if it exists by now."""
     row = {"job_id": job.job_id, **_columns(job), **_lease(job)}
     marks = ", ".join(["%s"] * len(row))
-    sql = f"INSERT INTO {TABLE} ({', '.join(row)}) VALUES ({marks})"  # noqa: S608
+    sql = f"INSERT INTO {_table(connection)} ({', '.join(row)}) VALUES ({marks})"  # noqa: S608
     return _execute(connection, sql, list(row.values())) == 1
 
 
@@ -123,7 +133,7 @@ def compare_and_set(connection: Connection, before: Job, after: Job, guessed: in
         where += [(f"ABS({clock(connection)} - %s) <= %s", [guessed, CLOCK_SLACK])]
     conditions, parameters = _join(where)
     assignments = ", ".join(f"{name} = %s" for name in new)
-    sql = f"UPDATE {TABLE} SET {assignments} WHERE {conditions}"  # noqa: S608
+    sql = f"UPDATE {_table(connection)} SET {assignments} WHERE {conditions}"  # noqa: S608
     return _execute(connection, sql, [*new.values(), *parameters]) == 1
 
 
@@ -136,14 +146,15 @@ def _join(where: Where) -> tuple[str, list[Value]]:
     return conditions, [parameter for _, parameters in where for parameter in parameters]
 
 
-def _searches(wanted: Filter, before: int | None, now: str) -> Iterator[Where]:
+def _searches(connection: Connection, wanted: Filter, before: int | None) -> Iterator[Where]:
     """Yield the conditions of each query of a listing; each query walks along one index.
 
     Owner and overdue are narrow enough to filter the rest. Class and state are not: they share an index, in which the
     jobs of one class and state are in order of version, so that each state is a query.
     """
-    order = _order(wanted)
+    order, now = _order(wanted), clock(connection)
     older: Where = [] if before is None else [(f"{order} < %s", [before])]
+    older += _within(wanted.namespace, is_indexed=connection.vendor == "postgresql")
     states = wanted.states
     if wanted.overdue:
         yield [(f"lease_until <= {now}", []), *_hide(wanted, "owner", "job_class"), *older]
@@ -157,6 +168,21 @@ def _searches(wanted: Filter, before: int | None, now: str) -> Iterator[Where]:
             yield [_is("state", state), *older]
     else:
         yield older
+
+
+def _within(namespace: str | None, *, is_indexed: bool) -> Where:
+    """Return the condition for the jobs of a namespace; PostgreSQL's index of ids finds texts by how they begin."""
+    if namespace is None:
+        return []
+    if not namespace:
+        return [("job_id NOT LIKE %s", [f"%{SEPARATOR}%"])]
+    begin = f"{namespace}{SEPARATOR}"
+    if is_indexed:
+        return [("job_id LIKE %s", [_SPECIAL.sub(r"\\\g<0>", begin) + "%"])]
+    return [("SUBSTR(job_id, 1, %s) = %s", [len(begin), begin])]
+
+
+_SPECIAL = re.compile(r"[\\%_]")
 
 
 def _order(wanted: Filter) -> str:
@@ -179,10 +205,10 @@ def _hide(wanted: Filter, *columns: str) -> Where:
 def newest(connection: Connection, wanted: Filter, limit: int, before: int | None) -> list[Job]:
     """Return the newest jobs that `wanted` admits, below version `before`."""
     found: list[Job] = []
-    for where in _searches(wanted, before, clock(connection)):
+    for where in _searches(connection, wanted, before):
         conditions, parameters = _join(where)
         sql = (
-            f"SELECT job_id, {JOB} FROM {TABLE} "  # noqa: S608
+            f"SELECT job_id, {JOB} FROM {_table(connection)} "  # noqa: S608
             f"WHERE {conditions} ORDER BY {_order(wanted)} DESC LIMIT {int(limit)}"
         )
         rows = _fetch(connection, sql, parameters)
@@ -194,7 +220,7 @@ def renew(connection: Connection, holders: Sequence[tuple[str, str]], seconds: f
     """Extend the leases of these jobs that the named holders hold."""
     which = " OR ".join(["job_id = %s AND lease_holder = %s"] * len(holders))
     until = f"{clock(connection)} + {int(seconds * SECOND)}"
-    sql = f"UPDATE {TABLE} SET lease_until = {until} WHERE lease_until IS NOT NULL AND ({which})"  # noqa: S608
+    sql = f"UPDATE {_table(connection)} SET lease_until = {until} WHERE lease_until IS NOT NULL AND ({which})"  # noqa: S608
     _execute(connection, sql, [text for pair in holders for text in pair])
 
 
@@ -202,7 +228,7 @@ def delete(connection: Connection, jobs: Collection[Job]) -> int:
     """Delete the rows of these jobs that still have these versions; return how many did."""
     which = " OR ".join(["job_id = %s AND version = %s"] * len(jobs))
     parameters: list[Value] = [value for job in jobs for value in (job.job_id, job.version)]
-    return _execute(connection, f"DELETE FROM {TABLE} WHERE {which}", parameters)  # noqa: S608
+    return _execute(connection, f"DELETE FROM {_table(connection)} WHERE {which}", parameters)  # noqa: S608
 
 
 def locked(connection: Connection, job_ids: Collection[str]) -> set[str]:
@@ -211,7 +237,7 @@ def locked(connection: Connection, job_ids: Collection[str]) -> set[str]:
         return set()
     known = {row[0] for row in select(connection, "version", job_ids)[1]}
     marks = ", ".join(["%s"] * len(known)) or "NULL"
-    sql = f"SELECT job_id FROM {TABLE} WHERE job_id IN ({marks}) FOR UPDATE SKIP LOCKED"  # noqa: S608
+    sql = f"SELECT job_id FROM {_table(connection)} WHERE job_id IN ({marks}) FOR UPDATE SKIP LOCKED"  # noqa: S608
     return known - {row[0] for row in _fetch(connection, sql, [*known])}
 
 
@@ -219,8 +245,8 @@ def delete_oldest(connection: Connection, older_than: float, limit: int) -> int:
     """Delete up to `limit` rows; the outer condition spares a job that has come back to life meanwhile."""
     is_old = f"finished_at < {clock(connection)} - {int(older_than * SECOND)}"
     first = f"ORDER BY finished_at LIMIT {limit}"
-    sql = f"DELETE FROM {TABLE} WHERE {is_old} {first}"  # noqa: S608
+    sql = f"DELETE FROM {_table(connection)} WHERE {is_old} {first}"  # noqa: S608
     if connection.vendor != "mysql":  # only MySQL deletes in order, and it repeats a subquery for each row
-        oldest = f"SELECT job_id FROM {TABLE} WHERE {is_old} {first}"  # noqa: S608
-        sql = f"DELETE FROM {TABLE} WHERE {is_old} AND job_id IN ({oldest})"  # noqa: S608
+        oldest = f"SELECT job_id FROM {_table(connection)} WHERE {is_old} {first}"  # noqa: S608
+        sql = f"DELETE FROM {_table(connection)} WHERE {is_old} AND job_id IN ({oldest})"  # noqa: S608
     return _execute(connection, sql, [])

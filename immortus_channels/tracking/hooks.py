@@ -12,8 +12,10 @@ from django.db import connections, transaction
 
 from immortus_channels import queues
 from immortus_channels.guarded import quoted
+from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.events import Event, Finished, Unsuccessful
 from immortus_channels.jobs.job import JSON, Job
+from immortus_channels.jobs.keys import name_in
 from immortus_channels.logs import logger
 from immortus_channels.threads import call_in_thread, is_in_event_loop
 from immortus_channels.tracking import strategies
@@ -57,7 +59,7 @@ def _call_hook(strategy: Any, event: Event, expected: Write) -> None:
     def call() -> None:
         hook = getattr(strategy, name, None)
         if hook is not None:
-            hook(event.job_id, *([error] if name == "job_failed" else []))
+            hook(name_in(event.job_id), *([error] if name == "job_failed" else []))
 
     call_safely(f"{name} of {quoted(strategy)}", event.job_id, call)
 
@@ -86,7 +88,7 @@ def meta_of(strategy: Any, job_id: str) -> dict[str, JSON] | None:
 
 
 def _clean_meta_of(strategy: Any, job_id: str) -> dict[str, JSON] | None:
-    meta = clean_meta(strategy.meta(job_id) or {}, job_id, by_caller=False)
+    meta = clean_meta(strategy.meta(name_in(job_id)) or {}, job_id, by_caller=False)
     if fits(meta):
         return meta
     refuse_too_large("The strategy's meta", job_id)
@@ -97,16 +99,17 @@ def completed_of(strategy: Any, job_id: str) -> bool | None:
     """Return whether the strategy calls the job done; None when it has no say, or raised."""
     if not strategies.defines(strategy, "completed"):
         return None
-    return call_safely(f"completed of {quoted(strategy)}", job_id, lambda: bool(strategy.completed(job_id)))
+    what = f"completed of {quoted(strategy)}"
+    return call_safely(what, job_id, lambda: bool(strategy.completed(name_in(job_id))))
 
 
 def call_safely(what: str, job_id: str, call: Callable[[], Answer]) -> Answer | None:
     """Return what the project's code returns; None if it raises, which is logged as a failure of `what`.
 
-    The code runs under savepoints, so that it cannot poison the caller's transaction.
+    The code runs in the job's namespace, and under savepoints, so that it cannot poison the caller's transaction.
     """
     try:
-        with ExitStack() as savepoints:
+        with ExitStack() as savepoints, namespaces.inside_of(job_id):
             for connection in connections.all(initialized_only=True):
                 if connection.in_atomic_block:
                     savepoints.enter_context(transaction.atomic(using=connection.alias))

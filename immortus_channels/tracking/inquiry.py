@@ -40,7 +40,7 @@ class Inquiry:
                 "The queue %r failed to say how %r ended", name, event.job_id, extra={"job_id": event.job_id}
             )
             return event
-        return event if answer is None else replace(answer, run_id=self.run_id)
+        return event if answer is None else replace(answer, job_id=event.job_id, run_id=self.run_id)
 
 
 def publish_end(

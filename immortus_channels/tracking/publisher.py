@@ -9,7 +9,7 @@ from functools import partial
 from immortus_channels import queues
 from immortus_channels.guarded import quoted
 from immortus_channels.jobs.events import Event, Refreshed, Unsuccessful
-from immortus_channels.jobs.ids import MAX_LENGTH, is_job_id, text_of
+from immortus_channels.jobs.ids import MAX_LENGTH, is_key, text_of
 from immortus_channels.jobs.job import Job
 from immortus_channels.logs import logger
 from immortus_channels.stores import get_store
@@ -62,7 +62,7 @@ def publish_here(event: Event, *, known: str | None = None) -> Job | None:
 
 def can_be_tracked(job_id: object, job_class: str) -> bool:
     """Return whether a record of this job is possible: one that stores refuse would hold up others written with it."""
-    return is_job_id(job_id) and len(job_class) <= MAX_LENGTH
+    return is_key(job_id) and len(job_class) <= MAX_LENGTH
 
 
 def hand_over(event: Event, wait: float, known: str | None = None) -> Write:
@@ -110,5 +110,5 @@ def refresh(event: Refreshed) -> Job | None:
 def renew(job_id: str, holder: str, seconds: float) -> None:
     """Extend a job's lease, soon; an id that cannot be a job's has none."""
     known = text_of(job_id)
-    if is_job_id(known):
+    if is_key(known):
         get_writer().renew(known, holder, seconds)

@@ -23,6 +23,7 @@ class Bearer:
     def __init__(self, token: Token, socket: Watcher, notify: Callable[[str], None], dismiss: Dismiss) -> None:
         """`socket` sends what concerns one job, `notify` what concerns the whole socket."""
         self.user: User | None = None
+        self.namespace = socket.namespace
         self.login_read_at = -math.inf
         self.tell, self.withdraw = socket.tell, socket.withdraw
         self.ended, self.denied = socket.ended, socket.denied

@@ -20,6 +20,7 @@ from immortus_channels.websocket import frames, origins
 from immortus_channels.websocket.flow import TOO_MANY
 from immortus_channels.websocket.frames import Pong, Unwatch, Watch
 from immortus_channels.websocket.login import Login
+from immortus_channels.websocket.namespace import NoNamespace, namespace_of
 from immortus_channels.websocket.outbox import CLEAN_UP, Outbox, Send, departures
 from immortus_channels.websocket.shutdown import get_drain
 from immortus_channels.websocket.watches import Watches
@@ -48,6 +49,7 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
         self.outbox = Outbox(limits or present_limits())
         # The hub calls these as a watcher's; bound, because a push calls `tell` for each socket.
         self.tell, self.withdraw, self.close = self.outbox.tell, self.outbox.withdraw, self.outbox.close
+        self.namespace = ""
         self._watches = Watches(self, self.outbox.notify, self._report)
         self._bad_messages = 0
 
@@ -60,10 +62,16 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
             origins.log_refusal(scope)
             await send({"type": "websocket.close"})
             return
-        self._login = Login(scope)
+        try:
+            self.namespace = await namespace_of(scope)
+        except NoNamespace:
+            await send({"type": "websocket.close"})
+            return
+        self._login = Login(scope, self.namespace)
         self.user = self._login.user
         self.login_read_at = time.monotonic() - HANDSHAKE
-        self._account = quotas.key_of(self.user, scope.get("session"), partial(visitors.of_scope, scope))
+        address = partial(visitors.of_scope, scope)
+        self._account = quotas.key_of(self.user, scope.get("session"), address, self.namespace)
         subprotocol = frames.SUBPROTOCOL if frames.SUBPROTOCOL in scope.get("subprotocols", ()) else None
         try:
             await send({"type": "websocket.accept", "subprotocol": subprotocol})

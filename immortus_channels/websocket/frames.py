@@ -8,6 +8,7 @@ from functools import cached_property
 from immortus_channels import protocol
 from immortus_channels.jobs.ids import is_job_id
 from immortus_channels.jobs.job import State, dump
+from immortus_channels.jobs.keys import name_in
 from immortus_channels.jobs.strict_json import Bounds, loads
 from immortus_channels.push.messages import Push
 
@@ -117,7 +118,7 @@ def hello(ping: float) -> str:
 
 def current(job_id: str, version: int) -> str:
     """Say that the client has the newest version already."""
-    return dump({"type": "current", "job_id": job_id, "version": version})
+    return dump({"type": "current", "job_id": name_in(job_id), "version": version})
 
 
 def unknown_job(job_id: str, *, authenticated: bool) -> str:
@@ -147,4 +148,5 @@ def bye(code: int, after: float) -> str:
 
 
 def _error(code: str, message: str, job_id: str, *, authenticated: bool) -> str:
-    return dump({"type": "error", "code": code, "message": message, "job_id": job_id, "authenticated": authenticated})
+    about = {"job_id": name_in(job_id), "authenticated": authenticated}
+    return dump({"type": "error", "code": code, "message": message, **about})

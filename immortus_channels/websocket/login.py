@@ -10,6 +10,7 @@ from typing import Any
 from django.contrib import auth
 
 from immortus_channels.access import permissions
+from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.owner import is_of_auth_user_model, owner_key
 from immortus_channels.logs import logger
 from immortus_channels.tracking.rules import User
@@ -18,12 +19,13 @@ from immortus_channels.tracking.rules import User
 class Login:
     """The login that a socket was opened with: a session, or a user that a middleware found another way."""
 
-    def __init__(self, scope: Mapping[str, Any]) -> None:
+    def __init__(self, scope: Mapping[str, Any], namespace: str = "") -> None:
         if scope.get("user") is None:
             _warn()
         self.user: User = scope.get("user") or permissions.anonymous()
         session: Any = scope.get("session")
         self._session = session
+        self._namespace = namespace
         # A middleware that read the login from the session has loaded it. Loading it here would block the event loop.
         is_loaded = session is not None and session.accessed and auth.SESSION_KEY in session
         self._is_by_session = is_loaded and is_of_auth_user_model(self.user)
@@ -32,7 +34,8 @@ class Login:
         """Return the user as stored now; None if they logged out, were disabled, or another user has logged in."""
         if not self.user.is_authenticated:
             return self.user
-        now = self._from_session() if self._is_by_session else self._from_database()
+        with namespaces.inside(self._namespace):
+            now = self._from_session() if self._is_by_session else self._from_database()
         return now if now is not None and owner_key(now) == owner_key(self.user) else None
 
     def _from_session(self) -> User:

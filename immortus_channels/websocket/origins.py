@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings as django_settings
 from django.core.exceptions import DisallowedHost
-from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, parse_cookie
 
 from immortus_channels.conf import settings
+from immortus_channels.handshake import PORTS, request_of
 from immortus_channels.logs import logger
 
 WebOrigin = tuple[str, str, int]
 """Scheme, host and port in lower case, the port always filled in; for an app shell the scheme, the rest and 0."""
 
-_PORTS = {"http": 80, "https": 443}
 _SHELL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<rest>[\w.~:\[\]-]+)", re.ASCII | re.IGNORECASE)
 """The origin of a page inside an app or extension, such as `capacitor://localhost` or `tauri://localhost`."""
 _NO_SHELL = frozenset({"ws", "wss", "file", "ftp"})
@@ -38,7 +36,7 @@ def is_allowed(scope: Mapping[str, Any]) -> bool:
     origin = parse(sent[0]) if len(sent) == 1 else None
     if origin is None or origin in map(parse, settings.ALLOWED_ORIGINS):
         return origin is not None
-    return _is_host_known() and origin == _own_origin(_request_of(scope))
+    return _is_host_known() and origin == _own_origin(request_of(scope))
 
 
 def _values_of(scope: Mapping[str, Any], header: bytes) -> list[str]:
@@ -52,7 +50,7 @@ def _is_host_known() -> bool:
 
 def log_refusal(scope: Mapping[str, Any]) -> None:
     """Log once per origin that its sockets are refused, and what to do if they should not be."""
-    request = _request_of(scope)
+    request = request_of(scope)
     sent = request.META.get("HTTP_ORIGIN", "no Origin, but a session cookie")[:200]
     if sent in _logged or len(_logged) >= _LOGGED_AT_MOST:
         return
@@ -79,33 +77,20 @@ def parse(text: str) -> WebOrigin | None:
         port = url.port
     except ValueError:
         return None
-    if url.scheme not in _PORTS:
+    if url.scheme not in PORTS:
         return _shell(text)
     if not url.hostname or "@" in url.netloc:
         return None
     if text.lower() != f"{url.scheme}://{url.netloc.lower()}" or "*" in url.netloc:
         return None
-    return url.scheme, url.hostname, port or _PORTS[url.scheme]
+    return url.scheme, url.hostname, port or PORTS[url.scheme]
 
 
 def _shell(text: str) -> WebOrigin | None:
     match = _SHELL.fullmatch(text)
-    if match is None or match["scheme"].lower() in (*_NO_SHELL, *_PORTS):
+    if match is None or match["scheme"].lower() in (*_NO_SHELL, *PORTS):
         return None
     return match["scheme"].lower(), match["rest"], 0
-
-
-def _request_of(scope: Mapping[str, Any]) -> ASGIRequest:
-    """Make the handshake the request that it is, so that Django's own rules say which host and scheme it came to.
-
-    These are `ALLOWED_HOSTS`, `SECURE_PROXY_SSL_HEADER`, `USE_X_FORWARDED_HOST` and `USE_X_FORWARDED_PORT`. A content
-    type means nothing here, and Django refuses to read a long one.
-    """
-    scheme = "https" if scope.get("scheme") in ("wss", "https") else "http"
-    host, port = scope.get("server") or ("", None)
-    headers = [(name, value) for name, value in scope.get("headers", ()) if name != b"content-type"]
-    as_http = {"method": "GET", "path": "/", "query_string": b"", "scheme": scheme, "headers": headers}
-    return ASGIRequest({**scope, **as_http, "server": (host or "", port or _PORTS[scheme])}, BytesIO())
 
 
 def _own_origin(request: HttpRequest) -> WebOrigin | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 from immortus_channels import metrics, protocol
 from immortus_channels.access.tokens import TokenExpired
+from immortus_channels.jobs.keys import key_of
 from immortus_channels.websocket import frames
 from immortus_channels.websocket.bearer import Bearer, Bearers
 from immortus_channels.websocket.frames import Watch
@@ -20,7 +21,7 @@ class Watches:
     def __init__(
         self, socket: Watcher, notify: Callable[[str], None], report: Callable[[asyncio.Task[None]], None]
     ) -> None:
-        """`socket` watches for its own user, `notify` sends a frame about all of it.
+        """`socket` watches for its own user in its namespace, `notify` sends a frame about all of it.
 
         `report` is called with each watch's task when it has ended.
         """
@@ -33,7 +34,7 @@ class Watches:
 
     def begin(self, command: Watch) -> None:
         """Watch a job, or answer why not."""
-        job_id, socket = command.job_id, self._socket
+        job_id, socket = self._key_of(command.job_id), self._socket
         if job_id not in self._tasks and len(self._tasks) >= protocol.MAX_JOBS:
             socket.tell(job_id, frames.too_many_jobs(job_id, authenticated=is_authenticated(socket)))
             return
@@ -46,29 +47,34 @@ class Watches:
             self._refuse(job_id, frames.unknown_job(job_id, authenticated=False))
             socket.denied(job_id)
             return
-        self._begin(watcher, command)
+        self._begin(watcher, job_id, command.version)
 
-    def _begin(self, watcher: Watcher, command: Watch) -> None:
-        job_id = command.job_id
+    def _key_of(self, job_id: str) -> str:
+        return key_of(self._socket.namespace, job_id)
+
+    def _begin(self, watcher: Watcher, job_id: str, version: int) -> None:
         if job_id in self._tasks:
             self._tasks[job_id].cancel()
-        elif command.version:
+        elif version:
             metrics.WATCHES_RESUMED.add()
         if self._watchers.get(job_id, watcher) is not watcher:
             self._drop(job_id)
         self._hub = get_hub()
-        task = asyncio.create_task(self._hub.watch(watcher, job_id, command.version))
+        task = asyncio.create_task(self._hub.watch(watcher, job_id, version))
         task.add_done_callback(self._report)
         self._tasks[job_id], self._watchers[job_id] = task, watcher
         self._bearers.keep(self._watchers.values())
 
     def _refuse(self, job_id: str, frame: str) -> None:
         """Answer with this frame, and end any earlier watch of the job: an invalid token ends it too."""
-        self.end(job_id)
+        self._end(job_id)
         self._socket.tell(job_id, frame)
 
     def end(self, job_id: str) -> None:
-        """End the watch of the job, if there is one."""
+        """End the watch of the job that the client knows by this id, if there is one."""
+        self._end(self._key_of(job_id))
+
+    def _end(self, job_id: str) -> None:
         self._drop(job_id)
         self._bearers.keep(self._watchers.values())
 
@@ -96,7 +102,7 @@ class Watches:
         """End all watches and drop the references to the socket; return the tasks that may still run."""
         tasks = tuple(self._tasks.values())
         for job_id in tuple(self._tasks):
-            self.end(job_id)
+            self._end(job_id)
         self._bearers.close()
         del self._socket, self._report
         return tasks

@@ -11,6 +11,7 @@ from typing import ClassVar, Never, Self, TypeVar
 from immortus_channels.exceptions import JobCancelled
 from immortus_channels.jobs.events import Event, Origin
 from immortus_channels.jobs.job import LARGEST, Job, Number, State
+from immortus_channels.jobs.keys import name_in
 from immortus_channels.jobs.owner import current_owner, is_owner_known
 from immortus_channels.jobs.progress import begins_step, begins_step_after_loop
 from immortus_channels.writer import late_reports
@@ -104,7 +105,7 @@ class Run(Draft):
     def asked(self) -> set[str]:
         """The jobs that were asked to stop, as far as this process knows: this one, and those it runs in."""
         around = set() if self.around is None else self.around.asked
-        return {*around, self.job_id} if self.cancel_requested else around
+        return {*around, name_in(self.job_id)} if self.cancel_requested else around
 
     # For the task
 
@@ -260,7 +261,7 @@ class Run(Draft):
         else:
             self.skip_looks()
         if self.cancel_requested:
-            raise JobCancelled(self.job_id)
+            raise JobCancelled(name_in(self.job_id))
 
     def skip_looks(self) -> None:
         """Let the next steps pass without a look, unless the job was asked to stop, perhaps at this moment."""
@@ -274,7 +275,8 @@ class Run(Draft):
 
     def __reduce__(self) -> Never:
         """Raise TypeError: a job that runs here cannot go to another process."""
-        msg = f"The job {self.job_id!r} runs in this process; give another its id, job.id, and let it call get_job(id)."
+        name = name_in(self.job_id)
+        msg = f"The job {name!r} runs in this process; give another its id, job.id, and let it call get_job(id)."
         raise TypeError(msg)
 
     # For the writer

@@ -410,6 +410,18 @@ def test_a_rule_of_access_that_can_be_called_is_fine(settings, rule):
     assert messages() == {}
 
 
+@pytest.mark.parametrize("named", ["a_tenant", "nowhere.namespace_of", f"{__name__}.AUTH", 1])
+def test_a_namespace_function_that_cannot_be_called_is_an_error(settings, named):
+    settings.IMMORTUS_NAMESPACE = named
+    assert found() == {"E015"}
+    assert repr(named) in messages()["E015"].msg
+
+
+def test_a_namespace_function_that_can_be_called_is_fine(settings):
+    settings.IMMORTUS_NAMESPACE = lambda _: "a"
+    assert messages() == {}
+
+
 # Channel layer
 
 

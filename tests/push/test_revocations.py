@@ -100,7 +100,7 @@ def test_a_message_says_whom_or_what_it_is_about_and_nothing_else(told):
         {"type": "immortus.job", "user": "1"},
         {"type": "websocket.disconnect", "user": "1"},
         {"type": "immortus.access", "user": 1},
-        {"type": "immortus.access", "user": "1" * 256},
+        {"type": "immortus.access", "user": "1" * 320},
         {"type": "immortus.access", "job_id": ""},
         {"type": "immortus.access", "job_id": ["a"]},
         {"type": "immortus.access", "job_id": "\ud800"},

@@ -14,6 +14,7 @@ import pytest
 from immortus_channels.exceptions import UnreadableRecord
 from immortus_channels.jobs.events import Enqueued, Overdue, Reported, Started
 from immortus_channels.jobs.job import Error, Job, State
+from immortus_channels.jobs.keys import key_of
 from immortus_channels.jobs.lifecycle import SECOND, apply
 from immortus_channels.stores.base import Filter, Position
 from tests.stores.places import count_up, one_more
@@ -437,6 +438,25 @@ def five(store, put):
 @pytest.mark.usefixtures("five")
 def test_a_listing_has_what_is_wanted_newest_first(store, wanted, expected):
     assert "".join(ids(store.list(wanted))) == expected
+
+
+NAMESPACES = ("", "a", "A", "a_", "ab", "%")
+
+
+@pytest.mark.parametrize("namespace", NAMESPACES)
+def test_a_namespace_has_its_own_jobs_of_an_id_in_its_lists(store, put, namespace):
+    for version, each in enumerate(NAMESPACES):
+        for job_id in ("17", "a18"):
+            about = {"job_class": "x", "owner": key_of(each, "1"), "state": State.RUNNING, "version": version}
+            put(store, key_of(each, job_id), **about, message=each, lease_until=-5)
+    ours = {key_of(namespace, "17"), key_of(namespace, "a18")}
+    job = read(store, key_of(namespace, "17"))
+    assert job is not None
+    assert (job.message, job.document["job_id"], job.shown.owner) == (namespace, "17", "1")
+    owner = key_of(namespace, "1")
+    for about in ({}, {"job_class": "x"}, {"states": [State.RUNNING]}, {"owner": owner}, {"overdue": True}):
+        assert set(ids(store.list(Filter(namespace=namespace, **about)))) == ours
+    assert set(ids(store.list(Filter(owner=owner)))) == ours
 
 
 @pytest.mark.usefixtures("five")

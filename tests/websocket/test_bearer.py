@@ -14,6 +14,8 @@ from tests.tokens import expired_token
 class Socket:
     """Takes down what it is told."""
 
+    namespace = ""
+
     def __init__(self):
         self.said = []
 

@@ -21,6 +21,7 @@ from immortus_channels.checks.doctor.finding import Finding, reason_of
 from immortus_channels.conf import settings
 from immortus_channels.threads import call_in_thread
 from immortus_channels.websocket import frames
+from immortus_channels.websocket.namespace import FOUND
 
 ASGIApplication = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -81,6 +82,7 @@ def _handshake() -> dict[str, Any]:
         "query_string": b"",
         "headers": [(b"host", host.encode()), (b"origin", f"http://{host}".encode())],
         "subprotocols": [frames.SUBPROTOCOL],
+        FOUND: "",  # no tenant may have this host
     }
 
 

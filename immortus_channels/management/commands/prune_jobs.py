@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from immortus_channels.access.deleted_users import forget_now
 from immortus_channels.conf import settings
 from immortus_channels.exceptions import StoreUnavailable
+from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.owner import named_by
 from immortus_channels.stores import get_store
 
@@ -37,15 +38,25 @@ class Command(BaseCommand):
             "those that are not over lose their owner",
         )
 
+        parser.add_argument(
+            "--namespace", metavar="NAME", help="with --owner: the owner's namespace (default: the one in force)"
+        )
+
     def handle(
-        self, *_args: object, older_than: float | None = None, owner: str | None = None, **_options: Any
+        self,
+        *_args: object,
+        older_than: float | None = None,
+        owner: str | None = None,
+        namespace: str | None = None,
+        **_options: Any,
     ) -> None:
         """Delete until nothing old is left, or nothing of the owner; report how many."""
         try:
             if owner is None:
                 self._prune(older_than)
             else:
-                self._forget(owner, older_than)
+                with namespaces.inside(namespaces.current() if namespace is None else namespace):
+                    self._forget(owner, older_than)
         except StoreUnavailable as error:
             raise CommandError(str(error)) from error
 
@@ -53,7 +64,7 @@ class Command(BaseCommand):
         if not owner or older_than is not None:
             msg = "--owner takes a user's key, such as 17, and does not go with --older-than."
             raise CommandError(msg)
-        count = forget_now(owner)
+        count = forget_now(namespaces.here(owner))
         try:
             is_known = count > 0 or _has_user(owner)
         except ValidationError as error:

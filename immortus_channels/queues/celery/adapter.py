@@ -14,9 +14,11 @@ from django.core.checks import CheckMessage
 
 from immortus_channels import queues
 from immortus_channels.exceptions import ConfigurationError, JobCancelled, JobFailed
+from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.events import Cancelled, Failed, Finished
 from immortus_channels.jobs.ids import text_of
 from immortus_channels.jobs.job import Job
+from immortus_channels.jobs.keys import name_in
 from immortus_channels.logs import logger
 from immortus_channels.queues.base import Queue, Tracker
 from immortus_channels.queues.celery import result_backend
@@ -90,7 +92,7 @@ class CeleryQueue(Queue):
         if not isinstance(result, AsyncResult):
             return None
         job_id = text_of(result.id) or result.id
-        job_class = queues.class_of(job_id) or ""
+        job_class = queues.class_of(namespaces.here(job_id)) or ""
         # A task that is not registered here may be tracked where it runs.
         if job_class in current_app.tasks and self.options_of(job_class) is None:
             msg = f"The task {job_class!r} is not tracked; write @tracked under its decorator."
@@ -98,23 +100,31 @@ class CeleryQueue(Queue):
         return job_id, job_class
 
     def cancel(self, job: Job, *, terminate: bool) -> None:
-        """Revoke the task: a shortcut for a job that waits, the only way to end the process of one that runs."""
-        for task_id in _as_sent(job.job_id) if terminate else [job.job_id]:
-            current_app.control.revoke(task_id, terminate=terminate)
+        """Revoke the task: a shortcut for a job that waits, the only way to end the process of one that runs.
+
+        Celery would revoke the tasks of this id in all namespaces.
+        """
+        if not _is_unique(job.job_id):
+            return
+        task_id = name_in(job.job_id)
+        for sent_id in _as_sent(task_id) if terminate else [task_id]:
+            current_app.control.revoke(sent_id, terminate=terminate)
 
     def keeps_records(self) -> bool:
         """Return whether there is a result backend that other processes than the task's sender can read."""
         return result_backend.are_kept(current_app)
 
     def fetch(self, job_id: str) -> Job | None:
-        """Return the job as the result backend shows it."""
-        return result_backend.job_of(current_app, job_id) if self.keeps_records() else None
+        """Return the job as the result backend shows it, which does not know namespaces."""
+        may_ask = self.keeps_records() and not namespaces.are_used()
+        return result_backend.job_of(current_app, job_id) if may_ask else None
 
     def end_of(self, job_id: str, job_class: str, *, since: int) -> Finished | Failed | Cancelled | None:
         """Return the success or failure that the result backend has of a run that began at `since`."""
-        if not self.keeps_records():
+        if not (self.keeps_records() and _is_unique(job_id)):
             return None
-        return result_backend.end_of(current_app, job_id, job_class, since=since, options=self.options_of(job_class))
+        options = self.options_of(job_class)
+        return result_backend.end_of(current_app, name_in(job_id), job_class, since=since, options=options)
 
     def is_eager(self) -> bool:
         """Return whether `task_always_eager` is set."""
@@ -161,13 +171,20 @@ class CeleryQueue(Queue):
 
         def before_start(self: Task, task_id: str, args: Any, kwargs: Any) -> None:
             run = current_run.get()
-            if run is not None and run.job_id == text_of(task_id) and run.refused:
+            if run is not None and name_in(run.job_id) == text_of(task_id) and run.refused:
                 msg = f"The job {task_id} is over; the worker does not run it."
                 raise Ignore(msg)
             original(self, task_id, args, kwargs)
 
         before_start.__immortus__ = True  # type: ignore[attr-defined]
         task_class.before_start = before_start
+
+
+def _is_unique(job_id: str) -> bool:
+    """Return whether no task of another namespace has the id of this job's task: UUIDs are never the same."""
+    with suppress(ValueError):
+        return not namespaces.are_used() or bool(uuid.UUID(name_in(job_id)))
+    return False
 
 
 def _as_sent(job_id: str) -> Iterator[object]:

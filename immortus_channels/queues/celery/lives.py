@@ -13,6 +13,7 @@ from typing import Any
 from celery._state import get_current_task
 
 from immortus_channels.jobs.events import Origin
+from immortus_channels.jobs.keys import name_in
 from immortus_channels.queues.celery.canvas import OWNER, REPLACES, STANDS_FOR
 from immortus_channels.queues.celery.origins import HEADER, header_of, to_header
 from immortus_channels.writer.run import current_run
@@ -71,8 +72,8 @@ def keep_headers(headers: dict[str, Any]) -> None:
         value = header_of(request, name)
         if value is not None:
             headers.setdefault(name, value)
-    if run is not None and run.job_id == str(headers["id"]) and run.origin is not None:
-        headers.setdefault(HEADER, continuing_header(run.origin, run.job_id))
+    if run is not None and name_in(run.job_id) == str(headers["id"]) and run.origin is not None:
+        headers.setdefault(HEADER, continuing_header(run.origin, headers["id"]))
 
 
 def forget_others(headers: dict[str, Any]) -> None:

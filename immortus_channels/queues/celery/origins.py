@@ -11,11 +11,15 @@ from typing import Any
 
 from celery import current_app
 
+from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.events import Origin
+from immortus_channels.jobs.ids import text_of
 from immortus_channels.jobs.job import JSON, MAX_KEPT_BYTES
+from immortus_channels.jobs.keys import key_of
 from immortus_channels.jobs.lifecycle import SECOND
 from immortus_channels.loading import name_of
 from immortus_channels.logs import logger
+from immortus_channels.queues.celery.canvas import OWNER
 from immortus_channels.queues.tracked import MARK, TaskOptions, options_on
 from immortus_channels.writer.run import owner_here
 from immortus_channels.writer.values import clean, clean_text, size_of
@@ -40,6 +44,7 @@ def origin_here(options: TaskOptions | None, name: str, args: Any, kwargs: Any, 
     owner, staff_only = owner_here()
     return Origin(
         send_id=uuid.uuid4().hex,
+        namespace=namespaces.current(),
         owner=owner,
         staff_only=staff_only,
         queue=QUEUE,
@@ -103,12 +108,37 @@ def with_owner(origin: Origin, ownership: Mapping[str, Any] | None) -> Origin:
     """Return the origin with the owner named in the message headers, if any: another process planned this job."""
     if ownership is None:
         return origin
-    return replace(origin, owner=ownership.get("owner"), staff_only=bool(ownership.get("staff_only")))
+    owner, staff_only = ownership.get("owner"), bool(ownership.get("staff_only"))
+    return replace(origin, namespace=ownership.get(_NAMESPACE, ""), owner=owner, staff_only=staff_only)
 
 
 def owner_header(origin: Origin) -> dict[str, JSON]:
     """Return a job's owner for the headers of the jobs that follow it; `with_owner` reads it."""
-    return {"owner": origin.owner, "staff_only": origin.staff_only}
+    namespace: dict[str, JSON] = {_NAMESPACE: origin.namespace} if origin.namespace else {}
+    return {"owner": origin.owner, "staff_only": origin.staff_only, **namespace}
+
+
+_NAMESPACE = "namespace"
+"""The field of an origin that is in a job's key as well."""
+
+
+def namespace_in(*headers: Mapping[str, Any] | None) -> str:
+    """Return the namespace in the first of these headers that a message has; without any, the one in force here."""
+    for header in headers:
+        if header is not None:
+            return str(header.get(_NAMESPACE, ""))
+    return namespaces.current()
+
+
+def key_in(namespace: str, task_id: Any) -> Any:
+    """Return the key of a task's job in a namespace; an id that is of another type than ids are, as it is."""
+    job_id = text_of(task_id)
+    return task_id if job_id is None else key_of(namespace, job_id)
+
+
+def key_for(request: Any, task_id: Any) -> Any:
+    """Return the key of the job of a task that a worker has, by the headers that the task was sent with."""
+    return key_in(namespace_in(header_of(request, HEADER), header_of(request, OWNER)), task_id)
 
 
 def origin_of(request: Any, options: TaskOptions, name: str, args: Any, kwargs: Any) -> Origin | None:

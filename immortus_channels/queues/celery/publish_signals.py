@@ -14,12 +14,21 @@ from celery._state import get_current_task
 from immortus_channels import queues
 from immortus_channels.conf import leases
 from immortus_channels.jobs.events import Enqueued, Origin, Planned
-from immortus_channels.jobs.ids import text_of
+from immortus_channels.jobs.keys import name_in
 from immortus_channels.jobs.lifecycle import SECOND
 from immortus_channels.queues.base import Tracker
 from immortus_channels.queues.celery import canvas, lives, written
 from immortus_channels.queues.celery.canvas import OWNER, REPLACED, REPLACES, STANDS_FOR
-from immortus_channels.queues.celery.origins import HEADER, from_header, origin_here, owner_header, with_owner
+from immortus_channels.queues.celery.origins import (
+    HEADER,
+    from_header,
+    key_for,
+    key_in,
+    namespace_in,
+    origin_here,
+    owner_header,
+    with_owner,
+)
 from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.writer.run import current_run
 
@@ -47,7 +56,8 @@ class Sending:
             return
         if HEADER in headers:
             lives.forget_others(headers)
-        job_id = text_of(sent_id) or sent_id
+        namespace = namespace_in(headers.get(HEADER), headers.get(OWNER))
+        job_id = key_in(namespace, sent_id)
         _note_replacement(job_id)
         headers.update(self._continuation(sender, job_id))
         job_class = canvas.class_of(sender, headers, self._options_of)
@@ -57,8 +67,9 @@ class Sending:
         if HEADER not in headers and (options is not None or self._may_be_job(sender)):
             own = options if job_class == sender else None  # a replacement has arguments of its own
             origin = origin_here(own, sender, args, kwargs, headers.get("eta"))
-            headers[HEADER] = lives.first_header(with_owner(origin, headers.get(OWNER)), job_id, headers.get("retries"))
-        self._plan(embed[0] if embed else {}, headers)
+            owned = with_owner(origin, headers.get(OWNER))
+            headers[HEADER] = lives.first_header(owned, sent_id, headers.get("retries"))
+        self._plan(embed[0] if embed else {}, headers, namespace)
         if options is not None and HEADER in headers:
             self._announce(job_id, job_class, headers)
 
@@ -71,7 +82,7 @@ class Sending:
         origin = from_header(headers[HEADER])
         job = self._tracker.publish(Enqueued(job_id=job_id, job_class=job_class, origin=origin))
         if job is not None and job.send_id != origin.send_id:
-            headers[HEADER] = lives.second_header(replace(Origin.of(job), eta=origin.eta), job_id)
+            headers[HEADER] = lives.second_header(replace(Origin.of(job), eta=origin.eta), name_in(job_id))
 
     def after(self, sender: str, headers: Mapping[str, Any], **_: object) -> None:
         """Extend the lease once the broker has the message: it no longer counts as possibly never sent."""
@@ -82,7 +93,8 @@ class Sending:
         if not origin.send_id:  # it is one more run of a job that no queue knew about
             return
         delay = max((origin.eta or 0) / SECOND - datetime.now(UTC).timestamp(), 0)
-        self._tracker.renew(headers["id"], origin.send_id, delay + leases().waiting / SECOND)
+        job_id = key_in(origin.namespace, headers["id"])
+        self._tracker.renew(job_id, origin.send_id, delay + leases().waiting / SECOND)
 
     def _planned_by(self, group: str | None) -> set[str]:
         """Return what the group now being sent has planned so far: each of its many tasks names the chord's body."""
@@ -92,12 +104,12 @@ class Sending:
             self._planned = group, planned
         return planned
 
-    def _plan(self, embed: dict[str, Any], headers: Mapping[str, Any]) -> None:
+    def _plan(self, embed: dict[str, Any], headers: Mapping[str, Any], namespace: str) -> None:
         """Plan a job for each tracked member of a chain or chord, and give callbacks headers with their owner."""
         rest = {part: embed[part] for part in ("chain", "chord", "callbacks", "errbacks") if embed.get(part)}
-        if not any(self._is_job(task) for task in canvas.tasks(list(rest.values()))):
-            for name, job_id, _ in canvas.followers(embed.get("chain"), embed.get("chord")):
-                queues.remember(job_id, name)
+        if not any(self._is_job(task, namespace) for task in canvas.tasks(list(rest.values()))):
+            for name, task_id, _ in canvas.followers(embed.get("chain"), embed.get("chord")):
+                queues.remember(key_in(namespace, task_id), name)
             return
         # The owner is looked up for jobs only: an untracked task costs no query.
         header = headers.get(HEADER)
@@ -105,7 +117,8 @@ class Sending:
         headers_of = partial(self._headers_for, origin)
         embed.update({part: canvas.with_headers(signature, headers_of) for part, signature in rest.items()})
         planned_before = self._planned_by(headers.get("group"))
-        for name, job_id, _ in canvas.followers(embed.get("chain"), embed.get("chord")):
+        for name, task_id, _ in canvas.followers(embed.get("chain"), embed.get("chord")):
+            job_id = key_in(namespace, task_id)
             queues.remember(job_id, name)
             _note_replacement(job_id)
             options = self._options_of(name)
@@ -114,26 +127,27 @@ class Sending:
                 planned = replace(origin, send_id="", handler="", cancel=options.cancel, params=None, data=None)
                 self._tracker.publish(Planned(job_id=job_id, job_class=name, origin=planned), wait=0)
 
-    def _is_job(self, task: canvas.Task) -> bool:
-        return self._options_of(task.job_class) is not None or bool(self._continuation(task.job_class, task.job_id))
+    def _is_job(self, task: canvas.Task, namespace: str) -> bool:
+        job_id = key_in(namespace, task.job_id)
+        return self._options_of(task.job_class) is not None or bool(self._continuation(task.job_class, job_id))
 
     def _headers_for(self, origin: Origin, name: str, task_id: str) -> Mapping[str, Any]:
         """Return the headers that one of the tasks to come is sent with."""
-        return {OWNER: owner_header(origin), **self._continuation(name, task_id)}
+        return {OWNER: owner_header(origin), **self._continuation(name, key_in(origin.namespace, task_id))}
 
-    def _continuation(self, name: str, task_id: str) -> Mapping[str, Any]:
+    def _continuation(self, name: str, job_id: str) -> Mapping[str, Any]:
         """Return the headers of a task that continues the job that runs here, even if it is not tracked itself."""
         run = current_run.get()
-        if run is None or run.job_id != task_id:
+        if run is None or run.job_id != job_id:
             return {}
         headers: dict[str, Any] = {REPLACES: run.run_id}
         if run.origin is not None:
-            headers[HEADER] = lives.continuing_header(run.origin, task_id)
+            headers[HEADER] = lives.continuing_header(run.origin, name_in(job_id))
         return headers if self._options_of(name) is not None else {**headers, STANDS_FOR: run.job_class}
 
 
 def _note_replacement(job_id: str) -> None:
     """Note that the running task sends another one under its own id, as `task.replace()` does."""
     task = get_current_task()
-    if task is not None and text_of(task.request.id) == job_id:
+    if task is not None and key_for(task.request, task.request.id) == job_id:
         setattr(task.request, REPLACED, True)

@@ -16,15 +16,26 @@ from weakref import WeakValueDictionary
 from celery import Task
 
 from immortus_channels import queues
+from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.events import Cancelled, Enqueued, Event, Failed, Finished, Requeued, Retrying
 from immortus_channels.jobs.ids import text_of
 from immortus_channels.jobs.job import State
+from immortus_channels.jobs.keys import name_in, namespace_of
 from immortus_channels.jobs.lifecycle import SECOND
 from immortus_channels.queues.base import Tracker
 from immortus_channels.queues.celery import pools, time_limits, written
-from immortus_channels.queues.celery.canvas import STANDS_FOR, class_of, followers
+from immortus_channels.queues.celery.canvas import OWNER, STANDS_FOR, class_of, followers
 from immortus_channels.queues.celery.lives import is_second
-from immortus_channels.queues.celery.origins import HEADER, QUEUE, from_header, header_of, origin_of
+from immortus_channels.queues.celery.origins import (
+    HEADER,
+    QUEUE,
+    from_header,
+    header_of,
+    key_for,
+    key_in,
+    namespace_in,
+    origin_of,
+)
 from immortus_channels.queues.celery.outcomes import due, verdict
 from immortus_channels.queues.celery.silent_ends import end_of
 from immortus_channels.queues.tracked import TaskOptions
@@ -40,7 +51,7 @@ class Running:
         self._tracker = tracker
         self._options_of = options_of
         self._requests: WeakValueDictionary[str, Any] = WeakValueDictionary()
-        self._tokens: dict[str, Token[Run | None]] = {}
+        self._tokens: dict[str, tuple[Token[Run | None], namespaces.Entered]] = {}
         self._worker: Any = None
 
     def _class_of(self, task: Task, request: Any) -> str:
@@ -57,7 +68,7 @@ class Running:
 
     def received(self, request: Any, **_: object) -> None:
         """Give the delivery a run id, in MAIN: each delivery is a run; the request takes the id to the child."""
-        self._requests[request.id] = request
+        self._requests[_key_of(request) if namespaces.are_used() else request.id] = request
         if self._options_of(class_of(request.type, request.request_dict, self._options_of)) is not None:
             request.request_dict[RUN] = uuid.uuid4().hex
             time_limits.grant(request, self._worker)
@@ -68,17 +79,18 @@ class Running:
         job_class = self._class_of(sender, request)
         options = self._options_of(job_class)
         if request.is_eager:
-            queues.remember(text_of(task_id) or task_id, job_class)
+            queues.remember(key_for(request, task_id), job_class)
         if options is None:
             if request.chain or request.chord:  # jobs may wait for a task that is not a job
                 written.watch(sender.backend)
             return
-        origin = origin_of(request, options, sender.name, args, kwargs)
+        origin, job_id = origin_of(request, options, sender.name, args, kwargs), key_for(request, task_id)
         if request.is_eager:
-            self._tracker.publish(Enqueued(job_id=task_id, job_class=job_class, origin=origin))
+            self._tracker.publish(Enqueued(job_id=job_id, job_class=job_class, origin=origin))
         run_id = _run_id(request) or uuid.uuid4().hex
-        run = self._tracker.make_run(job_id=task_id, job_class=job_class, run_id=run_id, origin=origin)
-        self._tokens[run_id] = current_run.set(run)
+        run = self._tracker.make_run(job_id=job_id, job_class=job_class, run_id=run_id, origin=origin)
+        entered = namespaces.enter(namespace_of(run.job_id))
+        self._tokens[run_id] = current_run.set(run), entered
         time_limits.begin(request)
         self._tracker.begin(run)
         written.watch(sender.backend)
@@ -105,9 +117,9 @@ class Running:
         if run is not None:
             # The signal's exception may have been pickled and lost its cause: this is what the task raised.
             self._end_badly(run, sys.exception() or exception, sender.request)
-            self._cancel_followers(sender.request.chain, sender.request.chord)
+            self._cancel_followers(sender.request)
         elif self._options_of(sender.name) is None and sender.request.id == task_id:  # jobs may wait for it
-            self._cancel_followers(sender.request.chain, sender.request.chord)
+            self._cancel_followers(sender.request)
         else:
             self._failure_from_main(sender, task_id, exception)
 
@@ -116,11 +128,11 @@ class Running:
         run = _run_of(request.id)
         if run is not None and time_limits.was_told_to_stop(reason.exc, request):
             self._end_badly(run, reason.exc, request)
-            self._cancel_followers(request.chain, request.chord)
+            self._cancel_followers(request)
         elif run is not None:
             job = self._tracker.end(run, Retrying, eta=due(reason.when))
             if job is not None and job.state is State.CANCELLED:  # it was asked to stop
-                self._cancel_followers(request.chain, request.chord)
+                self._cancel_followers(request)
         elif self._options_of(self._class_of(sender, request)) is not None:
             self._retry_from_main(sender, request, reason)
 
@@ -134,10 +146,12 @@ class Running:
                     self._publish_result(run, retval)
                 self._tracker.end(run, end.kind, **end.fields)
             if end is not None and end.ends_chain and (run is not None or not self._is_job(sender)):
-                self._cancel_followers(request.chain, request.chord)  # jobs may wait for it, tracked or not
+                self._cancel_followers(request)  # jobs may wait for it, tracked or not
         finally:
             if run is not None:
-                current_run.reset(self._tokens.pop(run.run_id))
+                token, entered = self._tokens.pop(run.run_id)
+                current_run.reset(token)
+                namespaces.leave(entered)
 
     def _is_job(self, task: Task) -> bool:
         return self._options_of(self._class_of(task, task.request)) is not None
@@ -146,43 +160,65 @@ class Running:
         """Report a failure that an eager task propagates: no other signal does, and this one comes after postrun."""
         if self._options_of(sender.name) is not None:
             event_type, fields = verdict(exception, task_id)
-            self._tracker.publish(event_type(job_id=task_id, job_class=sender.name, **fields))
+            job_id = key_for(sender.request, task_id)
+            self._tracker.publish(event_type(job_id=job_id, job_class=sender.name, **fields))
 
     def _end_badly(self, run: Run, exception: BaseException, request: Any) -> None:
         if time_limits.was_told_to_stop(exception, request):
             self._tracker.end(run, Cancelled)
             return
-        event_type, fields = verdict(exception, run.job_id, asked=run.asked)
+        event_type, fields = verdict(exception, name_in(run.job_id), asked=run.asked)
         self._tracker.end(run, event_type, **fields)
 
-    def _cancel_followers(self, chain: Any, chord: Any) -> None:
-        """Cancel the jobs that were to follow a failed one: they can no longer run."""
-        for job_class, job_id, replaces in followers(chain, chord):
+    def _cancel_followers(self, request: Any) -> None:
+        """Cancel the jobs that were to follow the failed task of this request: they can no longer run."""
+        chain, chord = getattr(request, "chain", None), getattr(request, "chord", None)
+        namespace = namespace_in(header_of(request, HEADER), header_of(request, OWNER))
+        self._cancel(chain, chord, namespace)
+
+    def _cancel(self, chain: Any, chord: Any, namespace: str) -> None:
+        for job_class, task_id, replaces in followers(chain, chord):
             if self._options_of(job_class) is not None:
+                job_id = key_in(namespace, task_id)
                 event = Cancelled(job_id=job_id, job_class=job_class, code="upstream", after_run=replaces)
                 self._tracker.publish(event, wait=0)
 
     # Ending, as reported by MAIN
 
     def _failure_from_main(self, sender: Task, task_id: str, exception: BaseException) -> None:
-        request = self._requests.get(task_id)
+        request = self._request_of(task_id)
+        if request is None and namespaces.are_used():
+            return
         of_request = request.request_dict if request is not None else {}
+        namespace = namespace_in(of_request.get(HEADER), of_request.get(OWNER))
         job_class = class_of(sender.name, of_request, self._options_of)
         is_requeued = time_limits.goes_back(sender, exception)
         if self._options_of(job_class) is not None:
             # If one worker has two deliveries of a task, Celery names the one that failed, where it can.
             run_id = _run_id(sender.request) if sender.request.id == task_id else of_request.get(RUN, "")
-            about: dict[str, Any] = {"job_id": task_id, "job_class": job_class, "run_id": run_id}
+            job_id = key_in(namespace, task_id)
+            about: dict[str, Any] = {"job_id": job_id, "job_class": job_class, "run_id": run_id}
             if is_requeued:
                 self._tracker.publish(Requeued(**about), wait=0)
             else:
                 self._publish_failure(exception, about, getattr(request, "time_start", None))
         if request is not None and not is_requeued:
             embed = request._payload[2] or {}  # noqa: SLF001 - the request has no public face for the chain
-            self._cancel_followers(embed.get("chain"), embed.get("chord"))
+            self._cancel(embed.get("chain"), embed.get("chord"), namespace)
+
+    def _request_of(self, task_id: str) -> Any:
+        """Return the delivery of this id, as far as MAIN knows one; of those of several namespaces, the one that runs.
+
+        Celery does not say which of them failed; where several run, their leases tell.
+        """
+        if not namespaces.are_used():
+            return self._requests.get(task_id)
+        found = [one for key, one in self._requests.items() if name_in(str(key)) == str(task_id)]
+        running = [one for one in found if one.time_start is not None]
+        return (running or found or [None])[0] if len(running) < 2 else None  # noqa: PLR2004
 
     def _publish_failure(self, exception: BaseException, about: dict[str, Any], began: float | None) -> None:
-        event_type, fields = verdict(exception, about["job_id"])
+        event_type, fields = verdict(exception, name_in(str(about["job_id"])))
         end, queue = event_type(**about, **fields), queues.by_name(QUEUE)
         if queue is not None and began is not None and pools.is_lost_unseen(exception):
             self._tracker.publish_end(end, queue=queue, since=int(began * SECOND))
@@ -191,14 +227,15 @@ class Running:
 
     def _retry_from_main(self, sender: Task, request: Any, reason: Any) -> None:
         """Report a resent task of a lost child (with a reason), or a worker's cold shutdown (without)."""
-        about = {"job_id": request.id, "job_class": self._class_of(sender, request), "run_id": _run_id(request)}
+        job_id, job_class = key_for(request, request.id), self._class_of(sender, request)
+        about = {"job_id": job_id, "job_class": job_class, "run_id": _run_id(request)}
         if reason is not None:
             event: Event = Retrying(**about, eta=due(getattr(reason, "when", None)))
         else:
             event = Requeued(**about) if sender.acks_late else Failed(**about, code="worker_lost")
         self._tracker.publish(event, wait=0)
         if isinstance(event, Failed):
-            self._cancel_followers(getattr(request, "chain", None), getattr(request, "chord", None))
+            self._cancel_followers(request)
 
     def revoked(
         self,
@@ -213,7 +250,7 @@ class Running:
         """Report a task revoked or expired before its start, or whose process was terminated; only that had a run."""
         job_class, header = self._class_of(sender, request), header_of(request, HEADER)
         if self._options_of(job_class) is not None and not (expired and is_second(header)):
-            about: dict[str, Any] = {"job_id": request.id, "job_class": job_class}
+            about: dict[str, Any] = {"job_id": key_for(request, request.id), "job_class": job_class}
             if terminated:
                 was_asked = pools.was_asked_to_end(signum)
                 about |= {"run_id": _run_id(request)}
@@ -222,19 +259,21 @@ class Running:
                 origin = from_header(header) if header else None
                 event = Cancelled(**about, origin=origin, code="expired" if expired else "cancelled", unstarted=True)
             self._tracker.publish(event, wait=0)
-        self._cancel_followers(getattr(request, "chain", None), getattr(request, "chord", None))
+        self._cancel_followers(request)
 
     def unknown(self, name: str, id: str, message: Any, **_: object) -> None:  # noqa: A002 - Celery's name
         """Report a task that its sender tracks and that is not registered in this worker."""
         headers = message.headers or {}
         header = headers.get(HEADER)
         if header is not None:
+            namespace = namespace_in(header)
             if not is_second(header):
-                about: dict[str, Any] = {"job_id": id, "job_class": class_of(name, headers, self._options_of)}
+                job_id, job_class = key_in(namespace, id), class_of(name, headers, self._options_of)
+                about: dict[str, Any] = {"job_id": job_id, "job_class": job_class}
                 event = Failed(**about, origin=from_header(header), code="unknown_task", unstarted=True)
                 self._tracker.publish(event, wait=0)
             embed = message.payload[2] or {}
-            self._cancel_followers(embed.get("chain"), embed.get("chord"))
+            self._cancel(embed.get("chain"), embed.get("chord"), namespace)
 
     # The process itself
 
@@ -247,6 +286,12 @@ class Running:
         self._tracker.drain()
 
 
+def _key_of(request: Any) -> Any:
+    """Return the key of the job of a delivery that MAIN has."""
+    named = request.request_dict
+    return key_in(namespace_in(named.get(HEADER), named.get(OWNER)), request.id)
+
+
 def _run_id(request: Any) -> str:
     return getattr(request, RUN, None) or ""
 
@@ -254,4 +299,4 @@ def _run_id(request: Any) -> str:
 def _run_of(task_id: str) -> Run | None:
     """Return the run of this task in the calling thread."""
     run = current_run.get()
-    return run if run is not None and run.job_id == (text_of(task_id) or task_id) else None
+    return run if run is not None and name_in(run.job_id) == (text_of(task_id) or task_id) else None

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable
 from immortus_channels import tracking
 from immortus_channels.access import permissions
 from immortus_channels.jobs.job import Job
+from immortus_channels.jobs.keys import key_of
 from immortus_channels.jobs.owner import owner_key
 from immortus_channels.logs import Trouble
 from immortus_channels.push.messages import EVERYBODY, Revocation
@@ -69,7 +70,8 @@ class Authorization:
 
     def _is_concerned_lately(self, watcher: Watcher, watched: Watched) -> bool:
         """Return whether a recent revocation may concern the watcher or the job; a token's user may be unknown yet."""
-        about: Iterable[Revocation] = (Revocation(user=owner_key(watcher.user)), Revocation(job_id=watched.job_id))
+        users = [Revocation(user=key) for key in _keys(watcher)]
+        about: Iterable[Revocation] = (*users, Revocation(job_id=watched.job_id))
         if watcher.user is None:
             about = [each for each in self._recent if each.user or each.job_id == watched.job_id]
         return any(_time() - self._recent.get(each, -math.inf) < sum(self.AGAIN) for each in about)
@@ -175,7 +177,7 @@ class Authorization:
         found = [
             (watcher, standing.watches)
             for watcher, standing in self._standings.items()
-            if revocation.user == EVERYBODY or watcher.user is None or owner_key(watcher.user) == revocation.user
+            if revocation.user == EVERYBODY or watcher.user is None or revocation.user in _keys(watcher)
         ]
         return sorted(found, key=lambda each: not getattr(each[0].user, "is_staff", False))
 
@@ -223,6 +225,12 @@ class Authorization:
 def _visible_to(watcher: Watcher, jobs: Collection[Job]) -> frozenset[str]:
     user = watcher.user
     return frozenset(job.job_id for job in jobs if user is not None and permissions.may_see(user, job))
+
+
+def _keys(watcher: Watcher) -> tuple[str, ...]:
+    """Return the keys by which a revocation may name the user: in their namespace, and where all share the users."""
+    key = owner_key(watcher.user)
+    return () if key is None else (key_of(watcher.namespace, key), key)
 
 
 def _time() -> float:

@@ -29,6 +29,11 @@ class Watcher(Protocol):
         ...
 
     @property
+    def namespace(self) -> str:
+        """The namespace of the user and of every job that is watched."""
+        ...
+
+    @property
     def login_read_at(self) -> float:
         """The earliest time at which the login may have been read last, by the monotonic clock."""
         ...

@@ -142,6 +142,22 @@ async def test_the_revocation_of_a_job_asks_all_who_watch_it(hub, rights):
     assert (bob.over, carol.over) == ([], [])
 
 
+@pytest.mark.parametrize(("key", "asked"), [("a\x1f{}", "a"), ("b\x1f{}", "b"), ("{}", "ab")])
+async def test_a_revocation_is_about_a_user_of_one_namespace_or_all(hub, key, asked):
+    """A key without a namespace is that of a user whom all of them share."""
+    user = logged_in("alice")
+    pages = {name: Page(user) for name in "ab"}
+    for name, page in pages.items():
+        page.namespace = name
+        job = Process(job_id=f"{name}\x1f17")
+        job.enqueued()
+        await hub.watch(page, job.job_id)
+        page.login_holds = False
+    hub.reconsider(Revocation(user=key.format(user.pk)))
+    await until(lambda: all(pages[name].closed for name in asked))
+    assert [name for name, page in pages.items() if page.closed] == list(asked)
+
+
 async def test_whoever_is_in_doubt_is_told_nothing_and_then_the_newest(hub, rights):
     job = Process()
     job.enqueued()
