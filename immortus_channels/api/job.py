@@ -17,7 +17,7 @@ from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.events import Event, Failed, Finished
 from immortus_channels.jobs.ids import JobId, given_as
 from immortus_channels.jobs.job import JSON, Job, Number, State, copied
-from immortus_channels.jobs.keys import name_in, namespace_of
+from immortus_channels.jobs.keys import name_in
 from immortus_channels.threads import waits_for_store
 from immortus_channels.writer.failures import clean_error
 from immortus_channels.writer.run import Run, current_run
@@ -35,8 +35,11 @@ class JobHandle:
 
     def __init__(self, job_id: JobId = "", *, run: Run | None = None, record: Job | None = None) -> None:
         known = run or record
-        self._key = known.job_id if known is not None else _key_of(job_id)
-        self.job_id = name_in(self._key)
+        self._become(known.job_id if known is not None else _key_of(job_id), run, record)
+
+    def _become(self, key: str, run: Run | None, record: Job | None = None) -> None:
+        self._key = key
+        self.job_id = name_in(key)
         self._given = record
         self._side: Run | Remote = self._stored if run is None else run
 
@@ -277,8 +280,9 @@ def run_here(key: str | None = None) -> Run | None:
 
 
 def _by_key(kind: type[Handle], key: str) -> Handle:
-    with namespaces.running_in(namespace_of(key)):
-        return kind(name_in(key), run=run_here(key))
+    job = kind.__new__(kind)
+    job._become(key, run_here(key))  # noqa: SLF001 - of the same class
+    return job
 
 
 class JobData(Mapping[str, JSON]):
