@@ -25,24 +25,27 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from immortus_channels import tracking
-from immortus_channels.access import permissions
-from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.jobs.job import Job, State
-from immortus_channels.jobs.lifecycle import SECOND
+from immortus_channels.loading import Later
 from immortus_channels.models import JobRecord
-from immortus_channels.stores import get_store
-from immortus_channels.stores.base import reading_of
-from immortus_channels.stores.database import DatabaseStore
 
 if TYPE_CHECKING:
+    from immortus_channels import exceptions, stores, tracking
+    from immortus_channels.access import permissions
+    from immortus_channels.jobs import job as jobs
+    from immortus_channels.stores import base, database
+
     Admin = admin.ModelAdmin[JobRecord]
     Pages = Paginator[JobRecord]
     Records = QuerySet[JobRecord]
 else:
     Admin, Pages, Records = admin.ModelAdmin, Paginator, QuerySet
-
-OVER = tuple(state for state in State if state.is_over)
+    exceptions = Later("immortus_channels.exceptions")
+    stores = Later("immortus_channels.stores")
+    tracking = Later("immortus_channels.tracking")
+    permissions = Later("immortus_channels.access.permissions")
+    jobs = Later("immortus_channels.jobs.job")
+    base = Later("immortus_channels.stores.base")
+    database = Later("immortus_channels.stores.database")
 
 
 class BoundedPaginator(Pages):
@@ -174,7 +177,7 @@ class JobAdmin(Admin):
         return self._time(record.finished_at)
 
     def _time(self, at: int | None) -> str:
-        moment = None if at is None else datetime.fromtimestamp(at / SECOND, UTC)
+        moment = None if at is None else datetime.fromtimestamp(at / 1_000_000, UTC)
         return str(display_for_value(moment, self.get_empty_value_display()))
 
     @admin.display(description=_("document"))
@@ -203,7 +206,7 @@ class JobAdmin(Admin):
     def has_delete_permission(self, request: HttpRequest, obj: JobRecord | None = None) -> bool:
         """Allow users with the permission, for ended jobs that they see: workers would write others again."""
         may = super().has_delete_permission(request, obj)
-        return may and (obj is None or (obj.state in OVER and _may_see(request, obj)))
+        return may and (obj is None or (obj.state in _over() and _may_see(request, obj)))
 
     def has_cancel_permission(self, request: HttpRequest) -> bool:
         """Allow users who may change jobs, by Django's permissions."""
@@ -215,13 +218,13 @@ class JobAdmin(Admin):
 
     def delete_queryset(self, request: HttpRequest, queryset: Records) -> None:
         """Delete those that are still over."""
-        queryset.filter(state__in=OVER).delete()
+        queryset.filter(state__in=_over()).delete()
 
     @admin.action(description=_("Delete selected jobs"), permissions=["delete"])
     def delete_selected(self, request: HttpRequest, queryset: Records) -> HttpResponseBase | None:
         """Delete the selected jobs that are over, after Django's question; a message counts the others."""
         seen = _visible(request, queryset)
-        over = [record.pk for record in seen if record.state in OVER]
+        over = [record.pk for record in seen if record.state in _over()]
         left = len(seen) - len(over)
         if left:
             message = ngettext("%d job stays: it is not over.", "%d jobs stay: they are not over.", left) % left
@@ -238,7 +241,7 @@ class JobAdmin(Admin):
         try:
             for record in records:
                 asked += self._cancel(request, record)
-        except StoreUnavailable as error:
+        except exceptions.StoreUnavailable as error:
             self.message_user(request, str(error), messages.ERROR)
         if asked:
             message = ngettext("%d job was asked to stop.", "%d jobs were asked to stop.", asked) % asked
@@ -265,15 +268,15 @@ class JobAdmin(Admin):
 
 def _database() -> str | None:
     """Return the alias of the database that keeps jobs; None if another kind of store does."""
-    store = get_store()
-    return store.using if isinstance(store, DatabaseStore) else None
+    store = stores.get_store()
+    return store.using if isinstance(store, database.DatabaseStore) else None
 
 
 def _read(request: HttpRequest, job_ids: Iterable[str]) -> None:
     """Bring these jobs' records up to date, as reading them anywhere does."""
     try:
         tracking.read(list(job_ids))
-    except StoreUnavailable as error:
+    except exceptions.StoreUnavailable as error:
         messages.warning(request, _("This may be out of date: %s") % error)
 
 
@@ -286,15 +289,19 @@ def _may_see(request: HttpRequest, record: JobRecord) -> bool:
     """Return whether the job's strategy shows it to this viewer, here as anywhere; if it cannot answer, it does not."""
     try:
         return permissions.may_see(request.user, _job(record))
-    except StoreUnavailable as error:
+    except exceptions.StoreUnavailable as error:
         messages.warning(request, str(error))
         return False
 
 
-def _job(record: JobRecord) -> Job:
-    read = {record.job_id: partial(Job.from_record, record.record)}
-    unreadable = Job(job_id=record.job_id, job_class=record.job_class, owner=record.owner, staff_only=True)
-    return reading_of(0, read.items()).jobs.get(record.job_id, unreadable)
+def _over() -> list[str]:
+    return [state for state in jobs.State if state.is_over]
+
+
+def _job(record: JobRecord) -> jobs.Job:
+    read = {record.job_id: partial(jobs.Job.from_record, record.record)}
+    unreadable = jobs.Job(job_id=record.job_id, job_class=record.job_class, owner=record.owner, staff_only=True)
+    return base.reading_of(0, read.items()).jobs.get(record.job_id, unreadable)
 
 
 def _is_mounted() -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import celery.app  # noqa: F401 - tests find its adapter connected
 import pytest
 
 from immortus_channels import queues

@@ -6,15 +6,22 @@ They also forget the jobs of deleted users.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.db.models import Model, signals
 
-from immortus_channels.access.deleted_users import forget
-from immortus_channels.jobs.owner import owner_key
-from immortus_channels.push.messages import EVERYBODY, Revocation
-from immortus_channels.push.revocations import announce
+from immortus_channels.loading import Later
+
+if TYPE_CHECKING:
+    from immortus_channels.access import deleted_users
+    from immortus_channels.jobs import owner
+    from immortus_channels.push import messages, revocations
+else:
+    deleted_users = Later("immortus_channels.access.deleted_users")
+    owner = Later("immortus_channels.jobs.owner")
+    messages = Later("immortus_channels.push.messages")
+    revocations = Later("immortus_channels.push.revocations")
 
 NAMED = 100
 """Members of a group who are each announced when it changes; for a larger group, all users are checked again."""
@@ -57,27 +64,27 @@ _ABOUT_PERMISSIONS = frozenset({"is_active", "is_staff", "is_superuser", "passwo
 
 def _on_logout(user: object = None, **_: object) -> None:
     if getattr(user, "pk", None) is not None:
-        announce(Revocation(user=_key(user)))
+        _announce(_key(user))
 
 
 def _on_save(instance: object, using: str, **details: Any) -> None:
     fields = details.get("update_fields")
     if not details["created"] and not details.get("raw") and (fields is None or _ABOUT_PERMISSIONS & set(fields)):
-        announce(Revocation(user=_key(instance)), using)
+        _announce(_key(instance), using)
 
 
 def _on_delete(instance: object, using: str, **_: object) -> None:
-    announce(Revocation(user=_key(instance)), using)
-    forget(_key(instance), using)
+    _announce(_key(instance), using)
+    deleted_users.forget(_key(instance), using)
 
 
 def _on_grant(instance: object, action: str, using: str, **details: Any) -> None:
     """Announce users whose groups or permissions changed; all users if the signal does not name them."""
     if action not in _CHANGED:
         return
-    keys = [_key(instance)] if not details["reverse"] else map(str, details["pk_set"] or [EVERYBODY])
+    keys = [_key(instance)] if not details["reverse"] else map(str, details["pk_set"] or [messages.EVERYBODY])
     for key in keys:
-        announce(Revocation(user=key), using)
+        _announce(key, using)
 
 
 def _on_group_change(instance: Any, action: str, using: str, **details: Any) -> None:
@@ -91,7 +98,7 @@ def _on_group_delete(instance: Any, using: str, **_: object) -> None:
 
 
 def _on_permission_delete(using: str, **_: object) -> None:
-    announce(Revocation(user=EVERYBODY), using)
+    _announce(messages.EVERYBODY, using)
 
 
 def _announce_members(groups: Collection[object] | None, using: str) -> None:
@@ -100,17 +107,21 @@ def _announce_members(groups: Collection[object] | None, using: str) -> None:
     from django.contrib.auth.models import Group  # noqa: PLC0415 - likewise
 
     user = get_user_model()
-    keys: list[Any] = [EVERYBODY]
+    keys: list[Any] = [messages.EVERYBODY]
     if groups and getattr(getattr(user, "groups", None), "rel", None) and user.groups.rel.model is Group:
         members: Any = user._base_manager.using(using)  # noqa: SLF001 - other managers may omit users
         found = list(members.filter(groups__in=groups).values_list("pk", flat=True).distinct()[: NAMED + 1])
         keys = found if len(found) <= NAMED else keys
     for key in keys:
-        announce(Revocation(user=str(key)), using)
+        _announce(str(key), using)
 
 
 _CHANGED = frozenset({"post_add", "post_remove", "post_clear"})
 
 
 def _key(user: object) -> str:
-    return owner_key(user) or EVERYBODY
+    return owner.owner_key(user) or messages.EVERYBODY
+
+
+def _announce(user: str, using: str | None = None) -> None:
+    revocations.announce(messages.Revocation(user=user), using)

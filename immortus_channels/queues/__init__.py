@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from immortus_channels import guarded
 from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.queues import unsupported
-from immortus_channels.queues.base import Queue
-from immortus_channels.queues.tracked import Tracking
 from immortus_channels.recent import Recent
+
+if TYPE_CHECKING:
+    from immortus_channels.queues.base import Queue
+    from immortus_channels.queues.tracked import Tracking
 
 connected: list[Queue] = []
 """The adapters of this process."""

@@ -6,26 +6,37 @@ import logging
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from celery import Celery, Task, _state, current_app, signals
+from celery import _state, current_app, signals
 from celery.exceptions import Ignore, SoftTimeLimitExceeded
-from celery.result import AsyncResult, GroupResult
-from django.core.checks import CheckMessage
 
 from immortus_channels import queues
 from immortus_channels.exceptions import ConfigurationError, JobCancelled, JobFailed
-from immortus_channels.jobs.events import Cancelled, Failed, Finished
-from immortus_channels.jobs.ids import text_of
-from immortus_channels.jobs.job import Job
+from immortus_channels.loading import Later
 from immortus_channels.queues.base import Queue, Tracker
-from immortus_channels.queues.celery import result_backend
-from immortus_channels.queues.celery.origins import QUEUE, mark_of
+from immortus_channels.queues.celery.marks import QUEUE, mark_of
 from immortus_channels.queues.celery.problems import is_green, problems
-from immortus_channels.queues.celery.publish_signals import Sending
-from immortus_channels.queues.celery.worker_signals import Running
-from immortus_channels.queues.tracked import Tracking
-from immortus_channels.writer.run import current_run
+from immortus_channels.queues.celery.receivers import Receivers, guarded
+from immortus_channels.queues.tracked import Tracking, unmarked
+
+if TYPE_CHECKING:
+    from celery import Celery, Task, result
+    from celery.app import task as tasks
+    from django.core.checks import CheckMessage
+
+    from immortus_channels.jobs import ids
+    from immortus_channels.jobs.events import Cancelled, Failed, Finished
+    from immortus_channels.jobs.job import Job
+    from immortus_channels.queues.celery import result_backend
+    from immortus_channels.writer import run as runs
+else:  # Celery's are not complete yet where their import brings this one about
+    result = Later("celery.result")
+    tasks = Later("celery.app.task")
+    ids = Later("immortus_channels.jobs.ids")
+    result_backend = Later("immortus_channels.queues.celery.result_backend")
+    runs = Later("immortus_channels.writer.run")
 
 logger = logging.getLogger("immortus_channels")
 
@@ -48,27 +59,13 @@ class CeleryQueue(Queue):
     def connect(self, tracker: Tracker) -> None:
         """Connect every signal. Never with `retry=True`: Celery would repeat a receiver that raises for ever."""
         _state.connect_on_app_finalize(self._find_tasks_of)
-        sending, running = Sending(tracker, self.tracking), Running(tracker, self.tracking)
         for signal, receiver in (
             (signals.worker_init, self._refuse_green_pool),
             (signals.worker_init, self._on_worker_init),
-            (signals.worker_init, running.starting),
-            (signals.before_task_publish, sending.before),
-            (signals.after_task_publish, sending.after),
-            (signals.task_received, running.received),
-            (signals.task_prerun, running.prerun),
-            (signals.task_success, running.success),
-            (signals.task_failure, running.failure),
-            (signals.task_retry, running.retry),
-            (signals.task_postrun, running.postrun),
-            (signals.task_internal_error, running.internal_error),
-            (signals.task_revoked, running.revoked),
-            (signals.task_unknown, running.unknown),
-            (signals.worker_before_create_process, running.forking),
-            (signals.worker_process_shutdown, running.ending),
+            *Receivers(tracker, self.tracking).each(),
         ):
-            self._receivers.append((signal, _guard(receiver)))
-            signal.connect(self._receivers[-1][1], weak=False)
+            self._receivers.append((signal, receiver))
+            signal.connect(receiver, weak=False)
 
     def tracking(self, job_class: str) -> Tracking | None:
         """Return how the task registered under this name is tracked."""
@@ -81,18 +78,18 @@ class CeleryQueue(Queue):
 
     def name_of(self, task: object) -> str | None:
         """Return the registered name of a Celery task."""
-        return task.name if isinstance(task, Task) else None
+        return task.name if isinstance(task, tasks.Task) else None
 
-    def job_of(self, result: object) -> tuple[str, str] | None:
+    def job_of(self, given: object) -> tuple[str, str] | None:
         """Return the job behind an AsyncResult: a chain's is its last task, a chord's its body."""
-        if isinstance(result, GroupResult):
+        if isinstance(given, result.GroupResult):
             msg = (
                 "A group has no job of its own; render one of its results, or a chord's, which is the job of its body."
             )
             raise ConfigurationError(msg)
-        if not isinstance(result, AsyncResult):
+        if not isinstance(given, result.AsyncResult):
             return None
-        job_id = text_of(result.id) or result.id
+        job_id = ids.text_of(given.id) or given.id
         job_class = queues.class_of(job_id) or ""
         # A task that is not registered here may be tracked where it runs.
         if job_class in current_app.tasks and self.tracking(job_class) is None:
@@ -139,12 +136,13 @@ class CeleryQueue(Queue):
 
     def _on_worker_init(self, sender: Any, **_: object) -> None:
         """Find the tasks again in MAIN, before a worker builds any: the app may be older than some of its tasks."""
-        self._on_finalize(sender.app)
+        guarded(self._on_finalize, sender.app)
 
     def _find_tasks_of(self, app: Celery) -> None:
-        app.on_after_finalize.connect(_guard(self._on_finalize), weak=False)
+        app.on_after_finalize.connect(partial(guarded, self._on_finalize), weak=False)
 
     def _on_finalize(self, sender: Celery, **_: object) -> None:
+        unmarked.clear()
         for name, task in list(sender.tasks.items()):
             tracking = mark_of(task)
             if tracking is not None:
@@ -162,8 +160,8 @@ class CeleryQueue(Queue):
             return
 
         def before_start(self: Task, task_id: str, args: Any, kwargs: Any) -> None:
-            run = current_run.get()
-            if run is not None and run.job_id == text_of(task_id) and run.refused:
+            run = runs.current_run.get()
+            if run is not None and run.job_id == ids.text_of(task_id) and run.refused:
                 msg = f"The job {task_id} is over; the worker does not run it."
                 raise Ignore(msg)
             original(self, task_id, args, kwargs)
@@ -188,15 +186,3 @@ def _expect_chosen_ends(task: Task) -> None:
     """Make Celery log the ends that a job chooses itself as INFO, not as unexpected errors."""
     known = task.throws if isinstance(task.throws, tuple) else (task.throws,)
     task.throws = (*known, *(end for end in (JobFailed, JobCancelled) if not issubclass(end, known)))
-
-
-def _guard(receiver: Any) -> Any:
-    """Return the receiver with its failures logged, so that none reaches the queue."""
-
-    def receive(**arguments: Any) -> None:
-        try:
-            receiver(**{name: value for name, value in arguments.items() if name != "signal"})
-        except Exception:
-            logger.exception("Tracking failed in %s; the job continues", receiver.__name__)
-
-    return receive

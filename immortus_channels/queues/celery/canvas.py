@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from immortus_channels.jobs.ids import text_of
+from immortus_channels.queues.celery.marks import STANDS_FOR
 
-STANDS_FOR = "immortus_for"
-"""The header of an untracked task that continues a tracked job and names its class; `task.replace()` sends it."""
 REPLACES = "immortus_after"
 """The header of any task that continues a job, tracked or not: it names the run that `task.replace()` ended."""
 REPLACED = "immortus_replaced"

@@ -16,25 +16,15 @@ from immortus_channels.jobs.events import Origin
 from immortus_channels.jobs.job import JSON, MAX_KEPT_BYTES
 from immortus_channels.jobs.lifecycle import SECOND
 from immortus_channels.loading import name_of
-from immortus_channels.queues.tracked import MARK, Named, Tracking, tracking_of
+from immortus_channels.queues.celery.marks import HEADER, QUEUE
+from immortus_channels.queues.tracked import Named, Tracking
 from immortus_channels.writer.run import owner_here
 from immortus_channels.writer.values import clean, clean_text, size_of
 
 logger = logging.getLogger("immortus_channels")
 
-QUEUE = "celery"
-HEADER = "immortus"
 MAX_BYTES = MAX_KEPT_BYTES // 2
 """Of the recorded arguments, so that the job's data has room as well."""
-
-
-def mark_of(task: Any) -> Tracking | None:
-    """Return the mark on a task: set on the task itself, on the function under its decorator, or by its base class."""
-    if task is None:
-        return None
-    mark = vars(task).get(MARK) or tracking_of(task.run) or tracking_of(task)
-    inline = getattr(task, "tracking_strategy", None)
-    return replace(mark, strategy=inline) if mark and inline and not mark.strategy else mark
 
 
 def origin_here(tracking: Tracking | None, name: str, args: Any, kwargs: Any, eta: str | None = None) -> Origin:

@@ -21,7 +21,6 @@ from immortus_channels.queues.celery.canvas import (
     OWNER,
     REPLACED,
     REPLACES,
-    STANDS_FOR,
     Task,
     class_of,
     followers,
@@ -29,7 +28,8 @@ from immortus_channels.queues.celery.canvas import (
     tasks,
 )
 from immortus_channels.queues.celery.lives import carry_on, forget_others, going_on, header_for, is_resent, one_more
-from immortus_channels.queues.celery.origins import HEADER, bequeathed, from_header, heritage, origin_here
+from immortus_channels.queues.celery.marks import HEADER, STANDS_FOR
+from immortus_channels.queues.celery.origins import bequeathed, from_header, heritage, origin_here
 from immortus_channels.queues.tracked import Tracking
 from immortus_channels.writer.run import current_run
 
@@ -39,6 +39,8 @@ _WAITING = 86_400.0
 
 class Sending:
     """Reports tasks that are sent."""
+
+    run_here = current_run.get
 
     def __init__(self, tracker: Tracker, tracking: Callable[[str], Tracking | None]) -> None:
         self._tracker = tracker

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import Token
 from typing import Any
-from weakref import WeakValueDictionary
 
 from celery import Task
 
@@ -22,9 +21,10 @@ from immortus_channels.jobs.job import State
 from immortus_channels.jobs.lifecycle import SECOND
 from immortus_channels.queues.base import Tracker
 from immortus_channels.queues.celery import pools, time_limits, written
-from immortus_channels.queues.celery.canvas import STANDS_FOR, class_of, followers
+from immortus_channels.queues.celery.canvas import class_of, followers
 from immortus_channels.queues.celery.lives import is_second
-from immortus_channels.queues.celery.origins import HEADER, QUEUE, from_header, header_of, origin_of
+from immortus_channels.queues.celery.marks import HEADER, QUEUE, STANDS_FOR
+from immortus_channels.queues.celery.origins import from_header, header_of, origin_of
 from immortus_channels.queues.celery.outcomes import due, verdict
 from immortus_channels.queues.celery.silent_ends import end_of
 from immortus_channels.queues.tracked import Tracking
@@ -36,12 +36,17 @@ RUN = "immortus_run"
 class Running:
     """Reports tasks that run."""
 
-    def __init__(self, tracker: Tracker, tracking: Callable[[str], Tracking | None]) -> None:
+    run_here = current_run.get
+
+    def __init__(
+        self, tracker: Tracker, tracking: Callable[[str], Tracking | None], requests: Mapping[str, Any]
+    ) -> None:
+        """Begin with the requests that were received before, by their ids; more may come."""
         self._tracker = tracker
         self._tracking = tracking
-        self._requests: WeakValueDictionary[str, Any] = WeakValueDictionary()
+        self._requests = requests
         self._tokens: dict[str, Token[Run | None]] = {}
-        self._worker: Any = None
+        self.worker: Any = None
 
     def _class_of(self, task: Task, request: Any) -> str:
         if request.is_eager and self._tracking(task.name) is None:
@@ -51,16 +56,11 @@ class Running:
 
     # Beginning
 
-    def starting(self, sender: Any, **_: object) -> None:
-        """Note the worker, in MAIN, before any job."""
-        self._worker = sender
-
     def received(self, request: Any, **_: object) -> None:
         """Give the delivery a run id, in MAIN: each delivery is a run; the request takes the id to the child."""
-        self._requests[request.id] = request
         if self._tracking(class_of(request.type, request.request_dict, self._tracking)) is not None:
             request.request_dict[RUN] = uuid.uuid4().hex
-            time_limits.grant(request, self._worker)
+            time_limits.grant(request, self.worker)
 
     def prerun(self, sender: Task, task_id: str, args: Any, kwargs: Any, **_: object) -> None:
         """Begin the run; an eager one was never sent, so it is enqueued first."""
@@ -130,7 +130,7 @@ class Running:
     def postrun(self, sender: Task, task_id: str, state: str | None, retval: object, **_: object) -> None:
         """End the run after all other signals, also without an outcome (state None), which MAIN will report."""
         run, request = _run_of(task_id), sender.request
-        end = end_of(sender, state, retval, self._worker)
+        end = end_of(sender, state, retval, self.worker)
         try:
             if run is not None and not run.refused and end is not None:
                 if end.kind is Finished and state == "SUCCESS":
@@ -238,16 +238,6 @@ class Running:
                 self._tracker.publish(event, wait=0)
             embed = message.payload[2] or {}
             self._cancel_followers(embed.get("chain"), embed.get("chord"))
-
-    # The process itself
-
-    def forking(self, **_: object) -> None:
-        """Drain before a fork, in MAIN: the fork should not copy a busy thread; what is left is written afterwards."""
-        self._tracker.drain(0.5)
-
-    def ending(self, **_: object) -> None:
-        """Drain before a child ends: what it has not written would be lost."""
-        self._tracker.drain()
 
 
 def _run_id(request: Any) -> str:

@@ -1,0 +1,23 @@
+"""How to tell a Celery task or message that concerns a job from all others, before anything else is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from immortus_channels.queues.tracked import MARK, Tracking, tracking_of
+
+QUEUE = "celery"
+HEADER = "immortus"
+"""The header in which the message of a job says what its sender knows."""
+STANDS_FOR = "immortus_for"
+"""The header of an untracked task that continues a tracked job and names its class; `task.replace()` sends it."""
+
+
+def mark_of(task: Any) -> Tracking | None:
+    """Return the mark on a task: set on the task itself, on the function under its decorator, or by its base class."""
+    if task is None:
+        return None
+    mark = vars(task).get(MARK) or tracking_of(task.run) or tracking_of(task)
+    inline = getattr(task, "tracking_strategy", None)
+    return replace(mark, strategy=inline) if mark and inline and not mark.strategy else mark
