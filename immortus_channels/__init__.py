@@ -1,4 +1,4 @@
-"""Live background jobs for Django: what a task queue runs, told to the browser as it happens.
+"""Live background jobs for Django: the browser shows what a task queue runs, as it happens.
 
 Everything is loaded on first use: this package stands in INSTALLED_APPS, so importing it must not import models.
 """
@@ -73,25 +73,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ConfigurationError": "exceptions",
-    "DocumentTooLarge": "exceptions",
-    "HandlerNotFound": "exceptions",
-    "ImmortusError": "exceptions",
-    "InvalidValue": "exceptions",
-    "JobCancelled": "exceptions",
-    "JobExists": "exceptions",
-    "JobFailed": "exceptions",
     "JobHandle": "api.job",
     "JobHandler": "api.job_handler",
-    "JobNotFound": "exceptions",
     "JobRepository": "api.repository",
     "JobState": "api.job_state",
-    "ReservedMetaKey": "exceptions",
-    "StoreNotFound": "exceptions",
-    "StoreUnavailable": "exceptions",
-    "StrategyNotFound": "exceptions",
     "TrackingStrategy": "api.strategy",
-    "UnreadableRecord": "exceptions",
     "access_token": "access.tokens",
     "aget_job": "api.repository",
     "current_job": "api.repository",
@@ -104,13 +90,14 @@ _HOMES = {
     "started_by": "jobs.owner",
     "tracked": "queues.tracked",
 }
+"""The modules of what is not an exception."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in __all__:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'exceptions')}"), name)
 
 
 def __dir__() -> list[str]:

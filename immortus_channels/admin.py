@@ -6,112 +6,53 @@ No page becomes slower with the number of jobs: none counts them all or queries 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast
 
 from django.contrib import admin, messages
 from django.contrib.admin.actions import delete_selected
 from django.contrib.admin.utils import display_for_value
 from django.contrib.admin.views.main import ChangeList
-from django.core.paginator import Paginator
-from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from immortus_channels import admin_list
+from immortus_channels.admin_list import Records, job_of
+from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.loading import Later
 from immortus_channels.models import JobRecord
 
 if TYPE_CHECKING:
-    from immortus_channels import exceptions, stores, tracking
+    from immortus_channels import stores, tracking
     from immortus_channels.access import permissions
-    from immortus_channels.jobs import job as jobs
-    from immortus_channels.stores import base, database
-
-    Admin = admin.ModelAdmin[JobRecord]
-    Pages = Paginator[JobRecord]
-    Records = QuerySet[JobRecord]
+    from immortus_channels.api import links
+    from immortus_channels.jobs import lifecycle
+    from immortus_channels.stores import database
 else:
-    Admin, Pages, Records = admin.ModelAdmin, Paginator, QuerySet
-    exceptions = Later("immortus_channels.exceptions")
     stores = Later("immortus_channels.stores")
     tracking = Later("immortus_channels.tracking")
     permissions = Later("immortus_channels.access.permissions")
-    jobs = Later("immortus_channels.jobs.job")
-    base = Later("immortus_channels.stores.base")
+    links = Later("immortus_channels.api.links")
+    lifecycle = Later("immortus_channels.jobs.lifecycle")
     database = Later("immortus_channels.stores.database")
 
 
-class BoundedPaginator(Pages):
-    """Pages through the first `BOUND` jobs, and counts no further; older ones are found by filter or id."""
-
-    BOUND = 10_000
-
-    @cached_property
-    def count(self) -> int:
-        """How many jobs there are to page through."""
-        return cast("Records", self.object_list).order_by()[: self.BOUND].count()
-
-
-class CurrentList(ChangeList):
-    """A page of jobs that its viewer may see, in their present state: overdue ones are marked first.
-
-    The jobs of other pages are counted without checking permissions for each.
-    """
-
-    def get_results(self, request: HttpRequest) -> None:
-        """Read the page's jobs as any viewer does, and leave out those that this viewer may not see."""
-        super().get_results(request)
-        _read(request, self.result_list.values_list("pk", flat=True))
-        records: list[JobRecord] = list(self.result_list)
-        shown = _visible(request, records)
-        self.result_list: Any = shown
-        self.result_count -= len(records) - len(shown)
-
-
-class JobClassFilter(admin.SimpleListFilter):
-    """By job class, found without reading every row: each step asks an index for the next name."""
-
-    title = _("job class")
-    parameter_name = "job_class"
-    LIMIT = 100
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Return the classes that jobs have."""
-        return [(name, name) for name in self._names(model_admin.get_queryset(request))]
-
-    def queryset(self, request: HttpRequest, queryset: Records) -> Records:
-        """Return the jobs of the chosen class."""
-        return queryset if self.value() is None else queryset.filter(job_class=self.value())
-
-    def _names(self, records: Records) -> Iterator[str]:
-        names = records.order_by("job_class").values_list("job_class", flat=True)
-        name = names.first()
-        for _number in range(self.LIMIT):
-            if name is None:
-                return
-            yield name
-            name = names.filter(job_class__gt=name).first()
-
-
 @admin.register(JobRecord)
-class JobAdmin(Admin):
+class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # not generic at run time
     """The jobs on record. Cancelling takes the permission to change jobs, deleting the one to delete them."""
 
     list_display = ("job_id", "job_class", "state", "owner", "percentage", "enqueued_at", "started_at", "ended_at")
-    list_filter = ("state", JobClassFilter)
+    list_filter = ("state", admin_list.JobClassFilter)
     search_fields = ("job_id",)
     search_help_text = _("the whole id of a job")
     sortable_by = ()
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
-    paginator = BoundedPaginator
+    paginator = admin_list.BoundedPaginator
     actions = ("cancel", "delete_selected")
     fields = readonly_fields = (*list_display, "document")
 
@@ -123,7 +64,7 @@ class JobAdmin(Admin):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Return the list class that reads as viewers read."""
-        return CurrentList
+        return admin_list.CurrentList
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         """Allow only the filters offered: counts by others would reveal what hidden jobs contain."""
@@ -135,41 +76,35 @@ class JobAdmin(Admin):
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> JobRecord | None:
         """Return the job in its present state; None also if this viewer may not see it."""
-        _read(request, [object_id])
+        admin_list.bring_up_to_date(request, [object_id])
         record = super().get_object(request, object_id, from_field)
-        return record if record is not None and _may_see(request, record) else None
+        return record if record is not None and admin_list.may_see(request, record) else None
 
-    def render_change_form(  # noqa: PLR0913, PLR0917 - Django's signature
-        self,
-        request: HttpRequest,
-        context: dict[str, Any],
-        add: bool = False,  # noqa: FBT001, FBT002
-        change: bool = False,  # noqa: FBT001, FBT002
-        form_url: str = "",
-        obj: JobRecord | None = None,
-    ) -> Any:
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Add the job for a live element, if the URLs that it uses are mounted."""
-        if obj is not None and _is_mounted():
-            context |= {"job": _job(obj), "words": dict(self.opts.get_field("state").flatchoices)}
-        return super().render_change_form(request, context, add, change, form_url, obj)
+        record = kwargs.get("obj")
+        if record is not None and links.mount() is not None:
+            words: Any = self.opts.get_field("state")
+            context |= {"job": job_of(record), "words": dict(words.flatchoices)}
+        return super().render_change_form(request, context, *args, **kwargs)
 
     # As text, because the page of one job shows None as such, and times in UTC.
 
     @admin.display(description=_("percentage"))
     def percentage(self, record: JobRecord) -> str:
         """Return how far the job has come."""
-        share = _job(record).document["percentage"]
+        share = job_of(record).document["percentage"]
         return "" if share is None else f"{share} %"
 
     @admin.display(description=_("enqueued at"))
     def enqueued_at(self, record: JobRecord) -> str:
         """Return when the job was handed to its queue."""
-        return self._time(_job(record).enqueued_at)
+        return self._time(job_of(record).enqueued_at)
 
     @admin.display(description=_("started at"))
     def started_at(self, record: JobRecord) -> str:
         """Return when the present attempt began."""
-        return self._time(_job(record).started_at)
+        return self._time(job_of(record).started_at)
 
     @admin.display(description=_("finished at"))
     def ended_at(self, record: JobRecord) -> str:
@@ -177,13 +112,13 @@ class JobAdmin(Admin):
         return self._time(record.finished_at)
 
     def _time(self, at: int | None) -> str:
-        moment = None if at is None else datetime.fromtimestamp(at / 1_000_000, UTC)
+        moment = None if at is None else datetime.fromtimestamp(at / lifecycle.SECOND, UTC)
         return str(display_for_value(moment, self.get_empty_value_display()))
 
     @admin.display(description=_("document"))
     def document(self, record: JobRecord) -> SafeString:
         """Return the job as browsers see it."""
-        return format_html("<pre>{}</pre>", json.dumps(_job(record).document, indent=2, ensure_ascii=False))
+        return format_html("<pre>{}</pre>", json.dumps(job_of(record).document, indent=2, ensure_ascii=False))
 
     # What may be done
 
@@ -206,7 +141,7 @@ class JobAdmin(Admin):
     def has_delete_permission(self, request: HttpRequest, obj: JobRecord | None = None) -> bool:
         """Allow users with the permission, for ended jobs that they see: workers would write others again."""
         may = super().has_delete_permission(request, obj)
-        return may and (obj is None or (obj.state in _over() and _may_see(request, obj)))
+        return may and (obj is None or (obj.state in admin_list.over() and admin_list.may_see(request, obj)))
 
     def has_cancel_permission(self, request: HttpRequest) -> bool:
         """Allow users who may change jobs, by Django's permissions."""
@@ -218,14 +153,14 @@ class JobAdmin(Admin):
 
     def delete_queryset(self, request: HttpRequest, queryset: Records) -> None:
         """Delete those that are still over."""
-        queryset.filter(state__in=_over()).delete()
+        queryset.filter(state__in=admin_list.over()).delete()
 
     @admin.action(description=_("Delete selected jobs"), permissions=["delete"])
     def delete_selected(self, request: HttpRequest, queryset: Records) -> HttpResponseBase | None:
         """Delete the selected jobs that are over, after Django's question; a message counts the others."""
-        seen = _visible(request, queryset)
-        over = [record.pk for record in seen if record.state in _over()]
-        left = len(seen) - len(over)
+        records = admin_list.visible_to(request, queryset)
+        over = [record.pk for record in records if record.state in admin_list.over()]
+        left = len(records) - len(over)
         if left:
             message = ngettext("%d job stays: it is not over.", "%d jobs stay: they are not over.", left) % left
             self.message_user(request, message, messages.WARNING)
@@ -237,11 +172,11 @@ class JobAdmin(Admin):
     def cancel(self, request: HttpRequest, queryset: Records) -> HttpResponseBase | None:
         """Ask for the cancellation of each selected job that its strategy lets this user see and cancel."""
         asked = 0
-        records = _visible(request, queryset)
+        records = admin_list.visible_to(request, queryset)
         try:
             for record in records:
                 asked += self._cancel(request, record)
-        except exceptions.StoreUnavailable as error:
+        except StoreUnavailable as error:
             self.message_user(request, str(error), messages.ERROR)
         if asked:
             message = ngettext("%d job was asked to stop.", "%d jobs were asked to stop.", asked) % asked
@@ -257,7 +192,7 @@ class JobAdmin(Admin):
         return None
 
     def _cancel(self, request: HttpRequest, record: JobRecord) -> bool:
-        if not permissions.is_cancellable(request.user, _job(record)):
+        if not permissions.is_cancellable(request.user, job_of(record)):
             return False
         after = tracking.cancel(record.pk)
         if after is None or not after.cancel_requested:
@@ -270,43 +205,3 @@ def _database() -> str | None:
     """Return the alias of the database that keeps jobs; None if another kind of store does."""
     store = stores.get_store()
     return store.using if isinstance(store, database.DatabaseStore) else None
-
-
-def _read(request: HttpRequest, job_ids: Iterable[str]) -> None:
-    """Bring these jobs' records up to date, as reading them anywhere does."""
-    try:
-        tracking.read(list(job_ids))
-    except exceptions.StoreUnavailable as error:
-        messages.warning(request, _("This may be out of date: %s") % error)
-
-
-def _visible(request: HttpRequest, records: Iterable[JobRecord]) -> list[JobRecord]:
-    """Return the jobs that this viewer may see; the others look like unknown ones."""
-    return [record for record in records if _may_see(request, record)]
-
-
-def _may_see(request: HttpRequest, record: JobRecord) -> bool:
-    """Return whether the job's strategy shows it to this viewer, here as anywhere; if it cannot answer, it does not."""
-    try:
-        return permissions.may_see(request.user, _job(record))
-    except exceptions.StoreUnavailable as error:
-        messages.warning(request, str(error))
-        return False
-
-
-def _over() -> list[str]:
-    return [state for state in jobs.State if state.is_over]
-
-
-def _job(record: JobRecord) -> jobs.Job:
-    read = {record.job_id: partial(jobs.Job.from_record, record.record)}
-    unreadable = jobs.Job(job_id=record.job_id, job_class=record.job_class, owner=record.owner, staff_only=True)
-    return base.reading_of(0, read.items()).jobs.get(record.job_id, unreadable)
-
-
-def _is_mounted() -> bool:
-    try:
-        reverse("immortus:verify")
-    except NoReverseMatch:
-        return False
-    return True

@@ -6,7 +6,6 @@ of these threads.
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -14,9 +13,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import TypeVar
 
+from immortus_channels.logs import logger
 from immortus_channels.threads import call_in_thread
-
-logger = logging.getLogger("immortus_channels")
 
 Answer = TypeVar("Answer")
 

@@ -12,7 +12,7 @@ from django.db import transaction
 
 from immortus_channels import queues
 from immortus_channels.jobs.ids import text_of
-from immortus_channels.queues.tracked import MARK, Named, Tracking
+from immortus_channels.queues.tracked import MARK, Named, TaskOptions
 from immortus_channels.tracking import strategies
 from immortus_channels.writer.run import current_run
 
@@ -60,4 +60,4 @@ class TrackedTask(Task):  # type: ignore[misc]
         return self.AsyncResult(task_id)
 
 
-setattr(TrackedTask, MARK, Tracking())
+setattr(TrackedTask, MARK, TaskOptions())

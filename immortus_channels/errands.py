@@ -1,4 +1,4 @@
-"""What is to be done beside everything else, by threads that there are only while something is."""
+"""Errands: work done beside everything else, by threads that exist only while there is some."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ Value = TypeVar("Value")
 
 
 class Errands(ABC, Generic[Key, Value]):
-    """What waits to be done, by key and the oldest first; a subclass says what to do with it.
+    """The errands that wait, by key, the oldest first; a subclass says how to do one.
 
-    It stays here until the subclass takes it out of `_pending`, with the condition. A forked child has none of it.
+    An errand stays in `_pending` until the subclass removes it, holding the condition. A forked child begins with none.
     """
 
     NAME: str
-    """Of the threads."""
+    """The name of the threads."""
     IDLE = 0.0
     """Seconds for which a thread waits for more."""
     MOST = 1
-    """Threads at a time; where there are several, each takes out what it does before it does it."""
+    """Threads at a time. With several, each removes its errand before doing it."""
 
     def __init__(self) -> None:
         self._begin()
@@ -33,15 +33,15 @@ class Errands(ABC, Generic[Key, Value]):
         self._pending: dict[Key, Value] = {}
         self._threads = self._idle = 0
         self._thread: threading.Thread | None = None
-        """The last one."""
+        """The thread that was started last."""
         self._is_ending = False
 
     def __len__(self) -> int:
-        """How many wait."""
+        """Return how many errands wait."""
         return len(self._pending)
 
     def _put(self, key: Key, value: Value) -> None:
-        """Add one, with the condition. Raises RuntimeError where the system has no thread left for it."""
+        """Add an errand, holding the condition. Raises RuntimeError if the system can start no thread for it."""
         self._pending[key] = value
         self._condition.notify_all()
         if self._idle < len(self._pending) and self._threads < self.MOST:
@@ -51,10 +51,10 @@ class Errands(ABC, Generic[Key, Value]):
 
     @abstractmethod
     def _work(self) -> None:
-        """Do what `_next` returns until it is None."""
+        """Do the errands that `_next` returns, until it returns None."""
 
     def _next(self) -> tuple[Key, Value] | None:
-        """Return the oldest; None, which ends the thread, when there was none for a while."""
+        """Return the oldest errand; None, which ends the thread, if none came for `IDLE` seconds."""
         with self._condition:
             self._idle += 1
             self._condition.wait_for(lambda: self._pending or self._is_ending, self.IDLE)

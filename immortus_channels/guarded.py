@@ -5,21 +5,19 @@ Exceptions meant for the code around the question pass through: a time limit, an
 
 from __future__ import annotations
 
-import logging
 import operator
 from collections.abc import Callable
 from typing import SupportsFloat, SupportsIndex, TypeVar
 
 from immortus_channels.exceptions import JobCancelled, JobFailed
-
-logger = logging.getLogger("immortus_channels")
+from immortus_channels.logs import logger
 
 Answer = TypeVar("Answer")
 
 _LONGEST = 200
 """Characters of a value that are quoted."""
 
-also_passing: list[Callable[[], tuple[type[BaseException], ...]]] = []
+more_to_pass: list[Callable[[], tuple[type[BaseException], ...]]] = []
 """Functions that name more exceptions to pass through to the code around the question; task queues add theirs."""
 
 
@@ -27,16 +25,16 @@ def answer(question: Callable[[], Answer]) -> Answer | None:
     """Return what the question returns; None if the object raises."""
     try:
         return question()
-    except passing():
+    except exceptions_to_pass():
         raise
     except Exception as error:  # noqa: BLE001 - it is not ours
         logger.debug("An object of the project raised a %s when the package read it", type(error).__name__)
         return None
 
 
-def passing() -> tuple[type[BaseException], ...]:
+def exceptions_to_pass() -> tuple[type[BaseException], ...]:
     """Return the exceptions that pass through to the code around the question, whatever the question was."""
-    return (JobCancelled, JobFailed, *(each for interrupts in also_passing for each in interrupts()))
+    return (JobCancelled, JobFailed, *(each for interrupts in more_to_pass for each in interrupts()))
 
 
 def length_of(thing: object) -> int | None:

@@ -88,9 +88,9 @@ class _Reporting(Loader):
         self._call()
 
 
-def name_of(kind: type) -> str:
-    """Return the dotted path of a class, through the classes it is nested in."""
-    return f"{kind.__module__}.{kind.__qualname__}"
+def name_of(named: type | str | None) -> str:
+    """Return the dotted path of a class, through the classes it is nested in; a name stands for itself, "" for None."""
+    return f"{named.__module__}.{named.__qualname__}" if isinstance(named, type) else named or ""
 
 
 def find(name: str, module: str) -> tuple[Any, list[str]]:

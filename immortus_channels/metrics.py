@@ -37,6 +37,7 @@ class Metric:
         self.help = help_
         self.label = label
         self.reset()
+        os.register_at_fork(after_in_child=self.reset)
         _metrics.append(self)
 
     def add(self, amount: float = 1, of: object = "") -> None:
@@ -99,11 +100,3 @@ def samples() -> list[Sample]:
 def read() -> dict[str, float | dict[str, float]]:
     """Return every number by its name; one with a label is a dict from the label's values to numbers."""
     return {metric.name: metric.read() for metric in tuple(_metrics)}
-
-
-def _after_fork() -> None:
-    for metric in _metrics:
-        metric.reset()
-
-
-os.register_at_fork(after_in_child=_after_fork)

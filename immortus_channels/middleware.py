@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from functools import partial
 from typing import cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
@@ -37,18 +38,14 @@ class JobOwnerMiddleware:
         """Return the response; a streamed one is produced in the name of the same user."""
         if self._is_async:
             return self._answer(request)
-        starter = _starter(request)
+        starter = partial(owner_of, request)
         with starting_as(starter):
             return _stream_as(starter, cast("HttpResponseBase", self._get_response(request)))
 
     async def _answer(self, request: HttpRequest) -> HttpResponseBase:
-        starter = _starter(request)
+        starter = partial(owner_of, request)
         with starting_as(starter):
             return _stream_as(starter, await cast("Awaitable[HttpResponseBase]", self._get_response(request)))
-
-
-def _starter(request: HttpRequest) -> Starter:
-    return lambda: owner_of(request)
 
 
 def owner_of(request: HttpRequest) -> str | None:
@@ -56,18 +53,11 @@ def owner_of(request: HttpRequest) -> str | None:
     user = getattr(request, "user", None)
     if isinstance(user, SimpleLazyObject) and is_in_event_loop():
         if not hasattr(request, "_acached_user"):
-            return _read_in_thread(request)
+            # An async view sends a job before it has looked the user up. The ORM does not work in its thread, and a job
+            # without its owner would be visible to all. So the loop waits for a query, as next for the broker.
+            return call_in_thread(lambda: owner_key(request.user)).result()
         user = request._acached_user  # noqa: SLF001 - what `await request.auser()` has left
     return owner_key(user)
-
-
-def _read_in_thread(request: HttpRequest) -> str | None:
-    """Return the key of the user for an async view that sends a job before it has looked the user up.
-
-    The ORM does not work in its thread, and a job without its owner would be visible to all; so the loop waits for a
-    query, as it is about to wait for the broker.
-    """
-    return call_in_thread(lambda: owner_key(request.user)).result()
 
 
 def _stream_as(starter: Starter, response: HttpResponseBase) -> HttpResponseBase:

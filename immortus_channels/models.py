@@ -13,11 +13,9 @@ if TYPE_CHECKING:
 
     CharColumn = models.CharField[Any, Any]
     TextColumn = models.TextField[Any, Any]
-    Keys = models.Manager["JobsFileKey"]
 else:
     CharColumn = models.CharField
     TextColumn = models.TextField
-    Keys = models.Manager
 
 _STATES = {
     "enqueued": _("enqueued"),
@@ -100,7 +98,7 @@ class JobRecord(models.Model):
         return f"{self.job_class} {self.job_id}"
 
 
-class UndumpedManager(Keys):
+class UndumpedManager(models.Manager["JobsFileKey"]):
     """Finds nothing: what `dumpdata` writes must not bring one database's key to another."""
 
     def get_queryset(self) -> QuerySet[JobsFileKey]:

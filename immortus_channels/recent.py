@@ -1,4 +1,4 @@
-"""A dict that forgets: for what is kept by user, job or message, so that very many of them take a bounded room."""
+"""A dict that forgets its oldest keys, so that values kept by user, job or message take bounded memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Recent(OrderedDict[Key, Kept]):
         self._most = most
 
     def __setitem__(self, key: Key, kept: Kept) -> None:
-        """Keep this as the newest; the oldest goes where there are too many."""
+        """Keep this as the newest; drop the oldest if there are too many."""
         self.pop(key, None)
         super().__setitem__(key, kept)
         if len(self) > self._most:

@@ -1,4 +1,4 @@
-"""What kind of thread this is, and calls in a thread of their own."""
+"""The kind of thread that code runs in, and calls in a new thread."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def is_in_event_loop() -> bool:
 
 
 def call_in_thread(call: Callable[[], Answer], *, name: str = "immortus-call") -> Future[Answer]:
-    """Make the call in a daemon thread of its own, with the caller's context variables; its answer, or its error.
+    """Make the call in a new daemon thread, with the caller's context variables; return its future answer or error.
 
-    Stop waiting for it when it takes too long: it goes on by itself. What would end a process, SystemExit for example,
+    Stop waiting for it when it takes too long: the call continues. What would end a process, SystemExit for example,
     becomes a RuntimeError. The database connections that the call opened are closed.
     """
     answer: Future[Answer] = Future()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, include, path, register_converter
+from django.urls.converters import StringConverter
 
 from immortus_channels.http import job_page, monitoring, views
 from immortus_channels.jobs import ids
@@ -10,14 +11,10 @@ from immortus_channels.jobs import ids
 app_name = "immortus"
 
 
-class JobIdConverter:
+class JobIdConverter(StringConverter):
     """An id that needs no escaping; every other one goes by query."""
 
     regex = ids.IN_PATH
-
-    def to_python(self, value: str) -> str:
-        """Return the id as it stands in the path."""
-        return value
 
     def to_url(self, value: str) -> str:
         """Return the id; one that does not fit makes no URL."""

@@ -32,7 +32,7 @@ async def hub():
     metrics.ROLLBACKS.reset()
     hub = get_hub()
     yield hub
-    await hub.lifetime.stopped()
+    await hub.lifetime.stop_and_wait()
 
 
 @pytest.fixture(params=LAYERS)

@@ -13,8 +13,8 @@ from django.urls import re_path
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.project.settings")
 http = get_asgi_application()
 
-from immortus_channels.websocket.consumer import JobConsumer  # noqa: E402 - Django first
-from immortus_channels.websocket.flow import Limits  # noqa: E402
+from immortus_channels.access.limits import Limits  # noqa: E402 - Django first
+from immortus_channels.websocket.consumer import JobConsumer  # noqa: E402
 
 limits = Limits(**json.loads(os.environ.get("LIMITS", '{"ping": 0.3, "silence": 10.0, "slow": 1.0}')))
 socket = JobConsumer.as_asgi(limits=limits)

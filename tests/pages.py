@@ -13,6 +13,8 @@ from typing import Any
 from django.contrib.auth.models import AnonymousUser, User
 
 from immortus_channels import tracking
+from immortus_channels.access import quotas
+from immortus_channels.access.buckets import Refusals
 from immortus_channels.jobs.events import (
     Cancelled,
     Enqueued,
@@ -115,6 +117,12 @@ async def until(fact: Callable[[], object], within: float = 5.0) -> float:
             raise TimeoutError(message)
         await asyncio.sleep(0.005)
     return time.monotonic() - began
+
+
+def forget_quotas() -> None:
+    """As if no caller had asked for anything yet."""
+    quotas._requests.clear()
+    quotas._refusals = Refusals()
 
 
 def logged_in(name: str) -> User:

@@ -16,7 +16,7 @@ from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.formats import localize
 
-from immortus_channels.admin import BoundedPaginator, JobClassFilter
+from immortus_channels.admin_list import BoundedPaginator, JobClassFilter
 from immortus_channels.api.strategy import TrackingStrategy
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.job import Job, State
@@ -81,7 +81,7 @@ def overdue(job_id: str) -> None:
     JobRecord.objects.filter(pk=job_id).update(lease_until=1)
 
 
-def test_a_record_that_cannot_be_read_is_listed_as_its_columns_say_and_hides_no_other(client, boss):
+def test_an_unreadable_record_is_listed_by_its_columns_and_hides_no_other(client, boss):
     Process("well").enqueued()
     JobRecord.objects.create(job_id="odd", job_class="later.task", state="running", version=1, record="{")
     text = page(client, LIST)
@@ -146,7 +146,7 @@ def test_nothing_in_a_document_becomes_html(boss, client):
     assert "<script>alert" not in html
 
 
-def test_the_page_of_a_job_shows_times_as_django_does_and_nothing_where_there_is_none(boss, client, settings):
+def test_the_page_of_a_job_shows_times_as_django_does_and_nothing_for_none(boss, client, settings):
     settings.TIME_ZONE = "Asia/Tokyo"
     Process("job-1").enqueued()
     html = page(client, DETAIL, "job-1")
@@ -219,7 +219,7 @@ def test_what_is_not_shown_is_neither_cancelled_nor_deleted(boss, client, secret
     assert JobRecord.objects.filter(pk=secret).exists()
 
 
-def test_whoever_has_no_rule_on_their_side_sees_what_they_would_see_elsewhere(client, settings):
+def test_a_user_whom_no_rule_admits_sees_only_what_they_see_elsewhere(client, settings):
     settings.IMMORTUS_ACCESS = f"{__name__}.nothing_at_all"
     clerk(client, "view")
     Process("job-1").enqueued()

@@ -1,4 +1,4 @@
-"""Who may import whom, which module knows which third party, and that every module has its test."""
+"""Who may import whom, which module knows which third party, and that every module has a test with a short name."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ROOMS = (
     "tracking",
     "access middleware",
     "api websocket",
-    "http",
+    "http admin_list",
     "tasks",
     "checks testing",
     "__init__ apps admin urls routing celery broadcast handles management templatetags migrations",
@@ -80,6 +80,7 @@ API = {
 """What may be imported from the package itself."""
 
 TESTED_BY = {
+    "admin_list.py": "test_admin.py",
     "checks": "checks/test_checks.py",
     "checks/doctor": "management/test_immortus_doctor.py",
     "checks/doctor/layer_hosts.py": "checks/doctor/test_layer_hosts.py",
@@ -88,6 +89,7 @@ TESTED_BY = {
     "api/strategy.py": "tracking/test_strategies.py",
     "broadcast.py": "test_architecture.py",
     "handles.py": "test_architecture.py",
+    "http/page_content.py": "http/test_job_page.py",
     "models.py": "stores/test_database.py",
     "push/breaker.py": "test_logs.py",
     "push/layer.py": "push/test_broadcaster.py",
@@ -320,7 +322,8 @@ def test_a_set_up_django_has_loaded_what_it_must_and_no_queue():
     settings = {"DJANGO_SETTINGS_MODULE": "tests.settings", "PYTHONPATH": str(ROOT)}
     run = subprocess.run([sys.executable, "-c", code], env=settings, check=True, capture_output=True, text=True)
     loaded = {name.removeprefix(f"{NAME}.") for name in run.stdout.split()}
-    assert loaded == {NAME, "access", "access.signals", "admin", "apps", "loading", "models"}
+    doors = {"apps", "models", "admin", "admin_list", "access", "access.signals"}
+    assert loaded == {NAME, *doors, "exceptions", "loading"}
 
 
 # The public face
@@ -337,7 +340,7 @@ def test_every_offered_name_loads_on_first_use(name):
 
 def test_type_checkers_see_the_same_names():
     seen = {alias.name for node, _ in import_nodes(tree_of("__init__")) for alias in node.names if at_types(node)}
-    assert seen == set(immortus_channels.__all__) == set(immortus_channels._HOMES)
+    assert seen == set(immortus_channels.__all__) > set(immortus_channels._HOMES)
 
 
 def at_types(node: ast.Import | ast.ImportFrom) -> bool:
@@ -366,3 +369,14 @@ def mirrored_in_tests(file: Path) -> str:
     folder = relative.parent.as_posix().removesuffix("commands").strip("./")
     mirrored = f"{folder}/test_{relative.name}".lstrip("/")
     return TESTED_BY.get(relative.as_posix()) or TESTED_BY.get(relative.parent.as_posix()) or mirrored
+
+
+def test_the_name_of_a_test_has_at_most_70_characters():
+    assert [name for name in names_of_tests() if len(name) > 70] == []
+
+
+def names_of_tests() -> Iterator[str]:
+    for file in (ROOT / "tests").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+                yield node.name

@@ -33,7 +33,7 @@ def hanging():
     over.set()
 
 
-def test_the_answer_is_what_the_question_returns_and_the_error_what_it_raises():
+def test_asking_returns_what_the_question_returns_or_raises_its_error():
     assert ask("somebody", lambda: 5) == 5
     with pytest.raises(ZeroDivisionError):
         ask("somebody", lambda: 1 / 0)
@@ -87,7 +87,7 @@ def test_who_did_not_answer_is_left_alone_for_a_while_and_then_asked_again(hangi
     assert ask("somebody", lambda: 5) == 5
 
 
-def test_what_hangs_takes_no_more_threads_than_allowed_however_often_it_is_asked(hanging, monkeypatch):
+def test_a_question_that_hangs_takes_no_more_threads_than_allowed(hanging, monkeypatch):
     monkeypatch.setattr(bounded_calls, "PAUSE", 0)
     before = threading.active_count()
     with ThreadPoolExecutor(20) as threads:

@@ -38,7 +38,7 @@ def test_each_case_has_a_test(number):
     assert files_by_case()[number]
 
 
-def test_the_page_lists_every_case_in_its_order_with_the_files_of_its_tests():
+def test_the_page_lists_every_case_in_order_with_the_files_of_its_tests():
     told = {int(number): re.findall(r"`(tests/[^`]+)`", tested) for number, what, tested in PAGE.rows if what}
     assert list(told) == list(CASES)
     assert told == {number: sorted(files) for number, files in files_by_case().items()}

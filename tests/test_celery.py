@@ -474,13 +474,13 @@ def test_a_result_is_published_where_the_task_says_so():
     assert record(marked.delay().id).result is None
 
 
-def test_an_integer_that_browsers_would_round_is_text_in_what_a_task_returned(caplog):
+def test_an_integer_that_browsers_would_round_is_text_in_a_task_s_result(caplog):
     job = record(publishes_a_large_id.delay().id)
     assert job.result == {"id": "653247040368672769", "ids": [2**53 - 1, str(-(2**53))]}
     assert [line.levelname for line in caplog.records if line.name == "immortus_channels"] == ["WARNING"]
 
 
-def test_a_job_started_inside_a_job_inherits_its_owner_and_leaves_the_outer_run_current():
+def test_a_job_started_inside_a_job_inherits_its_owner():
     with started_by(User(pk=7)):
         result = starts_another.delay()
     assert record(result.result).owner == "7"
@@ -488,7 +488,7 @@ def test_a_job_started_inside_a_job_inherits_its_owner_and_leaves_the_outer_run_
 
 
 @pytest.mark.urls(__name__)
-def test_what_an_eager_job_answers_names_its_class_and_refuses_an_untracked_task():
+def test_job_info_names_an_eager_job_s_class_and_refuses_an_untracked_task():
     assert job_info(request, marked.delay())["job_class"] == marked.name
     with pytest.raises(ConfigurationError, match=r"untracked' is not tracked.*@tracked"):
         job_info(request, untracked.delay())

@@ -178,7 +178,7 @@ def test_the_package_has_the_version_of_the_python_package():
     assert (PACKAGE["name"], PACKAGE["license"]) == (project["name"], project["license"])
 
 
-def test_the_development_dependencies_are_pinned_and_the_lock_names_no_host():
+def test_development_dependencies_are_pinned_and_the_lock_names_no_host():
     assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in PACKAGE["devDependencies"].values())
     assert PACKAGE.keys() & {"dependencies", "peerDependencies", "optionalDependencies"} == set()
     assert "resolved" not in LOCK
@@ -199,7 +199,7 @@ def published(tmp_path_factory):
     return folder
 
 
-def test_what_is_published_is_the_client_with_its_types_and_all_that_it_exports(published):
+def test_the_npm_package_holds_the_client_its_types_and_what_it_exports(published):
     home = published / "node_modules" / "immortus-channels"
     files = {str(file.relative_to(home)) for file in home.rglob("*") if file.is_file()}
     static = STATIC.relative_to(ROOT)
@@ -257,7 +257,7 @@ Immortus.verify(true);
 
 
 @pytest.mark.parametrize("resolution", ["bundler", "node16"])
-def test_programs_of_users_compile_against_the_types_and_their_mistakes_do_not(published, resolution):
+def test_users_programs_compile_against_the_types_but_their_mistakes_fail(published, resolution):
     project = published / resolution
     project.mkdir()
     (project / "package.json").write_text('{ "type": "module" }')

@@ -237,7 +237,7 @@ def test_what_is_said_at_a_glance_is_the_true_signature(line, homes):
         assert name in WITHOUT_DOCSTRING or not callable(find(name)) or isinstance(find(name), type)
 
 
-def test_each_public_name_is_told_at_a_glance_but_for_those_of_the_project_page():
+def test_the_glance_tells_each_public_name_but_those_of_the_project_page():
     told = [object_of(line, homes) for line, homes in GLANCED]
     elsewhere = {name for name in PUBLIC if re.match(r"immortus_channels\.(routing|middleware)\.", name)}
     assert sorted(told) == sorted(set(PUBLIC) - elsewhere)

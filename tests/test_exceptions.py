@@ -33,7 +33,7 @@ def test_a_value_that_is_refused_is_a_value_error(name):
     assert issubclass(getattr(exceptions, name), ValueError)
 
 
-def test_job_failed_keeps_the_code_and_the_sentence_that_may_be_translated_later():
+def test_job_failed_keeps_its_code_and_a_sentence_that_is_translated_later():
     sentence = gettext_lazy("This file is not an image.")
     error = JobFailed("not_an_image", sentence)
     assert (error.code, error.message) == ("not_an_image", sentence)

@@ -32,7 +32,7 @@ def run(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
 
-def test_importing_the_package_imports_neither_models_nor_anything_else_of_it():
+def test_importing_the_package_imports_neither_models_nor_other_modules():
     others = "('immortus_channels.', 'django', 'celery', 'channels')"
     done = run(f"import sys, immortus_channels; print([m for m in sys.modules if m.startswith({others})])")
     assert (done.stdout.strip(), done.stderr) == ("[]", "")

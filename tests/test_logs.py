@@ -37,17 +37,17 @@ def clock(monkeypatch):
 def test_the_breaker_lets_one_try_through_after_its_rest():
     breaker = Breaker()
     for _ in range(Breaker.FAILURES - 1):
-        breaker.failed(0.0, slowly=False)
+        breaker.note_failure(0.0, slowly=False)
     assert breaker.allows(0.0)
-    breaker.failed(0.0, slowly=False)
+    breaker.note_failure(0.0, slowly=False)
     assert not breaker.allows(Breaker.REST - 0.1)
     assert breaker.allows(Breaker.REST)
-    breaker.failed(Breaker.REST, slowly=False)
+    breaker.note_failure(Breaker.REST, slowly=False)
     assert not breaker.allows(Breaker.REST + 0.1), "half open: one failure is enough"
-    breaker.succeeded()
-    breaker.failed(9.0, slowly=False)
+    breaker.note_success()
+    breaker.note_failure(9.0, slowly=False)
     assert breaker.allows(9.0)
-    breaker.failed(9.0, slowly=True)
+    breaker.note_failure(9.0, slowly=True)
     assert not breaker.allows(9.1)
 
 
@@ -98,7 +98,7 @@ def complain(job_id, error=None, *about):
     logger.error("The state of %r is not available", job_id, *about, exc_info=error, extra={"job_id": job_id})
 
 
-def test_what_repeats_with_every_job_is_one_line_a_minute_and_the_next_says_how_often(clock, caplog):
+def test_a_complaint_is_logged_once_a_minute_and_the_next_counts_repeats(clock, caplog):
     for n in range(500):
         complain(f"job-{n}", ValueError("no such column"))
     assert len(caplog.records) == 1

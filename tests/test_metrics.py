@@ -62,7 +62,7 @@ def test_a_number_that_nothing_happened_to_is_there_as_zero():
     assert {"sockets", "watches", "writes_waiting", "pushes_healed"} <= {one.name for one in metrics.samples()}
 
 
-def test_a_child_begins_at_zero_even_if_its_parent_was_counting_when_it_forked(metric):
+def test_a_forked_child_begins_at_zero_even_if_its_parent_was_counting(metric):
     metric.add(3)
     with metric._lock:
         child = os.fork()

@@ -121,7 +121,7 @@ def test_async_views_under_wsgi(client, users):
 
 
 async def test_a_user_that_was_looked_up_is_not_looked_up_again(monkeypatch):
-    monkeypatch.setattr(middleware, "_read_in_thread", None)
+    monkeypatch.setattr(middleware, "call_in_thread", None)
     client = AsyncClient()
     alice = await User.objects.acreate(username="alice")
     await client.aforce_login(alice)

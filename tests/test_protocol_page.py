@@ -14,12 +14,12 @@ import pytest
 
 from immortus_channels import protocol, urls
 from immortus_channels.access import quotas, tokens
-from immortus_channels.access.limits import kept_for_users
-from immortus_channels.http import concurrency, job_page, views
+from immortus_channels.access.limits import Limits, kept_for_users
+from immortus_channels.http import concurrency, job_page, page_content, views
 from immortus_channels.jobs.job import SENTENCES, Job, State
 from immortus_channels.push.messages import MESSAGE_TYPE, Push
 from immortus_channels.websocket import consumer, frames
-from immortus_channels.websocket.flow import MAX_AGE, Limits
+from immortus_channels.websocket.flow import MAX_AGE
 from tests.test_protocol import job_of
 
 ROOT = Path(__file__).parent.parent
@@ -315,7 +315,7 @@ def test_the_addresses_are_those_of_the_views():
 
 
 def test_the_refresh_of_the_page_is_that_of_the_code():
-    assert f"a refresh every {job_page.REFRESH} seconds" in PAGE
+    assert f"a refresh every {page_content.REFRESH} seconds" in PAGE
 
 
 def test_the_message_of_the_channel_layer():

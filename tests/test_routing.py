@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 async def _quiet_hub(settings):
     settings.IMMORTUS_STORE = {"BACKEND": "memory"}
     yield
-    await get_hub().lifetime.stopped()
+    await get_hub().lifetime.stop_and_wait()
 
 
 async def greeting(application, path_, **scope):

@@ -8,7 +8,7 @@ from typing import Any
 
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.queues.base import Queue
-from immortus_channels.queues.tracked import Tracking
+from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.stores.memory import MemoryStore
 
 
@@ -64,7 +64,7 @@ class ToyQueue(Queue):
 
     name = "toy"
 
-    def __init__(self, name: str = "toy", **tasks: Tracking) -> None:
+    def __init__(self, name: str = "toy", **tasks: TaskOptions) -> None:
         self.name = name
         self.tasks = tasks
         self.cancelled: list[tuple[str, bool]] = []
@@ -72,7 +72,7 @@ class ToyQueue(Queue):
     def connect(self, tracker: Any) -> None:
         """Has nothing to connect."""
 
-    def tracking(self, job_class: str) -> Tracking | None:
+    def options_of(self, job_class: str) -> TaskOptions | None:
         return self.tasks.get(job_class)
 
     def tracked_names(self) -> set[str]:

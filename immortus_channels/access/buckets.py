@@ -77,18 +77,6 @@ class Refusals:
             self._forget(now)
             return max(self._full.get(key, now) - now, 0.0)
 
-    def clear(self) -> None:
-        """Forget all keys."""
-        with self._lock:
-            self._counted.clear()
-            self._full.clear()
-            self._things = 0
-
-    def __len__(self) -> int:
-        """Return how many keys and things are remembered."""
-        with self._lock:
-            return len(self._counted) + len(self._full) + self._things
-
     def _forget(self, now: float) -> None:
         while self._counted and next(iter(self._counted.values()))[0] <= now:
             self._forgive(next(iter(self._counted)))

@@ -6,7 +6,6 @@ There may be very many, so a thread of its own does it, whatever deleted the use
 from __future__ import annotations
 
 import atexit
-import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,11 +16,10 @@ from immortus_channels.errands import Errands
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.events import Disowned
 from immortus_channels.jobs.job import Job
+from immortus_channels.logs import logger
 from immortus_channels.stores import get_store
 from immortus_channels.stores.base import Filter
 from immortus_channels.writer import Write, perform
-
-logger = logging.getLogger("immortus_channels")
 
 BATCH = 200
 
@@ -97,9 +95,9 @@ class Forgetter(Errands[str, float]):
                 forget_now(owner)
         except Exception as error:  # noqa: BLE001 - a store of the project's own may raise anything
             self._try_later(owner, error)
-            return
-        with self._condition:
-            self._pending.pop(owner, None)
+        else:
+            with self._condition:
+                self._pending.pop(owner, None)
 
     def _try_later(self, owner: str, error: Exception) -> None:
         with self._condition:
@@ -124,11 +122,4 @@ def _own_connections() -> Iterator[None]:
 
 
 _forgetter = Forgetter()
-
-
-def drain() -> None:
-    """Forget the owners left before the process ends."""
-    _forgetter.drain()
-
-
-atexit.register(drain)
+atexit.register(_forgetter.drain)

@@ -6,33 +6,29 @@ import enum
 import logging
 from collections.abc import Callable
 from functools import wraps
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import ParamSpec, TypeAlias, TypeVar, cast
 
 from django.db import InterfaceError, OperationalError
 
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.job import Job
+from immortus_channels.logs import logger
 from immortus_channels.tracking import rules, strategies
-
-if TYPE_CHECKING:
-    from immortus_channels.tracking.rules import Rule, User
-
-logger = logging.getLogger("immortus_channels")
+from immortus_channels.tracking.rules import Rule, User
 
 
-class Unasked(enum.Enum):
-    """The default of an optional `user`: then no permission is checked. None is an anonymous user."""
+class NotGiven(enum.Enum):
+    """The default of an optional user, as None is an anonymous one."""
 
-    ANYBODY = enum.auto()
+    NOT_GIVEN = enum.auto()
 
     def __repr__(self) -> str:
         """Return the name as in a signature."""
         return self.name
 
 
-ANYBODY = Unasked.ANYBODY
-
+NOT_GIVEN = NotGiven.NOT_GIVEN
+OptionalUser: TypeAlias = "User | NotGiven | None"
 
 _AWAY = (OperationalError, InterfaceError)
 """What a database raises that is unreachable; its other errors are a mistake in the project."""
@@ -72,7 +68,7 @@ def user_given(user: object) -> User:
     if user is not None and not hasattr(user, "is_authenticated"):
         msg = f"user={user!r} is not a user: give request.user, or None for an anonymous user."
         raise TypeError(msg)
-    return user_of(SimpleNamespace(user=user))
+    return cast("User | None", user) or anonymous()
 
 
 def is_active(user: User) -> bool:
@@ -85,22 +81,27 @@ def may_see(user: User, job: Job) -> bool:
 
     Raises StoreUnavailable when a database it asks is unreachable.
     """
-    return _says(job, "allows", user)
+    return _ask_strategy(job, "allows", user)
 
 
-def would_see(user: User, job: Job) -> bool:
+def would_see(user: User, job_id: str, job_class: str = "") -> bool:
     """Return `may_see` for a job that is not on record; a rule may fail on so little, so only DEBUG logs that."""
-    return _says(job, "allows", user, level=logging.DEBUG)
+    return _ask_strategy(_stand_in(job_id, job_class), "allows", user, level=logging.DEBUG)
 
 
 def may_see_nameless(user: User, job_id: str) -> bool:
     """Return whether `user` may see a job of an unknown task: it has no strategy, so `IMMORTUS_ACCESS` decides."""
-    return _answer(rules.by_setting, user, Job(job_id=job_id, staff_only=True), "IMMORTUS_ACCESS", logging.ERROR)
+    return _apply(rules.by_setting, user, _stand_in(job_id), "IMMORTUS_ACCESS", logging.ERROR)
+
+
+def _stand_in(job_id: str, job_class: str = "") -> Job:
+    """Return a stand-in for a job that is not on record: its owner is unknown, so it is for staff."""
+    return Job(job_id=job_id, job_class=job_class, staff_only=True)
 
 
 def may_cancel(user: User, job: Job) -> bool:
     """Return whether `user`, who may see `job`, may cancel it, as the job's strategy says; raises as `may_see`."""
-    return _says(job, "allows_cancel", user)
+    return _ask_strategy(job, "allows_cancel", user)
 
 
 def is_cancellable(user: User, job: Job) -> bool:
@@ -108,19 +109,18 @@ def is_cancellable(user: User, job: Job) -> bool:
     return not job.is_over and job.cancel != "never" and may_cancel(user, job)
 
 
-def _says(job: Job, name: str, user: User, level: int = logging.ERROR) -> bool:
+def _ask_strategy(job: Job, name: str, user: User, level: int = logging.ERROR) -> bool:
     """Return what the job's strategy says; if that class, which may be any, lacks the method, `TrackingStrategy`'s."""
 
     def rule(user: User, job: Job) -> object:
-        silent = strategies.load(strategies.DEFAULT)
-        method: Rule = getattr(strategies.strategy_of(job), name, None) or getattr(silent, name)
-        return method(user, job)
+        method = getattr(strategies.strategy_of(job.job_class, job.job_id), name, None)
+        return (method or getattr(strategies.load(strategies.DEFAULT), name))(user, job)
 
-    return _answer(rule, user, job, f"{name}()", level)
+    return _apply(rule, user, job, f"{name}()", level)
 
 
 @needing_database
-def _answer(rule: Rule, user: User, job: Job, name: str, level: int) -> bool:
+def _apply(rule: Rule, user: User, job: Job, name: str, level: int) -> bool:
     about = {"job_id": job.job_id}
     try:
         may = bool(rule(user, job))

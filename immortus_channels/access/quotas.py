@@ -5,24 +5,20 @@ The numbers are generous: they stop scripts, not pages. Processes do not share t
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from immortus_channels.access.buckets import Bucket, Refusals
 from immortus_channels.access.limits import kept_for_users, limits
 from immortus_channels.exceptions import ImmortusError
 from immortus_channels.jobs.owner import owner_key
+from immortus_channels.logs import logger
 from immortus_channels.recent import Recent
-
-if TYPE_CHECKING:
-    from immortus_channels.tracking.rules import User
-
-logger = logging.getLogger("immortus_channels")
+from immortus_channels.tracking.rules import User
 
 _requests: Recent[str, Bucket] = Recent()
 _lock = threading.Lock()
@@ -95,7 +91,8 @@ def deny(key: str | None, job_ids: Iterable[str]) -> bool:
     most = limits().denials
     if _refusals.count(key, job_ids, most, time.monotonic()):
         msg = "%s asked for more than %d jobs in a minute that are unknown or not theirs; they wait for the rest of it"
-        logger.warning(msg, _name_of(key), most)
+        # A session's key is a secret.
+        logger.warning(msg, "An anonymous session" if key.startswith("session ") else key.capitalize(), most)
     return is_suspended(key)
 
 
@@ -106,11 +103,6 @@ def is_suspended(key: str | None) -> bool:
 
 def _suspension(key: str | None) -> float:
     return 0.0 if key is None else _refusals.wait(key, time.monotonic())
-
-
-def _name_of(key: str) -> str:
-    """Return a name for the log: a session's key is a secret."""
-    return "An anonymous session" if key.startswith("session ") else key.capitalize()
 
 
 def enter(key: str | None) -> bool:
@@ -139,9 +131,3 @@ def leave(key: str | None) -> None:
 def _seats(key: str | None) -> list[str]:
     """Return the counts that a socket of this account adds to."""
     return [_ALL, *([] if is_users(key) else [_VISITORS]), *([] if key is None else [key])]
-
-
-def reset() -> None:
-    """Forget all requests and refusals."""
-    _requests.clear()
-    _refusals.clear()

@@ -10,7 +10,7 @@ import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.core import signing
 from django.core.exceptions import ValidationError
@@ -21,12 +21,10 @@ from immortus_channels.exceptions import ImmortusError
 from immortus_channels.jobs.ids import is_job_id
 from immortus_channels.jobs.owner import named_by, owner_key
 from immortus_channels.queues.results import identify
-
-if TYPE_CHECKING:
-    from immortus_channels.tracking.rules import User
+from immortus_channels.tracking.rules import User
 
 PREFIX = "immortus."
-"""Tells our tokens from the project's own, which may come in the same header."""
+"""Distinguishes our tokens from the project's own, which may come in the same header."""
 MAX_LENGTH = 4 * 1024
 """Characters; many servers refuse headers of 8 KiB."""
 GRACE = 25.0
@@ -72,7 +70,7 @@ class Token:
             raise ValueError(msg)
         return text
 
-    def refreshed(self, jobs: frozenset[str], user: User) -> Token:
+    def successor(self, jobs: frozenset[str], user: User) -> Token:
         """Return the token that may take its place, for these of its jobs; `user` is its user."""
         login = "" if self.user_key is None else next(_logins(user))
         expires = min(time.time() + limits().token_life, self.ends)

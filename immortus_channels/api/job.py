@@ -13,8 +13,8 @@ from immortus_channels.api.without_queue import running
 from immortus_channels.jobs.events import Event, Failed, Finished
 from immortus_channels.jobs.ids import JobId, given_as
 from immortus_channels.jobs.job import JSON, Job, Number, State, copied
+from immortus_channels.writer.failures import clean_error
 from immortus_channels.writer.run import Run
-from immortus_channels.writer.values import clean_error
 
 Item = TypeVar("Item")
 
@@ -107,9 +107,9 @@ class JobHandle:
     def running(self) -> Iterator[Self]:
         """Run the job in the block: for jobs without a queue.
 
-        The end of the block finishes the job; an exception makes it failed or cancelled: JobFailed and JobCancelled end
-        here, any other exception goes on, also one that wraps them. Raises JobCancelled before the block when the job
-        was cancelled while it waited.
+        The end of the block finishes the job; an exception makes it failed or cancelled. Exceptions
+        leave the block, except for JobFailed and JobCancelled themselves. Raises JobCancelled before the block when the
+        job was cancelled while it waited.
         """
         with running(self.record) as run:
             job = type(self)(self.job_id, run=run)

@@ -5,7 +5,6 @@ The package looks a name up only among the handlers that this process knows, and
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from functools import lru_cache
 from importlib import import_module
@@ -18,9 +17,8 @@ from django.utils.translation import gettext_lazy as _
 from immortus_channels import loading, queues
 from immortus_channels.api.job import JobHandle
 from immortus_channels.exceptions import ConfigurationError, HandlerNotFound
+from immortus_channels.logs import logger
 from immortus_channels.queues.tracked import Named
-
-logger = logging.getLogger("immortus_channels")
 
 MODULE = "handlers"
 """The module of an installed app that holds handlers with short names."""
@@ -57,24 +55,24 @@ class JobHandler:
 
 def name_of(handler: Named) -> str:
     """Return the name to record for a handler; "" for none. Raises ConfigurationError for a class of another kind."""
-    return loading.name_of(_checked(handler)) if isinstance(handler, type) else handler or ""
+    return loading.name_of(_as_handler(handler)) if isinstance(handler, type) else handler or ""
 
 
 def load(named: Named) -> type[JobHandler]:
     """Return the handler that a name in code stands for. Raises ConfigurationError, mostly HandlerNotFound."""
     if isinstance(named, type):
-        return _checked(named)
+        return _as_handler(named)
     found, tried = loading.find(named or "", MODULE)
     if found is None:
         msg = f"No handler {named!r}. Tried: {', '.join(tried)}."
         raise HandlerNotFound(msg)
-    return _checked(found)
+    return _as_handler(found)
 
 
-def _checked(found: object) -> type[JobHandler]:
+def _as_handler(found: object) -> type[JobHandler]:
     if not _is_handler(found):
         what = loading.name_of(found) if isinstance(found, type) else repr(found)
-        msg = f"{what} is no handler: let it inherit from immortus_channels.JobHandler."
+        msg = f"{what} is not a handler: let it inherit from immortus_channels.JobHandler."
         raise ConfigurationError(msg)
     return found
 
@@ -90,8 +88,8 @@ def handler_of(job: JobHandle) -> JobHandler:
 
 
 def _class_for(name: str, job_class: str) -> type[JobHandler]:
-    _, tracking = queues.find(job_class)
-    marked = tracking.handler if tracking is not None else None
+    _, options = queues.find(job_class)
+    marked = options.handler if options is not None else None
     if marked and name in ("", marked, loading.name_of(marked) if isinstance(marked, type) else ""):
         return load(marked)
     return known(name) or _unknown(name) if name else JobHandler
@@ -145,7 +143,7 @@ setting_changed.connect(_forget)
 # Attributes
 
 
-def told(handler: JobHandler, name: str, *arguments: object) -> Any:
+def read_attribute(handler: JobHandler, name: str, *arguments: object) -> Any:
     """Return an attribute of the handler, or its method's result; `JobHandler`'s own if it is missing or raises."""
     try:
         said = getattr(handler, name)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
 from immortus_channels import queues, tracking
-from immortus_channels.access.permissions import ANYBODY, Unasked
+from immortus_channels.access.permissions import NOT_GIVEN, OptionalUser
 from immortus_channels.api.job import JobHandle
 from immortus_channels.api.remote import unknown
 from immortus_channels.api.repository import get_job
@@ -15,10 +15,6 @@ from immortus_channels.jobs.ids import JobId
 from immortus_channels.jobs.job import JSON, State
 from immortus_channels.jobs.owner import owner_key
 from immortus_channels.stores.base import Filter
-
-if TYPE_CHECKING:
-    from django.contrib.auth.base_user import AbstractBaseUser
-    from django.contrib.auth.models import AnonymousUser
 
 MAX_LISTED = 1_000
 
@@ -35,7 +31,7 @@ class JobState(JobHandle):
     # Finding
 
     @classmethod
-    def find(cls, job_id: JobId, *, user: AbstractBaseUser | AnonymousUser | Unasked | None = ANYBODY) -> Self:
+    def find(cls, job_id: JobId, *, user: OptionalUser = NOT_GIVEN) -> Self:
         """Return the job of this id. No permission is checked unless `user` is given; None is an anonymous user.
 
         Raises JobNotFound for an unknown id, for a job that the user may not see, and for a job of another class;
@@ -55,7 +51,7 @@ class JobState(JobHandle):
     def filter(
         cls,
         *,
-        owner: object = ANYBODY,
+        owner: object = NOT_GIVEN,
         states: Collection[State | str] | None = None,
         limit: int = 100,
         before: int | None = None,
@@ -71,11 +67,11 @@ class JobState(JobHandle):
         if key is None:
             return []
         wanted = Filter(
-            owner=None if key is ANYBODY else str(key),
+            owner=None if key is NOT_GIVEN else str(key),
             job_class=cls._class() or None,
             states=None if states is None else _states(states),
         )
-        records = tracking.listed(wanted, limit=min(limit, MAX_LISTED), before=before)
+        records = tracking.list_jobs(wanted, limit=min(limit, MAX_LISTED), before=before)
         return [cls(record.job_id, record=record) for record in records]
 
     @classmethod
@@ -123,6 +119,6 @@ def _states(given: Collection[State | str]) -> frozenset[State]:
     words = (given,) if isinstance(given, str) else given
     for word in words:
         if word not in tuple(State):
-            msg = f"{word!r} is no state; the states are {', '.join(State)}."
+            msg = f"{word!r} is not a state; the states are {', '.join(State)}."
             raise ValueError(msg)
     return frozenset(map(State, words))

@@ -10,6 +10,14 @@ from immortus_channels.conf import settings
 from immortus_channels.jobs.ids import fits_path
 
 
+def mount() -> str | None:
+    """Return the path under which the package's URLs are mounted, below any SCRIPT_NAME; None where they are not."""
+    try:
+        return reverse("immortus:verify").removesuffix("verify")
+    except NoReverseMatch:
+        return None
+
+
 def verify_url(job_id: str) -> str:
     """Return the URL of the job's document. Raises NoReverseMatch where the URLs are not mounted."""
     return _url("immortus:verify", job_id)

@@ -132,7 +132,7 @@ class Remote:
     @property
     def strategy(self) -> Any:
         """The strategy that follows the job."""
-        return strategies.strategy_of(self.record)
+        return strategies.strategy_of(self.job_class, self.job_id)
 
 
 class NoJob(Remote):
@@ -165,14 +165,14 @@ class NoJob(Remote):
 
 def read(job_id: str) -> Job:
     """Return the job as it stands; in a hook, as it is about to be. Raises JobNotFound and StoreUnavailable."""
-    told = tracking.told_of(job_id)
-    if told is not None:
-        return told
+    in_hook = tracking.job_in_hook(job_id)
+    if in_hook is not None:
+        return in_hook
     reading = tracking.on_record([job_id])
     job = reading.jobs.get(job_id)
     if job is None:
         raise JobNotFound(unknown(job_id))
-    return tracking.as_it_stands(job, reading.now)
+    return tracking.present_state(job, reading.now)
 
 
 def unknown(job_id: str) -> str:

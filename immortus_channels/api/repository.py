@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from asgiref.sync import sync_to_async
 
 from immortus_channels import tracking
 from immortus_channels.access import permissions
-from immortus_channels.access.permissions import ANYBODY, Unasked
+from immortus_channels.access.permissions import NOT_GIVEN, OptionalUser
 from immortus_channels.api import remote
 from immortus_channels.api.job import JobHandle
 from immortus_channels.api.job_handler import load, name_of
@@ -22,12 +22,6 @@ from immortus_channels.queues.tracked import Named
 from immortus_channels.stores import get_store
 from immortus_channels.writer.run import current_run, owner_here
 from immortus_channels.writer.values import clean, clean_key, with_room
-
-if TYPE_CHECKING:
-    from django.contrib.auth.base_user import AbstractBaseUser
-    from django.contrib.auth.models import AnonymousUser
-
-    User = AbstractBaseUser | AnonymousUser | Unasked | None
 
 Handle = TypeVar("Handle", bound=JobHandle)
 
@@ -43,16 +37,16 @@ def current_job(kind: type[Any] = JobHandle) -> Any:
 
 
 @overload
-def get_job(job_id: JobId, *, user: User = ANYBODY) -> JobHandle: ...
+def get_job(job_id: JobId, *, user: OptionalUser = NOT_GIVEN) -> JobHandle: ...
 @overload
-def get_job(job_id: JobId, *, user: User = ANYBODY, kind: type[Handle]) -> Handle: ...
-def get_job(job_id: JobId, *, user: User = ANYBODY, kind: type[Any] = JobHandle) -> Any:
+def get_job(job_id: JobId, *, user: OptionalUser = NOT_GIVEN, kind: type[Handle]) -> Handle: ...
+def get_job(job_id: JobId, *, user: OptionalUser = NOT_GIVEN, kind: type[Any] = JobHandle) -> Any:
     """Return the job of this id, as it stands now, as a `kind`.
 
     No permission is checked unless `user` is given; None is an anonymous user. Raises JobNotFound for an unknown id and
     for a job that the user may not see, TypeError for an id or a user that cannot be one, and StoreUnavailable.
     """
-    asking = None if user is ANYBODY else permissions.user_given(user)
+    asking = None if user is NOT_GIVEN else permissions.user_given(user)
     job_id = _found_by(job_id)
     record = remote.read(job_id)
     if asking is not None and not permissions.may_see(asking, record):
@@ -75,7 +69,7 @@ def _found_by(given: object) -> str:
     return job_id
 
 
-async def aget_job(job_id: JobId, *, user: User = ANYBODY) -> JobHandle:
+async def aget_job(job_id: JobId, *, user: OptionalUser = NOT_GIVEN) -> JobHandle:
     """Return what `get_job` returns, for async code."""
     return await sync_to_async(get_job)(job_id, user=user)
 

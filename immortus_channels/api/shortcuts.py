@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-
 from django.http import HttpRequest, JsonResponse
 from django.http.response import HttpResponseBase
 
 from immortus_channels.api.links import page_url, verify_url, websocket_url
 from immortus_channels.exceptions import ConfigurationError
+from immortus_channels.logs import logger
 from immortus_channels.queues.results import identify
-
-logger = logging.getLogger("immortus_channels")
 
 JobInfo = dict[str, str | None]
 
@@ -32,11 +29,11 @@ def render_immortus(request: HttpRequest, job: object) -> JsonResponse:
     function reads and writes nothing, so async views may call it.
 
     Raises ConfigurationError for a group, for a task that is not tracked and for a queue without an adapter, TypeError
-    for what is not a job at all.
+    for anything that is not a job.
     """
     if job is None:
         logger.warning(
-            "render_immortus was given no job (None); the page is told that none was started. If delay_on_commit() "
+            "render_immortus was given no job (None), so the page shows that none was started. If delay_on_commit() "
             "returned that, write base=TrackedTask (of immortus_channels.celery) at the task: its result has an id."
         )
         error = {"code": "not_started", "message": "The job was not started."}

@@ -42,5 +42,5 @@ def running(record: Job) -> Iterator[Run]:
 
 
 def _ends_here(error: BaseException, run: Run) -> bool:
-    """Return whether the error is about this job alone; the cancellation of a job around it goes on to that one."""
+    """Return whether the error is about this job alone; the cancellation of a job around it must reach that one."""
     return isinstance(error, JobFailed) or (isinstance(error, JobCancelled) and is_about(error, run.job_id))

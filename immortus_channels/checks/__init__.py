@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from django.core.checks import CheckMessage
 
 from immortus_channels import queues
-from immortus_channels.checks.finding import masked
+from immortus_channels.checks.finding import mask
 from immortus_channels.checks.https import check_proxy_header
 from immortus_channels.checks.layers import check_layer
 from immortus_channels.checks.named import check_access, check_handlers, check_marks, check_strategies
@@ -49,11 +49,11 @@ def check_all() -> list[CheckMessage]:
     )
     sockets = (check_socket, check_runserver, check_daphne, check_hosts) if settings.WEBSOCKET else ()
     found = [message for check in (*checks, *sockets) for message in check()]
-    return [_mask(one) for one in (*found, *(one for queue in queues.connected for one in queue.problems()))]
+    return [_mask_message(one) for one in (*found, *(one for queue in queues.connected for one in queue.problems()))]
 
 
-def _mask(message: CheckMessage) -> CheckMessage:
+def _mask_message(message: CheckMessage) -> CheckMessage:
     """Mask passwords in a message: findings go into logs, with quotations of settings and of errors."""
-    message.msg = masked(message.msg)
-    message.hint = message.hint and masked(message.hint)
+    message.msg = mask(message.msg)
+    message.hint = message.hint and mask(message.hint)
     return message

@@ -41,12 +41,12 @@ def without_passwords(value: Any) -> Any:
         case list() | set() | frozenset():
             return list(map(without_passwords, value))
         case str():
-            return masked(value)
+            return mask(value)
     text = repr(value)
-    return value if masked(text) == text else masked(text)
+    return value if mask(text) == text else mask(text)
 
 
-def masked(text: str) -> str:
+def mask(text: str) -> str:
     """Return a text without the passwords that a URL in it has, or that stand behind a secret name."""
     return _AFTER_NAME.sub(rf"\1{_MASK}", _IN_ADDRESS.sub(rf"\1{_MASK}", text))
 

@@ -20,24 +20,24 @@ def check_proxy_header() -> Findings:
     if any(str(origin).startswith("https://") for origin in settings.ALLOWED_ORIGINS):
         return
     header: Any = django_settings.SECURE_PROXY_SSL_HEADER
-    hint = (
-        f"SECURE_PROXY_SSL_HEADER = {_USUAL!r}, if the proxy sets that header itself on every request, as in "
-        "`proxy_set_header X-Forwarded-Proto $scheme;`. If the server speaks TLS itself, silence this."
-    )
     if header is None:
-        yield Warning(
+        msg = (
             "SECURE_PROXY_SSL_HEADER is not set. If a proxy speaks HTTPS for this site, its ASGI server sees plain "
-            "HTTP: the page's origin is https, the socket's is http, and the server refuses every socket with 403.",
-            hint=hint,
-            id=f"{ID}.W018",
+            "HTTP: the page's origin is https, the socket's is http, and the server refuses every socket with 403."
         )
-    elif not _can_match(header):
-        yield Warning(
+    elif _can_match(header):
+        return
+    else:
+        msg = (
             f"SECURE_PROXY_SSL_HEADER is {header!r}, which never matches a request: write the header's name "
-            "in capitals with underscores, after HTTP_. The server refuses every socket of an HTTPS page with 403.",
-            hint=hint,
-            id=f"{ID}.W018",
+            "in capitals with underscores, after HTTP_. The server refuses every socket of an HTTPS page with 403."
         )
+    yield Warning(
+        msg,
+        hint=f"SECURE_PROXY_SSL_HEADER = {_USUAL!r}, if the proxy sets that header itself on every request, as in "
+        "`proxy_set_header X-Forwarded-Proto $scheme;`. If the server speaks TLS itself, silence this.",
+        id=f"{ID}.W018",
+    )
 
 
 def _can_match(header: Any) -> bool:

@@ -13,7 +13,7 @@ from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - Djan
 from django.utils.module_loading import import_string
 
 from immortus_channels.checks.finding import ID, Findings, describe, jobs_run_elsewhere, path_of
-from immortus_channels.checks.waiting import PUBSUB, check_waiting
+from immortus_channels.checks.waiting import PUBSUB, check_waiting, options_of
 from immortus_channels.conf import settings
 
 IN_MEMORY = "channels.layers.InMemoryChannelLayer"
@@ -74,7 +74,7 @@ async def _make_in_loop(backend: Any, config: Mapping[str, Any]) -> Any:
 
 def _decodes(host: Any) -> bool:
     """Return whether this host, as channels_redis takes one, answers in text; redis-py takes the option as it is."""
-    options = host if isinstance(host, Mapping) else {"address": host}
+    options = options_of(host)
     in_address = parse_qs(urlsplit(str(options.get("address", ""))).query)
     return bool(options.get("decode_responses")) or "decode_responses" in in_address
 

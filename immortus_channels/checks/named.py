@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - Django's name
@@ -13,54 +14,53 @@ from immortus_channels.api import job_handler
 from immortus_channels.checks.finding import ID, Findings, describe
 from immortus_channels.conf import settings
 from immortus_channels.queues import tracked, unsupported
+from immortus_channels.queues.tracked import Named, TaskOptions
 from immortus_channels.tracking import strategies
 
 
 def check_strategies() -> Findings:
     """Find named strategies that cannot be loaded."""
-    if settings.TRACKING_STRATEGY is not None:
-        yield from _check_strategy(
-            settings.TRACKING_STRATEGY, f"IMMORTUS_TRACKING_STRATEGY is {settings.TRACKING_STRATEGY!r}", f"{ID}.E002"
-        )
-    for queue in queues.connected:
-        for name in sorted(queue.tracked_names()):
-            tracking = queue.tracking(name)
-            if tracking is not None and tracking.strategy is not None:
-                where = f"The task {name!r} is tracked by the strategy {tracking.strategy!r}"
-                yield from _check_strategy(tracking.strategy, where, f"{ID}.E003")
-
-
-def _check_strategy(named: Any, where: str, id_: str) -> Findings:
-    try:
-        strategies.load(named)
-    except Exception as error:  # noqa: BLE001 - users' modules and constructors may raise anything
-        yield Error(
-            f"{where}, which cannot be used: {describe(error)}",
-            hint="Use a class, the dotted path of one, or its short name: `process_image_strategy` is the class "
-            f"`ProcessImageStrategy` in the module `{strategies.MODULE}` of an installed app.",
-            id=id_,
-        )
+    hint = (
+        "Use a class, the dotted path of one, or its short name: `process_image_strategy` is the class "
+        f"`ProcessImageStrategy` in the module `{strategies.MODULE}` of an installed app."
+    )
+    named = settings.TRACKING_STRATEGY
+    if named is not None:
+        where = f"IMMORTUS_TRACKING_STRATEGY is {named!r}"
+        yield from _try(strategies.load, named, where, hint, f"{ID}.E002")
+    for task, options in _tracked_tasks():
+        if options.strategy is not None:
+            where = f"The task {task!r} is tracked by the strategy {options.strategy!r}"
+            yield from _try(strategies.load, options.strategy, where, hint, f"{ID}.E003")
 
 
 def check_handlers() -> Findings:
     """Find handlers of tasks that cannot be loaded."""
+    hint = (
+        "Use a subclass of JobHandler, the dotted path of one, or its short name: `nice_handler` is "
+        f"`NiceHandler` in the module `{job_handler.MODULE}` of an installed app."
+    )
+    for task, options in _tracked_tasks():
+        if options.handler is not None:
+            where = f"The task {task!r} has the handler {options.handler!r}"
+            yield from _try(job_handler.load, options.handler, where, hint, f"{ID}.E012")
+
+
+def _tracked_tasks() -> Iterator[tuple[str, TaskOptions]]:
+    """Yield the registered name and the mark of each tracked task."""
     for queue in queues.connected:
         for name in sorted(queue.tracked_names()):
-            tracking = queue.tracking(name)
-            if tracking is not None and tracking.handler is not None:
-                yield from _check_handler(name, tracking.handler)
+            options = queue.options_of(name)
+            if options is not None:
+                yield name, options
 
 
-def _check_handler(task: str, named: Any) -> Findings:
+def _try(load: Callable[[Named], object], named: Named, where: str, hint: str, id_: str) -> Findings:
+    """Find that `load` cannot load what is named; `where` begins the message."""
     try:
-        job_handler.load(named)
-    except Exception as error:  # noqa: BLE001 - users' modules may raise anything
-        yield Error(
-            f"The task {task!r} has the handler {named!r}, which cannot be used: {describe(error)}",
-            hint="Use a subclass of JobHandler, the dotted path of one, or its short name: `nice_handler` is "
-            f"`NiceHandler` in the module `{job_handler.MODULE}` of an installed app.",
-            id=f"{ID}.E012",
-        )
+        load(named)
+    except Exception as error:  # noqa: BLE001 - users' modules and constructors may raise anything
+        yield Error(f"{where}, which cannot be used: {describe(error)}", hint=hint, id=id_)
 
 
 def check_access() -> Findings:
@@ -82,12 +82,7 @@ def check_access() -> Findings:
 
 def check_marks() -> Findings:
     """Find marked functions that are tasks of none of the queues in use."""
-    followed = {
-        tracking.place
-        for queue in queues.connected
-        for name in queue.tracked_names()
-        if (tracking := queue.tracking(name)) is not None
-    }
+    followed = {options.place for _, options in _tracked_tasks()}
     for place in sorted(tracked.places - followed):
         module, _, name = place.rpartition(".")
         found = getattr(sys.modules.get(module), name, None)

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from django.conf import settings as django_settings
 from django.core.checks import Warning  # noqa: A004 - Django's name
-from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 
+from immortus_channels.api import links
 from immortus_channels.checks.finding import ID, Findings
 from immortus_channels.middleware import JobOwnerMiddleware
 
 
 def check_urls() -> Findings:
     """Find missing URLs, without which browsers cannot ask for a job; some requests may have their own."""
-    if not getattr(django_settings, "ROOT_URLCONF", None):
-        return
-    try:
-        reverse("immortus:verify")
-    except NoReverseMatch:
+    if getattr(django_settings, "ROOT_URLCONF", None) and links.mount() is None:
         yield Warning(
             f"The URLs of {ID} are not in {django_settings.ROOT_URLCONF!r}, so none of its pages can follow a job.",
             hint="Write `from immortus_channels.urls import immortus_jobs` and `urlpatterns = [*immortus_jobs(), …]`. "

@@ -24,7 +24,9 @@ def check_store() -> Findings:
             id=f"{ID}.E004",
         )
         return
-    if _has_no_address(settings.STORE):
+    options = _redis_options()
+    if options is not None and {"url", "sentinels", "cluster_nodes"}.isdisjoint(options):
+        # On a server, the default address, localhost, is seldom meant.
         yield Error(
             f"IMMORTUS_STORE is {without_passwords(settings.STORE)!r}, which does not say where its Redis is.",
             hint='Add "OPTIONS": {"url": "redis://…"}, or "sentinels" with "master_name", or "cluster_nodes".',
@@ -40,24 +42,13 @@ def check_store() -> Findings:
         )
 
 
-def _has_no_address(store: Mapping[str, object]) -> bool:
-    """Return whether it is the Redis store without an address: on a server, the default, localhost, is seldom meant."""
-    options = store.get("OPTIONS")
-    given = options.keys() if isinstance(options, Mapping) else ()
-    is_redis = store.get("BACKEND") in ("redis", BACKENDS["redis"])
-    return is_redis and {"url", "sentinels", "cluster_nodes"}.isdisjoint(given)
-
-
 def check_failover() -> Findings:
     """Find a store that does not follow a failover although other parts of the project do.
 
     Whether sentinels watch its Redis cannot be known from here.
     """
-    store: object = settings.STORE
-    if not isinstance(store, Mapping) or store.get("BACKEND") not in ("redis", BACKENDS["redis"]):
-        return
-    options, followed = store.get("OPTIONS", {}), _sentinel_setting()
-    if followed is None or not {"sentinels", "cluster_nodes"}.isdisjoint(options):
+    options, followed = _redis_options(), _sentinel_setting()
+    if options is None or followed is None or not {"sentinels", "cluster_nodes"}.isdisjoint(options):
         return
     yield Warning(
         f"IMMORTUS_STORE is a Redis at a fixed address, and {followed} asks Sentinel where its Redis is. After a "
@@ -67,6 +58,15 @@ def check_failover() -> Findings:
         '26379), …], "master_name": "jobs"}} in place of "url", and `min-replicas-to-write 1` on each server.',
         id=f"{ID}.W019",
     )
+
+
+def _redis_options() -> Mapping[str, object] | None:
+    """Return the options of the Redis store; None if another kind of store keeps the jobs."""
+    store: object = settings.STORE
+    if not isinstance(store, Mapping) or store.get("BACKEND") not in ("redis", BACKENDS["redis"]):
+        return None
+    options = store.get("OPTIONS")
+    return options if isinstance(options, Mapping) else {}
 
 
 def _sentinel_setting() -> str | None:

@@ -70,7 +70,7 @@ def _check_origins_and_hosts() -> Findings:
     allowed: Any = settings.ALLOWED_ORIGINS
     hosts: Any = settings.REDIRECT_HOSTS
     for value in allowed:
-        if not _is_origin(value):
+        if not isinstance(value, str) or origins.parse(value) is None:
             yield Error(
                 f"IMMORTUS_ALLOWED_ORIGINS has {value!r}, which is not the origin of a page.",
                 hint="Name scheme and host of each, and a port if there is one: 'https://www.example.com', or "
@@ -84,10 +84,6 @@ def _check_origins_and_hosts() -> Findings:
                 hint="Name the host alone, and a port if there is one: 'www.example.com'.",
                 id=f"{ID}.E013",
             )
-
-
-def _is_origin(value: object) -> bool:
-    return isinstance(value, str) and origins.parse(value) is not None
 
 
 def check_limits() -> Findings:

@@ -26,7 +26,7 @@ def check_waiting(layer: Any) -> Findings:
     blocking, listed, capacity = (getattr_static(layer, name, None) for name in ("brpop_timeout", "hosts", "capacity"))
     if not isinstance(blocking, int | float) or not isinstance(listed, Sequence):
         return
-    hosts = [_as_options(host) for host in listed]
+    hosts = [options_of(host) for host in listed]
     named = path_of(type(layer))
     other = named.replace(".core.", ".pubsub.").replace("ChannelLayer", "PubSubChannelLayer")
     pubsub = other if other != named and named.startswith("channels_") else PUBSUB
@@ -51,7 +51,7 @@ def check_waiting(layer: Any) -> Findings:
         )
 
 
-def _as_options(host: Any) -> dict[str, Any]:
+def options_of(host: Any) -> dict[str, Any]:
     """Return a host's options as these layers understand it: a dict, an address, or host and port."""
     match host:
         case Mapping():

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 from django.http import HttpRequest
 
 from immortus_channels.access import permissions, quotas, tokens, visitors
 from immortus_channels.access.tokens import Token, TokenExpired
-
-if TYPE_CHECKING:
-    from immortus_channels.tracking.rules import User
+from immortus_channels.tracking.rules import User
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +45,8 @@ def _of_token(request: HttpRequest, text: str, grace: float) -> Caller:
     user = None if token is None else token.user()
     address = partial(visitors.of_request, request)
     if token is None or user is None:
-        nobody = permissions.anonymous()
-        return Caller(user=nobody, account=quotas.key_of(nobody, None, address), jobs=frozenset())
+        visitor = permissions.anonymous()
+        return Caller(user=visitor, account=quotas.key_of(visitor, None, address), jobs=frozenset())
     return Caller(user=user, account=quotas.key_of(user, None, address), jobs=token.jobs, token=token)
 
 

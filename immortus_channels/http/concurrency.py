@@ -53,7 +53,7 @@ class Turn:
         self._charged = [account]
         most = limits().requests_in_parallel
         for name, share in _shares(account, most):
-            if not self._try_enter(name, share):
+            if not self._enter_within(0, name, share):
                 self._leave(_ALL)
                 self._enter(name, share)
                 self._enter(_ALL, most)
@@ -76,31 +76,26 @@ class Turn:
             for account in self._charged:
                 self.charge(account)
 
-    def _try_enter(self, name: str, most: int) -> bool:
-        """Enter if there is room now; return whether there was."""
-        with _lock:
-            place = _places.setdefault(name, _Place())
-            if place.held >= most:
-                return False
-            place.held += 1
-        self._held.append(name)
-        return True
-
     def _enter(self, name: str, most: int) -> None:
-        """Enter once there is room."""
-        if self._try_enter(name, most):
+        """Enter once there is room. Raises StoreUnavailable if that takes too long."""
+        if self._enter_within(0, name, most):
             return
         _close_connections()  # a middleware's, and those used to find the account: a waiting request holds none
+        if not self._enter_within(self._until - time.monotonic(), name, most):
+            msg = f"The server is answering {most} requests, and none has ended within {PATIENCE:g} s."
+            raise StoreUnavailable(msg)
+
+    def _enter_within(self, seconds: float, name: str, most: int) -> bool:
+        """Enter if there is room within so many seconds; return whether there was."""
         with _lock:
             place = _places.setdefault(name, _Place())
             place.waiting += 1
-            has_room = place.changed.wait_for(lambda: place.held < most, self._until - time.monotonic())
+            has_room = place.changed.wait_for(lambda: place.held < most, seconds)
             place.waiting -= 1
             place.held += has_room
-        if not has_room:
-            msg = f"The server is answering {most} requests, and none has ended within {PATIENCE:g} s."
-            raise StoreUnavailable(msg)
-        self._held.append(name)
+        if has_room:
+            self._held.append(name)
+        return has_room
 
     def _leave(self, name: str) -> None:
         self._held.remove(name)
@@ -150,12 +145,6 @@ def aside() -> AbstractContextManager[None]:
     """
     current = _current.get()
     return nullcontext() if current is None else current.aside()
-
-
-def taken() -> int:
-    """Return how many requests are being answered."""
-    with _lock:
-        return _places[_ALL].held if _ALL in _places else 0
 
 
 def _close_connections() -> None:

@@ -54,8 +54,8 @@ def monitoring_view(view: View) -> View:
 def health(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 - it is the same for all callers
     """Answer 200 if this process may have traffic; 503 if it is about to end, or cannot reach its store.
 
-    A failing channel layer and a writer that is behind are reported, but are no reason to remove a server: pages learn
-    by re-checks, and all other servers would fail the same check at the same time.
+    A failing channel layer and a writer that is behind are reported, but are not a reason to remove a server: pages
+    learn by re-checks, and all other servers would fail the same check at the same time.
     """
     has_store = store_check.passes()
     status = "draining" if is_draining() else "ok" if has_store else "store_unreachable"
@@ -89,15 +89,12 @@ class StoreCheck:
         with self._lock:
             answer = self._answer
             if answer is None or (answer.done() and time.monotonic() - self._asked_at >= self.FRESH):
-                answer = self._answer = self._ask()
+                self._asked_at = time.monotonic()
+                answer = self._answer = call_in_thread(_ask_store, name="immortus-health")
         try:
             return answer.result(self.TIMEOUT)
         except TimeoutError:
             return False
-
-    def _ask(self) -> Future[bool]:
-        self._asked_at = time.monotonic()
-        return call_in_thread(_ask_store, name="immortus-health")
 
 
 store_check = StoreCheck()

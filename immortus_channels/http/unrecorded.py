@@ -6,34 +6,26 @@ is written to the store. Each source has two seconds, for which a request releas
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
-from immortus_channels import bounded_calls, queues
+from immortus_channels import bounded_calls, loading, queues
 from immortus_channels.access import permissions
 from immortus_channels.guarded import quoted
 from immortus_channels.http import concurrency
 from immortus_channels.jobs.job import Error, Job, State
+from immortus_channels.logs import logger
 from immortus_channels.queues.base import Queue
-from immortus_channels.tracking import guarded, strategies
+from immortus_channels.tracking import call_safely, strategies
+from immortus_channels.tracking.rules import User
 from immortus_channels.writer import is_inline
 from immortus_channels.writer.values import clean_meta, clean_result, within_limit
 
-if TYPE_CHECKING:
-    from immortus_channels.tracking.rules import User
-
-logger = logging.getLogger("immortus_channels")
-
 Answer = TypeVar("Answer")
 
-_STATUS = {
-    "created": State.ENQUEUED,
-    "started": State.RUNNING,
-    **{state.value: state for state in State},
-}
+_STATUS = {"created": State.ENQUEUED, "started": State.RUNNING, **{state.value: state for state in State}}
 """The words of `status`: two that strategies know from Immortus, and the states' own."""
 _VERSION = {State.ENQUEUED: 1, State.RUNNING: 2, State.RETRYING: 2}
 """Each state newer than the one before; an end is the newest."""
@@ -47,15 +39,13 @@ def fetch(user: User, job_id: str, job_class: str = "") -> Job | None:
     whatever class is named here. Neither strategy nor queue is asked for a `user` who would not see the answer: ids are
     cheap to invent, and a backend may be slow. Raises StoreUnavailable when a database cannot answer for permissions.
     """
-    unseen = stand_in_for(job_id, job_class)
-    strategy = strategies.strategy_of(unseen)
-    if not strategies.defines(strategy, "allows") and not permissions.would_see(user, unseen):
+    strategy = strategies.strategy_of(job_class, job_id)
+    if not strategies.defines(strategy, "allows") and not permissions.would_see(user, job_id, job_class):
         return None
     job = _find(user, strategy, job_id, job_class)
-    if job is not None:
-        with guarded(f"What was fetched for {quoted(strategy)}", job_id):
-            return _prepare(job, job_id, job_class)
-    return None
+    if job is None:
+        return None
+    return call_safely(f"What was fetched for {quoted(strategy)}", job_id, partial(_prepare, job, job_id, job_class))
 
 
 def _find(user: User, strategy: Any, job_id: str, job_class: str) -> Job | None:
@@ -69,11 +59,6 @@ def _find(user: User, strategy: Any, job_id: str, job_class: str) -> Job | None:
     return None
 
 
-def stand_in_for(job_id: str, job_class: str = "") -> Job:
-    """Return a stand-in for a job that is not on record, for rules that decide who might see it."""
-    return Job(job_id=job_id, job_class=job_class, staff_only=True)
-
-
 def _is_of(job: Job | None, job_class: str) -> TypeGuard[Job]:
     """Return whether there is a job, of this class as far as its source names one."""
     return job is not None and (not job_class or job.job_class in ("", job_class))
@@ -82,16 +67,12 @@ def _is_of(job: Job | None, job_class: str) -> TypeGuard[Job]:
 def _by_strategy(strategy: Any, job_id: str) -> Iterator[Job | None]:
     for name in ("fetch", "status"):
         if strategies.defines(strategy, name):
-            strategy_class = type(strategy)
-            source = f"{name}() of {strategy_class.__module__}.{strategy_class.__qualname__}"
+            source = f"{name}() of {loading.name_of(type(strategy))}"
             yield _job_of(_ask(source, partial(_call, strategy, name, job_id)), job_id)
 
 
 def _call(strategy: Any, name: str, job_id: str) -> object:
-    answer: object = None
-    with guarded(f"{name} of {quoted(strategy)}", job_id):
-        answer = getattr(strategy, name)(job_id)
-    return answer  # noqa: RET504 - None where it raised
+    return call_safely(f"{name} of {quoted(strategy)}", job_id, lambda: getattr(strategy, name)(job_id))
 
 
 def _job_of(answer: object, job_id: str) -> Job | None:

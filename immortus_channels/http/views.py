@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from http import HTTPStatus
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import SuspiciousOperation
@@ -29,12 +28,9 @@ from immortus_channels.http.authentication import Caller, caller_of
 from immortus_channels.http.concurrency import turn
 from immortus_channels.jobs.ids import is_job_id
 from immortus_channels.jobs.job import JSON, Job, dump
+from immortus_channels.logs import logger
 from immortus_channels.stores.base import Reading
-
-if TYPE_CHECKING:
-    from immortus_channels.tracking.rules import User
-
-logger = logging.getLogger("immortus_channels")
+from immortus_channels.tracking.rules import User
 
 View = Callable[..., HttpResponseBase]
 
@@ -57,7 +53,8 @@ def json_view(*methods: str, grace: float = 0.0) -> Callable[[View], View]:
             if request.method in methods:
                 response = _answer(request, job_id, lambda caller: view(request, caller, job_id, job_class), grace)
             else:
-                response = _not_allowed(methods, job_id)
+                allowed = {"Allow": ", ".join(methods)}
+                response = error(405, "method_not_allowed", f"Use {' or '.join(methods)}.", job_id, allowed)
             keep_private(response)
             patch_vary_headers(response, ["Cookie", "Authorization"])
             return response
@@ -68,10 +65,7 @@ def json_view(*methods: str, grace: float = 0.0) -> Callable[[View], View]:
 
 
 def _answer(
-    request: HttpRequest,
-    job_id: str | None,
-    view: Callable[[Caller], HttpResponseBase],
-    grace: float,
+    request: HttpRequest, job_id: str | None, view: Callable[[Caller], HttpResponseBase], grace: float
 ) -> HttpResponseBase:
     try:
         with turn() as current_turn:
@@ -80,16 +74,15 @@ def _answer(
             current_turn.charge(caller.account)
             return view(caller)
     except TooManyRequests as refused:
-        return _rate_limited(refused.wait, job_id)
+        message, headers = "Too many requests; please wait a moment.", {"Retry-After": str(refused.wait)}
+        return error(429, "rate_limited", message, job_id, headers)
     except TokenExpired:
-        response = error(401, "token_expired", protocol.TOKEN_EXPIRED, job_id)
-        response.headers["WWW-Authenticate"] = 'Bearer error="invalid_token"'
-        return response
+        headers = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+        return error(401, "token_expired", protocol.TOKEN_EXPIRED, job_id, headers)
     except StoreUnavailable as unavailable:
         logger.warning("The server answers a request with 503: %s", unavailable)
-        response = error(503, "store_unavailable", "The state of jobs is not available at the moment.", job_id)
-        response.headers["Retry-After"] = str(RETRY_AFTER)
-        return response
+        message, headers = "The state of jobs is not available at the moment.", {"Retry-After": str(RETRY_AFTER)}
+        return error(503, "store_unavailable", message, job_id, headers)
     except SuspiciousOperation:
         return error(400, "bad_request", "This request cannot be read.", job_id)
     except Exception:
@@ -102,12 +95,12 @@ def verify(request: HttpRequest, caller: Caller, job_id: str | None, job_class: 
     """Answer with the document of the job named in the path, or of every job named in the query."""
     if job_id is None:
         return _verify_many(caller, request.GET.getlist("job_id"))
-    job = seen(caller, [job_id], job_class or "").get(job_id)
+    job = visible_jobs(caller, [job_id], job_class or "").get(job_id)
     if job is None:
         return unknown(caller, job_id)
     if job_class is not None and job_class != job.job_class:
         return error(409, "wrong_job_class", "This is not a job of that class.", job_id)
-    job = tracking.lifted(job, _held_version(request))
+    job = tracking.lift_above(job, _held_version(request))
     etag = f'"{job.version}"'
     response = get_conditional_response(request, etag=etag, response=_json(job.text))
     assert response is not None  # noqa: S101 - one was given
@@ -127,7 +120,7 @@ _VERSION_TAG = re.compile(r'"\d{1,16}"', re.ASCII)
 def _verify_many(caller: Caller, job_ids: list[str]) -> HttpResponse:
     if not 0 < len(job_ids) <= protocol.MAX_JOBS:
         return error(400, "bad_request", f"Name 1 to {protocol.MAX_JOBS} jobs as ?job_id=…&job_id=…", None)
-    jobs = seen(caller, job_ids)
+    jobs = visible_jobs(caller, job_ids)
     answers = [jobs[job_id].text if job_id in jobs else dump(_unknown(caller, job_id)) for job_id in job_ids]
     return _json(f'{{"jobs":[{",".join(answers)}]}}')
 
@@ -137,7 +130,7 @@ def _verify_many(caller: Caller, job_ids: list[str]) -> HttpResponse:
 def cancel(request: HttpRequest, caller: Caller, job_id: str | None, job_class: str | None) -> HttpResponse:  # noqa: ARG001
     """Ask for the cancellation of the job named in the path, or in the query."""
     job_id = request.GET.get("job_id", "") if job_id is None else job_id
-    job = seen(caller, [job_id]).get(job_id)
+    job = visible_jobs(caller, [job_id]).get(job_id)
     if job is None:
         return unknown(caller, job_id)
     if not permissions.is_cancellable(caller.user, job):
@@ -159,8 +152,8 @@ def unfit(request: HttpRequest, caller: Caller, job_id: str | None, job_class: s
 def token(request: HttpRequest, caller: Caller, job_id: str | None, job_class: str | None) -> HttpResponse:  # noqa: ARG001
     """Answer with a new token in place of the request's, for those of its jobs that its user may still see."""
     old = caller.token
-    jobs = frozenset(seen(caller, sorted(old.jobs))) if old is not None else frozenset()
-    fresh = old.refreshed(jobs, caller.user) if old is not None and jobs else None
+    jobs = frozenset(visible_jobs(caller, sorted(old.jobs))) if old is not None else frozenset()
+    fresh = old.successor(jobs, caller.user) if old is not None and jobs else None
     if fresh is None:
         return error(404, "unknown_job", protocol.UNKNOWN_JOB, None)
     if fresh.is_expired():
@@ -168,7 +161,7 @@ def token(request: HttpRequest, caller: Caller, job_id: str | None, job_class: s
     return _json(dump({"token": fresh.text(), "expires_in": max(int(fresh.expires - time.time()), 0)}))
 
 
-def seen(caller: Caller, job_ids: list[str], job_class: str = "") -> dict[str, Job]:
+def visible_jobs(caller: Caller, job_ids: list[str], job_class: str = "") -> dict[str, Job]:
     """Return the jobs that exist and that the caller may see: unknown and forbidden jobs look the same from here.
 
     Raises StoreUnavailable, and TooManyRequests for an account that cannot pay for so many ids.
@@ -181,7 +174,7 @@ def seen(caller: Caller, job_ids: list[str], job_class: str = "") -> dict[str, J
         known = reading.jobs.get(job_id)
         job = _find_visible(caller.user, known, job_id, job_class)
         if job is not None:
-            shown[job_id] = job if known is None else tracking.brought_up_to_date(job, reading.now)
+            shown[job_id] = job if known is None else tracking.bring_up_to_date(job, reading.now)
     if len(shown) < len(job_ids):
         quotas.deny(caller.account, set(job_ids) - shown.keys())
     return shown
@@ -196,7 +189,7 @@ def _find_visible(user: User, known: Job | None, job_id: str, job_class: str) ->
     if known is not None and permissions.may_see(user, known):
         return known
     if known is None:
-        permissions.would_see(user, unrecorded.stand_in_for(job_id, job_class))
+        permissions.would_see(user, job_id, job_class)
     found = unrecorded.fetch(user, job_id, job_class)
     return found if known is None and found is not None and permissions.may_see(user, found) else None
 
@@ -214,21 +207,11 @@ def _unknown(caller: Caller, job_id: str) -> dict[str, JSON]:
     return entry if caller.user.is_authenticated else {**entry, "authenticated": False}
 
 
-def _not_allowed(methods: tuple[str, ...], job_id: str | None) -> HttpResponse:
-    response = error(405, "method_not_allowed", f"Use {' or '.join(methods)}.", job_id)
-    response.headers["Allow"] = ", ".join(methods)
-    return response
-
-
-def _rate_limited(wait: int, job_id: str | None) -> HttpResponse:
-    response = error(429, "rate_limited", "Too many requests; please wait a moment.", job_id)
-    response.headers["Retry-After"] = str(wait)
-    return response
-
-
-def error(status: int, code: str, message: str, job_id: str | None) -> HttpResponse:
+def error(
+    status: int, code: str, message: str, job_id: str | None, headers: Mapping[str, str] | None = None
+) -> HttpResponse:
     """Answer with an error, in words that are safe for end users."""
-    return _json(dump({"job_id": job_id, "error": {"code": code, "message": message}}), status)
+    return _json(dump({"job_id": job_id, "error": {"code": code, "message": message}}), status, headers)
 
 
 def _not_cancellable(job: Job) -> HttpResponse:
@@ -237,5 +220,5 @@ def _not_cancellable(job: Job) -> HttpResponse:
     return _json(dump({**job.document, "error": error}), HTTPStatus.CONFLICT)
 
 
-def _json(text: str, status: int = 200) -> HttpResponse:
-    return HttpResponse(text, status=status, content_type="application/json")
+def _json(text: str, status: int = 200, headers: Mapping[str, str] | None = None) -> HttpResponse:
+    return HttpResponse(text, status=status, headers=headers, content_type="application/json")

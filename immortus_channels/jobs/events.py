@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Self, cast
+from typing import ClassVar, Literal, Self
 
 from immortus_channels.jobs.job import JSON, Error, Job, Number
 
@@ -43,16 +43,7 @@ class Origin:
     @classmethod
     def of(cls, job: Job) -> Self:
         """Return the origin on the job's record: within one life of the job that counts, whatever a message says."""
-        return cls(
-            send_id=job.send_id,
-            owner=job.owner,
-            staff_only=job.staff_only,
-            queue=job.queue,
-            handler=job.handler,
-            cancel=cast("CancelPolicy", job.cancel),
-            params=job.params,
-            data=job.data,
-        )
+        return cls(**{name: getattr(job, name) for name in cls.__slots__ if name != "eta"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +181,7 @@ class Claimed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished(Event):
-    """The run returned; `completed` is false when the strategy says that the job goes on without it.
+    """The run returned; `completed` is false when the strategy says that the job continues without it.
 
     `by_hand` says that a caller outside the run called `complete()`.
     """

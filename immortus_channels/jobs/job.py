@@ -93,8 +93,8 @@ class Job:
     """Everything that is known of a job at one version.
 
     `lease_until` is when any reader may call the job overdue (None: never), `lease_holder` names the run or the sending
-    that may renew it. `seen` are the ids of earlier runs and sendings, whose events are refused. `creation` is set once
-    a caller made the record by hand; `ended_by_hand` says that a caller ended the job before a run of it began;
+    that may renew it. `past_ids` are those of earlier runs and sendings, whose events are refused. `creation` is set
+    once a caller made the record by hand; `ended_by_hand` says that a caller ended the job before a run of it began;
     `claims` has the called hooks of the job's page, each with the claim that won. `began_at` is `started_at` by the
     clock of the host that runs the job, all other times are by the store's.
     """
@@ -131,7 +131,7 @@ class Job:
 
     run_id: str = ""
     send_id: str = ""
-    seen: tuple[str, ...] = ()
+    past_ids: tuple[str, ...] = field(default=(), metadata={"key": "seen"})
     lease_until: int | None = None
     lease_holder: str = ""
     cancel_requested: bool = False
@@ -194,9 +194,7 @@ class Job:
 
     def to_record(self) -> str:
         """Return the whole job as JSON text for a store, without fields that equal their default."""
-        record = {
-            f.name: value for f in fields(self) if not _is_same(value := getattr(self, f.name), _DEFAULTS[f.name])
-        }
+        record = {key: value for name, key, default in _FIELDS if not _is_same(value := getattr(self, name), default)}
         if self.error is not None:
             record["error"] = asdict(self.error)
         return dump(record)
@@ -204,18 +202,20 @@ class Job:
     @classmethod
     def from_record(cls, text: str | bytes) -> Self:
         """Return the job that `to_record` wrote, without the unknown keys of a newer release."""
-        record: dict[str, Any] = {k: v for k, v in json.loads(text).items() if k in _NAMES}
+        record: dict[str, Any] = {_NAMES[k]: value for k, value in json.loads(text).items() if k in _NAMES}
         if record.get("error") is not None:
             record["error"] = Error(**record["error"])
         record["state"] = State(record.get("state", State.ENQUEUED))
-        record["seen"] = tuple(record.get("seen", ()))
+        record["past_ids"] = tuple(record.get("past_ids", ()))
         return cls(**record)
 
 
-_NAMES = frozenset(f.name for f in fields(Job))
-_DEFAULTS: Mapping[str, object] = {
-    f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in fields(Job)
-}
+_FIELDS = tuple(
+    (f.name, f.metadata.get("key", f.name), f.default if f.default_factory is MISSING else f.default_factory())
+    for f in fields(Job)
+)
+"""The name, the key in a record, and the default of each field."""
+_NAMES = {key: name for name, key, _ in _FIELDS}
 
 
 def _is_same(value: object, default: object) -> bool:

@@ -10,40 +10,21 @@ from dataclasses import dataclass, replace
 from typing import Any
 from zlib import crc32
 
-from immortus_channels.jobs.events import (
-    Cancelled,
-    CancelRequested,
-    Claimed,
-    Created,
-    Disowned,
-    Enqueued,
-    Event,
-    Failed,
-    Finished,
-    Origin,
-    Overdue,
-    Planned,
-    Refreshed,
-    Report,
-    Reported,
-    Requeued,
-    Retrying,
-    Started,
-    Touched,
-    Unsuccessful,
-    Updated,
-)
+from immortus_channels.jobs import events
+from immortus_channels.jobs.events import Event, Origin, Report
 from immortus_channels.jobs.job import LARGEST, Error, Job, State
 from immortus_channels.jobs.progress import begins_step
 
 SECOND = 1_000_000
-NOBODY_ANY_MORE = ""
-"""The owner of a job after the owner's deletion: with None, every user who knows the job's id could see it."""
+DELETED_OWNER = ""
+"""The owner of a job whose owner was deleted: with None, every user who knows the job's id could see it."""
 _REMEMBERED = 16
 """How many earlier runs and sendings a job remembers, to refuse their stragglers."""
 _FURTHEST = 86_400 * SECOND
 """Microseconds by which a version may be lifted ahead of the clock: it may come from a browser."""
 _STEPS = 1 << 14
+_AT_REST = {"error": None, "finished_at": None, "stalled": False, "lease_until": None, "lease_holder": ""}
+"""The fields of a job that has no lease and no end, and is not silent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +55,7 @@ def apply(job: Job | None, event: Event, *, now: int, leases: Leases = DEFAULT_L
             return None
         job = Job(job_id=event.job_id, job_class=event.job_class, staff_only=event.origin is None)
     after = _change(job, event, now, leases)
-    if after == job and job.version and not isinstance(event, Touched) and after.to_record() == job.to_record():
+    if after == job and job.version and not isinstance(event, events.Touched) and after.to_record() == job.to_record():
         return job  # 1 and True are equal, and differ in the record
     return replace(after, version=_next_version(after, event, now))
 
@@ -85,7 +66,7 @@ def _next_version(after: Job, event: Event, now: int) -> int:
     While it is not (it was set back, or a failover put another host's in its place), the step depends on what is
     written: with steps of one, the history that a failover lost and the one that follows it would share a version.
     """
-    above = event.above if isinstance(event, Touched) and event.above < now + _FURTHEST else 0
+    above = event.above if isinstance(event, events.Touched) and event.above < now + _FURTHEST else 0
     last = max(after.version, above)
     return now if now > last else last + 1 + crc32(after.to_record().encode()) % _STEPS
 
@@ -106,40 +87,40 @@ def _move(  # noqa: C901, PLR0911, PLR0912 - one line for each kind of event rea
 ) -> Job:
     """Return the job, already identified and in its run, after an event that is not refused."""
     match event:
-        case Enqueued():
+        case events.Enqueued():
             return _enqueue(current, event, now, leases)
-        case Planned():
+        case events.Planned():
             return _plan(current, event, now, leases)
-        case Created():
+        case events.Created():
             return _create(current, event, now)
-        case Claimed():
+        case events.Claimed():
             return _claim(current, event)
-        case Reported():
+        case events.Reported():
             return _report(current, event, now, leases)
-        case Finished():
+        case events.Finished():
             return _finish(current, event, now)
-        case Retrying():
+        case events.Retrying():
             patience = leases.waiting if event.is_sent else leases.sending
             return _run_again(current, event, now, State.RETRYING, max(now, event.eta or now) + patience)
-        case Requeued():
+        case events.Requeued():
             return _run_again(current, event, now, State.ENQUEUED, now + leases.waiting)
-        case Failed(stopped=True) if current.cancel_requested:
+        case events.Failed(stopped=True) if current.cancel_requested:
             return _fail(current, event, now, State.CANCELLED, Error(code="cancelled"))
-        case Failed():
+        case events.Failed():
             return _note_hand(current, _fail(current, event, now, State.FAILED, event.error), by_hand=event.by_hand)
-        case Cancelled():
+        case events.Cancelled():
             return _fail(current, event, now, State.CANCELLED, event.error)
-        case CancelRequested():
+        case events.CancelRequested():
             return _request_cancel(current, now)
-        case Overdue():
+        case events.Overdue():
             return _judge_silence(current, now, leases)
-        case Refreshed():
-            return _refresh(current, event, now)
-        case Updated():
+        case events.Refreshed(completed=True) if not _has_ended(current):
+            return _end_job(current, now, State.FINISHED)
+        case events.Updated():
             return _update(current, event)
-        case Disowned():
-            return replace(current, owner=NOBODY_ANY_MORE)
-        case Started() | Touched():
+        case events.Disowned():
+            return replace(current, owner=DELETED_OWNER)
+        case events.Started() | events.Touched() | events.Refreshed():
             return current
     msg = f"The lifecycle does not know what {type(event).__name__} means for a job."
     raise TypeError(msg)
@@ -150,7 +131,7 @@ def _identify(job: Job, event: Event) -> Job:
     if not job.job_class and event.job_class:
         job = replace(job, job_class=event.job_class)
     unknown = job.staff_only or (job.version == 0 and not job.send_id)
-    if event.origin is None or not unknown or _is_sent_anew(job, event.origin):
+    if event.origin is None or not unknown or _is_sent_again(job, event.origin):
         return job
     return _adopt(job, event.origin)
 
@@ -182,18 +163,30 @@ def _enter_run(job: Job, event: Event, now: int, leases: Leases) -> Job | None:
     """
     if event.run_id == job.run_id:
         return job
-    if event.origin is not None and event.run_id not in job.seen and _is_sent_anew(job, event.origin):
+    if event.origin is not None and event.run_id not in job.past_ids and _is_sent_again(job, event.origin):
         job = _begin_life(job, event, event.origin, now)
-    if event.run_id in job.seen or (_is_called_off(job, event) and not event.traits.proves_run):
+    if event.run_id in job.past_ids or (_is_called_off(job, event) and not event.traits.proves_run):
         return None
     return replace(
-        _reset_progress(job),
+        job,
         attempt=job.attempt + 1 if job.run_id or job.is_over else job.attempt,
         state=State.RUNNING,
         event="job_started",
         run_id=event.run_id,
+        past_ids=_past_ids(job, job.run_id),
+        current=0,
+        total=None,
+        given_percentage=None,
+        message="",
+        step=job.step + 1,
+        run_step=0,
+        error=None,
+        result=None,
+        stalled=False,
+        ended_by_hand=False,
         started_at=now,
-        began_at=event.began if isinstance(event, Started) else None,
+        began_at=event.began if isinstance(event, events.Started) else None,
+        finished_at=None,
         lease_until=now + leases.running,
         lease_holder=event.run_id,
     )
@@ -205,28 +198,9 @@ def _is_called_off(job: Job, event: Event) -> bool:
     return job.state is State.CANCELLED or (job.ended_by_hand and is_sent)
 
 
-def _reset_progress(job: Job) -> Job:
-    """Return the job without the progress and the end of an earlier run."""
-    return replace(
-        job,
-        current=0,
-        total=None,
-        given_percentage=None,
-        message="",
-        step=job.step + 1,
-        run_step=0,
-        error=None,
-        result=None,
-        stalled=False,
-        ended_by_hand=False,
-        started_at=None,
-        finished_at=None,
-        seen=_remember(job, job.run_id),
-    )
-
-
-def _remember(job: Job, *ids: str) -> tuple[str, ...]:
-    return (*job.seen, *(i for i in ids if i and i not in job.seen))[-_REMEMBERED:]
+def _past_ids(job: Job, *ids: str) -> tuple[str, ...]:
+    """Return the job's past ids with these as the latest."""
+    return (*job.past_ids, *(i for i in ids if i and i not in job.past_ids))[-_REMEMBERED:]
 
 
 def _is_refused(job: Job, event: Event) -> bool:
@@ -265,7 +239,7 @@ def _merge_report(job: Job, report: Report | None) -> Job:
     )
 
 
-def _report(job: Job, event: Reported, now: int, leases: Leases) -> Job:
+def _report(job: Job, event: events.Reported, now: int, leases: Leases) -> Job:
     after = _merge_report(job, event.report)
     until = now + leases.running
     if job.state is State.LOST:
@@ -276,7 +250,7 @@ def _report(job: Job, event: Reported, now: int, leases: Leases) -> Job:
     return replace(after, stalled=False, lease_until=until) if after.lease_holder else after
 
 
-def _run_again(job: Job, event: Retrying | Requeued, now: int, state: State, until: int) -> Job:
+def _run_again(job: Job, event: events.Retrying | events.Requeued, now: int, state: State, until: int) -> Job:
     """Let a job that has ended a run, but is not over, wait for its next run, at most until `until`."""
     after = _merge_report(job, event.report)
     if job.cancel_requested:
@@ -284,33 +258,16 @@ def _run_again(job: Job, event: Retrying | Requeued, now: int, state: State, unt
     return _enter_state(after, state, lease_until=until)
 
 
-def _enter_state(  # noqa: PLR0913 - keywords
-    job: Job,
-    state: State,
-    *,
-    event: str = "",
-    error: Error | None = None,
-    finished_at: int | None = None,
-    lease_until: int | None = None,
-    lease_holder: str = "",
-) -> Job:
-    """Return the job in `state`, without its earlier lease, end and silence."""
-    return replace(
-        job,
-        state=state,
-        event=event or state.hook,
-        error=error,
-        finished_at=finished_at,
-        stalled=False,
-        lease_until=lease_until,
-        lease_holder=lease_holder,
-    )
+def _enter_state(job: Job, state: State, **changes: object) -> Job:
+    """Return the job in `state` with these changes, without its earlier lease, end and silence."""
+    fields: dict[str, Any] = {"event": state.hook, **_AT_REST, **changes}
+    return replace(job, state=state, **fields)
 
 
 # Before a run
 
 
-def _create(job: Job, event: Created, now: int) -> Job:
+def _create(job: Job, event: events.Created, now: int) -> Job:
     """Make the record by hand, once; everything that the queue and the job have reported already stays."""
     if job.creation:
         return job
@@ -325,21 +282,21 @@ def _create(job: Job, event: Created, now: int) -> Job:
     )
 
 
-def _enqueue(job: Job, event: Enqueued, now: int, leases: Leases) -> Job:
+def _enqueue(job: Job, event: events.Enqueued, now: int, leases: Leases) -> Job:
     """Let a first sending make the job wait, and a second one of a job that is over, or silent, start a new life.
 
     A second sending of a job that is not over changes nothing, least of all one by another sender.
     """
     origin = event.origin or Origin()
-    if job.version and origin.send_id in (job.send_id, *job.seen):
+    if job.version and origin.send_id in (job.send_id, *job.past_ids):
         return job
     is_senders = (origin.owner, origin.staff_only) == (job.owner, job.staff_only)
-    if _is_sent_anew(job, origin) or _is_silent(job, now, 0 if is_senders or job.stalled else leases.stalled):
+    if _is_sent_again(job, origin) or _is_silent(job, now, 0 if is_senders or job.stalled else leases.stalled):
         job = _begin_life(job, event, origin, now)
     elif job.is_over:
         return job  # it was only planned, and cancelled before its turn came
     elif is_senders and _is_unconfirmed(job, leases):
-        job = replace(job, send_id=origin.send_id, seen=_remember(job, job.send_id))
+        job = replace(job, send_id=origin.send_id, past_ids=_past_ids(job, job.send_id))
     elif job.version:
         if job.send_id or job.run_id:
             return job
@@ -354,9 +311,9 @@ def _enqueue(job: Job, event: Enqueued, now: int, leases: Leases) -> Job:
     )
 
 
-def _is_sent_anew(job: Job, origin: Origin) -> bool:
+def _is_sent_again(job: Job, origin: Origin) -> bool:
     """Return whether this is another sending of a job that is over; one cancelled before its turn came has had none."""
-    is_another = bool(origin.send_id) and origin.send_id not in (job.send_id, *job.seen)
+    is_another = bool(origin.send_id) and origin.send_id not in (job.send_id, *job.past_ids)
     has_begun = bool(job.send_id or job.run_id) or _is_cancelled_for_another(job)
     return job.is_over and is_another and has_begun
 
@@ -368,24 +325,19 @@ def _is_silent(job: Job, now: int, grace: int) -> bool:
 
 def _begin_life(job: Job, event: Event, origin: Origin, now: int) -> Job:
     """Return the job, sent again: with its new sender and task, and nothing from its earlier life."""
-    bare = replace(_reset_progress(job), owner=None, staff_only=False, handler="", data={}, params={})
-    return replace(
-        _adopt(bare, origin),
+    waiting = Job(
+        job_id=job.job_id,
         job_class=event.job_class or job.job_class,
-        state=State.ENQUEUED,
-        enqueued_at=now,
-        seen=_remember(job, job.run_id, job.send_id),
+        version=job.version,
         attempt=job.attempt + 1,
-        run_id="",
-        meta={},
-        strategy_meta={},
-        cancel_requested=False,
-        creation="",
-        claims={},
+        step=job.step + 1,
+        past_ids=_past_ids(job, job.run_id, job.send_id),
+        enqueued_at=now,
     )
+    return _adopt(waiting, origin)
 
 
-def _plan(job: Job, event: Planned, now: int, leases: Leases) -> Job:
+def _plan(job: Job, event: events.Planned, now: int, leases: Leases) -> Job:
     """Let the job wait for those before it; the first of them may be due much later."""
     due = max(now, (event.origin and event.origin.eta) or now)
     return job if job.version else replace(job, send_id="", enqueued_at=now, lease_until=due + leases.waiting)
@@ -403,21 +355,21 @@ def _end_job(job: Job, now: int, state: State, error: Error | None = None) -> Jo
     return _enter_state(job, state, error=error, finished_at=now)
 
 
-def _fail(job: Job, event: Unsuccessful, now: int, state: State, error: Error) -> Job:
+def _fail(job: Job, event: events.Unsuccessful, now: int, state: State, error: Error) -> Job:
     """End the job unfinished, unless it is over or the event is about another message or run of it."""
     if _has_ended(job) or _is_about_another(job, event):
         return job
     return _end_job(_merge_report(job, event.report), now, state, error)
 
 
-def _is_about_another(job: Job, event: Unsuccessful) -> bool:
-    """Return whether the job goes on despite the event.
+def _is_about_another(job: Job, event: events.Unsuccessful) -> bool:
+    """Return whether the job continues despite the event.
 
     A failure before a job does not cancel it once it was sent: the sending proves that everything before it went well,
     unless the job's newest run has given way to others since. And a message that no worker runs, as its task is unknown
     or as it has expired or was revoked, may be a second one of a job whose first message is at work or waits.
     """
-    if isinstance(event, Cancelled) and event.code == "upstream" and not event.run_id:
+    if isinstance(event, events.Cancelled) and event.code == "upstream" and not event.run_id:
         is_replaced = bool(event.after_run) and event.after_run == job.run_id
         return bool(job.send_id or job.run_id) and not is_replaced
     is_at_work = job.state is State.RUNNING and bool(job.lease_holder) and not job.stalled
@@ -426,7 +378,7 @@ def _is_about_another(job: Job, event: Unsuccessful) -> bool:
     return event.unstarted and (is_at_work or is_of_another_sending)
 
 
-def _finish(job: Job, event: Finished, now: int) -> Job:
+def _finish(job: Job, event: events.Finished, now: int) -> Job:
     after = _merge_report(job, event.report)
     if not event.completed:
         return _enter_state(after, State.RUNNING, event="meta")
@@ -476,7 +428,7 @@ def _is_unconfirmed(job: Job, leases: Leases) -> bool:
 # From outside the run
 
 
-def _claim(job: Job, event: Claimed) -> Job:
+def _claim(job: Job, event: events.Claimed) -> Job:
     """Give the hook to the first claim that fits the job's end."""
     fits = job.is_over and (job.state is State.FINISHED) == (event.hook == "on_ready")
     if not fits or event.hook in job.claims:
@@ -484,11 +436,7 @@ def _claim(job: Job, event: Claimed) -> Job:
     return replace(job, claims={**job.claims, event.hook: event.claim})
 
 
-def _refresh(job: Job, event: Refreshed, now: int) -> Job:
-    return _end_job(job, now, State.FINISHED) if event.completed and not _has_ended(job) else job
-
-
-def _update(job: Job, event: Updated) -> Job:
+def _update(job: Job, event: events.Updated) -> Job:
     job = replace(job, data={**job.data, **event.data})
     if job.is_over:
         return job

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
@@ -62,13 +62,8 @@ def named_by(key: str) -> tuple[type[Model], str]:
 # Starting
 
 
-class Starter(Protocol):
-    """A callable that knows who starts a job; the sending calls it at that moment, not before."""
-
-    def __call__(self) -> str | None:
-        """Return the owner's key, or None for no owner."""
-        ...
-
+Starter: TypeAlias = Callable[[], str | None]
+"""Returns the owner's key of a job that starts now, or None for no owner; a sending calls it, not before."""
 
 _starter: ContextVar[Starter | None] = ContextVar("immortus_starter", default=None)
 
@@ -101,7 +96,7 @@ def started_by(user: object) -> Iterator[None]:
     Raises TypeError for what is not a user: a primary key alone would leave the jobs without an owner, for all to see.
     """
     if user is not None and not hasattr(user, "pk"):
-        msg = f"started_by({user!r}): give the user itself, or None for nobody."
+        msg = f"started_by({user!r}): give the user itself, or None for no owner."
         raise TypeError(msg)
     key = owner_key(user)
     with starting_as(lambda: key):

@@ -20,12 +20,12 @@ class Breaker:
         """Return whether to try at `now` (seconds, monotonic)."""
         return now >= self._open_until
 
-    def failed(self, now: float, *, slowly: bool) -> None:
+    def note_failure(self, now: float, *, slowly: bool) -> None:
         """Note a failure; one that took all its time opens the circuit at once."""
         self._failures = self.FAILURES if slowly else self._failures + 1
         if self._failures >= self.FAILURES:
             self._open_until = now + self.REST
 
-    def succeeded(self) -> None:
+    def note_success(self) -> None:
         """Note a success."""
         self._failures = 0

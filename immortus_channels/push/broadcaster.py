@@ -7,7 +7,6 @@ A push is a hint that may be lost; the store is the truth. Other consumers may j
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,16 +14,14 @@ from typing import Any
 
 from immortus_channels import metrics
 from immortus_channels.jobs.job import Job
-from immortus_channels.logs import Trouble
+from immortus_channels.logs import Trouble, logger
 from immortus_channels.push import receivers
 from immortus_channels.push.breaker import Breaker
 from immortus_channels.push.calls import LayerCalls
-from immortus_channels.push.layer import group_name, has_shared_layer, is_bound_to_one_loop, made_here, shared_layer
+from immortus_channels.push.layer import group_name, has_shared_layer, is_bound_to_one_loop, make_layer, shared_layer
 from immortus_channels.push.loop import LayerLoop
 from immortus_channels.push.messages import Push
 from immortus_channels.threads import is_in_event_loop
-
-logger = logging.getLogger("immortus_channels")
 
 
 class Broadcaster:
@@ -57,21 +54,18 @@ class Broadcaster:
             logger.exception("The push of %r failed", job.job_id, extra={"job_id": job.job_id})
             return
         if self._breaker.allows(time.monotonic()):
-            self._send(push)
+            self.send_to_group(group_name(push.job_id), push.to_message())
 
-    def _send(self, push: Push) -> None:
-        self.tell(group_name(push.job_id), push.to_message())
-
-    def tell(self, group: str, message: Mapping[str, object]) -> bool:
+    def send_to_group(self, group: str, message: Mapping[str, object]) -> bool:
         """Send a message to a group, through the layer alone, within `TIMEOUT` seconds; return whether it went out."""
         try:
             self._send_through_layer(group, message)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a layer may raise anything; this is a hint
             metrics.LAYER_ERRORS.add(of="group_send")
             self._trouble.begin(error)
-            self._breaker.failed(time.monotonic(), slowly=isinstance(error, TimeoutError))
+            self._breaker.note_failure(time.monotonic(), slowly=isinstance(error, TimeoutError))
             return False
-        self._breaker.succeeded()
+        self._breaker.note_success()
         return True
 
     def _send_through_layer(self, group: str, message: Mapping[str, object]) -> None:
@@ -85,7 +79,7 @@ class Broadcaster:
         if layer is None:  # the settings have changed, as they do in tests
             return
         began = time.perf_counter()
-        self._loop.run(LayerCalls(layer).send(group, message), self.TIMEOUT)
+        self._loop.run(LayerCalls(layer).send_in_this_task(group, message), self.TIMEOUT)
         metrics.PUBLISHED.add()
         metrics.PUBLISH_SECONDS.add(time.perf_counter() - began)
         self._trouble.end()
@@ -109,7 +103,7 @@ def _open(seconds: float) -> tuple[LayerLoop, Any]:
     """Return a loop to send from, and a layer of its own if the project's works in one loop only."""
     loop = LayerLoop()
     try:
-        return loop, loop.run(made_here(), seconds) if is_bound_to_one_loop() else None
+        return loop, loop.run(make_layer(), seconds) if is_bound_to_one_loop() else None
     except BaseException:
         loop.close()
         raise

@@ -76,15 +76,8 @@ class Bulkhead:
 
 
 _bulkheads: WeakKeyDictionary[Any, Bulkhead] = WeakKeyDictionary()
-_lock = threading.Lock()
-
-
-def _bulkhead_of(layer: Any) -> Bulkhead:
-    with _lock:
-        bulkhead = _bulkheads.get(layer)
-        if bulkhead is None:
-            bulkhead = _bulkheads[layer] = Bulkhead()
-        return bulkhead
+# A child has no task of its own inside, and nothing there would release a parent's lock.
+os.register_at_fork(after_in_child=_bulkheads.clear)
 
 
 class LayerCalls:
@@ -96,7 +89,7 @@ class LayerCalls:
 
     def __init__(self, layer: Any) -> None:
         self._layer = layer
-        self._bulkhead = _bulkhead_of(layer)
+        self._bulkhead = _bulkheads.get(layer) or _bulkheads.setdefault(layer, Bulkhead())
 
     @property
     def is_stuck(self) -> bool:
@@ -120,7 +113,7 @@ class LayerCalls:
         """Send to all members of a group."""
         await self._call(self._layer.group_send, group, message)
 
-    async def send(self, group: str, message: Mapping[str, object]) -> None:
+    async def send_in_this_task(self, group: str, message: Mapping[str, object]) -> None:
         """Do `group_send` in a task that is never cancelled. Raises TimeoutError at once while a call is late.
 
         It needs no second task, which costs 25 µs.
@@ -175,12 +168,3 @@ def _mark_seen(task: asyncio.Task[Any]) -> None:
     """Mark the outcome as seen: the caller has it, and asyncio need not log it."""
     if not task.cancelled():
         task.exception()
-
-
-def _after_fork() -> None:
-    """Replace what a child inherits: no task of its own is inside, and none would release the lock."""
-    global _bulkheads, _lock
-    _bulkheads, _lock = WeakKeyDictionary(), threading.Lock()
-
-
-os.register_at_fork(after_in_child=_after_fork)

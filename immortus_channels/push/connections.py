@@ -15,14 +15,14 @@ from typing import Any
 
 async def hang_up(layer: Any) -> None:
     """Close what `layer` has open on the running event loop: calls waiting there fail, and the layer connects again."""
-    listening = list(_listening(layer))
-    for connection in (*listening, *_asking(layer)):
+    subscribed = list(_subscribed_connections(layer))
+    for connection in (*subscribed, *_busy_connections(layer)):
         await connection.disconnect(nowait=True)
-    for connection in listening:
-        await _back(connection)
+    for connection in subscribed:
+        await _until_connected(connection)
 
 
-def _listening(layer: Any) -> Iterator[Any]:
+def _subscribed_connections(layer: Any) -> Iterator[Any]:
     """Yield the connections on which a pubsub layer is subscribed."""
     for shard in _shards(layer):
         connection = getattr(getattr(shard, "_pubsub", None), "connection", None)
@@ -30,7 +30,7 @@ def _listening(layer: Any) -> Iterator[Any]:
             yield connection
 
 
-def _asking(layer: Any) -> Iterator[Any]:
+def _busy_connections(layer: Any) -> Iterator[Any]:
     """Yield the connections with a call in progress."""
     clients = [getattr(shard, name, None) for shard in _shards(layer) for name in ("_redis", "_valkey")]
     with suppress(AttributeError, KeyError):
@@ -43,7 +43,7 @@ def _shards(layer: Any) -> Any:
     return getattr(layer, "_shards", ())
 
 
-async def _back(connection: Any) -> None:
+async def _until_connected(connection: Any) -> None:
     """Wait up to 3 s until the layer has reconnected by itself: reconnecting from here too would leak a socket."""
     for _ in range(30):
         if connection.is_connected:

@@ -52,6 +52,6 @@ def is_bound_to_one_loop() -> bool:
     return False
 
 
-async def made_here() -> Any:
+async def make_layer() -> Any:
     """Make a layer of its own for the running event loop."""
     return channel_layers.make_backend(settings.CHANNEL_LAYER)

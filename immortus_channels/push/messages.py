@@ -5,7 +5,6 @@ Any client of the channel layer can write anything, so a message that does not l
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
@@ -14,8 +13,7 @@ from immortus_channels.jobs.ids import is_job_id
 from immortus_channels.jobs.job import MAX_DEPTH, Job, State
 from immortus_channels.jobs.strict_json import Bounds, loads
 from immortus_channels.jobs.versions import is_believable
-
-logger = logging.getLogger("immortus_channels")
+from immortus_channels.logs import logger
 
 MESSAGE_TYPE = "immortus.job"
 MAX_TEXT = 64 * 1024

@@ -7,19 +7,17 @@ permissions again. So it needs no secret, may be lost (then the regular check is
 from __future__ import annotations
 
 import atexit
-import logging
 import time
 
 from django.db import transaction
 
 from immortus_channels.errands import Errands
+from immortus_channels.logs import logger
 from immortus_channels.push import receivers
 from immortus_channels.push.broadcaster import Broadcaster
 from immortus_channels.push.layer import has_shared_layer, hubs_group_name
 from immortus_channels.push.messages import EVERYBODY, Revocation
 from immortus_channels.threads import is_in_event_loop
-
-logger = logging.getLogger("immortus_channels")
 
 
 def announce(revocation: Revocation, using: str | None = None) -> None:
@@ -78,9 +76,9 @@ class Announcer(Errands[Revocation, float]):
         try:
             while (due := self._next()) is not None:
                 revocation, until = due
-                if broadcaster.tell(hubs_group_name(), revocation.to_message()):
+                if broadcaster.send_to_group(hubs_group_name(), revocation.to_message()):
                     failures = 0
-                    self._sent(revocation, until)
+                    self._note_sent(revocation, until)
                 else:
                     self._rest(self.PAUSES[min(failures, len(self.PAUSES) - 1)])
                     failures += 1
@@ -97,7 +95,7 @@ class Announcer(Errands[Revocation, float]):
         for revocation in [revocation for revocation, until in self._pending.items() if until < now]:
             del self._pending[revocation]
 
-    def _sent(self, revocation: Revocation, until: float) -> None:
+    def _note_sent(self, revocation: Revocation, until: float) -> None:
         with self._condition:
             if self._pending.get(revocation) == until:  # else it was put again while it was sent
                 del self._pending[revocation]
@@ -110,9 +108,4 @@ class Announcer(Errands[Revocation, float]):
 _announcer = Announcer()
 
 
-def drain() -> None:
-    """Send what is left before the process ends."""
-    _announcer.drain()
-
-
-atexit.register(drain)
+atexit.register(_announcer.drain)

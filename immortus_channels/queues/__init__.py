@@ -11,7 +11,7 @@ from immortus_channels.recent import Recent
 
 if TYPE_CHECKING:
     from immortus_channels.queues.base import Queue
-    from immortus_channels.queues.tracked import Tracking
+    from immortus_channels.queues.tracked import TaskOptions
 
 connected: list[Queue] = []
 """The adapters of this process."""
@@ -19,12 +19,12 @@ connected: list[Queue] = []
 _sent: Recent[str, str] = Recent()
 
 
-def find(job_class: str) -> tuple[Queue | None, Tracking | None]:
-    """Return the queue and the mark of the task registered under this name, each None if unknown here."""
+def find(job_class: str) -> tuple[Queue | None, TaskOptions | None]:
+    """Return the queue and the options of the task registered under this name, each None if unknown here."""
     for queue in connected:
-        tracking = queue.tracking(job_class)
-        if tracking is not None:
-            return queue, tracking
+        options = queue.options_of(job_class)
+        if options is not None:
+            return queue, options
     return (connected[0] if len(connected) == 1 else None), None
 
 
@@ -48,7 +48,7 @@ def interrupts() -> tuple[type[BaseException], ...]:
     return tuple(interrupt for queue in connected for interrupt in queue.interrupts)
 
 
-guarded.also_passing.append(interrupts)
+guarded.more_to_pass.append(interrupts)
 
 
 def tracked_names() -> frozenset[str]:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from immortus_channels.jobs.events import Cancelled, Event, Failed, Finished, Origin
     from immortus_channels.jobs.job import Job
-    from immortus_channels.queues.tracked import Named, Tracking
+    from immortus_channels.queues.tracked import Named, TaskOptions
     from immortus_channels.writer.run import Run
 
 
@@ -64,8 +64,8 @@ class Queue(ABC):
         """Report every tracked job to `tracker` from now on."""
 
     @abstractmethod
-    def tracking(self, job_class: str) -> Tracking | None:
-        """Return how the task of this registered name is tracked; None if it is unknown here or not tracked."""
+    def options_of(self, job_class: str) -> TaskOptions | None:
+        """Return the options of the tracked task of this registered name; None if it is unknown here or not tracked."""
 
     @abstractmethod
     def tracked_names(self) -> set[str]:

@@ -23,8 +23,8 @@ Named = str | type | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tracking:
-    """How the jobs of one task are tracked. `place` is the dotted name of the marked function, if any."""
+class TaskOptions:
+    """How the jobs of one task are tracked: its mark. `place` is the dotted name of the marked function, if any."""
 
     strategy: Named = None
     handler: Named = None
@@ -61,10 +61,10 @@ def _bind(signature: inspect.Signature | None, args: tuple[Any, ...], kwargs: Ma
     return named
 
 
-def tracking_of(task: object) -> Tracking | None:
+def options_on(task: object) -> TaskOptions | None:
     """Return the mark on a task, or on the function under a queue's decorator; None if it is not tracked."""
     mark = getattr(task, MARK, None)
-    return mark if isinstance(mark, Tracking) else None
+    return mark if isinstance(mark, TaskOptions) else None
 
 
 @overload
@@ -95,7 +95,7 @@ def tracked(task: Any = None, /, **options: Any) -> Any:
     return _mark(task, options, is_decorator=is_at_import and _is_lazy(task))
 
 
-def _mark(task: Any, options: Mapping[str, Any], *, is_decorator: bool) -> Any:
+def _mark(task: Any, given: Mapping[str, Any], *, is_decorator: bool) -> Any:
     unsupported.refuse(task)
     # Only the type is read: `isinstance` and `repr` would make a lazy task while its module is being imported.
     if is_decorator and not issubclass(type(task), _MARKABLE):
@@ -106,10 +106,10 @@ def _mark(task: Any, options: Mapping[str, Any], *, is_decorator: bool) -> Any:
         )
         raise TypeError(msg)
     place = _place_of(task)
-    tracking = _tracking(options, place)
-    _refuse_names_not_taken(task, tracking)
+    options = _options_from(given, place)
+    _refuse_names_not_taken(task, options)
     try:
-        setattr(task, MARK, tracking)
+        setattr(task, MARK, options)
     except AttributeError as error:
         msg = f"{task!r} is not a task; options go by name, as in @tracked(strategy={task!r})."
         raise TypeError(msg) from error
@@ -141,27 +141,28 @@ def _is_lazy(task: object) -> bool:
 
 def is_marked_function(thing: object, place: str) -> bool:
     """Return whether this is the very function that was marked at `place`, and not a task made of it."""
-    tracking = tracking_of(thing) if type(thing) is FunctionType else None
-    return tracking is not None and tracking.place == place
+    options = options_on(thing) if type(thing) is FunctionType else None
+    return options is not None and options.place == place
 
 
-def _tracking(options: Mapping[str, Any], place: str) -> Tracking:
-    unknown = sorted(options.keys() - set(_OPTIONS))
+def _options_from(given: Mapping[str, Any], place: str) -> TaskOptions:
+    unknown = sorted(given.keys() - set(_OPTIONS))
     if unknown:
         msg = f"tracked() has no option {unknown[0]!r}; its options are {', '.join(_OPTIONS)}."
         raise TypeError(msg)
-    cancel = {True: "ask", False: "never"}.get(options.get("cancel", "ask"), options.get("cancel", "ask"))
+    cancel = {True: "ask", False: "never"}.get(given.get("cancel", "ask"), given.get("cancel", "ask"))
     if cancel not in ("ask", "terminate", "never"):
         msg = f"@tracked(cancel={cancel!r}): allowed are 'ask', 'terminate' and False."
         raise ConfigurationError(msg)
-    names = {name: _names(options[name]) for name in ("params", "mask") if name in options}
-    return Tracking(**{**options, **names, "cancel": cancel}, place=place)
+    # A single name stands for itself, not for its letters.
+    names = {name: (given[name],) for name in ("params", "mask") if isinstance(given.get(name), str)}
+    return TaskOptions(**{**given, **names, "cancel": cancel}, place=place)
 
 
-_OPTIONS = tuple(option.name for option in fields(Tracking) if option.name != "place")
+_OPTIONS = tuple(option.name for option in fields(TaskOptions) if option.name != "place")
 
 
-def _refuse_names_not_taken(function: Any, tracking: Tracking) -> None:
+def _refuse_names_not_taken(function: Any, options: TaskOptions) -> None:
     """Refuse names that the function does not accept: they would never be recorded, or never be masked."""
     if type(function) is not FunctionType:
         return
@@ -172,14 +173,9 @@ def _refuse_names_not_taken(function: Any, tracking: Tracking) -> None:
     if any(one.kind is one.VAR_KEYWORD for one in taken.values()):
         return
     for option in ("params", "mask"):
-        named = getattr(tracking, option)
+        named = getattr(options, option)
         wrong = [] if isinstance(named, bool) else [name for name in named if name not in taken]
         if wrong:
             takes = f"does not take {wrong[0]!r}; it takes {', '.join(taken) or 'nothing'}"
             msg = f"@tracked({option}={list(named)!r}): {function.__qualname__} {takes}."
             raise ConfigurationError(msg)
-
-
-def _names(names: Any) -> Any:
-    """Return a single name as a tuple: it stands for itself, not for its letters."""
-    return (names,) if isinstance(names, str) else names

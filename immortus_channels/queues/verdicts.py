@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from immortus_channels.exceptions import JobCancelled, JobFailed
 from immortus_channels.jobs.events import Cancelled, Failed
-from immortus_channels.writer.values import clean_error
+from immortus_channels.writer.failures import clean_error
 
 
 class Verdict(NamedTuple):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from immortus_channels.jobs.job import Job, State
-
-logger = logging.getLogger("immortus_channels")
+from immortus_channels.logs import logger
 
 Change = Callable[[Job | None, int], Job | None]
 """Takes the recorded job (None: unknown) and the store's time; returns the job to keep, or the same one."""
@@ -115,8 +113,8 @@ class Store(ABC):
         """Return the newest jobs that `wanted` admits, by descending version, below version `before`."""
 
     @abstractmethod
-    def prune(self, older_than: float, *, limit: int | None = None) -> int:
-        """Delete jobs that ended more than `older_than` seconds ago, `limit` at most; return how many."""
+    def prune(self, older_than: float, *, limit: int = 1_000) -> int:
+        """Delete some jobs that ended over `older_than` seconds ago, at most `limit`; return how many, 0 at the end."""
 
     def remove(self, jobs: Collection[Job]) -> int:
         """Delete the records of these jobs, up to 200, that still have these versions; return how many.

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from django.db import DataError, IntegrityError
 
@@ -34,10 +34,8 @@ _REFUSED = re.compile("startup parameter|command-line options", re.IGNORECASE)
 class Claimed(_Wrapper):
     """A Django connection with statements that time out."""
 
-    @classmethod
-    def timeouts(cls) -> dict[str, Any]:
-        """Return the `OPTIONS` that make the driver give up in time."""
-        return {}
+    OPTIONS: ClassVar[Mapping[str, Any]] = {}
+    """The driver's options that make it give up in time."""
 
     @contextmanager
     def limited(self) -> Iterator[None]:
@@ -51,22 +49,16 @@ class ClaimedPostgres(Claimed):
     A pooler drops or refuses settings of a session, or passes them on to other clients' sessions.
     """
 
+    OPTIONS: ClassVar = {"connect_timeout": TIMEOUT, "tcp_user_timeout": TIMEOUT * 1000}
+    _LIMITS: ClassVar = {"statement_timeout": f"{TIMEOUT}s", "lock_timeout": f"{LOCK_TIMEOUT * 1000:.0f}ms"}
+    """Those of the server."""
     _takes_options = True
     _session_is_limited = False
-
-    @staticmethod
-    def _limits() -> dict[str, str]:
-        return {"statement_timeout": f"{TIMEOUT}s", "lock_timeout": f"{LOCK_TIMEOUT * 1000:.0f}ms"}
-
-    @classmethod
-    def timeouts(cls) -> dict[str, Any]:
-        """Return the limits of the driver, without the server's."""
-        return {"connect_timeout": TIMEOUT, "tcp_user_timeout": TIMEOUT * 1000}
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         """Ask for the limits as the session begins, or connect without them if they are refused."""
         if self._takes_options:
-            limits = [f"-c {name}={limit}" for name, limit in self._limits().items()]
+            limits = [f"-c {name}={limit}" for name, limit in self._LIMITS.items()]
             options = " ".join(filter(None, (conn_params.get("options"), *limits)))
             try:
                 return super().get_new_connection({**conn_params, "options": options})
@@ -81,7 +73,7 @@ class ClaimedPostgres(Claimed):
         super().init_connection_state()
         with self.cursor() as cursor:
             cursor.execute("SELECT current_setting('statement_timeout'), current_setting('lock_timeout')")
-            self._session_is_limited = cursor.fetchone() == tuple(self._limits().values())
+            self._session_is_limited = cursor.fetchone() == tuple(self._LIMITS.values())
 
     @contextmanager
     def limited(self) -> Iterator[None]:
@@ -90,7 +82,7 @@ class ClaimedPostgres(Claimed):
         if self._session_is_limited:
             yield
             return
-        limits = [f"SET LOCAL {name} = '{limit}'" for name, limit in self._limits().items()]
+        limits = [f"SET LOCAL {name} = '{limit}'" for name, limit in self._LIMITS.items()]
         try:
             self._execute("; ".join(("BEGIN", *limits)))
             try:
@@ -113,11 +105,11 @@ class ClaimedPostgres(Claimed):
 class ClaimedMySQL(Claimed):
     """Limits its session on both sides: the server would continue after the driver stops waiting."""
 
-    @classmethod
-    def timeouts(cls) -> dict[str, Any]:
-        """Return the limits of the driver, and the character set that holds every text."""
-        limits: dict[str, Any] = dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), TIMEOUT)
-        return {**limits, "charset": "utf8mb4"}
+    OPTIONS: ClassVar = {
+        **dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), TIMEOUT),
+        "charset": "utf8mb4",
+    }
+    """With the character set that holds every text."""
 
     def init_connection_state(self) -> None:
         """Set the limits of the server; MySQL has none for a statement that writes, except for its locks."""
@@ -130,24 +122,21 @@ class ClaimedMySQL(Claimed):
 
 
 class ClaimedSQLite(Claimed):
-    """A SQLite connection, which needs only a timeout for locks."""
+    """A SQLite connection, which needs only a timeout for its file: that has one lock for all rows."""
 
-    @classmethod
-    def timeouts(cls) -> dict[str, Any]:
-        """Return how many seconds it waits for the file, which has one lock for all rows."""
-        return {"timeout": TIMEOUT}
+    OPTIONS: ClassVar = {"timeout": TIMEOUT}
 
 
 _CLASSES: Mapping[str, type[Claimed]] = {"postgresql": ClaimedPostgres, "mysql": ClaimedMySQL, "sqlite": ClaimedSQLite}
 
 
-def claimed(ordinary: Connection) -> Claimed:
+def claimed_connection(ordinary: Connection) -> Claimed:
     """Return a new connection to the same database under its present name, also that of a test."""
     ordinary_settings = ordinary.settings_dict
     claimed_class = _CLASSES.get(ordinary.vendor, Claimed)
     options = {name: value for name, value in ordinary_settings["OPTIONS"].items() if name != "pool"}
     own_settings = {
-        "OPTIONS": options | claimed_class.timeouts(),
+        "OPTIONS": {**options, **claimed_class.OPTIONS},
         "AUTOCOMMIT": True,
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": False,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from abc import abstractmethod
 
@@ -10,9 +9,8 @@ from immortus_channels.conf import settings
 from immortus_channels.exceptions import StoreUnavailable, UnreadableRecord
 from immortus_channels.jobs.job import Job
 from immortus_channels.jobs.lifecycle import SECOND
+from immortus_channels.logs import logger
 from immortus_channels.stores.base import Change, Reading, Store
-
-logger = logging.getLogger("immortus_channels")
 
 CLOCK_SLACK = SECOND // 5
 """Microseconds by which the guessed time of a write may be wrong."""
@@ -68,7 +66,7 @@ class ComparingStore(Store):
         for _ in range(_CONFLICTS):
             if done is not None:
                 return done
-            done = self._attempt(job_id, change, self._look(job_id))
+            done = self._attempt(job_id, change, self._read_current(job_id))
         msg = f"Other processes changed the job {job_id!r} {_CONFLICTS} times while this one tried to."
         raise StoreUnavailable(msg)
 
@@ -95,7 +93,7 @@ class ComparingStore(Store):
             return None
         return Reading(now=max(now, known.version), jobs={known.job_id: known})
 
-    def _look(self, job_id: str) -> Reading:
+    def _read_current(self, job_id: str) -> Reading:
         reading = self.get_many([job_id])
         self._clock.show(reading.now)
         if reading.unreadable:

@@ -16,13 +16,12 @@ from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.job import Job
 from immortus_channels.stores import sql
 from immortus_channels.stores.base import Filter, Position, Positions, Reading, reading_of
-from immortus_channels.stores.claimed import Claimed, claimed
+from immortus_channels.stores.claimed import Claimed, claimed_connection
 from immortus_channels.stores.compare_and_set import ComparingStore
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper as Connection
 
-_PRUNED_AT_ONCE = 1_000
 _HOLDERS_AT_ONCE = 200
 """SQLite nests a chain of ORs, at most 1,000 deep."""
 
@@ -71,17 +70,10 @@ class DatabaseStore(ComparingStore):
         with self._connected() as connection:
             return sql.newest(connection, wanted, limit, before)
 
-    def prune(self, older_than: float, *, limit: int | None = None) -> int:
-        """Delete jobs that ended long enough ago, the oldest first, up to 1,000 by one statement."""
-        total = 0
-        while limit is None or total < limit:
-            size = _PRUNED_AT_ONCE if limit is None else min(_PRUNED_AT_ONCE, limit - total)
-            with self._connected() as connection:
-                gone = sql.delete_oldest(connection, older_than, size)
-            total += gone
-            if gone < size:
-                break
-        return total
+    def prune(self, older_than: float, *, limit: int = 1_000) -> int:
+        """Delete jobs that ended long enough ago, the oldest first, by one statement."""
+        with self._connected() as connection:
+            return sql.delete_oldest(connection, older_than, limit)
 
     def remove(self, jobs: Collection[Job]) -> int:
         """Delete the records of these jobs that still have these versions, by one statement."""
@@ -103,7 +95,7 @@ class DatabaseStore(ComparingStore):
     def claim_thread(self) -> None:
         """Give the calling thread a connection of its own that never waits for long."""
         self.release_thread()
-        self._own[_this_thread()] = claimed(connections[self._using])
+        self._own[_this_thread()] = claimed_connection(connections[self._using])
 
     def release_thread(self) -> None:
         """Close the calling thread's own connection."""

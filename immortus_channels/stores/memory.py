@@ -51,7 +51,7 @@ class MemoryStore(ComparingStore):
             found = [j for j in self._jobs() if wanted.admits(j, now) and (before is None or j.version < before)]
         return sorted(found, key=lambda job: job.version, reverse=True)[:limit]
 
-    def prune(self, older_than: float, *, limit: int | None = None) -> int:
+    def prune(self, older_than: float, *, limit: int = 1_000) -> int:
         """Delete jobs that ended long enough ago, the oldest first."""
         with self._lock:
             latest = _now() - int(older_than * SECOND)

@@ -78,14 +78,9 @@ class RedisStore(ComparingStore):
 
     def positions(self, job_ids: Collection[str]) -> Positions:
         """Return the positions of these ids, by one script: a command for each would cost three times as much here."""
-        ids = list(job_ids)
-        seconds, micros, *kept = self._run(layout.POSITIONS, [self._layout.leases, *map(self._layout.job, ids)], [])
-        of = {
-            job_id: Position(version=int(version), lease_until=_number(lease))
-            for job_id, version, lease in zip(ids, kept[::2], kept[1::2], strict=True)
-            if version
-        }
-        return Positions(now=int(seconds) * SECOND + int(micros), of=of)
+        now, found = self._read(job_ids, "version", "lease")
+        of = {i: Position(version=int(version), lease_until=_number(lease)) for i, (version, lease) in found.items()}
+        return Positions(now=now, of=of)
 
     def renew(self, holders: Mapping[str, str], seconds: float) -> None:
         """Extend the leases of these jobs that their holders still hold, by one script."""
@@ -100,17 +95,10 @@ class RedisStore(ComparingStore):
             found |= self._find_in(index, wanted, limit, before)
         return sorted(found.values(), key=lambda job: job.version, reverse=True)[:limit]
 
-    def prune(self, older_than: float, *, limit: int | None = None) -> int:
-        """Delete jobs that ended long enough ago, and the index entries of those that expired, the oldest first."""
-        latest = self.get_many([]).now - int(older_than * SECOND)
-        total = 0
-        while limit is None or total < limit:
-            size = _PRUNED_AT_ONCE if limit is None else min(_PRUNED_AT_ONCE, limit - total)
-            gone = int(self._run(layout.PRUNE, [self._layout.over], [str(latest), str(size)]))
-            total += gone
-            if gone < size:
-                break
-        return total
+    def prune(self, older_than: float, *, limit: int = _PRUNED_AT_ONCE) -> int:
+        """Delete jobs that ended long enough ago, and the index entries of those that expired, by one script."""
+        size = min(limit, _PRUNED_AT_ONCE)
+        return int(self._run(layout.PRUNE, [self._layout.over], [str(int(older_than * SECOND)), str(size)]))
 
     def remove(self, jobs: Collection[Job]) -> int:
         """Delete these jobs and their index entries if they still have these versions; one script each."""
@@ -156,8 +144,9 @@ class RedisStore(ComparingStore):
         """Return Redis' time, and these fields of the jobs that exist among these."""
         ids = list(job_ids)
         keys = [self._layout.leases, *map(self._layout.job, ids)]
-        seconds, micros, *rows = self._run(layout.READ, keys, [*names])
-        found = {job_id: row for job_id, row in zip(ids, rows, strict=True) if row[0] is not None}
+        seconds, micros, *values = self._run(layout.READ, keys, [*names])
+        rows = (values[start : start + len(names)] for start in range(0, len(values), len(names)))
+        found = {job_id: row for job_id, row in zip(ids, rows, strict=True) if row[0]}
         return int(seconds) * SECOND + int(micros), found
 
     def _replace(self, before: Job | None, after: Job, guessed: int | None) -> bool:

@@ -41,10 +41,12 @@ A guessed time ARGV[3], if given, must also be right within ARGV[4] microseconds
 
 READ = """
 local answer = redis.call('TIME')
-for i = 2, #KEYS do answer[#answer + 1] = redis.call('HMGET', KEYS[i], unpack(ARGV)) end
+for i = 2, #KEYS do
+  for _, value in ipairs(redis.call('HMGET', KEYS[i], unpack(ARGV))) do answer[#answer + 1] = value or '' end
+end
 return answer
 """
-"""Returns the time, then the fields ARGV of each of KEYS[2…]."""
+"""Returns the time, then the fields ARGV of each of KEYS[2…], empty for unknown jobs."""
 
 SIZES = """
 local sizes = {}
@@ -52,17 +54,6 @@ for i, key in ipairs(KEYS) do sizes[i] = redis.call('ZCARD', key) end
 return sizes
 """
 """Returns the size of each of the sorted sets KEYS."""
-
-POSITIONS = """
-local answer = redis.call('TIME')
-for i = 2, #KEYS do
-  local kept = redis.call('HMGET', KEYS[i], 'version', 'lease')
-  answer[#answer + 1] = kept[1] or ''
-  answer[#answer + 1] = kept[2] or ''
-end
-return answer
-"""
-"""Returns the time, then version and lease of each of KEYS[2…], empty for unknown jobs."""
 
 RENEW = """
 local time = redis.call('TIME')
@@ -78,11 +69,13 @@ end
 """Extends leases to ARGV[1] microseconds from now; an id and a holder follow for each of KEYS[2…]."""
 
 PRUNE = """
-local old = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[1], 'LIMIT', 0, ARGV[2])
+local time = redis.call('TIME')
+local latest = time[1] * 1000000 + time[2] - ARGV[1]
+local old = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('(%.0f', latest), 'LIMIT', 0, ARGV[2])
 for _, entry in ipairs(old) do
   local id, key, sets = unpack(cjson.decode(entry))
   local ended = redis.call('HGET', key, 'ended')
-  if not ended or (ended ~= '' and tonumber(ended) < tonumber(ARGV[1])) then
+  if not ended or (ended ~= '' and tonumber(ended) < latest) then
     redis.call('DEL', key)
     for _, set in ipairs(sets) do redis.call('ZREM', set, id) end
   end
@@ -90,7 +83,10 @@ for _, entry in ipairs(old) do
 end
 return #old
 """
-"""Deletes up to ARGV[2] jobs that ended before ARGV[1], expired ones too; spares those that came back to life."""
+"""Deletes up to ARGV[2] jobs that ended over ARGV[1] microseconds ago, expired ones too.
+
+It spares those that came back to life.
+"""
 
 FORGET = """
 for i = 2, #KEYS do

@@ -9,7 +9,6 @@ from django import template
 from django.conf import settings as django_settings
 from django.middleware.csrf import get_token
 from django.template import Context
-from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
@@ -54,9 +53,12 @@ def immortus_admin_script(context: Context, words: Mapping[str, object]) -> dict
 
 
 def _script(context: Context) -> dict[str, object]:
-    request = context.get("request")
+    prefix, request = links.mount(), context.get("request")
+    if prefix is None:
+        msg = "The URLs of immortus_channels are not in urlpatterns; add *immortus_jobs() of immortus_channels.urls."
+        raise ConfigurationError(msg)
     return {
-        "prefix": _prefix(),
+        "prefix": prefix,
         "websocket": links.websocket_url(),
         "csrf_token": get_token(request) if request is not None else None,
         "nonce": _nonce(context),
@@ -91,15 +93,6 @@ def immortus_state(state: str = "", stalled: object = None) -> dict[str, object]
 def percent(percentage: float | None) -> str:
     """Return a percentage as the client writes it: a whole one without decimals, any other with one; "" for none."""
     return "" if percentage is None else f"{percentage:.1f}".removesuffix(".0") + " %"
-
-
-def _prefix() -> str:
-    """Return where the package's URLs are mounted, below any prefix and SCRIPT_NAME."""
-    try:
-        return reverse("immortus:verify").removesuffix("verify")
-    except NoReverseMatch as error:
-        msg = "The URLs of immortus_channels are not in urlpatterns; add *immortus_jobs() of immortus_channels.urls."
-        raise ConfigurationError(msg) from error
 
 
 def _nonce(context: Context) -> str | None:

@@ -55,15 +55,15 @@ class Faults:
 
     def __post_init__(self) -> None:
         """Refuse a fault that could never happen, and so a test that could not fail."""
-        checked(self, "answer", lambda answer: answer is None or isinstance(answer, Answer), "an Answer")
-        checked(self, "blackhole", lambda way: way in ("", "up", "down", "both"), "'up', 'down' or 'both'")
+        refuse_unless(self, "answer", lambda answer: answer is None or isinstance(answer, Answer), "an Answer")
+        refuse_unless(self, "blackhole", lambda way: way in ("", "up", "down", "both"), "'up', 'down' or 'both'")
         for name in ("latency", "jitter"):
-            checked(self, name, lambda seconds: seconds >= 0, "0 or more")
+            refuse_unless(self, name, lambda seconds: seconds >= 0, "0 or more")
         for name in ("kill_after", "bandwidth", "slice", "hold_bytes", "hold_seconds"):
-            checked(self, name, lambda number: number is None or number >= 0, "0 or more, or None")
+            refuse_unless(self, name, lambda number: number is None or number >= 0, "0 or more, or None")
 
 
-def checked(faults: object, name: str, is_good: Callable[[Any], bool], wanted: str) -> None:
+def refuse_unless(faults: object, name: str, is_good: Callable[[Any], bool], wanted: str) -> None:
     """Raise ValueError unless the field is good, even if its type cannot be compared."""
     value = getattr(faults, name)
     try:

@@ -147,11 +147,9 @@ class _Page:
         self._is_open = is_open
 
     def findings(self, within: float | None) -> Iterator[Finding]:
-        yield from self._went_back()
-        yield from self._untrue()
-        yield from self._not_the_end()
-        yield from self._changed_after_the_end()
-        yield from self._not_settled_once()
+        rules = (self._went_back, self._untrue, self._not_the_end, self._changed_after_the_end, self._not_settled_once)
+        for rule in rules:
+            yield from rule()
         if within is not None:
             yield from self._late(within)
 
@@ -201,9 +199,8 @@ class _Page:
     def _late(self, within: float) -> Iterator[Finding]:
         for write, delay in self.delays():
             if delay is not None and delay > within:
-                yield self._finding(
-                    "late", f"{write} was shown {delay:.3f} s after it was written, not within {within} s"
-                )
+                text = f"{write} was shown {delay:.3f} s after it was written, not within {within} s"
+                yield self._finding("late", text)
 
 
 def _entry(document: Document, at: float | None) -> _Entry:

@@ -13,7 +13,7 @@ from typing import Any
 from channels.layers import InMemoryChannelLayer  # type: ignore[import-untyped]
 from django.utils.module_loading import import_string
 
-from immortus_channels.testing.faults import checked
+from immortus_channels.testing.faults import refuse_unless
 
 CALLS = ("send", "group_send", "group_add", "group_discard", "new_channel", "receive")
 """The calls of a channel layer that may fail or hang."""
@@ -41,10 +41,10 @@ class LayerFaults:
     def __post_init__(self) -> None:
         """Refuse a fault that could never happen, and so a test that could not fail."""
         for name in ("drop", "fail", "stall"):
-            checked(self, name, lambda chance: 0 <= chance <= 1, "a chance, 0 to 1")
+            refuse_unless(self, name, lambda chance: 0 <= chance <= 1, "a chance, 0 to 1")
         for name in ("duplicate", "reorder", "delay"):
-            checked(self, name, lambda number: number >= 0, "0 or more")
-        checked(self, "calls", lambda calls: set(calls) <= set(CALLS), f"some of {', '.join(CALLS)}")
+            refuse_unless(self, name, lambda number: number >= 0, "0 or more")
+        refuse_unless(self, "calls", lambda calls: set(calls) <= set(CALLS), f"some of {', '.join(CALLS)}")
 
 
 class FaultyChannelLayer:
@@ -76,29 +76,28 @@ class FaultyChannelLayer:
 
     async def send(self, channel: str, message: Mapping[str, Any]) -> None:
         """Send to one channel."""
-        await self._suffer("send")
-        await self._layer.send(channel, message)
+        await self._call("send", channel, message)
 
     async def group_send(self, group: str, message: Mapping[str, Any]) -> None:
         """Send to all channels of a group."""
-        await self._suffer("group_send")
-        await self._layer.group_send(group, message)
+        await self._call("group_send", group, message)
 
     async def group_add(self, group: str, channel: str) -> None:
         """Join a group."""
-        await self._suffer("group_add")
-        await self._layer.group_add(group, channel)
+        await self._call("group_add", group, channel)
 
     async def group_discard(self, group: str, channel: str) -> None:
         """Leave a group."""
-        await self._suffer("group_discard")
-        await self._layer.group_discard(group, channel)
+        await self._call("group_discard", group, channel)
 
     async def new_channel(self, *prefix: str) -> str:
         """Return a new channel's name."""
-        await self._suffer("new_channel")
-        name: str = await self._layer.new_channel(*prefix)
+        name: str = await self._call("new_channel", *prefix)
         return name
+
+    async def _call(self, name: str, *arguments: object) -> Any:
+        await self._suffer(name)
+        return await getattr(self._layer, name)(*arguments)
 
     async def receive(self, channel: str) -> Any:
         """Return the next message of a channel, after all faults that apply to it."""

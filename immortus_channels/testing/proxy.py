@@ -9,10 +9,11 @@ import struct
 import threading
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Self
 
 from immortus_channels.testing.faults import Faults
-from immortus_channels.testing.wire import Line, Way, until
+from immortus_channels.testing.wire import Line, until
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -52,7 +53,8 @@ class FaultyProxy:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._server = asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(PATIENCE)
+        starting = asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = asyncio.run_coroutine_threadsafe(starting, self._loop).result(PATIENCE)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -77,9 +79,6 @@ class FaultyProxy:
         asyncio.run_coroutine_threadsafe(self._cut(), self._loop).result(PATIENCE)
 
     # In the thread
-
-    async def _start(self) -> asyncio.Server:
-        return await asyncio.start_server(self._serve, "127.0.0.1", 0)
 
     async def _cut(self) -> None:
         for client in tuple(self._clients):
@@ -148,9 +147,10 @@ class FaultyProxy:
 
     async def _join(self, client: Streams, server: Streams, faults: Callable[[], Faults]) -> None:
         """Carry bytes both ways until both sides have ended, or the connection is cut."""
+        line = partial(Line, faults=faults, dice=self._random, counts=self.counts)
         tasks = [
-            asyncio.create_task(self._line("up", client[0], server[1], faults).run()),
-            asyncio.create_task(self._line("down", server[0], client[1], faults).run()),
+            asyncio.create_task(line(way="up", source=client[0], sink=server[1]).run()),
+            asyncio.create_task(line(way="down", source=server[0], sink=client[1]).run()),
         ]
         killing = asyncio.create_task(self._kill(client[1], faults))
         both = asyncio.gather(*tasks, return_exceptions=True)
@@ -162,11 +162,6 @@ class FaultyProxy:
                 task.cancel()
             await asyncio.gather(*tasks, killing, return_exceptions=True)
             server[1].close()
-
-    def _line(
-        self, way: Way, source: asyncio.StreamReader, sink: asyncio.StreamWriter, faults: Callable[[], Faults]
-    ) -> Line:
-        return Line(way=way, source=source, sink=sink, faults=faults, dice=self._random, counts=self.counts)
 
     async def _kill(self, client: asyncio.StreamWriter, faults: Callable[[], Faults]) -> None:
         """Cut the connection once it is as old as its faults allow."""

@@ -46,7 +46,7 @@ class RecordedJobs:
         documents = self.of(job_id)
         if not documents:
             others = sorted({one["job_id"] for one in self.documents})
-            msg = f"there is no document of {job_id!r}; there are those of {others}"
+            msg = f"no document of {job_id!r} was recorded, only those of {others}"
             raise KeyError(msg)
         return documents[-1]
 

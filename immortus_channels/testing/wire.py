@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Literal
 
 from immortus_channels.testing.faults import Faults
@@ -23,6 +24,7 @@ async def until(holds: Callable[[], object]) -> None:
         await asyncio.sleep(TICK)
 
 
+@dataclass(kw_only=True)
 class Line:
     """Carries bytes from `source` to `sink`, and then the end.
 
@@ -30,24 +32,17 @@ class Line:
     that a sender notices a slow line.
     """
 
-    def __init__(  # noqa: PLR0913 - keywords
-        self,
-        *,
-        way: Way,
-        source: asyncio.StreamReader,
-        sink: asyncio.StreamWriter,
-        faults: Callable[[], Faults],
-        dice: random.Random,
-        counts: Counter[str],
-    ) -> None:
-        self._way = way
-        self._source, self._sink = source, sink
-        self._faults = faults
-        self._dice = dice
-        self._counts = counts
+    way: Way
+    source: asyncio.StreamReader
+    sink: asyncio.StreamWriter
+    faults: Callable[[], Faults]
+    dice: random.Random
+    counts: Counter[str]
+    _held: bytes = field(init=False, default=b"")
+    _held_since: float = field(init=False, default=0.0)
+
+    def __post_init__(self) -> None:
         self._under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(maxsize=8)
-        self._held = b""
-        self._held_since = 0.0
 
     async def run(self) -> None:
         """Carry until the source has ended."""
@@ -61,26 +56,26 @@ class Line:
                     break
                 await self._hold(data)
             await self._pass_on()
-            if self._sink.can_write_eof():
-                self._sink.write_eof()
+            if self.sink.can_write_eof():
+                self.sink.write_eof()
         finally:
             reading.cancel()
 
     async def _read(self) -> None:
         while True:
             try:
-                data = await self._source.read(self._appetite())
+                data = await self.source.read(self._appetite())
             except ConnectionError:
                 data = b""
-            faults = self._faults()
-            due = _now() + faults.latency + self._dice.uniform(0, faults.jitter)
+            faults = self.faults()
+            due = _now() + faults.latency + self.dice.uniform(0, faults.jitter)
             await self._under_way.put((due, data))
             if not data:
                 return
 
     def _appetite(self) -> int:
         """Return how much to read at once: from a slow line no more than a tenth of a second's worth."""
-        bandwidth = self._faults().bandwidth
+        bandwidth = self.faults().bandwidth
         return MOST if bandwidth is None else max(min(MOST, int(bandwidth / 10)), 1)
 
     async def _next(self) -> tuple[float, bytes]:
@@ -92,7 +87,7 @@ class Line:
         return await self._under_way.get()
 
     def _is_open(self) -> bool:
-        return self._faults().blackhole not in (self._way, "both")
+        return self.faults().blackhole not in (self.way, "both")
 
     async def _hold(self, data: bytes) -> None:
         if not self._held:
@@ -102,8 +97,8 @@ class Line:
             await self._pass_on()
 
     def _is_released(self) -> bool:
-        faults = self._faults()
-        if self._way == "up" or (faults.hold_bytes is None and faults.hold_seconds is None):
+        faults = self.faults()
+        if self.way == "up" or (faults.hold_bytes is None and faults.hold_seconds is None):
             return True
         is_full = faults.hold_bytes is not None and len(self._held) >= faults.hold_bytes
         is_old = faults.hold_seconds is not None and _now() >= self._held_since + faults.hold_seconds
@@ -113,11 +108,11 @@ class Line:
         data, self._held = self._held, b""
         while data:
             await until(self._is_open)
-            faults = self._faults()
+            faults = self.faults()
             piece = data[: faults.slice or len(data)]
-            self._sink.write(piece)
-            await self._sink.drain()
-            self._counts[self._way] += len(piece)
+            self.sink.write(piece)
+            await self.sink.drain()
+            self.counts[self.way] += len(piece)
             data = data[len(piece) :]
             if faults.bandwidth is not None:
                 await asyncio.sleep(len(piece) / faults.bandwidth)

@@ -5,16 +5,16 @@ Nothing here raises into a job: failures are logged, and the job continues.
 
 from __future__ import annotations
 
-from immortus_channels.tracking.commands import cancel, claim, lifted, touch
-from immortus_channels.tracking.hooks import guarded, told_of
+from immortus_channels.tracking.commands import cancel, claim, lift_above, touch
+from immortus_channels.tracking.hooks import call_safely, job_in_hook
 from immortus_channels.tracking.inquiry import publish_end
 from immortus_channels.tracking.publisher import publish, renew
 from immortus_channels.tracking.reader import (
-    as_it_stands,
     ask_strategies,
-    brought_up_to_date,
-    listed,
+    bring_up_to_date,
+    list_jobs,
     on_record,
+    present_state,
     read,
     recheck,
 )
@@ -22,25 +22,25 @@ from immortus_channels.tracking.runs import begin, end, make_run, publish_meta
 from immortus_channels.writer import drain
 
 __all__ = [
-    "as_it_stands",
     "ask_strategies",
     "begin",
-    "brought_up_to_date",
+    "bring_up_to_date",
+    "call_safely",
     "cancel",
     "claim",
     "drain",
     "end",
-    "guarded",
-    "lifted",
-    "listed",
+    "job_in_hook",
+    "lift_above",
+    "list_jobs",
     "make_run",
     "on_record",
+    "present_state",
     "publish",
     "publish_end",
     "publish_meta",
     "read",
     "recheck",
     "renew",
-    "told_of",
     "touch",
 ]

@@ -12,7 +12,7 @@ from immortus_channels.jobs.job import Job, State
 from immortus_channels.jobs.versions import is_believable
 from immortus_channels.stores import get_store
 from immortus_channels.tracking.publisher import hand_over
-from immortus_channels.tracking.queue_cancels import recall
+from immortus_channels.tracking.queue_cancels import recaller
 from immortus_channels.tracking.throttle import Pace
 from immortus_channels.writer import Write, get_writer, perform
 
@@ -32,20 +32,19 @@ def cancel(job_id: str) -> Job | None:
     write = hand_over(asked, wait=0 if waits else 2.0)
     confirmed = write.after if write.is_known else None
     after = confirmed or replace(known, cancel_requested=True)
-    _tell_queue(after)
+    _ask_queue_to_drop(after)
     if confirmed is None and not waits:
         msg = f"The store did not confirm the cancellation of {job_id!r} in time; the writer will ask again later."
         raise StoreUnavailable(msg)
     return after
 
 
-def _tell_queue(job: Job) -> None:
-    """Tell the queue, which may save itself the work, and which alone can end a process."""
+def _ask_queue_to_drop(job: Job) -> None:
+    """Ask the queue to drop the job: it may save itself the work, and it alone can end a process."""
     queue = queues.by_name(job.queue)
     terminate = job.cancel == "terminate" and job.state is State.RUNNING
-    if queue is None or not (terminate or job.is_over):
-        return
-    recall(queue, job, terminate=terminate)
+    if queue is not None and (terminate or job.is_over):
+        recaller.recall(queue, job, terminate=terminate)
 
 
 def claim(job: Job, hook: PageHook) -> bool:
@@ -66,7 +65,7 @@ LIFT_AGAIN = 5.0
 _lifts = Pace()
 
 
-def lifted(job: Job, have: int) -> Job:
+def lift_above(job: Job, have: int) -> Job:
     """Return the job, made newer than a client's version `have` if believable: the client drops older ones."""
     if job.version >= have or not is_believable(have) or not _lifts.is_due(job.job_id, LIFT_AGAIN):
         return job

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -15,32 +14,31 @@ from immortus_channels import queues
 from immortus_channels.guarded import quoted
 from immortus_channels.jobs.events import Event, Finished, Unsuccessful
 from immortus_channels.jobs.job import JSON, Job
+from immortus_channels.logs import logger
 from immortus_channels.threads import call_in_thread, is_in_event_loop
 from immortus_channels.tracking import strategies
 from immortus_channels.writer import Write
 from immortus_channels.writer.values import clean_meta, fits, refuse_too_large
 
-logger = logging.getLogger("immortus_channels")
-
 Answer = TypeVar("Answer")
 
 
-def followed(strategy: Any, event: Event, expected: Write) -> Event:
+_job_in_hook: ContextVar[Job | None] = ContextVar("immortus_job_in_hook", default=None)
+
+
+def follow(strategy: Any, event: Event, expected: Write) -> Event:
     """Call the strategy's hook for the event; return the event with the strategy's answers after it."""
-    token = _told.set(expected.after if expected.is_known else None)
+    token = _job_in_hook.set(expected.after if expected.is_known else None)
     try:
         _call_hook(strategy, event, expected)
-        return _asked(strategy, event)
+        return _with_answers(strategy, event)
     finally:
-        _told.reset(token)
+        _job_in_hook.reset(token)
 
 
-_told: ContextVar[Job | None] = ContextVar("immortus_told", default=None)
-
-
-def told_of(job_id: str) -> Job | None:
+def job_in_hook(job_id: str) -> Job | None:
     """Return the job as it is about to be written, while its strategy reacts to that; None anywhere else."""
-    job = _told.get()
+    job = _job_in_hook.get()
     return job if job is not None and job.job_id == job_id else None
 
 
@@ -55,10 +53,13 @@ def _call_hook(strategy: Any, event: Event, expected: Write) -> None:
         name, error = after.state.hook, after.error
     else:
         name, error = event.traits.hook, event.error if isinstance(event, Unsuccessful) else None
-    with guarded(f"{name} of {quoted(strategy)}", event.job_id):
+
+    def call() -> None:
         hook = getattr(strategy, name, None)
         if hook is not None:
             hook(event.job_id, *([error] if name == "job_failed" else []))
+
+    call_safely(f"{name} of {quoted(strategy)}", event.job_id, call)
 
 
 def _is_same_stay(before: Job, after: Job) -> bool:
@@ -67,7 +68,7 @@ def _is_same_stay(before: Job, after: Job) -> bool:
     return before.state is after.state and before.run_id == after.run_id and was_announced
 
 
-def _asked(strategy: Any, event: Event) -> Event:
+def _with_answers(strategy: Any, event: Event) -> Event:
     """Return the event with the strategy's answers about the job now."""
     meta = meta_of(strategy, event.job_id)
     if meta is not None:
@@ -81,37 +82,40 @@ def meta_of(strategy: Any, job_id: str) -> dict[str, JSON] | None:
     """Return the strategy's meta; None when it has no say, or raised (then the last good meta stays)."""
     if not strategies.defines(strategy, "meta"):
         return None
-    meta: dict[str, JSON] | None = None
-    with guarded(f"meta of {quoted(strategy)}", job_id):
-        meta = clean_meta(strategy.meta(job_id) or {}, job_id, by_caller=False)
-        if not fits(meta):
-            meta = None
-            refuse_too_large("The strategy's meta", job_id)
-    return meta
+    return call_safely(f"meta of {quoted(strategy)}", job_id, lambda: _clean_meta_of(strategy, job_id))
+
+
+def _clean_meta_of(strategy: Any, job_id: str) -> dict[str, JSON] | None:
+    meta = clean_meta(strategy.meta(job_id) or {}, job_id, by_caller=False)
+    if fits(meta):
+        return meta
+    refuse_too_large("The strategy's meta", job_id)
+    return None
 
 
 def completed_of(strategy: Any, job_id: str) -> bool | None:
     """Return whether the strategy calls the job done; None when it has no say, or raised."""
-    completed: bool | None = None
-    if strategies.defines(strategy, "completed"):
-        with guarded(f"completed of {quoted(strategy)}", job_id):
-            completed = bool(strategy.completed(job_id))
-    return completed
+    if not strategies.defines(strategy, "completed"):
+        return None
+    return call_safely(f"completed of {quoted(strategy)}", job_id, lambda: bool(strategy.completed(job_id)))
 
 
-@contextmanager
-def guarded(what: str, job_id: str) -> Iterator[None]:
-    """Log what user code raises, and run it under savepoints, so that it cannot poison the caller's transaction."""
+def call_safely(what: str, job_id: str, call: Callable[[], Answer]) -> Answer | None:
+    """Return what the project's code returns; None if it raises, which is logged as a failure of `what`.
+
+    The code runs under savepoints, so that it cannot poison the caller's transaction.
+    """
     try:
         with ExitStack() as savepoints:
             for connection in connections.all(initialized_only=True):
                 if connection.in_atomic_block:
                     savepoints.enter_context(transaction.atomic(using=connection.alias))
-            yield
+            return call()
     except queues.interrupts():
         raise
     except Exception:
-        logger.exception("%s raised; the job goes on", what, extra={"job_id": job_id})
+        logger.exception("%s raised; the job continues", what, extra={"job_id": job_id})
+        return None
 
 
 def outside_event_loop(call: Callable[[], Answer]) -> Answer:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,11 +11,10 @@ from immortus_channels import bounded_calls
 from immortus_channels.errands import Errands
 from immortus_channels.jobs.events import Event
 from immortus_channels.jobs.job import Job
+from immortus_channels.logs import logger
 from immortus_channels.queues.base import Queue
 from immortus_channels.tracking.publisher import publish
 from immortus_channels.writer import is_inline
-
-logger = logging.getLogger("immortus_channels")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,20 +28,19 @@ class Inquiry:
 
     def end(self) -> Event:
         """Return how the run ended, as far as is known, within the time that an outside question may take."""
+        event, name = self.otherwise, self.queue.name
+        question = partial(self.queue.end_of, event.job_id, event.job_class, since=self.since)
         try:
-            answer = bounded_calls.ask(f"the records of {self.queue.name}", self._question())
+            answer = bounded_calls.ask(f"the records of {name}", question)
         except bounded_calls.NoAnswer:
-            return self.otherwise
+            return event
         except Exception:
             # A backend that is down, or whose driver is not installed, may raise anything.
-            about = {"job_id": self.otherwise.job_id}
-            logger.exception("The queue %r failed to say how %r ended", self.queue.name, about["job_id"], extra=about)
-            return self.otherwise
-        return self.otherwise if answer is None else replace(answer, run_id=self.run_id)
-
-    def _question(self) -> Callable[[], Event | None]:
-        event = self.otherwise
-        return partial(self.queue.end_of, event.job_id, event.job_class, since=self.since)
+            logger.exception(
+                "The queue %r failed to say how %r ended", name, event.job_id, extra={"job_id": event.job_id}
+            )
+            return event
+        return event if answer is None else replace(answer, run_id=self.run_id)
 
 
 def publish_end(
@@ -79,12 +75,12 @@ class Inquiries(Errands[str, Inquiry]):
     NAME = "immortus-inquiry"
 
     def open(self, inquiry: Inquiry) -> None:
-        """Have it asked, unless it is already: everybody who looks at the job finds it overdue meanwhile."""
+        """Have the question asked, unless it is already waiting: every reader of the job finds it overdue meanwhile."""
         job_id = inquiry.otherwise.job_id
         with self._condition:
             try:
                 self._put(job_id, self._pending.get(job_id, inquiry))
-            except RuntimeError:  # the system has no thread left: whoever looks next tries again
+            except RuntimeError:  # the system has no thread left: the next reader of the job tries again
                 self._pending.clear()
 
     def _work(self) -> None:

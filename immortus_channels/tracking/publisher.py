@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import replace
 
@@ -11,13 +10,12 @@ from immortus_channels.guarded import quoted
 from immortus_channels.jobs.events import Event, Refreshed, Unsuccessful
 from immortus_channels.jobs.ids import MAX_LENGTH, is_job_id, text_of
 from immortus_channels.jobs.job import Job
+from immortus_channels.logs import logger
 from immortus_channels.stores import get_store
 from immortus_channels.tracking import strategies
-from immortus_channels.tracking.hooks import followed, outside_event_loop
+from immortus_channels.tracking.hooks import follow, outside_event_loop
 from immortus_channels.writer import WAIT, Write, get_writer
 from immortus_channels.writer.values import MAX_SENTENCE
-
-logger = logging.getLogger("immortus_channels")
 
 
 def publish(event: Event, *, wait: float = WAIT, known: str | None = None) -> Job | None:
@@ -56,7 +54,7 @@ def hand_over(event: Event, wait: float, known: str | None = None) -> Write:
     """Give an event to the writer, after its strategy's hook and meta; wait up to `wait` seconds for the store."""
     event = _shorten(event)
     writer = get_writer()
-    strategy = strategies.strategy_of(Job(job_id=event.job_id, job_class=event.job_class))
+    strategy = strategies.strategy_of(event.job_class, event.job_id)
     if not strategies.defines(strategy, *strategies.HOOKS, "meta", "completed"):
         return writer.submit(event, wait=wait, known=known)
     # Even a caller that cannot wait for the write waits to learn what it would change. Guessing could run a hook twice
@@ -68,8 +66,8 @@ def hand_over(event: Event, wait: float, known: str | None = None) -> Write:
     if expected.is_known and not expected.changed:
         return expected
     known = None if expected.before is None else expected.before.to_record()
-    followed_event = outside_event_loop(lambda: followed(strategy, event, expected))
-    return writer.submit(followed_event, wait=wait, known=known)
+    followed = outside_event_loop(lambda: follow(strategy, event, expected))
+    return writer.submit(followed, wait=wait, known=known)
 
 
 def _shorten(event: Event) -> Event:

@@ -1,24 +1,22 @@
-"""Tells queues to drop jobs: from a few threads, and once, however many callers ask for it."""
+"""Asks queues to drop jobs: from a few threads, and once, however many callers want it."""
 
 from __future__ import annotations
 
-import logging
 from contextlib import suppress
 from itertools import count
 
 from immortus_channels.errands import Errands
 from immortus_channels.jobs.job import Job
+from immortus_channels.logs import logger
 from immortus_channels.queues.base import Queue
 from immortus_channels.tracking.throttle import Pace
-
-logger = logging.getLogger("immortus_channels")
 
 AGAIN = 10.0
 """Seconds until the same call may go to a queue again: its broker may have been away."""
 
 
 class Recaller(Errands[int, tuple[Queue, Job, bool]]):
-    """A queue may hang: nobody waits for it, and one call that hangs holds up no other."""
+    """Calls to queues, which may hang: no caller waits for them, and one that hangs does not hold up others."""
 
     NAME = "immortus-recalls"
     IDLE = 10.0
@@ -32,7 +30,10 @@ class Recaller(Errands[int, tuple[Queue, Job, bool]]):
         self._count = count()
 
     def recall(self, queue: Queue, job: Job, *, terminate: bool) -> None:
-        """Make the queue drop the job or, with `terminate`, end the process of this attempt."""
+        """Make the queue drop the job, soon, or, with `terminate`, end the process of this attempt.
+
+        The same call within `AGAIN` seconds has no effect.
+        """
         if not self._pace.is_due(f"{job.attempt} {job.job_id}", AGAIN):
             return
         with self._condition:
@@ -45,7 +46,11 @@ class Recaller(Errands[int, tuple[Queue, Job, bool]]):
 
     def _work(self) -> None:
         while (due := self._next()) is not None:
-            _recall(*due[1])
+            queue, job, terminate = due[1]
+            try:
+                queue.cancel(job, terminate=terminate)
+            except Exception:
+                logger.exception("The queue failed to drop %r", job.job_id, extra={"job_id": job.job_id})
 
     def _next(self) -> tuple[int, tuple[Queue, Job, bool]] | None:
         with self._condition:
@@ -55,16 +60,4 @@ class Recaller(Errands[int, tuple[Queue, Job, bool]]):
             return due
 
 
-def _recall(queue: Queue, job: Job, terminate: bool) -> None:  # noqa: FBT001 - as it waited
-    try:
-        queue.cancel(job, terminate=terminate)
-    except Exception:
-        logger.exception("The queue failed to drop %r", job.job_id, extra={"job_id": job.job_id})
-
-
-_recaller = Recaller()
-
-
-def recall(queue: Queue, job: Job, *, terminate: bool) -> None:
-    """Make the queue drop the job, soon; the same call within `AGAIN` seconds has no effect."""
-    _recaller.recall(queue, job, terminate=terminate)
+recaller = Recaller()

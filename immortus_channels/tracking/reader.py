@@ -25,7 +25,7 @@ from immortus_channels.writer.run import current_run
 def read(job_ids: Collection[str]) -> dict[str, Job]:
     """Return the jobs of these ids in their present state; unknown ids are absent. Raises StoreUnavailable."""
     reading = on_record(job_ids)
-    return {job_id: brought_up_to_date(job, reading.now) for job_id, job in reading.jobs.items()}
+    return {job_id: bring_up_to_date(job, reading.now) for job_id, job in reading.jobs.items()}
 
 
 def on_record(job_ids: Collection[str]) -> Reading:
@@ -39,21 +39,24 @@ def on_record(job_ids: Collection[str]) -> Reading:
     return reading
 
 
-def brought_up_to_date(job: Job, now: int) -> Job:
+def bring_up_to_date(job: Job, now: int) -> Job:
     """Return a job on record at `now`, by the store's clock, in its present state.
 
     An overdue job is marked first, and strategies with an answer are asked, at most once an interval per job. That
     takes time, and runs the project's code: so it is not done before the caller is known to see the job.
     """
-    return _mark_if_overdue(job, now) or _refresh(job) or job
+    present = present_state(job, now)
+    return (_refresh(job) or job) if present is job else present
 
 
-def as_it_stands(job: Job, now: int) -> Job:
+def present_state(job: Job, now: int) -> Job:
     """Return the job, marked overdue first if it is at `now` by the store's clock, without asking strategies."""
-    return _mark_if_overdue(job, now) or job
+    if job.is_over or job.lease_until is None or now < job.lease_until:
+        return job
+    return _mark_overdue(job) or job
 
 
-def listed(wanted: Filter, *, limit: int, before: int | None) -> list[Job]:
+def list_jobs(wanted: Filter, *, limit: int, before: int | None) -> list[Job]:
     """Return the newest jobs that `wanted` admits, below version `before`.
 
     Up to `limit` jobs with an expired lease are marked overdue first, so that states are shown and filtered as they are
@@ -90,15 +93,9 @@ def ask_strategies(watched: Mapping[str, str]) -> None:
     At most once an interval per job. Takes as long as the strategies do. Raises StoreUnavailable.
     """
     answering = {job_class for job_class in set(watched.values()) if _has_answers(job_class)}
-    asked = [job_id for job_id, job_class in watched.items() if job_class in answering and _is_due(job_id)]
-    for job in get_store().get_many(asked).jobs.values() if asked else ():
+    due = [job_id for job_id, job_class in watched.items() if job_class in answering and _is_due(job_id)]
+    for job in get_store().get_many(due).jobs.values() if due else ():
         _refresh(job, is_due=True)
-
-
-def _mark_if_overdue(job: Job, now: int) -> Job | None:
-    if job.is_over or job.lease_until is None or now < job.lease_until:
-        return None
-    return _mark_overdue(job)
 
 
 def _mark_overdue(job: Job, *, wait: float = WAIT) -> Job | None:
@@ -109,31 +106,26 @@ def _mark_overdue(job: Job, *, wait: float = WAIT) -> Job | None:
     queue = queues.by_name(job.queue)
     if queue is None or not is_lost_next(job, leases()):
         return publish(event, wait=wait)
-    return publish_end(event, queue=queue, run_id=_run_of(job), since=_beginning_of(job), wait=wait)
+    run_id, since = _lost_run(job)
+    return publish_end(event, queue=queue, run_id=run_id, since=since, wait=wait)
 
 
-def _run_of(job: Job) -> str:
-    """Return the run that is lost; a job that waits has none."""
-    return job.run_id if job.state is State.RUNNING else ""
-
-
-def _beginning_of(job: Job) -> int:
-    """Return when the lost run began; for a job that waits, when it was to begin."""
+def _lost_run(job: Job) -> tuple[str, int]:
+    """Return the id of the lost run, and when it began; for a job that waits, "" and when it was to begin."""
     if job.state is State.RUNNING:
-        return job.began_at or job.started_at or 0
-    return (job.lease_until or 0) - leases().waiting
+        return job.run_id, job.began_at or job.started_at or 0
+    return "", (job.lease_until or 0) - leases().waiting
 
 
 def _has_answers(job_class: str) -> bool:
-    return strategies.defines(strategies.strategy_of(Job(job_id="", job_class=job_class)), "meta", "completed")
+    return strategies.defines(strategies.strategy_of(job_class), "meta", "completed")
 
 
 def _refresh(job: Job, *, is_due: bool = False) -> Job | None:
-    if (job.is_over and job.state is not State.LOST) or not _has_answers(job.job_class):
+    is_final = job.is_over and job.state is not State.LOST
+    if is_final or not _has_answers(job.job_class) or not (is_due or _is_due(job.job_id)):
         return None
-    if not is_due and not _is_due(job.job_id):
-        return None
-    strategy = strategies.strategy_of(job)
+    strategy = strategies.strategy_of(job.job_class, job.job_id)
     meta, completed = meta_of(strategy, job.job_id), completed_of(strategy, job.job_id)
     if (meta is None or meta == job.strategy_meta) and not completed:
         return None

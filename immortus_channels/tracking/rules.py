@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
     from django.contrib.auth.models import AnonymousUser
 
-    User: TypeAlias = AbstractBaseUser | AnonymousUser
-
-    Rule: TypeAlias = Callable[[User, Job], object]
+User: TypeAlias = "AbstractBaseUser | AnonymousUser"
+Rule: TypeAlias = "Callable[[User, Job], object]"
 
 VIEW_ALL = "immortus_channels.view_jobrecord"
 CHANGE_ALL = "immortus_channels.change_jobrecord"

@@ -17,34 +17,23 @@ from immortus_channels.writer.run import Run, current_run
 
 def make_run(*, job_id: str, job_class: str, run_id: str, origin: Origin | None) -> Run:
     """Return a run in this process that has not begun yet."""
-    known_as = text_of(job_id) or job_id
-    around = current_run.get()
     return Run(
-        job_id=known_as,
+        job_id=text_of(job_id) or job_id,
         job_class=job_class,
         run_id=run_id,
         origin=origin,
-        around=around,
-        notify=_notify,
-        listen=_listen,
+        around=current_run.get(),
+        # The writer is looked up at each call: a forked child has one of its own.
+        notify=lambda run: get_writer().notify(run),
+        listen=lambda run: get_writer().listen(run),
         end=end,
     )
 
 
-def _notify(run: Run) -> None:
-    """Notify this process's writer, found each time: a forked child has one of its own."""
-    get_writer().notify(run)
-
-
-def _listen(run: Run) -> None:
-    """Let this process's writer ask the store whether the run's job was asked to stop."""
-    get_writer().listen(run)
-
-
 def begin(run: Run) -> None:
     """Report that a run starts; afterwards `run.refused` says whether it must not."""
-    strategy = strategies.strategy_of(Job(job_id=run.job_id, job_class=run.job_class))
-    run.strategy = strategies.Calling(strategy, after=lambda: _tell_meta(run, strategy))
+    strategy = strategies.strategy_of(run.job_class, run.job_id)
+    run.strategy = strategies.Calling(strategy, after=lambda: _report_meta(run, strategy))
     began = time.time_ns() // 1000
     run.started(
         publish(Started(job_id=run.job_id, job_class=run.job_class, run_id=run.run_id, origin=run.origin, began=began))
@@ -60,7 +49,7 @@ def end(run: Run, kind: type[Event], **fields: object) -> Job | None:
     return publish(report_of(run, kind, **fields), known=run.known)
 
 
-def _tell_meta(run: Run, strategy: Any) -> None:
+def _report_meta(run: Run, strategy: Any) -> None:
     meta = outside_event_loop(lambda: meta_of(strategy, run.job_id))
     if meta is not None and run.is_closed:
         refresh(Refreshed(job_id=run.job_id, strategy_meta=meta))
@@ -72,7 +61,7 @@ def publish_meta(strategy: Any, job_id: str) -> None:
     """Ask the strategy again, and store and push what is new. Never raises."""
     run = current_run.get()
     if run is not None and run.job_id == job_id:
-        _tell_meta(run, strategy)
+        _report_meta(run, strategy)
         return
     meta, completed = outside_event_loop(lambda: (meta_of(strategy, job_id), completed_of(strategy, job_id)))
     refresh(Refreshed(job_id=job_id, strategy_meta=meta, completed=completed))

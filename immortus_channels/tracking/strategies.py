@@ -5,10 +5,9 @@ Resolution: inline (`@tracked(strategy=…)`) → `IMMORTUS_TRACKING_STRATEGY` �
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Coroutine
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.core.signals import setting_changed
 
@@ -17,14 +16,10 @@ from immortus_channels.conf import settings
 from immortus_channels.exceptions import StrategyNotFound
 from immortus_channels.guarded import answer
 from immortus_channels.jobs.job import Error, Job, State
+from immortus_channels.logs import logger
 from immortus_channels.queues.tracked import Named
 from immortus_channels.tracking import rules
-
-if TYPE_CHECKING:
-    from django.contrib.auth.base_user import AbstractBaseUser
-    from django.contrib.auth.models import AnonymousUser
-
-logger = logging.getLogger("immortus_channels")
+from immortus_channels.tracking.rules import User
 
 MODULE = "tracking_strategies"
 """The module of each installed app that short names refer to."""
@@ -56,11 +51,11 @@ class Strategy:
     def job_lost(self, job_id: str) -> None:
         """React when the job has been silent for too long; it may yet be revived."""
 
-    def allows(self, user: AbstractBaseUser | AnonymousUser, job: Job) -> bool:
+    def allows(self, user: User, job: Job) -> bool:
         """Return whether `user` may see `job`; by default what `IMMORTUS_ACCESS` says."""
         return rules.by_setting(user, job)
 
-    def allows_cancel(self, user: AbstractBaseUser | AnonymousUser, job: Job) -> bool:
+    def allows_cancel(self, user: User, job: Job) -> bool:
         """Return whether `user`, who may see `job`, may also cancel it.
 
         By default its owner may, every viewer if it has no owner, and users with the permission to change jobs.
@@ -88,18 +83,18 @@ def strategy_for(job_class: str, otherwise: Named = None) -> Any:
     `otherwise` is the inline one of a task that is not registered. Raises `StrategyNotFound` when the strategy named
     does not exist.
     """
-    queue, tracking = queues.find(job_class)
-    inline = tracking.strategy if tracking is not None else otherwise
+    queue, options = queues.find(job_class)
+    inline = options.strategy if options is not None else otherwise
     return load(inline or settings.TRACKING_STRATEGY or (queue.strategy if queue else DEFAULT))
 
 
-def strategy_of(job: Job) -> Any:
-    """Return the strategy that serves a job; if it fails to load, log that and return the silent one."""
+def strategy_of(job_class: str, job_id: str = "") -> Any:
+    """Return the strategy that serves a job of this class; if it fails to load, log that and return the silent one."""
     try:
-        return strategy_for(job.job_class)
+        return strategy_for(job_class)
     except Exception:
         # Its module or its class may raise anything, and the job must be followed all the same.
-        logger.exception("The strategy for jobs of %r failed to load", job.job_class, extra={"job_id": job.job_id})
+        logger.exception("The strategy for jobs of %r failed to load", job_class, extra={"job_id": job_id})
         return load(DEFAULT)
 
 

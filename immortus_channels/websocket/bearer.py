@@ -6,15 +6,12 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING
 
 from immortus_channels.access import tokens
 from immortus_channels.access.tokens import GRACE, Token, TokenExpired
+from immortus_channels.tracking.rules import User
 from immortus_channels.websocket import frames
 from immortus_channels.websocket.hub.watched import Watcher
-
-if TYPE_CHECKING:
-    from immortus_channels.tracking.rules import User
 
 Dismiss = Callable[["Bearer", bool], None]
 """Ends all watches by a token; the flag says whether it has expired."""
@@ -67,12 +64,10 @@ class Bearer:
 class Bearers:
     """The tokens of one socket, by their text."""
 
-    def __init__(self, socket: Watcher, notify: Callable[[str], None], dismiss: Dismiss) -> None:
-        """Make a bearer of each new token, with these three."""
+    def __init__(self, make: Callable[[Token], Bearer]) -> None:
+        """`make` returns the bearer of a new token."""
         self._known: dict[str, Bearer] = {}
-        self._socket = socket
-        self._notify = notify
-        self._dismiss = dismiss
+        self._make = make
 
     def find(self, text: str, job_id: str) -> Bearer | None:
         """Return the token's watcher for this job; None if the token is invalid or not for it. Raises TokenExpired."""
@@ -87,7 +82,7 @@ class Bearers:
             return None
         if token.is_expired():
             raise TokenExpired
-        self._known[text] = Bearer(token, self._socket, self._notify, self._dismiss)
+        self._known[text] = self._make(token)
         return self._known[text]
 
     def keep(self, used: Collection[object]) -> None:
@@ -98,6 +93,6 @@ class Bearers:
                 del self._known[text]
 
     def close(self) -> None:
-        """Forget all tokens, and drop the references to the socket."""
+        """Forget all tokens, and drop the reference to the socket."""
         self.keep(())
-        del self._socket, self._notify, self._dismiss
+        del self._make

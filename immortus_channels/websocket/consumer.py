@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -16,6 +15,7 @@ from immortus_channels.access import quotas, visitors
 from immortus_channels.access.limits import Limits
 from immortus_channels.access.limits import limits as present_limits
 from immortus_channels.jobs.ids import is_job_id
+from immortus_channels.logs import logger
 from immortus_channels.websocket import frames, origins
 from immortus_channels.websocket.flow import TOO_MANY
 from immortus_channels.websocket.frames import Pong, Unwatch, Watch
@@ -23,8 +23,6 @@ from immortus_channels.websocket.login import Login
 from immortus_channels.websocket.outbox import CLEAN_UP, Outbox, Send, departures
 from immortus_channels.websocket.shutdown import get_drain
 from immortus_channels.websocket.watches import Watches
-
-logger = logging.getLogger("immortus_channels")
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 

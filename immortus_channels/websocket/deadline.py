@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-__all__ = ["Alarm"]
-
 
 class Alarm:
     """Calls a function once, at the time that was set last by the loop's clock.

@@ -9,8 +9,6 @@ from __future__ import annotations
 from immortus_channels.access.buckets import Bucket
 from immortus_channels.access.limits import Limits
 
-__all__ = ["MAX_AGE", "NO_PONG", "TOO_MANY", "TOO_SLOW", "Flow", "Limits"]
-
 MAX_AGE, TOO_SLOW, NO_PONG, TOO_MANY = 4010, 4008, 4012, 4429
 
 

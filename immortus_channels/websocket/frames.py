@@ -132,9 +132,8 @@ def strategy_error(job_id: str, *, authenticated: bool) -> str:
 
 def too_many_jobs(job_id: str, *, authenticated: bool) -> str:
     """Say that the socket watches as many jobs as it may."""
-    return _error(
-        "too_many_jobs", f"One socket watches {protocol.MAX_JOBS} jobs at most.", job_id, authenticated=authenticated
-    )
+    message = f"One socket watches {protocol.MAX_JOBS} jobs at most."
+    return _error("too_many_jobs", message, job_id, authenticated=authenticated)
 
 
 def token_expired(job_id: str) -> str:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from functools import lru_cache
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib import auth
 
 from immortus_channels.access import permissions
 from immortus_channels.jobs.owner import is_of_auth_user_model, owner_key
-
-if TYPE_CHECKING:
-    from immortus_channels.tracking.rules import User
-
-logger = logging.getLogger("immortus_channels")
+from immortus_channels.logs import logger
+from immortus_channels.tracking.rules import User
 
 
 class Login:
@@ -25,7 +21,7 @@ class Login:
     def __init__(self, scope: Mapping[str, Any]) -> None:
         if scope.get("user") is None:
             _warn()
-        self.user: User = permissions.user_of(SimpleNamespace(user=scope.get("user")))
+        self.user: User = scope.get("user") or permissions.anonymous()
         session: Any = scope.get("session")
         self._session = session
         # A middleware that read the login from the session has loaded it. Loading it here would block the event loop.
@@ -54,7 +50,7 @@ class Login:
 @lru_cache(maxsize=1)
 def _warn() -> None:
     logger.warning(
-        "Sockets come without a user, so everybody is anonymous: serve immortus_channels.routing.websocket_application "
+        "Sockets come without a user, so all are anonymous: serve immortus_channels.routing.websocket_application "
         "or wrap your URLRouter in channels.auth.AuthMiddlewareStack."
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping
 from io import BytesIO
@@ -15,10 +14,9 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, parse_cookie
 
 from immortus_channels.conf import settings
+from immortus_channels.logs import logger
 
-logger = logging.getLogger("immortus_channels")
-
-Origin = tuple[str, str, int]
+WebOrigin = tuple[str, str, int]
 """Scheme, host and port in lower case, the port always filled in; for an app shell the scheme, the rest and 0."""
 
 _PORTS = {"http": 80, "https": 443}
@@ -71,7 +69,7 @@ _logged: set[str] = set()
 _LOGGED_AT_MOST = 100
 
 
-def parse(text: str) -> Origin | None:
+def parse(text: str) -> WebOrigin | None:
     """Read an origin; return None for any other text, such as `null`, a URL with a path, or a pattern.
 
     Only `http` and `https` have default ports and hosts whose case does not matter; others are compared as text.
@@ -90,7 +88,7 @@ def parse(text: str) -> Origin | None:
     return url.scheme, url.hostname, port or _PORTS[url.scheme]
 
 
-def _shell(text: str) -> Origin | None:
+def _shell(text: str) -> WebOrigin | None:
     match = _SHELL.fullmatch(text)
     if match is None or match["scheme"].lower() in (*_NO_SHELL, *_PORTS):
         return None
@@ -110,7 +108,7 @@ def _request_of(scope: Mapping[str, Any]) -> ASGIRequest:
     return ASGIRequest({**scope, **as_http, "server": (host or "", port or _PORTS[scheme])}, BytesIO())
 
 
-def _own_origin(request: HttpRequest) -> Origin | None:
+def _own_origin(request: HttpRequest) -> WebOrigin | None:
     """Return the origin of the pages served here; None when the host is not in `ALLOWED_HOSTS`."""
     try:
         return parse(f"{request.scheme}://{request.get_host()}")

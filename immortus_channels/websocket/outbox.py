@@ -70,7 +70,7 @@ class Outbox:
         self.close(code)
 
     def wake(self) -> None:
-        """Let the sending task look again; while it sends a frame it needs no notice, for it looks afterwards."""
+        """Wake the sending task; while it sends a frame it needs no notice, because it checks afterwards."""
         if self._news is not None and not self._news.done():
             self._news.set_result(None)
 

@@ -14,11 +14,11 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Protocol
 from weakref import WeakKeyDictionary, ref
 
 from immortus_channels import metrics
 from immortus_channels.conf import settings
+from immortus_channels.websocket.outbox import Outbox
 
 Handler = Callable[[int, FrameType | None], object]
 
@@ -40,14 +40,6 @@ def is_draining() -> bool:
     return any(drain.is_on and not loop.is_closed() for loop, drain in tuple(_drains.items()))
 
 
-class Socket(Protocol):
-    """An open socket that can be asked to leave."""
-
-    def leave(self, code: int, after: float) -> None:
-        """Ask the client to come back after so many seconds, and close with this code."""
-        ...
-
-
 class Drain:
     """The open sockets of one event loop, and what SIGTERM means for them."""
 
@@ -57,7 +49,7 @@ class Drain:
         """Take the place of the server's SIGTERM handler, if it has installed one."""
         self.is_on = False
         self._loop = ref(loop)
-        self._sockets: set[Socket] = set()
+        self._sockets: set[Outbox] = set()
         self.server_handler: Handler | None = None
         if settings.DRAIN > 0 and threading.current_thread() is threading.main_thread():
             self._take_over(signal.getsignal(signal.SIGTERM))
@@ -72,7 +64,7 @@ class Drain:
             signal.signal(signal.SIGTERM, self.terminated)
 
     @contextlib.contextmanager
-    def holding(self, socket: Socket) -> Iterator[None]:
+    def holding(self, socket: Outbox) -> Iterator[None]:
         """Count the socket as open while the block runs; if the server is draining, send the socket away at once."""
         self._sockets.add(socket)
         metrics.SOCKETS.add()
@@ -105,7 +97,7 @@ class Drain:
         if not self._sockets:
             self._hand_on()
 
-    def _send_away(self, socket: Socket) -> None:
+    def _send_away(self, socket: Outbox) -> None:
         socket.leave(DRAINING, random.uniform(0, settings.DRAIN))  # noqa: S311 - spreads load
 
     def _hand_on(self) -> None:

@@ -29,7 +29,7 @@ class Watches:
         self._hub: Hub | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._watchers: dict[str, Watcher] = {}
-        self._bearers = Bearers(socket, notify, self.dismiss)
+        self._bearers = Bearers(lambda token: Bearer(token, socket, notify, self.dismiss))
 
     def begin(self, command: Watch) -> None:
         """Watch a job, or answer why not."""

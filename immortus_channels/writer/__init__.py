@@ -14,18 +14,7 @@ from immortus_channels.writer.run import current_run
 from immortus_channels.writer.thread import DRAIN, WAIT, Writer
 from immortus_channels.writer.write import Write, perform, report_of
 
-__all__ = [
-    "WAIT",
-    "InlineWriter",
-    "Write",
-    "Writer",
-    "drain",
-    "get_writer",
-    "is_behind",
-    "is_inline",
-    "perform",
-    "report_of",
-]
+__all__ = ["WAIT", "Write", "drain", "get_writer", "is_behind", "is_inline", "perform", "report_of"]
 
 _writer: Writer | None = None
 _lock = threading.Lock()
@@ -48,7 +37,7 @@ def _after_fork() -> None:
     _writer, _lock = None, threading.Lock()
     run = current_run.get()
     if run is not None:
-        run.forked()
+        run.after_fork()
     forget_connections()
 
 

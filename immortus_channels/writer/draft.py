@@ -10,16 +10,7 @@ from typing import Any
 from immortus_channels.guarded import quoted
 from immortus_channels.jobs.events import Report
 from immortus_channels.jobs.job import JSON, LARGEST, Job, Number
-from immortus_channels.writer.values import (
-    MAX_SENTENCE,
-    Said,
-    clean,
-    clean_key,
-    clean_meta,
-    clean_result,
-    refuse_too_large,
-    with_room,
-)
+from immortus_channels.writer import values
 
 
 class Draft:
@@ -72,30 +63,23 @@ class Draft:
 
     def set_meta(self, fields: Mapping[str, object]) -> None:
         """Add fields to the top level of the document; a field set before is replaced."""
-        fit = clean_meta(fields, self.job_id)
+        fit = values.clean_meta(fields, self.job_id)
         with self._lock:
-            is_small = self._said().has_room(meta=fit)
-            if is_small:
-                self._meta.update(fit)
-        if is_small:
-            self._touch()
-        else:
-            refuse_too_large(f"Meta {', '.join(map(repr, fit))}", self.job_id)
+            if not self._has_room(f"Meta {', '.join(map(repr, fit))}", meta=fit):
+                return
+            self._meta.update(fit)
+        self._touch()
 
     def set_strategy_meta(self, meta: Mapping[str, JSON]) -> None:
         """Replace the strategy's meta."""
-        if meta == self._strategy_meta:
-            return
-        if not self._said().has_room(strategy_meta=meta):
-            refuse_too_large("The strategy's meta", self.job_id)
-            return
-        self._strategy_meta = meta
-        self._touch()
+        if meta != self._strategy_meta and self._has_room("The strategy's meta", strategy_meta=meta):
+            self._strategy_meta = meta
+            self._touch()
 
     def set_data(self, key: str, value: object) -> None:
         """Keep a JSON value on the server. Raises InvalidValue for what JSON cannot hold."""
-        new = {clean_key(key): clean(value, self.job_id, what=f"Data {quoted(key)}")}
-        fit = with_room(new, self.job_id, data=self.data, params=self.params)
+        new = {values.clean_key(key): values.clean(value, self.job_id, what=f"Data {quoted(key)}")}
+        fit = values.with_room(new, self.job_id, data=self.data, params=self.params)
         if not fit:
             return
         with self._lock:
@@ -108,26 +92,20 @@ class Draft:
 
         The value was given `by_caller`, or is what the task returned.
         """
-        result = clean_result(value, self.job_id, by_caller=by_caller)
-        if result is None and value is not None:
-            return
-        if not self._said().has_room(result=result):
-            refuse_too_large("The result", self.job_id)
-            return
-        self._result = result
-        self._touch()
+        result = values.clean_result(value, self.job_id, by_caller=by_caller)
+        is_refused = result is None and value is not None
+        if not is_refused and self._has_room("The result", result=result):
+            self._result = result
+            self._touch()
 
     def _say(self, text: str | None) -> None:
-        if text is None:
-            return
-        if len(text) > MAX_SENTENCE and not self._said().has_room(message=text):
-            refuse_too_large("The message", self.job_id)
-            return
-        self._message = text
+        if text is not None and (len(text) <= values.MAX_SENTENCE or self._has_room("The message", message=text)):
+            self._message = text
 
-    def _said(self) -> Said:
-        """Return what the document says by now, from earlier runs too."""
-        return Said(self.meta, self._strategy_meta, self._result, self._message)
+    def _has_room(self, what: str, **new: Any) -> bool:
+        """Return whether this fits beside what the document says by now, from earlier runs too; refuse it if not."""
+        said = values.Said(self.meta, self._strategy_meta, self._result, self._message)
+        return said.takes(what, self.job_id, **new)
 
     def _touch(self) -> None:
         """Notify the writer, unless it has not yet come for the last notice."""
@@ -174,7 +152,7 @@ class Draft:
         """Notify the writer of the next change as well, although it takes nothing now."""
         self._dirty = False
 
-    def forked(self) -> None:
+    def after_fork(self) -> None:
         """Make ready for the child: the parent reports what was said before; a thread of it may have held the lock."""
         self._lock = RLock()
         self._known_meta, self._meta, self._data = self.meta, {}, {}

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
 
 from immortus_channels.exceptions import InvalidValue
-from immortus_channels.guarded import passing, text_of
+from immortus_channels.guarded import exceptions_to_pass, text_of
 from immortus_channels.jobs.job import JSON, LARGEST, MAX_DEPTH
 from immortus_channels.jobs.strict_json import is_deeper
-
-logger = logging.getLogger("immortus_channels")
+from immortus_channels.logs import logger
 
 _SUSPECT = ("NaN", "Infinity", "\\u0000", "\\ud")
 _MANY_DIGITS = re.compile(r"\d{16}")
 
 
-def encoded(value: object, job_id: str, what: str) -> tuple[JSON, str]:
+def encode(value: object, job_id: str, what: str) -> tuple[JSON, str]:
     """Return `value` as strict JSON, as `DjangoJSONEncoder` writes it, and the text it was read from.
 
     NaN and infinities become null; NUL and lone surrogates in texts become U+FFFD: PostgreSQL and WebSockets refuse
@@ -30,7 +29,7 @@ def encoded(value: object, job_id: str, what: str) -> tuple[JSON, str]:
     try:
         text = json.dumps(value, cls=DjangoJSONEncoder)
         given = json.loads(text)
-    except passing():
+    except exceptions_to_pass():
         raise
     except Exception as error:
         msg = f"A value of type {type(value).__name__} cannot be written as JSON: {text_of(error)}."
@@ -40,7 +39,7 @@ def encoded(value: object, job_id: str, what: str) -> tuple[JSON, str]:
         raise InvalidValue(msg)
     if not any(mark in text for mark in _SUSPECT):
         return given, text
-    repaired = _repair(given)
+    repaired = _each(given, _repair)
     if json.dumps(repaired) != text:
         logger.warning(
             "%s%s held NaN, infinity, NUL or half a character, which JSON cannot carry; that was replaced.",
@@ -51,40 +50,38 @@ def encoded(value: object, job_id: str, what: str) -> tuple[JSON, str]:
     return repaired, text
 
 
-def _repair(value: Any) -> Any:
+def _each(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Return the JSON value with `change` applied to its keys, and to all but arrays and objects in it."""
     match value:
-        case str():
-            return repaired_text(value)
-        case float() if not math.isfinite(value):
-            return None
         case dict():
-            return {repaired_text(key): _repair(item) for key, item in value.items()}
+            return {change(key): _each(item, change) for key, item in value.items()}
         case list():
-            return [_repair(item) for item in value]
-    return value
+            return [_each(item, change) for item in value]
+    return change(value)
 
 
-def repaired_text(text: str) -> str:
+def _repair(value: Any) -> Any:
+    if isinstance(value, str):
+        return repair_text(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def repair_text(text: str) -> str:
     """Return the text with U+FFFD in place of NUL and lone surrogates."""
     return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def exact(value: JSON, text: str) -> tuple[JSON, int | None]:
+def keep_integers(value: JSON, text: str) -> tuple[JSON, int | None]:
     """Return the value read from this text, with integers that browsers would round as text; and the first of those."""
+    if not _MANY_DIGITS.search(text):
+        return value, None
     rounded: list[int] = []
-    shown = _exact(value, rounded) if _MANY_DIGITS.search(text) else value
+
+    def show(one: Any) -> Any:
+        if not isinstance(one, int) or abs(one) <= LARGEST:
+            return one
+        rounded.append(one)
+        return str(one)
+
+    shown = _each(value, show)
     return shown, rounded[0] if rounded else None
-
-
-def _exact(value: Any, rounded: list[int]) -> Any:
-    match value:
-        case bool():
-            return value
-        case int() if abs(value) > LARGEST:
-            rounded.append(value)
-            return str(value)
-        case dict():
-            return {key: _exact(item, rounded) for key, item in value.items()}
-        case list():
-            return [_exact(item, rounded) for item in value]
-    return value

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from contextlib import closing
 
+from immortus_channels.conf import DAY
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.events import Event
 from immortus_channels.jobs.job import State
+from immortus_channels.logs import logger
 from immortus_channels.push.broadcaster import Broadcaster
 from immortus_channels.stores import get_store
 from immortus_channels.threads import is_in_event_loop
 from immortus_channels.writer.run import Run
 from immortus_channels.writer.thread import WAIT, Writer
-from immortus_channels.writer.write import Write, perform_anyhow, report_of
+from immortus_channels.writer.write import Write, perform_with_fallback, report_of
 
-logger = logging.getLogger("immortus_channels")
-
-_DAY = 86_400.0
 _AGAIN = 5.0
 """Seconds until a run reads a store that failed again: the read may hold up the run's step."""
 
@@ -27,10 +25,10 @@ class InlineWriter(Writer):
     """A writer in the caller's thread, inside the caller's transaction: for tests, whose data no other thread sees."""
 
     def submit(self, event: Event, *, wait: float = WAIT, known: str | None = None, is_dry: bool = False) -> Write:
-        """Write now, after a read: the caller's transaction may show another job than other processes know."""
+        """Write now, after a read: the caller's transaction may show a different record than other processes see."""
         write = Write(event, is_dry=is_dry)
         try:
-            perform_anyhow(write)
+            perform_with_fallback(write)
         except Exception:
             logger.exception("%s could not be written", write, extra={"job_id": event.job_id})
             write.finish(failed=True)
@@ -92,6 +90,6 @@ class GreenWriter(InlineWriter):
         if job is None or job.state is not State.RUNNING or not job.lease_holder:
             return
         try:
-            self.renew(job.job_id, job.lease_holder, _DAY)
+            self.renew(job.job_id, job.lease_holder, DAY)
         except StoreUnavailable:
             logger.warning("The lease of %r cannot be moved", job.job_id, extra={"job_id": job.job_id})

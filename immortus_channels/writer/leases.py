@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Collection, Mapping
 from threading import RLock
 
 from immortus_channels.conf import settings
 from immortus_channels.exceptions import StoreUnavailable
+from immortus_channels.logs import logger
 from immortus_channels.stores import get_store
 from immortus_channels.writer.registry import Runs
 from immortus_channels.writer.suspension import Suspensions
 
-logger = logging.getLogger("immortus_channels")
 
-
-class Leases:
-    """The leases to move in the store. Any thread may `ask`; the writer's thread calls the rest."""
+class Renewals:
+    """The leases to renew in the store. Any thread may `ask`; the writer's thread calls the rest."""
 
     def __init__(self, runs: Runs, suspensions: Suspensions) -> None:
         self._runs = runs
@@ -63,7 +61,7 @@ class Leases:
         self._move({run.job_id: run.run_id for run in self._runs.all()}, settings.STALLED_AFTER)
         runs = {run.job_id: run for run in self._runs.all()}
         able = self._able(runs)
-        self._runs.hear([runs[job_id] for job_id in able], get_store().get_many(able).jobs)
+        self._runs.answer([runs[job_id] for job_id in able], get_store().get_many(able).jobs)
         self._runs.renewed_at = now
 
     def _able(self, job_ids: Collection[str]) -> list[str]:
@@ -92,11 +90,11 @@ class Leases:
                 for some in _apart(holders, locked):
                     self._move_together(some, seconds)
             elif isinstance(error, StoreUnavailable):
-                self._suspensions.failed(job_id, error)
+                self._suspensions.note_failure(job_id, error)
             else:  # a second try would fail as well
                 logger.exception("The lease of %r cannot be moved", job_id, extra={"job_id": job_id})
         else:
-            self._suspensions.worked(holders)
+            self._suspensions.note_success(holders)
 
 
 def _apart(holders: Mapping[str, str], locked: Collection[str]) -> list[dict[str, str]]:

@@ -30,7 +30,7 @@ class Runs:
     def __init__(self) -> None:
         self._lock = RLock()  # a signal handler may report while its thread does
         self._runs: dict[str, Run] = {}
-        self._telling: dict[str, Run] = {}
+        self._reporting: dict[str, Run] = {}
         """Runs that may have something to report: a process may have thousands that wait for others."""
         self._questions: dict[str, Question] = {}
         """The questions that the store has not answered yet."""
@@ -48,21 +48,21 @@ class Runs:
             return list(self._runs.values())
 
     def attach(self, run: Run) -> None:
-        """Take a run in."""
+        """Add a run."""
         with self._lock:
             if not self._runs:
                 self.renewed_at = time.monotonic()
-            self._runs[run.run_id] = self._telling[run.run_id] = run
+            self._runs[run.run_id] = self._reporting[run.run_id] = run
 
     def detach(self, run: Run) -> None:
-        """Let a run go."""
+        """Remove a run."""
         with self._lock:
             self._runs.pop(run.run_id, None)
-            self._telling.pop(run.run_id, None)
+            self._reporting.pop(run.run_id, None)
             self._questions.pop(run.run_id, None)
 
     def adopt(self, run: Run) -> None:
-        """Take in a run that a fork brought along, if it is not here yet."""
+        """Add a run that this process inherited over a fork, if it is missing."""
         with self._lock:
             self._runs.setdefault(run.run_id, run)
 
@@ -71,7 +71,7 @@ class Runs:
         with self._lock:
             is_ours = run.run_id in self._runs
             if is_ours:
-                self._telling[run.run_id] = run
+                self._reporting[run.run_id] = run
             return is_ours
 
     # What is due
@@ -85,21 +85,21 @@ class Runs:
         times = [self.renewal_at, *(time_ for time_, _ in self._times(suspensions, at_once=at_once))]
         if self._questions and not suspensions.store.times:
             times.append(now)
-        if any(run.is_counting for run in self._those_that_tell()):
+        if any(run.is_counting for run in self._reporting_runs()):
             times.append(now + settings.FLUSH_INTERVAL)
         return min(times) - now
 
     def _times(self, suspensions: Suspensions, *, at_once: bool) -> list[tuple[float, Run]]:
         """Return when each run with news may report; `at_once` waives the interval between two reports."""
-        dirty = [run for run in self._those_that_tell() if run.is_dirty]
+        dirty = [run for run in self._reporting_runs() if run.is_dirty]
         return [(max(suspensions.until(run.job_id), -math.inf if at_once else run.not_before), run) for run in dirty]
 
-    def _those_that_tell(self) -> list[Run]:
+    def _reporting_runs(self) -> list[Run]:
         """Return the runs that have something to report, or count silently; `listen_to` brings the others back."""
         with self._lock:
-            for run in [run for run in self._telling.values() if not (run.is_dirty or run.is_counting)]:
-                del self._telling[run.run_id]
-            return list(self._telling.values())
+            for run in [run for run in self._reporting.values() if not (run.is_dirty or run.is_counting)]:
+                del self._reporting[run.run_id]
+            return list(self._reporting.values())
 
     @property
     def renewal_at(self) -> float:
@@ -108,8 +108,8 @@ class Runs:
 
     # Questions
 
-    def mark_deaf(self, now: float) -> float:
-        """Let the next step look in each run without an answer for a while; return the seconds to the next marking."""
+    def mark_unanswered(self, now: float) -> float:
+        """Make each run look at its next step if it has long had no answer; return the seconds to the next marking."""
         wait = self._marked_at + _MARK_EVERY - now
         if wait > 0:
             return wait
@@ -121,7 +121,7 @@ class Runs:
 
     def ask(self, run: Run) -> Question | None:
         """Return the question whether the run's job was asked to stop, asked once; None for an unknown run."""
-        run.looked()
+        run.skip_looks()
         with self._lock:
             if run.run_id not in self._runs:
                 return None
@@ -141,7 +141,7 @@ class Runs:
         if job is not None and run is not None and run.job_id == job_id:
             run.learn(job)
 
-    def hear(self, asked: Iterable[Run], jobs: Mapping[str, Job]) -> None:
+    def answer(self, asked: Iterable[Run], jobs: Mapping[str, Job]) -> None:
         """Pass the state of their jobs on to these runs; a run that is believed silent or gone reports at once."""
         for run in asked:
             job = jobs.get(run.job_id)

@@ -23,10 +23,10 @@ SILENCE = 0.5
 
 
 class Run(Draft):
-    """One run of a job; the writer's thread sets `cancel_requested` and `attempt` when the store says so."""
+    """One run of a job; the writer's thread sets `cancel_requested` and `attempt` to what the store has."""
 
     __slots__ = (
-        "_cancel_requested", "_end", "_is_step_over", "_listen", "around", "attempt", "heard_at", "is_closed",
+        "_end", "_is_step_over", "_listen", "around", "attempt", "cancel_requested", "heard_at", "is_closed",
         "job_class", "known", "looks_always", "must_look", "origin", "refused", "run_id", "strategy",
     )  # fmt: skip
 
@@ -43,8 +43,8 @@ class Run(Draft):
         listen: Callable[[Run], None] = lambda _: None,
         end: Callable[..., Job | None] = lambda *_, **__: None,
     ) -> None:
-        told = origin or Origin()
-        super().__init__(job_id, told.data or {}, told.params or {}, notify)
+        given = origin or Origin()
+        super().__init__(job_id, given.data or {}, given.params or {}, notify)
         self.job_class, self.run_id, self.origin = job_class, run_id, origin
         self.strategy = strategy
         self.around = around
@@ -52,7 +52,8 @@ class Run(Draft):
         self.attempt = 1
         self.refused = False
         self.is_closed = False
-        self._cancel_requested = False
+        self.cancel_requested = False
+        """Whether a cancel was requested, as far as this process knows."""
         self.must_look = False
         """Whether the next step has to `look`: a step in a hot loop reads nothing else."""
         self.looks_always = False
@@ -78,22 +79,12 @@ class Run(Draft):
         """Take over the store's answer about this run's job."""
         self.attempt, self.heard_at = job.attempt, time.monotonic()
         if job.cancel_requested:
-            self.cancel_requested = True
+            self.cancel_requested = self.must_look = True  # in this order: another thread reads them
         self.known = job.to_record()
         self.know(job)
-        told = self.origin
-        if told is None or (told.owner, told.staff_only) != (job.owner, job.staff_only):
+        known = self.origin
+        if known is None or (known.owner, known.staff_only) != (job.owner, job.staff_only):
             self.origin = Origin.of(job)
-
-    @property
-    def cancel_requested(self) -> bool:
-        """Whether a cancel was requested, as far as this process knows."""
-        return self._cancel_requested
-
-    @cancel_requested.setter
-    def cancel_requested(self, asked: bool) -> None:
-        self._cancel_requested = asked
-        self.must_look = True
 
     @property
     def summary(self) -> str:
@@ -196,17 +187,17 @@ class Run(Draft):
 
     def look(self) -> None:
         """Ask the store, if it was silent for a while, and raise JobCancelled if the job was asked to stop."""
-        if not self._cancel_requested and time.monotonic() >= self.heard_at + SILENCE:
+        if not self.cancel_requested and time.monotonic() >= self.heard_at + SILENCE:
             self._listen(self)
         else:
-            self.looked()
-        if self._cancel_requested:
+            self.skip_looks()
+        if self.cancel_requested:
             raise JobCancelled(self.job_id)
 
-    def looked(self) -> None:
+    def skip_looks(self) -> None:
         """Let the next steps pass without a look, unless the job was asked to stop, perhaps at this moment."""
         self.must_look = self.looks_always
-        if self._cancel_requested:
+        if self.cancel_requested:
             self.must_look = True
 
     def end(self, kind: type[Event], **fields: object) -> Job | None:
@@ -220,19 +211,15 @@ class Run(Draft):
 
     # For the writer
 
-    def forked(self) -> None:
+    def after_fork(self) -> None:
         """Make ready for the child: its own writer does not know this run yet."""
-        super().forked()
+        super().after_fork()
         self.must_look = True
 
     def close(self) -> None:
         """Close the run after its last report: of what it says from now on, one line is logged."""
         self.is_closed = True
-        self._notify = _note
-
-
-def _note(run: Run) -> None:
-    late_reports.note(run.job_id, run.job_class)
+        self._notify = late_reports.note
 
 
 current_run: ContextVar[Run | None] = ContextVar("immortus_run", default=None)

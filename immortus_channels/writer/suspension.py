@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Collection, Iterable
 from itertools import islice
 
 from immortus_channels import metrics
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.logs import Trouble
-
-logger = logging.getLogger("immortus_channels")
+from immortus_channels.logs import Trouble, logger
 
 
 class Suspension:
@@ -87,14 +84,14 @@ class Suspensions:
         self._worked: set[str] = set()
         """The first two jobs that could be written."""
 
-    def worked(self, job_ids: Collection[str]) -> None:
+    def note_success(self, job_ids: Collection[str]) -> None:
         """Note that these jobs could be written."""
         if len(self._worked) < 2:  # noqa: PLR2004 - one, and another than that
             self._worked.update(islice(job_ids, 2))
         for job_id in job_ids if self._jobs else ():
             self._jobs.pop(job_id, None)
 
-    def failed(self, job_id: str, error: StoreUnavailable) -> None:
+    def note_failure(self, job_id: str, error: StoreUnavailable) -> None:
         """Skip the job for this round. Raises the error when it looks as if no job could be written."""
         metrics.STORE_RETRIES.add()
         self.suspects[job_id] = error
@@ -126,8 +123,8 @@ class Suspensions:
             suspension = self._jobs.setdefault(job_id, Suspension(*self.JOB))
             suspension.extend(now)
             if suspension.times == self.TRIES:
-                told = {"job_id": job_id}
-                logger.warning("The record of %r cannot be written, others can; it is tried again", job_id, extra=told)
+                about = {"job_id": job_id}
+                logger.warning("The record of %r cannot be written, others can; it is tried again", job_id, extra=about)
 
     def recall(self) -> None:
         """Let all jobs be written again at once."""

@@ -1,13 +1,13 @@
 """The one thread per process that writes to the store and sends to the channel layer, in order.
 
-It starts with the first write, again after a fork, and stops when idle. Callers hand their event over and go on; a
-lifecycle event waits a moment for its write, so that it is on record before the job goes on. The writer keeps what it
-could not write, in order, and retries until it can; if only one job's record fails, others go ahead of it.
+It starts with the first write, again after a fork, and stops when idle. Callers hand their event over and continue; a
+caller with a lifecycle event waits a moment for its write, so that it is on record before the job continues. The writer
+keeps what it could not write, in order, and retries until it can; if only one job's record fails, others go ahead of
+it.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Collection
@@ -15,17 +15,16 @@ from itertools import chain
 
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.events import Event
+from immortus_channels.logs import logger
 from immortus_channels.push.broadcaster import Broadcaster
 from immortus_channels.stores import get_store
 from immortus_channels.threads import is_in_event_loop
 from immortus_channels.writer.backlog import Backlog
-from immortus_channels.writer.leases import Leases
+from immortus_channels.writer.leases import Renewals
 from immortus_channels.writer.registry import Runs
 from immortus_channels.writer.run import Run
 from immortus_channels.writer.suspension import Suspensions
-from immortus_channels.writer.write import Write, log_drop, perform, perform_anyhow, report_of
-
-logger = logging.getLogger("immortus_channels")
+from immortus_channels.writer.write import Write, log_drop, perform, perform_with_fallback, report_of
 
 WAIT = 0.4
 """Seconds a lifecycle event waits for its write, so that no call of a task takes half a second."""
@@ -47,7 +46,7 @@ class Writer:
         self._writes = Backlog()
         self._suspensions = Suspensions()
         self._runs = Runs()
-        self._leases = Leases(self._runs, self._suspensions)
+        self._renewals = Renewals(self._runs, self._suspensions)
         self._thread: threading.Thread | None = None
         self._stop_by: float | None = None
         self._in_vain = False
@@ -90,7 +89,7 @@ class Writer:
     def renew(self, job_id: str, holder: str, seconds: float) -> None:
         """Move a lease, soon, without waiting."""
         with self._condition:
-            self._leases.ask(job_id, holder, seconds)
+            self._renewals.ask(job_id, holder, seconds)
             self._wake()
 
     def attach(self, run: Run) -> None:
@@ -166,7 +165,7 @@ class Writer:
                 with self._condition:
                     # Each wake-up may have moved the time until which nothing is due: `wait_for` would keep the first.
                     while (pause := self._pause()) > 0 and not self._may_end(time.monotonic() - idle_since):
-                        self._condition.wait(min(pause, self._runs.mark_deaf(time.monotonic())))
+                        self._condition.wait(min(pause, self._runs.mark_unanswered(time.monotonic())))
                     if self._is_busy():
                         idle_since = time.monotonic()
                     if self._may_end(time.monotonic() - idle_since):
@@ -178,18 +177,18 @@ class Writer:
             store.release_thread()
 
     def _is_busy(self) -> bool:
-        return bool(self._writes or self._runs or self._leases.asked)
+        return bool(self._writes or self._runs or self._renewals.asked)
 
     def _may_end(self, idle: float) -> bool:
         if self._stop_by is None:
             return idle >= _IDLE and not self._is_busy()
         is_unsaid = any(run.is_dirty for run in self._runs.all())
-        return time.monotonic() >= self._stop_by or not (self._writes or self._leases.asked or is_unsaid)
+        return time.monotonic() >= self._stop_by or not (self._writes or self._renewals.asked or is_unsaid)
 
     def _pause(self) -> float:
         """Return the seconds until there may be something to do that no call announces; 0, or less, while there is."""
         now = time.monotonic()
-        writes = self._suspensions.pause(chain(self._writes.job_ids(), self._leases.asked), now)
+        writes = self._suspensions.pause(chain(self._writes.job_ids(), self._renewals.asked), now)
         runs = self._runs.pause(now, self._suspensions, at_once=self._stop_by is not None)
         pause = max(min(writes, runs), self._suspensions.store.until - now)
         return min(pause, _IDLE if self._stop_by is None else self._stop_by - now)
@@ -199,14 +198,14 @@ class Writer:
         try:
             self._write_events(broadcaster)
             self._write_reports(broadcaster)
-            self._leases.move()
-            self._leases.renew_runs()
+            self._renewals.move()
+            self._renewals.renew_runs()
             self._suspensions.end_round(time.monotonic())
             self._writes.overflow.end()
             self._answer_runs()
         except Exception as error:
             if not isinstance(error, StoreUnavailable):
-                logger.exception("The writer met an error it does not know; it goes on")
+                logger.exception("The writer met an unknown error and continues")
             with self._condition:
                 self._writes.put_behind(self._suspensions.suspects)
             self._suspensions.abandon_round(time.monotonic(), error)
@@ -214,11 +213,11 @@ class Writer:
     def _write_events(self, broadcaster: Broadcaster) -> None:
         while (write := self._next_write()) is not None:
             try:
-                perform_anyhow(write)
+                perform_with_fallback(write)
             except StoreUnavailable as error:
                 if write.is_dry:
                     self._finish(write, failed=True)
-                self._suspensions.failed(write.event.job_id, error)
+                self._suspensions.note_failure(write.event.job_id, error)
             except Exception as error:  # noqa: BLE001 - the next event may fit
                 log_drop(write, error)
                 self._finish(write, failed=True)
@@ -226,7 +225,7 @@ class Writer:
                 self._finish(write)
                 self._follow(write, broadcaster)
                 # After an outage thousands may wait: meanwhile no run here may count as dead.
-                self._leases.renew_runs()
+                self._renewals.renew_runs()
 
     def _next_write(self) -> Write | None:
         with self._condition:
@@ -247,7 +246,7 @@ class Writer:
                 perform(write)
             except StoreUnavailable as error:
                 run.untake()
-                self._suspensions.failed(run.job_id, error)
+                self._suspensions.note_failure(run.job_id, error)
             except Exception as error:  # noqa: BLE001 - the report of the next run may fit
                 log_drop(write, error)
                 run.not_before = time.monotonic() + _UNFIT_REST
@@ -258,12 +257,12 @@ class Writer:
         questions = self._runs.questions
         if questions:
             runs = [question.run for question in questions]
-            self._runs.hear(runs, get_store().get_many([run.job_id for run in runs]).jobs)
+            self._runs.answer(runs, get_store().get_many([run.job_id for run in runs]).jobs)
             self._is_late = time.monotonic() - questions[0].at > HEARING
 
     def _follow(self, write: Write, broadcaster: Broadcaster) -> None:
         """Take note of what was written, and push it; a dry write has changed nothing."""
-        self._suspensions.worked([write.event.job_id])
+        self._suspensions.note_success([write.event.job_id])
         if write.is_dry:
             return
         self._runs.learn(write.event.job_id, write.after)

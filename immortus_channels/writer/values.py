@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import enum
-import logging
 import numbers
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.utils.functional import Promise
 
@@ -21,20 +19,18 @@ from immortus_channels.jobs.job import (
     MAX_DOCUMENT_BYTES,
     MAX_KEPT_BYTES,
     PROGRESS_KEYS,
-    Error,
     Job,
     Number,
     dump,
 )
-from immortus_channels.writer.encoding import encoded, exact, repaired_text
-
-logger = logging.getLogger("immortus_channels")
+from immortus_channels.logs import logger
+from immortus_channels.writer.encoding import encode, keep_integers, repair_text
 
 RESERVED = DOCUMENT_KEYS - PROGRESS_KEYS
+SENTENCE = "give text, lazily translated text or a number"
+"""The types of a message, for the texts of errors."""
 MAX_SENTENCE = 500
 """Characters of a message that always find room."""
-MAX_CODE = 100
-"""Characters of an error's code."""
 _ROOM = MAX_DOCUMENT_BYTES - 8 * 1024
 """Bytes for a task's values; the rest is for the document's own keys, with the longest of ids and sentences."""
 
@@ -52,7 +48,7 @@ def clean(value: object, job_id: str = "", *, what: str = "A value") -> JSON:
     NaN and infinities become null; NUL and lone surrogates in texts become U+FFFD: PostgreSQL and WebSockets refuse
     them. Raises InvalidValue for what JSON cannot hold.
     """
-    return encoded(value, job_id, what)[0]
+    return encode(value, job_id, what)[0]
 
 
 def clean_shown(value: object, job_id: str = "", *, what: str, by_caller: bool = True) -> JSON:
@@ -60,7 +56,7 @@ def clean_shown(value: object, job_id: str = "", *, what: str, by_caller: bool =
 
     In DEBUG and tests raises InvalidValue for such an integer if it was given `by_caller`, who can correct it.
     """
-    shown, rounded = exact(*encoded(value, job_id, what))
+    shown, rounded = keep_integers(*encode(value, job_id, what))
     if rounded is not None:
         msg = f"{what} holds the integer {rounded}; browsers round beyond ±(2**53 - 1), so give it as text."
         if by_caller and is_strict():
@@ -72,7 +68,7 @@ def clean_shown(value: object, job_id: str = "", *, what: str, by_caller: bool =
 def clean_text(text: object) -> str:
     """Return `text` (a lazy translation too) without what stores and sockets refuse."""
     text = str.__str__(str(text))  # `str` alone keeps a SafeString
-    return text if text.isascii() and "\0" not in text else repaired_text(text)
+    return text if text.isascii() and "\0" not in text else repair_text(text)
 
 
 def clean_key(key: object) -> str:
@@ -93,9 +89,9 @@ def clean_message(message: object, job_id: str = "") -> str | None:
     production shows its `str()`, with a warning.
     """
     if type(message) is str:
-        return message if message.isascii() and "\0" not in message else repaired_text(message)
-    if not _is_sentence(message):
-        msg = f"message={quoted(message)}: {_SENTENCE}."
+        return message if message.isascii() and "\0" not in message else repair_text(message)
+    if not is_sentence(message):
+        msg = f"message={quoted(message)}: {SENTENCE}."
         if is_strict():
             raise TypeError(msg)
         logger.warning("%s Its str() is shown.", msg, extra={"job_id": job_id})
@@ -106,46 +102,9 @@ def clean_message(message: object, job_id: str = "") -> str | None:
     return clean_text(text)
 
 
-_SENTENCE = "give text, lazily translated text or a number"
-
-
-def _is_sentence(message: object) -> bool:
+def is_sentence(message: object) -> bool:
     """Return whether a message may be of this type; only the type counts, so that no lazy object has to work."""
     return issubclass(type(message), str | Promise | numbers.Number) and not isinstance(message, bool)
-
-
-def clean_error(code: object, message: object, job_id: str = "") -> Error:
-    """Return a failure's error, fit for the document. Never raises: whatever is wrong with it, the job has failed.
-
-    An enum's member stands for its value and a number for its digits. Any other code that is not text becomes `error`,
-    and is logged: the text of an exception or of bytes is not meant for end users. Any other message is shown as its
-    `str()`, with a warning; None means no message.
-    """
-    message = "" if message is None else message
-    if not _is_sentence(message):
-        told = {"job_id": job_id}
-        logger.warning("A failure's message is %s; %s. Its str() is shown.", quoted(message), _SENTENCE, extra=told)
-    return Error(code=_code(code, job_id), message=_written(message, job_id))
-
-
-def _code(code: object, job_id: str) -> str:
-    value = code.value if isinstance(code, enum.Enum) else code
-    if isinstance(value, str | int) and not isinstance(value, bool):
-        return _written(value, job_id)[:MAX_CODE] or _ERROR
-    msg = "A failure's code is text, and no %s; the job has failed with the code %r"
-    logger.error(msg, type(value).__name__, _ERROR, extra={"job_id": job_id})
-    return _ERROR
-
-
-_ERROR = "error"
-
-
-def _written(value: object, job_id: str) -> str:
-    try:
-        return clean_text(value)
-    except Exception:
-        logger.exception("What a failure says could not be written as text", extra={"job_id": job_id})
-        return ""
 
 
 def clean_number(name: str, value: object, job_id: str = "") -> Number | None:
@@ -171,9 +130,9 @@ def clean_total(given: object, iterable: object, job_id: str = "") -> Number | N
     A number that a document cannot hold is unknown too, an infinite one included.
     """
     number = length_of(iterable) if given is None else number_of(given)
-    if given is None or (number is not None and number > LARGEST):
-        return number if number is not None and number <= LARGEST else None
-    return clean_number("total", given, job_id)
+    if number is not None and number > LARGEST:
+        return None
+    return number if given is None else clean_number("total", given, job_id)
 
 
 def clean_meta(meta: Mapping[str, object], job_id: str = "", *, by_caller: bool = True) -> dict[str, JSON]:
@@ -232,28 +191,24 @@ def with_room(
 
 
 class Said(NamedTuple):
-    """The current parts of a job's document that the job itself sizes."""
+    """The parts of a job's document whose size the job decides, as they are now."""
 
     meta: Mapping[str, JSON]
     strategy_meta: Mapping[str, JSON] | None
     result: JSON
     message: str | None
 
-    def has_room(
-        self,
-        *,
-        meta: Mapping[str, JSON] | None = None,
-        strategy_meta: Mapping[str, JSON] | None = None,
-        result: JSON = None,
-        message: str | None = None,
-    ) -> bool:
-        """Return whether the document has room for these values in place of its own; meta adds to its fields."""
-        return fits(
-            {**self.meta, **(meta or {})},
-            self.strategy_meta if strategy_meta is None else strategy_meta,
-            self.result if result is None else result,
-            self.message if message is None else message,
-        )
+    def has_room(self, **new: Any) -> bool:
+        """Return whether the document has room for these parts in place of its own; meta adds to its fields."""
+        parts = {**self._asdict(), **new, "meta": {**self.meta, **new.get("meta", {})}}
+        return fits(*parts.values())
+
+    def takes(self, what: str, job_id: str, **new: Any) -> bool:
+        """Return whether the document has room for these parts; refuse them as `what` if not."""
+        has_room = self.has_room(**new)
+        if not has_room:
+            refuse_too_large(what, job_id)
+        return has_room
 
 
 def within_limit(before: Job | None, after: Job) -> Job:

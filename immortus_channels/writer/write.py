@@ -2,49 +2,44 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
+from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any
 
 from immortus_channels import metrics
 from immortus_channels.conf import leases, settings
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.jobs.events import Event, Failed, Finished, Reported, Updated
+from immortus_channels.jobs.events import Event, Reported, Updated
 from immortus_channels.jobs.job import Job
 from immortus_channels.jobs.lifecycle import apply
+from immortus_channels.logs import logger
 from immortus_channels.stores import get_store
 from immortus_channels.writer import late_reports
 from immortus_channels.writer.run import Run
 from immortus_channels.writer.values import within_limit
 
-logger = logging.getLogger("immortus_channels")
-
 _LARGE = 16 * 1024
 """Characters of a record that is written at the usual interval; a larger one is written as much less often."""
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Write:
-    """An event on its way into the store, and the place of its outcome.
+    """An event on its way into the store, with its outcome.
 
-    It is written without a read if the record of the job is still the `known` one. A dry one only finds out what it
-    would do.
+    It is written without a read if the record of the job is still the `known` one. A dry write only finds out what the
+    event would change.
     """
 
-    __slots__ = ("after", "before", "done", "event", "failed", "is_awaited", "is_dry", "known")
-
-    def __init__(
-        self, event: Event, *, known: str | None = None, is_dry: bool = False, is_awaited: bool = False
-    ) -> None:
-        self.event = event
-        self.known = known
-        self.is_dry = is_dry
-        self.is_awaited = is_awaited
-        self.done = threading.Event()
-        self.failed = False
-        self.before: Job | None = None
-        self.after: Job | None = None
+    event: Event
+    known: str | None = field(default=None, kw_only=True)
+    is_dry: bool = field(default=False, kw_only=True)
+    is_awaited: bool = field(default=False, kw_only=True)
+    done: threading.Event = field(default_factory=threading.Event, init=False)
+    failed: bool = field(default=False, init=False)
+    before: Job | None = field(default=None, init=False)
+    after: Job | None = field(default=None, init=False)
 
     @property
     def is_known(self) -> bool:
@@ -57,7 +52,7 @@ class Write:
         return self.after is not None and self.after is not self.before
 
     def finish(self, *, failed: bool = False) -> None:
-        """Let the caller that waits go on."""
+        """Let the caller that waits continue."""
         self.failed = failed
         self.done.set()
 
@@ -77,13 +72,9 @@ def perform(write: Write) -> None:
         change = partial(_change, event=write.event)
         known = None if write.known is None else Job.from_record(write.known)
         write.before, write.after = store.update(write.event.job_id, change, known=known)
-        _note_what_is_too_late(write)
-
-
-def _note_what_is_too_late(write: Write) -> None:
-    event, job = write.event, write.after
-    if isinstance(event, Updated) and event.is_shown and job is not None and job.is_over:
-        late_reports.note(event.job_id, job.job_class)
+        event, job = write.event, write.after
+        if isinstance(event, Updated) and event.is_shown and job is not None and job.is_over:
+            late_reports.note(job)
 
 
 def _change(job: Job | None, now: int, *, event: Event) -> Job | None:
@@ -91,7 +82,7 @@ def _change(job: Job | None, now: int, *, event: Event) -> Job | None:
     return after if after is None or after is job else within_limit(job, after)
 
 
-def perform_anyhow(write: Write) -> None:
+def perform_with_fallback(write: Write) -> None:
     """Make one write; where a run's end cannot be written with its report, write it without.
 
     Raises StoreUnavailable.
@@ -104,20 +95,16 @@ def perform_anyhow(write: Write) -> None:
         if write.is_dry or not write.event.traits.ends_run:
             raise
         about = {"job_id": write.event.job_id}
-        logger.exception("%s could not be applied; it is told without what it says", write, extra=about)
+        logger.exception("%s could not be applied; it is written without its content", write, extra=about)
         write.event, write.known = _bare(write.event), None
         perform(write)
 
 
 def _bare(event: Event) -> Event:
-    """Return the event without its content: a failure's code is `error` then."""
-    kept: dict[str, Any] = {}
-    match event:
-        case Finished(completed=completed):
-            kept["completed"] = completed
-        case Failed(stopped=stopped):
-            kept["stopped"] = stopped
-    return type(event)(job_id=event.job_id, job_class=event.job_class, run_id=event.run_id, **kept)
+    """Return the event with nothing but its ids and flags: a failure's code is `error` then."""
+    values = {each.name: getattr(event, each.name) for each in fields(event)}
+    flags: dict[str, Any] = {name: value for name, value in values.items() if isinstance(value, bool)}
+    return type(event)(job_id=event.job_id, job_class=event.job_class, run_id=event.run_id, **flags)
 
 
 def log_drop(write: Write, error: Exception) -> None:

@@ -22,7 +22,7 @@ from immortus_channels import queues
 from immortus_channels.api.job_state import JobState
 from immortus_channels.jobs.job import Job, State, dump
 from immortus_channels.models import JobRecord
-from immortus_channels.queues.tracked import Tracking
+from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.stores.redis import RedisStore
 from immortus_channels.urls import immortus_jobs
 from tests.servers import RedisServer
@@ -71,7 +71,7 @@ def jobs() -> Iterator[Job]:
 
 @pytest.fixture(autouse=True)
 def _queue(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queues, "connected", [ToyQueue(**{Painting.task: Tracking(), Rare.task: Tracking()})])
+    monkeypatch.setattr(queues, "connected", [ToyQueue(**{Painting.task: TaskOptions(), Rare.task: TaskOptions()})])
 
 
 # The database
@@ -100,7 +100,7 @@ def counted_steps() -> Iterator[list[int]]:
 
 
 @pytest.mark.usefixtures("_table")
-def test_with_a_hundred_thousand_rows_a_lookup_reads_what_it_gives_and_a_page_counts_to_its_bound(
+def test_lookups_and_admin_pages_stay_cheap_with_a_hundred_thousand_rows(
     client: Client,
 ) -> None:
     for lookup, size in LOOKUPS:
@@ -134,7 +134,7 @@ def redis_of_jobs() -> Iterator[RedisServer]:
 
 
 @pytest.mark.redis
-def test_with_a_hundred_thousand_keys_a_lookup_asks_redis_for_what_it_gives(
+def test_a_lookup_among_100_000_keys_asks_redis_only_for_what_it_returns(
     redis_of_jobs: RedisServer, settings: Any
 ) -> None:
     settings.IMMORTUS_STORE = {"BACKEND": "redis", "OPTIONS": {"url": redis_of_jobs.url}}

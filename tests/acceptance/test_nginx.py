@@ -100,7 +100,7 @@ def test_the_end_of_one_web_server_is_no_more_than_a_new_socket(fleet: Fleet) ->
     assert back.documents[job][-1] == fleet.verify(job)
 
 
-def test_the_proxy_bounds_the_sockets_and_the_requests_of_one_address_and_nothing_else(fleet: Fleet) -> None:
+def test_the_proxy_limits_immortus_sockets_and_requests_and_nothing_else(fleet: Fleet) -> None:
     with ExitStack() as stack:
         for _ in range(100):
             stack.enter_context(fleet.watch())

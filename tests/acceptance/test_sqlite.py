@@ -65,7 +65,7 @@ def test_a_task_that_has_read_can_write_after_everything_that_jobs_do(site: Site
 
 
 @pytest.mark.fault("E6")
-def test_of_a_thousand_transactions_of_a_job_none_fails_as_of_a_thousand_of_none(site: Site, folder: Path) -> None:
+def test_a_thousand_transactions_succeed_in_tracked_and_untracked_tasks(site: Site, folder: Path) -> None:
     worker = site.start_worker(concurrency=1, log="often")
     try:
         options = {"times": TIMES, "pause": 0.005}

@@ -44,7 +44,7 @@ def test_a_job_sent_in_a_long_transaction_starts_at_once_and_ends_right(site: Si
 
 
 @pytest.mark.case(39)
-def test_progress_inside_the_job_s_own_transaction_is_seen_before_it_commits(site: Site) -> None:
+def test_progress_inside_the_job_s_transaction_is_seen_before_it_commits(site: Site) -> None:
     job_id = site.start("in_own_transaction")
     seen = eventually(lambda: (d := site.verify(job_id)).get("current") and d, within=5)
     assert seen["state"] == "running"

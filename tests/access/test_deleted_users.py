@@ -87,7 +87,7 @@ def test_whoever_gets_the_key_afterwards_sees_none_of_them(store):
         assert not permissions.may_cancel(heir, job)
 
 
-def test_a_job_that_goes_on_is_for_staff_until_it_is_over_whatever_its_worker_says_of_its_owner(store, admin_user):
+def test_no_report_of_a_worker_gives_a_deleted_user_s_job_its_owner_back(store, admin_user):
     job = running("4711")
     assert forget_now("4711") == 1
     run = {"job_id": job.job_id, "job_class": job.job_class, "origin": Origin(owner="4711", send_id="s")}
@@ -128,7 +128,7 @@ def test_very_many_are_forgotten_batch_by_batch(store, monkeypatch):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_deleting_a_user_costs_the_request_no_query_more_however_many_jobs_they_have(monkeypatch):
+def test_deleting_a_user_takes_the_same_queries_for_any_number_of_jobs(monkeypatch):
     monkeypatch.setattr(Forgetter, "put", lambda self, owner: None)
     costs = []
     for count in (0, 30):

@@ -102,7 +102,7 @@ class Broken(TrackingStrategy):
 
 
 def test_the_strategy_has_the_last_word(monkeypatch):
-    monkeypatch.setattr(strategies, "strategy_of", lambda job: Strict())
+    monkeypatch.setattr(strategies, "strategy_of", lambda *_: Strict())
     assert permissions.may_see(bob, ALICES)
     assert not permissions.may_see(alice, ALICES)
     assert permissions.may_cancel(bob, ALICES)
@@ -111,7 +111,7 @@ def test_the_strategy_has_the_last_word(monkeypatch):
 
 def test_a_rule_that_says_no_leaves_a_debug_line(monkeypatch, caplog):
     caplog.set_level(logging.DEBUG, "immortus_channels")
-    monkeypatch.setattr(strategies, "strategy_of", lambda job: Strict())
+    monkeypatch.setattr(strategies, "strategy_of", lambda *_: Strict())
     permissions.may_see(bob, ALICES)
     assert not caplog.records
     permissions.may_see(alice, ALICES)
@@ -122,7 +122,7 @@ def test_a_rule_that_says_no_leaves_a_debug_line(monkeypatch, caplog):
 
 
 def test_a_strategy_that_raises_means_no_and_a_log_line(monkeypatch, caplog):
-    monkeypatch.setattr(strategies, "strategy_of", lambda job: Broken())
+    monkeypatch.setattr(strategies, "strategy_of", lambda *_: Broken())
     assert permissions.may_see(alice, ALICES) is False
     assert permissions.may_cancel(alice, ALICES) is False
     assert len(caplog.records) == 2
@@ -135,13 +135,13 @@ def test_a_database_that_is_away_is_no_refusal(monkeypatch, error):
         raise error
 
     monkeypatch.setattr(Strict, "allows", lambda self, user, job: asks(user, job))
-    monkeypatch.setattr(strategies, "strategy_of", lambda job: Strict())
+    monkeypatch.setattr(strategies, "strategy_of", lambda *_: Strict())
     with pytest.raises(StoreUnavailable, match=error.__name__):
         permissions.may_see(alice, ALICES)
 
 
-def test_a_strategy_of_any_class_that_says_nothing_leaves_it_to_the_setting(monkeypatch):
-    monkeypatch.setattr(strategies, "strategy_of", lambda job: object())
+def test_a_silent_strategy_of_any_class_leaves_the_decision_to_the_setting(monkeypatch):
+    monkeypatch.setattr(strategies, "strategy_of", lambda *_: object())
     assert permissions.may_see(alice, ALICES)
     assert not permissions.may_see(bob, ALICES)
     assert permissions.may_cancel(alice, ALICES)
@@ -163,7 +163,7 @@ def test_by_default_a_job_without_an_owner_is_cancelled_by_whoever_sees_it():
     assert permissions.may_cancel(bob, ANYBODYS)
 
 
-def test_by_default_a_job_with_an_owner_is_cancelled_by_them_and_by_those_who_may_change_jobs(boss, operator):
+def test_by_default_the_owner_and_those_who_may_change_jobs_may_cancel(boss, operator):
     assert permissions.may_cancel(alice, ALICES)
     assert permissions.may_cancel(operator, ALICES)
     for other in (bob, nobody, boss):

@@ -117,7 +117,7 @@ def test_a_change_of_a_group_is_told_of_its_members(ear, alice, operators, chang
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_group_that_keeps_its_members_because_of_a_rollback_is_not_told_of(ear, alice, operators):
+def test_deleting_a_group_tells_nobody_when_the_transaction_is_rolled_back(ear, alice, operators):
     alice.groups.add(operators)
     ear.heard.clear()
     with contextlib.suppress(ZeroDivisionError), transaction.atomic():
@@ -137,7 +137,7 @@ def test_of_a_large_group_everybody_is_asked(ear, operators, monkeypatch):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_groups_nobody_names_and_a_permission_that_goes_have_everybody_asked(ear, operators):
+def test_a_permission_that_goes_or_loses_its_groups_has_everybody_asked(ear, operators):
     permission = operators.permissions.get()
     ear.heard.clear()
     permission.group_set.clear()

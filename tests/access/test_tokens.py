@@ -66,7 +66,7 @@ def test_a_token_fits_into_the_header_as_it_is():
     assert set(text) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=")
 
 
-def test_the_life_of_a_token_is_given_by_hand_or_by_setting_and_never_beyond_its_age(settings):
+def test_a_token_lives_as_long_as_asked_or_set_but_never_beyond_its_age(settings):
     def life(**options):
         return round(read(access_token("a", AnonymousUser(), **options)).expires - time.time())
 
@@ -78,10 +78,10 @@ def test_the_life_of_a_token_is_given_by_hand_or_by_setting_and_never_beyond_its
 def test_a_refreshed_token_ends_no_later_than_the_first_one_may(settings):
     settings.IMMORTUS_LIMITS = {"token_life": 30, "token_age": 40}
     token = read(access_token(["a", "b"], AnonymousUser()))
-    fresh = token.refreshed(frozenset({"b", "c"}), AnonymousUser())
+    fresh = token.successor(frozenset({"b", "c"}), AnonymousUser())
     assert (fresh.jobs, fresh.ends) == ({"b"}, token.ends)
     settings.IMMORTUS_LIMITS = {"token_life": 300, "token_age": 400}
-    assert token.refreshed(frozenset("b"), AnonymousUser()).expires == token.ends
+    assert token.successor(frozenset("b"), AnonymousUser()).expires == token.ends
 
 
 def test_a_token_ends(monkeypatch):
@@ -122,7 +122,7 @@ def test_a_user_who_is_no_longer_who_they_were_is_nobody(alice, end):
     assert token.user() is None
 
 
-def test_a_user_of_another_model_is_not_taken_for_the_one_of_the_same_number(alice):
+def test_a_token_tells_users_of_two_models_with_the_same_number_apart(alice):
     group = Group.objects.create(pk=alice.pk, name="customers")
     token = read(access_token("a", group))
     assert token.user_key == f"auth.group:{alice.pk}"

@@ -44,7 +44,7 @@ PASSED_ON = [
 
 
 @pytest.mark.parametrize("headers", PASSED_ON, ids=str)
-def test_visitors_behind_a_proxy_with_a_public_address_are_not_taken_for_one(headers):
+def test_visitors_behind_a_proxy_with_a_public_address_are_not_one_visitor(headers):
     request = RequestFactory().get("/", REMOTE_ADDR=PROXY, headers=headers)
     assert visitors.of_request(request) is None
     raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
@@ -63,11 +63,11 @@ def test_visitors_behind_a_proxy_with_a_public_address_are_not_taken_for_one(hea
         (f"::ffff:{VISITOR}", {"X-Forwarded-For": VISITOR}),
     ],
 )
-def test_an_address_that_the_server_has_taken_from_its_proxy_is_the_visitors(address, headers):
+def test_an_address_the_server_took_from_its_proxy_is_the_visitor_s(address, headers):
     assert visitors.of_request(RequestFactory().get("/", REMOTE_ADDR=address, headers=headers)) == VISITOR
 
 
-def test_an_address_of_ipv6_that_the_server_has_taken_from_its_proxy_is_the_visitors():
+def test_an_ipv6_address_the_server_took_from_its_proxy_is_the_visitor_s():
     headers = {"Forwarded": 'for="[2606:4700:0:0::1]:4711"'}
     assert (
         visitors.of_request(RequestFactory().get("/", REMOTE_ADDR="2606:4700::1", headers=headers)) == "2606:4700::/64"

@@ -22,7 +22,7 @@ from immortus_channels.exceptions import (
 )
 from immortus_channels.jobs.events import Cancelled, Enqueued, Failed, Finished, Origin
 from immortus_channels.jobs.job import State
-from immortus_channels.queues.tracked import Tracking
+from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.stores import get_store
 from immortus_channels.tracking.strategies import Calling
 from immortus_channels.writer import values
@@ -35,7 +35,7 @@ urlpatterns = [path("immortus/", include(_job_urls))]
 
 @pytest.fixture(autouse=True)
 def _queue(monkeypatch):
-    monkeypatch.setattr(queues, "connected", [ToyQueue(task=Tracking())])
+    monkeypatch.setattr(queues, "connected", [ToyQueue(task=TaskOptions())])
 
 
 @pytest.fixture
@@ -216,7 +216,7 @@ def test_a_class_of_ones_own_is_given_for_the_current_job(memory, run):
 
 
 @pytest.mark.parametrize("number", [{"percentage": 40}, {"current": 4}, {"total": 9}, {"advance": 1}], ids=str)
-def test_a_job_that_fails_after_its_loop_shows_what_it_said_last_and_no_full_bar(store, run, job_id, number):
+def test_a_job_that_fails_after_its_loop_shows_its_message_and_no_full_bar(store, run, job_id, number):
     job = get_job(job_id)
     list(job.track("abc", message="Reading"))
     job.update(**number, message="Sorting")
@@ -233,7 +233,7 @@ def test_a_message_alone_leaves_the_bar_full(store, run, job_id):
     assert tracking.end(run, Failed).document["percentage"] == 100.0
 
 
-def test_what_the_next_loop_counts_takes_the_place_of_a_percentage_given_before(store, run, job_id):
+def test_the_count_of_the_next_loop_replaces_a_percentage_given_before(store, run, job_id):
     job = get_job(job_id)
     list(job.track("abc"))
     job.update(percentage=40)

@@ -11,10 +11,10 @@ from django.apps import apps
 from immortus_channels import loading, queues
 from immortus_channels.api import job_handler
 from immortus_channels.api.job import JobHandle
-from immortus_channels.api.job_handler import JobHandler, handler_of, known, load, name_of, told
+from immortus_channels.api.job_handler import JobHandler, handler_of, known, load, name_of, read_attribute
 from immortus_channels.exceptions import ConfigurationError, HandlerNotFound
 from immortus_channels.jobs.job import Job
-from immortus_channels.queues.tracked import Tracking
+from immortus_channels.queues.tracked import TaskOptions
 from tests.toys import ToyQueue
 
 
@@ -52,7 +52,9 @@ class NoHandler:
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch):
-    monkeypatch.setattr(queues, "connected", [ToyQueue(marked=Tracking(handler=Heir), short=Tracking(handler="quick"))])
+    monkeypatch.setattr(
+        queues, "connected", [ToyQueue(marked=TaskOptions(handler=Heir), short=TaskOptions(handler="quick"))]
+    )
     for cache in (job_handler._discover, job_handler._unknown):
         cache.cache_clear()
     yield
@@ -112,7 +114,7 @@ def test_a_short_name_that_is_no_handler_is_not_found(module, name):
     assert known(name) is None
 
 
-def test_a_name_that_is_nowhere_is_logged_once_and_the_page_has_its_usual_words(caplog):
+def test_an_unknown_handler_is_logged_once_and_its_page_says_the_usual(caplog):
     for _ in range(3):
         assert type(handler_of(job("no.where"))) is JobHandler
     assert [record.getMessage() for record in caplog.records] == [
@@ -130,7 +132,7 @@ def test_the_records_handler_wins_over_the_tasks():
     assert type(handler_of(job(name_of(Classroom.NiceHandler), job_class="marked"))) is Classroom.NiceHandler
 
 
-def test_a_handlers_module_that_cannot_be_imported_costs_only_its_own_handlers(module, monkeypatch, caplog):
+def test_a_handlers_module_that_fails_to_import_costs_only_its_handlers(module, monkeypatch, caplog):
     monkeypatch.setattr(job_handler, "import_module", lambda name: 1 / 0)
     assert known(name_of(Heir)) is Heir
     assert "cannot be used" in caplog.text
@@ -157,7 +159,7 @@ def test_what_is_no_handler_is_refused_with_the_cure(named):
 def test_what_goes_on_record_is_the_path_of_a_class_and_a_name_as_it_is():
     assert name_of(Classroom.NiceHandler) == f"{__name__}.Classroom.NiceHandler"
     assert (name_of("quick"), name_of(None)) == ("quick", "")
-    with pytest.raises(ConfigurationError, match="NoHandler is no handler"):
+    with pytest.raises(ConfigurationError, match="NoHandler is not a handler"):
         name_of(NoHandler)
 
 
@@ -166,23 +168,23 @@ def test_what_goes_on_record_is_the_path_of_a_class_and_a_name_as_it_is():
 
 def test_a_handler_knows_its_job():
     handler = handler_of(job(name_of(Classroom.NiceHandler), pupil="Ada", classroom_id=5))
-    assert told(handler, "header") == "Moving Ada"
-    assert told(handler, "next_url", None) == "/classrooms/5/"
+    assert read_attribute(handler, "header") == "Moving Ada"
+    assert read_attribute(handler, "next_url", None) == "/classrooms/5/"
 
 
 def test_attributes_say_as_much_as_methods():
-    assert told(Heir(job()), "message") == "Nearly there"
+    assert read_attribute(Heir(job()), "message") == "Nearly there"
 
 
 def test_what_is_missing_or_raises_has_a_default_and_is_logged(caplog):
     handler = Rude(job())
-    assert told(handler, "header") == JobHandler.header
-    assert told(handler, "message") == JobHandler.message
-    assert told(handler, "next_url", None) is None
+    assert read_attribute(handler, "header") == JobHandler.header
+    assert read_attribute(handler, "message") == JobHandler.message
+    assert read_attribute(handler, "next_url", None) is None
     assert [record.getMessage().split(" of ")[0] for record in caplog.records] == ["header"]
 
 
-def test_a_handler_that_cannot_be_made_is_logged_and_the_page_has_its_usual_words(caplog):
+def test_a_broken_handler_is_logged_and_its_page_says_the_usual(caplog):
     assert type(handler_of(job(name_of(Broken)))) is JobHandler
     assert [record.job_id for record in caplog.records] == ["j"]
 

@@ -14,7 +14,7 @@ from immortus_channels.api.repository import current_job
 from immortus_channels.exceptions import JobNotFound
 from immortus_channels.jobs.events import Cancelled, Enqueued, Failed, Finished, Origin, Report, Reported, Started
 from immortus_channels.jobs.job import State
-from immortus_channels.queues.tracked import Tracking
+from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.stores import get_store
 from immortus_channels.writer.run import current_run
 from tests.toys import ToyQueue
@@ -35,7 +35,7 @@ class ByTask(JobState):
 
 @pytest.fixture(autouse=True)
 def _queue(monkeypatch):
-    monkeypatch.setattr(queues, "connected", [ToyQueue(**{RunMarathon.task: Tracking(), "other": Tracking()})])
+    monkeypatch.setattr(queues, "connected", [ToyQueue(**{RunMarathon.task: TaskOptions(), "other": TaskOptions()})])
 
 
 @pytest.fixture(autouse=True, params=["memory", pytest.param("database", marks=pytest.mark.django_db)])
@@ -180,7 +180,7 @@ def test_a_listing_is_bounded_whatever_is_asked(monkeypatch):
     assert set(asked) == {MAX_LISTED}
 
 
-def test_a_silent_job_is_found_out_by_whoever_lists_it_with_one_write_for_each():
+def test_listing_jobs_finds_a_silent_one_out_and_writes_that_only_once():
     silent, running = start(), start()
     get_store().renew({silent: "r"}, -1)
     assert {job.job_id: job.document["stalled"] for job in RunMarathon.all()} == {silent: True, running: False}
@@ -212,7 +212,7 @@ attempt {{ it.attempt }}{% if it.result %}, <a href="{{ it.result.url }}">result
 
 
 @pytest.mark.case(50)
-def test_a_page_of_ones_own_jobs_shows_where_each_stands_however_often_it_is_loaded():
+def test_a_page_of_a_user_s_jobs_shows_where_each_stands_on_every_load():
     waits, runs, done = start(), start(), start()
     start(owner="8")
     tracking.publish(Reported(job_id=runs, run_id="r", report=Report(step=1, current=3, total=10)))
@@ -238,7 +238,7 @@ def test_a_page_of_ones_own_jobs_shows_where_each_stands_however_often_it_is_loa
 
 @pytest.mark.parametrize("states", [["queued"], "queued"])
 def test_a_word_that_is_no_state_is_said_with_those_that_are(states):
-    with pytest.raises(ValueError, match=r"'queued' is no state; .* enqueued, running, retrying, .*, lost"):
+    with pytest.raises(ValueError, match=r"'queued' is not a state; .* enqueued, running, retrying, .*, lost"):
         RunMarathon.filter(states=states)
 
 

@@ -31,7 +31,7 @@ from immortus_channels.exceptions import (
 from immortus_channels.jobs.events import Enqueued, Finished, Origin, Overdue, Started
 from immortus_channels.jobs.job import State
 from immortus_channels.jobs.owner import started_by
-from immortus_channels.queues.tracked import Tracking
+from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.stores import get_store
 from immortus_channels.tracking import reader
 from immortus_channels.writer import values
@@ -70,7 +70,7 @@ class Nice(JobHandler):
 
 @pytest.fixture(autouse=True)
 def _queue(monkeypatch):
-    tasks = {"task": Tracking(), "private": Tracking(strategy=Private), "noted": Tracking(strategy=Noted)}
+    tasks = {"task": TaskOptions(), "private": TaskOptions(strategy=Private), "noted": TaskOptions(strategy=Noted)}
     monkeypatch.setattr(queues, "connected", [ToyQueue(**tasks)])
 
 

@@ -125,7 +125,7 @@ def test_a_task_that_is_not_tracked_is_said_with_the_cure():
         render_immortus(request, untracked.AsyncResult("sent-2"))
 
 
-def test_a_task_that_this_process_knows_by_name_alone_may_be_tracked_where_it_runs():
+def test_a_task_known_here_only_by_name_may_be_tracked_where_it_runs():
     queues.remember("sent-3", "workers.paint")
     assert job_info(request, AsyncResult("sent-3"))["job_class"] == "workers.paint"
 

@@ -37,7 +37,7 @@ def end_of(job):
     return record.state, record.error and (record.error.code, record.error.message)
 
 
-def test_in_its_block_a_job_runs_with_a_lease_and_afterwards_it_is_finished(job):
+def test_a_block_runs_its_job_with_a_lease_and_finishes_it_afterwards(job):
     with running(job.record) as run:
         record = get_job(job.job_id).record
         assert (record.state, record.run_id, record.lease_holder) == (State.RUNNING, run.run_id, run.run_id)
@@ -66,7 +66,7 @@ def test_a_block_that_fails_with_a_code_that_is_no_text_has_failed(job):
 
 
 @pytest.mark.parametrize("error", [ValueError("a secret"), KeyboardInterrupt()])
-def test_whatever_else_a_block_raises_fails_the_job_without_its_words_and_goes_on(job, error):
+def test_any_other_error_of_a_block_fails_its_job_without_its_words(job, error):
     with pytest.raises(type(error)), job.running():
         raise error
     assert end_of(job) == (State.FAILED, ("error", "Something went wrong."))
@@ -98,7 +98,7 @@ class TimeIsUp(Exception):
     ],
     ids=repr,
 )
-def test_a_block_that_wraps_what_it_meets_ends_its_job_by_that_and_its_own_error_goes_on(job, error, end):
+def test_a_block_that_raises_from_another_error_ends_its_job_by_the_other(job, error, end):
     queues.connected[0].interrupts = (TimeIsUp,)
 
     with pytest.raises(OwnError), job.running(), wrapping():
@@ -106,13 +106,13 @@ def test_a_block_that_wraps_what_it_meets_ends_its_job_by_that_and_its_own_error
     assert end_of(job) == end
 
 
-def test_a_block_that_wraps_its_own_cancellation_is_cancelled_and_its_own_error_goes_on(job):
+def test_a_block_that_raises_from_its_own_cancellation_is_cancelled(job):
     with pytest.raises(OwnError), job.running() as inside, wrapping():
         list(inside.track(get_job(job.job_id).cancel() for _ in range(3)))
     assert end_of(job)[0] is State.CANCELLED
 
 
-def test_a_block_that_says_it_was_cancelled_though_nobody_asked_for_that_has_failed(job):
+def test_a_block_that_raises_job_cancelled_though_nobody_asked_has_failed(job):
     with job.running():
         raise JobCancelled
     assert end_of(job) == (State.FAILED, ("error", "Something went wrong."))
@@ -165,7 +165,7 @@ def test_the_cancellation_of_the_job_around_ends_both(job):
     assert end_of(job)[0] is end_of(around)[0] is State.CANCELLED
 
 
-def test_a_cancelled_job_inside_of_another_is_the_only_one_that_is_cancelled(job):
+def test_a_cancelled_job_inside_of_another_does_not_cancel_the_other(job):
     around = JobRepository().create()
     job.cancel()
     with pytest.raises(JobCancelled), around.running(), job.running():

@@ -13,7 +13,7 @@ def turns(this: Figures, other: Figures, again: Figures) -> dict[str, list[Figur
     return {THIS: [this] * ROUNDS, OTHER: [other] * ROUNDS, AGAIN: [again] * ROUNDS}
 
 
-def test_a_turn_imports_the_package_of_its_own_folder_and_the_benchmarks_of_this_build(tmp_path: Path) -> None:
+def test_a_turn_imports_its_own_package_and_the_benchmarks_of_this_build(tmp_path: Path) -> None:
     package = tmp_path / "immortus_channels"
     package.mkdir()
     (package / "__init__.py").touch()

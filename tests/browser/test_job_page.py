@@ -39,7 +39,7 @@ def page(context: BrowserContext) -> Page:
 
 
 @pytest.mark.case(49)
-def test_the_page_follows_the_job_and_leaves_by_itself_with_the_flash_message(page: Page) -> None:
+def test_the_page_follows_the_job_and_then_leaves_with_the_flash_message(page: Page) -> None:
     page.goto("/transfer?steps=12")
     expect(page.get_by_role("heading")).to_have_text("Moving the class")
     expect(page.get_by_text("Moving chairs")).to_be_visible()
@@ -75,7 +75,7 @@ def test_a_failure_is_told_as_text_and_the_page_stays(page: Page) -> None:
     assert "/jobs/" in page.url
 
 
-def test_going_back_leads_to_where_one_came_from_not_to_the_page_that_waits(page: Page) -> None:
+def test_going_back_leads_past_the_page_that_waits(page: Page) -> None:
     page.goto("/log-in/ada")
     page.goto("/transfer?steps=3")
     expect(page.locator("body")).to_have_text("IT WAS SO NICE.", timeout=10_000)

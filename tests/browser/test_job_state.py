@@ -205,7 +205,7 @@ def test_each_of_two_jobs_reloads_the_page_once_at_most(shop):
     assert len(shop.loads) == 3
 
 
-def test_an_end_that_was_drawn_before_another_led_to_a_reload_is_drawn_again(shop):
+def test_an_end_drawn_before_another_end_reloaded_the_page_is_drawn_again(shop):
     later = "if (!sessionStorage.late) setTimeout(() => { sessionStorage.late = 1; %s }, 1300)"
     shop.open("/race", polling("a", DRAW) + later % polling("b", "location.reload()"))
     shop.rest()

@@ -244,7 +244,7 @@ def test_a_handler_that_puts_everything_back_does_not_blank_it(shop):
 # What others make of a text is not put back
 
 
-def test_a_translation_by_the_browser_stays_until_there_is_something_else_to_say(shop):
+def test_a_translation_by_the_browser_stays_until_the_page_has_new_text(shop):
     shop.jobs["a"] = RUNNING
     shop.open(rendered("a"))
     shop.shows("running", BUSY)

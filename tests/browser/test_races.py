@@ -50,7 +50,7 @@ def miles(card):
     return card.locator("[data-metric=miles_run]")
 
 
-def test_the_metrics_of_two_marathons_move_at_once_and_each_end_reloads_the_page(page, loads):
+def test_two_marathons_move_at_once_and_each_end_reloads_the_page(page, loads):
     heard: dict[str, list[float]] = {}
     page.expose_function("noted", lambda job_uuid, text: heard.setdefault(job_uuid, []).append(float(text)))
     page.add_init_script(NOTE_MILES)
@@ -74,7 +74,7 @@ def test_the_metrics_of_two_marathons_move_at_once_and_each_end_reloads_the_page
         assert len(set(run)) >= 10
 
 
-def test_a_page_that_is_behind_the_end_of_a_race_reloads_once_and_not_for_ever(context, page):
+def test_a_page_that_is_behind_the_end_of_a_race_reloads_only_once(context, page):
     berlin = start(page, "berlin")
     behind = page.content()
     expect(berlin.locator(".message")).to_have_text(re.compile("Finished"))

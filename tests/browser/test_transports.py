@@ -81,7 +81,7 @@ def test_where_the_upgrade_fails_the_job_is_polled(site: Site, page: Page, fault
 
 
 @pytest.mark.case(29)
-def test_without_a_websocket_constructor_the_job_is_polled_at_the_interval_asked_for(site: Site, page: Page) -> None:
+def test_a_browser_without_websocket_polls_at_the_interval_asked_for(site: Site, page: Page) -> None:
     page.add_init_script("delete window.WebSocket; window.asked = []")
     page.add_init_script(
         "const real = window.fetch;"

@@ -158,7 +158,7 @@ def test_a_mark_on_a_task_of_another_app_is_fine(monkeypatch):
 # Addresses
 
 
-def test_addresses_that_are_not_included_are_a_warning_as_a_request_may_bring_its_own(settings):
+def test_addresses_that_are_not_included_are_only_a_warning(settings):
     settings.ROOT_URLCONF = NoUrls
     assert found() == {"W016"}
     assert messages()["W016"].level < ERROR
@@ -203,7 +203,7 @@ def test_a_strategy_in_the_settings_that_can_be_used_is_fine(settings):
 
 
 @pytest.mark.case(12)
-def test_a_task_s_own_strategy_that_cannot_be_used_is_an_error_that_names_the_task(celery_app):
+def test_a_task_s_unusable_strategy_is_an_error_that_names_the_task(celery_app):
     @celery_app.task(name="shop.paint", shared=False)
     @tracked(strategy="no_such_strategy")
     def paint():
@@ -218,7 +218,7 @@ class Nice(JobHandler):
 
 
 @pytest.mark.parametrize("named", ["no_such_handler", "nowhere.Handler", Silent])
-def test_a_task_s_handler_that_cannot_be_used_is_an_error_that_names_the_task(celery_app, named):
+def test_a_task_s_unusable_handler_is_an_error_that_names_the_task(celery_app, named):
     @celery_app.task(name="shop.paint", shared=False)
     @tracked(handler=named)
     def paint():
@@ -278,7 +278,7 @@ def test_a_store_that_cannot_be_used_is_an_error(settings, store):
     assert str(store) in messages()["E004"].msg
 
 
-def test_a_store_in_an_unknown_database_is_an_error_that_lists_the_known_ones(settings):
+def test_a_store_in_an_unknown_database_is_an_error_that_lists_known_ones(settings):
     settings.IMMORTUS_STORE = {"BACKEND": "database", "OPTIONS": {"using": "jobs"}}
     assert found() == {"E004"}
     assert "'jobs'" in messages()["E004"].msg
@@ -407,7 +407,7 @@ def layer(backend: str, **config: Any) -> dict[str, Any]:
     return {"default": {"BACKEND": backend, "CONFIG": config}}
 
 
-def test_an_in_memory_layer_with_workers_elsewhere_is_told_what_happens_instead(settings):
+def test_the_warning_about_an_in_memory_layer_says_what_happens_instead(settings):
     settings.CHANNEL_LAYERS = layer(IN_MEMORY)
     assert found() == {"W002"}
     assert "re-checks the store" in messages()["W002"].msg
@@ -481,7 +481,7 @@ def deployed() -> dict[str, Any]:
         ({"ASGI_APPLICATION": None}, False),
     ],
 )
-def test_check_deploy_knows_that_sockets_behind_an_https_proxy_need_a_setting(settings, changed, is_found):
+def test_check_deploy_warns_that_sockets_behind_https_need_a_setting(settings, changed, is_found):
     for name, value in changed.items():
         setattr(settings, name, value)
     assert ("W018" in deployed()) == is_found
@@ -628,7 +628,7 @@ def test_a_layer_is_known_by_how_it_waits_not_by_its_class(settings, backend, co
 
 
 @pytest.mark.parametrize("kind", ["core.ValkeyChannelLayer", "pubsub.ValkeyPubSubChannelLayer"])
-def test_the_layers_of_channels_valkey_are_judged_as_those_of_channels_redis(settings, kind):
+def test_the_checks_judge_channels_valkey_layers_as_channels_redis_ones(settings, kind):
     need_package("channels_valkey", "channels-valkey")
     settings.CHANNEL_LAYERS = layer(f"channels_valkey.{kind}", hosts=["redis://localhost"])
     assert found() == ({"W003", "W004"} if kind.startswith("core") else set())
@@ -656,7 +656,7 @@ class Needy:
         self.zone = config["TIME_ZONE"]
 
 
-def test_a_layer_that_is_made_in_an_event_loop_only_is_made_there_and_stops_no_command(settings):
+def test_a_layer_that_needs_an_event_loop_is_only_a_warning(settings):
     settings.CHANNEL_LAYERS = layer(f"{__name__}.Bound", host="amqp://localhost")
     assert found() == {"W017"}
     assert messages()["W017"].level < ERROR
@@ -678,7 +678,7 @@ def test_the_real_layer_of_channels_rabbitmq_stops_no_command(settings):
     ("backend", "config", "told"),
     [("Bound", {"host": []}, "TypeError"), ("NeverMade", {}, "here and there"), ("Needy", {"HOST": ""}, "TIME_ZONE")],
 )
-def test_a_layer_that_cannot_be_made_anywhere_is_an_error_that_speaks_of_it(settings, backend, config, told):
+def test_a_layer_that_cannot_be_made_anywhere_is_an_error_about_that_layer(settings, backend, config, told):
     settings.CHANNEL_LAYERS = layer(f"{__name__}.{backend}", **config)
     assert found() == {"E007"}
     assert told in messages()["E007"].msg
@@ -704,7 +704,7 @@ def test_a_subclass_of_the_middleware_is_as_good(settings):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("order", [(OWNER, AUTH), (AUTH, OWNER)])
-def test_the_order_of_the_middleware_is_not_judged_because_it_does_not_matter(settings, client, admin_user, order):
+def test_the_checks_accept_the_middleware_in_either_order(settings, client, admin_user, order):
     settings.MIDDLEWARE = ["django.contrib.sessions.middleware.SessionMiddleware", *order]
     client.force_login(admin_user)
     assert client.get("/who").content.decode() == str(admin_user.pk)
@@ -981,14 +981,14 @@ def is_connected(queue: CeleryQueue) -> bool:
 
 def test_a_green_worker_is_told_so_in_one_line_and_its_jobs_are_left_alone(queue, caplog):
     assert is_connected(queue)
-    queue._refuse_green_pool(sender=SimpleNamespace(pool_cls="gevent"))
+    queue._on_worker_init(sender=SimpleNamespace(pool_cls="gevent", app=SimpleNamespace(tasks={})))
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert "prefork or threads" in caplog.text
     assert not is_connected(queue)
 
 
 def test_any_other_worker_is_followed(queue, caplog):
-    queue._refuse_green_pool(sender=SimpleNamespace(pool_cls=Celery))
+    queue._on_worker_init(sender=SimpleNamespace(pool_cls=Celery, app=SimpleNamespace(tasks={})))
     assert is_connected(queue)
     assert not caplog.records
 

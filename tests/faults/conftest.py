@@ -91,7 +91,7 @@ def use(settings: Any) -> Callable[[dict[str, Any]], Any]:
 async def started_hub() -> AsyncIterator[Callable[[], Hub]]:
     """Gives the hub of the test's event loop, for tests that choose its layer themselves."""
     yield get_hub
-    await get_hub().lifetime.stopped()
+    await get_hub().lifetime.stop_and_wait()
 
 
 @pytest.fixture

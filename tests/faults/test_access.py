@@ -161,7 +161,7 @@ def test_whoever_is_disabled_by_a_command_is_told_nothing_more(servers: tuple[Si
 @pytest.mark.fault("K2")
 @pytest.mark.fault("K3")
 @pytest.mark.slow
-def test_whoever_loses_a_permission_loses_the_job_and_is_refused_when_they_come_back(
+def test_a_user_who_loses_a_permission_loses_the_job_on_every_socket(
     servers: tuple[Site, Site],
 ) -> None:
     one, other = servers
@@ -253,7 +253,7 @@ async def test_what_was_lost_of_a_revocation_is_found_by_the_regular_look(monkey
     await hub.watch(page, job.job_id)
     page.login_holds = False
     await until(lambda: page.closed == LOGIN_CHANGED)
-    await hub.lifetime.stopped()
+    await hub.lifetime.stop_and_wait()
 
 
 async def a_boss() -> tuple[User, Permission]:
@@ -279,13 +279,13 @@ async def test_without_a_layer_the_process_itself_asks_at_once(settings):
         assert time.monotonic() - began < SECOND + BUSY
         await client.say(type="watch", job_id=job.job_id, version=1)
         assert (await client.hear(5))["code"] == "unknown_job", "the socket's user is no longer who they were"
-    await get_hub().lifetime.stopped()
+    await get_hub().lifetime.stop_and_wait()
 
 
 @pytest.mark.fault("K3")
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("how", ["disabled", "permission", "deleted"])
-async def test_a_right_that_ends_while_nothing_is_watched_is_gone_for_the_next_watch(settings, how):
+async def test_the_next_watch_sees_a_right_that_ended_while_nothing_was_watched(settings, how):
     """The socket stays open meanwhile: nothing has asked it."""
     settings.IMMORTUS_STORE = {"BACKEND": "memory"}
     boss, permission = await a_boss()
@@ -298,7 +298,7 @@ async def test_a_right_that_ends_while_nothing_is_watched_is_gone_for_the_next_w
         mine.finished()
         while (await client.hear())["job"]["state"] != "finished":
             pass
-        await get_hub().lifetime.stopped()  # as after half a minute
+        await get_hub().lifetime.stop_and_wait()  # as after half a minute
         if how == "disabled":
             await User.objects.filter(pk=boss.pk).aupdate(is_active=False)
         elif how == "permission":
@@ -310,7 +310,7 @@ async def test_a_right_that_ends_while_nothing_is_watched_is_gone_for_the_next_w
             assert (await client.hear(5))["code"] == "unknown_job"
         else:
             assert await client.closed_with() == LOGIN_CHANGED
-    await get_hub().lifetime.stopped()
+    await get_hub().lifetime.stop_and_wait()
 
 
 @pytest.mark.fault("K2")
@@ -329,12 +329,12 @@ async def test_a_group_that_is_deleted_takes_what_its_members_saw_by_it(settings
         await group.adelete()
         assert (await client.hear(5))["code"] == "unknown_job"
         assert time.monotonic() - began < SECOND + BUSY
-    await get_hub().lifetime.stopped()
+    await get_hub().lifetime.stop_and_wait()
 
 
 @pytest.mark.fault("K2")
 @pytest.mark.django_db(transaction=True)
-async def test_a_logout_that_another_receiver_delays_ends_the_socket_all_the_same(settings, monkeypatch):
+async def test_a_logout_that_another_receiver_delays_still_ends_the_socket(settings, monkeypatch):
     """Django sends the signal first, and flushes the session after the last receiver."""
     settings.IMMORTUS_STORE = {"BACKEND": "memory"}
     monkeypatch.setattr(Authorization, "AGAIN", (0.2, 0.4, 0.8))
@@ -357,7 +357,7 @@ async def test_a_logout_that_another_receiver_delays_ends_the_socket_all_the_sam
             assert await client.closed_with() == LOGIN_CHANGED
     finally:
         user_logged_out.disconnect(dawdle)
-    await get_hub().lifetime.stopped()
+    await get_hub().lifetime.stop_and_wait()
 
 
 # Tokens that are none

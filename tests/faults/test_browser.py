@@ -154,7 +154,7 @@ REFUSALS = {
 
 @pytest.mark.fault("N6")
 @pytest.mark.parametrize("refusal", REFUSALS)
-def test_where_an_upgrade_is_refused_the_first_state_does_not_wait_and_polling_takes_over(page, proxy, job, refusal):
+def test_a_refused_upgrade_does_not_delay_the_state_and_leads_to_polling(page, proxy, job, refusal):
     proxy.upgrades = REFUSALS[refusal]
     follow(page, proxy.url, job)
     shows(page, job.last, within=2)
@@ -207,7 +207,7 @@ def test_where_a_proxy_takes_the_subprotocol_away_the_page_is_right(page, proxy,
 
 
 @pytest.mark.fault("N10")
-def test_a_proxy_that_keeps_answers_back_until_they_are_large_makes_no_page_late(page, proxy, job):
+def test_a_proxy_that_holds_small_answers_back_delays_no_page(page, proxy, job):
     proxy.faults, proxy.upgrades = Faults(hold_bytes=64 * 1024, hold_seconds=30), NO_UPGRADES
     follow(page, proxy.url, job)
     transport(page, "polling", within=6)
@@ -276,7 +276,7 @@ def test_a_server_that_is_busy_is_asked_again_when_it_wants(page, proxy, job, st
 
 
 @pytest.mark.fault("N14")
-def test_a_page_that_was_polled_goes_back_to_a_socket_when_one_gets_through(page, proxy, job):
+def test_a_polled_page_goes_back_to_a_socket_when_one_gets_through(page, proxy, job):
     proxy.upgrades = NO_UPGRADES
     follow(page, proxy.url, job, clock=True)
     transport(page, "polling", within=6)
@@ -296,7 +296,7 @@ def test_a_page_that_was_polled_goes_back_to_a_socket_when_one_gets_through(page
 
 @pytest.mark.fault("B1")
 @pytest.mark.parametrize("minutes", [10, 480])
-def test_a_laptop_that_wakes_shows_what_is_right_although_its_socket_died_in_its_sleep(page, proxy, job, minutes):
+def test_a_waking_laptop_is_right_although_its_socket_died_in_its_sleep(page, proxy, job, minutes):
     follow(page, proxy.url, job, clock=True)
     transport(page, "websocket")
     proxy.upgrades = Faults(blackhole="both")
@@ -333,7 +333,7 @@ HIDE = """
 
 @pytest.mark.fault("B2")
 @pytest.mark.parametrize("pushed", [True, False])
-def test_a_hidden_page_stays_live_by_its_socket_and_is_right_at_once_when_it_is_seen(page, proxy, job, pushed):
+def test_a_hidden_page_follows_by_its_socket_and_is_right_once_it_is_seen(page, proxy, job, pushed):
     proxy.upgrades = None if pushed else NO_UPGRADES
     follow(page, proxy.url, job)
     transport(page, "websocket" if pushed else "polling", within=6)
@@ -352,7 +352,7 @@ def test_a_hidden_page_stays_live_by_its_socket_and_is_right_at_once_when_it_is_
 
 
 @pytest.mark.fault("B3")
-def test_a_page_back_from_the_back_forward_cache_has_one_socket_and_is_right(page, proxy, job, redis_server):
+def test_a_page_from_the_back_forward_cache_is_right_and_has_one_socket(page, proxy, job, redis_server):
     follow(page, proxy.url, job)
     transport(page, "websocket")
     page.evaluate("window.addEventListener('pageshow', ({ persisted }) => { window.persisted = persisted; })")

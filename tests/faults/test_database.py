@@ -27,8 +27,9 @@ from immortus_channels.stores.sql import TABLE
 from immortus_channels.testing import History
 from immortus_channels.websocket.hub.reads import AuthorizedReads
 from immortus_channels.websocket.hub.threads import Readers
-from immortus_channels.writer import Write, Writer
+from immortus_channels.writer import Write
 from immortus_channels.writer.run import Run
+from immortus_channels.writer.thread import Writer
 from tests.faults.world import SOON, Viewer
 from tests.pages import Process, until
 from tests.servers import MariaServer, PgBouncer, PostgresServer, add_database
@@ -142,9 +143,7 @@ def readers() -> int:
 
 @pytest.mark.fault("E1")
 @pytest.mark.parametrize("seconds", [1.5, pytest.param(30, marks=pytest.mark.soak)])
-async def test_while_the_database_is_down_what_is_said_is_kept_and_who_asks_waits(
-    on_record, hub, worker, history, seconds
-):
+async def test_while_the_database_is_down_events_are_kept_and_readers_wait(on_record, hub, worker, history, seconds):
     page, late = Viewer(history), Viewer(history, "bob")
     worker.submit(Started)
     await hub.watch(page, worker.job_id)
@@ -214,7 +213,7 @@ async def test_a_query_in_the_event_loop_would_freeze_everybody(on_record, hub, 
 
 
 @pytest.mark.fault("E3")
-def test_what_is_pushed_is_on_record_already_and_a_rollback_takes_nothing_back(on_record, worker):
+def test_a_push_is_on_record_already_and_a_rollback_takes_nothing_back(on_record, worker):
     seen = []
 
     def receive(push: Push) -> None:
@@ -326,7 +325,7 @@ def test_a_record_that_somebody_else_has_locked_holds_up_no_other_job(short_leas
 
 @pytest.mark.fault("E5")
 @pytest.mark.slow
-def test_the_leases_of_many_others_outlive_a_record_that_somebody_else_has_locked(short_leases, writer):
+def test_a_locked_record_costs_no_other_job_its_lease(short_leases, writer):
     workers = [Worker(writer, History()) for _ in range(20)]
     runs = running(writer, *workers)
     neighbours = [worker.job_id for worker in workers[1:]]

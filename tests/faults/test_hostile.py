@@ -43,7 +43,7 @@ from immortus_channels.websocket.consumer import FRAMES_IN_A_TURN, JobConsumer
 from immortus_channels.websocket.hub import get_hub
 from tests.examples import examples
 from tests.hubs import hub, layer, memory  # noqa: F401
-from tests.pages import Page, Process, logged_in, until
+from tests.pages import Page, Process, forget_quotas, logged_in, until
 from tests.servers import wait_until
 from tests.site import Process as ServerProcess
 from tests.site import Site, running_site
@@ -91,15 +91,15 @@ needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="looks into /pro
 
 @pytest.fixture(autouse=True)
 def _counts():
-    quotas.reset()
+    forget_quotas()
     yield
-    quotas.reset()
+    forget_quotas()
 
 
 @pytest.fixture
 async def in_process(memory):
     yield
-    await get_hub().lifetime.stopped()
+    await get_hub().lifetime.stop_and_wait()
 
 
 async def end_of(page: Any, within: float = 10) -> int:
@@ -180,13 +180,13 @@ RECEIVED = (
 @examples(80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(messages=st.lists(RECEIVED, max_size=12))
 @example(messages=[{"text": text} for text in HOSTILE if isinstance(text, str)])
-def test_whatever_a_socket_receives_it_answers_in_strict_json_and_harms_no_neighbour(memory, caplog, messages):
+def test_a_socket_answers_anything_in_strict_json_and_harms_no_neighbour(memory, caplog, messages):
     asyncio.run(_fuzzed(messages))
     assert not caplog.records
 
 
 async def _fuzzed(messages):
-    quotas.reset()
+    forget_quotas()
     job = Process()
     job.enqueued()
     async with opened(job_id=job.job_id) as neighbour:
@@ -201,7 +201,7 @@ async def _fuzzed(messages):
         job.started()
         assert (await neighbour.hear())["job"]["state"] == "running"
         await attacker.leave()
-    await get_hub().lifetime.stopped()
+    await get_hub().lifetime.stop_and_wait()
 
 
 class Attacker:
@@ -264,9 +264,9 @@ HEADERS = st.dictionaries(NAMES, st.text(st.characters(min_codepoint=32, max_cod
 @pytest.mark.urls(__name__)
 @examples(150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.tuples(PATHS, PATHS, QUERIES, HEADERS, st.sampled_from(["get", "head", "post", "options"])))
-def test_whatever_verify_is_asked_it_answers_and_never_with_an_error_of_ours(telling, caplog, asked):
+def test_verify_answers_any_request_and_never_with_an_error_of_ours(telling, caplog, asked):
     path, kind, query, headers, method = asked
-    quotas.reset()
+    forget_quotas()
     safe = [quote(part, safe="", errors="replace") for part in (path, kind)]
     pairs = "&".join(f"{name}={quote(value, errors='replace')}" for name, value in query)
     for view in ("verify", "cancel"):
@@ -333,7 +333,7 @@ async def test_watching_and_unwatching_one_job_over_and_over_leaves_nothing(in_p
 
 
 @pytest.mark.fault("H4")
-async def test_sockets_that_say_nothing_are_ended_and_never_more_than_a_process_bears(in_process, settings):
+async def test_the_server_ends_silent_sockets_and_bears_no_more_than_its_limit(in_process, settings):
     """Our protocol has no greeting to wait for: silence ends a socket, and there are only so many seats."""
     settings.IMMORTUS_LIMITS = {"sockets": 30}
     silent = [Client(limits=Limits(silence=0.5, ping=10)) for _ in range(40)]
@@ -484,7 +484,7 @@ def test_no_answer_may_be_read_by_another_site_or_kept_by_a_cache(site):
 
 @pytest.mark.redis
 @pytest.mark.fault("H11")
-async def test_messages_written_by_hand_do_nothing_but_have_rights_asked_for_again(in_process, layer, caplog):
+async def test_messages_written_by_hand_only_have_rights_asked_for_again(in_process, layer, caplog):
     job, other = Process(owner=str(logged_in("alice").pk)), Process(owner="4711")
     document = job.enqueued()
     other.enqueued()

@@ -75,5 +75,5 @@ async def test_a_broker_that_is_away_ends_no_layer_and_pushes_are_heard_again(
         assert metrics.PUSHES_HEALED.read() == healed
         await elsewhere.apush(job.finished())
         await until(lambda: page.over, within=SOON)
-        await hub.lifetime.stopped()
+        await hub.lifetime.stop_and_wait()
         await shared_layer().close()

@@ -168,7 +168,7 @@ def cut_off_again_and_again(
 
 
 @pytest.mark.fault("N5")
-def test_through_a_line_of_single_bytes_that_lags_and_stalls_everything_arrives(site, proxy, job, history):
+def test_everything_arrives_over_a_slow_line_of_single_bytes_that_stalls(site, proxy, job, history):
     proxy.faults = Faults(slice=1, latency=0.1, jitter=0.2)
     with Follower(behind(proxy), history, "ann", job.job_id) as ann:
         assert eventually(lambda: ann.held[job.job_id], seconds=15)

@@ -23,8 +23,9 @@ from immortus_channels.testing import LayerFaults
 from immortus_channels.websocket.frames import Document
 from immortus_channels.websocket.hub.subscription import Subscription
 from immortus_channels.websocket.hub.watched import Watched
-from immortus_channels.writer import Writer, report_of
+from immortus_channels.writer import report_of
 from immortus_channels.writer.run import Run
+from immortus_channels.writer.thread import Writer
 from tests.faults.world import HEALED, QUICK, SOON, Elsewhere, Told, Viewer, layer_config
 from tests.pages import Page, Process, until
 
@@ -43,9 +44,7 @@ async def joined(hub, *jobs):
 
 
 @pytest.mark.fault("A1")
-async def test_when_every_push_is_lost_the_page_is_right_and_each_change_seen_late_is_counted(
-    faulty, hub, history, elsewhere
-):
+async def test_a_page_is_right_though_all_pushes_are_lost_and_each_is_counted(faulty, hub, history, elsewhere):
     faulty.faults = LayerFaults(drop=1)
     job, page = Told(history), Viewer(history)
     job.begun()
@@ -93,9 +92,7 @@ async def told_in_disorder(faulty, hub, history, elsewhere):
 
 
 @pytest.mark.fault("A2")
-async def test_pushes_that_are_repeated_late_and_out_of_order_change_nothing_that_is_seen(
-    faulty, hub, history, elsewhere
-):
+async def test_repeated_late_and_disordered_pushes_change_nothing_that_is_seen(faulty, hub, history, elsewhere):
     await told_in_disorder(faulty, hub, history, elsewhere)
     await until(lambda: not hub.table.jobs, within=SOON)
     assert faulty.counts["overtaken"] > 10

@@ -67,7 +67,7 @@ def test_behind_a_job_that_ended_meanwhile_it_is_told_the_end_once(world, page):
 
 
 @pytest.mark.parametrize("clock", [0.0, -90.0, 90.0])
-def test_ahead_because_the_store_went_back_it_is_told_the_store_s_document_above_its_own(world, page, clock):
+def test_ahead_of_a_rolled_back_store_it_gets_the_document_above_its_own(world, page, clock):
     held = page.shown["a"].version
     world.stop()
     world.store.roll_back("a", 1)
@@ -107,7 +107,7 @@ def test_of_a_job_that_expired_meanwhile_it_is_told_that_there_is_none(world, pa
     assert came_back(world, page) == ["error"]
 
 
-def test_of_a_job_that_vanishes_under_its_eyes_it_is_told_after_a_while_and_hears_of_it_when_it_is_back(world, page):
+def test_of_a_job_that_vanishes_it_is_told_and_hears_when_that_is_back(world, page):
     world.store.forget("a")
     world.pass_time(MISSING / 2)
     assert not page.shown["a"].is_missing
@@ -118,7 +118,7 @@ def test_of_a_job_that_vanishes_under_its_eyes_it_is_told_after_a_while_and_hear
     assert shows(world, page)
 
 
-def test_after_a_rollback_under_its_eyes_it_shows_the_store_within_one_recheck(world, page):
+def test_after_a_rollback_it_shows_the_store_within_one_recheck(world, page):
     world.tell("a", "report")
     world.pass_time()
     world.store.roll_back("a", 1)

@@ -16,7 +16,7 @@ from immortus_channels.push.broadcaster import Broadcaster
 from immortus_channels.push.calls import LayerCalls
 from immortus_channels.stores import get_store
 from immortus_channels.testing import Faults, FaultyProxy
-from immortus_channels.writer import Writer
+from immortus_channels.writer.thread import Writer
 from tests.faults.world import QUICK, SOON, Told, Viewer, layer_config, make_layer
 from tests.pages import Process, until
 
@@ -94,7 +94,7 @@ async def test_a_long_outage_is_healed_all_along(layer, hub, history, elsewhere,
 
 
 @pytest.mark.fault("D1", twin=True)
-async def test_without_the_recheck_what_is_pushed_during_a_restart_is_never_shown(
+async def test_without_the_recheck_a_page_never_shows_a_push_lost_in_a_restart(
     started_hub, use, history, elsewhere, redis, unchecked
 ):
     use(layer_config("pubsub", redis.url))
@@ -111,7 +111,7 @@ async def test_without_the_recheck_what_is_pushed_during_a_restart_is_never_show
 
 
 @pytest.mark.fault("D2")
-async def test_while_redis_hangs_a_send_takes_half_a_second_once_and_pages_are_told_all_the_same(
+async def test_while_redis_hangs_a_send_waits_only_once_and_pages_show_the_news(
     layer, hub, history, elsewhere, redis, settings
 ):
     job, page = await watching(hub, history)
@@ -148,7 +148,7 @@ async def test_without_the_breaker_every_send_waits(use, history, elsewhere, red
 
 
 @pytest.mark.fault("D3")
-async def test_a_server_whose_connection_to_redis_is_dead_and_looks_alive_is_right_all_the_same(
+async def test_a_server_with_a_dead_connection_that_looks_alive_is_still_right(
     kind, redis, use, started_hub, history, elsewhere, settings, monkeypatch
 ):
     with FaultyProxy(redis.port, http=False) as proxy:
@@ -165,7 +165,7 @@ async def test_a_server_whose_connection_to_redis_is_dead_and_looks_alive_is_rig
             await until(lambda last=last: page.shows(last), within=SOON)
         proxy.faults = Faults()
         await is_pushed_again(hub, job, page, elsewhere, history, settings)
-        await hub.lifetime.stopped()
+        await hub.lifetime.stop_and_wait()
 
 
 # D4

@@ -27,7 +27,7 @@ async def heard_after(seconds, config):
 
 @pytest.mark.fault("D8")
 @pytest.mark.parametrize("seconds", [6.5, pytest.param(60, marks=pytest.mark.soak)])
-async def test_an_idle_member_of_a_layer_made_as_documented_hears_the_first_message(seconds, redis_server):
+async def test_an_idle_member_of_a_documented_layer_hears_the_first_message(seconds, redis_server):
     documented = [layer_config(kind, redis_server.url) for kind in LAYERS]
     bare = {"BACKEND": documented[1]["BACKEND"], "CONFIG": {"hosts": [redis_server.url]}}
     *heard, without = await asyncio.gather(*(heard_after(seconds, config) for config in (*documented, bare)))

@@ -71,7 +71,7 @@ def killed(site: Site, task: str = "sleeper", **kwargs: object) -> str:
 
 
 @pytest.mark.fault("W5")
-def test_a_child_that_is_killed_once_its_success_is_on_celery_s_record_has_finished(site: Site) -> None:
+def test_a_child_killed_after_celery_recorded_its_success_has_finished(site: Site) -> None:
     site.start_worker()
     document = site.wait_until_over(site.start("done_before", kwargs={"then": "kill"}))
     assert (document["state"], document["result"]) == ("finished", {"done": True})
@@ -127,9 +127,7 @@ def test_whoever_may_see_every_job_is_told_what_the_result_backend_knows(
 
 
 @pytest.mark.fault("W6")
-def test_a_job_is_lost_though_the_result_backend_hangs_and_revived_by_a_later_word(
-    site: Site, results: RedisServer
-) -> None:
+def test_a_job_is_lost_though_the_result_backend_hangs_and_revived_later(site: Site, results: RedisServer) -> None:
     worker = site.start_worker()
     job_id = site.start("sleeper", kwargs={"seconds": 15})
     site.wait_for(job_id, "running")
@@ -147,7 +145,7 @@ def test_a_job_is_lost_though_the_result_backend_hangs_and_revived_by_a_later_wo
 
 @pytest.mark.fault("W6")
 @pytest.mark.usefixtures("_hung")
-def test_whoever_asks_for_an_unknown_job_waits_two_seconds_for_a_result_backend_that_hangs(
+def test_a_hung_result_backend_delays_an_unknown_job_s_answer_two_seconds(
     boss: httpx.Client,
 ) -> None:
     for ids in ["unknown"], [f"unknown-{n}" for n in range(50)]:
@@ -159,7 +157,7 @@ def test_whoever_asks_for_an_unknown_job_waits_two_seconds_for_a_result_backend_
 
 
 @pytest.mark.fault("W6")
-def test_many_who_wait_for_a_result_backend_that_hangs_keep_nobody_else_waiting(
+def test_many_who_wait_for_a_hung_result_backend_delay_nobody_else(
     site: Site, boss: httpx.Client, request: pytest.FixtureRequest
 ) -> None:
     job_id = site.start("quick")  # Celery itself asks the backend, for as long as that takes

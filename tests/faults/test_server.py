@@ -329,7 +329,7 @@ def failing_once(monkeypatch, part, method):
     ],
 )
 @pytest.mark.usefixtures("_memory")
-async def test_an_error_in_any_part_of_a_socket_closes_it_and_leaves_nothing_behind(part, method, monkeypatch, caplog):
+async def test_an_error_anywhere_in_a_socket_closes_it_and_leaves_nothing_behind(part, method, monkeypatch, caplog):
     hub, job = get_hub(), Process()
     job.enqueued()
     open_before = metrics.SOCKETS.read()
@@ -351,7 +351,7 @@ async def test_an_error_in_any_part_of_a_socket_closes_it_and_leaves_nothing_beh
         await until(lambda: not hub.table.jobs)
         assert metrics.SOCKETS.read() == open_before
     finally:
-        await hub.lifetime.stopped()
+        await hub.lifetime.stop_and_wait()
     assert [record.message for record in caplog.records] == ["A socket met an error it does not know"]
 
 
@@ -379,7 +379,7 @@ async def test_a_thousand_sockets_that_come_and_go_leave_nothing_behind(redis_se
         await until(lambda: job.job_id not in hub.subscription.joined)
         assert metrics.WATCHES.read() == watches
     finally:
-        await hub.lifetime.stopped()
+        await hub.lifetime.stop_and_wait()
 
 
 # S6, a blocked event loop
@@ -400,7 +400,7 @@ async def test_a_loop_that_stood_still_for_seconds_disconnects_nobody():
         for job, client in zip(jobs, clients, strict=True):
             running = job.started()
             assert (await client.hear_until("job"))["job"]["version"] == running.version
-    await get_hub().lifetime.stopped()
+    await get_hub().lifetime.stop_and_wait()
 
 
 # S7, no more file descriptors
@@ -447,4 +447,4 @@ async def test_a_client_of_another_age_is_served_what_both_know():
     stranger = Client(subprotocols=["immortus.v9"])
     assert await stranger.connect() == (True, None), "a browser then fails the socket, and its page polls"
     await stranger.disconnect()
-    await get_hub().lifetime.stopped()
+    await get_hub().lifetime.stop_and_wait()

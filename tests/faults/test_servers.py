@@ -154,9 +154,7 @@ def test_no_socket_is_closed_when_connections_to_redis_are_cut(world, viewer, jo
 
 
 @pytest.mark.fault("E1")
-def test_a_store_that_is_down_closes_no_socket_and_who_asks_meanwhile_is_answered_afterwards(
-    world, viewer, job, elsewhere, history
-):
+def test_a_store_that_is_down_closes_no_socket_and_answers_once_it_is_back(world, viewer, job, elsewhere, history):
     world.store.kill()
     late = SocketViewer(world.site.websocket_url, history, "bob", job.job_id)
     with late:
@@ -173,7 +171,7 @@ def test_a_store_that_is_down_closes_no_socket_and_who_asks_meanwhile_is_answere
 
 
 @pytest.mark.fault("E2")
-def test_while_the_store_hangs_other_sockets_are_answered_and_pushes_arrive(world, viewer, job, elsewhere, history):
+def test_while_the_store_hangs_other_sockets_get_answers_and_pushes_arrive(world, viewer, job, elsewhere, history):
     """A push carries the whole document, so whoever was answered needs the store no more."""
     newest = [job.reported(n) for n in (1, 2)]
     assert eventually(lambda: viewer.shows(newest[-1]), SOON)

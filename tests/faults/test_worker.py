@@ -154,7 +154,7 @@ def test_of_two_runs_of_one_job_the_older_is_refused(site: Site) -> None:
 
 @pytest.mark.fault("W3")
 @pytest.mark.usefixtures("worker")
-def test_a_job_that_ended_before_its_page_looked_is_told_by_the_first_frame(site: Site) -> None:
+def test_the_first_frame_tells_of_a_job_that_ended_before_its_page_looked(site: Site) -> None:
     job_id = site.start("quick")
     over = site.wait_until_over(job_id)
     assert watched_until_over(site, job_id) == [over]
@@ -221,7 +221,7 @@ def test_an_outage_of_the_store_loses_no_job(site: Site, own_redis: RedisServer)
 @pytest.mark.soak
 @one_server
 @pytest.mark.fault("W1", twin=True)
-def test_without_the_step_between_a_frozen_worker_s_job_is_called_lost_at_once(
+def test_without_the_step_between_a_frozen_worker_s_job_is_lost_at_once(
     tmp_path_factory: pytest.TempPathFactory, own_redis: RedisServer, site: Site
 ) -> None:
     hasty = json.dumps(LEASES | {"IMMORTUS_LOST_AFTER": STALLED + 0.01})
@@ -240,7 +240,7 @@ def test_without_the_step_between_a_frozen_worker_s_job_is_called_lost_at_once(
 
 @one_server
 @pytest.mark.fault("A8")
-def test_workers_whose_clocks_are_wrong_are_neither_stalled_nor_out_of_order(site: Site) -> None:
+def test_workers_with_wrong_clocks_are_neither_stalled_nor_out_of_order(site: Site) -> None:
     for skew in (-90, 90):
         start_worker_with(site, "-Q", f"skew{skew}", CLOCK_SKEW=str(skew))
     options = {"count": 30, "pause": 0.1}

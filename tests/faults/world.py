@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed
 
 from immortus_channels.jobs.job import Job
 from immortus_channels.push.broadcaster import Broadcaster
+from immortus_channels.push.layer import group_name
 from immortus_channels.push.messages import Push
 from immortus_channels.testing import History
 from tests.hubs import LAYERS
@@ -64,7 +65,7 @@ class Elsewhere:
     def _push(self, job: Job) -> float:
         began = time.monotonic()
         if self._broadcaster._breaker.allows(began):
-            self._broadcaster._send(Push.of(job))
+            self._broadcaster.send_to_group(group_name(job.job_id), Push.of(job).to_message())
         return time.monotonic() - began
 
 

@@ -20,7 +20,6 @@ from django.test import Client
 from django.urls import path, set_script_prefix
 
 from immortus_channels import queues, tracking
-from immortus_channels.access import quotas
 from immortus_channels.api.job_handler import JobHandler, name_of
 from immortus_channels.api.repository import JobRepository
 from immortus_channels.api.strategy import TrackingStrategy
@@ -30,7 +29,7 @@ from immortus_channels.jobs.events import CancelRequested, Overdue
 from immortus_channels.jobs.job import SENTENCES, Job, State
 from immortus_channels.stores import get_store
 from immortus_channels.urls import immortus_jobs
-from tests.pages import Process
+from tests.pages import Process, forget_quotas
 from tests.toys import ToyQueue
 
 
@@ -291,7 +290,7 @@ def test_without_an_address_the_page_stays_and_shows_the_message(client):
     assert "<script" not in text(response)
 
 
-def test_hooks_run_in_the_transaction_of_requests_and_the_page_outside_of_it(client, monkeypatch):
+def test_hooks_run_in_the_transaction_of_requests_and_the_page_outside_it(client, monkeypatch):
     seen = []
     monkeypatch.setattr(Staying, "on_ready", lambda self, request: seen.append(len(connection.savepoint_ids)))
     depth = len(connection.savepoint_ids)
@@ -585,13 +584,13 @@ def test_a_store_that_is_down_is_told_and_asked_again(client, monkeypatch):
 
 def test_whoever_tries_very_many_ids_gets_no_pages_for_a_while(client, owner, settings):
     settings.IMMORTUS_LIMITS = {"denials": 5}
-    quotas.reset()
+    forget_quotas()
     assert [client.get(f"/immortus/jobs/guess-{n}/").status_code for n in range(7)][-2:] == [404, 429]
     response = client.get("/immortus/jobs/another/")
     assert response.status_code == 429
     assert 0 < int(response.headers["Retry-After"]) <= 60
     assert '<meta http-equiv="refresh"' in text(response)
-    quotas.reset()
+    forget_quotas()
 
 
 def test_the_page_is_for_looking_and_for_cancelling_only(client):

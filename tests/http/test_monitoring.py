@@ -145,7 +145,7 @@ async def test_the_layer_is_told_and_takes_nobody_out_of_service(memory, layer, 
         assert (answer.status_code, answer.json()["layer"]) == (200, "failing")
     finally:
         redis_server.start()
-        await hub.lifetime.stopped()
+        await hub.lifetime.stop_and_wait()
 
 
 @pytest.mark.fault("L2")
@@ -160,7 +160,7 @@ async def test_a_layer_through_which_nothing_was_heard_is_not_ok(memory, setting
         await until(lambda: hub.subscription.joined.get(job.job_id))
         assert (await asyncio.to_thread(ask)).json()["layer"] == "failing"
     finally:
-        await hub.lifetime.stopped()
+        await hub.lifetime.stop_and_wait()
 
 
 @pytest.mark.fault("L3")
@@ -185,12 +185,12 @@ async def test_workers_whose_pushes_do_not_arrive_are_told_until_one_does(memory
         await until(hub.subscription.is_hearing)
         assert (await asyncio.to_thread(ask)).json()["layer"] == "ok"
     finally:
-        await hub.lifetime.stopped()
+        await hub.lifetime.stop_and_wait()
 
 
 @pytest.mark.redis
 @pytest.mark.usefixtures("memory")
-def test_a_layer_that_cannot_be_made_is_told_and_takes_nobody_out_of_service(settings, client):
+def test_health_calls_a_layer_that_cannot_be_made_failing(settings, client):
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"host": []}}}
     assert client.get("/immortus/health").json()["layer"] == "failing"
 

@@ -16,7 +16,7 @@ from immortus_channels.http import unrecorded
 from immortus_channels.http.concurrency import turn
 from immortus_channels.http.unrecorded import fetch
 from immortus_channels.jobs.job import Error, Job, State
-from immortus_channels.queues.tracked import Tracking
+from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.stores import get_store
 from tests.toys import ToyQueue, eventually
 
@@ -66,7 +66,9 @@ class KnowingQueue(ToyQueue):
 @pytest.fixture(autouse=True)
 def queue(monkeypatch, settings):
     settings.IMMORTUS_STORE = {"BACKEND": "memory"}
-    queue = KnowingQueue(word=Tracking(strategy=ByWord), job=Tracking(strategy=ByJob), open=Tracking(strategy=Open))
+    queue = KnowingQueue(
+        word=TaskOptions(strategy=ByWord), job=TaskOptions(strategy=ByJob), open=TaskOptions(strategy=Open)
+    )
     monkeypatch.setattr(queues, "connected", [queue])
     return queue
 
@@ -116,13 +118,13 @@ def test_a_queue_tells_where_the_strategy_has_nothing_to_say():
 
 
 @pytest.mark.parametrize("named", ["", "open", "word", "job", "no such task"])
-def test_what_a_queue_tells_without_naming_the_task_is_for_staff_whatever_class_is_named(named):
+def test_a_queue_s_answer_that_names_no_task_is_for_staff_only(named):
     assert fetch(ANYBODY, "q", named) is None
     assert fetch(User(pk=7, username="u"), "q", named) is None
     assert fetch(STAFF, "q", named).state is State.FAILED
 
 
-def test_a_strategy_for_all_tasks_does_not_speak_for_a_job_whose_task_nobody_names(settings, queue):
+def test_a_strategy_for_all_tasks_says_nothing_of_a_job_of_an_unnamed_task(settings, queue):
     settings.IMMORTUS_TRACKING_STRATEGY = Open
     assert fetch(ANYBODY, "q", "") is None
     assert queue.asked == ["q"]
@@ -139,13 +141,13 @@ def only_operators(user, job):
     return user.username == "operator"
 
 
-def test_a_queue_that_names_the_task_is_told_to_whom_that_task_s_strategy_lets_in(queue, monkeypatch):
+def test_a_queue_s_answer_that_names_its_task_obeys_that_task_s_strategy(queue, monkeypatch):
     monkeypatch.setattr(queue, "fetch", lambda job_id: Job(job_id=job_id, job_class="open", state=State.FINISHED))
     assert fetch(ANYBODY, "q", "open").job_class == "open"
     assert fetch(ANYBODY, "q", "") is None
 
 
-def test_what_the_queue_knows_to_be_another_task_is_not_told_under_the_name_of_one_that_is_open(queue, monkeypatch):
+def test_the_name_of_an_open_task_does_not_open_the_job_of_another_task(queue, monkeypatch):
     monkeypatch.setattr(queue, "fetch", lambda job_id: Job(job_id=job_id, job_class="word", state=State.FINISHED))
     assert fetch(ANYBODY, "q", "open") is None
     assert fetch(ANYBODY, "q", "word").job_class == "word"
@@ -196,7 +198,7 @@ def hanging(queue, monkeypatch, settings):
 
 
 @pytest.mark.parametrize(("user", "job_class"), [(STAFF, ""), (ANYBODY, "word")])
-def test_nobody_waits_longer_than_they_must_for_a_queue_or_a_strategy_that_hangs(hanging, user, job_class):
+def test_nobody_waits_long_for_a_queue_or_a_strategy_that_hangs(hanging, user, job_class):
     began = time.monotonic()
     assert fetch(user, "hangs", job_class) is None
     assert time.monotonic() - began < 1

@@ -18,7 +18,7 @@ from django.db import OperationalError
 from django.test import Client
 
 from immortus_channels import access_token, tracking
-from immortus_channels.access import is_owner, permissions, quotas, tokens
+from immortus_channels.access import is_owner, permissions, tokens
 from immortus_channels.api.strategy import TrackingStrategy
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.http import concurrency, unrecorded, views
@@ -26,7 +26,7 @@ from immortus_channels.jobs.ids import is_job_id
 from immortus_channels.jobs.job import Job
 from immortus_channels.stores.base import Reading
 from immortus_channels.urls import immortus_jobs
-from tests.pages import Process
+from tests.pages import Process, forget_quotas
 from tests.tokens import expired_token
 
 urlpatterns = [*immortus_jobs()]
@@ -81,7 +81,7 @@ def asked_with(client, job, version):
 
 
 @pytest.mark.fault("D4")
-def test_a_page_that_is_ahead_of_the_store_is_answered_with_something_newer_once_in_five_seconds(client, job):
+def test_a_page_ahead_of_the_store_gets_something_newer_once_in_5_seconds(client, job):
     ahead = job.enqueued().version + 1_000_000
     newer = asked_with(client, job, ahead)
     assert newer.json()["version"] > ahead
@@ -199,7 +199,7 @@ def test_a_path_that_names_no_job_is_answered_as_json_too(client, job_id, name, 
     assert is_json_for_nobody_else(response)
 
 
-def test_the_owner_sees_the_job_and_others_are_told_that_they_are_logged_in(client, django_user_model):
+def test_the_owner_sees_the_job_and_no_other_user_is_asked_to_log_in(client, django_user_model):
     alice, bob = (User.objects.create(username=name) for name in ("alice", "bob"))
     job = Process(owner=str(alice.pk))
     job.enqueued()
@@ -382,7 +382,7 @@ def test_a_job_that_ended_meanwhile_is_not_called_cancelled(client, job, monkeyp
 
 
 @pytest.mark.case(44)
-def test_cancelling_from_a_second_tab_says_the_same_and_changes_nothing_more(client, job):
+def test_cancelling_from_a_second_tab_says_the_same_and_changes_nothing(client, job):
     job.enqueued()
     job.started()
     first, second = (client.post(f"/immortus/cancel/{job.job_id}") for _ in range(2))
@@ -486,7 +486,7 @@ def test_a_token_is_changed_for_a_new_one_also_shortly_after_its_end(client, ali
         assert client.get(f"/immortus/verify/{job.job_id}", **shown(response.json()["token"])).status_code == 200
 
 
-def test_a_token_long_after_its_end_is_not_changed_nor_one_of_whoever_sees_the_job_no_more(client, alice):
+def test_a_token_long_after_its_end_or_without_its_right_is_not_renewed(client, alice):
     job = Process(owner=str(alice.pk))
     job.enqueued()
     late, good = expired_token(job, alice, 30), access_token(job, alice)
@@ -532,7 +532,7 @@ class Picky(TrackingStrategy):
 
 
 @pytest.mark.parametrize("how", ["verify/{}", "verify?job_id={}", "verify/{}/shop.paint", "jobs/{}/", "cancel/{}"])
-def test_under_a_strategy_of_its_own_an_unknown_and_a_foreign_id_take_the_same_way(client, settings, how, caplog):
+def test_an_unknown_and_a_foreign_id_take_the_same_way_under_a_strategy(client, settings, how, caplog):
     settings.IMMORTUS_TRACKING_STRATEGY = f"{__name__}.Picky"
     Process("foreign", owner="4711").enqueued()
     ways, answers = [], []
@@ -547,7 +547,7 @@ def test_under_a_strategy_of_its_own_an_unknown_and_a_foreign_id_take_the_same_w
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
-def test_what_the_strategy_or_the_queue_tells_of_a_foreign_job_is_told_to_nobody(client, settings, monkeypatch):
+def test_what_the_strategy_or_queue_tells_of_a_foreign_job_reaches_nobody(client, settings, monkeypatch):
     settings.IMMORTUS_TRACKING_STRATEGY = f"{__name__}.Picky"
     Process("foreign", owner="4711").enqueued()
     monkeypatch.setattr(unrecorded, "fetch", lambda user, job_id, job_class: Job(job_id=job_id, owner=str(user.pk)))
@@ -561,13 +561,13 @@ def test_what_the_strategy_or_the_queue_tells_of_a_foreign_job_is_told_to_nobody
 
 @pytest.fixture
 def _fresh():
-    quotas.reset()
+    forget_quotas()
     yield
-    quotas.reset()
+    forget_quotas()
 
 
 @pytest.mark.usefixtures("_fresh")
-def test_too_many_requests_are_told_when_to_come_back_and_others_are_served(client, alice, settings):
+def test_a_user_who_asks_too_often_is_told_to_wait_and_others_are_served(client, alice, settings):
     settings.IMMORTUS_LIMITS = {"requests_at_once": 3, "requests_per_second": 0.5}
     client.force_login(alice)
     answers = [client.get("/immortus/verify?job_id=a") for _ in range(4)]
@@ -599,7 +599,7 @@ def test_a_token_that_names_many_jobs_is_renewed_at_their_price(client, alice, s
 
 
 @pytest.mark.django_db(transaction=True)
-def test_one_user_who_asks_for_slow_answers_leaves_half_of_the_turns_to_others(alice, settings, monkeypatch):
+def test_a_user_who_asks_for_slow_answers_leaves_half_the_turns_to_others(alice, settings, monkeypatch):
     settings.IMMORTUS_LIMITS = {"requests_in_parallel": 2}
     monkeypatch.setattr(concurrency, "PATIENCE", 0.5)
     is_slow, slow = threading.Event(), threading.Event()
@@ -661,6 +661,6 @@ def test_a_strategy_may_answer_for_a_job_that_is_not_on_record(client, settings)
     assert client.get("/immortus/verify/other").status_code == 404
 
 
-def test_a_job_whose_owner_nobody_knows_is_not_shown_unless_the_strategy_allows_it(client, settings):
+def test_a_job_of_an_unknown_owner_is_hidden_unless_the_strategy_allows_it(client, settings):
     settings.IMMORTUS_TRACKING_STRATEGY = Silent
     assert client.get("/immortus/verify/old-1").status_code == 404

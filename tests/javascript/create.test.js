@@ -14,7 +14,7 @@ test("create posts and resolves with the server's answer", async () => {
   assert.deepEqual({ url, method, body, credentials }, { url: "/process_image", method: "POST", body: undefined, credentials: "same-origin" });
 });
 
-test("a plain object is form-encoded, lists repeat their name, and the caller's object is not changed (case 33)", async () => {
+test("create form-encodes a plain object and does not change it (case 33)", async () => {
   const w = world({ answer: started, dataset: tag });
   const data = Object.freeze({ width: 3, tags: Object.freeze(["a", "b"]), gone: undefined, none: null, size: { w: 1 }, at: new Date(0) });
   await w.Immortus.create("/x", data);
@@ -39,7 +39,7 @@ test("a form without a field is no multipart body, which servers refuse when it 
   assert.equal(w.requests[0].body.toString(), "");
 });
 
-test("the token comes from the settings, the cookie, the meta tag or the form field, in this order", async () => {
+test("the token comes from settings, cookie, meta tag or field, in order", async () => {
   const meta = (selector) => (selector.startsWith("meta") ? { content: "from-meta" } : { value: "from-field" });
   const field = (selector) => (selector.startsWith("[name") ? { value: "from-field" } : null);
   const cookie = "a=1; csrftoken=from-cookie; b=2";
@@ -53,7 +53,7 @@ test("the token comes from the settings, the cookie, the meta tag or the form fi
   }
 });
 
-test("without a token the request is sent all the same, and the server's refusal is told (case 33)", async () => {
+test("create without a token is sent, and its refusal is told (case 33)", async () => {
   const w = world({ answer: () => html(403) });
   const error = await w.Immortus.create("/x").catch((reason) => reason);
   assert.equal(token(w.requests[0]), undefined);
@@ -120,7 +120,7 @@ test("the documented chain: created, failed", async () => {
   assert.deepEqual(await chain(world({ WebSocket: false, answer: () => answers.shift() })), ["job a created", "job a failed"]);
 });
 
-test("the documented chain: after a create that failed nothing is verified and nothing is unhandled (case 30)", async () => {
+test("after a failed create the chain verifies nothing (case 30)", async () => {
   const w = world({ answer: () => json({}, 500) });
   assert.deepEqual(await chain(w), ["failed to create"]);
   assert.equal(w.requests.length, 1);
@@ -207,7 +207,7 @@ test("stopping a verify inside the chain is not reported", async () => {
   assert.deepEqual([unhandled, told.failed], [[], []]);
 });
 
-test("cancel posts with the token, resolves with the document, and the page's handlers are told of it", async () => {
+test("cancel posts with the token and tells the page's handlers the answer", async () => {
   const asked = document("a", 2, { cancel_requested: true });
   const w = world({ dataset: tag, answer: ({ method }) => (method === "POST" ? json(asked, 202) : document("a", 1)) });
   const told = listener();

@@ -24,7 +24,7 @@ test("the time left is counted from the start of the present attempt (case 41)",
   assert.equal(secondsLeft(running({ attempt: 2, started_at: "2026-11-22T17:01:00.000Z" }), start + 70_000), 30);
 });
 
-test("the time left is unknown at 0 %, without a percentage, while it waits and when it is over, and never negative (case 41)", () => {
+test("the time left is unknown unless progress tells it, never negative (case 41)", () => {
   for (const changes of [{ percentage: 0 }, { percentage: null }, { state: "enqueued", started_at: null }, { state: "retrying" }, { state: "finished", percentage: 100 }]) {
     assert.equal(secondsLeft(running(changes), start + 10_000), null);
   }

@@ -54,7 +54,7 @@ test("it shows the state, the message and the percentage, and tells of each docu
   assert.deepEqual(events, [["progress", 1, true], ["progress", 2, true], ["done", 3, true]]);
 });
 
-test("a job whose worker has fallen silent does not look as if it ran, until it is heard of again", async () => {
+test("a job with a silent worker does not look as if it ran", async () => {
   const { element, parts, socket } = await shown();
   parts.state.dataset.stalled = "still";
   socket.job(document("a", 2, { stalled: true }));
@@ -69,7 +69,7 @@ test("a job whose worker has fallen silent does not look as if it ran, until it 
   assert.equal(parts.state.textContent, "Läuft", "a page that has no word for it");
 });
 
-test("a percentage that is unknown is an indeterminate bar, but not when the job is over (case 35)", async () => {
+test("an unknown percentage is an indeterminate bar until the end (case 35)", async () => {
   const { parts, socket } = await shown();
   socket.job(document("a", 2, { percentage: null }));
   await settle();

@@ -16,7 +16,7 @@ async function page() {
   return Object.assign(w, { told, push: (...documents) => (documents.forEach((one) => w.socket.job(one)), settle()) });
 }
 
-test("the first news of a frame is told at once, the newest of the rest when the next frame is drawn", async () => {
+test("a frame's first news is told at once, its newest at the next drawing", async () => {
   const w = await page();
   await w.push(document("a", 1), document("a", 2), document("a", 3));
   assert.deepEqual(w.told.a.versions(), [1]);

@@ -156,7 +156,7 @@ test("data belongs to the callback it is given to", async () => {
   assert.equal(told.update[0].miles_run, 1);
 });
 
-test("polled, a job is asked for once in a pollingPeriod, which is a second unless told otherwise", async () => {
+test("a polled job is asked for once a pollingPeriod, by default a second", async () => {
   for (const [pollingPeriod, gap] of [[undefined, 1_000], [500, 500], [3_000, 3_000]]) {
     let version = 0;
     const w = newPage({ answer: () => document("a", (version += 1)), WebSocket: false });
@@ -166,7 +166,7 @@ test("polled, a job is asked for once in a pollingPeriod, which is a second unle
   }
 });
 
-test("a callback that throws is reported, and stops neither the others nor what follows (case 25)", async () => {
+test("a callback that throws is reported and stops no other (case 25)", async () => {
   const { w, told, socket } = await followed();
   const broken = () => { throw new Error("broken callback"); };
   w.JobState.startPolling({ jobUuid: "a", update: broken, success: broken, error: told.error.push });
@@ -205,7 +205,7 @@ test("after stop() no callback is called, and nothing is left", async () => {
 
 // Ends that were told before
 
-test("the page that is loaded after an end was told finds it replayed, so that reloading comes to an end", async () => {
+test("a page loaded after an end was told hears that end as replayed", async () => {
   const sessionStorage = memory();
   const { told, socket } = await followed({ sessionStorage });
   socket.job(finished("a", 4));
@@ -215,7 +215,7 @@ test("the page that is loaded after an end was told finds it replayed, so that r
   assert.equal(reloaded.success[0].replayed, true);
 });
 
-test("an end before the page's first question is not replayed: the page may have been rendered before it", async () => {
+test("an end before the page's first question is not replayed", async () => {
   const told = await toldAtOnce({ answer: () => finished("a", 4) });
   assert.equal(told.success[0].replayed, false);
 });
@@ -280,7 +280,7 @@ function tab(end = finished("a", 4)) {
   };
 }
 
-test("the page that a callback reloaded is not told of that end again, one that is reloaded later is", async () => {
+test("a page that a callback reloaded is not told of that end again", async () => {
   for (const end of [finished("a", 4), failed("a", 4), html(500)]) {
     const load = tab(end);
     assert.deepEqual([await load(0), await load(900), await load(900), await load(900)], [1, 0, 1, 0]);
@@ -294,7 +294,7 @@ test("another end of the job is told all the same", async () => {
   assert.deepEqual([await load(0), await load(50, { answer: () => finished("a", 5) })], [1, 1]);
 });
 
-test("where the browser remembers nothing, a reloaded page is not told of an end that is its first news", async () => {
+test("without storage a reloaded page does not tell an end as its first news", async () => {
   const without = (navigation) => toldAtOnce({ sessionStorage: undefined, navigation, answer: () => finished("a", 4) });
   assert.equal((await without("navigate")).success.length, 1);
   assert.equal((await without("reload")).success.length, 0);

@@ -15,7 +15,7 @@ for (const file of ["immortus.module.js", "immortus.module.min.js"]) {
   });
 }
 
-test("a module that is loaded after the script exports the client of the script, so the page has one socket", async () => {
+test("a module loaded after the script exports the client of the script", async () => {
   delete globalThis.Immortus;
   await import(`${FILES}/immortus.js?first`);
   const first = globalThis.Immortus;

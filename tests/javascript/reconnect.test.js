@@ -7,7 +7,7 @@ import { ReconnectPolicy } from "../../js/health.js";
 const fell = new Disconnected(1006);
 const planned = new Disconnected(1001, 700);
 
-test("two sockets that were never good, while requests get answers, end the hope; then it probes ever more rarely", (t) => {
+test("two sockets that were never good end the hope and make probes rarer", (t) => {
   t.mock.method(Math, "random", () => 0.5);
   const policy = new ReconnectPolicy();
   policy.fell(fell, null, "up");
@@ -23,7 +23,7 @@ test("a server that answers nothing says nothing about sockets", () => {
   assert.equal(policy.hopeful, true);
 });
 
-test("a planned close is followed to the millisecond once a socket was good, and as a least wait before", (t) => {
+test("the server's wait after a planned close is kept to the millisecond", (t) => {
   t.mock.method(Math, "random", () => 0);
   const policy = new ReconnectPolicy();
   assert.equal(policy.fell(planned, 100, "up"), 700);

@@ -101,7 +101,7 @@ test("a ping is answered", async () => {
   assert.deepEqual(w.socket.sent.at(-1), { type: "pong" });
 });
 
-test("the jobs of a page share one socket, up to its limit; the others are polled together until there is room", async () => {
+test("a page's jobs share one socket up to its limit; the others are polled", async () => {
   const ids = ["a", "b", "c", "d"];
   const w = world({ answer: ({ url }) => ({ jobs: ids.filter((id) => url.includes(`=${id}`)).map((id) => document(id, 1)) }) });
   for (const id of ids) w.Immortus.verify(id).then();
@@ -154,7 +154,7 @@ test("a job that is over needs no unwatch: the server has forgotten it", async (
 
 // ---- Polling
 
-test("without WebSocket in the browser, the page or the settings, the page is polled at its interval (case 29)", async () => {
+test("a page without a WebSocket polls at its interval (case 29)", async () => {
   for (const options of [{ WebSocket: false }, { dataset: { prefix: "/immortus/", websocket: "" } }, { dataset: { prefix: "/immortus/" } }]) {
     const w = await followed(options, { polling: { interval: 800 } });
     await w.advance(3_200);
@@ -224,7 +224,7 @@ test("polled jobs that are due at almost the same time come to share a request",
   assert.equal(w.requests.at(-1).url, "/immortus/verify?job_id=a&job_id=b");
 });
 
-test("a job whose store went back in time is asked for alone, with the version that the page holds, until it is newer", async () => {
+test("a job behind its page is asked for alone, with the version held", async () => {
   let version = 5;
   const answer = ({ url, headers }) => {
     if (url.endsWith("/b")) return document("b", 5);
@@ -385,7 +385,7 @@ test("one job's error among many is that job's alone", async () => {
   assert.deepEqual(all.map(({ failed, progress }) => [failed[0]?.error.code, progress.length]), [[undefined, 1], ["unknown_job", 0]]);
 });
 
-test("jobs that only their class can tell of are asked for with it, however many the page follows", async () => {
+test("jobs that only their class can tell of are asked for with it", async () => {
   const told = listener();
   const answer = ({ url }) => {
     if (url.includes("?")) return { jobs: ["a", "b"].map((job_id) => ({ job_id, error: { code: "unknown_job", message: "There is no such job." } })) };
@@ -443,7 +443,7 @@ test("polling stops when the socket is good", async () => {
   assert.deepEqual(w.transports, ["connecting", "polling", "websocket"]);
 });
 
-test("two attempts that end before they were good lead to polling; the next comes after 60 s, then ever later up to 15 min (fault N8)", async () => {
+test("two bad attempts lead to polling and to ever rarer attempts (fault N8)", async () => {
   const w = await followed({ random: () => 0.5 });
   w.socket.drop();
   await w.advance(2_000);
@@ -491,7 +491,7 @@ test("a handshake that never ends is a strike (fault N7)", async () => {
   assert.equal(w.sockets.length, 2);
 });
 
-test("a socket that is open, greets and pings, but tells of no job, is a strike after 10 s (fault N9)", async () => {
+test("a socket that pings but tells of no job is closed after 10 s (fault N9)", async () => {
   const w = await followed();
   w.socket.open();
   for (let second = 0; second < 12; second += 1) {
@@ -509,7 +509,7 @@ test("polling takes over when the socket is switched off", async () => {
   assert.ok(w.requests.length >= 3);
 });
 
-test("a socket lost right after an answer is replaced by polling without waiting for the interval", async () => {
+test("polling at once replaces a socket that is lost after an answer", async () => {
   const w = await pushed();
   await w.advance(100);
   w.socket.drop();
@@ -518,7 +518,7 @@ test("a socket lost right after an answer is replaced by polling without waiting
 });
 
 for (const [what, answer] of Object.entries({ "is refused": offline, "answers 502 by a proxy": html(502) })) {
-  test(`a page is right within 5 s after a port that ${what} for a minute is back, and has its socket within 20`, async () => {
+  test(`a page is right within 5 s after a port that ${what} is back`, async () => {
     for (const hidden of [false, true]) {
       let down = false;
       const w = await pushed({ answer: () => (down ? answer : document("a", 2)), random: () => 0.999, page: { hidden } });
@@ -559,7 +559,7 @@ test("sockets that do not get through although requests do are given up, wheneve
   assert.equal(w.sockets.length, 3);
 });
 
-test("back from the back/forward cache the socket is tried at once, unless it was given up for longer", async () => {
+test("back from the cache a socket is tried at once unless it was given up", async () => {
   const away = async (w) => {
     w.window.dispatchEvent(new Event("pagehide"));
     await settle();
@@ -611,7 +611,7 @@ test("strikes and backoff are forgotten after 10 s of good life, not when a sock
   assert.ok((await live(11_000)) <= 1_100);
 });
 
-test("a silent socket is dead after ping_ms + 10 s, and any frame is a sign of life (fault N3, N11)", async () => {
+test("a socket silent for ping_ms + 10 s is dead; any frame is life (fault N3, N11)", async () => {
   const w = await pushed({}, { ping_ms: 5_000 });
   await w.advance(14_000);
   w.socket.tell({ type: "anything" });
@@ -698,7 +698,7 @@ for (const [what, ring] of Object.entries({
   "the page is seen again": (w) => w.document.dispatchEvent(new Event("visibilitychange")),
   "the machine has slept": (w) => { w.clock.time += 60_000; },
 })) {
-  test(`when ${what}, the watches are repeated, and a socket that does not answer within 2 s is replaced (case 26)`, async () => {
+  test(`when ${what}, a socket that does not answer is replaced (case 26)`, async () => {
     for (const alive of [true, false]) {
       const w = await pushed({}, { ping_ms: 600_000 });
       ring(w);
@@ -711,7 +711,7 @@ for (const [what, ring] of Object.entries({
   });
 }
 
-test("an ordinary wait for the socket ends when the network is back, the long one does not (fault B4)", async () => {
+test("the network's return ends an ordinary wait, but no long one (fault B4)", async () => {
   const w = await pushed({ random: () => 0.999 });
   w.socket.drop();
   await settle();
@@ -776,7 +776,7 @@ test("transport: polling opens no socket; transport: websocket makes no request"
   assert.equal(impossible.told.failed[0].error.code, "no_websocket");
 });
 
-test("a polled job and a pushed one live on one page, and the socket goes with the last that wants it", async () => {
+test("a socket goes with the last job that wants it though another is polled", async () => {
   const w = world({ answer: ({ url }) => (url.includes("?") ? { jobs: [document("a", 1), document("b", 1)] } : document(url.at(-1), 1)) });
   const watched = w.Immortus.verify("a");
   w.Immortus.verify("b", { transport: "polling" }).then();
@@ -804,7 +804,7 @@ async function tabs(count) {
 
 const advance = async (all, ms) => { for (const w of all) await w.advance(ms); };
 
-test("tabs make their handshakes one after the other, and the 10 s of each begin with its turn (fault B5)", async () => {
+test("tabs make their handshakes one after the other, each with its 10 s (fault B5)", async () => {
   const all = await tabs(12);
   for (let tab = 0; tab < 12; tab += 1) {
     assert.deepEqual(all.map(({ sockets }) => sockets.length), all.map((_, index) => (index <= tab ? 1 : 0)));

@@ -123,7 +123,7 @@ test("without a job there is a clear rejection, never a synchronous exception", 
   assert.equal(w.requests.length, 0);
 });
 
-test("two handlers for one job share one subscription, and stopping one keeps the other (case 24)", async () => {
+test("two handlers share a subscription; stopping one keeps the other (case 24)", async () => {
   const { w, told, socket, verification } = await followed();
   const second = listener();
   const other = w.Immortus.verify({ job_id: "a" }).then(...second.handlers);
@@ -155,7 +155,7 @@ test("twenty jobs of a page are independent, and start with one request (case 24
   all.forEach((told, index) => assert.equal(told.progress.length, 1 - (index % 2)));
 });
 
-test("a handler that throws is reported and stops neither the others nor what follows (fault B7) (case 25)", async () => {
+test("a handler that throws is reported and stops no other (fault B7) (case 25)", async () => {
   const { w, told, socket } = await followed();
   w.Immortus.verify("a").then(null, null, () => { throw new Error("broken handler"); });
   socket.job(document("a", 2));
@@ -263,7 +263,7 @@ test("after stop() .catch() gets the AbortError and recovers", async () => {
   assert.equal(await recovered.then((name) => `${name}!`, () => assert.fail()), "AbortError!");
 });
 
-test("stop() inside a progress handler keeps even the next handler of that verify from being called (fault B6)", async () => {
+test("stop() in a handler keeps the next from being called (fault B6)", async () => {
   const w = world({ answer: () => document("a", 1) });
   const told = listener();
   const verification = w.Immortus.verify("a");
@@ -273,7 +273,7 @@ test("stop() inside a progress handler keeps even the next handler of that verif
   assert.deepEqual(told.versions(), []);
 });
 
-test("a handler that follows the same job anew, or stops and does so, is told nothing twice (fault B6)", async () => {
+test("a handler that follows its job anew is told nothing twice (fault B6)", async () => {
   for (const stops of [false, true]) {
     const { w, told, socket, verification } = await followed();
     const again = listener();
@@ -304,7 +304,7 @@ test("stop() between the last document and its handlers keeps them from being ca
   assert.deepEqual(told.done, []);
 });
 
-test("stop() by another handler of the same end leaves one handler and three uncalled; code that awaits gets that end", async () => {
+test("stop() in a handler of the end lets only code that awaits hear it", async () => {
   const w = world({ answer: () => finished("a", 3) });
   const all = [];
   const calls = [];
@@ -459,7 +459,7 @@ test("our own addresses never redirect, those of a custom verify may", async () 
   assert.deepEqual(w.requests.map(({ url, redirect }) => [url, redirect]).sort(), [["/custom/1", "follow"], ["/immortus/verify/a", "manual"]]);
 });
 
-test("a custom verify needs only completed, wins over the id, and is polled at its interval (case 21)", async () => {
+test("a custom verify needs only completed and wins over the id (case 21)", async () => {
   const answers = [{ completed: false, percentage: 10 }, { completed: null, percentage: 10 }, { completed: true, percentage: 100 }];
   const w = world({ answer: () => answers.shift() });
   const told = listener();
@@ -480,7 +480,7 @@ test("a custom verify without a boolean completed is a failure, not an endless w
   }
 });
 
-test("a custom verify that answers with a page hears what is wanted; only a login page says to log in", async () => {
+test("a custom verify's page is a bad answer unless it is a login page", async () => {
   const failure = async (answer) => {
     const error = await world({ answer: () => answer }).Immortus.verify({ verify_job_url: "/custom/1" }).catch((reason) => reason);
     return [error.error.code, error.message];

@@ -50,7 +50,7 @@ test("what should be a number and is not becomes the other one", () => {
   assert.deepEqual([5, 0, "5", null, NaN, Infinity, undefined].map((value) => numberOr(7, value)), [5, 0, 7, 7, 7, 7, 7]);
 });
 
-test("a runner starts once, lingers, goes on when it is wanted again meanwhile, and stops at once when told", async (t) => {
+test("a runner starts once, lingers, and stops at once when told", async (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const signals = [];
   const runner = new Runner(async (signal) => void signals.push(signal), 1_000);

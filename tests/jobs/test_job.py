@@ -122,7 +122,7 @@ def test_the_percentage_of_a_count(current, total, expected):
 
 
 @pytest.mark.case(35)
-def test_a_count_that_ran_past_its_total_is_shown_beside_it_and_without_a_percentage():
+def test_a_count_beyond_its_total_is_shown_beside_it_without_a_percentage():
     shown = replace(JOB, current=12).document
     assert (shown["current"], shown["total"], shown["percentage"]) == (12, 10, None)
 
@@ -209,7 +209,7 @@ jobs = st.builds(
     owner=st.none() | words,
     staff_only=st.booleans(),
     cancel=st.sampled_from(["ask", "terminate", "never"]),
-    seen=st.lists(words, max_size=3).map(tuple),
+    past_ids=st.lists(words, max_size=3).map(tuple),
     lease_until=times,
     lease_holder=words,
     cancel_requested=st.booleans(),

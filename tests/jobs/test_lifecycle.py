@@ -111,7 +111,7 @@ def test_a_job_that_was_not_started_in_time_is_cancelled():
         lambda send_id: about(Cancelled, code="expired", unstarted=True, origin=Origin(send_id=send_id)),
     ],
 )
-def test_a_message_of_another_sending_that_nobody_runs_ends_no_job_that_is_not_over(nobody_runs):
+def test_a_message_of_another_sending_that_nobody_runs_ends_no_live_job(nobody_runs):
     waiting, running = after(sent()), after(sent(), started())
     retrying = after(sent(), started(), about(Retrying, "r1"))
     for job in (waiting, running, retrying):
@@ -127,7 +127,7 @@ def test_a_count_never_goes_beyond_what_browsers_can_hold():
 
 
 @pytest.mark.parametrize("code", ["expired", "cancelled"])
-def test_a_second_message_that_is_found_expired_or_revoked_leaves_the_run_of_the_first_alone(code):
+def test_an_expired_or_revoked_second_message_leaves_the_first_run_alone(code):
     """Celery's Redis broker delivers again what takes longer than its visibility timeout."""
     found = about(Cancelled, code=code, unstarted=True)
     running = after(sent(), started())
@@ -137,7 +137,7 @@ def test_a_second_message_that_is_found_expired_or_revoked_leaves_the_run_of_the
     assert outcome(after(found, job=silent, at=T0 + DAY)) == (CANCELLED, code)
 
 
-def test_a_planned_job_is_cancelled_with_what_comes_before_it_and_one_that_was_sent_is_not():
+def test_only_a_planned_job_is_cancelled_with_what_comes_before_it():
     """That it was sent proves that what came before it went well, whatever its worker says that was killed later."""
     planned = after(about(Planned))
     assert outcome(after(about(Cancelled, code="upstream"), job=planned)) == (CANCELLED, "upstream")
@@ -155,7 +155,7 @@ def test_a_job_that_gave_way_to_others_is_cancelled_when_one_of_them_fails(told)
     assert apply(others, failed, now=T0 + 9 * SECOND) is others, "they went well, or it would not run"
 
 
-def test_a_job_that_was_cancelled_with_what_came_before_it_runs_if_that_is_run_again_and_goes_well():
+def test_a_job_cancelled_with_what_came_before_it_runs_if_it_is_sent_later():
     cancelled = after(about(Planned, origin=Origin(owner="7")), about(Cancelled, code="upstream"))
     again = after(sent(), job=cancelled, at=T0 + DAY)
     assert (again.state, again.attempt, again.owner, again.error) == (ENQUEUED, 2, "7", None)
@@ -205,7 +205,7 @@ def test_an_event_that_comes_first_makes_the_record():
     assert (job.state, job.owner, job.staff_only, job.attempt) == (FINISHED, "7", False, 1)
 
 
-def test_a_record_whose_owner_nobody_told_is_for_staff_only_until_somebody_does():
+def test_a_record_without_a_known_owner_is_for_staff_until_one_is_named():
     job = after(started())
     assert job.staff_only
     known = after(sent(), job=job)
@@ -246,7 +246,7 @@ def test_progress_that_overtook_older_progress_stays():
     assert job.current == 5
 
 
-def test_a_new_step_begins_where_it_says_and_late_progress_of_the_old_one_is_ignored():
+def test_late_progress_of_an_old_step_does_not_change_a_new_one():
     job = after(
         started(), told(step=1, current=9, total=10), told(step=2, current=1, total=4), told(step=1, current=10)
     )
@@ -321,7 +321,7 @@ OVER = {
 
 @pytest.mark.parametrize("events", OVER.values(), ids=OVER)
 @pytest.mark.parametrize("first", [Enqueued, Started, Reported, Failed])
-def test_a_job_that_is_over_and_sent_again_is_its_new_senders_and_of_its_new_task(events, first):
+def test_a_job_sent_again_after_its_end_belongs_to_its_new_sender_and_task(events, first):
     """Whatever of the new life is heard of first."""
     old = replace(after(*events), meta={"miles": 1}, data={"a": 1}, params={"b": 2}, result=3, claims={"on_ready": "x"})
     new = after(sent_by("8", kind=first, run_id="" if first is Enqueued else "r2"), job=old, at=T0 + DAY)
@@ -332,7 +332,7 @@ def test_a_job_that_is_over_and_sent_again_is_its_new_senders_and_of_its_new_tas
     assert apply(new, late, now=T0 + DAY + SECOND) is new, "its own sending, which was overtaken"
 
 
-def test_a_planned_job_that_was_cancelled_before_its_turn_stays_so_whoever_sends_it():
+def test_no_sender_revives_a_planned_job_cancelled_before_its_turn():
     cancelled = after(about(Planned, origin=Origin(owner="7")), about(CancelRequested))
     for event in (sent_by("8"), sent_by("8", kind=Started, run_id="r2")):
         assert apply(cancelled, event, now=T0 + DAY) is cancelled
@@ -347,7 +347,7 @@ def test_a_job_that_is_not_over_stays_its_owners_whoever_sends_it(before, owner)
     assert (run.owner, run.job_class, run.attempt) == ("7", "shop.tasks.resize", job.attempt + bool(job.run_id))
 
 
-def test_a_silent_job_is_somebody_elses_only_once_nobody_would_wait_for_it_any_more():
+def test_a_silent_job_goes_to_another_sender_only_once_nobody_waits_for_it():
     job = after(sent(), started())
     soon, late = job.lease_until + LEASES.stalled - 1, job.lease_until + LEASES.stalled
     assert apply(job, sent_by("8"), now=soon) is job
@@ -365,7 +365,7 @@ def test_sending_a_job_again_that_is_not_over_changes_nothing():
     assert apply(confirmed, sent("s2"), now=T0 + SECOND) is confirmed
 
 
-def test_sending_a_job_again_that_has_been_silent_for_too_long_starts_a_new_life():
+def test_sending_a_job_again_after_too_long_a_silence_starts_a_new_life():
     """Its worker died, and nobody was looking who would have had it called lost."""
     job = after(sent(), started())
     again = after(sent("s2"), job=job, at=T0 + DAY)
@@ -384,7 +384,7 @@ def test_sending_a_job_again_that_could_not_be_sent_takes_over_its_lease():
 # Cancelling
 
 
-def test_a_job_that_waits_is_cancelled_on_the_spot_and_its_start_is_refused():
+def test_a_waiting_job_is_cancelled_on_the_spot_and_its_start_is_refused():
     job = after(sent(), about(CancelRequested))
     assert outcome(job) == (CANCELLED, "cancelled")
     assert job.cancel_requested
@@ -410,7 +410,7 @@ def test_a_run_that_stopped_as_if_it_was_asked_to_is_cancelled_if_it_was():
     assert outcome(after(sent(), started(), about(CancelRequested), failed)) == (FAILED, "why")
 
 
-def test_a_job_that_only_its_strategy_keeps_running_is_cancelled_on_the_spot():
+def test_a_job_only_its_strategy_keeps_running_is_cancelled_on_the_spot():
     kept = about(Finished, "r1", completed=False)
     assert outcome(after(sent(), started(), kept, about(CancelRequested))) == (CANCELLED, "cancelled")
     asked = after(sent(), started(), about(CancelRequested), kept)
@@ -436,7 +436,7 @@ def test_a_message_that_was_never_sent_fails():
     assert outcome(after(sent(), about(Overdue), every=LEASES.sending)) == (FAILED, "not_sent")
 
 
-def test_a_retry_that_nobody_was_heard_to_send_is_lost_a_minute_after_it_was_due():
+def test_a_retry_not_known_to_be_sent_is_lost_a_minute_after_it_was_due():
     job = after(sent(), started(), about(Retrying, "r1", is_sent=False, eta=T0 + 30 * SECOND))
     assert (job.state, job.lease_until) == (RETRYING, T0 + 90 * SECOND)
     lost = after(about(Overdue), job=job, at=job.lease_until)
@@ -510,7 +510,7 @@ def test_a_lost_job_is_revived_by_its_own_run_and_by_no_older_one():
 
 
 @pytest.mark.case(53)
-def test_a_job_whose_message_was_taken_out_of_the_queue_is_lost_a_day_after_it_was_due():
+def test_a_job_whose_message_left_the_queue_is_lost_a_day_after_it_was_due():
     waiting = replace(after(sent()), lease_until=T0 + DAY)
     assert apply(waiting, about(Overdue), now=T0 + DAY - 1) is waiting
     assert outcome(after(about(Overdue), job=waiting, at=T0 + DAY)) == (LOST, "lost")
@@ -540,7 +540,7 @@ def test_a_planned_job_may_wait_a_day_after_the_first_of_its_chain_is_due():
     assert outcome(after(about(Overdue), job=job, at=T0 + 3 * DAY + 1)) == (LOST, "lost")
 
 
-def test_a_planned_job_that_was_cancelled_is_not_brought_back_by_its_own_sending():
+def test_its_own_sending_does_not_bring_a_cancelled_planned_job_back():
     job = after(about(Planned, origin=Origin(owner="7")), about(CancelRequested))
     assert apply(job, sent(), now=T0 + 99) is job
     assert apply(job, started(), now=T0 + 99) is job
@@ -579,7 +579,7 @@ def test_making_a_job_that_is_known_adds_to_it_and_resets_nothing(before):
     assert (job.handler, job.data, job.event) == ("h", {"a": 1}, "meta")
 
 
-def test_what_the_job_has_written_meanwhile_wins_over_what_it_was_made_with():
+def test_what_the_job_wrote_meanwhile_wins_over_what_it_was_made_with():
     job = after(sent(), started(), about(Updated, data={"nice": "yes"}), created(data={"nice": "unknown", "id": 5}))
     assert job.data == {"nice": "yes", "id": 5}
 
@@ -610,13 +610,13 @@ def test_another_sending_of_a_job_that_was_ended_by_hand_runs(end):
 
 
 @pytest.mark.parametrize("end", BY_HAND)
-def test_a_job_that_had_run_before_it_was_ended_by_hand_is_run_when_it_is_delivered_again(end):
+def test_a_job_that_ran_before_it_was_ended_by_hand_runs_when_redelivered(end):
     job = after(sent(), begun("r1"), end, begun("r2"))
     assert (job.state, job.run_id, job.attempt) == (RUNNING, "r2", 2)
 
 
 @pytest.mark.parametrize("end", [about(Failed, code="unknown_task", unstarted=True), about(Failed)])
-def test_a_job_that_failed_otherwise_while_it_waited_is_run_when_it_is_delivered(end):
+def test_a_job_that_failed_otherwise_while_it_waited_runs_when_delivered(end):
     assert after(sent(), end, begun("r1")).state is RUNNING
 
 
@@ -701,7 +701,7 @@ def test_what_was_claimed_in_an_earlier_life_may_be_claimed_again():
 # From outside
 
 
-def test_a_strategy_that_says_not_completed_keeps_the_job_running_until_it_says_so():
+def test_a_job_runs_on_until_its_strategy_says_that_it_is_completed():
     job = after(sent(), started(), about(Finished, "r1", completed=False))
     assert (job.state, job.lease_until) == (RUNNING, None)
     assert outcome(after(about(Refreshed, completed=True), job=job)) == (FINISHED, None)
@@ -721,7 +721,7 @@ def test_a_touch_makes_a_job_newer_and_nothing_else():
     assert touched.document | {"version": 0} == job.document | {"version": 0}
 
 
-def test_a_touch_lifts_a_job_above_what_browsers_hold_whatever_the_clock_says():
+def test_a_touch_lifts_a_job_above_what_browsers_hold_even_on_a_late_clock():
     job = after(sent(), at=T0)
     assert after(about(Touched, above=T0 + 90), job=job, at=T0 - 90).version > T0 + 90
     assert after(about(Touched, above=2**53 - 1), job=job, at=T0 - 90).version < T0 + DAY, "nobody's word goes so far"
@@ -733,7 +733,7 @@ def test_versions_follow_the_stores_clock_and_rise_when_it_stands_still():
     assert T0 < after(started(), job=job, at=T0 - DAY).version < T0 + 20_000
 
 
-def test_what_a_failover_lost_and_what_follows_it_share_no_version_even_if_the_clock_was_set_back():
+def test_what_a_failover_lost_and_what_follows_it_never_share_a_version():
     kept = after(sent(), at=T0)
     lost = after(started("r1"), about(Finished, "r1"), job=kept, at=T0 - DAY)
     follows = after(started("r2"), about(Failed, "r2"), job=kept, at=T0 - DAY)
@@ -792,7 +792,7 @@ def changes(history: list[tuple[Event, int]]) -> list[tuple[Job, Job]]:
 @pytest.mark.case(9)
 @given(histories)
 @examples(400)
-def test_a_job_that_is_over_stays_so_within_its_attempt_unless_it_was_only_believed_lost(history):
+def test_a_job_that_is_over_stays_so_within_its_attempt_unless_it_was_lost(history):
     for before, later in changes(history):
         if before.is_over and before.state is not LOST and before.attempt == later.attempt:
             assert later.state is before.state

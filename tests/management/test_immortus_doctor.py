@@ -184,7 +184,7 @@ def lonely(postgres, django_db_blocker):
         connections["owner"].close()
 
 
-def test_a_store_that_answers_pages_and_not_who_writes_is_found_with_its_cause(settings, lonely):
+def test_the_doctor_finds_why_a_store_answers_readers_but_not_writers(settings, lonely):
     settings.IMMORTUS_STORE = {"BACKEND": "database", "OPTIONS": {"using": lonely}}
     is_well, parts = diagnosis()
     assert not is_well
@@ -266,7 +266,7 @@ def test_a_layer_that_does_not_bring_the_worker_s_push_is_found(settings, layer,
 
 
 @pytest.mark.redis
-def test_one_of_several_hosts_that_is_away_is_found_whichever_the_probe_went_by(settings):
+def test_the_doctor_finds_one_host_of_several_that_is_away(settings):
     with RedisServer() as one, RedisServer() as other, RedisServer() as third:
         hosts = [{"address": server.url, "socket_connect_timeout": 1} for server in (one, other, third)]
         backend = "channels_redis.pubsub.RedisPubSubChannelLayer"
@@ -444,7 +444,7 @@ def test_a_real_site_is_well_once_its_worker_runs(tmp_path, redis_server: RedisS
 
 @pytest.mark.slow
 @pytest.mark.redis
-def test_messages_that_lose_their_headers_are_found_by_a_probe_that_nobody_owns(tmp_path, redis_server: RedisServer):
+def test_the_doctor_s_probe_finds_that_messages_lose_their_headers(tmp_path, redis_server: RedisServer):
     options = redis_options(redis_server.url, store=True) | {"SETTINGS": '{"CELERY_TASK_PROTOCOL": 1}'}
     with running_site(tmp_path, **options | {"BROKER_URL": f"{redis_server.url[:-1]}4"}) as site:
         site.start_worker()

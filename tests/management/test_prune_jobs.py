@@ -79,7 +79,7 @@ def test_the_jobs_of_an_owner_go_and_those_that_are_not_over_lose_theirs():
 
 
 def test_a_name_in_place_of_a_primary_key_is_an_error():
-    with pytest.raises(CommandError, match="'ann', which is no primary key"):
+    with pytest.raises(CommandError, match="'ann', which is not a primary key"):
         pruned(owner="ann")
 
 

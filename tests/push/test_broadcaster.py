@@ -124,7 +124,7 @@ def test_a_message_that_lies_is_ignored(change):
 
 
 @pytest.mark.parametrize("days", [0.01, 1, 1.5, 400])
-def test_a_version_far_ahead_of_the_clock_is_refused_and_the_log_says_so_once(days, caplog):
+def test_a_version_far_ahead_of_the_clock_is_refused_and_logged_once(days, caplog):
     for second in (0, 1):
         version = int((time.time() + days * 86_400 + second) * 1_000_000)
         assert Push.from_message(Push.of(replace(JOB, version=version)).to_message()) is None
@@ -299,7 +299,7 @@ def bound(settings, monkeypatch):
 
 
 @pytest.mark.usefixtures("bound")
-def test_a_layer_that_works_in_one_event_loop_is_made_for_sending_and_closed_with_it(broadcaster, caplog):
+def test_a_layer_of_one_event_loop_is_made_for_sending_and_closed_with_it(broadcaster, caplog):
     for _ in range(3):
         broadcaster.send(JOB)
     (mine,) = BoundLayer.made
@@ -311,7 +311,7 @@ def test_a_layer_that_works_in_one_event_loop_is_made_for_sending_and_closed_wit
 
 @pytest.mark.usefixtures("bound")
 @pytest.mark.parametrize("server_first", [True, False])
-def test_the_server_s_loop_and_the_sender_s_do_not_take_the_layer_from_each_other(broadcaster, server_first):
+def test_the_server_s_and_the_sender_s_loop_each_keep_their_own_layer(broadcaster, server_first):
     async def listen():
         shared = shared_layer()
         await shared.group_send("server", {})
@@ -328,22 +328,20 @@ def test_the_server_s_loop_and_the_sender_s_do_not_take_the_layer_from_each_othe
 
 
 @pytest.mark.usefixtures("bound")
-def test_a_layer_that_could_not_be_made_for_sending_is_made_at_the_next_send_and_none_of_the_server_s(
-    broadcaster, monkeypatch
-):
+def test_a_layer_that_could_not_be_made_is_made_at_the_next_send(broadcaster, monkeypatch):
     def refused(self):
         asyncio.get_running_loop()
         raise ConnectionError
 
     with monkeypatch.context() as patched:
         patched.setattr(BoundLayer, "__init__", refused)
-        assert not broadcaster.tell("a", {})
-    assert broadcaster.tell("a", {})
+        assert not broadcaster.send_to_group("a", {})
+    assert broadcaster.send_to_group("a", {})
     assert "default" not in channel_layers.backends
 
 
 @pytest.mark.usefixtures("bound")
-def test_a_layer_that_cannot_be_made_outside_an_event_loop_is_shared_all_the_same():
+def test_a_layer_that_only_an_event_loop_can_make_counts_as_shared():
     assert has_shared_layer()
 
 
@@ -387,7 +385,7 @@ def test_sends_share_one_connection_and_close_ends_it(layer, redis_server, broad
 def test_pushing_through_redis_takes_no_thread(layer, broadcaster):
     before = set(threading.enumerate())
     for _ in range(3):
-        assert broadcaster.tell("a", {"type": "x"})
+        assert broadcaster.send_to_group("a", {"type": "x"})
         assert {thread.name for thread in set(threading.enumerate()) - before} <= {"asyncio_0"}, "that looks names up"
 
 

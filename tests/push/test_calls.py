@@ -161,13 +161,13 @@ def test_an_event_loop_that_was_closed_has_nobody_inside_any_more(monkeypatch):
     assert LayerCalls(layer).is_stuck
     loop.close()
     assert not LayerCalls(layer).is_stuck
-    asyncio.run(LayerCalls(layer).send("a", {}))
+    asyncio.run(LayerCalls(layer).send_in_this_task("a", {}))
     assert layer.taken == ["send a"]
 
 
 @pytest.mark.fault("L1")
 @pytest.mark.usefixtures("_hasty")
-async def test_whatever_asks_in_a_process_one_call_waits_and_all_goes_on_when_the_layer_is_back(shared, monkeypatch):
+async def test_a_process_makes_one_call_at_a_time_to_a_lost_layer_and_recovers(shared, monkeypatch):
     monkeypatch.setattr("immortus_channels.push.layer.get_channel_layer", lambda alias: shared)
     hub = Subscription(lambda push: None, lambda revocation: None)
     running = asyncio.create_task(hub.run())
@@ -197,7 +197,7 @@ async def test_whatever_asks_in_a_process_one_call_waits_and_all_goes_on_when_th
 def keep_sending(broadcaster, seconds):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        broadcaster.tell(group_name("a"), {"type": "x"})
+        broadcaster.send_to_group(group_name("a"), {"type": "x"})
         time.sleep(0.01)
 
 
@@ -206,17 +206,17 @@ def test_while_a_call_waits_sends_count_as_failed_at_once(shared, monkeypatch):
     monkeypatch.setattr("immortus_channels.push.layer.get_channel_layer", lambda alias: shared)
     one, other = Broadcaster(), Broadcaster()
     shared.is_connected = False
-    assert not one.tell("a", {})
+    assert not one.send_to_group("a", {})
     began = time.monotonic()
     for broadcaster in (one, other) * 5:
-        assert not broadcaster.tell("a", {})
+        assert not broadcaster.send_to_group("a", {})
     assert time.monotonic() - began < Broadcaster.TIMEOUT / 2
     assert shared.most == 1
     shared.is_connected = True
     deadline = time.monotonic() + 5
-    while not other.tell("a", {}) and time.monotonic() < deadline:
+    while not other.send_to_group("a", {}) and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert one.tell("a", {})
+    assert one.send_to_group("a", {})
     assert not shared.has_ended
     one.close()
     other.close()
@@ -228,7 +228,7 @@ def test_calls_of_many_threads_take_turns(shared, monkeypatch):
     def send():
         broadcaster = Broadcaster()
         for _ in range(50):
-            assert broadcaster.tell("a", {})
+            assert broadcaster.send_to_group("a", {})
         broadcaster.close()
 
     threads = [threading.Thread(target=send) for _ in range(4)]

@@ -97,7 +97,7 @@ def test_what_was_begun_goes_on_between_two_calls(loop):
     assert soon(lambda: len(beats) > before + 5)
 
 
-def test_a_call_that_is_late_goes_on_and_the_loop_comes_back_when_it_has_ended(loop, slow):
+def test_a_late_call_goes_on_and_the_loop_comes_back_once_it_has_ended(loop, slow):
     with pytest.raises(TimeoutError, match=r"within 0\.02 s"):
         loop.run(slow.call(), 0.02)
     assert loop.run(where(), 1).name == "immortus-layer"

@@ -289,7 +289,7 @@ def test_a_layer_that_cancels_a_send_is_told_again(slow, announcer, monkeypatch)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_layer_whose_settings_are_no_good_keeps_nobody_here_from_being_asked(ear, monkeypatch, caplog):
+def test_a_revocation_is_heard_here_even_if_the_layer_s_settings_are_bad(ear, monkeypatch, caplog):
     def broken():
         raise ImportError
 

@@ -8,21 +8,21 @@ from immortus_channels import queues
 from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.jobs.job import Job
 from immortus_channels.queues.base import Queue
-from immortus_channels.queues.tracked import Tracking
+from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.recent import Recent
 from tests.toys import ToyQueue
 
 
 @pytest.fixture
 def two(monkeypatch):
-    first, second = ToyQueue("first", a=Tracking(params=True)), ToyQueue("second", b=Tracking())
+    first, second = ToyQueue("first", a=TaskOptions(params=True)), ToyQueue("second", b=TaskOptions())
     monkeypatch.setattr(queues, "connected", [first, second])
     return first, second
 
 
 def test_a_task_is_found_with_its_queue_and_its_mark(two):
-    assert queues.find("a") == (two[0], Tracking(params=True))
-    assert queues.find("b") == (two[1], Tracking())
+    assert queues.find("a") == (two[0], TaskOptions(params=True))
+    assert queues.find("b") == (two[1], TaskOptions())
 
 
 def test_an_unknown_task_belongs_to_the_only_queue_there_is(two, monkeypatch):

@@ -320,7 +320,7 @@ def test_a_task_that_is_replaced_goes_on_as_its_replacement(site: Site, by: str)
 @pytest.mark.parametrize(
     "by", ["untracked", "untracked chord", "chain", "group", "retried", "retried with headers", "replaced"]
 )
-def test_a_task_that_is_replaced_by_what_is_not_tracked_goes_on_as_the_same_job(site: Site, by: str) -> None:
+def test_a_task_replaced_by_an_untracked_one_goes_on_as_the_same_job(site: Site, by: str) -> None:
     job_id = site.start("replaces_itself", kwargs={"by": by})
     document = site.wait_until_over(job_id)
     assert (document["state"], document["job_class"]) == ("finished", "tests.project.shop.tasks.replaces_itself")
@@ -349,14 +349,14 @@ def test_a_task_that_is_replaced_by_what_fails_untracked_ends_as_badly(
     assert site.verify(job_id) == document
 
 
-def test_what_follows_a_task_that_is_replaced_by_an_untracked_one_runs_after_that(site: Site) -> None:
+def test_what_follows_a_task_replaced_by_an_untracked_one_runs_after_that(site: Site) -> None:
     first, last = site.http.post("/canvas/replaced_link").json()["members"]
     assert site.wait_until_over(last)["state"] == "finished"
     document = site.verify(first)
     assert (document["state"], document["attempt"]) == ("finished", 2)
 
 
-def test_what_follows_a_link_that_is_cancelled_while_it_waits_is_cancelled_too(site: Site) -> None:
+def test_cancelling_a_waiting_link_cancels_what_follows_it(site: Site) -> None:
     first, *rest = site.http.post("/canvas/late_chain").json()["members"]
     assert cancel(site, first) == 202
     for member in rest:
@@ -371,7 +371,7 @@ def test_what_follows_a_link_that_ignores_itself_is_cancelled_too(site: Site) ->
 
 
 @pytest.mark.parametrize("canvas", ["two_groups", "chord_of_chains", "group_in_the_middle"])
-def test_the_last_job_of_a_canvas_that_failed_before_is_known_at_once_and_cancelled(site: Site, canvas: str) -> None:
+def test_the_last_job_of_a_failed_canvas_is_known_at_once_and_cancelled(site: Site, canvas: str) -> None:
     last = site.http.post(f"/canvas/{canvas}").json()["job_id"]
     assert site.verify(last)["state"] in {"enqueued", "cancelled"}
     document = site.wait_until_over(last)
@@ -387,14 +387,14 @@ def test_a_job_that_waits_for_untracked_tasks_is_known_at_once(site: Site, canva
 
 
 @pytest.mark.parametrize("canvas", ["untracked_crash", "untracked_and_too_long", "untracked_and_ignored"])
-def test_what_follows_an_untracked_task_that_fails_is_cancelled_as_upstream(site: Site, canvas: str) -> None:
+def test_what_follows_a_failed_untracked_task_is_cancelled_as_upstream(site: Site, canvas: str) -> None:
     last = site.http.post(f"/canvas/{canvas}").json()["job_id"]
     assert site.verify(last)["state"] in {"enqueued", "cancelled"}
     document = site.wait_until_over(last)
     assert (document["state"], document["error"]["code"]) == ("cancelled", "upstream")
 
 
-def test_a_job_that_waits_for_an_untracked_task_belongs_to_whoever_sent_that(site: Site) -> None:
+def test_a_job_after_an_untracked_task_belongs_to_that_task_s_sender(site: Site) -> None:
     site.http.get("/log-in/ada")
     last = site.http.post("/canvas/untracked_first").json()["job_id"]
     assert site.wait_until_over(last)["state"] == "finished"
@@ -437,7 +437,7 @@ def own_site(tmp_path: Path, redis_server: RedisServer) -> Iterator[Site]:
 
 @pytest.mark.case(5)
 @pytest.mark.slow
-def test_a_worker_that_is_told_to_end_finishes_its_job_and_leaves_the_next_to_another(own_site: Site) -> None:
+def test_a_worker_told_to_end_finishes_its_job_and_leaves_the_next_one(own_site: Site) -> None:
     worker = own_site.start_worker(concurrency=1)
     running, waiting = (own_site.start("steps", kwargs={"count": 10, "pause": 0.2}) for _ in range(2))
     own_site.wait_for(running, "running")
@@ -451,7 +451,7 @@ def test_a_worker_that_is_told_to_end_finishes_its_job_and_leaves_the_next_to_an
 
 @pytest.mark.case(5)
 @pytest.mark.slow
-def test_a_worker_that_is_interrupted_gives_its_job_back_and_the_job_has_not_failed(own_site: Site) -> None:
+def test_an_interrupted_worker_gives_its_job_back_without_failing_it(own_site: Site) -> None:
     worker = own_site.start_worker(concurrency=1)
     job_id = own_site.start("late")
     own_site.wait_for(job_id, "running")
@@ -465,7 +465,7 @@ def test_a_worker_that_is_interrupted_gives_its_job_back_and_the_job_has_not_fai
 
 
 @pytest.mark.case(53)
-def test_a_waiting_job_that_an_operator_revokes_is_cancelled_and_has_never_started(site: Site) -> None:
+def test_a_waiting_job_an_operator_revokes_is_cancelled_and_never_starts(site: Site) -> None:
     job_id = site.start("quick", countdown=2)
     with Celery("operator", broker=site.env["BROKER_URL"], set_as_current=False) as operator:
         operator.control.revoke(job_id)
@@ -476,7 +476,7 @@ def test_a_waiting_job_that_an_operator_revokes_is_cancelled_and_has_never_start
 
 @pytest.mark.case(7)
 @pytest.mark.slow
-def test_a_message_that_cannot_be_sent_is_an_error_for_its_sender_and_in_the_end_a_job_that_failed(
+def test_a_message_that_cannot_be_sent_is_an_error_and_later_a_failed_job(
     tmp_path: Path,
 ) -> None:
     with running_site(tmp_path, BROKER_URL=f"redis://127.0.0.1:{free_port()}/0") as site:

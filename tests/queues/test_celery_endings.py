@@ -72,14 +72,14 @@ def test_what_is_written_before_a_return_is_written_over(site: Site) -> None:
     assert end_of(site, "writes_and_returns") == ("finished", None, 1)
 
 
-def test_a_task_that_sends_its_retry_and_says_so_is_retrying_until_that_runs(site: Site) -> None:
+def test_a_task_that_sends_a_retry_and_says_so_is_retrying_until_it_runs(site: Site) -> None:
     job_id = site.start("writes_and_ignores", kwargs={"state": "RETRY", "countdown": 2})
     assert site.wait_for(job_id, "retrying")["error"] is None
     document = site.wait_until_over(job_id)
     assert (document["state"], document["attempt"]) == ("finished", 2)
 
 
-def test_a_task_that_calls_itself_retried_without_a_retry_is_lost_a_minute_later(site: Site) -> None:
+def test_a_task_that_says_retry_but_sends_none_is_lost_a_minute_later(site: Site) -> None:
     job_id = site.start("writes_and_ignores", kwargs={"state": "RETRY"})
     site.wait_for(job_id, "retrying")
     lease = "from immortus_channels.models import JobRecord as J; from immortus_channels.stores import get_store; "
@@ -170,7 +170,7 @@ def test_a_job_that_is_revoked_by_the_signal_of_time_limits_is_cancelled(
 
 
 @pytest.mark.slow
-def test_a_process_that_dies_after_it_outlived_a_revocation_has_not_been_revoked_again(
+def test_a_job_whose_process_dies_after_an_earlier_revocation_has_failed(
     tmp_path: Path, redis_server: RedisServer
 ) -> None:
     """Celery calls the second job revoked, too, though nobody asked for that."""

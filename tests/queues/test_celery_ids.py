@@ -97,7 +97,7 @@ def test_what_waits_beside_a_strange_id_is_known_to_be_sent(site: Site, redis_se
 
 
 @pytest.mark.redis
-def test_what_is_sent_under_any_id_is_tried_again_and_its_process_ended_as_any(site: Site) -> None:
+def test_a_job_sent_under_any_id_is_retried_and_can_be_terminated(site: Site) -> None:
     for job_id in site.http.post("/start-under-any-id/retries?countdown=0").json():
         document = site.wait_until_over(job_id)
         assert (document["state"], document["attempt"]) == ("finished", 3)

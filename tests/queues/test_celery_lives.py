@@ -53,9 +53,7 @@ def state_seen_by(site: Site, name: str, job_id: str) -> str:
 
 
 @pytest.mark.parametrize("task", ["retries_with_headers", "hands_its_headers_on"])
-def test_a_job_that_a_job_starts_belongs_to_its_owner_whatever_becomes_of_the_headers(
-    site: Site, job_id: str, task: str
-) -> None:
+def test_a_job_that_a_job_starts_belongs_to_its_owner_with_any_headers(site: Site, job_id: str, task: str) -> None:
     with logged_in(site, "ada"):
         first = site.start(task, kwargs={"task_id": job_id})
         eventually(lambda: "state" in site.verify(job_id), within=10)
@@ -81,7 +79,7 @@ def test_a_first_sending_that_names_retries_is_tried_again_as_any_other(site: Si
     assert (document["state"], document["attempt"]) == ("finished", 3)
 
 
-def test_a_job_that_is_over_and_sent_again_is_its_new_senders_and_of_its_new_task(site: Site, job_id: str) -> None:
+def test_a_job_sent_again_after_its_end_belongs_to_its_new_sender_and_task(site: Site, job_id: str) -> None:
     with logged_in(site, "ada"):
         site.start("quick", task_id=job_id, kwargs={"value": "a secret"})
         assert site.wait_until_over(job_id)["last"] == "a secret"
@@ -107,7 +105,7 @@ def test_a_job_that_is_not_over_and_is_sent_again_stays_its_first_senders(site: 
     assert seen_by(site, "bob", job_id) == "unknown_job"
 
 
-def test_a_job_that_waits_and_is_sent_again_by_somebody_else_stays_its_first_senders(site: Site, job_id: str) -> None:
+def test_a_waiting_job_that_another_sends_again_stays_its_first_sender_s(site: Site, job_id: str) -> None:
     with logged_in(site, "ada"):
         site.start("quick", task_id=job_id, countdown=2)
     with logged_in(site, "bob"):
@@ -118,7 +116,7 @@ def test_a_job_that_waits_and_is_sent_again_by_somebody_else_stays_its_first_sen
     assert [seen_by(site, name, job_id) for name in ("ada", "bob")] == ["finished", "unknown_job"]
 
 
-def test_a_second_message_whose_task_nobody_knows_ends_no_job_that_waits_or_runs(site: Site, job_id: str) -> None:
+def test_a_second_message_of_an_unknown_task_does_not_end_the_job(site: Site, job_id: str) -> None:
     site.start("steps", task_id=job_id, countdown=1, kwargs={"count": 10})
     with Celery("elsewhere", broker=site.env["BROKER_URL"], set_as_current=False) as elsewhere:
         elsewhere.send_task("of.nobody", task_id=job_id)
@@ -129,7 +127,7 @@ def test_a_second_message_whose_task_nobody_knows_ends_no_job_that_waits_or_runs
     assert site.wait_until_over(job_id)["state"] == "finished"
 
 
-def test_a_second_message_that_expires_in_another_worker_ends_no_job_that_waits(site: Site, job_id: str) -> None:
+def test_a_second_message_that_expires_elsewhere_ends_no_waiting_job(site: Site, job_id: str) -> None:
     site.start_worker("-Q", "other", "-n", "other@%h")
     site.start("quick", task_id=job_id, countdown=4)
     time.sleep(0.5)  # the broker has it
@@ -139,7 +137,7 @@ def test_a_second_message_that_expires_in_another_worker_ends_no_job_that_waits(
     assert site.wait_until_over(job_id)["state"] == "finished"
 
 
-def test_a_job_that_was_replaced_by_a_chain_and_cancelled_between_its_links_stays_cancelled(site: Site) -> None:
+def test_a_job_cancelled_between_the_links_that_replace_it_stays_cancelled(site: Site) -> None:
     with logged_in(site, "ada"):
         job_id = site.start("replaces_itself", kwargs={"by": "slow chain"})
         eventually(lambda: is_given_back(site.verify(job_id)), within=10)

@@ -106,7 +106,7 @@ print(*(name for name in sys.modules if name.startswith("immortus_channels.")))
 """
 
 
-def test_a_worker_without_tracked_tasks_loads_neither_writer_nor_store_nor_sockets():
+def test_a_worker_without_tracked_tasks_loads_neither_writer_nor_store():
     settings = {"DJANGO_SETTINGS_MODULE": "tests.settings", "PYTHONPATH": str(ROOT)}
     ran = subprocess.run(
         [sys.executable, "-c", NOTHING_TRACKED], env=settings, check=True, capture_output=True, text=True

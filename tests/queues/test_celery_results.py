@@ -18,7 +18,7 @@ from immortus_channels.http import unrecorded
 from immortus_channels.jobs.events import Failed, Finished
 from immortus_channels.jobs.job import State
 from immortus_channels.queues.celery import CeleryQueue, adapter
-from immortus_channels.queues.tracked import Tracking
+from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.stores import get_store
 
 
@@ -183,7 +183,7 @@ def test_a_record_is_read_anew_each_time(results):
 
 @pytest.mark.parametrize(("publishes", "result"), [(True, {"pages": 3}), (False, None)])
 def test_the_result_is_published_where_the_task_says_so(results, monkeypatch, publishes, result):
-    monkeypatch.setattr(CeleryQueue, "tracking", lambda *_: Tracking(publish_result=publishes))
+    monkeypatch.setattr(CeleryQueue, "options_of", lambda *_: TaskOptions(publish_result=publishes))
     backend, began = results("cache+memory://"), now()
     report = CeleryQueue().end_of(store(backend, "SUCCESS", {"pages": 3}), "paint", since=began).report
     assert (report and report.result) == result

@@ -12,8 +12,8 @@ from immortus_channels import queues, tracked
 from immortus_channels.jobs.events import Enqueued, Planned
 from immortus_channels.jobs.job import Job
 from immortus_channels.jobs.owner import starting_as
-from immortus_channels.queues.celery.lives import carry_on, is_second
-from immortus_channels.queues.celery.marks import HEADER, STANDS_FOR, mark_of
+from immortus_channels.queues.celery.lives import is_second, keep_headers
+from immortus_channels.queues.celery.marks import HEADER, STANDS_FOR, options_of
 from immortus_channels.queues.celery.origins import from_header
 from immortus_channels.queues.celery.publish_signals import Sending
 
@@ -44,7 +44,7 @@ def sent(settings, monkeypatch):
     monkeypatch.setattr(_state._tls, "current_app", app)
     told = SimpleNamespace(events=[], headers=[], bodies=[], asked=0, answer=None)
     tracker = SimpleNamespace(publish=lambda event, **_: told.events.append(event) or told.answer)
-    sending = Sending(tracker, lambda name: mark_of(app.tasks.get(name)))
+    sending = Sending(tracker, lambda name: options_of(app.tasks.get(name)))
 
     def before(sender, body, headers, **_):
         sending.before(sender, body=body, headers=headers)
@@ -79,7 +79,7 @@ def test_an_untracked_task_is_sent_as_it_is_and_nobody_looks_who_sends_it(sent):
     assert HEADER not in sent.headers[0]
 
 
-def test_the_body_of_a_chord_is_planned_once_and_not_by_each_task_of_its_header(sent):
+def test_the_body_of_a_chord_is_planned_only_once(sent):
     for _ in range(2):
         sent.events.clear()
         result = chord([resize.si() for _ in range(5)], gather.s()).apply_async()
@@ -107,7 +107,7 @@ def test_a_signature_that_is_linked_again_and_again_is_left_as_it_is(sent):
     assert json.dumps(linked) == before
 
 
-def test_links_that_are_no_jobs_are_sent_as_they_are_and_nobody_looks_who_sends_them(sent):
+def test_an_untracked_link_is_sent_unchanged_and_nobody_asks_who_sends_it(sent):
     resize.apply_async(link=resize.si())
     assert sent.asked == 0
     assert list(headers_in(sent.bodies[0][2]["callbacks"])) == [{}]
@@ -133,7 +133,7 @@ def test_a_first_sending_may_name_retries(sent):
 
 
 @pytest.mark.parametrize("told", [{"job_id": "a"}, {"job_id": "a", "retries": 1}, {}], ids=str)
-def test_what_is_sent_again_by_a_worker_whose_child_was_lost_is_no_new_sending(sent, told):
+def test_what_a_worker_resends_after_it_lost_a_child_is_not_a_new_sending(sent, told):
     """Also what an earlier release has sent, which did not say which job it was about."""
     header = {"send_id": "s1", "owner": "8", **told}
     gather.apply_async(task_id="a", retries=2, headers={HEADER: header})
@@ -141,7 +141,7 @@ def test_what_is_sent_again_by_a_worker_whose_child_was_lost_is_no_new_sending(s
     assert sent.headers[0][HEADER] == header
 
 
-def test_an_untracked_task_that_is_sent_again_by_a_worker_whose_child_was_lost_plans_nothing_anew(sent):
+def test_an_untracked_task_sent_again_after_a_lost_child_plans_nothing_new(sent):
     """Whose the jobs are that come of it, its first sender has said."""
     chain(resize.si(), gather.si()).apply_async()
     first = sent.bodies[0][2]["chain"]
@@ -152,7 +152,7 @@ def test_an_untracked_task_that_is_sent_again_by_a_worker_whose_child_was_lost_p
     assert sent.bodies[1][2]["chain"] == first
 
 
-def test_what_is_handed_on_with_the_headers_of_another_job_is_a_job_of_its_own(sent):
+def test_what_carries_the_headers_of_another_job_becomes_a_job_of_its_own(sent):
     gather.apply_async(task_id="a")
     handed_on = {name: sent.headers[0][name] for name in (HEADER,)} | {STANDS_FOR: "shop.paint", "trace": "1"}
     for job_id, retries in (("b", 0), ("c", 1)):
@@ -166,7 +166,7 @@ def test_what_is_handed_on_with_the_headers_of_another_job_is_a_job_of_its_own(s
     assert [(each["trace"], each.get(STANDS_FOR)) for each in headers] == [("1", None)] * 2
 
 
-def test_what_is_sent_under_the_id_of_a_job_that_is_not_over_says_whose_that_is(sent):
+def test_a_sending_under_a_live_job_s_id_says_whose_job_that_is(sent):
     record = Job(job_id="a", send_id="s1", owner="8", params={"secret": 1}, data={"secret": 2})
     sent.answer = record
     gather.apply_async(task_id="a", countdown=60)
@@ -176,13 +176,13 @@ def test_what_is_sent_under_the_id_of_a_job_that_is_not_over_says_whose_that_is(
     assert told.eta == sent.events[0].origin.eta
 
 
-def test_a_second_message_of_a_job_says_that_it_is_one_and_its_retry_does_not(sent):
+def test_a_second_message_of_a_job_says_so_and_its_retry_does_not(sent):
     sent.answer = Job(job_id="a", send_id="s1")
     gather.apply_async(task_id="a")
     second = sent.headers[0][HEADER]
     assert is_second(second)
     again = {"id": "a", "retries": 1, HEADER: second}
-    carry_on(again)
+    keep_headers(again)
     assert from_header(again[HEADER]).send_id == "s1"
     assert not is_second(again[HEADER])
     assert is_second(second)
@@ -193,7 +193,7 @@ def test_names_of_arguments_are_what_every_store_takes(sent):
     assert sent.events[0].origin.params == {"a\ufffd": 1, "b\ufffd": 2}
 
 
-def test_arguments_beyond_the_limit_are_recorded_as_their_types_and_sent_as_they_are(sent, caplog):
+def test_arguments_beyond_the_limit_are_recorded_as_types_but_sent_whole(sent, caplog):
     takes_all.delay(rows=["x" * 60_000], more="y" * 50_000, most=("z" * 30_000,) * 2, name="a")
     recorded = sent.events[0].origin.params
     assert recorded == {"rows": "<list>", "more": "y" * 50_000, "most": "<tuple>", "name": "a"}

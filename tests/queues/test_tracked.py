@@ -8,15 +8,15 @@ import pytest
 from celery import Celery, Task
 
 from immortus_channels.exceptions import ConfigurationError
-from immortus_channels.queues.tracked import MASK, Tracking, tracked, tracking_of
+from immortus_channels.queues.tracked import MASK, TaskOptions, options_on, tracked
 
 
 def pay(card, amount=1, *rest, **options):
     """A task with arguments of every kind."""
 
 
-def params(tracking, *args, **kwargs):
-    return tracking.params_of(signature(pay), args, kwargs)
+def params(options, *args, **kwargs):
+    return options.params_of(signature(pay), args, kwargs)
 
 
 def test_the_mark_leaves_the_function_as_it_was():
@@ -25,7 +25,7 @@ def test_the_mark_leaves_the_function_as_it_was():
 
     assert tracked(task) is task
     assert task() == 5
-    assert tracking_of(task) == Tracking()
+    assert options_on(task) == TaskOptions()
 
 
 def test_options_are_what_the_mark_says():
@@ -36,21 +36,21 @@ def test_options_are_what_the_mark_says():
     def task(card):
         pass
 
-    assert tracking_of(task) == Tracking(
+    assert options_on(task) == TaskOptions(
         strategy=Strategy, handler="handler", params=True, mask=["card"], cancel="terminate", publish_result=True
     )
 
 
 def test_what_is_not_marked_is_not_tracked():
-    assert tracking_of(pay) is None
-    assert tracking_of(None) is None
+    assert options_on(pay) is None
+    assert options_on(None) is None
 
 
 @pytest.mark.parametrize(
     ("given", "means"), [(True, "ask"), (False, "never"), ("ask", "ask"), ("terminate", "terminate")]
 )
 def test_cancel_is_ask_terminate_or_never(given, means):
-    assert tracking_of(tracked(cancel=given)(lambda: None)).cancel == means
+    assert options_on(tracked(cancel=given)(lambda: None)).cancel == means
 
 
 def test_another_word_for_cancel_is_refused_with_the_words_allowed():
@@ -80,7 +80,7 @@ def task():
 @pytest.mark.parametrize(
     "above", ["@tracked", pytest.param("@tracked()", marks=pytest.mark.slow), "@tracked(params=True)"]
 )
-def test_above_the_queues_decorator_the_right_order_is_shown_and_no_task_is_made(above, decorator):
+def test_tracked_above_the_queue_s_decorator_shows_the_right_order(above, decorator):
     code = DECORATED.format(above=above, decorator=decorator)
     code += "\nprint('made')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -96,14 +96,14 @@ def test_under_the_queues_decorator_the_mark_survives_every_kind_of_task():
     def bound(self):
         pass
 
-    assert tracking_of(bound.run) == Tracking(params=True)
+    assert options_on(bound.run) == TaskOptions(params=True)
 
 
 def test_under_shared_task_the_mark_survives_too():
     code = DECORATED.format(above="@shared_task(name='shared')", decorator="tracked")
-    code += "\nfrom immortus_channels.queues.tracked import tracking_of\nprint(tracking_of(task.run))"
+    code += "\nfrom immortus_channels.queues.tracked import options_on\nprint(options_on(task.run))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.stdout.startswith("Tracking(")
+    assert done.stdout.startswith("TaskOptions(")
 
 
 def test_called_a_task_that_exists_already_is_marked():
@@ -122,40 +122,40 @@ def test_called_a_task_that_exists_already_is_marked():
     old = app.register_task(Old())
     tracked(theirs)
     tracked(old, params=True)
-    assert tracking_of(theirs) == Tracking()
-    assert tracking_of(old) == Tracking(params=True)
+    assert options_on(theirs) == TaskOptions()
+    assert options_on(old) == TaskOptions(params=True)
 
 
 def test_no_params_are_recorded_unless_asked_for():
-    assert params(Tracking(), "4111") is None
+    assert params(TaskOptions(), "4111") is None
 
 
 @pytest.mark.case(55)
 def test_params_are_named_defaults_included_and_masked():
-    tracking = Tracking(params=True, mask=["card", "pin"])
-    assert params(tracking, "4111", 2, 3, pin="0000", note="x") == {
+    options = TaskOptions(params=True, mask=["card", "pin"])
+    assert params(options, "4111", 2, 3, pin="0000", note="x") == {
         "card": MASK,
         "amount": 2,
         "rest": (3,),
         "pin": MASK,
         "note": "x",
     }
-    assert params(tracking, "4111") == {"card": MASK, "amount": 1, "rest": ()}
+    assert params(options, "4111") == {"card": MASK, "amount": 1, "rest": ()}
 
 
 def test_chosen_params_alone_are_recorded():
-    assert params(Tracking(params=["amount"]), "4111", 2) == {"amount": 2}
+    assert params(TaskOptions(params=["amount"]), "4111", 2) == {"amount": 2}
 
 
 def test_one_name_stands_for_itself_and_not_for_its_letters():
-    tracking = tracking_of(tracked(params="amount", mask="amount")(lambda amount: None))
-    assert params(tracking, "4111", 2) == {"amount": MASK}
+    options = options_on(tracked(params="amount", mask="amount")(lambda amount: None))
+    assert params(options, "4111", 2) == {"amount": MASK}
 
 
 def test_arguments_that_do_not_fit_are_recorded_by_keyword():
-    tracking = Tracking(params=True, mask=["card"])
-    assert tracking.params_of(signature(lambda a: a), (1, 2), {"card": "4111"}) == {"card": MASK}
-    assert tracking.params_of(None, (1,), {"b": 2}) == {"b": 2}
+    options = TaskOptions(params=True, mask=["card"])
+    assert options.params_of(signature(lambda a: a), (1, 2), {"card": "4111"}) == {"card": MASK}
+    assert options.params_of(None, (1,), {"b": 2}) == {"b": 2}
 
 
 @pytest.mark.parametrize("given", ["process_image_strategy", 7])
@@ -182,7 +182,7 @@ def test_params_that_the_function_does_not_take_are_refused():
         tracked(params="nope")(lambda: None)
 
 
-def test_a_misspelt_name_to_mask_is_refused_or_the_secret_would_be_on_record():
+def test_a_misspelt_name_to_mask_is_refused():
     with pytest.raises(ConfigurationError, match=r"mask=\['pasword'\].*'pasword'; it takes user, password"):
         tracked(params=True, mask=["pasword"])(lambda user, password: None)
 

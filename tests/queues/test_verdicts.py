@@ -88,12 +88,12 @@ def test_the_outermost_counts():
     assert judged(chained(OwnError(), cause=raised_from(JobFailed("deep")), context=JobFailed("near")))[1] == "near"
 
 
-def test_a_job_that_was_not_asked_to_stop_as_far_as_is_known_has_failed_unless_its_record_knows_better():
+def test_a_job_not_asked_to_stop_has_failed_unless_its_record_says_it_was():
     assert judged(JobCancelled("j"), asked=()) == ("failed", "error", True)
     assert judged(chained(JobCancelled(), cause=JobFailed("why")), asked=()) == ("failed", "why", True)
 
 
-def test_that_another_job_was_cancelled_says_nothing_unless_this_one_runs_in_it():
+def test_a_job_fails_by_another_s_cancellation_unless_it_runs_inside_it():
     assert judged(raised_from(JobCancelled("another"))) == ("failed", "error", False)
     assert judged(raised_from(JobCancelled("around")), asked=("around",)) == ("cancelled", None, True)
     assert [is_about(error, "j") for error in (JobCancelled(), JobCancelled("j"), JobCancelled("k"))] == [1, 1, 0]
@@ -105,7 +105,7 @@ def test_a_circle_of_causes_ends():
     assert list(causes(one)) == [one, other]
 
 
-def test_an_error_that_equals_every_other_is_not_taken_for_one_that_was_seen():
+def test_an_error_that_equals_every_other_does_not_count_as_seen():
     class Equal(Exception):
         __hash__ = None
 

@@ -124,7 +124,7 @@ def test_a_job_that_raises_failed_to_perform(produced) -> None:
 
 
 @pytest.mark.case(28)
-def test_a_job_that_is_over_before_the_answer_to_create_arrives_is_told_as_finished(produced) -> None:
+def test_a_job_that_is_over_before_create_is_answered_is_told_as_finished(produced) -> None:
     """Seed 001: the chain, where the worker is faster than the web server."""
     lines = produced(CREATE_AND_TRACK.replace("create_job", "create_outrun_job"))
     job_id = created_job_of(lines)

@@ -24,7 +24,7 @@ addEventListener("DOMContentLoaded", () => {
         pytest.param("a_nice_action?nasty", ("error", "ERROR being nice"), id="nasty"),
     ],
 )
-def test_the_user_sees_the_spinner_page_then_is_taken_on_with_what_the_job_says(
+def test_the_user_sees_the_spinner_page_and_then_what_the_job_says(
     page: Page, action: str, flash: tuple[str, str]
 ) -> None:
     """Seed 004, Job Handler: `header` and `message`, then `on_ready` reads a stored symbol, then `next_url`."""
@@ -42,7 +42,7 @@ def test_the_user_sees_the_spinner_page_then_is_taken_on_with_what_the_job_says(
     expect(page.locator("p")).to_have_count(0)
 
 
-def test_a_job_marked_as_complete_is_finished_and_stays_so_when_its_worker_returns(site: Site) -> None:
+def test_a_job_marked_as_complete_stays_finished_when_its_worker_returns(site: Site) -> None:
     """Seed 004: `job.complete!` in the worker, and metadata that is there for handling what comes after."""
     answer = site.http.get("/classroom/12/a_nice_action")
     assert answer.status_code == 302

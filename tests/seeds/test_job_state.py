@@ -92,7 +92,7 @@ def test_each_of_two_jobs_reloads_the_page_when_it_ends(page: Page, run_marathon
     assert len(loads) == 3
 
 
-def test_the_data_object_contains_one_attribute_per_progress_metric_and_job_state(page: Page, run_marathon) -> None:
+def test_the_data_object_has_one_attribute_per_metric_and_the_job_state(page: Page, run_marathon) -> None:
     """Seed 003: "job_state that is either 'success', 'error' or 'working'"; a number arrives as a number."""
     job_uuid = run_marathon()
     told = followed(page, job_uuid)[job_uuid]
@@ -106,9 +106,7 @@ def test_the_data_object_contains_one_attribute_per_progress_metric_and_job_stat
     assert len(set(miles)) >= 3
 
 
-def test_a_job_state_holds_parameters_metrics_and_the_running_state_in_the_rails_app_too(
-    site: Site, run_marathon
-) -> None:
+def test_a_job_state_holds_parameters_metrics_and_state_in_the_rails_app(site: Site, run_marathon) -> None:
     """Seed 003, "Communicating with a JobState Object": what the worker sets, the controller reads."""
 
     def held() -> dict[str, Any]:
@@ -146,7 +144,7 @@ def test_what_the_rails_app_sets_and_what_the_job_sets_are_both_kept(site: Site,
 
 
 @pytest.mark.case(37)
-def test_a_runner_of_small_strides_tells_every_mile_and_is_bounded_in_what_it_sends(site: Site, run_marathon) -> None:
+def test_a_runner_of_small_strides_tells_the_last_mile_in_few_documents(site: Site, run_marathon) -> None:
     """Seed 003: `@miles += 0.01` until 26.2, here without sleeping: 2,620 metrics, and the last one is exact."""
     job_uuid = run_marathon(stride=0.01, pause=0)
     with SocketWatcher(site.websocket_url, job_uuid) as watcher:

@@ -17,6 +17,7 @@ import pytest
 from django.test import RequestFactory, override_settings
 
 from immortus_channels import tracking
+from immortus_channels.access.limits import Limits
 from immortus_channels.http import views
 from immortus_channels.jobs.events import (
     Cancelled,
@@ -37,7 +38,6 @@ from immortus_channels.push import receivers
 from immortus_channels.push.layer import shared_layer
 from immortus_channels.stores import compare_and_set, get_store, memory
 from immortus_channels.tracking import commands
-from immortus_channels.websocket.flow import Limits
 from immortus_channels.websocket.hub import get_hub
 from immortus_channels.websocket.hub.authorization import Authorization
 from immortus_channels.websocket.hub.hub import _hubs
@@ -248,7 +248,7 @@ class World:
         self.store.amid = None
 
         async def stop() -> None:
-            await get_hub().lifetime.stopped()
+            await get_hub().lifetime.stop_and_wait()
 
         self.loop.run(stop())
         self.layer.forget_groups()

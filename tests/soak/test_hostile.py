@@ -101,7 +101,7 @@ def _as_worker(site, settings):
 
 @pytest.mark.fault("H13")
 @pytest.mark.usefixtures("_as_worker")
-def test_who_watches_beside_a_hostile_client_is_told_as_ever_and_the_server_stays_as_it_is(site):
+def test_a_hostile_client_harms_neither_other_watchers_nor_the_server(site):
     audience = Audience(site)
     with Gauge(web=lambda: site.processes[-1]) as gauge, audience.watching():
         time.sleep(SECONDS / 4)

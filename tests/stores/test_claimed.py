@@ -95,7 +95,7 @@ def locked(alias: str) -> Iterator[None]:
 
 
 def test_a_lock_is_not_waited_for_longer_than_the_timeout(on_any, put, monkeypatch):
-    monkeypatch.setattr(claimed, "TIMEOUT", 1)  # SQLite's
+    monkeypatch.setattr(claimed.ClaimedSQLite, "OPTIONS", {"timeout": 1})
     on_any.claim_thread()
     put(on_any)
     with locked(on_any.using):
@@ -108,7 +108,7 @@ def test_a_lock_is_not_waited_for_longer_than_the_timeout(on_any, put, monkeypat
 
 
 def test_a_lease_in_a_locked_row_is_not_waited_for_either(on_any, put, monkeypatch):
-    monkeypatch.setattr(claimed, "TIMEOUT", 1)  # SQLite's
+    monkeypatch.setattr(claimed.ClaimedSQLite, "OPTIONS", {"timeout": 1})
     on_any.claim_thread()
     put(on_any, lease_until=-1, lease_holder="run")
     with locked(on_any.using):
@@ -248,6 +248,7 @@ def test_a_server_that_cannot_be_reached_is_asked_once(postgresql, claim, monkey
 
 def test_the_server_of_a_claimed_connection_gives_up_as_well(mariadb, claim, put, monkeypatch):
     monkeypatch.setattr(claimed, "TIMEOUT", 1)
+    monkeypatch.setattr(claimed.ClaimedMySQL, "OPTIONS", {**claimed.ClaimedMySQL.OPTIONS, "read_timeout": 1})
     store = claim("maria")
     put(store)
     with locked("maria"):
@@ -265,7 +266,7 @@ def waiting_statements() -> int:
         return int(cursor.fetchone()[0])
 
 
-def test_a_claimed_connection_writes_any_character_however_the_users_is_set(mariadb, maria_place, claim, put):
+def test_a_claimed_connection_writes_any_character_whatever_charset_is_set(mariadb, maria_place, claim, put):
     add_database("narrow", {**maria_place.databases["maria"], "OPTIONS": {"charset": "latin1"}})
     store = claim("narrow")
     put(store, message="\N{PARTY POPPER}")
@@ -273,6 +274,6 @@ def test_a_claimed_connection_writes_any_character_however_the_users_is_set(mari
 
 
 def test_a_database_of_another_kind_is_left_as_it_is():
-    assert claimed.Claimed.timeouts() == {}
+    assert claimed.Claimed.OPTIONS == {}
     with pytest.raises(Error), claimed.Claimed.limited(None):  # type: ignore[arg-type]
         raise Error

@@ -67,7 +67,7 @@ def test_a_job_that_is_known_is_written_without_a_read(store, put, reads):
     assert reads == []
 
 
-def test_the_first_write_of_a_process_reads_because_it_does_not_know_the_time(store, put, reads):
+def test_a_process_reads_before_its_first_write_to_learn_the_time(store, put, reads):
     known = put(store)
     store._clock = Clock()
     assert reads.clear() is None
@@ -106,7 +106,7 @@ def test_a_host_that_slept_does_not_write_a_wrong_time(store, put, reads, host, 
     assert reads == []
 
 
-def test_times_in_a_record_do_not_run_backwards_where_the_clock_was_read_late(store, put, host):
+def test_a_record_s_times_do_not_run_backwards_after_a_late_clock_reading(store, put, host):
     known = put(store)
     host[0] -= CLOCK_SLACK // 2
     times = []

@@ -59,7 +59,7 @@ class Newer(enum.StrEnum):
 
 
 @pytest.mark.fault("E7")
-def test_a_record_that_cannot_be_read_is_as_good_as_unknown_and_costs_no_other(store, put, caplog):
+def test_a_record_that_cannot_be_read_counts_as_unknown_and_costs_no_other(store, put, caplog):
     put(store, "odd", state=Newer.PAUSED, owner="7", lease_until=-5, lease_holder="h")
     put(store, "well", owner="7", lease_until=-5, lease_holder="h")
     reading = store.get_many(["odd", "well", "nobody"])
@@ -100,7 +100,7 @@ def test_what_was_written_is_read_back_whole_and_as_the_same_text(store, put):
         result=[1, {"a": None}],
         meta={"miles": 12.5, "": "empty"},
         owner="7",
-        seen=("r1", "r2"),
+        past_ids=("r1", "r2"),
         finished_at=0,
     )
     assert read(store) == written
@@ -236,7 +236,7 @@ def test_a_job_that_is_known_and_gone_is_no_job(store):
     assert read(store) is None
 
 
-def test_what_would_change_nothing_of_the_job_as_known_is_asked_of_the_job_on_record(store, put):
+def test_a_change_without_effect_on_the_known_job_is_tried_on_the_record(store, put):
     known = put(store, message="old")
     put(store, message="newer")
     _, after = store.update("a", lambda job, now: job if job.message == "old" else say("mine")(job, now), known=known)
@@ -490,7 +490,7 @@ def test_pruning_takes_the_oldest_first_and_no_more_than_asked(store, put):
 # Removing
 
 
-def test_a_job_is_removed_with_all_that_leads_to_it_if_it_is_still_as_it_was_read(store, put):
+def test_a_job_is_removed_with_all_that_leads_to_it_if_it_is_still_as_read(store, put):
     over = {"state": State.FINISHED, "finished_at": -100, "owner": "7", "job_class": "paint"}
     gone, changed, other = put(store, "gone", **over), put(store, "changed", **over), put(store, "other", **over)
     now = put(store, "changed", message="again")
@@ -522,7 +522,7 @@ def test_a_closed_store_opens_again(store, put):
     assert read(store) is not None
 
 
-def test_a_claimed_thread_sees_what_others_write_and_lets_go_of_its_connection(store, put):
+def test_a_claimed_thread_sees_others_writes_and_lets_go_of_its_connection(store, put):
     put(store, message="here")
     told = []
 

@@ -176,7 +176,7 @@ def test_a_write_inside_the_callers_transaction_goes_with_it(store, put):
     assert store.get_many(["a"]).jobs == {}
 
 
-def test_a_job_that_another_creates_meanwhile_does_not_poison_the_callers_transaction(on_postgres, put):
+def test_a_job_created_meanwhile_does_not_poison_the_caller_s_transaction(on_postgres, put):
     calls = []
 
     def change(job, now):
@@ -191,7 +191,7 @@ def test_a_job_that_another_creates_meanwhile_does_not_poison_the_callers_transa
     assert len(calls) == 2
 
 
-def test_only_on_sqlite_a_write_elsewhere_waits_for_the_callers_transaction(on_sqlite, on_postgres):
+def test_only_sqlite_makes_writes_elsewhere_wait_for_the_open_transaction(on_sqlite, on_postgres):
     assert not on_sqlite.waits_for_caller()
     with transaction.atomic(using="sqlite"), transaction.atomic(using="postgres"):
         assert on_sqlite.waits_for_caller()

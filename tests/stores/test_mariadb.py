@@ -16,7 +16,7 @@ from immortus_channels.models import JobRecord
 from immortus_channels.stores import sql
 from immortus_channels.stores.base import Filter
 from immortus_channels.stores.database import DatabaseStore
-from immortus_channels.writer.write import Write, perform_anyhow
+from immortus_channels.writer.write import Write, perform_with_fallback
 from tests.servers import add_database, forget_database
 from tests.stores.places import Place
 
@@ -112,7 +112,7 @@ def test_a_job_whose_last_words_are_refused_is_finished_all_the_same(as_before, 
         Finished(job_id="a", run_id="r", report=Report(step=1, message="\N{PARTY POPPER}")),
     ):
         write = Write(event)
-        perform_anyhow(write)
+        perform_with_fallback(write)
     assert write.after is not None
     assert DatabaseStore(as_before).get_many(["a"]).jobs["a"].state is write.after.state is State.FINISHED
 

@@ -220,7 +220,7 @@ def on_server(server, opened) -> RedisStore:
     return opened(Place(backend="redis", options={"url": server.url, "prefix": uuid.uuid4().hex}))
 
 
-def test_a_killed_redis_is_store_unavailable_and_works_again_when_it_is_back(on_server, server, put):
+def test_a_killed_redis_is_store_unavailable_and_works_once_it_is_back(on_server, server, put):
     put(on_server, message="kept")
     server.kill()
     with pytest.raises(StoreUnavailable):

@@ -47,7 +47,7 @@ def test_a_place_that_is_none_is_told_with_what_is_right(options, message):
         {"nonsense": 1},
     ],
 )
-def test_an_option_that_redis_py_does_not_have_is_refused_before_anything_connects(options):
+def test_an_option_that_redis_py_lacks_is_refused_before_anything_connects(options):
     with pytest.raises(TypeError, match="nonsense"):
         RedisStore(**options)
 

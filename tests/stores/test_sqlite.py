@@ -168,7 +168,7 @@ def test_the_jobs_of_before_move_and_on_the_way_back_they_come_back(project: Pro
 
 
 @pytest.mark.slow
-def test_what_an_old_worker_writes_after_the_move_is_fetched_by_the_next_migrate_if_newer(
+def test_the_next_migrate_fetches_newer_jobs_an_old_worker_wrote_late(
     migrated: Project,
 ) -> None:
     migrated.put("a", "b", message="in the file", version=5)
@@ -208,7 +208,7 @@ def test_where_wal_is_promised_and_fails_another_journal_mode_does(project: Proj
 
 
 @pytest.mark.slow
-def test_where_no_file_can_be_made_migrate_says_so_and_the_database_keeps_the_jobs(project: Project) -> None:
+def test_migrate_says_that_no_file_can_be_made_and_the_jobs_stay_in_place(project: Project) -> None:
     (project.folder / f"db.sqlite3-jobs-{NOUGHTS}").mkdir()
     assert "cannot be made or migrated" in project.migrate_with_noughts()
     project.create("a")
@@ -229,7 +229,7 @@ def test_routers_that_know_their_own_databases_alone_keep_nothing_from_it(projec
 
 
 @pytest.mark.slow
-def test_nothing_is_made_while_the_database_is_on_the_way_to_another_release(project: Project) -> None:
+def test_no_file_is_made_while_the_database_is_between_two_releases(project: Project) -> None:
     later = project.folder / "later"
     shutil.copytree(ROOT / "immortus_channels" / "migrations", later)
     (later / "9999_later.py").write_text(
@@ -310,7 +310,7 @@ def test_a_database_server_has_none(tmp_path: Path, postgres: PostgresServer) ->
 
 
 @pytest.mark.slow
-def test_a_database_that_is_made_anew_inherits_no_jobs_also_while_processes_run(migrated: Project) -> None:
+def test_a_database_made_anew_inherits_no_jobs_even_while_processes_run(migrated: Project) -> None:
     migrated.create("a")
     told = migrated.shell(
         IN_A_HURRY + "print(found())\n"
@@ -350,7 +350,7 @@ def test_a_file_that_is_missing_is_named_with_its_cure_and_made_by_migrate(migra
 
 
 @pytest.mark.slow
-def test_a_file_that_took_the_place_of_another_is_noticed_while_processes_run(migrated: Project) -> None:
+def test_running_processes_notice_a_file_that_took_the_place_of_another(migrated: Project) -> None:
     migrated.create("a")
     told = migrated.shell(
         IN_A_HURRY + "print(found()); get_store().path.unlink(); call_command('migrate', verbosity=0); print(found())"
@@ -378,7 +378,7 @@ def test_while_the_database_does_not_answer_what_it_said_last_counts(migrated: P
 
 
 @pytest.mark.slow
-def test_what_is_sent_inside_atomic_is_on_record_at_once_and_outlives_a_rollback(migrated: Project) -> None:
+def test_a_job_sent_in_atomic_is_on_record_at_once_and_outlives_a_rollback(migrated: Project) -> None:
     told = migrated.shell(
         "from django.contrib.auth.models import Group; from django.db import transaction\n"
         "with transaction.atomic():\n"
@@ -509,9 +509,7 @@ class Runner(DiscoverRunner):
 @pytest.mark.parametrize("name", [None, "test.sqlite3"], ids=["memory", "file"])
 @pytest.mark.parametrize("options", [[], ["--parallel", "2"]], ids=["one", "parallel"])
 @pytest.mark.slow
-def test_under_a_test_runner_jobs_are_in_the_test_s_database_and_the_file_is_left_alone(
-    migrated: Project, name, options
-) -> None:
+def test_a_test_runner_keeps_jobs_in_its_test_database_and_off_the_file(migrated: Project, name, options) -> None:
     migrated.create("mine")
     (migrated.folder / "probe_tests.py").write_text(TESTS)
     (migrated.folder / "early.py").write_text(EARLY)

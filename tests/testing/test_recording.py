@@ -57,7 +57,7 @@ def test_how_a_job_failed_is_recorded():
     assert jobs.last("saw")["error"] == {"code": "blunt", "message": "The saw is blunt."}
 
 
-def test_a_job_of_which_nothing_was_told_is_a_mistake_that_shows_what_there_is():
+def test_asking_for_a_job_that_told_nothing_lists_the_jobs_there_are():
     with recorded_jobs() as jobs:
         JobRepository().create(id="saw")
     with pytest.raises(KeyError, match=r"'file'.*\['saw'\]"):

@@ -12,7 +12,7 @@ import pytest
 from immortus_channels import bounded_calls, queues, tracking, writer
 from immortus_channels.jobs.events import Enqueued, Failed, Finished, Origin, Report, Reported, Retrying, Started
 from immortus_channels.jobs.job import State
-from immortus_channels.queues.tracked import Tracking
+from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.stores import get_store
 from immortus_channels.stores.base import Filter
 from immortus_channels.tracking import inquiry
@@ -23,7 +23,7 @@ class Recording(ToyQueue):
     """A queue with records, whose answer the test gives."""
 
     def __init__(self):
-        super().__init__(paint=Tracking())
+        super().__init__(paint=TaskOptions())
         self.answer = lambda **_: None
         self.asked = []
         self.keeps = True
@@ -95,7 +95,7 @@ def recheck(job_id):
 LOOKS = [
     lambda job_id: tracking.read([job_id]),
     recheck,
-    lambda _: tracking.listed(Filter(), limit=5, before=None),
+    lambda _: tracking.list_jobs(Filter(), limit=5, before=None),
 ]
 
 

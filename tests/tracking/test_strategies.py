@@ -13,7 +13,7 @@ from immortus_channels import loading, queues
 from immortus_channels.api.strategy import TrackingStrategy
 from immortus_channels.exceptions import StrategyNotFound
 from immortus_channels.jobs.job import Job
-from immortus_channels.queues.tracked import Tracking
+from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.tracking import strategies
 from immortus_channels.tracking.strategies import Calling, defines, get_strategy, load, strategy_for, strategy_of
 from tests.toys import ToyQueue
@@ -39,9 +39,9 @@ class Broken(TrackingStrategy):
 
 @pytest.fixture
 def queue(monkeypatch):
-    queue = ToyQueue(plain=Tracking(), inline=Tracking(strategy=Inline), missing=Tracking(strategy="nowhere"))
+    queue = ToyQueue(plain=TaskOptions(), inline=TaskOptions(strategy=Inline), missing=TaskOptions(strategy="nowhere"))
     queue.strategy = OfQueue
-    queue.tasks["broken"] = Tracking(strategy=Broken)
+    queue.tasks["broken"] = TaskOptions(strategy=Broken)
     monkeypatch.setattr(queues, "connected", [queue])
     return queue
 
@@ -100,8 +100,8 @@ def test_a_name_that_resolves_to_nothing_lists_what_was_tried(name, tried):
 
 
 @pytest.mark.parametrize("name", ["missing", "broken"])
-def test_a_job_whose_strategy_cannot_be_had_is_followed_silently_and_logged(queue, name, caplog):
-    assert type(strategy_of(Job(job_id="j", job_class=name))) is TrackingStrategy
+def test_a_job_without_a_usable_strategy_is_followed_silently_and_logged(queue, name, caplog):
+    assert type(strategy_of(name, "j")) is TrackingStrategy
     assert [record.job_id for record in caplog.records] == ["j"]
 
 
@@ -138,7 +138,7 @@ def test_what_a_strategy_cannot_even_be_asked_for_it_does_not_define():
     assert defines(Odd(), "meta", "completed")
 
 
-def test_what_a_strategy_defines_or_inherits_from_another_counts_and_any_class_may_be_one():
+def test_any_class_may_be_a_strategy_by_what_it_defines_or_inherits():
     class Own:
         def meta(self, job_id):
             return {}
@@ -156,7 +156,7 @@ def test_every_hook_of_the_silent_strategy_may_be_called(name):
     assert getattr(TrackingStrategy(), name)("j", *(["error"] if name == "job_failed" else [])) is None
 
 
-def test_whoever_may_see_a_job_without_an_owner_may_cancel_it_unless_the_strategy_says_no():
+def test_by_default_a_strategy_lets_anybody_cancel_a_job_without_an_owner():
     assert TrackingStrategy().allows_cancel(object(), Job(job_id="j"))
 
 

@@ -24,7 +24,7 @@ def test_a_question_is_due_once_in_an_interval_and_for_each_job():
     assert pace.is_due("a", 5)
 
 
-def test_the_time_that_remains_is_counted_from_the_last_question_let_through():
+def test_the_remaining_time_counts_from_the_last_question_let_through():
     clock = Clock()
     pace = Pace(clock=clock)
     assert pace.remaining("a", 5) <= 0

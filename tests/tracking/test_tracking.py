@@ -31,7 +31,7 @@ from immortus_channels.jobs.events import (
     Updated,
 )
 from immortus_channels.jobs.job import Job, State
-from immortus_channels.queues.tracked import Tracking
+from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.stores import get_store
 from immortus_channels.stores.base import Reading
 from immortus_channels.tracking import queue_cancels, reader
@@ -95,7 +95,7 @@ def diary():
 
 @pytest.fixture
 def queue(monkeypatch):
-    queue = ToyQueue(told=Tracking(strategy=Diary), silent=Tracking())
+    queue = ToyQueue(told=TaskOptions(strategy=Diary), silent=TaskOptions())
     monkeypatch.setattr(queues, "connected", [queue])
     return queue
 
@@ -160,7 +160,7 @@ pytestmark = pytest.mark.usefixtures("queue", "diary")
 
 @pytest.mark.case(17)
 @pytest.mark.usefixtures("memory")
-def test_the_hook_comes_first_then_meta_then_whether_it_is_done_then_the_write(tell, diary, record):
+def test_the_hook_comes_first_then_meta_then_completed_then_the_write(tell, diary, record):
     seen = []
     tell(Enqueued)
     tell(Started, run_id="r")
@@ -185,7 +185,7 @@ def test_a_hook_knows_the_job_as_the_change_makes_it_the_first_one_too(tell, dia
     tell(Started, run_id="r", origin=origin)
     tell(Failed, run_id="r")
     assert seen == [(state, "7", {"path": "cat.jpg"}) for state in ("enqueued", "running", "failed")]
-    assert tracking.told_of(job_id) is None
+    assert tracking.job_in_hook(job_id) is None
 
 
 @pytest.mark.usefixtures("memory")
@@ -276,7 +276,7 @@ def test_meta_that_raises_keeps_the_last_good_one(tell, diary, caplog, monkeypat
 
 
 @pytest.mark.usefixtures("memory")
-def test_an_integer_in_a_strategys_meta_that_browsers_would_round_is_shown_as_text(tell, diary, caplog):
+def test_an_integer_in_meta_that_browsers_would_round_is_shown_as_text(tell, diary, caplog):
     diary.says = {"id": 653247040368672769, "small": 1}
     assert tell(Enqueued).document["id"] == "653247040368672769"
     assert tell(Started, run_id="r").document["small"] == 1
@@ -295,7 +295,7 @@ def test_what_a_strategy_cannot_even_be_asked_for_costs_no_event(tell, diary, mo
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("memory")
-def test_a_hook_that_breaks_a_query_does_not_poison_the_callers_transaction(tell, diary, caplog):
+def test_a_hook_s_broken_query_does_not_poison_the_caller_s_transaction(tell, diary, caplog):
     User.objects.create(username="x")
     diary.inside = lambda _: User.objects.create(username="x")
     with transaction.atomic():
@@ -381,7 +381,7 @@ def test_a_sentence_is_cut_to_what_a_document_has_room_for(tell):
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("with_thread")
-def test_inside_atomic_on_sqlite_nobody_waits_and_the_write_comes_afterwards(tell, record):
+def test_inside_atomic_on_sqlite_nobody_waits_and_the_write_comes_later(tell, record):
     with transaction.atomic():
         User.objects.create(username="holds the write lock")
         began = time.monotonic()
@@ -569,7 +569,7 @@ def test_a_sending_that_never_ended_is_not_sent(tell, diary, job_id, record):
 
 
 @pytest.mark.usefixtures("memory", "with_thread")
-def test_a_recheck_tells_versions_and_calls_overdue_jobs_so_with_their_hook(tell, diary, job_id, record):
+def test_a_recheck_tells_versions_and_calls_the_lost_hook_of_overdue_jobs(tell, diary, job_id, record):
     diary.done = False
     tell(Started, run_id="r")
     assert tracking.recheck({job_id: "told"}) == {job_id: record().version}
@@ -634,9 +634,7 @@ def test_a_running_job_is_asked_and_ended_only_where_its_task_allows(tell, job_i
 
 
 @pytest.mark.usefixtures("with_thread")
-def test_a_queue_is_told_also_where_the_write_waits_for_the_callers_transaction(
-    memory, tell, job_id, queue, monkeypatch
-):
+def test_a_queue_hears_of_a_cancel_though_the_write_waits_for_the_caller(memory, tell, job_id, queue, monkeypatch):
     tell(Started, run_id="r", origin=Origin(queue="toy", cancel="terminate"))
     monkeypatch.setattr(memory, "waits_for_caller", lambda: True)
     assert tracking.cancel(job_id).cancel_requested
@@ -672,7 +670,7 @@ def test_a_job_that_is_cancelled_again_and_again_is_one_call_to_its_queue(tell, 
 
 
 @pytest.mark.usefixtures("memory")
-def test_many_jobs_that_are_cancelled_while_their_queue_hangs_are_a_few_threads(tell, queue, monkeypatch):
+def test_cancelling_many_jobs_while_their_queue_hangs_takes_few_threads(tell, queue, monkeypatch):
     told, hangs = [], threading.Event()
 
     def cancel(job, *, terminate):
@@ -709,7 +707,7 @@ def test_a_call_that_hangs_holds_up_no_other(queue, monkeypatch):
 
 
 @pytest.mark.usefixtures("memory")
-def test_a_queue_is_told_again_after_a_while_and_of_the_next_attempt_at_once(tell, job_id, queue, monkeypatch):
+def test_a_queue_is_told_again_after_a_while_and_of_a_new_attempt_at_once(tell, job_id, queue, monkeypatch):
     origin = Origin(queue="toy", cancel="terminate")
     tell(Started, run_id="r", origin=origin)
     tracking.cancel(job_id)

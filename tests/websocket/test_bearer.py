@@ -7,7 +7,7 @@ from django.contrib.auth.models import AnonymousUser
 
 from immortus_channels import access_token
 from immortus_channels.access.tokens import TokenExpired
-from immortus_channels.websocket.bearer import Bearers
+from immortus_channels.websocket.bearer import Bearer, Bearers
 from tests.tokens import expired_token
 
 
@@ -36,7 +36,7 @@ class Socket:
 
 
 def bearers_of(socket):
-    return Bearers(socket, socket.notify, socket.dismiss)
+    return Bearers(lambda token: Bearer(token, socket, socket.notify, socket.dismiss))
 
 
 TOKEN = access_token(["a", "b"], AnonymousUser(), life=3600)

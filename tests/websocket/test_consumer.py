@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from immortus_channels import access_token, metrics, protocol, tracking
 from immortus_channels.access import permissions, quotas
+from immortus_channels.access.limits import Limits
 from immortus_channels.access.tokens import Token
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.logs import Trouble
@@ -26,13 +27,12 @@ from immortus_channels.push.messages import Revocation
 from immortus_channels.stores.base import Reading
 from immortus_channels.websocket import bearer, consumer, flow, hub
 from immortus_channels.websocket.consumer import JobConsumer
-from immortus_channels.websocket.flow import Limits
 from immortus_channels.websocket.frames import MAX_FRAME
 from immortus_channels.websocket.hub import get_hub
 from immortus_channels.websocket.login import Login, _warn
 from immortus_channels.websocket.outbox import CLEAN_UP
 from immortus_channels.websocket.shutdown import get_drain
-from tests.pages import Process, logged_in, until
+from tests.pages import Process, forget_quotas, logged_in, until
 from tests.site import redis_options, running_site
 from tests.tokens import expired_token
 from tests.websocket.test_frames import HOSTILE
@@ -90,10 +90,10 @@ async def opened(**options):
 async def _quiet_hub(settings):
     settings.IMMORTUS_STORE = {"BACKEND": "memory"}
     settings.IMMORTUS_RECHECK_INTERVAL = 60
-    quotas.reset()
+    forget_quotas()
     yield
-    await get_hub().lifetime.stopped()
-    quotas.reset()
+    await get_hub().lifetime.stop_and_wait()
+    forget_quotas()
 
 
 # Opening
@@ -127,7 +127,7 @@ async def test_a_job_in_the_path_is_watched_from_the_start():
         assert await client.hear() == {"type": "job", "event": "snapshot", "job": document}
 
 
-async def test_without_a_user_in_scope_everybody_is_anonymous_and_the_cure_is_logged_once(caplog):
+async def test_without_a_user_in_scope_all_are_anonymous_and_the_cure_is_logged(caplog):
     _warn.cache_clear()
     job = Process(owner="1")
     job.enqueued()
@@ -387,7 +387,7 @@ async def test_too_many_bytes_close():
         assert await client.closed_with() == 4429
 
 
-async def test_the_socket_beyond_the_last_seat_of_a_user_is_closed_and_others_are_served(settings):
+async def test_a_socket_beyond_a_user_s_seats_is_closed_and_others_are_served(settings):
     settings.IMMORTUS_LIMITS = {"sockets_per_user": 2}
     alice, bob = logged_in("alice"), logged_in("bob")
     async with opened(user=alice), opened(user=alice), opened(user=bob), opened(), opened(), opened():
@@ -411,7 +411,7 @@ async def test_seats_are_given_back_however_a_socket_ends():
 
 
 @pytest.mark.usefixtures("unstored")
-async def test_whoever_tries_very_many_ids_is_sent_away_and_does_not_come_back_at_once(settings, caplog):
+async def test_a_user_who_tries_very_many_ids_is_sent_away_for_a_while(settings, caplog):
     settings.IMMORTUS_LIMITS = {"denials": 5}
     alice = logged_in("alice")
     async with opened(user=alice) as client:
@@ -447,7 +447,7 @@ async def test_a_token_shows_the_jobs_of_its_user_to_whoever_has_it(alice):
         assert (await client.hear())["job"]["state"] == "running"
 
 
-async def test_a_token_that_is_no_good_is_answered_as_an_unknown_job_whatever_is_wrong_with_it(alice):
+async def test_every_bad_token_gets_the_answer_of_an_unknown_job(alice):
     job = Process("f" * 32, owner=str(alice.pk))
     job.enqueued()
     good, bob = access_token(job, alice), logged_in("bob")
@@ -469,7 +469,7 @@ async def test_a_token_that_is_no_good_is_answered_as_an_unknown_job_whatever_is
         assert len(set(answers.values())) == 1
 
 
-async def test_by_a_token_too_unknown_and_foreign_jobs_are_answered_with_the_same_bytes(alice):
+async def test_unknown_and_foreign_jobs_get_the_same_bytes_by_a_token_too(alice):
     foreign = Process("f" * 32, owner="somebody else")
     foreign.enqueued()
     answers = set()
@@ -527,7 +527,7 @@ async def test_an_expired_token_begins_no_watch_and_says_why(alice):
         assert not get_hub().table.jobs
 
 
-async def test_whoever_is_disabled_loses_the_watches_of_their_tokens_and_no_others(alice, monkeypatch):
+async def test_a_disabled_user_loses_the_watches_of_their_tokens_and_no_others(alice, monkeypatch):
     job, open_to_all = Process(owner=str(alice.pk)), Process()
     job.enqueued()
     open_to_all.enqueued()
@@ -634,7 +634,7 @@ async def test_a_socket_that_has_ended_is_freed_at_once(how, monkeypatch):
     assert len(said) == {"is stuck": 3, "leaves a silent store": 2, "floods": 5}.get(how, 4)
 
 
-async def test_whoever_cancels_a_socket_while_it_is_cleaned_up_leaves_nothing_behind():
+async def test_cancelling_a_socket_during_its_cleanup_leaves_nothing_behind():
     """As servers do that wait no longer for it to end; after a close of ours it waits for the client's."""
     heard, said = asyncio.Queue(), []
 
@@ -676,7 +676,7 @@ async def test_a_send_to_a_client_that_is_known_to_have_gone_is_no_error(caplog)
     assert not caplog.records
 
 
-async def test_what_waits_for_a_slow_reader_is_kept_back_while_their_right_is_in_doubt(unstored, monkeypatch):
+async def test_a_slow_reader_gets_nothing_while_their_right_is_in_doubt(unstored, monkeypatch):
     alice = logged_in("alice")
     job = Process(owner=str(alice.pk))
     job.enqueued()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from immortus_channels.websocket.flow import MAX_AGE, NO_PONG, TOO_SLOW, Flow, Limits
+from immortus_channels.access.limits import Limits
+from immortus_channels.websocket.flow import MAX_AGE, NO_PONG, TOO_SLOW, Flow
 
 LIMITS = Limits()
 HOUR = 3600.0

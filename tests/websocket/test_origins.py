@@ -90,7 +90,7 @@ def test_an_app_s_own_scheme_is_allowed_where_it_is_named_as_it_is_sent(settings
         assert not is_allowed(handshake(other)), other
 
 
-def test_an_app_s_origin_is_compared_as_text_but_for_the_case_of_its_scheme(settings):
+def test_an_app_s_origin_is_compared_as_text_except_for_its_scheme_s_case(settings):
     settings.IMMORTUS_ALLOWED_ORIGINS = ["Capacitor://localhost", "app://Bundle:1"]
     assert is_allowed(handshake("capacitor://localhost"))
     assert not is_allowed(handshake("capacitor://LOCALHOST"))

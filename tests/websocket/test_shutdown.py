@@ -70,7 +70,7 @@ async def test_every_socket_is_told_when_to_come_back_before_the_server_ends(end
         assert sum(second <= after < second + 1 for after in times) < 1.5 * 100 / 8 + 12, "spread evenly"
 
 
-async def test_a_socket_that_does_not_leave_holds_the_server_up_for_the_grace_alone(ended, monkeypatch):
+async def test_a_socket_that_does_not_leave_delays_the_server_only_for_the_grace(ended, monkeypatch):
     monkeypatch.setattr(Drain, "GRACE", 0.3)
     tasks = await opened(Socket(), Socket(linger=1))
     began = time.monotonic()

@@ -55,7 +55,7 @@ async def test_a_watch_by_a_token_takes_the_place_of_the_sockets_own(hub, job):
     assert not hub.table.jobs
 
 
-async def test_a_token_that_takes_the_place_of_another_watcher_is_told_when_it_ends(job, settings):
+async def test_a_token_that_replaces_another_watch_is_told_when_it_ends(job, settings):
     settings.IMMORTUS_LIMITS = {"token_life": 1}
     socket = Socket()
     socket.watches.begin(Watch(job.job_id, 0))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from immortus_channels.exceptions import InvalidValue, JobCancelled
 from immortus_channels.jobs.job import LARGEST
-from immortus_channels.writer.encoding import encoded, exact, repaired_text
+from immortus_channels.writer.encoding import encode, keep_integers, repair_text
 
 
 class Numbers(enum.IntEnum):
@@ -28,7 +28,7 @@ class Changing(dict):
 
 
 def shown(value):
-    return exact(*encoded(value, "j", "A value"))
+    return keep_integers(*encode(value, "j", "A value"))
 
 
 @pytest.mark.parametrize("number", [0, LARGEST, -LARGEST, True, False, None, 1e300, -0.1234567890123456789])
@@ -65,7 +65,7 @@ def test_whatever_is_shown_holds_no_integer_that_would_be_rounded(value):
 
 def test_what_raises_while_it_is_written_is_an_invalid_value():
     with pytest.raises(InvalidValue, match=r"type Changing cannot be written as JSON: dictionary changed size"):
-        encoded(Changing(a=1), "j", "A value")
+        encode(Changing(a=1), "j", "A value")
 
 
 def test_what_ends_the_job_while_it_is_written_does():
@@ -74,8 +74,8 @@ def test_what_ends_the_job_while_it_is_written_does():
             raise JobCancelled
 
     with pytest.raises(JobCancelled):
-        encoded(Cancelling(a=1), "j", "A value")
+        encode(Cancelling(a=1), "j", "A value")
 
 
 def test_text_is_repaired():
-    assert repaired_text("a\0\ud800\U0001f600") == "a\ufffd\ufffd\U0001f600"
+    assert repair_text("a\0\ud800\U0001f600") == "a\ufffd\ufffd\U0001f600"

@@ -11,9 +11,10 @@ import pytest
 from immortus_channels.exceptions import JobCancelled
 from immortus_channels.jobs.events import CancelRequested, Started
 from immortus_channels.stores import get_store
-from immortus_channels.writer import InlineWriter, Write, Writer, perform
+from immortus_channels.writer import Write, perform
+from immortus_channels.writer.inline import InlineWriter
 from immortus_channels.writer.run import SILENCE, Run
-from immortus_channels.writer.thread import HEARING
+from immortus_channels.writer.thread import HEARING, Writer
 from tests.toys import FlakyStore, eventually
 
 
@@ -72,7 +73,7 @@ def duration_of(step):
     return time.monotonic() - began
 
 
-def test_a_task_that_only_asks_stops_at_the_first_checkpoint_after_the_cancel(run):
+def test_a_task_that_only_asks_stops_at_its_next_checkpoint_after_a_cancel(run):
     be_silent(run)
     cancel_elsewhere()
     with pytest.raises(JobCancelled):

@@ -80,7 +80,7 @@ def job(monkeypatch):
 
 
 @pytest.mark.parametrize(("fails", "by"), [(False, "on_success"), (True, "on_failure")])
-def test_what_celery_calls_before_the_end_is_shown_and_what_it_calls_after_it_is_one_line(noted, fails, by):
+def test_a_celery_hook_before_the_end_is_shown_and_one_after_it_is_logged(noted, fails, by):
     job_id = speaks.delay(fails=fails).id
     assert get_job(job_id).record.meta == {"by": by}
     assert noted() == [job_id]
@@ -131,7 +131,7 @@ def test_a_thread_that_outlives_its_job_is_one_line(job, noted, say):
 
 
 @pytest.mark.parametrize("goes_on", [False, True])
-def test_a_loop_that_goes_on_after_the_end_is_one_line_and_one_that_is_left_there_is_none(job, noted, goes_on):
+def test_a_loop_is_logged_once_if_it_goes_on_after_the_end_of_its_job(job, noted, goes_on):
     with job.running() as inside:
         loop = inside.track(range(3))
         next(loop)

@@ -141,7 +141,7 @@ def test_cancellation_is_raised_between_two_items_and_before_the_first(run):
     def cancelled_at_3():
         for item in run.track(range(10)):
             done.append(item)
-            run.cancel_requested = item == 3
+            run.cancel_requested = run.must_look = item == 3
 
     with pytest.raises(JobCancelled):
         cancelled_at_3()
@@ -154,7 +154,7 @@ def test_cancellation_is_raised_in_an_inner_loop_too(run):
     def cancelled_inside():
         for _ in run.track(range(10)):
             for inner in run.track(range(10)):
-                run.cancel_requested = inner == 2
+                run.cancel_requested = run.must_look = inner == 2
 
     with pytest.raises(JobCancelled):
         cancelled_inside()
@@ -163,13 +163,13 @@ def test_cancellation_is_raised_in_an_inner_loop_too(run):
 
 def test_a_loop_whose_last_item_is_done_is_not_cancelled(run):
     for item in run.track(range(3)):
-        run.cancel_requested = item == 2
+        run.cancel_requested = run.must_look = item == 2
     assert report(run).current == 3
 
 
 def test_a_checkpoint_raises_only_once_asked(run):
     run.checkpoint()
-    run.cancel_requested = True
+    run.cancel_requested = run.must_look = True
     with pytest.raises(JobCancelled):
         run.checkpoint()
 
@@ -593,7 +593,7 @@ def test_a_run_of_a_job_that_is_over_or_of_another_run_is_refused(run, job):
 def test_in_a_forked_child_only_what_is_said_there_is_told(run, told):
     run.update(current=1)
     assert run._lock.acquire(timeout=1)
-    run.forked()
+    run.after_fork()
     assert not run.is_dirty
     run.update(advance=1)
     assert told == [run, run]
@@ -604,7 +604,7 @@ def test_a_forked_child_repeats_nothing_that_its_parent_said(run):
     run.update(current=1, message="parent", percentage=5)
     run.set_meta({"x": 1})
     run.set_data("y", 1)
-    run.forked()
+    run.after_fork()
     run.set_meta({"z": 2})
     told = report(run)
     assert (told.message, told.percentage, told.meta, told.data) == (None, None, {"z": 2}, {})
@@ -630,7 +630,7 @@ class Nameless(str):
         raise LookupError
 
 
-def test_a_name_that_cannot_be_written_is_refused_where_a_developer_sees_it(run):
+def test_a_name_that_cannot_be_written_is_refused_where_developers_see_it(run):
     with pytest.raises(InvalidValue, match="cannot be written as text"):
         run.set_meta({Nameless("a"): 1})
     with pytest.raises(InvalidValue, match="cannot be written as text"):

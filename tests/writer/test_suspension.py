@@ -18,9 +18,9 @@ def suspensions():
 def refused(suspensions, *job_ids, now=0.0):
     """A round in which these jobs failed and others worked."""
     suspensions.begin_round()
-    suspensions.worked(["well", "too"])
+    suspensions.note_success(["well", "too"])
     for job_id in job_ids:
-        suspensions.failed(job_id, DOWN)
+        suspensions.note_failure(job_id, DOWN)
     suspensions.end_round(now)
 
 
@@ -52,25 +52,25 @@ def test_a_job_that_fails_while_others_work_is_left_alone(suspensions):
 
 
 def test_within_a_round_a_job_that_failed_is_not_tried_again(suspensions):
-    suspensions.worked(["well"])
-    suspensions.failed("bad", DOWN)
+    suspensions.note_success(["well"])
+    suspensions.note_failure("bad", DOWN)
     assert suspensions.until("bad") == math.inf
     suspensions.end_round(0.0)
     assert suspensions.until("bad") == 0.1
 
 
 def test_two_jobs_that_fail_while_none_works_mean_that_the_store_is_down(suspensions):
-    suspensions.failed("a", DOWN)
+    suspensions.note_failure("a", DOWN)
     with pytest.raises(StoreUnavailable):
-        suspensions.failed("b", DOWN)
+        suspensions.note_failure("b", DOWN)
     suspensions.abandon_round(3.0, DOWN)
     assert (suspensions.store.times, suspensions.store.until) == (1, 3.1)
     assert suspensions.may_write("a", 3.0), "it was the store's fault"
 
 
 def test_one_job_that_fails_while_no_other_works_means_it_too(suspensions):
-    suspensions.worked(["a"])
-    suspensions.failed("a", DOWN)
+    suspensions.note_success(["a"])
+    suspensions.note_failure("a", DOWN)
     with pytest.raises(StoreUnavailable):
         suspensions.end_round(0.0)
 
@@ -78,8 +78,8 @@ def test_one_job_that_fails_while_no_other_works_means_it_too(suspensions):
 def test_a_job_that_was_refused_before_says_nothing_about_the_store(suspensions):
     refused(suspensions, "bad")
     suspensions.begin_round()
-    suspensions.failed("bad", DOWN)
-    suspensions.failed("a", DOWN)
+    suspensions.note_failure("bad", DOWN)
+    suspensions.note_failure("a", DOWN)
     with pytest.raises(StoreUnavailable):
         suspensions.end_round(1.0)
     suspensions.abandon_round(1.0, DOWN)
@@ -90,7 +90,7 @@ def test_a_job_that_was_refused_before_says_nothing_about_the_store(suspensions)
 def test_a_store_or_a_job_that_works_again_is_no_longer_suspended(suspensions):
     refused(suspensions, "bad")
     suspensions.abandon_round(0.0, DOWN)
-    suspensions.worked(["bad"])
+    suspensions.note_success(["bad"])
     suspensions.end_round(1.0)
     assert suspensions.store.times == 0
     assert suspensions.until("bad") == -math.inf

@@ -20,11 +20,10 @@ from hypothesis import strategies as st
 from immortus_channels.exceptions import DocumentTooLarge, InvalidValue, ReservedMetaKey
 from immortus_channels.jobs.job import DOCUMENT_KEYS, LARGEST, MAX_DEPTH, MAX_DOCUMENT_BYTES, PROGRESS_KEYS, Error, Job
 from immortus_channels.writer import values
+from immortus_channels.writer.failures import MAX_CODE, clean_error
 from immortus_channels.writer.values import (
-    MAX_CODE,
     MAX_SENTENCE,
     clean,
-    clean_error,
     clean_message,
     clean_meta,
     clean_number,
@@ -285,7 +284,7 @@ def test_the_code_of_a_failure_is_short_text(code, shown, caplog):
     [None, True, ValueError("a secret"), b"a secret", object(), Code.ODD, 10**5000],
     ids=lambda it: str(type(it)),
 )
-def test_a_code_that_is_no_text_is_the_general_one_and_is_logged_without_its_words(code, caplog):
+def test_a_code_that_is_not_text_becomes_the_general_one_and_is_logged(code, caplog):
     assert clean_error(code, "A sentence.", "j") == Error(code="error", message="A sentence.")
     (line,) = caplog.records
     assert (line.levelname, line.job_id) == ("ERROR", "j")
@@ -435,7 +434,7 @@ def test_a_message_that_cannot_be_written_is_left_out(message, monkeypatch, capl
         (Decimal(7), "abc", 7),
     ],
 )
-def test_a_total_is_given_or_the_length_and_unknown_beyond_what_a_document_holds(given, iterable, total, caplog):
+def test_a_total_is_given_or_the_length_and_unknown_when_it_is_too_large(given, iterable, total, caplog):
     assert clean_total(given, iterable) == total
     assert not caplog.records
 

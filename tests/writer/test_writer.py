@@ -31,10 +31,11 @@ from immortus_channels.jobs.job import State
 from immortus_channels.jobs.lifecycle import SECOND, apply
 from immortus_channels.push import receivers
 from immortus_channels.stores import get_store
-from immortus_channels.writer import WAIT, InlineWriter, Writer, get_writer, report_of, thread
+from immortus_channels.writer import WAIT, get_writer, report_of, thread
 from immortus_channels.writer.backlog import Backlog
-from immortus_channels.writer.inline import GreenWriter
+from immortus_channels.writer.inline import GreenWriter, InlineWriter
 from immortus_channels.writer.run import Run, current_run
+from immortus_channels.writer.thread import Writer
 from tests.toys import FlakyStore, eventually
 
 forks = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
@@ -212,7 +213,7 @@ def test_nobody_waits_for_a_store_that_is_known_to_be_down(store, threaded):
     assert record().state is State.RUNNING
 
 
-def test_an_event_that_cannot_be_applied_is_dropped_with_one_log_line_that_tells_no_secrets(store, threaded, caplog):
+def test_an_unfit_event_is_dropped_with_one_log_line_that_tells_no_secrets(store, threaded, caplog):
     broken, good = threaded.submit(unfit(), wait=1), threaded.submit(enqueued("good"))
     assert not broken.done.is_set() or broken.is_known  # the job is unknown: nothing to write
     threaded.submit(enqueued())
@@ -223,7 +224,7 @@ def test_an_event_that_cannot_be_applied_is_dropped_with_one_log_line_that_tells
 
 
 @pytest.mark.parametrize(("end", "state"), ENDS)
-def test_how_a_run_ended_is_told_without_its_words_when_they_cannot_be_applied(store, threaded, end, state):
+def test_the_end_of_a_run_is_told_without_words_that_cannot_be_applied(store, threaded, end, state):
     threaded.submit(started())
     write = threaded.submit(end)
     assert write.is_known
@@ -238,7 +239,14 @@ def test_an_end_without_its_words_outlives_an_outage(store, threaded, caplog):
     write = threaded.submit(ENDS[0][0])
     assert write.done.wait(5)
     assert record().state is State.FAILED
-    assert sum("without what it says" in line.getMessage() for line in caplog.records) == 1
+    assert sum("without its content" in line.getMessage() for line in caplog.records) == 1
+
+
+def test_an_end_without_its_words_keeps_its_flags():
+    about = {"job_id": "j", "job_class": "c", "run_id": "r"}
+    for kind, flags in ((Retrying, {"is_sent": False}), (Cancelled, {"unstarted": True}), (Failed, {"by_hand": True})):
+        event = kind(**about, **flags, strategy_meta={"x": object()})
+        assert writer.write._bare(event) == kind(**about, **flags)
 
 
 def test_what_waits_is_bounded_and_the_oldest_is_lost_with_one_log_line(store, threaded, monkeypatch, caplog):
@@ -355,9 +363,7 @@ def test_the_thread_does_not_spin_while_the_store_is_down(store, threaded):
 # One record that is refused
 
 
-def test_a_record_that_is_refused_holds_up_no_other_and_is_written_in_order_once_it_may(
-    store, threaded, pushed, caplog
-):
+def test_a_refused_record_holds_up_no_other_and_is_written_later_in_order(store, threaded, pushed, caplog):
     store.refused = {"locked"}
     for event in (enqueued("locked"), started("locked"), finished("locked")):
         threaded.submit(event, wait=0)
@@ -473,7 +479,7 @@ def test_the_thread_does_not_spin_while_a_record_is_refused(store, threaded, set
     assert len(store.calls) - calls < 20
 
 
-def test_stopping_tries_a_record_that_is_refused_once_more_and_ends_in_time(store, threaded):
+def test_stopping_tries_a_refused_record_once_more_and_ends_in_time(store, threaded):
     store.refused = {"locked"}
     threaded.submit(enqueued("locked"), wait=0)
     threaded.submit(enqueued("well"))
@@ -531,7 +537,7 @@ def test_a_change_soon_after_a_report_follows_within_an_interval(store, threaded
 
 
 @pytest.mark.case(37)
-def test_many_changes_are_at_most_one_report_an_interval_and_the_last_is_exact(store, threaded, pushed):
+def test_changes_make_at_most_one_report_an_interval_and_the_last_is_exact(store, threaded, pushed):
     run = running(threaded)
     began = time.monotonic()
     current = 0
@@ -554,7 +560,7 @@ def test_a_loop_is_reported_while_it_counts_and_exactly_in_the_end(store, thread
     assert (record().current, record().document["percentage"]) == (60, 100.0)
 
 
-def test_what_a_run_says_is_written_without_a_read_once_the_store_has_answered(store, threaded):
+def test_a_run_s_reports_need_no_read_once_the_store_has_answered(store, threaded):
     run = running(threaded)
     run.started(record())
     store.calls.clear()
@@ -564,7 +570,7 @@ def test_what_a_run_says_is_written_without_a_read_once_the_store_has_answered(s
     assert store.calls == ["update"] * 2
 
 
-def test_what_a_task_does_to_what_it_was_given_is_not_stored_and_cannot_lose_the_end(store, threaded):
+def test_a_task_that_changes_what_it_was_given_changes_no_record(store, threaded):
     threaded.submit(
         Enqueued(job_id="j", job_class="c", origin=Origin(send_id="s", params={"ids": [1, 2]}, data={"rows": [1]}))
     )
@@ -578,7 +584,7 @@ def test_what_a_task_does_to_what_it_was_given_is_not_stored_and_cannot_lose_the
     assert (record().params, record().data) == ({"ids": [1, 2]}, {"rows": [1]})
 
 
-def test_an_end_that_cannot_be_applied_to_what_is_known_is_applied_to_what_is_on_record(store, threaded):
+def test_an_end_unfit_for_the_known_job_is_applied_to_the_recorded_one(store, threaded):
     run = running(threaded)
     run.started(record())
     threaded.detach(run)
@@ -606,7 +612,7 @@ def test_a_report_that_was_not_written_is_written_later(store, threaded):
     assert eventually(lambda: record() is not None and record().meta == {"a": 1})
 
 
-def test_a_finish_during_a_report_of_the_same_run_comes_after_it_with_everything(store, threaded, pushed):
+def test_a_finish_during_a_report_of_its_run_follows_it_with_everything(store, threaded, pushed):
     run = running(threaded)
     store.open.clear()
     calls = len(store.calls)
@@ -629,7 +635,7 @@ def test_after_a_detach_nothing_is_reported(store, threaded):
     assert record().current == 0
 
 
-def test_a_report_that_cannot_be_applied_disturbs_no_other_run_and_no_caller(store, threaded, caplog):
+def test_a_report_that_cannot_be_applied_disturbs_no_other_run_or_caller(store, threaded, caplog):
     bad, good = running(threaded), running(threaded, "good", "g")
     bad._meta["x"] = object()
     bad.update(current=1)
@@ -797,7 +803,7 @@ def run_here(job_id="j", run_id="r"):
 
 @forks
 @pytest.mark.django_db(transaction=True)
-def test_a_forked_child_writes_through_a_thread_and_a_connection_of_its_own(of_process):
+def test_a_forked_child_writes_through_its_own_thread_and_connection(of_process):
     assert of_process.submit(started()).is_known
 
     def child():
@@ -813,7 +819,7 @@ def test_a_forked_child_writes_through_a_thread_and_a_connection_of_its_own(of_p
 
 @forks
 @pytest.mark.django_db(transaction=True)
-def test_a_job_forked_in_the_middle_goes_on_telling_from_both_sides_whatever_was_locked(of_process):
+def test_a_job_forked_in_the_middle_tells_from_both_sides_despite_any_lock(of_process):
     run = run_here()
     assert of_process.submit(started()).is_known
     of_process.attach(run)
@@ -968,7 +974,7 @@ def test_inline_a_run_that_a_fork_brought_along_writes_nothing(store):
     inline = InlineWriter()
     inline.submit(started())
     run = Run(job_id="j", job_class="c", run_id="r", notify=inline.notify)
-    run.forked()
+    run.after_fork()
     run.update(current=1)
     assert record().current == 0
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from django.core.checks import ERROR
 
 from immortus_channels import checks
-from immortus_channels.checks.doctor.finding import Finding, Level, describe, since
+from immortus_channels.checks.doctor.finding import Finding, Level, reason_of, since
 from immortus_channels.checks.doctor.socket import examine_socket
 from immortus_channels.checks.doctor.way import examine_way
 from immortus_channels.conf import is_inline
@@ -50,7 +50,7 @@ def _examine_store(job_id: str, timeout: float) -> Finding:
         call_in_thread(lambda: _ask_store(job_id)).result(timeout)
     except Exception as error:  # noqa: BLE001 - a store may raise anything, and the finding says what
         hint = "Start it, or correct IMMORTUS_STORE; a database wants `manage.py migrate`."
-        return Finding(part="store", level="wrong", message=describe(error), hint=hint)
+        return Finding(part="store", level="wrong", message=reason_of(error), hint=hint)
     store = get_store()
     message = f"{type(store).__name__} answered in {since(began)}"
     if not isinstance(store, SQLiteStore) or is_inline():

@@ -24,6 +24,6 @@ def since(began: float) -> str:
     return f"{(time.monotonic() - began) * 1000:.0f} ms"
 
 
-def describe(error: Exception) -> str:
-    """Describe an error in a sentence."""
+def reason_of(error: Exception) -> str:
+    """Return an error as the reason of a finding."""
     return f"{type(error).__name__}: {error}" if str(error) else "no answer in time"

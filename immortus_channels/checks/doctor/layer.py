@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 
-from immortus_channels.checks.doctor.finding import Finding, describe
+from immortus_channels.checks.doctor.finding import Finding, reason_of
 from immortus_channels.checks.doctor.layer_hosts import ask_hosts
 from immortus_channels.conf import settings
 from immortus_channels.push.layer import group_name, shared_layer
@@ -56,7 +56,7 @@ def examine_layer(listener: Listener, *, worked: bool) -> Finding:
     if not listener.has_layer:
         return Finding(part="layer", level="ok", message="none that reaches other processes: pages re-check the store")
     if listener.error is not None or not listener.is_ready.is_set():
-        message = describe(listener.error or TimeoutError())
+        message = reason_of(listener.error or TimeoutError())
         hint = f"Start Redis, or correct CHANNEL_LAYERS[{alias!r}]; meanwhile pages re-check the store."
         return Finding(part="layer", level="wrong", message=message, hint=hint)
     if worked and not listener.heard_end.wait(1.0):
@@ -75,13 +75,13 @@ def examine_hosts(timeout: float, *, is_layer_wrong: bool) -> Iterator[Finding]:
     Where there is only one host and `is_layer_wrong`, the layer's own finding says it all.
     """
     try:
-        answers = ask_hosts(timeout)
+        errors = ask_hosts(timeout)
     except Exception:  # noqa: BLE001 - the layer's own finding says what is wrong with it
         return
-    for answer in answers:
-        if answer.error is not None and not (is_layer_wrong and len(answers) == 1):
+    for host, error in errors.items():
+        if error is not None and not (is_layer_wrong and len(errors) == 1):
             hint = (
                 "Start it, or take it out of `hosts` in every process: pages re-check the jobs whose groups it has. "
                 "With a Redis Cluster the pubsub layer works, the core layer does not."
             )
-            yield Finding(part="layer", level="wrong", message=f"{answer.host}: {describe(answer.error)}", hint=hint)
+            yield Finding(part="layer", level="wrong", message=f"{host}: {reason_of(error)}", hint=hint)

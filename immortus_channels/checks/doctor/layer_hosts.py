@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -20,33 +19,27 @@ _AGAIN = 0.2
 """Seconds until a message is sent again: the first one may come before the subscription is confirmed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """The fate of the messages that were sent through one host."""
-
-    host: str
-    """The host's place among the others, and its address without a password."""
-    error: Exception | None
-
-
-def ask_hosts(seconds: float) -> list[Answer]:
+def ask_hosts(seconds: float) -> dict[str, Exception | None]:
     """Send messages through each of the layer's hosts and wait for them, all at once, for `seconds`.
 
-    The list is empty unless the layer has a list of hosts, as those of channels_redis and channels_valkey do.
+    Return the error of each host, None if it delivers. Its name is its place among the others, and its address without
+    a password. There are none unless the layer has a list of hosts, as those of channels_redis and channels_valkey do.
     """
     layer = getattr(django_settings, "CHANNEL_LAYERS", {}).get(settings.CHANNEL_LAYER, {})
     config = layer.get("CONFIG", {})
     hosts = config.get("hosts") if isinstance(config, Mapping) else None
     if not isinstance(hosts, Sequence) or isinstance(hosts, str):
-        return []
+        return {}
     return asyncio.run(_ask_all(import_string(layer["BACKEND"]), config, hosts, seconds))
 
 
-async def _ask_all(backend: Any, config: Mapping[str, Any], hosts: Sequence[Any], seconds: float) -> list[Answer]:
+async def _ask_all(
+    backend: Any, config: Mapping[str, Any], hosts: Sequence[Any], seconds: float
+) -> dict[str, Exception | None]:
     layers = [backend(**{**config, "hosts": [host]}) for host in hosts]
     errors = await asyncio.gather(*(_error_of(layer, seconds) for layer in layers))
     names = [f"host {number} of {len(hosts)}, {_address(host)}" for number, host in enumerate(hosts, 1)]
-    return [Answer(host=name, error=error) for name, error in zip(names, errors, strict=True)]
+    return dict(zip(names, errors, strict=True))
 
 
 async def _error_of(layer: Any, seconds: float) -> Exception | None:

@@ -17,7 +17,7 @@ from django.conf import settings as django_settings
 from django.utils.module_loading import import_string
 
 from immortus_channels.api import links
-from immortus_channels.checks.doctor.finding import Finding, describe
+from immortus_channels.checks.doctor.finding import Finding, reason_of
 from immortus_channels.conf import settings
 from immortus_channels.threads import call_in_thread
 from immortus_channels.websocket import frames
@@ -38,7 +38,7 @@ def examine_socket(timeout: float, url: str | None) -> Finding:
         frame = call_in_thread(lambda: asyncio.run(_first_frame(import_string(path), timeout))).result(timeout)
     except Exception as error:  # noqa: BLE001 - the project's own routing and middleware run here
         hint = "Serve websocket_application of immortus_channels.routing; `manage.py check` may say more."
-        return Finding(part="socket", level="wrong", message=f"{path}: {describe(error)}", hint=hint)
+        return Finding(part="socket", level="wrong", message=f"{path}: {reason_of(error)}", hint=hint)
     if frame is None or json.loads(frame).get("type") != "hello":
         hint = "The log says which origin or login was refused."
         return Finding(part="socket", level="wrong", message=f"{path} refused it", hint=hint)
@@ -90,7 +90,7 @@ def _knock(url: str, timeout: float) -> Finding:
     if site is None:
         meant = f"http://{url.rpartition('//')[2] or 'localhost:8000'}"
         hint = f"Write http:// or https:// in front: --url {meant if _site_at(meant) else 'http://localhost:8000'}"
-        return Finding(part="socket", level="wrong", message=f"{url!r} is no address of a site", hint=hint)
+        return Finding(part="socket", level="wrong", message=f"{url!r} is not the URL of a site", hint=hint)
     path = f"{site.path.rstrip('/')}/ws/immortus/"
     headers = {
         "Connection": "Upgrade",
@@ -105,7 +105,7 @@ def _knock(url: str, timeout: float) -> Finding:
         connection.request("GET", path, headers=headers)
         answer = connection.getresponse()
     except (OSError, HTTPException) as error:
-        return Finding(part="socket", level="wrong", message=f"{url}: {describe(error)}", hint="Start the server.")
+        return Finding(part="socket", level="wrong", message=f"{url}: {reason_of(error)}", hint="Start the server.")
     finally:
         connection.close()
     if answer.status == HTTPStatus.SWITCHING_PROTOCOLS:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 from immortus_channels import queues, tasks, tracking
-from immortus_channels.checks.doctor.finding import Finding, describe, since
+from immortus_channels.checks.doctor.finding import Finding, reason_of, since
 from immortus_channels.checks.doctor.layer import Listener, examine_hosts, examine_layer
 from immortus_channels.jobs.job import Job, State
 from immortus_channels.stores import get_store
@@ -42,7 +42,7 @@ def _send(job_id: str, timeout: float, queue: str | None) -> Finding:
         call_in_thread(lambda: tasks.probe.apply_async(task_id=job_id, queue=queue, retry=False)).result(timeout)
     except Exception as error:  # noqa: BLE001 - each broker has errors of its own
         hint = "Start the broker, or correct its address: CELERY_BROKER_URL, in most projects."
-        return Finding(part="queue", level="wrong", message=describe(error), hint=hint)
+        return Finding(part="queue", level="wrong", message=reason_of(error), hint=hint)
     how = "ran the probe itself, being eager" if celery.is_eager() else "took the probe"
     return Finding(part="queue", level="ok", message=f"{celery.name} {how}, in {since(began)}")
 
@@ -67,13 +67,13 @@ def _examine_worker(job: Job | None, timeout: float) -> Finding:
         case None:
             message, hint = "the store never heard of the probe", "The log says why tracking failed."
         case Job(state=State.FINISHED, staff_only=True):
-            message = "ran the probe, and was not told whose it is: every job is unknown to whoever sent it"
+            message = "ran the probe, whose message did not name its owner: no user can see the jobs that they send"
             hint = "Messages need their headers: set CELERY_TASK_PROTOCOL to 2, and let no router or proxy drop them."
         case Job(state=State.FINISHED):
             waited = ((job.started_at or 0) - (job.enqueued_at or 0)) / 1e6
             return Finding(part="worker", level="ok", message=f"ran the probe, which had waited {waited:.2f} s")
         case Job(state=State.ENQUEUED):
-            message = f"nobody ran the probe within {timeout:g} s"
+            message = f"no worker ran the probe within {timeout:g} s"
             hint = (
                 "Start one: `celery -A yourproject worker`. If one runs, it is busy with other jobs (try --timeout "
                 "60), listens to another queue (try --queue) or broker, keeps jobs in another store (IMMORTUS_STORE), "
@@ -81,7 +81,7 @@ def _examine_worker(job: Job | None, timeout: float) -> Finding:
             )
         case Job(error=error) if error is not None and error.code == "unknown_task":
             message = f"does not know the task {job.job_class!r}"
-            hint = "Call app.autodiscover_tasks() in your celery.py, and start the worker anew."
+            hint = "Call app.autodiscover_tasks() in your celery.py, and restart the worker."
         case _:
             message = f"left the probe {job.state}" + (f": {job.error.code}" if job.error is not None else "")
             hint = "The worker's log says why."

@@ -13,7 +13,7 @@ from immortus_channels.checks.doctor.finding import Finding
 class Command(BaseCommand):
     """Sends a probe job and watches it as a page would."""
 
-    help = "Sends a probe job and tells whether queue, worker, store, channel layer and socket do their part."
+    help = "Sends a probe job and reports whether queue, worker, store, channel layer and socket do their part."
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -31,7 +31,7 @@ class Command(BaseCommand):
             self._show(finding)
             wrong += finding.level == "wrong"
         if wrong:
-            msg = f"{wrong} of the above need a cure."
+            msg = f"{wrong} of the parts above went wrong."
             raise CommandError(msg)
 
     def _show(self, finding: Finding) -> None:

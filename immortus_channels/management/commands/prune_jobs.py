@@ -42,10 +42,10 @@ class Command(BaseCommand):
     ) -> None:
         """Delete until nothing old is left, or nothing of the owner; report how many."""
         try:
-            if owner is not None:
+            if owner is None:
+                self._prune(older_than)
+            else:
                 self._forget(owner, older_than)
-                return
-            self._prune(older_than)
         except StoreUnavailable as error:
             raise CommandError(str(error)) from error
 
@@ -54,14 +54,14 @@ class Command(BaseCommand):
             msg = "--owner takes a user's key, such as 17, and does not go with --older-than."
             raise CommandError(msg)
         count = forget_now(owner)
-        if not count and not _may_be_key(owner):
-            msg = (
-                f"No job has the owner {owner!r}, which is no primary key; --owner takes one, such as 17, and no name."
-            )
-            raise CommandError(msg)
+        try:
+            is_known = count > 0 or _has_user(owner)
+        except ValidationError as error:
+            msg = f"No job has the owner {owner!r}, which is not a primary key: --owner takes a key such as 17."
+            raise CommandError(msg) from error
         self.stdout.write(f"{count} jobs of {owner!r} forgotten.")
-        if not count and not _is_key(owner):
-            self.stdout.write(f"No user has the primary key {owner!r}: --owner takes one, and no name.")
+        if not is_known:
+            self.stdout.write(f"No user has the primary key {owner!r}: --owner takes a key, not a name.")
 
     def _prune(self, older_than: float | None) -> None:
         age = settings.RETENTION if older_than is None else older_than
@@ -71,24 +71,14 @@ class Command(BaseCommand):
         self.stdout.write(f"{_prune(age)} jobs pruned.")
 
 
-def _may_be_key(owner: str) -> bool:
-    """Return whether the text can be a primary key of a user, who may be deleted."""
+def _has_user(owner: str) -> bool:
+    """Return whether a user has this key. Raises ValidationError for a text that cannot be a primary key."""
     try:
         model, primary_key = named_by(owner)
-        model._meta.pk.to_python(primary_key)  # noqa: SLF001 - Django's name
-    except ValidationError:
-        return False
     except ImproperlyConfigured:  # a project may do without that model
         return True
-    return True
-
-
-def _is_key(owner: str) -> bool:
-    try:
-        model, primary_key = named_by(owner)
-    except ImproperlyConfigured:
-        return True
-    return model._default_manager.filter(pk=primary_key).exists()  # noqa: SLF001 - Django's name
+    key = model._meta.pk.to_python(primary_key)  # noqa: SLF001 - Django's name
+    return model._default_manager.filter(pk=key).exists()  # noqa: SLF001 - likewise
 
 
 def _prune(age: float) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,11 +14,12 @@ from celery.exceptions import Ignore, SoftTimeLimitExceeded
 from immortus_channels import queues
 from immortus_channels.exceptions import ConfigurationError, JobCancelled, JobFailed
 from immortus_channels.loading import Later
+from immortus_channels.logs import logger
 from immortus_channels.queues.base import Queue, Tracker
-from immortus_channels.queues.celery.marks import QUEUE, mark_of
-from immortus_channels.queues.celery.problems import is_green, problems
+from immortus_channels.queues.celery.marks import QUEUE, options_of
+from immortus_channels.queues.celery.problems import is_green_pool, problems
 from immortus_channels.queues.celery.receivers import Receivers, guarded
-from immortus_channels.queues.tracked import Tracking, unmarked
+from immortus_channels.queues.tracked import TaskOptions, unmarked
 
 if TYPE_CHECKING:
     from celery import Celery, Task, result
@@ -38,8 +38,6 @@ else:  # Celery's are not complete yet where their import brings this one about
     result_backend = Later("immortus_channels.queues.celery.result_backend")
     runs = Later("immortus_channels.writer.run")
 
-logger = logging.getLogger("immortus_channels")
-
 PROBE = "immortus_channels.probe"
 """The name of the task that `immortus_doctor` sends."""
 
@@ -51,7 +49,7 @@ class CeleryQueue(Queue):
     interrupts = (SoftTimeLimitExceeded,)
 
     def __init__(self) -> None:
-        self._tracked: dict[str, Tracking] = {}
+        self._tracked: dict[str, TaskOptions] = {}
         self._receivers: list[tuple[Any, Any]] = []
 
     # The port
@@ -60,21 +58,20 @@ class CeleryQueue(Queue):
         """Connect every signal. Never with `retry=True`: Celery would repeat a receiver that raises for ever."""
         _state.connect_on_app_finalize(self._find_tasks_of)
         for signal, receiver in (
-            (signals.worker_init, self._refuse_green_pool),
             (signals.worker_init, self._on_worker_init),
-            *Receivers(tracker, self.tracking).each(),
+            *Receivers(tracker, self.options_of).each(),
         ):
             self._receivers.append((signal, receiver))
             signal.connect(receiver, weak=False)
 
-    def tracking(self, job_class: str) -> Tracking | None:
+    def options_of(self, job_class: str) -> TaskOptions | None:
         """Return how the task registered under this name is tracked."""
         known = self._tracked.get(job_class)
-        return known if known is not None else mark_of(current_app.tasks.get(job_class))
+        return known if known is not None else options_of(current_app.tasks.get(job_class))
 
     def tracked_names(self) -> set[str]:
         """Return the names of the tracked tasks of the current app."""
-        return {name for name, task in current_app.tasks.items() if mark_of(task) is not None}
+        return {name for name, task in current_app.tasks.items() if options_of(task) is not None}
 
     def name_of(self, task: object) -> str | None:
         """Return the registered name of a Celery task."""
@@ -92,7 +89,7 @@ class CeleryQueue(Queue):
         job_id = ids.text_of(given.id) or given.id
         job_class = queues.class_of(job_id) or ""
         # A task that is not registered here may be tracked where it runs.
-        if job_class in current_app.tasks and self.tracking(job_class) is None:
+        if job_class in current_app.tasks and self.options_of(job_class) is None:
             msg = f"The task {job_class!r} is not tracked; write @tracked under its decorator."
             raise ConfigurationError(msg)
         return job_id, job_class
@@ -114,7 +111,7 @@ class CeleryQueue(Queue):
         """Return the success or failure that the result backend has of a run that began at `since`."""
         if not self.keeps_records():
             return None
-        return result_backend.end_of(current_app, job_id, job_class, since=since, tracking=self.tracking(job_class))
+        return result_backend.end_of(current_app, job_id, job_class, since=since, options=self.options_of(job_class))
 
     def is_eager(self) -> bool:
         """Return whether `task_always_eager` is set."""
@@ -124,18 +121,19 @@ class CeleryQueue(Queue):
         """Return what keeps jobs from being followed: no app of the project's own, a wrong pool, old messages."""
         return list(problems(sorted(self.tracked_names() - {PROBE})))
 
-    def _refuse_green_pool(self, sender: Any, **_: object) -> None:
-        """Disconnect in MAIN, before any job: greenlets share a thread, where our event loop would break all others."""
-        if not is_green(sender.pool_cls):
-            return
-        logger.error("This worker does not track jobs: gevent and eventlet are not supported; use prefork or threads.")
-        for signal, receiver in self._receivers:
-            signal.disconnect(receiver)
-
     # Which tasks
 
     def _on_worker_init(self, sender: Any, **_: object) -> None:
-        """Find the tasks again in MAIN, before a worker builds any: the app may be older than some of its tasks."""
+        """Find the tasks again in MAIN, before a worker builds any: the app may be older than some of its tasks.
+
+        Disconnect from a pool of greenlets: they share a thread, where our event loop would break all others.
+        """
+        if is_green_pool(sender.pool_cls):
+            logger.error(
+                "This worker does not track jobs: gevent and eventlet are not supported; use prefork or threads."
+            )
+            for signal, receiver in self._receivers:
+                signal.disconnect(receiver)
         guarded(self._on_finalize, sender.app)
 
     def _find_tasks_of(self, app: Celery) -> None:
@@ -144,9 +142,9 @@ class CeleryQueue(Queue):
     def _on_finalize(self, sender: Celery, **_: object) -> None:
         unmarked.clear()
         for name, task in list(sender.tasks.items()):
-            tracking = mark_of(task)
-            if tracking is not None:
-                self._tracked[name] = tracking
+            options = options_of(task)
+            if options is not None:
+                self._tracked[name] = options
                 self._refuse_before_start(task)
                 _expect_chosen_ends(task)
 

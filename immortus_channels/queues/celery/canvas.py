@@ -53,9 +53,9 @@ def tasks(canvas: Any, *, but: Sequence[str] = ()) -> Iterator[Task]:
             yield from tasks(one, but=but)
 
 
-def class_of(name: str, headers: Mapping[str, Any], tracking: Callable[[str], object]) -> str:
+def class_of(name: str, headers: Mapping[str, Any], options_of: Callable[[str], object]) -> str:
     """Return the class of a message's job: the task's name, or that of the job it continues."""
-    return name if tracking(name) is not None else headers.get(STANDS_FOR) or name
+    return name if options_of(name) is not None else headers.get(STANDS_FOR) or name
 
 
 _LINKS = ("chain", "chord", "link", "link_error")
@@ -71,20 +71,20 @@ def _is_several(canvas: Any) -> bool:
     return isinstance(canvas, Sequence) and not isinstance(canvas, str | bytes)
 
 
-def marked(canvas: Any, headers_of: Callable[[str, str], Mapping[str, Any]]) -> Any:
+def with_headers(canvas: Any, headers_of: Callable[[str, str], Mapping[str, Any]]) -> Any:
     """Return a copy in which every task is sent with more headers, those that `headers_of` gives for its name and id.
 
     A copy, as a project may use the same signature many times, for different users.
     """
     if _is_several(canvas):
-        return [marked(one, headers_of) for one in canvas]
+        return [with_headers(one, headers_of) for one in canvas]
     if not isinstance(canvas, Mapping):
         return canvas
     options = dict(canvas.get("options") or {})
-    options |= {name: marked(options[name], headers_of) for name in _LINKS if options.get(name)}
+    options |= {name: with_headers(options[name], headers_of) for name in _LINKS if options.get(name)}
     if canvas.get("subtask_type"):
         inner = dict(canvas.get("kwargs") or {})
-        inner |= {name: marked(inner[name], headers_of) for name in _PARTS if inner.get(name)}
+        inner |= {name: with_headers(inner[name], headers_of) for name in _PARTS if inner.get(name)}
         return {**canvas, "kwargs": inner, "options": options}
     more = headers_of(str(canvas.get("task")), text_of(options.get("task_id")) or "")
     return {**canvas, "options": options | {"headers": {**(options.get("headers") or {}), **more}}}

@@ -27,19 +27,19 @@ _SECOND = "second"
 """Whether another message of the job was under way when this one was sent; its own retry is then the only one."""
 
 
-def header_for(origin: Origin, job_id: object, retries: object = 0) -> dict[str, Any]:
+def first_header(origin: Origin, job_id: object, retries: object = 0) -> dict[str, Any]:
     """Return the header of the first message of a life, or of one that continues it."""
     return {**to_header(origin), _JOB: str(job_id), **({_RETRIES: retries} if retries else {})}
 
 
-def going_on(origin: Origin, job_id: object) -> dict[str, Any]:
+def continuing_header(origin: Origin, job_id: object) -> dict[str, Any]:
     """Return the header of a message that continues a recorded life: its arguments and data need not travel."""
-    return header_for(replace(origin, params=None, data=None), job_id)
+    return first_header(replace(origin, params=None, data=None), job_id)
 
 
-def one_more(origin: Origin, job_id: object) -> dict[str, Any]:
+def second_header(origin: Origin, job_id: object) -> dict[str, Any]:
     """Return the header of a second message of a job that is not over: if no worker runs it, the job has not ended."""
-    return {**going_on(origin, job_id), _SECOND: True}
+    return {**continuing_header(origin, job_id), _SECOND: True}
 
 
 def is_second(header: Mapping[str, Any] | None) -> bool:
@@ -61,7 +61,7 @@ def is_resent(headers: Mapping[str, Any], *, is_job: bool) -> bool:
     return not is_job or _request_of(headers["id"]) is not None
 
 
-def carry_on(headers: dict[str, Any]) -> None:
+def keep_headers(headers: dict[str, Any]) -> None:
     """Copy to a resent message the headers of the one before it, in case `retry(headers=…)` has dropped them."""
     if is_second(headers.get(HEADER)):
         headers[HEADER] = {name: value for name, value in headers[HEADER].items() if name != _SECOND}
@@ -73,7 +73,7 @@ def carry_on(headers: dict[str, Any]) -> None:
         if value is not None:
             headers.setdefault(name, value)
     if run is not None and run.job_id == str(headers["id"]) and run.origin is not None:
-        headers.setdefault(HEADER, going_on(run.origin, run.job_id))
+        headers.setdefault(HEADER, continuing_header(run.origin, run.job_id))
 
 
 def forget_others(headers: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from immortus_channels.queues.tracked import MARK, Tracking, tracking_of
+from immortus_channels.queues.tracked import MARK, TaskOptions, options_on
 
 QUEUE = "celery"
 HEADER = "immortus"
@@ -14,10 +14,10 @@ STANDS_FOR = "immortus_for"
 """The header of an untracked task that continues a tracked job and names its class; `task.replace()` sends it."""
 
 
-def mark_of(task: Any) -> Tracking | None:
+def options_of(task: Any) -> TaskOptions | None:
     """Return the mark on a task: set on the task itself, on the function under its decorator, or by its base class."""
     if task is None:
         return None
-    mark = vars(task).get(MARK) or tracking_of(task.run) or tracking_of(task)
+    mark = vars(task).get(MARK) or options_on(task.run) or options_on(task)
     inline = getattr(task, "tracking_strategy", None)
     return replace(mark, strategy=inline) if mark and inline and not mark.strategy else mark

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from inspect import Signature, signature
+from inspect import signature
 from typing import Any
 
 from celery import current_app
@@ -16,18 +15,17 @@ from immortus_channels.jobs.events import Origin
 from immortus_channels.jobs.job import JSON, MAX_KEPT_BYTES
 from immortus_channels.jobs.lifecycle import SECOND
 from immortus_channels.loading import name_of
+from immortus_channels.logs import logger
 from immortus_channels.queues.celery.marks import HEADER, QUEUE
-from immortus_channels.queues.tracked import Named, Tracking
+from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.writer.run import owner_here
 from immortus_channels.writer.values import clean, clean_text, size_of
-
-logger = logging.getLogger("immortus_channels")
 
 MAX_BYTES = MAX_KEPT_BYTES // 2
 """Of the recorded arguments, so that the job's data has room as well."""
 
 
-def origin_here(tracking: Tracking | None, name: str, args: Any, kwargs: Any, eta: str | None = None) -> Origin:
+def origin_here(options: TaskOptions | None, name: str, args: Any, kwargs: Any, eta: str | None = None) -> Origin:
     """Return what this process knows about a job of the task `name` that it is sending."""
     owner, staff_only = owner_here()
     return Origin(
@@ -35,22 +33,25 @@ def origin_here(tracking: Tracking | None, name: str, args: Any, kwargs: Any, et
         owner=owner,
         staff_only=staff_only,
         queue=QUEUE,
-        cancel=tracking.cancel if tracking else "ask",
-        handler=_handler_name(tracking.handler) if tracking else "",
+        cancel=options.cancel if options else "ask",
+        handler=name_of(options.handler) if options else "",
         eta=int(datetime.fromisoformat(eta).timestamp() * SECOND) if eta else None,
-        params=_params(tracking, name, args, kwargs) if tracking else None,
+        params=_params(options, name, args, kwargs) if options else None,
     )
 
 
-def _params(tracking: Tracking, name: str, args: Any, kwargs: Any) -> dict[str, JSON] | None:
+def _params(options: TaskOptions, name: str, args: Any, kwargs: Any) -> dict[str, JSON] | None:
     """Return the arguments to record, as JSON; a value that JSON cannot hold is recorded as its type alone."""
-    params = tracking.params_of(_signature(name), tuple(args or ()), kwargs or {})
+    task = current_app.tasks.get(name)
+    params = options.params_of(signature(task.run) if task is not None else None, tuple(args or ()), kwargs or {})
     if params is None:
         return None
-    return _within_limit(name, {clean_text(key): (_to_json(key, value), type(value)) for key, value in params.items()})
+    return _shorten_params(
+        name, {clean_text(key): (_to_json(key, value), type(value)) for key, value in params.items()}
+    )
 
 
-def _within_limit(task: str, params: Mapping[str, tuple[JSON, type]]) -> dict[str, JSON]:
+def _shorten_params(task: str, params: Mapping[str, tuple[JSON, type]]) -> dict[str, JSON]:
     """Return the params; where they exceed the limit, the largest ones are recorded as their types alone."""
     fit = {name: value for name, (value, _) in params.items()}
     by_size = sorted(fit, key=lambda name: size_of(fit[name])) if size_of(fit) > MAX_BYTES else []
@@ -72,15 +73,6 @@ def _to_json(name: str, value: object) -> JSON:
         return f"<{type(value).__name__}>"
 
 
-def _signature(name: str) -> Signature | None:
-    task = current_app.tasks.get(name)
-    return signature(task.run) if task is not None else None
-
-
-def _handler_name(handler: Named) -> str:
-    return name_of(handler) if isinstance(handler, type) else handler or ""
-
-
 def to_header(origin: Origin) -> dict[str, Any]:
     """Return the origin as JSON for the message's headers."""
     fields = {name: getattr(origin, name) for name in Origin.__slots__}
@@ -97,29 +89,29 @@ def from_header(header: Mapping[str, Any]) -> Origin:
     return Origin(**{name: value for name, value in header.items() if name in Origin.__slots__})
 
 
-def bequeathed(origin: Origin, ownership: Mapping[str, Any] | None) -> Origin:
+def with_owner(origin: Origin, ownership: Mapping[str, Any] | None) -> Origin:
     """Return the origin with the owner named in the message headers, if any: another process planned this job."""
     if ownership is None:
         return origin
     return replace(origin, owner=ownership.get("owner"), staff_only=bool(ownership.get("staff_only")))
 
 
-def heritage(origin: Origin) -> dict[str, JSON]:
-    """Return a job's owner for the headers of the jobs that follow it; `bequeathed` reads it."""
+def owner_header(origin: Origin) -> dict[str, JSON]:
+    """Return a job's owner for the headers of the jobs that follow it; `with_owner` reads it."""
     return {"owner": origin.owner, "staff_only": origin.staff_only}
 
 
-def origin_of(request: Any, tracking: Tracking, name: str, args: Any, kwargs: Any) -> Origin | None:
+def origin_of(request: Any, options: TaskOptions, name: str, args: Any, kwargs: Any) -> Origin | None:
     """Return the origin of the job that a worker runs; None if its sender recorded none.
 
     The worker knows the task, so it settles here how the task may be cancelled and what handles its page.
     """
     header = header_of(request, HEADER)
     if header is None and request.is_eager:
-        origin = origin_here(tracking, name, args, kwargs)
+        origin = origin_here(options, name, args, kwargs)
         request.headers = {**(request.headers or {}), HEADER: to_header(origin)}  # `retry()` sends them again
         return origin
     if header is None:
         return None
     origin = from_header(header)
-    return replace(origin, cancel=tracking.cancel, handler=origin.handler or _handler_name(tracking.handler))
+    return replace(origin, cancel=options.cancel, handler=origin.handler or name_of(options.handler))

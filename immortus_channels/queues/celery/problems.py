@@ -20,7 +20,7 @@ def problems(tracked: list[str]) -> Iterator[CheckMessage]:
             id="immortus_channels.W010",
         )
     pool = current_app.conf.worker_pool
-    if is_green(pool):
+    if is_green_pool(pool):
         yield Error(
             f"Celery's worker_pool is {pool!r}, which is not supported: such a worker runs its jobs untracked.",
             hint="Use 'prefork' or 'threads' (CELERY_WORKER_POOL, or `celery worker --pool`).",
@@ -35,7 +35,7 @@ def problems(tracked: list[str]) -> Iterator[CheckMessage]:
         )
 
 
-def is_green(pool: Any) -> bool:
+def is_green_pool(pool: Any) -> bool:
     """Return whether a pool, given as its alias, its path or its class, is of gevent or eventlet."""
     name = pool if isinstance(pool, str) else getattr(pool, "__module__", "")
     return "gevent" in name or "eventlet" in name

@@ -12,29 +12,17 @@ from celery import current_app
 from celery._state import get_current_task
 
 from immortus_channels import queues
+from immortus_channels.conf import leases
 from immortus_channels.jobs.events import Enqueued, Origin, Planned
 from immortus_channels.jobs.ids import text_of
 from immortus_channels.jobs.lifecycle import SECOND
 from immortus_channels.queues.base import Tracker
-from immortus_channels.queues.celery import written
-from immortus_channels.queues.celery.canvas import (
-    OWNER,
-    REPLACED,
-    REPLACES,
-    Task,
-    class_of,
-    followers,
-    marked,
-    tasks,
-)
-from immortus_channels.queues.celery.lives import carry_on, forget_others, going_on, header_for, is_resent, one_more
+from immortus_channels.queues.celery import canvas, lives, written
+from immortus_channels.queues.celery.canvas import OWNER, REPLACED, REPLACES
 from immortus_channels.queues.celery.marks import HEADER, STANDS_FOR
-from immortus_channels.queues.celery.origins import bequeathed, from_header, heritage, origin_here
-from immortus_channels.queues.tracked import Tracking
+from immortus_channels.queues.celery.origins import from_header, origin_here, owner_header, with_owner
+from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.writer.run import current_run
-
-_WAITING = 86_400.0
-"""Seconds that a job may wait after it is due before it counts as lost."""
 
 
 class Sending:
@@ -42,9 +30,9 @@ class Sending:
 
     run_here = current_run.get
 
-    def __init__(self, tracker: Tracker, tracking: Callable[[str], Tracking | None]) -> None:
+    def __init__(self, tracker: Tracker, options_of: Callable[[str], TaskOptions | None]) -> None:
         self._tracker = tracker
-        self._tracking = tracking
+        self._options_of = options_of
         self._planned: tuple[str | None, set[str]] = (None, set())
 
     def before(self, sender: str, body: Any, headers: dict[str, Any], **_: object) -> None:
@@ -56,48 +44,48 @@ class Sending:
         sent_id = headers.get("id")
         if sent_id is None:
             return
-        if headers.get("retries") and is_resent(headers, is_job=self._may_be_job(sender)):
-            carry_on(headers)
+        if headers.get("retries") and lives.is_resent(headers, is_job=self._may_be_job(sender)):
+            lives.keep_headers(headers)
             written.note_retry(headers)
             return
         if HEADER in headers:
-            forget_others(headers)
+            lives.forget_others(headers)
         job_id = text_of(sent_id) or sent_id
         _note_replacement(job_id)
         headers.update(self._continuation(sender, job_id))
-        job_class = class_of(sender, headers, self._tracking)
+        job_class = canvas.class_of(sender, headers, self._options_of)
         queues.remember(job_id, job_class)
-        tracking = self._tracking(job_class)
+        options = self._options_of(job_class)
         args, kwargs, *embed = body
-        if HEADER not in headers and (tracking is not None or self._may_be_job(sender)):
-            own = tracking if job_class == sender else None  # a replacement has arguments of its own
+        if HEADER not in headers and (options is not None or self._may_be_job(sender)):
+            own = options if job_class == sender else None  # a replacement has arguments of its own
             origin = origin_here(own, sender, args, kwargs, headers.get("eta"))
-            headers[HEADER] = header_for(bequeathed(origin, headers.get(OWNER)), job_id, headers.get("retries"))
+            headers[HEADER] = lives.first_header(with_owner(origin, headers.get(OWNER)), job_id, headers.get("retries"))
         self._plan(embed[0] if embed else {}, headers)
-        if tracking is not None and HEADER in headers:
+        if options is not None and HEADER in headers:
             self._announce(job_id, job_class, headers)
 
     def _may_be_job(self, name: str) -> bool:
         """Return whether the task is tracked here, or unknown here and so possibly tracked where it runs."""
-        return self._tracking(name) is not None or name not in current_app.tasks
+        return self._options_of(name) is not None or name not in current_app.tasks
 
     def _announce(self, job_id: str, job_class: str, headers: dict[str, Any]) -> None:
         """Report the sending; a message under the id of a job that is not over is one more run of that job."""
         origin = from_header(headers[HEADER])
         job = self._tracker.publish(Enqueued(job_id=job_id, job_class=job_class, origin=origin))
         if job is not None and job.send_id != origin.send_id:
-            headers[HEADER] = one_more(replace(Origin.of(job), eta=origin.eta), job_id)
+            headers[HEADER] = lives.second_header(replace(Origin.of(job), eta=origin.eta), job_id)
 
     def after(self, sender: str, headers: Mapping[str, Any], **_: object) -> None:
         """Extend the lease once the broker has the message: it no longer counts as possibly never sent."""
-        job_class = class_of(sender, headers, self._tracking)
-        if self._tracking(job_class) is None or HEADER not in headers or is_resent(headers, is_job=True):
+        job_class = canvas.class_of(sender, headers, self._options_of)
+        if self._options_of(job_class) is None or HEADER not in headers or lives.is_resent(headers, is_job=True):
             return
         origin = from_header(headers[HEADER])
         if not origin.send_id:  # it is one more run of a job that no queue knew about
             return
         delay = max((origin.eta or 0) / SECOND - datetime.now(UTC).timestamp(), 0)
-        self._tracker.renew(headers["id"], origin.send_id, delay + _WAITING)
+        self._tracker.renew(headers["id"], origin.send_id, delay + leases().waiting / SECOND)
 
     def _planned_by(self, group: str | None) -> set[str]:
         """Return what the group now being sent has planned so far: each of its many tasks names the chord's body."""
@@ -110,30 +98,31 @@ class Sending:
     def _plan(self, embed: dict[str, Any], headers: Mapping[str, Any]) -> None:
         """Plan a job for each tracked member of a chain or chord, and give callbacks headers with their owner."""
         rest = {part: embed[part] for part in ("chain", "chord", "callbacks", "errbacks") if embed.get(part)}
-        if not any(self._is_job(task) for task in tasks(list(rest.values()))):
-            for name, job_id, _ in followers(embed.get("chain"), embed.get("chord")):
+        if not any(self._is_job(task) for task in canvas.tasks(list(rest.values()))):
+            for name, job_id, _ in canvas.followers(embed.get("chain"), embed.get("chord")):
                 queues.remember(job_id, name)
             return
         # The owner is looked up for jobs only: an untracked task costs no query.
         header = headers.get(HEADER)
-        origin = from_header(header) if header else bequeathed(origin_here(None, "", (), {}), headers.get(OWNER))
-        embed.update({part: marked(canvas, partial(self._headers_for, origin)) for part, canvas in rest.items()})
+        origin = from_header(header) if header else with_owner(origin_here(None, "", (), {}), headers.get(OWNER))
+        headers_of = partial(self._headers_for, origin)
+        embed.update({part: canvas.with_headers(signature, headers_of) for part, signature in rest.items()})
         planned_before = self._planned_by(headers.get("group"))
-        for name, job_id, _ in followers(embed.get("chain"), embed.get("chord")):
+        for name, job_id, _ in canvas.followers(embed.get("chain"), embed.get("chord")):
             queues.remember(job_id, name)
             _note_replacement(job_id)
-            tracking = self._tracking(name)
-            if tracking is not None and job_id not in planned_before:
+            options = self._options_of(name)
+            if options is not None and job_id not in planned_before:
                 planned_before.add(job_id)
-                planned = replace(origin, send_id="", handler="", cancel=tracking.cancel, params=None, data=None)
+                planned = replace(origin, send_id="", handler="", cancel=options.cancel, params=None, data=None)
                 self._tracker.publish(Planned(job_id=job_id, job_class=name, origin=planned), wait=0)
 
-    def _is_job(self, task: Task) -> bool:
-        return self._tracking(task.job_class) is not None or bool(self._continuation(task.job_class, task.job_id))
+    def _is_job(self, task: canvas.Task) -> bool:
+        return self._options_of(task.job_class) is not None or bool(self._continuation(task.job_class, task.job_id))
 
     def _headers_for(self, origin: Origin, name: str, task_id: str) -> Mapping[str, Any]:
         """Return the headers that one of the tasks to come is sent with."""
-        return {OWNER: heritage(origin), **self._continuation(name, task_id)}
+        return {OWNER: owner_header(origin), **self._continuation(name, task_id)}
 
     def _continuation(self, name: str, task_id: str) -> Mapping[str, Any]:
         """Return the headers of a task that continues the job that runs here, even if it is not tracked itself."""
@@ -142,8 +131,8 @@ class Sending:
             return {}
         headers: dict[str, Any] = {REPLACES: run.run_id}
         if run.origin is not None:
-            headers[HEADER] = going_on(run.origin, task_id)
-        return headers if self._tracking(name) is not None else {**headers, STANDS_FOR: run.job_class}
+            headers[HEADER] = lives.continuing_header(run.origin, task_id)
+        return headers if self._options_of(name) is not None else {**headers, STANDS_FOR: run.job_class}
 
 
 def _note_replacement(job_id: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -13,8 +12,9 @@ from celery import _state, signals
 
 from immortus_channels import queues
 from immortus_channels.loading import Later
+from immortus_channels.logs import logger
 from immortus_channels.queues.celery.marks import HEADER, STANDS_FOR
-from immortus_channels.queues.tracked import Tracking, unmarked
+from immortus_channels.queues.tracked import TaskOptions, unmarked
 
 if TYPE_CHECKING:
     from immortus_channels.jobs import ids
@@ -25,15 +25,13 @@ else:
     publish_signals = Later("immortus_channels.queues.celery.publish_signals")
     worker_signals = Later("immortus_channels.queues.celery.worker_signals")
 
-logger = logging.getLogger("immortus_channels")
-
 
 class Receivers:
     """Lets signals of tasks that are no jobs pass, and any other reach `Sending` and `Running`."""
 
-    def __init__(self, tracker: Tracker, tracking: Callable[[str], Tracking | None]) -> None:
+    def __init__(self, tracker: Tracker, options_of: Callable[[str], TaskOptions | None]) -> None:
         self._tracker = tracker
-        self._tracking = tracking
+        self._options_of = options_of
         self._requests: WeakValueDictionary[str, Any] = WeakValueDictionary()
         self._worker: Any = None
         self._loaded: dict[str, Any] = {}
@@ -121,7 +119,7 @@ class Receivers:
         if task is None:
             return False
         if unmarked.get(name) is not task:
-            if self._tracking(name) is not None:
+            if self._options_of(name) is not None:
                 return False
             unmarked[name] = task
         return True
@@ -153,14 +151,14 @@ class Receivers:
 
     def _sender(self) -> publish_signals.Sending:
         if "sending" not in self._loaded:
-            self._loaded.setdefault("sending", publish_signals.Sending(self._tracker, self._tracking))
+            self._loaded.setdefault("sending", publish_signals.Sending(self._tracker, self._options_of))
         sending: publish_signals.Sending = self._loaded["sending"]
         self._run_here = sending.run_here
         return sending
 
     def _runner(self) -> worker_signals.Running:
         if "running" not in self._loaded:
-            self._loaded.setdefault("running", worker_signals.Running(self._tracker, self._tracking, self._requests))
+            self._loaded.setdefault("running", worker_signals.Running(self._tracker, self._options_of, self._requests))
         running: worker_signals.Running = self._loaded["running"]
         running.worker = self._worker
         self._run_here = running.run_here

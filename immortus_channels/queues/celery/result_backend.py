@@ -19,7 +19,7 @@ from immortus_channels.jobs.events import Cancelled, Failed, Finished, Report
 from immortus_channels.jobs.job import Job, State
 from immortus_channels.jobs.lifecycle import SECOND
 from immortus_channels.queues.celery.outcomes import verdict
-from immortus_channels.queues.tracked import Tracking
+from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.writer.values import clean_result
 
 _STATES = {
@@ -55,7 +55,7 @@ def job_of(app: Celery, job_id: str) -> Job | None:
 
 
 def end_of(
-    app: Celery, job_id: str, job_class: str, *, since: int, tracking: Tracking | None
+    app: Celery, job_id: str, job_class: str, *, since: int, options: TaskOptions | None
 ) -> Finished | Failed | Cancelled | None:
     """Return how the job's run that began at `since`, microseconds since 1970, ended; None if unrecorded."""
     meta = _record(app, job_id, job_class)
@@ -64,7 +64,7 @@ def end_of(
         return None
     match meta.get("status"):
         case states.SUCCESS:
-            publishes = tracking is not None and tracking.publish_result
+            publishes = options is not None and options.publish_result
             report = _report_of(meta.get("result"), job_id) if publishes else None
             return Finished(job_id=job_id, job_class=job_class, report=report)
         case states.FAILURE:

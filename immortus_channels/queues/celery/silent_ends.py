@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,11 +12,10 @@ from celery import Task, states
 from celery.exceptions import Reject
 
 from immortus_channels.jobs.events import Cancelled, Event, Failed, Finished, Reported, Requeued, Retrying
+from immortus_channels.logs import logger
 from immortus_channels.queues.celery import pools, written
 from immortus_channels.queues.celery.canvas import REPLACED
 from immortus_channels.queues.celery.outcomes import due, verdict
-
-logger = logging.getLogger("immortus_channels")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,7 @@ from immortus_channels.queues.celery.marks import HEADER, QUEUE, STANDS_FOR
 from immortus_channels.queues.celery.origins import from_header, header_of, origin_of
 from immortus_channels.queues.celery.outcomes import due, verdict
 from immortus_channels.queues.celery.silent_ends import end_of
-from immortus_channels.queues.tracked import Tracking
+from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.writer.run import Run, current_run
 
 RUN = "immortus_run"
@@ -39,26 +39,26 @@ class Running:
     run_here = current_run.get
 
     def __init__(
-        self, tracker: Tracker, tracking: Callable[[str], Tracking | None], requests: Mapping[str, Any]
+        self, tracker: Tracker, options_of: Callable[[str], TaskOptions | None], requests: Mapping[str, Any]
     ) -> None:
         """Begin with the requests that were received before, by their ids; more may come."""
         self._tracker = tracker
-        self._tracking = tracking
+        self._options_of = options_of
         self._requests = requests
         self._tokens: dict[str, Token[Run | None]] = {}
         self.worker: Any = None
 
     def _class_of(self, task: Task, request: Any) -> str:
-        if request.is_eager and self._tracking(task.name) is None:
+        if request.is_eager and self._options_of(task.name) is None:
             around = _run_of(request.id)  # eager, `task.replace()` runs others here and now, and sends no header
             return task.name if around is None else around.job_class
-        return class_of(task.name, {STANDS_FOR: header_of(request, STANDS_FOR)}, self._tracking)
+        return class_of(task.name, {STANDS_FOR: header_of(request, STANDS_FOR)}, self._options_of)
 
     # Beginning
 
     def received(self, request: Any, **_: object) -> None:
         """Give the delivery a run id, in MAIN: each delivery is a run; the request takes the id to the child."""
-        if self._tracking(class_of(request.type, request.request_dict, self._tracking)) is not None:
+        if self._options_of(class_of(request.type, request.request_dict, self._options_of)) is not None:
             request.request_dict[RUN] = uuid.uuid4().hex
             time_limits.grant(request, self.worker)
 
@@ -66,14 +66,14 @@ class Running:
         """Begin the run; an eager one was never sent, so it is enqueued first."""
         request = sender.request
         job_class = self._class_of(sender, request)
-        tracking = self._tracking(job_class)
+        options = self._options_of(job_class)
         if request.is_eager:
             queues.remember(text_of(task_id) or task_id, job_class)
-        if tracking is None:
+        if options is None:
             if request.chain or request.chord:  # jobs may wait for a task that is not a job
                 written.watch(sender.backend)
             return
-        origin = origin_of(request, tracking, sender.name, args, kwargs)
+        origin = origin_of(request, options, sender.name, args, kwargs)
         if request.is_eager:
             self._tracker.publish(Enqueued(job_id=task_id, job_class=job_class, origin=origin))
         run_id = _run_id(request) or uuid.uuid4().hex
@@ -89,17 +89,14 @@ class Running:
         """End the run of a task that returned. The signal does not name the job; its request does."""
         run = _run_of(sender.request.id)
         if run is not None:
-            self._finish(run, result)
-
-    def _finish(self, run: Run, result: object) -> None:
-        try:
-            self._publish_result(run, result)
-        finally:
-            self._tracker.end(run, Finished)
+            try:
+                self._publish_result(run, result)
+            finally:
+                self._tracker.end(run, Finished)
 
     def _publish_result(self, run: Run, result: object) -> None:
-        tracking = self._tracking(run.job_class)
-        if tracking is not None and tracking.publish_result:
+        options = self._options_of(run.job_class)
+        if options is not None and options.publish_result:
             run.set_result(result, by_caller=False)
 
     def failure(self, sender: Task, task_id: str, exception: BaseException, **_: object) -> None:
@@ -109,7 +106,7 @@ class Running:
             # The signal's exception may have been pickled and lost its cause: this is what the task raised.
             self._end_badly(run, sys.exception() or exception, sender.request)
             self._cancel_followers(sender.request.chain, sender.request.chord)
-        elif self._tracking(sender.name) is None and sender.request.id == task_id:  # jobs may wait for it
+        elif self._options_of(sender.name) is None and sender.request.id == task_id:  # jobs may wait for it
             self._cancel_followers(sender.request.chain, sender.request.chord)
         else:
             self._failure_from_main(sender, task_id, exception)
@@ -124,7 +121,7 @@ class Running:
             job = self._tracker.end(run, Retrying, eta=due(reason.when))
             if job is not None and job.state is State.CANCELLED:  # it was asked to stop
                 self._cancel_followers(request.chain, request.chord)
-        elif self._tracking(self._class_of(sender, request)) is not None:
+        elif self._options_of(self._class_of(sender, request)) is not None:
             self._retry_from_main(sender, request, reason)
 
     def postrun(self, sender: Task, task_id: str, state: str | None, retval: object, **_: object) -> None:
@@ -143,11 +140,11 @@ class Running:
                 current_run.reset(self._tokens.pop(run.run_id))
 
     def _is_job(self, task: Task) -> bool:
-        return self._tracking(self._class_of(task, task.request)) is not None
+        return self._options_of(self._class_of(task, task.request)) is not None
 
     def internal_error(self, sender: Task, task_id: str, exception: BaseException, **_: object) -> None:
         """Report a failure that an eager task propagates: no other signal does, and this one comes after postrun."""
-        if self._tracking(sender.name) is not None:
+        if self._options_of(sender.name) is not None:
             event_type, fields = verdict(exception, task_id)
             self._tracker.publish(event_type(job_id=task_id, job_class=sender.name, **fields))
 
@@ -161,7 +158,7 @@ class Running:
     def _cancel_followers(self, chain: Any, chord: Any) -> None:
         """Cancel the jobs that were to follow a failed one: they can no longer run."""
         for job_class, job_id, replaces in followers(chain, chord):
-            if self._tracking(job_class) is not None:
+            if self._options_of(job_class) is not None:
                 event = Cancelled(job_id=job_id, job_class=job_class, code="upstream", after_run=replaces)
                 self._tracker.publish(event, wait=0)
 
@@ -170,9 +167,9 @@ class Running:
     def _failure_from_main(self, sender: Task, task_id: str, exception: BaseException) -> None:
         request = self._requests.get(task_id)
         of_request = request.request_dict if request is not None else {}
-        job_class = class_of(sender.name, of_request, self._tracking)
+        job_class = class_of(sender.name, of_request, self._options_of)
         is_requeued = time_limits.goes_back(sender, exception)
-        if self._tracking(job_class) is not None:
+        if self._options_of(job_class) is not None:
             # If one worker has two deliveries of a task, Celery names the one that failed, where it can.
             run_id = _run_id(sender.request) if sender.request.id == task_id else of_request.get(RUN, "")
             about: dict[str, Any] = {"job_id": task_id, "job_class": job_class, "run_id": run_id}
@@ -215,7 +212,7 @@ class Running:
     ) -> None:
         """Report a task revoked or expired before its start, or whose process was terminated; only that had a run."""
         job_class, header = self._class_of(sender, request), header_of(request, HEADER)
-        if self._tracking(job_class) is not None and not (expired and is_second(header)):
+        if self._options_of(job_class) is not None and not (expired and is_second(header)):
             about: dict[str, Any] = {"job_id": request.id, "job_class": job_class}
             if terminated:
                 was_asked = pools.was_asked_to_end(signum)
@@ -233,7 +230,7 @@ class Running:
         header = headers.get(HEADER)
         if header is not None:
             if not is_second(header):
-                about: dict[str, Any] = {"job_id": id, "job_class": class_of(name, headers, self._tracking)}
+                about: dict[str, Any] = {"job_id": id, "job_class": class_of(name, headers, self._options_of)}
                 event = Failed(**about, origin=from_header(header), code="unknown_task", unstarted=True)
                 self._tracker.publish(event, wait=0)
             embed = message.payload[2] or {}

@@ -69,7 +69,7 @@ def can_have_one(database: Connection) -> bool:
     return getattr(database, "Database", None) is base.DatabaseWrapper.Database
 
 
-def look(ordinary: Connection) -> tuple[Path | None, str | None]:
+def path_and_key(ordinary: Connection) -> tuple[Path | None, str | None]:
     """Return this SQLite database's path, None in memory, and its key: None or empty if it keeps its jobs itself.
 
     Read through a connection of its own: the ordinary one may be in a transaction, and the read would join it. Raises

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import secrets
 import shutil
@@ -18,15 +17,14 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
 
 from immortus_channels.conf import is_inline
+from immortus_channels.logs import logger
 from immortus_channels.models import JobRecord
 from immortus_channels.stores import get_store
-from immortus_channels.stores.sqlite.file import APP, KEYS, JobsFile, can_have_one, look, register
+from immortus_channels.stores.sqlite.file import APP, KEYS, JobsFile, can_have_one, path_and_key, register
 from immortus_channels.stores.sqlite.store import SQLiteStore
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper as Connection
-
-logger = logging.getLogger("immortus_channels")
 
 _AT_ONCE = 500
 _COLUMNS = [field.attname for field in JobRecord._meta.concrete_fields if not field.primary_key]  # noqa: SLF001
@@ -64,7 +62,7 @@ def take_back(database: Connection) -> None:
     """Move the jobs of the file back into the database, and delete the file once that is committed."""
     if not _may_have_one(database):
         return
-    path, key = look(database)
+    path, key = path_and_key(database)
     if path is None or not key:
         return
     file = JobsFile(database=path, key=key)
@@ -87,7 +85,7 @@ def _has_file(database: Connection) -> bool:
         cursor.execute(f"SELECT key FROM {KEYS} WHERE key <> ''")  # noqa: S608
         if cursor.fetchone() is None:
             return False
-    path, key = look(database)
+    path, key = path_and_key(database)
     return path is not None and key is not None and JobsFile(database=path, key=key).path.exists()
 
 
@@ -107,7 +105,7 @@ def _is_migrated(database: Connection) -> bool:
 
 def _make(database: Connection) -> bool:
     """Create the file with the database's jobs, unless it exists; return whether it is new. A failed one is deleted."""
-    path, key = look(database)
+    path, key = path_and_key(database)
     if path is None or key == "":
         return False
     file = JobsFile(database=path, key=key or secrets.token_hex(8))

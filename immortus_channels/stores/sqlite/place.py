@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from django.db import Error, connections
 
 from immortus_channels.conf import is_inline
-from immortus_channels.stores.sqlite.file import JobsFile, look, register
+from immortus_channels.stores.sqlite.file import JobsFile, path_and_key, register
 from immortus_channels.stores.sqlite.pool import Pool
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Place:
         """Begin without having asked the database of this alias."""
         self._database = database
         self._turn = threading.Lock()
-        self._look_at = 0.0
+        self._ask_at = 0.0
         self._pool: Pool | None = None
 
     def pool(self) -> Pool | None:
@@ -36,30 +36,30 @@ class Place:
         """
         if is_inline():
             return None
-        if time.monotonic() >= self._look_at:
+        if time.monotonic() >= self._ask_at:
             with self._turn:
-                if time.monotonic() >= self._look_at:
-                    self._look()
+                if time.monotonic() >= self._ask_at:
+                    self._ask()
         return self._pool
 
-    def forked(self) -> None:
+    def after_fork(self) -> None:
         """Replace, in a child after fork, the parent's connections and the lock, which one of its threads may hold."""
         self._turn = threading.Lock()
         if self._pool is not None:
             self._pool.close()
 
-    def _look(self) -> None:
+    def _ask(self) -> None:
         """Ask the database; while it does not answer, its last answer counts."""
         database = connections[self._database]
         try:
-            path, key = look(database)
+            path, key = path_and_key(database)
         except Error:
-            if not self._look_at:
+            if not self._ask_at:
                 raise
         else:
-            self._look_at = 0.0
+            self._ask_at = 0.0
             self._switch_to(None if path is None or not key else JobsFile(database=path, key=key), database)
-        self._look_at = time.monotonic() + self.EVERY
+        self._ask_at = time.monotonic() + self.EVERY
 
     def _switch_to(self, file: JobsFile | None, database: Connection) -> None:
         old = self._pool

@@ -39,7 +39,7 @@ class Pool:
         return file == self.file and file.inode == self._inode
 
     @contextmanager
-    def lent(self) -> Iterator[Connection]:
+    def lend(self) -> Iterator[Connection]:
         """Yield a connection that no other thread uses meanwhile; close it after an error, so that it opens again."""
         try:
             connection = self._free.pop()

@@ -40,13 +40,13 @@ class SQLiteStore(DatabaseStore):
     @property
     def using(self) -> str:
         """The alias in Django's `connections` of the file, or of the database. Raises StoreUnavailable."""
-        pool = self._beside()
+        pool = self._file_pool()
         return self._using if pool is None else pool.file.alias
 
     @property
     def path(self) -> Path | None:
         """The file; None if the database keeps the jobs itself. Raises StoreUnavailable."""
-        pool = self._beside()
+        pool = self._file_pool()
         return None if pool is None else pool.file.path
 
     def waits_for_caller(self) -> bool:
@@ -54,16 +54,16 @@ class SQLiteStore(DatabaseStore):
         if not connections[self._using].in_atomic_block:
             return False
         try:
-            return self._beside() is None
+            return self._file_pool() is None
         except StoreUnavailable:
             return True
 
     def close(self) -> None:
         """Leave the parent's connections to the parent."""
         super().close()
-        self._place.forked()
+        self._place.after_fork()
 
-    def _beside(self) -> Pool | None:
+    def _file_pool(self) -> Pool | None:
         """Return the connections to the file; None if the database keeps the jobs itself."""
         try:
             return self._place.pool()
@@ -77,13 +77,13 @@ class SQLiteStore(DatabaseStore):
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
         """Yield a connection, for one statement; raise all but conflicts and bad values as `StoreUnavailable`."""
-        pool = self._beside()
+        pool = self._file_pool()
         if pool is None:
             with super()._connected() as connection:
                 yield connection
             return
         try:
-            with pool.lent() as connection:
+            with pool.lend() as connection:
                 yield connection
         except (IntegrityError, DataError):
             raise
@@ -94,7 +94,7 @@ class SQLiteStore(DatabaseStore):
 
     def _prune_a_little(self, after: Job) -> None:
         """Prune, also inside the caller's transaction, which does not include the file."""
-        if self._beside() is None:
+        if self._file_pool() is None:
             super()._prune_a_little(after)
         else:
             super(DatabaseStore, self)._prune_a_little(after)

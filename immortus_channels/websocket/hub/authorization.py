@@ -15,6 +15,7 @@ from immortus_channels.jobs.job import Job
 from immortus_channels.jobs.owner import owner_key
 from immortus_channels.logs import Trouble
 from immortus_channels.push.messages import EVERYBODY, Revocation
+from immortus_channels.recent import Recent
 from immortus_channels.websocket.hub.subscription import Subscription
 from immortus_channels.websocket.hub.threads import Readers
 from immortus_channels.websocket.hub.watched import Standing, Watched, Watcher, WatchTable
@@ -48,14 +49,12 @@ class Authorization:
         self._readers = readers
         self._standings: dict[Watcher, Standing] = {}
         self._doubts: OrderedDict[Watcher, None] = OrderedDict()
-        self._recent: dict[Revocation, float] = {}
-        """When each revocation arrived last, by the loop's clock, the oldest first."""
+        self._recent: Recent[Revocation, float] = Recent(self.REMEMBERED)
+        """When each revocation arrived last, by the loop's clock."""
         self._unrevoked_since = time.monotonic()
         """When the last revocation arrived, or the hub began to listen for them, by the monotonic clock."""
         self._bell = asyncio.Event()
-        self._trouble = Trouble(
-            "Authorizing watchers again", "Those whose rights were not revoked keep them meanwhile."
-        )
+        self._trouble = Trouble("Authorizing watchers again", "Watchers that no revocation concerns keep watching.")
 
     # Watchers
 
@@ -70,7 +69,7 @@ class Authorization:
 
     def _is_concerned_lately(self, watcher: Watcher, watched: Watched) -> bool:
         """Return whether a recent revocation may concern the watcher or the job; a token's user may be unknown yet."""
-        about: Iterable[Revocation] = (Revocation(user=_key(watcher)), Revocation(job_id=watched.job_id))
+        about: Iterable[Revocation] = (Revocation(user=owner_key(watcher.user)), Revocation(job_id=watched.job_id))
         if watcher.user is None:
             about = [each for each in self._recent if each.user or each.job_id == watched.job_id]
         return any(_time() - self._recent.get(each, -math.inf) < sum(self.AGAIN) for each in about)
@@ -155,10 +154,11 @@ class Authorization:
     def reconsider(self, revocation: Revocation) -> None:
         """Doubt all watchers that the revocation concerns, and check them soon.
 
-        A revocation for everybody puts all watchers in line for a check, staff first. They keep receiving documents
+        A revocation for all users puts all watchers in line for a check, staff first. They keep receiving documents
         meanwhile, as the checks may take a while.
         """
-        self._remember(revocation)
+        self._unrevoked_since = time.monotonic()
+        self._recent[revocation] = _time()
         for watcher, watches in self._concerned(revocation):
             standing = self._standings[watcher]
             standing.revocations += 1
@@ -168,13 +168,6 @@ class Authorization:
                     watched.doubt(watcher)
                 self._check_later(watcher, standing)
 
-    def _remember(self, revocation: Revocation) -> None:
-        self._unrevoked_since = time.monotonic()
-        self._recent.pop(revocation, None)
-        self._recent[revocation] = _time()
-        if len(self._recent) > self.REMEMBERED:
-            del self._recent[next(iter(self._recent))]
-
     def _concerned(self, revocation: Revocation) -> Iterable[tuple[Watcher, Collection[Watched]]]:
         if revocation.job_id is not None:
             watched = self._table.jobs.get(revocation.job_id)
@@ -182,7 +175,7 @@ class Authorization:
         found = [
             (watcher, standing.watches)
             for watcher, standing in self._standings.items()
-            if revocation.user == EVERYBODY or watcher.user is None or _key(watcher) == revocation.user
+            if revocation.user == EVERYBODY or watcher.user is None or owner_key(watcher.user) == revocation.user
         ]
         return sorted(found, key=lambda each: not getattr(each[0].user, "is_staff", False))
 
@@ -230,10 +223,6 @@ class Authorization:
 def _visible_to(watcher: Watcher, jobs: Collection[Job]) -> frozenset[str]:
     user = watcher.user
     return frozenset(job.job_id for job in jobs if user is not None and permissions.may_see(user, job))
-
-
-def _key(watcher: Watcher) -> str | None:
-    return owner_key(watcher.user)
 
 
 def _time() -> float:

@@ -27,9 +27,7 @@ class Ends:
         self._readers = readers
         self._unconfirmed: dict[str, None] = {}
         self._bell = asyncio.Event()
-        self._trouble = Trouble(
-            "Confirming that jobs are over", "Their pages are told so as soon as the store answers."
-        )
+        self._trouble = Trouble("Confirming that jobs are over", "Their pages show it as soon as the store answers.")
 
     def confirm(self, push: Push) -> None:
         """Read the job soon and deliver what the store has, unless the push is older than the newest document here."""
@@ -46,7 +44,7 @@ class Ends:
             while self._unconfirmed:
                 try:
                     await self._read([*self._unconfirmed][: self.BATCH])
-                except Exception as error:  # noqa: BLE001 - a store may raise anything, and confirming goes on
+                except Exception as error:  # noqa: BLE001 - a store may raise anything, and confirming continues
                     self._trouble.begin(error)
                     await asyncio.sleep(self.PAUSE)
                 else:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 
-from immortus_channels.logs import Trouble
+from immortus_channels.logs import Trouble, logger
 from immortus_channels.threads import is_in_event_loop
 from immortus_channels.websocket.hub.probe import Deaf
-
-logger = logging.getLogger("immortus_channels")
 
 
 class Hearing:
@@ -58,7 +55,7 @@ class Hearing:
         self._deaf_in_a_row = self._deaf_in_a_row + 1 if isinstance(error, Deaf) else 0
         if self._deaf_in_a_row == self.FOR_GOOD:
             logger.warning(
-                "The channel layer takes messages and has brought none of them here for a while, although listening "
-                "was begun anew. Some layers, as that of channels_postgres, never hear again once their connection "
-                "was lost: restart this process. Until then its pages learn of changes by re-checks."
+                "The channel layer takes messages and has brought none of them here for a while, although the hub "
+                "began to listen again. Some layers, such as that of channels_postgres, never hear again once their "
+                "connection was lost: restart this process. Until then its pages learn of changes by re-checks."
             )

@@ -14,11 +14,11 @@ user's job costs more than the read.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
 from immortus_channels import metrics, tracking
+from immortus_channels.logs import logger
 from immortus_channels.push import receivers
 from immortus_channels.push.layer import has_shared_layer
 from immortus_channels.push.messages import Push, Revocation
@@ -31,8 +31,6 @@ from immortus_channels.websocket.hub.recheck import Recheck
 from immortus_channels.websocket.hub.subscription import Subscription
 from immortus_channels.websocket.hub.threads import Readers, Shared
 from immortus_channels.websocket.hub.watched import Watched, Watcher, WatchTable, is_authenticated
-
-logger = logging.getLogger("immortus_channels")
 
 _hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
 
@@ -79,10 +77,8 @@ class Hub:
         self.authorization = Authorization(self.table, self.subscription, self._readers)
         self._ends = Ends(self.table, self._readers)
         self._reads = AuthorizedReads(self.table, self.authorization, self.recheck, self._readers)
-        self.lifetime.run(self.subscription.run())
-        self.lifetime.run(self._ends.run())
-        self.lifetime.run(self.recheck.run())
-        self.lifetime.run(self.authorization.run())
+        for part in (self.subscription.run(), self._ends.run(), self.recheck.run(), self.authorization.run()):
+            self.lifetime.run(part)
         self.lifetime.run(self.authorization.run_doubts())
         receivers.add(self)
 

@@ -41,7 +41,7 @@ class Lifetime:
             task.cancel()
         self._release()
 
-    async def stopped(self) -> None:
+    async def stop_and_wait(self) -> None:
         """Stop, and wait until everything has ended, for two seconds at most."""
         tasks = tuple(self.tasks)
         self.stop()

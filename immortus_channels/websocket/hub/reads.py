@@ -109,6 +109,6 @@ def _authorize(watcher: Watcher, job_id: str, reading: Reading) -> Job | None:
     if user is None:
         return None
     if job is None:
-        permissions.would_see(user, Job(job_id=job_id, staff_only=True))
+        permissions.would_see(user, job_id)
         return None
-    return tracking.as_it_stands(job, reading.now) if permissions.may_see(user, job) else None
+    return tracking.present_state(job, reading.now) if permissions.may_see(user, job) else None

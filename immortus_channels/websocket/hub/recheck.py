@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import Collection, Mapping, Sequence
 
 from immortus_channels import metrics, tracking
 from immortus_channels.conf import settings
-from immortus_channels.logs import Trouble
+from immortus_channels.logs import Trouble, logger
 from immortus_channels.push.messages import Push
 from immortus_channels.websocket.hub.subscription import Subscription
 from immortus_channels.websocket.hub.threads import Readers
 from immortus_channels.websocket.hub.watched import Watched, WatchTable
-
-logger = logging.getLogger("immortus_channels")
 
 
 class Recheck:
@@ -46,7 +43,7 @@ class Recheck:
             try:
                 due = self._due()
                 await self._check(due)
-            except Exception as error:  # noqa: BLE001 - a store may raise anything, and checking goes on
+            except Exception as error:  # noqa: BLE001 - a store may raise anything, and checking continues
                 self._trouble.begin(error)
                 await asyncio.sleep(self.PAUSE)
             else:
@@ -83,9 +80,9 @@ class Recheck:
         versions = await self._readers.run(tracking.recheck, watched)
         for job in jobs:
             self._give_up_missing(job, is_known=job.job_id in versions, now=_time())
-        behind = {job_id for job_id, version in versions.items() if version < known[job_id]}
+        behind = {job_id: known[job_id] for job_id, version in versions.items() if version < known[job_id]}
         ahead = {job.job_id for job in jobs if versions.get(job.job_id, 0) > job.version}
-        await self._heal(ahead, known, {job_id: known[job_id] for job_id in behind})
+        await self._heal(ahead, behind)
         for job in jobs:
             job.checked_at = began
 
@@ -93,9 +90,9 @@ class Recheck:
         """Ask the strategies in a thread of their own, so that a slow one delays no page but those of its own jobs."""
         if watched and (self._asking is None or self._asking.done()):
             self._asking = asyncio.create_task(self._asker.run(tracking.ask_strategies, watched))
-            self._asking.add_done_callback(self._asked)
+            self._asking.add_done_callback(self._note_answer)
 
-    def _asked(self, asking: asyncio.Task[None]) -> None:
+    def _note_answer(self, asking: asyncio.Task[None]) -> None:
         if asking.cancelled():
             return
         if (error := asking.exception()) is not None:
@@ -111,7 +108,7 @@ class Recheck:
         elif now - job.missing_since >= self.MISSING:
             self._table.give_up(job)
 
-    async def _heal(self, ahead: set[str], known: Mapping[str, int], behind: Mapping[str, int]) -> None:
+    async def _heal(self, ahead: set[str], behind: Mapping[str, int]) -> None:
         """Read and deliver the jobs that differ; lift those that are still older than what the hub sent."""
         if not ahead and not behind:
             return

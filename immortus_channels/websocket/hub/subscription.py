@@ -120,7 +120,7 @@ class Subscription:
             self._healthy = False
             try:
                 await self._listen()
-            except Exception as error:  # noqa: BLE001 - a layer may raise anything, and listening goes on
+            except Exception as error:  # noqa: BLE001 - a layer may raise anything, and listening continues
                 metrics.LAYER_ERRORS.add(of="receive")
                 self._hearing.failed(error)
                 self._missed = True
@@ -165,14 +165,10 @@ class Subscription:
             is_own = self._probe.hears(message)
             push = None if is_own else Push.from_message(message)
             self._hearing.heard(push=push is not None)
-            if not is_own:
-                self._hand_on(message, push)
-
-    def _hand_on(self, message: object, push: Push | None) -> None:
-        if push is not None:
-            self._arrived(push)
-        elif (revocation := Revocation.from_message(message)) is not None:
-            self._revoked(revocation)
+            if push is not None:
+                self._arrived(push)
+            elif not is_own and (revocation := Revocation.from_message(message)) is not None:
+                self._revoked(revocation)
 
     async def _keep(self, layer: LayerCalls, channel: str) -> None:
         """Join and leave groups as jobs come and go; retry what failed."""

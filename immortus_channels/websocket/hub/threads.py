@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError, Future
@@ -15,8 +14,6 @@ from typing import Any, Generic, ParamSpec, TypeVar
 from django.db import close_old_connections, connections
 
 from immortus_channels.stores import get_store
-
-logger = logging.getLogger("immortus_channels")
 
 Arguments = ParamSpec("Arguments")
 Found = TypeVar("Found")
@@ -84,35 +81,28 @@ class Readers:
 def _answer(future: Future[Any], function: Callable[[], object]) -> None:
     if not future.set_running_or_notify_cancel():
         return
-    found, error = _outcome(function)
-    if error is None:
-        future.set_result(found)
-    else:
-        future.set_exception(error)
-    del future, error  # as in `run`
-
-
-def _outcome(function: Callable[[], object]) -> tuple[object, Exception | None]:
-    """Return what the function returns, and the error that it raises.
-
-    As in a request, Django first closes database connections that have died or expired. An error that would end a task
-    or the server, such as SystemExit from a project's permission rule, is wrapped in a RuntimeError.
-    """
     try:
-        close_old_connections()
-        try:
-            return function(), None
-        finally:
-            close_old_connections()
+        future.set_result(_call_as_in_a_request(function))
     except _ENDS as error:
         wrapped = RuntimeError(f"{type(error).__name__} was raised where a job was read")
         wrapped.__cause__ = error
-        return None, wrapped
+        future.set_exception(wrapped)
     except Exception as error:  # noqa: BLE001 - `run` raises it in the caller
-        return None, error
+        future.set_exception(error)
+    del future  # as in `run`
+
+
+def _call_as_in_a_request(function: Callable[[], object]) -> object:
+    """Return what the function returns; Django closes connections that have died or expired before and after it."""
+    close_old_connections()
+    try:
+        return function()
+    finally:
+        close_old_connections()
 
 
 _ENDS = (SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError, CancelledError)
+"""Errors that would end a task or the server; a project's permission rule may raise SystemExit."""
 
 
 class Shared(Generic[Found]):

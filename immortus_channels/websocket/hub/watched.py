@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from immortus_channels import metrics
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.push.messages import Push
 from immortus_channels.stores.base import Reading
+from immortus_channels.tracking.rules import User
 from immortus_channels.websocket import frames
 from immortus_channels.websocket.frames import Document
 from immortus_channels.websocket.hub.threads import Readers, Shared
-
-if TYPE_CHECKING:
-    from django.contrib.auth.base_user import AbstractBaseUser
-    from django.contrib.auth.models import AnonymousUser
 
 
 class Watcher(Protocol):
@@ -27,7 +24,7 @@ class Watcher(Protocol):
     """
 
     @property
-    def user(self) -> AbstractBaseUser | AnonymousUser | None:
+    def user(self) -> User | None:
         """The user who watches; None until `still_logged_in` has read it."""
         ...
 
@@ -142,7 +139,7 @@ def _login_holds(watcher: Watcher) -> bool:
     try:
         return watcher.still_logged_in()
     except Exception as error:
-        msg = f"Nobody can tell whether a login holds: {type(error).__name__}"
+        msg = f"It is unknown whether a login still holds: {type(error).__name__}"
         raise StoreUnavailable(msg) from error
 
 
@@ -188,7 +185,7 @@ class WatchTable:
     def deliver(self, push: Push) -> None:
         """Send a document to all watchers of the job, if it is the newest.
 
-        Where the job may have a new owner (a lost job that goes on, a job that was sent again), each watcher gets a
+        Where the job may have a new owner (a lost job that was revived, a job that was sent again), each watcher gets a
         new answer to its watch instead, which checks its permission first.
         """
         watched = self.jobs.get(push.job_id)

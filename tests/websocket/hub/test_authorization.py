@@ -15,6 +15,7 @@ from django.db import OperationalError
 from immortus_channels.access import permissions
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.push.messages import EVERYBODY, Revocation
+from immortus_channels.recent import Recent
 from immortus_channels.stores import get_store
 from immortus_channels.websocket.hub import get_hub
 from immortus_channels.websocket.hub.authorization import LOGIN_CHANGED, Authorization
@@ -60,7 +61,7 @@ async def test_everybody_is_authorized_again_from_time_to_time(monkeypatch):
         await hub.watch(page, job.job_id)
         page.login_holds = False
     await until(lambda: all(page.closed for page in pages))
-    await hub.lifetime.stopped()
+    await hub.lifetime.stop_and_wait()
 
 
 @pytest.mark.parametrize(("interval", "hears", "is_asked"), [(0.2, True, True), (30, True, False), (30, False, True)])
@@ -75,7 +76,7 @@ async def test_who_hears_of_revocations_asks_seldom_and_who_does_not_often(monke
     page.login_holds = False
     await asyncio.sleep(0.6)
     assert (page.closed == LOGIN_CHANGED) is is_asked
-    await hub.lifetime.stopped()
+    await hub.lifetime.stop_and_wait()
 
 
 async def test_a_store_that_is_silent_takes_nobodys_right_away(monkeypatch, caplog):
@@ -95,7 +96,7 @@ async def test_a_store_that_is_silent_takes_nobodys_right_away(monkeypatch, capl
     assert page.closed is None
     assert len(page.frames) == 1
     assert len(caplog.records) == 1
-    await hub.lifetime.stopped()
+    await hub.lifetime.stop_and_wait()
 
 
 # Revoked
@@ -268,7 +269,7 @@ async def test_whoever_begins_to_watch_just_after_a_revocation_is_asked_again(hu
 
 
 async def test_the_revocations_that_are_remembered_have_an_end(hub, monkeypatch):
-    monkeypatch.setattr(Authorization, "REMEMBERED", 10)
+    monkeypatch.setattr(hub.authorization, "_recent", Recent(10))
     for n in range(50):
         hub.reconsider(Revocation(user=str(n)))
     await asyncio.sleep(0)
@@ -278,7 +279,7 @@ async def test_the_revocations_that_are_remembered_have_an_end(hub, monkeypatch)
 # While nothing is watched
 
 
-async def test_a_login_that_ended_while_nothing_was_watched_is_seen_by_the_next_watch(hub):
+async def test_the_next_watch_sees_a_login_that_ended_while_nothing_was_watched(hub):
     job, page = Process(), Page(logged_in("alice"))
     job.enqueued()
     await hub.watch(page, job.job_id)
@@ -295,7 +296,7 @@ async def test_a_login_that_ended_while_nothing_was_watched_is_seen_by_the_next_
     [(0, False, True, False), (0, True, True, True), (0, False, False, True), (5, False, True, True)],
     ids=["just read", "somebody's rights ended since", "nothing is heard", "long ago"],
 )
-async def test_a_login_that_was_just_read_is_not_read_again_unless_something_may_have_been_missed(
+async def test_the_hub_reads_a_login_again_only_if_it_may_have_missed_something(
     hub, monkeypatch, age, revoked, hears, is_read
 ):
     hub.authorization._unrevoked_since -= 10
@@ -380,7 +381,7 @@ async def test_when_everybody_is_asked_staff_is_asked_first(hub):
     assert asked == ["boss", "alice", "carol"]
 
 
-async def test_where_no_revocation_of_others_is_heard_everybody_is_asked_more_often(monkeypatch):
+async def test_a_hub_deaf_to_the_revocations_of_others_asks_everybody_more_often(monkeypatch):
     monkeypatch.setattr(Authorization, "DEAF_INTERVAL", 0.05)
     job = Process()
     job.enqueued()
@@ -389,13 +390,13 @@ async def test_where_no_revocation_of_others_is_heard_everybody_is_asked_more_of
     (page,) = await watched_by(hub, job, logged_in("alice"))
     page.login_holds = False
     await until(lambda: page.closed)
-    await hub.lifetime.stopped()
+    await hub.lifetime.stop_and_wait()
 
 
 # While something is missing
 
 
-async def test_a_right_that_ends_while_the_record_is_missing_does_not_come_back_with_it(hub, rights, monkeypatch):
+async def test_a_right_that_ends_while_the_record_is_missing_stays_gone(hub, rights, monkeypatch):
     monkeypatch.setattr(Authorization, "AGAIN", (0.05, 0.05, 0.05))
     job = Process()
     job.enqueued()

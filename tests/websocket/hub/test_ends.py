@@ -51,7 +51,7 @@ def forged(job, state, ahead=1_000_000):
 
 
 @pytest.mark.parametrize("state", ENDS)
-async def test_an_end_that_the_store_does_not_know_is_told_to_nobody_and_ends_no_watch(hub, reads, state):
+async def test_an_end_unknown_to_the_store_is_told_to_nobody_and_ends_no_watch(hub, reads, state):
     (job,), (page,) = await watched(hub)
     hub.hear(forged(job, state))
     await until(lambda: len(page.frames) == 2)
@@ -62,7 +62,7 @@ async def test_an_end_that_the_store_does_not_know_is_told_to_nobody_and_ends_no
     assert page.told[-1]["job"] == end.document
 
 
-async def test_an_end_that_is_on_record_is_told_as_the_store_has_it_and_ends_the_watch(hub, reads):
+async def test_an_end_on_record_is_told_as_the_store_has_it_and_ends_the_watch(hub, reads):
     (job,), (page,) = await watched(hub)
     reads.clear()
     end = job.finished(push=False)

@@ -74,7 +74,7 @@ async def test_a_lost_job_stays_watched_because_it_may_be_revived(hub):
     assert not page.over
 
 
-async def test_a_lost_job_that_somebody_else_sends_anew_is_told_to_its_former_owner_no_more(hub):
+async def test_a_lost_job_s_former_owner_hears_no_more_when_another_sends_it(hub):
     alice, bob = logged_in("alice"), logged_in("bob")
     job = Process(owner=str(alice.pk))
     job.enqueued()
@@ -88,7 +88,7 @@ async def test_a_lost_job_that_somebody_else_sends_anew_is_told_to_its_former_ow
 
 
 @pytest.mark.parametrize("first", ["that it waits", "that it runs"])
-async def test_a_running_job_that_somebody_else_sends_anew_is_told_to_its_former_owner_no_more(hub, first):
+async def test_a_running_job_s_former_owner_hears_no_more_when_another_sends_it(hub, first):
     """Its end was never heard here; the first that is heard of the other's is that it waits, or that it runs."""
     alice, bob = logged_in("alice"), logged_in("bob")
     job = Process(owner=str(alice.pk))
@@ -104,7 +104,7 @@ async def test_a_running_job_that_somebody_else_sends_anew_is_told_to_its_former
     assert [frame.get("code") or frame["job"]["state"] for frame in page.told] == ["running", "unknown_job"]
 
 
-async def test_a_job_that_goes_to_somebody_else_while_its_owner_is_asked_is_not_told_to_them(hub, monkeypatch):
+async def test_an_owner_who_loses_a_job_while_their_right_is_read_is_not_told(hub, monkeypatch):
     alice, bob = logged_in("alice"), logged_in("bob")
     job = Process(owner=str(alice.pk))
     job.enqueued()
@@ -143,7 +143,7 @@ async def test_slow_strategies_hold_up_no_other_page_and_are_asked_soon(hub, mon
     slow, others = Slow(), TrackingStrategy()
     ids = {job.job_id for job in jobs}
     monkeypatch.setattr(reader, "_has_answers", lambda job_class: True)
-    monkeypatch.setattr(strategies, "strategy_of", lambda job: slow if job.job_id in ids else others)
+    monkeypatch.setattr(strategies, "strategy_of", lambda _, job_id: slow if job_id in ids else others)
     pages = [Page() for _ in jobs]
     try:
         await asyncio.wait_for(asyncio.gather(*map(hub.watch, pages, ids)), 1)
@@ -281,7 +281,7 @@ async def test_two_sockets_that_connect_at_once_share_one_hub():
 
     one, other = await asyncio.gather(connect(), connect())
     assert one is other
-    await one.lifetime.stopped()
+    await one.lifetime.stop_and_wait()
 
 
 def _replace(job, **changes):

@@ -29,13 +29,13 @@ async def test_an_idle_hub_stops_and_the_next_watch_starts_a_new_one(monkeypatch
     await until(lambda: not hub.lifetime.tasks)
     assert hub not in receivers._current
     assert get_hub() is not hub
-    await get_hub().lifetime.stopped()
+    await get_hub().lifetime.stop_and_wait()
 
 
 async def test_a_stopped_hub_has_no_task_left():
     hub = get_hub()
     tasks = tuple(hub.lifetime.tasks)
-    await hub.lifetime.stopped()
+    await hub.lifetime.stop_and_wait()
     assert tasks
     assert all(task.done() for task in tasks)
-    await hub.lifetime.stopped()  # and may be stopped again
+    await hub.lifetime.stop_and_wait()  # and may be stopped again

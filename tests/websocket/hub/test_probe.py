@@ -136,7 +136,7 @@ async def test_deafness_is_told_once_and_so_is_its_end(pipe, hub, caplog):
 
 
 @pytest.mark.usefixtures("_hasty")
-async def test_a_layer_that_delivers_nothing_at_all_is_asked_again_and_again_and_told_once(deaf, hub, caplog):
+async def test_a_layer_that_delivers_nothing_is_asked_repeatedly_and_logged_once(deaf, hub, caplog):
     before = metrics.PROBE_TIMEOUTS.read()
     job, page = Process(), Page()
     job.enqueued()

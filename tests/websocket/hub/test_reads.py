@@ -32,7 +32,7 @@ async def test_a_strategy_is_asked_about_an_unknown_job_as_about_a_foreign_one(h
             asked.append(job.job_id)
             return job.params["team"] == user.pk
 
-    monkeypatch.setattr(strategies, "strategy_of", lambda job: Picky())
+    monkeypatch.setattr(strategies, "strategy_of", lambda *_: Picky())
     foreign, page = Process(params={"team": 4711}), Page(logged_in("alice"))
     foreign.enqueued()
     await hub.watch(page, foreign.job_id)
@@ -42,7 +42,7 @@ async def test_a_strategy_is_asked_about_an_unknown_job_as_about_a_foreign_one(h
     assert [record.levelname for record in caplog.records] == []
 
 
-async def test_a_push_of_an_attempt_that_is_not_on_record_does_not_keep_a_watch_waiting(hub):
+async def test_a_push_of_an_unrecorded_attempt_does_not_keep_a_watch_waiting(hub):
     """The store went back in time, behind an attempt whose owner may be another: it is lifted above that first."""
     job, page = Process(), Page()
     queued = job.enqueued()
@@ -54,7 +54,7 @@ async def test_a_push_of_an_attempt_that_is_not_on_record_does_not_keep_a_watch_
     assert page.versions[-1] > queued.version + 1
 
 
-async def test_after_the_last_watcher_has_left_nobody_waits_for_an_attempt_to_be_on_record(hub, monkeypatch):
+async def test_nobody_waits_for_an_attempt_s_record_after_the_last_watcher_left(hub, monkeypatch):
     job, page = Process(), Page()
     job.enqueued()
     running = job.started()
@@ -171,7 +171,7 @@ async def test_claims_about_one_job_cost_a_write_in_a_while_and_each_is_answered
     assert all(page.versions[-1] > version + 1_000_000 for page in pages)
 
 
-async def test_a_client_ahead_of_a_store_that_went_back_is_answered_above_its_version_each_time(hub, monkeypatch):
+async def test_each_watch_ahead_of_a_rolled_back_store_gets_a_higher_version(hub, monkeypatch):
     monkeypatch.setattr(AuthorizedReads, "LIFT_AGAIN", 0.1)
     job = Process()
     old = job.enqueued()

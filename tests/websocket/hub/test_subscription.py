@@ -110,7 +110,7 @@ async def test_an_answer_does_not_wait_for_a_layer_that_hangs(layer, redis_serve
         assert await until(lambda: len(page.frames) == 2) < 1, "re-checked at the short interval until joined"
     finally:
         redis_server.thaw()
-        await hub.lifetime.stopped()
+        await hub.lifetime.stop_and_wait()
 
 
 async def test_a_restart_of_redis_is_survived(layer, hub, redis_server, settings):
@@ -163,7 +163,7 @@ async def test_what_another_process_revokes_is_heard_through_the_layer(layer, hu
 
 def tell_elsewhere(group, message):
     broadcaster = Broadcaster()
-    assert broadcaster.tell(group, message)
+    assert broadcaster.send_to_group(group, message)
     broadcaster.close()
 
 
@@ -196,7 +196,7 @@ async def test_after_a_while_of_hearing_nothing_everybody_is_asked_again(monkeyp
     await hub.watch(page, job.job_id)
     page.login_holds = False
     assert await until(lambda: page.closed) < 1
-    await hub.lifetime.stopped()
+    await hub.lifetime.stop_and_wait()
 
 
 class Attendance:
@@ -243,7 +243,7 @@ async def attending(layer, monkeypatch):
         running.cancel()
 
 
-async def test_a_job_that_is_left_while_its_group_is_joined_is_left_in_the_layer_too(monkeypatch):
+async def test_a_job_left_while_its_group_is_joined_is_left_in_the_layer_too(monkeypatch):
     layer, group = Attendance(), group_name("brief")
     async with attending(layer, monkeypatch) as subscribed:
         await until(lambda: subscribed.hears_revocations)
@@ -256,7 +256,7 @@ async def test_a_job_that_is_left_while_its_group_is_joined_is_left_in_the_layer
         assert not subscribed.joined
 
 
-async def test_what_could_not_be_joined_is_tried_again_and_keeps_nothing_else_outside(monkeypatch):
+async def test_a_group_that_cannot_be_joined_is_tried_again_and_delays_no_other(monkeypatch):
     monkeypatch.setattr(Subscription, "TIMEOUT", 0.05)
     layer, jobs = Attendance(), [f"job-{number}" for number in range(5)]
     layer.failures[group_name("job-1")] = 3
@@ -282,7 +282,7 @@ async def test_a_group_that_could_not_be_left_is_left_later(monkeypatch):
         await until(lambda: "a" in subscribed.joined)
 
 
-async def test_groups_are_joined_anew_before_the_layer_forgets_them_also_while_jobs_come_and_go(monkeypatch):
+async def test_groups_are_joined_again_before_the_layer_forgets_them(monkeypatch):
     monkeypatch.setattr(Subscription, "REJOIN", 0.2)
     layer = Attendance()
     async with attending(layer, monkeypatch) as subscribed:
@@ -348,7 +348,7 @@ async def test_joining_is_told_to_work_again_when_something_was_joined(monkeypat
         assert "works again" in caplog.text
 
 
-async def test_a_group_that_was_joined_late_is_left_when_nobody_wants_it_any_more(monkeypatch):
+async def test_a_group_that_was_joined_late_is_left_when_nobody_wants_it(monkeypatch):
     monkeypatch.setattr(Subscription, "TIMEOUT", 0.05)
     layer, group = Attendance(), group_name("late")
     async with attending(layer, monkeypatch) as subscribed:
