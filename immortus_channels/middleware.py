@@ -11,7 +11,7 @@ from django.http import FileResponse, HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.functional import SimpleLazyObject
 
-from immortus_channels.jobs.owner import Starter, owner_key, starting_as
+from immortus_channels.jobs.owner import Starter, owner_key, starter_here, starting_as
 from immortus_channels.threads import call_in_thread, is_in_event_loop
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
@@ -39,8 +39,12 @@ class JobOwnerMiddleware:
         if self._is_async:
             return self._answer(request)
         starter = partial(owner_of, request)
-        with starting_as(starter):
-            return _stream_as(starter, cast("HttpResponseBase", self._get_response(request)))
+        token = starter_here.set(starter)  # a context manager would take as long as all the rest
+        try:
+            response = self._get_response(request)
+        finally:
+            starter_here.reset(token)
+        return _stream_as(starter, response) if isinstance(response, StreamingHttpResponse) else response
 
     async def _answer(self, request: HttpRequest) -> HttpResponseBase:
         starter = partial(owner_of, request)

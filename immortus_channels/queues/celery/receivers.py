@@ -77,7 +77,7 @@ class Receivers:
         ):
             guarded(self._sender().before, sender=sender, body=body, headers=headers)
         else:
-            queues.remember(job_id if type(job_id) is str else ids.text_of(job_id) or job_id, sender)
+            queues.untracked.append((job_id if type(job_id) is str else ids.text_of(job_id) or job_id, sender))
 
     def after(self, sender: Any, headers: Mapping[str, Any], **_: Any) -> None:
         """Pass on what `before` has given a job's header."""
