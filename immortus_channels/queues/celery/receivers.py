@@ -98,8 +98,13 @@ class Receivers:
 
     def prerun(self, sender: Any, **arguments: Any) -> None:
         """Pass on all but the start of a task that is no job and for which no job waits."""
-        if not self._is_plain(sender):
-            self._tell("prerun", sender=sender, **arguments)
+        request = sender.request_stack.top  # the property `request` takes as long as all the rest
+        if unmarked.get(sender.name) is not sender or request is None or _is_special(request):
+            self._begin(sender, arguments)
+
+    def _begin(self, task: Any, arguments: dict[str, Any]) -> None:
+        if not self._is_plain(task):
+            self._tell("prerun", sender=task, **arguments)
 
     def success(self, sender: Any, **arguments: Any) -> None:
         """Pass on the success of a run."""
@@ -126,16 +131,7 @@ class Receivers:
 
     def _is_plain(self, task: Any) -> bool:
         """Return whether the task that runs here is no job, continues none, and none waits for it."""
-        if unmarked.get(task.name) is not task and not self._is_untracked(task.name):
-            return False
-        request = task.request
-        return not (
-            request.chain
-            or request.chord
-            or request.is_eager
-            or STANDS_FOR in request.__dict__
-            or (request.headers and STANDS_FOR in request.headers)
-        )
+        return self._is_untracked(task.name) and not _is_special(task.request)
 
     # What is loaded when needed
 
@@ -173,6 +169,17 @@ def _is_running(job_id: object) -> bool:
     """Return whether this is the task that runs here, which sends another one in its place."""
     task = _state.get_current_task()
     return task is not None and str(task.request.id) == str(job_id)
+
+
+def _is_special(request: Any) -> bool:
+    """Return whether a task with this request continues a job, whether one may wait for it, or whether it is eager."""
+    return (
+        request.chain
+        or request.chord
+        or request.is_eager
+        or STANDS_FOR in request.__dict__
+        or (request.headers and STANDS_FOR in request.headers)
+    )
 
 
 def guarded(receiver: Callable[..., object], *args: Any, **arguments: Any) -> None:
