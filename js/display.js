@@ -1,12 +1,7 @@
 /** What an element shows of a job: its attributes, the texts and the bar inside it. */
-import { isOver } from "./documents.js";
-/** @import { JobDocument } from "./documents.js" */
-/** @import { JobError } from "./errors.js" */
+import { announce } from "./announcements.js";
 
-/** @param {number} percentage */
-function percent(percentage) {
-  return `${Number(percentage.toFixed(1))} %`;
-}
+/** @typedef {Record<string, any>} Shown  a document, or an error alone */
 
 /** Writes into an element, and only what has changed: screen readers speak what is written. */
 export class Display {
@@ -29,23 +24,30 @@ export class Display {
     this.#bar = null;
   }
 
-  /** @param {JobDocument} job */
-  showJob(job) {
-    this.set("state", job.state);
-    this.set("stalled", job.stalled ? "" : null);
-    this.#say("message", job.error?.message ?? job.message);
-    this.#say("percentage", job.percentage == null ? "" : percent(Number(job.percentage)));
-    this.#say("state", job.state, job.stalled ? "stalled" : job.state);
-    this.#move(job.percentage == null ? null : String(job.percentage), isOver(job));
-  }
-
-  /** What was known last no longer holds. @param {JobError} error */
-  showError(error) {
-    this.set("state", null);
-    this.set("stalled", null);
-    this.#say("state", "");
-    this.#say("message", error.message);
-    this.#move(null, true);
+  /**
+   * Shows and announces a job, or an error alone: then what was known last no longer holds.
+   * @param {Shown} job @param {unknown} rests whether nothing more is expected @param {boolean} isRead with the page
+   */
+  show({ state, stalled, message, percentage, error, job_class }, rests, isRead) {
+    const bar = this.#element.querySelector("progress");
+    const value = percentage == null ? null : String(percentage);
+    const progress = value ? `${Number(Number(value).toFixed(1))} %` : "";
+    this.set("state", state ?? null);
+    this.set("stalled", stalled ? "" : null);
+    this.#say("message", error?.message ?? message);
+    this.#say("percentage", progress);
+    const word = this.#say("state", state ?? "", stalled ? "stalled" : state);
+    const label = this.#element.getAttribute("label") ?? bar?.ariaLabel ?? bar?.labels[0]?.textContent;
+    const name = label || job_class?.split(".").pop().replace(/_/g, " ");
+    if (bar) {
+      bar.ariaLabel = name ?? bar.ariaLabel;
+      this.#move(bar, value, rests);
+    }
+    const quarter = Math.min(3, (Number(value) / 25) | 0);
+    if (rests || state === "running") {
+      const key = `${this.#element.getAttribute("job-id")} ${rests ? state : quarter}`;
+      announce(this.#element, key, isRead ? [] : [name, word, progress, error?.message]);
+    }
   }
 
   /** @param {string} name @param {string | null} value @param {Element} element */
@@ -57,11 +59,9 @@ export class Display {
 
   /**
    * A bar without a value seems to go on; at rest it keeps the one it had.
-   * @param {string | null} value @param {boolean} rests
+   * @param {Element} bar @param {string | null} value @param {unknown} rests
    */
-  #move(value, rests) {
-    const bar = this.#element.querySelector("progress");
-    if (!bar) return;
+  #move(bar, value, rests) {
     const present = bar.getAttribute("value");
     const shown = (this.#bar = value ?? (rests ? (this.#bar ?? present ?? "0") : null));
     if (this.#isDue(bar, shown, present)) this.set("value", shown, bar);
@@ -72,10 +72,12 @@ export class Display {
    * @param {string} part @param {string} text @param {string} key
    */
   #say(part, text, key = text) {
+    let words = text;
     for (const element of /** @type {NodeListOf<HTMLElement>} */ (this.#element.querySelectorAll(`[data-immortus="${part}"]`))) {
-      const words = part === "state" ? (element.dataset[key] ?? element.dataset[text] ?? text) : text;
+      words = part === "state" ? (element.dataset[key] ?? element.dataset[text] ?? text) : text;
       if (this.#isDue(element, words, element.textContent)) element.textContent = words;
     }
+    return words;
   }
 
   /**

@@ -4,6 +4,7 @@ import { isDocument, isDone, isFinal, isOver } from "./documents.js";
 import { parse } from "./http.js";
 import { page } from "./page.js";
 /** @import { JobDocument } from "./documents.js" */
+/** @import { Shown } from "./display.js" */
 /** @import { JobError } from "./errors.js" */
 
 /**
@@ -27,14 +28,15 @@ function isPutBack({ type, target, addedNodes }) {
  */
 export class JobElement extends (globalThis.HTMLElement ?? class {}) {
   static observedAttributes = ["job-id", "job-class"];
-  static #WATCHED = ["state", "stalled", "error", "aria-busy", "value"];
+  static #WATCHED = ["state", "stalled", "error", "aria-busy", "value", "label"];
 
   /** @type {(() => void) | null} */ #leave = null;
+  /** The version that the page was rendered with. @type {number | null} */ #read = null;
   #begun = false;
   /** @type {JobDocument | null} */ #held = null;
   /** Why nothing more will come. @type {JobError | null} */ #error = null;
   #display = new Display(this);
-  #observer = globalThis.MutationObserver && new MutationObserver((changes) => this.#changed(changes));
+  #observer = new MutationObserver((changes) => this.#changed(changes));
 
   connectedCallback() {
     const follow = () => this.#follow();
@@ -61,9 +63,11 @@ export class JobElement extends (globalThis.HTMLElement ?? class {}) {
     this.#error = null;
     const job = /** @type {Record<string, any>} */ ({ job_id: this.getAttribute("job-id"), job_class: this.getAttribute("job-class") });
     const listener = { take: (/** @type {JobDocument} */ one) => this.#take(one), fail: (/** @type {JobError} */ error) => this.#fail(error) };
-    this.#leave = page.subscribe(job, {}, listener, this.#rendered());
+    const rendered = this.#rendered();
+    this.#read = rendered?.version ?? null;
+    this.#leave = page.subscribe(job, {}, listener, rendered);
     this.#write();
-    this.#observer?.observe(this, { attributeFilter: JobElement.#WATCHED, childList: true, characterData: true, subtree: true });
+    this.#observer.observe(this, { attributeFilter: JobElement.#WATCHED, childList: true, characterData: true, subtree: true });
   }
 
   #stop() {
@@ -98,30 +102,28 @@ export class JobElement extends (globalThis.HTMLElement ?? class {}) {
   /** @param {string} event @param {object} detail */
   #tell(event, detail) {
     this.dispatchEvent(new CustomEvent(`immortus:${event}`, { bubbles: true, detail }));
-    const changes = this.#observer?.takeRecords() ?? [];
+    const changes = this.#observer.takeRecords();
     if (changes.some(isPutBack)) this.#changed(changes); // what handlers make of it otherwise stays
   }
 
-  #write(changes = this.#observer?.takeRecords() ?? []) {
+  #write(changes = this.#observer.takeRecords()) {
     if (changes.some(isPutBack)) this.#display.renew();
-    const over = this.#error || (this.#held && isOver(this.#held));
-    this.#display.set("error", this.#error && this.#error.error.code);
+    const error = this.#error;
+    /** @type {Shown | null} */ const job = error ? { error } : this.#held;
+    const over = error || (job && isOver(/** @type {JobDocument} */ (job)));
+    this.#display.set("error", error && error.error.code);
     this.#display.set("aria-busy", String(!over));
-    if (this.#error) this.#display.showError(this.#error);
-    else if (this.#held) this.#display.showJob(this.#held);
-    this.#observer?.takeRecords();
+    if (job) this.#display.show(job, over, job.version === this.#read);
+    this.#observer.takeRecords();
   }
 
   /** What others have done to it. @param {MutationRecord[]} changes */
   #changed(changes) {
     const rendered = changes.some(isPutBack) ? this.#rendered() : null;
-    if (rendered && (this.#error || rendered.version > (this.#held?.version ?? 0))) this.#renew(rendered);
+    if (rendered && (this.#error || rendered.version > (this.#held?.version ?? 0))) {
+      if (this.#leave) page.receive(rendered.job_id, rendered);
+      else this.#follow();
+    }
     this.#write(changes);
-  }
-
-  /** The server knows more than the element. @param {JobDocument} rendered */
-  #renew(rendered) {
-    if (this.#leave) page.receive(rendered.job_id, rendered);
-    else this.#follow();
   }
 }

@@ -71,6 +71,5 @@ export function hushed(promise, isQuiet) {
 
 /** @param {unknown} error */
 export function report(error) {
-  if (globalThis.reportError) globalThis.reportError(error);
-  else console.error(error);
+  (globalThis.reportError ?? console.error)(error);
 }

@@ -1,5 +1,5 @@
 /** How sockets do: whether one lives, and when the next is worth opening. */
-import { ATTEMPT_TIMEOUT, FIRST_PROBE, LONGEST_PROBE, LONGEST_REQUEST_BACKOFF, LONGEST_SOCKET_BACKOFF, PING_GRACE, SETTLED_AFTER, SLEPT, STRIKES } from "./settings.js";
+import { ATTEMPT_TIMEOUT, doc, FIRST_PROBE, LONGEST_PROBE, LONGEST_REQUEST_BACKOFF, LONGEST_SOCKET_BACKOFF, PING_GRACE, SETTLED_AFTER, SLEPT, STRIKES } from "./settings.js";
 import { backoff, now, numberOr } from "./waiting.js";
 /** @import { Disconnected } from "./errors.js" */
 
@@ -29,7 +29,7 @@ export class Pulse {
   tick() {
     const before = this.#ticked;
     this.#ticked = Date.now();
-    return this.#ticked - before > SLEPT && !globalThis.document?.hidden; // hidden, it may tick once a minute
+    return this.#ticked - before > SLEPT && !doc?.hidden; // hidden, it may tick once a minute
   }
 }
 

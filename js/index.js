@@ -1,5 +1,5 @@
 /** The client becomes the page's own: its global, its ears for what happens to the page, its element. */
-import "./settings.js"; // first, so that minifying can put the numbers where they are used
+import { doc, window } from "./settings.js"; // first, so that minifying can put the numbers where they are used
 import { cancel, configure, configureFromTag, create, verify, watch } from "./client.js";
 import { JobElement } from "./element.js";
 import { page } from "./page.js";
@@ -9,12 +9,12 @@ if (!globalThis.Immortus) {
   globalThis.Immortus = { cancel, configure, create, verify, watch };
   configureFromTag();
 
-  globalThis.window?.addEventListener("online", () => page.wake());
-  globalThis.window?.addEventListener("pagehide", () => page.hide());
-  globalThis.window?.addEventListener("pageshow", ({ persisted }) => persisted && page.show());
-  globalThis.document?.addEventListener("freeze", () => page.hide());
-  globalThis.document?.addEventListener("resume", () => page.show());
-  globalThis.document?.addEventListener("visibilitychange", () => document.hidden || page.wake());
+  window?.addEventListener("online", () => page.wake());
+  window?.addEventListener("pagehide", () => page.hide());
+  window?.addEventListener("pageshow", ({ persisted }) => persisted && page.show());
+  doc?.addEventListener("freeze", () => page.hide());
+  doc?.addEventListener("resume", () => page.show());
+  doc?.addEventListener("visibilitychange", () => document.hidden || page.wake());
 
   if (globalThis.customElements && !customElements.get("immortus-job")) customElements.define("immortus-job", JobElement);
 }

@@ -2,7 +2,7 @@
 import { animation } from "./animation.js";
 import { isOver } from "./documents.js";
 import { JobError } from "./errors.js";
-import { HIDDEN_INTERVAL, LONGEST_REQUEST_BACKOFF, UNKNOWN_GRACE, UNKNOWN_GRACE_ONCE_SEEN } from "./settings.js";
+import { doc, HIDDEN_INTERVAL, LONGEST_REQUEST_BACKOFF, UNKNOWN_GRACE, UNKNOWN_GRACE_ONCE_SEEN } from "./settings.js";
 import { backoff, now, numberOr } from "./waiting.js";
 /** @import { Answer, JobDocument, Subscriber } from "./documents.js" */
 /** @import { TryLater } from "./errors.js" */
@@ -40,7 +40,7 @@ export class Job {
 
   get interval() {
     const wanted = Math.min(...[...this.subscribers].map((subscriber) => subscriber.interval));
-    return globalThis.document?.hidden ? Math.max(wanted, HIDDEN_INTERVAL) : wanted;
+    return doc?.hidden ? Math.max(wanted, HIDDEN_INTERVAL) : wanted;
   }
 
   get mayPoll() {
@@ -79,7 +79,16 @@ export class Job {
 
   /** @param {Answer} answer */
   receive(answer) {
-    if (answer instanceof JobError) return this.#receiveError(answer);
+    if (answer instanceof JobError) {
+      if (answer.error.code === "unknown_job") {
+        this.unrecorded = this.jobClass !== undefined;
+        this.unknownSince ??= now();
+        this.patience = 0;
+        // A page may be ahead of the store, and a store may fail over: an unknown job has time to appear.
+        if (now() - this.unknownSince < (this.held ? UNKNOWN_GRACE_ONCE_SEEN : UNKNOWN_GRACE)) return;
+      }
+      return this.subscribers.forEach((subscriber) => subscriber.fail(answer));
+    }
     this.unknownSince = undefined;
     // Nothing is older than NaN: the first answer is news, and each of a custom verify, which has no version.
     const held = (this.url ? null : this.held?.version) ?? NaN;
@@ -87,22 +96,11 @@ export class Job {
     if (!answer || answer.version <= held) return;
     this.held = answer;
     const subscribers = [...this.subscribers]; // one that comes later has heard these news when it came
-    if (isOver(answer) || !animation.hold(this, () => this.#tellNewest(subscribers))) this.tell(answer, subscribers);
-  }
-
-  /** @param {JobError} error */
-  #receiveError(error) {
-    if (error.error.code === "unknown_job") {
-      this.unrecorded = this.jobClass !== undefined;
-      if (this.#mayAppear()) return;
-    }
-    this.subscribers.forEach((subscriber) => subscriber.fail(error));
-  }
-
-  /** @param {Subscriber[]} subscribers */
-  #tellNewest(subscribers) {
-    const { held } = this;
-    if (held && !isOver(held)) this.tell(held, subscribers.filter((one) => this.subscribers.has(one)));
+    const newest = () => {
+      const { held } = this;
+      if (held && !isOver(held)) this.tell(held, subscribers.filter((one) => this.subscribers.has(one)));
+    };
+    if (isOver(answer) || !animation.hold(this, newest)) this.tell(answer, subscribers);
   }
 
   /** @param {JobDocument} document @param {Subscriber[]} subscribers */
@@ -111,14 +109,7 @@ export class Job {
     for (const subscriber of subscribers) {
       const { jobClass } = subscriber;
       if (this.url || !jobClass || !job_class || jobClass === job_class) subscriber.take(document);
-      else subscriber.fail(JobError.of(job_id, "wrong_job_class", `It is a job of the class ${job_class}, not ${jobClass}.`));
+      else subscriber.fail(JobError.of(job_id, "wrong_job_class", `The job has the class ${job_class}, not ${jobClass}.`));
     }
-  }
-
-  /** A page may be ahead of the store, and a store may fail over: an unknown job has time to appear. */
-  #mayAppear() {
-    this.unknownSince ??= now();
-    this.patience = 0;
-    return now() - this.unknownSince < (this.held ? UNKNOWN_GRACE_ONCE_SEEN : UNKNOWN_GRACE);
   }
 }

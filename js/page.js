@@ -4,7 +4,7 @@ import { JobError } from "./errors.js";
 import { Job } from "./job.js";
 import { polling } from "./polling.js";
 import { Pushing } from "./pushing.js";
-import { LINGER, PATIENCE, socketAddress } from "./settings.js";
+import { LINGER, PATIENCE, socketAddress, window } from "./settings.js";
 import { now, Runner } from "./waiting.js";
 /** @import { JobDocument, JobInfo, Listener, Subscriber } from "./documents.js" */
 
@@ -47,7 +47,11 @@ export class Page {
     if (held) queueMicrotask(() => job.held === held && job.tell(held, [subscriber]));
     if (known) queueMicrotask(() => job.receive(known));
     this.changed();
-    return () => this.#leave(info.key, job, subscriber);
+    return () => {
+      job.subscribers.delete(subscriber);
+      if (!job.subscribers.size && this.#jobs.get(info.key) === job) this.#jobs.delete(info.key);
+      this.changed();
+    };
   }
 
   /** @param {ReturnType<typeof identify>} info @param {Subscriber} subscriber */
@@ -58,13 +62,6 @@ export class Page {
     if (waits) job.patience = now() + PATIENCE;
     this.#jobs.set(key, job);
     return job;
-  }
-
-  /** @param {string} key @param {Job} job @param {Subscriber} subscriber */
-  #leave(key, job, subscriber) {
-    job.subscribers.delete(subscriber);
-    if (!job.subscribers.size && this.#jobs.get(key) === job) this.#jobs.delete(key);
-    this.changed();
   }
 
   /** A document that came by another way. @param {string} id @param {JobDocument} document */
@@ -87,7 +84,7 @@ export class Page {
     const { jobs } = this;
     const possible = !this.#pushing.refused && socketAddress();
     for (const { id, mayPoll, subscribers } of possible ? [] : jobs) {
-      const error = JobError.of(id, "no_websocket", "There is no WebSocket, and the options allow no polling.");
+      const error = JobError.of(id, "no_websocket", "There is no WebSocket, and polling is not allowed.");
       if (!mayPoll) for (const subscriber of subscribers) subscriber.fail(error);
     }
     this.#poller.want(jobs.some((job) => job.mayPoll));
@@ -131,7 +128,7 @@ export class Page {
     const transport = !this.#jobs.size ? "idle" : this.#pushing.good ? "websocket" : fed();
     if (transport === this.#transport) return;
     this.#transport = transport;
-    globalThis.window?.dispatchEvent(new CustomEvent("immortus:transport", { detail: { transport } }));
+    window?.dispatchEvent(new CustomEvent("immortus:transport", { detail: { transport } }));
   }
 }
 

@@ -82,15 +82,13 @@ export class Pushing {
   /** @param {Connection} connection @param {AbortSignal} signal */
   async #listen(connection, signal) {
     for await (const [job, answer] of connection.answers(signal)) {
-      if (!(answer instanceof JobError)) this.#proved();
+      if (!(answer instanceof JobError)) {
+        this.#goodSince ??= now();
+        this.hopeful = true;
+        this.#page.announce();
+      }
       job.receive(answer);
     }
-  }
-
-  #proved() {
-    this.#goodSince ??= now();
-    this.hopeful = true;
-    this.#page.announce();
   }
 
   /** @param {Disconnected} end */

@@ -21,16 +21,21 @@ export const TICK = 1_000;
 export const SLEPT = 5_000; // between two ticks: the machine was asleep
 export const WAKE_TIMEOUT = 2_000;
 export const LINGER = 1_000; // the next job of a page often follows at once
+export const SPEAKABLE = 250; // a region that is new must be known to screen readers first
+export const SPOKEN = 10_000;
 export const FRAMELESS = 250; // hidden pages and frames out of sight are not drawn
+
+/** What other programs than browsers lack: their window and document are undefined. */
+export const { window, document: doc, location } = globalThis;
 
 /** @type {{ prefix: string, websocket: string | false | null, csrfToken: string }} */
 export const settings = { prefix: "/immortus/", websocket: "/ws/immortus/", csrfToken: "" };
 
 /** @param {string} url */
-export const absolute = (url) => new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href);
+export const absolute = (url) => new URL(url, doc?.baseURI ?? location?.href);
 
 /** @param {string} url */
-export const isOurs = (url) => absolute(url).origin === globalThis.location?.origin;
+export const isOurs = (url) => absolute(url).origin === location?.origin;
 
 /** The address of the socket, or null where a page cannot have one. */
 export function socketAddress() {
@@ -42,8 +47,8 @@ export function socketAddress() {
 
 /** Django's CSRF token: from the settings, the cookie, a meta tag or a form of the page, in this order. */
 export function csrfToken() {
-  if (settings.csrfToken || !globalThis.document) return settings.csrfToken;
-  const meta = /** @type {HTMLMetaElement | null} */ (document.querySelector('meta[name="csrf-token"]'));
-  const field = /** @type {HTMLInputElement | null} */ (document.querySelector("[name=csrfmiddlewaretoken]"));
-  return /(?:^|;\s*)csrftoken=([^;]+)/.exec(document.cookie)?.[1] || meta?.content || field?.value;
+  if (settings.csrfToken || !doc) return settings.csrfToken;
+  const meta = /** @type {HTMLMetaElement | null} */ (doc.querySelector('meta[name="csrf-token"]'));
+  const field = /** @type {HTMLInputElement | null} */ (doc.querySelector("[name=csrfmiddlewaretoken]"));
+  return /(?:^|;\s*)csrftoken=([^;]+)/.exec(doc.cookie)?.[1] || meta?.content || field?.value;
 }

@@ -32,8 +32,7 @@ export class TokenSource {
     if (!this.exists) return null;
     while (this.#asking) await this.#asking;
     if (this.#getter && (!this.#text || ids.some((id) => !this.#ids.has(id)))) {
-      this.#asking = this.#renew(this.#getter, ids).finally(() => (this.#asking = null));
-      await this.#asking;
+      await this.#ask(this.#renew(this.#getter, ids));
     }
     return this.#text;
   }
@@ -43,8 +42,12 @@ export class TokenSource {
     while (this.#asking) await this.#asking;
     if (text !== this.#text || !text) return;
     if (this.#getter) this.#text = null;
-    else this.#asking = this.#exchange(text).finally(() => (this.#asking = null));
-    await this.#asking;
+    else await this.#ask(this.#exchange(text));
+  }
+
+  /** Who needs the token meanwhile waits. @param {Promise<void>} answer */
+  #ask(answer) {
+    return (this.#asking = answer.finally(() => (this.#asking = null)));
   }
 
   /** @param {(jobIds: string[]) => string | Promise<string>} getter @param {string[]} ids */

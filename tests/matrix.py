@@ -128,6 +128,6 @@ def marks_in(file: Path) -> set[str]:
     return {
         node.args[0].value
         for node in ast.walk(ast.parse(file.read_text()))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("pytest.mark.fault", "fault")
-        and isinstance(node.args[0], ast.Constant)
+        if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant)
+        and ast.unparse(node.func) in ("pytest.mark.fault", "fault")
     }  # fmt: skip

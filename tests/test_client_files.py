@@ -256,7 +256,7 @@ Immortus.verify(true);
 """
 
 
-@pytest.mark.parametrize("resolution", ["bundler", "node16"])
+@pytest.mark.parametrize("resolution", ["node16", pytest.param("bundler", marks=pytest.mark.slow)])
 def test_users_programs_compile_against_the_types_but_their_mistakes_fail(published, resolution):
     project = published / resolution
     project.mkdir()

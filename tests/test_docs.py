@@ -55,9 +55,9 @@ PYTHON = {
     "immortus_channels.celery.TrackedTask": "tracking_strategy job_id strategy delay_on_commit apply_async_on_commit",
     "immortus_channels.JobHandle": "track update set_meta set_result data checkpoint job_id id attempt params "
     "strategy cancel_requested set_progress_metric state document owner cancel page_url get_absolute_url "
-    "complete fail running",
-    "immortus_channels.JobRepository": "create find",
-    "immortus_channels.JobState": "find task",
+    "complete fail running arunning acomplete afail acancel refresh arefresh",
+    "immortus_channels.JobRepository": "create find acreate afind",
+    "immortus_channels.JobState": "find task afind all aall filter afilter",
     "immortus_channels.JobHandler": "header message next_url on_ready on_failed failed_url",
     "immortus_channels.TrackingStrategy": "job_enqueued job_started job_finished job_failed job_retrying job_cancelled "
     "job_lost allows allows_cancel job publish_meta",
@@ -459,6 +459,7 @@ def test_the_site_has_each_page_and_each_object(site):
 
 
 @needs_mkdocs
+@pytest.mark.slow
 def test_the_site_has_each_public_name_of_python(site):
     reference = "".join((site / "reference" / f"{one.path.stem}.html").read_text() for one in REFERENCE)
     wanted = [name for name in PUBLIC if name not in WITHOUT_DOCSTRING and not is_pending(name)]
@@ -466,6 +467,7 @@ def test_the_site_has_each_public_name_of_python(site):
 
 
 @needs_mkdocs
+@pytest.mark.slow
 def test_reading_the_site_asks_no_other_server(site):
     loaded = r"<(?:script|img|iframe)[^>]+src=\"(?:https?:)?//|<link[^>]+rel=\"?stylesheet[^>]+(?:https?:)?//"
     assert [str(file) for file in site.rglob("*.html") if re.search(loaded, file.read_text())] == []

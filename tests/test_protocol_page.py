@@ -105,8 +105,9 @@ def trees() -> list[ast.Module]:
     return [ast.parse(file.read_text()) for file in sorted(PACKAGE.rglob("*.py"))]
 
 
-def nodes(*kinds: type[ast.AST]) -> Iterator[Any]:
-    return (node for tree in trees() for node in ast.walk(tree) if isinstance(node, kinds))
+@cache
+def nodes(kind: type[ast.AST]) -> list[Any]:
+    return [node for tree in trees() for node in ast.walk(tree) if isinstance(node, kind)]
 
 
 def texts(*found: ast.AST | None) -> set[str]:

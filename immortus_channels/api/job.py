@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from functools import cached_property
 from typing import Any, Never, Self, TypeVar
 
+from asgiref.sync import sync_to_async
+
 from immortus_channels.api import links
+from immortus_channels.api.items import TrackedItems
 from immortus_channels.api.remote import NoJob, Remote
 from immortus_channels.api.without_queue import running
 from immortus_channels.jobs.events import Event, Failed, Finished
 from immortus_channels.jobs.ids import JobId, given_as
 from immortus_channels.jobs.job import JSON, Job, Number, State, copied
+from immortus_channels.threads import waits_for_store
 from immortus_channels.writer.failures import clean_error
 from immortus_channels.writer.run import Run
 
@@ -53,13 +57,15 @@ class JobHandle:
 
     # Reporting
 
-    def track(self, iterable: Iterable[Item], total: Number | None = None, message: object = "") -> Iterator[Item]:
-        """Yield the items and count them; the outermost loop is a step of progress.
+    def track(
+        self, iterable: Iterable[Item] | AsyncIterable[Item], total: Number | None = None, message: object = ""
+    ) -> TrackedItems[Item]:
+        """Yield the items and count them, for `for` and `async for`; the outermost loop is a step of progress.
 
         `total` is `len(iterable)` unless given; where that raises, it is unknown. Raises JobCancelled between two items
         once a cancel was requested.
         """
-        return self._side.track(iterable, total, message)
+        return TrackedItems(self._side, iterable, total, message)
 
     def update(
         self,
@@ -103,6 +109,7 @@ class JobHandle:
 
     # Beginning and ending
 
+    @waits_for_store("async with job.arunning()")
     @contextmanager
     def running(self) -> Iterator[Self]:
         """Run the job in the block: for jobs without a queue.
@@ -119,9 +126,26 @@ class JobHandle:
                 job._side = job._stored  # noqa: SLF001 - of the same class
         self.refresh()
 
+    @asynccontextmanager
+    async def arunning(self) -> AsyncIterator[Self]:
+        """Run the job in the block, as `running` does, for async code."""
+        block = await sync_to_async(self.running)()
+        try:
+            yield await sync_to_async(block.__enter__)()
+        except BaseException as error:
+            # Cancelled meanwhile, the thread has begun the job all the same; it is the same one that ends it.
+            if not await sync_to_async(block.__exit__)(type(error), error, error.__traceback__):
+                raise
+        else:
+            await sync_to_async(block.__exit__)(None, None, None)
+
     def complete(self) -> None:
         """End the job as finished, wherever it runs; what is over stays as it is. A waiting job is then not run."""
         self._end(Finished)
+
+    async def acomplete(self) -> None:
+        """End the job as `complete` does, and wait until that is on record."""
+        await sync_to_async(self.complete)()
 
     def fail(self, code: str = "error", message: object = "") -> None:
         """End the job as failed, wherever it runs; what is over stays as it is. A waiting job is then not run.
@@ -130,6 +154,10 @@ class JobHandle:
         """
         said = clean_error(code, message, self.job_id)
         self._end(Failed, code=said.code, message=said.message)
+
+    async def afail(self, code: str = "error", message: object = "") -> None:
+        """End the job as `fail` does, and wait until that is on record."""
+        await sync_to_async(self.fail)(code, message)
 
     def _end(self, kind: type[Event], **fields: object) -> None:
         self._stored.known = self._side.end(kind, **fields)
@@ -206,9 +234,18 @@ class JobHandle:
         self._stored.cancel()
         self.refresh()
 
+    async def acancel(self) -> None:
+        """Ask the job to stop; it is as it was after that. Raises StoreUnavailable."""
+        self._stored.known = await sync_to_async(self._stored.cancel)()
+
     def refresh(self) -> None:
         """Have the job read again when it is next used."""
         self._stored.known = None
+
+    async def arefresh(self) -> None:
+        """Read the job again, now. Raises JobNotFound and StoreUnavailable."""
+        if self.job_id:
+            await sync_to_async(self._stored.read_again)()
 
 
 class JobData(Mapping[str, JSON]):

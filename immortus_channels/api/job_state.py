@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import ClassVar, Self
 
+from asgiref.sync import sync_to_async
+
 from immortus_channels import queues, tracking
 from immortus_channels.access.permissions import NOT_GIVEN, OptionalUser
 from immortus_channels.api.job import JobHandle
@@ -15,6 +17,7 @@ from immortus_channels.jobs.ids import JobId
 from immortus_channels.jobs.job import JSON, State
 from immortus_channels.jobs.owner import owner_key
 from immortus_channels.stores.base import Filter
+from immortus_channels.threads import waits_for_store
 
 MAX_LISTED = 1_000
 
@@ -31,6 +34,7 @@ class JobState(JobHandle):
     # Finding
 
     @classmethod
+    @waits_for_store("await afind(…)")
     def find(cls, job_id: JobId, *, user: OptionalUser = NOT_GIVEN) -> Self:
         """Return the job of this id. No permission is checked unless `user` is given; None is an anonymous user.
 
@@ -43,11 +47,23 @@ class JobState(JobHandle):
         return job
 
     @classmethod
+    async def afind(cls, job_id: JobId, *, user: OptionalUser = NOT_GIVEN) -> Self:
+        """Return what `find` returns, for async code."""
+        return await sync_to_async(cls.find)(job_id, user=user)
+
+    @classmethod
+    @waits_for_store("await aall(…)")
     def all(cls, *, limit: int = 100, before: int | None = None) -> list[Self]:
         """Return the newest jobs of the class: `filter` without a condition."""
         return cls.filter(limit=limit, before=before)
 
     @classmethod
+    async def aall(cls, *, limit: int = 100, before: int | None = None) -> list[Self]:
+        """Return what `all` returns, for async code."""
+        return await sync_to_async(cls.all)(limit=limit, before=before)
+
+    @classmethod
+    @waits_for_store("await afilter(…)")
     def filter(
         cls,
         *,
@@ -73,6 +89,18 @@ class JobState(JobHandle):
         )
         records = tracking.list_jobs(wanted, limit=min(limit, MAX_LISTED), before=before)
         return [cls(record.job_id, record=record) for record in records]
+
+    @classmethod
+    async def afilter(
+        cls,
+        *,
+        owner: object = NOT_GIVEN,
+        states: Collection[State | str] | None = None,
+        limit: int = 100,
+        before: int | None = None,
+    ) -> list[Self]:
+        """Return what `filter` returns, for async code."""
+        return await sync_to_async(cls.filter)(owner=owner, states=states, limit=limit, before=before)
 
     @classmethod
     def _class(cls) -> str:

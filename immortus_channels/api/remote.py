@@ -13,6 +13,7 @@ from immortus_channels.exceptions import JobNotFound
 from immortus_channels.guarded import quoted
 from immortus_channels.jobs.events import Event, Updated
 from immortus_channels.jobs.job import Job, Number
+from immortus_channels.threads import waits_for_store
 from immortus_channels.tracking import strategies
 from immortus_channels.writer.values import (
     Said,
@@ -89,13 +90,14 @@ class Remote:
         self._publish(kind, by_hand=True, **fields)
         return self.known
 
-    def cancel(self) -> None:
-        """Ask the job to stop. Raises StoreUnavailable."""
-        tracking.cancel(self.job_id)
+    @waits_for_store("await job.acancel()")
+    def cancel(self) -> Job | None:
+        """Ask the job to stop; return its record after that, None for an unknown id. Raises StoreUnavailable."""
+        return tracking.cancel(self.job_id)
 
     def _publish(self, kind: type[Event], **fields: Any) -> None:
         job_class = self.known.job_class if self.known is not None else ""
-        self.known = tracking.publish(kind(job_id=self.job_id, job_class=job_class, **fields)) or self.known
+        self.known = tracking.publish_here(kind(job_id=self.job_id, job_class=job_class, **fields)) or self.known
 
     def _has_room(self, what: str, **new: Any) -> bool:
         """Return whether this fits beside what the job is known to say already; refuse it as `what` if not."""
@@ -110,8 +112,12 @@ class Remote:
     @property
     def record(self) -> Job:
         """The job as it was last read from the store. Raises JobNotFound and StoreUnavailable."""
-        if self.known is None:
-            self.known = read(self.job_id)
+        return self.known or self.read_again()
+
+    @waits_for_store("await job.arefresh()")
+    def read_again(self) -> Job:
+        """Read the record now. Raises JobNotFound and StoreUnavailable."""
+        self.known = read(self.job_id)
         return self.known
 
     @property

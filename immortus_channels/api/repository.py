@@ -20,6 +20,7 @@ from immortus_channels.jobs.ids import MAX_LENGTH, JobId, given_as, is_job_id
 from immortus_channels.jobs.job import Job
 from immortus_channels.queues.tracked import Named
 from immortus_channels.stores import get_store
+from immortus_channels.threads import waits_for_store
 from immortus_channels.writer.run import current_run, owner_here
 from immortus_channels.writer.values import clean, clean_key, with_room
 
@@ -40,6 +41,7 @@ def current_job(kind: type[Any] = JobHandle) -> Any:
 def get_job(job_id: JobId, *, user: OptionalUser = NOT_GIVEN) -> JobHandle: ...
 @overload
 def get_job(job_id: JobId, *, user: OptionalUser = NOT_GIVEN, kind: type[Handle]) -> Handle: ...
+@waits_for_store("await aget_job(…)")
 def get_job(job_id: JobId, *, user: OptionalUser = NOT_GIVEN, kind: type[Any] = JobHandle) -> Any:
     """Return the job of this id, as it stands now, as a `kind`.
 
@@ -69,14 +71,19 @@ def _found_by(given: object) -> str:
     return job_id
 
 
-async def aget_job(job_id: JobId, *, user: OptionalUser = NOT_GIVEN) -> JobHandle:
+@overload
+async def aget_job(job_id: JobId, *, user: OptionalUser = NOT_GIVEN) -> JobHandle: ...
+@overload
+async def aget_job(job_id: JobId, *, user: OptionalUser = NOT_GIVEN, kind: type[Handle]) -> Handle: ...
+async def aget_job(job_id: JobId, *, user: OptionalUser = NOT_GIVEN, kind: type[Any] = JobHandle) -> Any:
     """Return what `get_job` returns, for async code."""
-    return await sync_to_async(get_job)(job_id, user=user)
+    return await sync_to_async(lambda: get_job(job_id, user=user, kind=kind))()
 
 
 class JobRepository:
     """The place to make and find records of jobs of any kind, run by a queue or not."""
 
+    @waits_for_store("await JobRepository().acreate(…)")
     def create(
         self,
         id: JobId | None = None,  # noqa: A002 - the name that users type
@@ -109,9 +116,24 @@ class JobRepository:
         )
         return JobHandle(job_id, record=_created(job_id, origin))
 
+    async def acreate(
+        self,
+        id: JobId | None = None,  # noqa: A002
+        handler: Named = None,
+        handler_class: Named = None,
+        **data: object,
+    ) -> JobHandle:
+        """Return what `create` returns, for async code."""
+        return await sync_to_async(self.create)(id, handler, handler_class, **data)
+
+    @waits_for_store("await JobRepository().afind(…)")
     def find(self, id: JobId) -> JobHandle:  # noqa: A002
         """Return the job of this id, as `get_job` does. Raises JobNotFound and StoreUnavailable."""
         return get_job(id)
+
+    async def afind(self, id: JobId) -> JobHandle:  # noqa: A002
+        """Return what `find` returns, for async code."""
+        return await aget_job(id)
 
 
 def _named(handler: Named) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from django.http import HttpRequest, JsonResponse
 from django.http.response import HttpResponseBase
+from django.utils.functional import Promise
+from django.utils.translation import gettext
 
 from immortus_channels.api.links import page_url, verify_url, websocket_url
 from immortus_channels.exceptions import ConfigurationError
@@ -22,7 +24,7 @@ def keep_private(response: HttpResponseBase) -> None:
         response.headers[name] = value
 
 
-def render_immortus(request: HttpRequest, job: object) -> JsonResponse:
+def render_immortus(request: HttpRequest, job: object, *, label: str | Promise = "") -> JsonResponse:
     """Return the answer that lets the browser follow `job`: 202 with `job_info`, or 500 when there is no job (None).
 
     `job` is what the queue returned for it (for a chain the last link, for a chord its body), a job, or its id. The
@@ -38,20 +40,35 @@ def render_immortus(request: HttpRequest, job: object) -> JsonResponse:
         )
         error = {"code": "not_started", "message": "The job was not started."}
         return JsonResponse({"job_id": None, "error": error}, status=500, headers=HEADERS)
-    info = job_info(request, job)
+    info = job_info(request, job, label=label)
     return JsonResponse(info, status=202, headers={**HEADERS, "Location": str(info["verify_url"])})
 
 
-def job_info(request: HttpRequest, job: object) -> JobInfo:  # noqa: ARG001 - the URL may come to depend on it
-    """Return the content of `render_immortus` as a dict: for REST frameworks that build answers. Raises the same."""
+def job_info(
+    request: HttpRequest,  # noqa: ARG001 - the URL may come to depend on it
+    job: object,
+    *,
+    label: str | Promise = "",
+) -> JobInfo:
+    """Return the content of `render_immortus` as a dict: for REST frameworks that build answers. Raises the same.
+
+    `label` is what a bar of the job is called; without it, the task's name in words, empty for a bare id.
+    """
     job_id, job_class = identify(job)
     return {
         "job_id": job_id,
         "job_class": job_class,
+        "label": str(label) or label_of(job_class),
         "verify_url": verify_url(job_id),
         "page_url": page_url(job_id),
         "websocket_url": websocket_url(job_id),
     }
+
+
+def label_of(job_class: str | None) -> str:
+    """Return the name of a task in words, translated if the project has a translation: "Process image"."""
+    words = (job_class or "").rpartition(".")[2].replace("_", " ").strip()
+    return gettext(words[:1].upper() + words[1:]) if words else ""
 
 
 def job_page_url(job: object) -> str:

@@ -26,7 +26,8 @@ def running(record: Job) -> Iterator[Run]:
     tracking.begin(run)
     if run.refused:
         raise JobCancelled(record.job_id)
-    token = current_run.set(run)
+    around = current_run.get()
+    current_run.set(run)
     try:
         yield run
     except BaseException as error:
@@ -38,7 +39,7 @@ def running(record: Job) -> Iterator[Run]:
     else:
         tracking.end(run, Finished)
     finally:
-        current_run.reset(token)
+        current_run.set(around)  # no token: for async code, the block ends in another context than it began in
 
 
 def _ends_here(error: BaseException, run: Run) -> bool:

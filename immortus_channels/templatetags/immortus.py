@@ -10,10 +10,12 @@ from django.conf import settings as django_settings
 from django.middleware.csrf import get_token
 from django.template import Context
 from django.utils import timezone
+from django.utils.functional import Promise
 from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
 
 from immortus_channels.api import links
+from immortus_channels.api.shortcuts import label_of
 from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.jobs.job import State
 from immortus_channels.queues.results import identify
@@ -66,15 +68,17 @@ def _script(context: Context) -> dict[str, object]:
 
 
 @register.inclusion_tag("immortus_channels/job.html")
-def immortus_job(job: Any) -> dict[str, object]:
+def immortus_job(job: Any, *, label: str | Promise = "") -> dict[str, object]:
     """Render a live bar for a job: the job itself, what its queue returned, or its id.
 
-    A job shows its state before any script runs; a bare id shows nothing yet, and nothing is read.
+    Screen readers call the bar by its `label`; without one, by the task's name in words. A job shows its state before
+    any script runs; a bare id shows nothing yet, and nothing is read.
     """
     job_id, job_class = identify(job)
     return {
         "job_id": job_id,
         "job_class": job_class,
+        "label": label or label_of(job_class),
         "document": getattr(job, "document", None),
         "page_url": links.page_url(job_id),
     }

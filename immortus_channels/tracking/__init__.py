@@ -8,7 +8,7 @@ from __future__ import annotations
 from immortus_channels.tracking.commands import cancel, claim, lift_above, touch
 from immortus_channels.tracking.hooks import call_safely, job_in_hook
 from immortus_channels.tracking.inquiry import publish_end
-from immortus_channels.tracking.publisher import publish, renew
+from immortus_channels.tracking.publisher import publish, publish_here, renew
 from immortus_channels.tracking.reader import (
     ask_strategies,
     bring_up_to_date,
@@ -38,6 +38,7 @@ __all__ = [
     "present_state",
     "publish",
     "publish_end",
+    "publish_here",
     "publish_meta",
     "read",
     "recheck",

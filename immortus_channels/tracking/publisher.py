@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 
 from immortus_channels import queues
 from immortus_channels.guarded import quoted
@@ -14,6 +15,7 @@ from immortus_channels.logs import logger
 from immortus_channels.stores import get_store
 from immortus_channels.tracking import strategies
 from immortus_channels.tracking.hooks import follow, outside_event_loop
+from immortus_channels.tracking.soon import may_wait, soon
 from immortus_channels.writer import WAIT, Write, get_writer
 from immortus_channels.writer.values import MAX_SENTENCE
 
@@ -45,6 +47,19 @@ def publish(event: Event, *, wait: float = WAIT, known: str | None = None) -> Jo
     return write.after if write.is_known else None
 
 
+def publish_here(event: Event, *, known: str | None = None) -> Job | None:
+    """Publish an event that a job's own methods make: on an event loop without a wait, and in order. Never raises.
+
+    Returns what `publish` does, None where nothing was waited for.
+    """
+    if may_wait():
+        return publish(event, wait=soon.flush(WAIT), known=known)
+    if not _is_followed(strategies.strategy_of(event.job_class, event.job_id)):
+        return publish(event, wait=0, known=known)
+    soon.put(partial(publish, event, known=known))
+    return None
+
+
 def can_be_tracked(job_id: object, job_class: str) -> bool:
     """Return whether a record of this job is possible: one that stores refuse would hold up others written with it."""
     return is_job_id(job_id) and len(job_class) <= MAX_LENGTH
@@ -55,7 +70,7 @@ def hand_over(event: Event, wait: float, known: str | None = None) -> Write:
     event = _shorten(event)
     writer = get_writer()
     strategy = strategies.strategy_of(event.job_class, event.job_id)
-    if not strategies.defines(strategy, *strategies.HOOKS, "meta", "completed"):
+    if not _is_followed(strategy):
         return writer.submit(event, wait=wait, known=known)
     # Even a caller that cannot wait for the write waits to learn what it would change. Guessing could run a hook twice
     # for a duplicate event, and the hook takes longer than this answer anyway.
@@ -68,6 +83,11 @@ def hand_over(event: Event, wait: float, known: str | None = None) -> Write:
     known = None if expected.before is None else expected.before.to_record()
     followed = outside_event_loop(lambda: follow(strategy, event, expected))
     return writer.submit(followed, wait=wait, known=known)
+
+
+def _is_followed(strategy: object) -> bool:
+    """Return whether the strategy may have a say when an event comes."""
+    return strategies.defines(strategy, *strategies.HOOKS, "meta", "completed")
 
 
 def _shorten(event: Event) -> Event:

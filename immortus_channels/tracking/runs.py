@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 from immortus_channels.jobs.events import Event, Origin, Refreshed, Started
@@ -10,7 +11,8 @@ from immortus_channels.jobs.ids import text_of
 from immortus_channels.jobs.job import Job
 from immortus_channels.tracking import strategies
 from immortus_channels.tracking.hooks import completed_of, meta_of, outside_event_loop
-from immortus_channels.tracking.publisher import can_be_tracked, publish, refresh
+from immortus_channels.tracking.publisher import can_be_tracked, publish, publish_here, refresh
+from immortus_channels.tracking.soon import may_wait, soon
 from immortus_channels.writer import get_writer, report_of
 from immortus_channels.writer.run import Run, current_run
 
@@ -46,7 +48,7 @@ def end(run: Run, kind: type[Event], **fields: object) -> Job | None:
     """Report how a run ended, with everything it has reported itself. Never raises."""
     get_writer().detach(run)
     run.close()
-    return publish(report_of(run, kind, **fields), known=run.known)
+    return publish_here(report_of(run, kind, **fields), known=run.known)
 
 
 def _report_meta(run: Run, strategy: Any) -> None:
@@ -58,7 +60,14 @@ def _report_meta(run: Run, strategy: Any) -> None:
 
 
 def publish_meta(strategy: Any, job_id: str) -> None:
-    """Ask the strategy again, and store and push what is new. Never raises."""
+    """Ask the strategy again, and store and push what is new; on an event loop, soon. Never raises."""
+    if not may_wait():
+        soon.put(partial(_publish_meta, strategy, job_id))
+    else:
+        _publish_meta(strategy, job_id)
+
+
+def _publish_meta(strategy: Any, job_id: str) -> None:
     run = current_run.get()
     if run is not None and run.job_id == job_id:
         _report_meta(run, strategy)

@@ -12,6 +12,7 @@ from celery import chain, chord, group, shared_task
 from celery.result import AsyncResult
 from django.test import RequestFactory
 from django.urls import set_script_prefix
+from django.utils.translation import gettext_lazy
 
 from immortus_channels import queues, tracked
 from immortus_channels.api.job import JobHandle
@@ -53,6 +54,7 @@ def test_a_result_becomes_202_with_the_place_to_look():
     assert json.loads(response.content) == {
         "job_id": "sent-1",
         "job_class": "gallery.paint",
+        "label": "Paint",
         "verify_url": "/immortus/verify/sent-1",
         "page_url": "/immortus/jobs/sent-1/",
         "websocket_url": "/ws/immortus/sent-1/",
@@ -192,3 +194,11 @@ def test_where_pages_are_not_mounted_the_cure_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "tests.nowhere", SimpleNamespace(urlpatterns=[]))
     with pytest.raises(ConfigurationError, match=r"\*immortus_jobs\(\)"):
         job_page_url("a")
+
+
+@pytest.mark.parametrize(("label", "said"), [("", "Process image"), ("Cat", "Cat"), (gettext_lazy("Cancel"), "Cancel")])
+def test_the_answer_says_what_a_bar_of_the_job_is_called(label, said):
+    request = RequestFactory().get("/")
+    job = Job(job_id="a-1", job_class="shop.tasks.process_image")
+    assert json.loads(render_immortus(request, job, label=label).content)["label"] == said
+    assert job_info(request, "a-1")["label"] == "", "nobody is told the task of a bare id"

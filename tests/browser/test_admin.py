@@ -80,6 +80,7 @@ def agree(seen: list[dict[str, Any]]) -> None:
         assert (one["ended_at"] == "-") is (said["finished_at"] is None)
 
 
+@pytest.mark.slow
 def test_from_waiting_to_the_end_the_table_says_what_the_bar_says(site: Site, page: Page) -> None:
     job_id = site.start("steps", kwargs={"count": 12, "pause": 0.2})
     look_at(page, job_id)

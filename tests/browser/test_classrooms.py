@@ -8,7 +8,7 @@ import pytest
 
 expect = pytest.importorskip("playwright.sync_api").expect
 
-pytestmark = pytest.mark.usefixtures("patience")
+pytestmark = [pytest.mark.usefixtures("patience"), pytest.mark.slow]
 
 CLASSROOM = re.compile(r"/classrooms/\d+/$")
 JOB_PAGE = re.compile(r"/immortus/jobs/.+")

@@ -49,8 +49,6 @@ class Shop:
             route.fulfill(path=STATIC / path.removeprefix("/static/"))
         elif path.startswith("/immortus/verify"):
             self._verify(route, path)
-        elif route.request.method == "POST":
-            route.fulfill(status=303, headers={"Location": path})
         else:
             self._load(route, path)
 
@@ -119,7 +117,7 @@ WAYS = {
     "its own address": "location.href = location.href",
     "a form": "document.forms[0].submit()",
     "a link": "document.querySelector('a').click()",
-    "a moment later": "setTimeout(() => location.reload(), 900)",
+    "a moment later": "setTimeout(() => location.reload(), 600)",
     "after a long look": "const end = Date.now() + 1200; while (Date.now() < end); location.reload()",
 }
 

@@ -9,7 +9,7 @@ import pytest
 
 expect = pytest.importorskip("playwright.sync_api").expect
 
-pytestmark = pytest.mark.usefixtures("patience")
+pytestmark = [pytest.mark.usefixtures("patience"), pytest.mark.slow]
 
 LOST_WITHIN = 75_000
 
@@ -74,7 +74,6 @@ def test_an_uploaded_photograph_is_pushed_from_upload_to_thumbnail(page, photogr
     expect(page.locator("#gallery img")).to_have_count(1)
 
 
-@pytest.mark.slow
 def test_without_websockets_the_same_story_is_polled(context, photograph):
     page = context.new_page()
     page.add_init_script("delete window.WebSocket")
@@ -112,7 +111,6 @@ def test_a_reload_in_mid_job_shows_the_same_job(page, photograph):
 
 
 @pytest.mark.case(27)
-@pytest.mark.slow
 def test_a_second_tab_and_one_opened_after_the_end_show_the_truth(context, page):
     page.click("[data-sample=chelsea]")
     first = newest(page)
@@ -132,10 +130,10 @@ def test_a_second_tab_and_one_opened_after_the_end_show_the_truth(context, page)
     [
         ("fails", "failed", "out_of_blue", "1"),
         ("retries", "finished", "", "3"),
-        pytest.param("crashes", "failed", "error", "1", marks=pytest.mark.slow),
-        pytest.param("time-limit", "failed", "time_limit", "1", marks=pytest.mark.slow),
-        pytest.param("child-killed", "failed", "worker_lost", "1", marks=pytest.mark.slow),
-        pytest.param("table", "finished", "", "1", marks=pytest.mark.slow),
+        ("crashes", "failed", "error", "1"),
+        ("time-limit", "failed", "time_limit", "1"),
+        ("child-killed", "failed", "worker_lost", "1"),
+        ("table", "finished", "", "1"),
     ],
 )
 def test_a_job_ends_as_it_really_did(page, scene, state, code, attempt):
@@ -160,7 +158,6 @@ def test_a_running_job_stops_when_it_is_cancelled(page):
     expect_state(card, "cancelled", "cancelled")
 
 
-@pytest.mark.slow
 def test_a_waiting_job_that_is_cancelled_never_runs(page):
     running = [play(page, "slow"), play(page, "slow")]
     for card in running:
@@ -179,7 +176,6 @@ def test_a_waiting_job_that_is_cancelled_never_runs(page):
     )
 
 
-@pytest.mark.slow
 def test_the_jobs_of_a_killed_worker_are_lost_and_the_demo_goes_on(page):
     card = play(page, "worker-killed")
     expect(card).to_have_attribute("data-state", "stalled", timeout=LOST_WITHIN)
@@ -188,7 +184,6 @@ def test_the_jobs_of_a_killed_worker_are_lost_and_the_demo_goes_on(page):
     expect_state(newest(page), "finished")
 
 
-@pytest.mark.slow
 def test_all_jobs_of_a_page_share_one_socket(page):
     sockets = []
     page.on("websocket", lambda socket: sockets.append(socket.url))

@@ -8,7 +8,7 @@ import pytest
 
 expect = pytest.importorskip("playwright.sync_api").expect
 
-pytestmark = pytest.mark.usefixtures("patience")
+pytestmark = [pytest.mark.usefixtures("patience"), pytest.mark.slow]
 
 A_WHILE = 1_000
 """Milliseconds in which a page that reloads in circles has long done so."""
@@ -89,7 +89,6 @@ def test_a_page_that_is_behind_the_end_of_a_race_reloads_only_once(context, page
     assert len(loads) == 2
 
 
-@pytest.mark.slow
 def test_a_runner_who_gives_up_is_told_with_the_reason_and_the_page_stays(page, loads):
     card = start(page, "death-valley")
     page.wait_for_load_state()
@@ -103,7 +102,6 @@ def test_a_runner_who_gives_up_is_told_with_the_reason_and_the_page_stays(page, 
     expect(card.locator(".message")).to_have_text("Too hot: the runner gave up after 16.4 miles.")
 
 
-@pytest.mark.slow
 def test_a_killed_race_stops_and_the_other_goes_on(page):
     boston, berlin = start(page, "boston"), start(page, "berlin")
     expect(miles(boston)).not_to_have_text("0.0")

@@ -9,12 +9,14 @@ import socket
 import sys
 import time
 from datetime import timedelta
-from importlib.metadata import PackageNotFoundError
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from celery import Celery, _state, signals
+from asgiref.sync import async_to_sync
+from celery import Celery, Task, _state, signals
 from channels.auth import AuthMiddlewareStack
 from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.routing import ProtocolTypeRouter, URLRouter
@@ -42,6 +44,9 @@ PUBSUB = "channels_redis.pubsub.RedisPubSubChannelLayer"
 CORE = "channels_redis.core.RedisChannelLayer"
 IN_MEMORY = "channels.layers.InMemoryChannelLayer"
 
+known_version = cache(version)
+"""Looked up once: that takes longer than all checks."""
+
 
 def who(request):
     return HttpResponse(current_owner() or "nobody")
@@ -64,8 +69,9 @@ def celery_app(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def project(settings):
+def project(settings, monkeypatch):
     """The settings of a healthy project."""
+    monkeypatch.setattr(releases, "version", known_version)
     settings.ROOT_URLCONF = __name__
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, OWNER]
     settings.ASGI_APPLICATION = f"{__name__}.whole"
@@ -956,6 +962,39 @@ def test_messages_that_cannot_say_whose_a_job_is_are_found(celery_app):
     assert messages() == {}
     celery_app.conf.task_protocol = 1
     assert found() == {"W020"}
+
+
+def test_a_coroutine_function_that_celery_does_not_await_is_found(celery_app):
+    @celery_app.task(name="shop.untracked", shared=False)
+    async def untracked():
+        """None of ours."""
+
+    @celery_app.task(name="shop.plain", shared=False)
+    @tracked
+    @async_to_sync
+    async def plain():
+        """Awaited."""
+
+    @celery_app.task(name="shop.awaited", shared=False, base=Awaiting)
+    @tracked
+    async def awaited():
+        """Awaited."""
+
+    assert messages() == {}
+
+    @celery_app.task(name="shop.async", shared=False)
+    @tracked
+    async def forgotten():
+        """Never awaited."""
+
+    assert "'shop.async' is an `async def`" in messages()["W021"].msg
+
+
+class Awaiting(Task):
+    """A project's own base class, which awaits."""
+
+    def __call__(self, *args, **kwargs):
+        return asyncio.run(self.run(*args, **kwargs))
 
 
 def test_a_project_that_tracks_nothing_may_send_as_it_likes(default_app):

@@ -7,7 +7,7 @@ class FakeElement extends EventTarget {
   isConnected = false;
   attributes = {};
   parts = {
-    progress: { value: null, getAttribute() { return this.value; }, setAttribute(_, value) { this.value = value; }, removeAttribute() { this.value = null; } },
+    progress: { value: null, labels: [], getAttribute() { return this.value; }, setAttribute(_, value) { this.value = value; }, removeAttribute() { this.value = null; } },
     message: { dataset: {}, textContent: "" }, percentage: { dataset: {}, textContent: "" },
     state: { dataset: { running: "Läuft" }, textContent: "" },
     script: null,
@@ -19,6 +19,7 @@ class FakeElement extends EventTarget {
     this.attributes[name] = value;
     if (this.constructor.observedAttributes.includes(name)) this.attributeChangedCallback(name, before, value);
   }
+  closest() { return null; }
   toggleAttribute(name, force) { force ? this.setAttribute(name, "") : this.removeAttribute(name); }
   removeAttribute(name) { delete this.attributes[name]; }
   querySelector(selector) { return this.parts[selector.startsWith("script") ? "script" : selector]; }
@@ -26,19 +27,20 @@ class FakeElement extends EventTarget {
 }
 
 /** An element in the page that follows job "a". */
-async function shown({ rendered, ...options } = {}) {
+async function shown({ rendered, prepare, ...options } = {}) {
   const w = world({ answer: () => document("a", 1), elements: FakeElement, ...options });
   const element = new (w.registry.get("immortus-job"))();
   const events = [];
   for (const type of ["progress", "done", "failed"]) element.addEventListener(`immortus:${type}`, ({ detail, bubbles }) => events.push([type, detail.version ?? detail.error.code, bubbles]));
   element.attributes["job-id"] = "a";
   if (rendered) element.parts.script = { textContent: JSON.stringify(rendered) };
+  prepare?.(element);
   element.isConnected = true;
   element.connectedCallback();
   await settle();
   w.socket?.open();
   await settle();
-  return Object.assign(w, { element, events, parts: element.parts });
+  return Object.assign(w, { element, events, parts: element.parts, spoken: () => w.log.map(({ textContent }) => textContent).filter(Boolean) });
 }
 
 test("it shows the state, the message and the percentage, and tells of each document (case 49)", async () => {
@@ -200,4 +202,69 @@ test("while the page is being parsed it waits for its children", async () => {
   w.document.dispatchEvent(new Event("DOMContentLoaded"));
   await settle();
   assert.equal(w.element.attributes.state, "running");
+});
+
+/** What the live region says of these documents, one after the other. */
+async function announced(changes, options) {
+  const w = await shown({ answer: () => document("a", 1, { state: "enqueued", percentage: null }), ...options });
+  for (const [index, change] of changes.entries()) {
+    w.socket.job(document("a", index + 10, change));
+    await w.advance(300);
+  }
+  return w;
+}
+
+test("the start, each quarter and the end are announced, and no other percentage", async () => {
+  const percentages = [0, 1, 24.9, 26, 30, 49, 50, 74, 80, 90, 100].map((percentage) => ({ percentage }));
+  const w = await announced([...percentages, { state: "finished", percentage: 100 }]);
+  assert.deepEqual(w.spoken(), [0, 26, 50, 80].map((at) => `process image, Läuft, ${at} %`).concat("process image, finished, 100 %"));
+  await w.advance(10_000);
+  assert.deepEqual(w.spoken(), [], "what was spoken leaves the page");
+});
+
+test("a failure is announced with its message, a job that is not known too", async () => {
+  const error = { code: "full", message: "The disk is full." };
+  assert.deepEqual((await announced([{ state: "failed", percentage: 40, error }])).spoken(), ["process image, failed, 40 %, The disk is full."]);
+  const gone = await shown({ WebSocket: false, answer: () => unknown("a") });
+  await gone.advance(6_000);
+  assert.deepEqual(gone.spoken(), ["There is no such job."]);
+});
+
+test("nothing is announced again: not by a retry, nor after the element came back", async () => {
+  const w = await announced([{ percentage: 30 }, { state: "retrying", percentage: null }, { percentage: 0 }, { percentage: 40 }]);
+  assert.deepEqual(w.spoken(), ["process image, Läuft, 30 %", "process image, Läuft, 0 %"]);
+  w.element.isConnected = false;
+  w.element.disconnectedCallback();
+  await settle();
+  w.element.isConnected = true;
+  w.element.connectedCallback();
+  await w.advance(300);
+  assert.equal(w.spoken().length, 2);
+});
+
+test("what a page was rendered with is read with the page, so only what follows is announced", async () => {
+  const rendered = document("a", 5, { percentage: 60 });
+  const w = await announced([{ percentage: 70 }, { percentage: 75 }], { rendered, answer: () => undefined });
+  assert.deepEqual(w.spoken(), ["process image, Läuft, 75 %"]);
+  const over = await shown({ rendered: document("a", 5, { state: "finished" }) });
+  await over.advance(300);
+  assert.deepEqual(over.spoken(), []);
+});
+
+test("a lost job that is revived has another end", async () => {
+  const w = await announced([{ state: "lost" }, { percentage: 10 }, { state: "finished" }]);
+  assert.deepEqual(w.spoken().map((said) => said.split(", ")[1]), ["lost", "Läuft", "finished"]);
+});
+
+test("the bar is called by its label, by what the page calls it, or by the task in words", async () => {
+  const { element, parts, socket } = await shown();
+  assert.equal(parts.progress.ariaLabel, "process image");
+  element.setAttribute("label", "Cat");
+  socket.job(document("a", 2));
+  await settle();
+  assert.equal(parts.progress.ariaLabel, "Cat");
+  const own = await shown({ prepare: ({ parts: { progress } }) => (progress.ariaLabel = "Fortschritt") });
+  assert.equal(own.parts.progress.ariaLabel, "Fortschritt");
+  const labelled = await shown({ prepare: ({ parts: { progress } }) => (progress.labels = [{ textContent: "Hochladen" }]) });
+  assert.equal(labelled.parts.progress.ariaLabel, "Hochladen");
 });

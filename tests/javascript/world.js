@@ -135,7 +135,10 @@ export function world({ answer = () => undefined, WebSocket = true, dataset, pag
   const window = new EventTarget();
   const frames = new Map();
   const registry = new Map();
+  const log = [];
   const document = Object.assign(new EventTarget(), {
+    body: { append: () => {} },
+    createElement: () => ({ append: (line) => log.push(line), remove() { log.splice(log.indexOf(this), 1); } }),
     baseURI: "https://shop.example/orders/", cookie: "", hidden: false, readyState: "complete",
     currentScript: dataset ? { dataset } : null, querySelector: () => null, ...page,
   });
@@ -169,6 +172,7 @@ export function world({ answer = () => undefined, WebSocket = true, dataset, pag
     Math: Object.assign(Object.create(Math), { random }),
     fetch, WebSocket: WebSocket === true ? Socket : WebSocket || undefined, document, window,
     location: { href: "https://shop.example/orders/", origin: "https://shop.example" },
+    MutationObserver: class { observe() {} takeRecords() { return []; } },
     HTMLElement: elements, customElements: elements && { get: (name) => registry.get(name), define: (name, type) => registry.set(name, type) },
     reportError: (error) => reported.push(error),
     HTMLFormElement: undefined, sessionStorage, navigator: locks && { locks },
@@ -197,7 +201,7 @@ export function world({ answer = () => undefined, WebSocket = true, dataset, pag
       for (const callback of callbacks) callback(clock.time);
       return callbacks.length;
     },
-    advance: (ms) => clock.advance(ms), get socket() { return sockets.at(-1); },
+    log, advance: (ms) => clock.advance(ms), get socket() { return sockets.at(-1); },
     transports: listenTo(window),
   };
 }

@@ -16,7 +16,7 @@ from django.shortcuts import redirect, render
 from django.template import engines
 from django.views.decorators.csrf import csrf_exempt
 
-from immortus_channels import JobFailed, JobRepository, access_token, render_immortus
+from immortus_channels import JobFailed, JobHandle, JobRepository, access_token, aget_job, render_immortus
 from tests.project.shop import tasks, transactions
 
 
@@ -58,6 +58,22 @@ def read_then_write(request, name):
 @csrf_exempt
 async def start_async(request, name):
     return render_immortus(request, getattr(tasks, name).delay())
+
+
+async def async_make(request, job_id):
+    job = await JobRepository().acreate(id=job_id)
+    return JsonResponse(job.document)
+
+
+async def async_say(request, job_id):
+    JobHandle(job_id).update(message="on the loop")
+    return JsonResponse({})
+
+
+async def async_stop(request, job_id):
+    job = await aget_job(job_id)
+    await job.acancel()
+    return JsonResponse(job.document)
 
 
 @csrf_exempt

@@ -207,14 +207,16 @@ def test_a_running_job_ends_at_its_next_checkpoint_once_cancelled(site: Site) ->
 
 
 def test_a_waiting_job_that_was_ended_by_hand_does_not_run(site: Site) -> None:
-    job_id = site.start("quick", kwargs={"value": "ran"}, countdown=2)
-    by_hand = f"from immortus_channels import get_job; get_job({job_id!r}).fail('no_credit', 'No credit is left.')"
-    site.manage("shell", "-v", "0", "-c", by_hand)
-    assert site.verify(job_id)["error"]["code"] == "no_credit"
-    other = site.start("quick", countdown=2.5)
+    by_hand = (
+        "from immortus_channels import get_job; from tests.project.shop.tasks import quick\n"
+        "job_id = quick.apply_async(kwargs={'value': 'ran'}, countdown=1).id\n"
+        "get_job(job_id).fail('no_credit', 'No credit is left.'); print(job_id)"
+    )
+    job_id = site.manage("shell", "-v", "0", "-c", by_hand).strip()
+    other = site.start("quick", countdown=1)
     site.wait_for(other, "finished")
     document = site.verify(job_id)
-    assert (document["state"], document["attempt"], document.get("last")) == ("failed", 1, None)
+    assert (document["error"]["code"], document["attempt"], document.get("last")) == ("no_credit", 1, None)
 
 
 def test_a_running_job_that_wraps_its_cancellation_is_cancelled(site: Site) -> None:

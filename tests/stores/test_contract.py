@@ -310,7 +310,7 @@ def test_threads_lose_nothing_and_versions_strictly_rise(store, put):
 @pytest.mark.case(38)
 @pytest.mark.parametrize(
     "shared_place",
-    [one if one in ("sqlite", "redis") else pytest.param(one, marks=pytest.mark.slow) for one in SHARED],
+    [one if one == "sqlite" else pytest.param(one, marks=pytest.mark.slow) for one in SHARED],
     indirect=True,
 )
 def test_processes_lose_nothing_and_versions_strictly_rise(shared_place, opened, put):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import multiprocessing
 import threading
+from functools import cache
 
 import pytest
 from django.core.management import call_command
@@ -115,6 +116,15 @@ def test_every_state_has_a_name_and_a_job_reads_like_a_log_line():
     assert str(JobRecord(job_id="1", job_class="shop.resize")) == "shop.resize 1"
 
 
+@cache
+def usual_records() -> list[JobRecord]:
+    usual = {"job_class": "usual", "state": "finished", "owner": "bob", "lease_holder": "", "finished_at": 1}
+    return [
+        JobRecord(job_id=str(i), version=i, record=Job(job_id=str(i), version=i).to_record(), **usual)
+        for i in range(4_000)
+    ]
+
+
 @pytest.mark.parametrize(
     "wanted",
     [
@@ -133,12 +143,7 @@ def test_every_state_has_a_name_and_a_job_reads_like_a_log_line():
     ids=str,
 )
 def test_a_listing_does_not_read_the_whole_table(on_sqlite, put, wanted):
-    usual = {"job_class": "usual", "state": "finished", "owner": "bob", "lease_holder": "", "finished_at": 1}
-    rows = [
-        JobRecord(job_id=str(i), version=i, record=Job(job_id=str(i), version=i).to_record(), **usual)
-        for i in range(4_000)
-    ]
-    JobRecord.objects.using("sqlite").bulk_create(rows)
+    JobRecord.objects.using("sqlite").bulk_create(usual_records())
     put(on_sqlite, "one", owner="ann", job_class="rare", state=State.RUNNING, version=1, lease_until=-1)
     steps = []
     raw = connections["sqlite"].connection

@@ -391,6 +391,7 @@ def test_a_job_sent_in_atomic_is_on_record_at_once_and_outlives_a_rollback(migra
     assert migrated.jobs() == ["a"]
 
 
+@pytest.mark.slow
 def test_a_child_uses_no_connection_of_its_parent(migrated: Project) -> None:
     migrated.create("a")
     told = migrated.shell(

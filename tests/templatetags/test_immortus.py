@@ -162,7 +162,7 @@ def test_a_job_shows_its_state_before_any_script_runs():
     )
     html = element(job)
     assert '<immortus-job job-id="a-1" job-class="shop.paint"' in html
-    assert '<progress max="100" value="33.3">' in html
+    assert '<progress max="100" aria-label="Paint" value="33.3">' in html
     assert '<span data-immortus="percentage">33.3 %</span>' in html
     assert '<span data-immortus="message">&lt;b&gt;Filtering&lt;/b&gt;</span>' in html
     assert re.search(r'<span data-immortus="state"[^>]*>running</span>', html)
@@ -176,14 +176,14 @@ def test_a_bare_id_shows_nothing_it_does_not_know():
     assert 'job-id="a/b&quot;&#x27;&lt;"' in html
     assert "job-class" not in html
     assert "<script" not in html
-    assert '<progress max="100"></progress>' in html
+    assert '<progress max="100" aria-label="Job"></progress>' in html
     assert '<span data-immortus="percentage"></span>' in html
     assert "None" not in html
 
 
 def test_an_unknown_percentage_is_an_indeterminate_bar():
     html = element(Job(job_id="a", state=State.RUNNING))
-    assert '<progress max="100"></progress>' in html
+    assert '<progress max="100" aria-label="Job"></progress>' in html
     assert "None" not in html
 
 
@@ -195,7 +195,7 @@ def test_a_whole_percentage_has_no_decimals_and_any_other_one(current, shown):
 
 def test_a_job_whose_worker_is_silent_does_not_look_as_if_it_ran():
     html = element(Job(job_id="a", state=State.RUNNING, stalled=True))
-    assert '<immortus-job job-id="a" state="running" stalled>' in html
+    assert '<immortus-job job-id="a" label="" state="running" stalled>' in html
     assert ">no news for a while</span>" in html
     assert 'data-stalled="no news for a while"' in html
     assert "stalled>" not in element(Job(job_id="a", state=State.RUNNING))
@@ -221,6 +221,22 @@ def test_without_javascript_there_is_a_way_to_the_jobs_page(job_id):
 @pytest.mark.urls("tests.templatetags")
 def test_where_no_addresses_are_mounted_there_is_no_page_to_go_to():
     assert "<noscript>" not in element("a-1")
+
+
+@pytest.mark.parametrize(
+    ("job", "label", "name"),
+    [
+        (Job(job_id="a", job_class="shop.tasks.process_image"), "", "Process image"),
+        (Job(job_id="a", job_class="paint"), "Cat & dog", "Cat &amp; dog"),
+        ("a", "Cat", "Cat"),
+        ("a", "", "Job"),
+    ],
+)
+def test_the_bar_has_a_name_before_any_script_runs(job, label, name):
+    template = Template("{% load immortus %}{% immortus_job job label=label %}")
+    html = template.render(Context({"job": job, "label": label}))
+    assert f'aria-label="{name}"' in html
+    assert f'label="{"" if name == "Job" else name}"' in html, "the client may name it by its task"
 
 
 def test_numbers_are_numbers_in_every_language(settings):

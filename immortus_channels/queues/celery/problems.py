@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
 from celery import _state, current_app
+from celery.app.trace import task_has_custom
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - Django's name
 
 
@@ -33,6 +35,16 @@ def problems(tracked: list[str]) -> Iterator[CheckMessage]:
             hint="Remove it (CELERY_TASK_PROTOCOL), or set it to 2, which every Celery since 4.0 reads.",
             id="immortus_channels.W020",
         )
+    for name in tracked:
+        task = current_app.tasks[name]
+        if inspect.iscoroutinefunction(task.run) and not task_has_custom(task, "__call__"):
+            yield Warning(
+                f"The task {name!r} is an `async def`, which Celery calls and does not await: nothing of it runs, and "
+                "its jobs are told to be finished.",
+                hint="Write `def`, and `asyncio.run(…)` or `async_to_sync(…)(…)` in it. Silence this for a pool that "
+                "awaits such tasks.",
+                id="immortus_channels.W021",
+            )
 
 
 def is_green_pool(pool: Any) -> bool:

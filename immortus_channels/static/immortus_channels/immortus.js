@@ -39,16 +39,21 @@
   const SLEPT = 5_000; // between two ticks: the machine was asleep
   const WAKE_TIMEOUT = 2_000;
   const LINGER = 1_000; // the next job of a page often follows at once
+  const SPEAKABLE = 250; // a region that is new must be known to screen readers first
+  const SPOKEN = 10_000;
   const FRAMELESS = 250; // hidden pages and frames out of sight are not drawn
+
+  /** What other programs than browsers lack: their window and document are undefined. */
+  const { window, document: doc, location } = globalThis;
 
   /** @type {{ prefix: string, websocket: string | false | null, csrfToken: string }} */
   const settings = { prefix: "/immortus/", websocket: "/ws/immortus/", csrfToken: "" };
 
   /** @param {string} url */
-  const absolute = (url) => new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href);
+  const absolute = (url) => new URL(url, doc?.baseURI ?? location?.href);
 
   /** @param {string} url */
-  const isOurs = (url) => absolute(url).origin === globalThis.location?.origin;
+  const isOurs = (url) => absolute(url).origin === location?.origin;
 
   /** The address of the socket, or null where a page cannot have one. */
   function socketAddress() {
@@ -60,10 +65,10 @@
 
   /** Django's CSRF token: from the settings, the cookie, a meta tag or a form of the page, in this order. */
   function csrfToken() {
-    if (settings.csrfToken || !globalThis.document) return settings.csrfToken;
-    const meta = /** @type {HTMLMetaElement | null} */ (document.querySelector('meta[name="csrf-token"]'));
-    const field = /** @type {HTMLInputElement | null} */ (document.querySelector("[name=csrfmiddlewaretoken]"));
-    return /(?:^|;\s*)csrftoken=([^;]+)/.exec(document.cookie)?.[1] || meta?.content || field?.value;
+    if (settings.csrfToken || !doc) return settings.csrfToken;
+    const meta = /** @type {HTMLMetaElement | null} */ (doc.querySelector('meta[name="csrf-token"]'));
+    const field = /** @type {HTMLInputElement | null} */ (doc.querySelector("[name=csrfmiddlewaretoken]"));
+    return /(?:^|;\s*)csrftoken=([^;]+)/.exec(doc.cookie)?.[1] || meta?.content || field?.value;
   }
 
   /**
@@ -139,8 +144,7 @@
 
   /** @param {unknown} error */
   function report(error) {
-    if (globalThis.reportError) globalThis.reportError(error);
-    else console.error(error);
+    (globalThis.reportError ?? console.error)(error);
   }
 
   /** What the server says of a job, and how a page says which job it means and how to follow it. */
@@ -367,8 +371,7 @@
       if (!this.exists) return null;
       while (this.#asking) await this.#asking;
       if (this.#getter && (!this.#text || ids.some((id) => !this.#ids.has(id)))) {
-        this.#asking = this.#renew(this.#getter, ids).finally(() => (this.#asking = null));
-        await this.#asking;
+        await this.#ask(this.#renew(this.#getter, ids));
       }
       return this.#text;
     }
@@ -378,8 +381,12 @@
       while (this.#asking) await this.#asking;
       if (text !== this.#text || !text) return;
       if (this.#getter) this.#text = null;
-      else this.#asking = this.#exchange(text).finally(() => (this.#asking = null));
-      await this.#asking;
+      else await this.#ask(this.#exchange(text));
+    }
+
+    /** Who needs the token meanwhile waits. @param {Promise<void>} answer */
+    #ask(answer) {
+      return (this.#asking = answer.finally(() => (this.#asking = null)));
     }
 
     /** @param {(jobIds: string[]) => string | Promise<string>} getter @param {string[]} ids */
@@ -667,18 +674,14 @@
       const drawn = () => {
         cancelAnimationFrame(frame);
         clearTimeout(timer);
-        this.#tell();
+        const news = this.#news;
+        this.#news = new Map();
+        this.#told = new Set(news.keys());
+        if (news.size) this.#await();
+        for (const tell of news.values()) tell();
       };
       const frame = requestAnimationFrame(drawn);
       const timer = after(drawn, FRAMELESS);
-    }
-
-    #tell() {
-      const news = this.#news;
-      this.#news = new Map();
-      this.#told = new Set(news.keys());
-      if (news.size) this.#await();
-      for (const tell of news.values()) tell();
     }
   }
 
@@ -720,7 +723,7 @@
 
     get interval() {
       const wanted = Math.min(...[...this.subscribers].map((subscriber) => subscriber.interval));
-      return globalThis.document?.hidden ? Math.max(wanted, HIDDEN_INTERVAL) : wanted;
+      return doc?.hidden ? Math.max(wanted, HIDDEN_INTERVAL) : wanted;
     }
 
     get mayPoll() {
@@ -759,7 +762,16 @@
 
     /** @param {Answer} answer */
     receive(answer) {
-      if (answer instanceof JobError) return this.#receiveError(answer);
+      if (answer instanceof JobError) {
+        if (answer.error.code === "unknown_job") {
+          this.unrecorded = this.jobClass !== undefined;
+          this.unknownSince ??= now();
+          this.patience = 0;
+          // A page may be ahead of the store, and a store may fail over: an unknown job has time to appear.
+          if (now() - this.unknownSince < (this.held ? UNKNOWN_GRACE_ONCE_SEEN : UNKNOWN_GRACE)) return;
+        }
+        return this.subscribers.forEach((subscriber) => subscriber.fail(answer));
+      }
       this.unknownSince = undefined;
       // Nothing is older than NaN: the first answer is news, and each of a custom verify, which has no version.
       const held = (this.url ? null : this.held?.version) ?? NaN;
@@ -767,22 +779,11 @@
       if (!answer || answer.version <= held) return;
       this.held = answer;
       const subscribers = [...this.subscribers]; // one that comes later has heard these news when it came
-      if (isOver(answer) || !animation.hold(this, () => this.#tellNewest(subscribers))) this.tell(answer, subscribers);
-    }
-
-    /** @param {JobError} error */
-    #receiveError(error) {
-      if (error.error.code === "unknown_job") {
-        this.unrecorded = this.jobClass !== undefined;
-        if (this.#mayAppear()) return;
-      }
-      this.subscribers.forEach((subscriber) => subscriber.fail(error));
-    }
-
-    /** @param {Subscriber[]} subscribers */
-    #tellNewest(subscribers) {
-      const { held } = this;
-      if (held && !isOver(held)) this.tell(held, subscribers.filter((one) => this.subscribers.has(one)));
+      const newest = () => {
+        const { held } = this;
+        if (held && !isOver(held)) this.tell(held, subscribers.filter((one) => this.subscribers.has(one)));
+      };
+      if (isOver(answer) || !animation.hold(this, newest)) this.tell(answer, subscribers);
     }
 
     /** @param {JobDocument} document @param {Subscriber[]} subscribers */
@@ -791,15 +792,8 @@
       for (const subscriber of subscribers) {
         const { jobClass } = subscriber;
         if (this.url || !jobClass || !job_class || jobClass === job_class) subscriber.take(document);
-        else subscriber.fail(JobError.of(job_id, "wrong_job_class", `It is a job of the class ${job_class}, not ${jobClass}.`));
+        else subscriber.fail(JobError.of(job_id, "wrong_job_class", `The job has the class ${job_class}, not ${jobClass}.`));
       }
-    }
-
-    /** A page may be ahead of the store, and a store may fail over: an unknown job has time to appear. */
-    #mayAppear() {
-      this.unknownSince ??= now();
-      this.patience = 0;
-      return now() - this.unknownSince < (this.held ? UNKNOWN_GRACE_ONCE_SEEN : UNKNOWN_GRACE);
     }
   }
 
@@ -905,7 +899,7 @@
     tick() {
       const before = this.#ticked;
       this.#ticked = Date.now();
-      return this.#ticked - before > SLEPT && !globalThis.document?.hidden; // hidden, it may tick once a minute
+      return this.#ticked - before > SLEPT && !doc?.hidden; // hidden, it may tick once a minute
     }
   }
 
@@ -1164,15 +1158,13 @@
     /** @param {Connection} connection @param {AbortSignal} signal */
     async #listen(connection, signal) {
       for await (const [job, answer] of connection.answers(signal)) {
-        if (!(answer instanceof JobError)) this.#proved();
+        if (!(answer instanceof JobError)) {
+          this.#goodSince ??= now();
+          this.hopeful = true;
+          this.#page.announce();
+        }
         job.receive(answer);
       }
-    }
-
-    #proved() {
-      this.#goodSince ??= now();
-      this.hopeful = true;
-      this.#page.announce();
     }
 
     /** @param {Disconnected} end */
@@ -1228,7 +1220,11 @@
       if (held) queueMicrotask(() => job.held === held && job.tell(held, [subscriber]));
       if (known) queueMicrotask(() => job.receive(known));
       this.changed();
-      return () => this.#leave(info.key, job, subscriber);
+      return () => {
+        job.subscribers.delete(subscriber);
+        if (!job.subscribers.size && this.#jobs.get(info.key) === job) this.#jobs.delete(info.key);
+        this.changed();
+      };
     }
 
     /** @param {ReturnType<typeof identify>} info @param {Subscriber} subscriber */
@@ -1239,13 +1235,6 @@
       if (waits) job.patience = now() + PATIENCE;
       this.#jobs.set(key, job);
       return job;
-    }
-
-    /** @param {string} key @param {Job} job @param {Subscriber} subscriber */
-    #leave(key, job, subscriber) {
-      job.subscribers.delete(subscriber);
-      if (!job.subscribers.size && this.#jobs.get(key) === job) this.#jobs.delete(key);
-      this.changed();
     }
 
     /** A document that came by another way. @param {string} id @param {JobDocument} document */
@@ -1268,7 +1257,7 @@
       const { jobs } = this;
       const possible = !this.#pushing.refused && socketAddress();
       for (const { id, mayPoll, subscribers } of possible ? [] : jobs) {
-        const error = JobError.of(id, "no_websocket", "There is no WebSocket, and the options allow no polling.");
+        const error = JobError.of(id, "no_websocket", "There is no WebSocket, and polling is not allowed.");
         if (!mayPoll) for (const subscriber of subscribers) subscriber.fail(error);
       }
       this.#poller.want(jobs.some((job) => job.mayPoll));
@@ -1312,7 +1301,7 @@
       const transport = !this.#jobs.size ? "idle" : this.#pushing.good ? "websocket" : fed();
       if (transport === this.#transport) return;
       this.#transport = transport;
-      globalThis.window?.dispatchEvent(new CustomEvent("immortus:transport", { detail: { transport } }));
+      window?.dispatchEvent(new CustomEvent("immortus:transport", { detail: { transport } }));
     }
   }
 
@@ -1457,7 +1446,7 @@
 
   /** Data attributes instead of an inline script, which a Content-Security-Policy would forbid. */
   function configureFromTag() {
-    const tag = /** @type {HTMLElement | null | undefined} */ (globalThis.document?.currentScript);
+    const tag = /** @type {HTMLElement | null | undefined} */ (doc?.currentScript);
     const { prefix, websocket, csrfToken } = tag?.dataset ?? {};
     if (prefix !== undefined) configure({ prefix, websocket: websocket || false, csrfToken });
   }
@@ -1503,12 +1492,34 @@
     return body;
   }
 
+  /** What screen readers say of the jobs on the page without being asked. */
+
+  /** What has been announced: neither another element of the job nor a morphing swap announces it again. */
+  const announced = new Set();
+
+  /** @param {object} properties @returns {HTMLElement} */
+  const division = (properties) => Object.assign(doc.createElement("div"), properties);
+
+  /** The one of the page. @type {any} */ let region;
+
+  /**
+   * Says the words once; the region is outside of the element, which is busy, and in its dialog, as a modal one mutes the rest.
+   * @param {HTMLElement} element @param {string} key @param {(string | undefined)[]} words none for what the page was rendered with
+   */
+  function announce(element, key, words) {
+    if (element.hidden || announced.has(key)) return;
+    announced.add(key);
+    region ??= division({ role: "log", style: "position:fixed;bottom:100%" });
+    const place = element.closest("dialog") ?? doc.body;
+    if (region.parentNode !== place) place.append(region);
+    const line = division({ textContent: words.filter(Boolean).join(", ") });
+    after(() => region.append(line), SPEAKABLE);
+    after(() => line.remove(), SPOKEN);
+  }
+
   /** What an element shows of a job: its attributes, the texts and the bar inside it. */
 
-  /** @param {number} percentage */
-  function percent(percentage) {
-    return `${Number(percentage.toFixed(1))} %`;
-  }
+  /** @typedef {Record<string, any>} Shown  a document, or an error alone */
 
   /** Writes into an element, and only what has changed: screen readers speak what is written. */
   class Display {
@@ -1531,23 +1542,30 @@
       this.#bar = null;
     }
 
-    /** @param {JobDocument} job */
-    showJob(job) {
-      this.set("state", job.state);
-      this.set("stalled", job.stalled ? "" : null);
-      this.#say("message", job.error?.message ?? job.message);
-      this.#say("percentage", job.percentage == null ? "" : percent(Number(job.percentage)));
-      this.#say("state", job.state, job.stalled ? "stalled" : job.state);
-      this.#move(job.percentage == null ? null : String(job.percentage), isOver(job));
-    }
-
-    /** What was known last no longer holds. @param {JobError} error */
-    showError(error) {
-      this.set("state", null);
-      this.set("stalled", null);
-      this.#say("state", "");
-      this.#say("message", error.message);
-      this.#move(null, true);
+    /**
+     * Shows and announces a job, or an error alone: then what was known last no longer holds.
+     * @param {Shown} job @param {unknown} rests whether nothing more is expected @param {boolean} isRead with the page
+     */
+    show({ state, stalled, message, percentage, error, job_class }, rests, isRead) {
+      const bar = this.#element.querySelector("progress");
+      const value = percentage == null ? null : String(percentage);
+      const progress = value ? `${Number(Number(value).toFixed(1))} %` : "";
+      this.set("state", state ?? null);
+      this.set("stalled", stalled ? "" : null);
+      this.#say("message", error?.message ?? message);
+      this.#say("percentage", progress);
+      const word = this.#say("state", state ?? "", stalled ? "stalled" : state);
+      const label = this.#element.getAttribute("label") ?? bar?.ariaLabel ?? bar?.labels[0]?.textContent;
+      const name = label || job_class?.split(".").pop().replace(/_/g, " ");
+      if (bar) {
+        bar.ariaLabel = name ?? bar.ariaLabel;
+        this.#move(bar, value, rests);
+      }
+      const quarter = Math.min(3, (Number(value) / 25) | 0);
+      if (rests || state === "running") {
+        const key = `${this.#element.getAttribute("job-id")} ${rests ? state : quarter}`;
+        announce(this.#element, key, isRead ? [] : [name, word, progress, error?.message]);
+      }
     }
 
     /** @param {string} name @param {string | null} value @param {Element} element */
@@ -1559,11 +1577,9 @@
 
     /**
      * A bar without a value seems to go on; at rest it keeps the one it had.
-     * @param {string | null} value @param {boolean} rests
+     * @param {Element} bar @param {string | null} value @param {unknown} rests
      */
-    #move(value, rests) {
-      const bar = this.#element.querySelector("progress");
-      if (!bar) return;
+    #move(bar, value, rests) {
       const present = bar.getAttribute("value");
       const shown = (this.#bar = value ?? (rests ? (this.#bar ?? present ?? "0") : null));
       if (this.#isDue(bar, shown, present)) this.set("value", shown, bar);
@@ -1574,10 +1590,12 @@
      * @param {string} part @param {string} text @param {string} key
      */
     #say(part, text, key = text) {
+      let words = text;
       for (const element of /** @type {NodeListOf<HTMLElement>} */ (this.#element.querySelectorAll(`[data-immortus="${part}"]`))) {
-        const words = part === "state" ? (element.dataset[key] ?? element.dataset[text] ?? text) : text;
+        words = part === "state" ? (element.dataset[key] ?? element.dataset[text] ?? text) : text;
         if (this.#isDue(element, words, element.textContent)) element.textContent = words;
       }
+      return words;
     }
 
     /**
@@ -1615,14 +1633,15 @@
    */
   class JobElement extends (globalThis.HTMLElement ?? class {}) {
     static observedAttributes = ["job-id", "job-class"];
-    static #WATCHED = ["state", "stalled", "error", "aria-busy", "value"];
+    static #WATCHED = ["state", "stalled", "error", "aria-busy", "value", "label"];
 
     /** @type {(() => void) | null} */ #leave = null;
+    /** The version that the page was rendered with. @type {number | null} */ #read = null;
     #begun = false;
     /** @type {JobDocument | null} */ #held = null;
     /** Why nothing more will come. @type {JobError | null} */ #error = null;
     #display = new Display(this);
-    #observer = globalThis.MutationObserver && new MutationObserver((changes) => this.#changed(changes));
+    #observer = new MutationObserver((changes) => this.#changed(changes));
 
     connectedCallback() {
       const follow = () => this.#follow();
@@ -1649,9 +1668,11 @@
       this.#error = null;
       const job = /** @type {Record<string, any>} */ ({ job_id: this.getAttribute("job-id"), job_class: this.getAttribute("job-class") });
       const listener = { take: (/** @type {JobDocument} */ one) => this.#take(one), fail: (/** @type {JobError} */ error) => this.#fail(error) };
-      this.#leave = page.subscribe(job, {}, listener, this.#rendered());
+      const rendered = this.#rendered();
+      this.#read = rendered?.version ?? null;
+      this.#leave = page.subscribe(job, {}, listener, rendered);
       this.#write();
-      this.#observer?.observe(this, { attributeFilter: JobElement.#WATCHED, childList: true, characterData: true, subtree: true });
+      this.#observer.observe(this, { attributeFilter: JobElement.#WATCHED, childList: true, characterData: true, subtree: true });
     }
 
     #stop() {
@@ -1686,31 +1707,29 @@
     /** @param {string} event @param {object} detail */
     #tell(event, detail) {
       this.dispatchEvent(new CustomEvent(`immortus:${event}`, { bubbles: true, detail }));
-      const changes = this.#observer?.takeRecords() ?? [];
+      const changes = this.#observer.takeRecords();
       if (changes.some(isPutBack)) this.#changed(changes); // what handlers make of it otherwise stays
     }
 
-    #write(changes = this.#observer?.takeRecords() ?? []) {
+    #write(changes = this.#observer.takeRecords()) {
       if (changes.some(isPutBack)) this.#display.renew();
-      const over = this.#error || (this.#held && isOver(this.#held));
-      this.#display.set("error", this.#error && this.#error.error.code);
+      const error = this.#error;
+      /** @type {Shown | null} */ const job = error ? { error } : this.#held;
+      const over = error || (job && isOver(/** @type {JobDocument} */ (job)));
+      this.#display.set("error", error && error.error.code);
       this.#display.set("aria-busy", String(!over));
-      if (this.#error) this.#display.showError(this.#error);
-      else if (this.#held) this.#display.showJob(this.#held);
-      this.#observer?.takeRecords();
+      if (job) this.#display.show(job, over, job.version === this.#read);
+      this.#observer.takeRecords();
     }
 
     /** What others have done to it. @param {MutationRecord[]} changes */
     #changed(changes) {
       const rendered = changes.some(isPutBack) ? this.#rendered() : null;
-      if (rendered && (this.#error || rendered.version > (this.#held?.version ?? 0))) this.#renew(rendered);
+      if (rendered && (this.#error || rendered.version > (this.#held?.version ?? 0))) {
+        if (this.#leave) page.receive(rendered.job_id, rendered);
+        else this.#follow();
+      }
       this.#write(changes);
-    }
-
-    /** The server knows more than the element. @param {JobDocument} rendered */
-    #renew(rendered) {
-      if (this.#leave) page.receive(rendered.job_id, rendered);
-      else this.#follow();
     }
   }
 
@@ -1721,12 +1740,12 @@
     globalThis.Immortus = { cancel, configure, create, verify, watch };
     configureFromTag();
 
-    globalThis.window?.addEventListener("online", () => page.wake());
-    globalThis.window?.addEventListener("pagehide", () => page.hide());
-    globalThis.window?.addEventListener("pageshow", ({ persisted }) => persisted && page.show());
-    globalThis.document?.addEventListener("freeze", () => page.hide());
-    globalThis.document?.addEventListener("resume", () => page.show());
-    globalThis.document?.addEventListener("visibilitychange", () => document.hidden || page.wake());
+    window?.addEventListener("online", () => page.wake());
+    window?.addEventListener("pagehide", () => page.hide());
+    window?.addEventListener("pageshow", ({ persisted }) => persisted && page.show());
+    doc?.addEventListener("freeze", () => page.hide());
+    doc?.addEventListener("resume", () => page.show());
+    doc?.addEventListener("visibilitychange", () => document.hidden || page.wake());
 
     if (globalThis.customElements && !customElements.get("immortus-job")) customElements.define("immortus-job", JobElement);
   }

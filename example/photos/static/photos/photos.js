@@ -48,7 +48,7 @@ class Card {
   #info;
   #title;
   #updates = 0;
-  #state = null;
+  #announced = new Set();
   #preview = null;
   #hung = false;
 
@@ -56,6 +56,7 @@ class Card {
     this.#title = title;
     this.#element = $("#card").content.firstElementChild.cloneNode(true);
     $("h3", this.#element).textContent = title;
+    $("progress", this.#element).ariaLabel = title;
     $(".cancel", this.#element).addEventListener("click", () => this.#cancel());
     $(".message", this.#element).textContent = "Handing it in";
     $("#cards").prepend(this.#element);
@@ -90,15 +91,21 @@ class Card {
     Object.assign(this.#element.dataset, { percentage: percentage ?? "", attempt: job.attempt, code: error?.code ?? "" });
     $(".state", this.#element).textContent = word;
     $(".message", this.#element).textContent = sentence(job);
-    $("output", this.#element).textContent = percentage == null ? "" : `${Math.floor(percentage)} %`;
+    $(".percentage", this.#element).textContent = percentage == null ? "" : `${Math.floor(percentage)} %`;
     $(".facts", this.#element).textContent = this.#facts(job);
     $(".cancel", this.#element).hidden = over;
     $(".cancel", this.#element).disabled = job.cancel_requested;
     this.#advance(percentage, over);
-    if (word !== this.#state) announce(`${this.#title}: ${word}`);
-    this.#state = word;
+    if (state !== "enqueued") this.#announce(word, over ? 0 : Math.min(3, Math.floor(percentage / 25)));
     if (job.result?.thumbnail) this.#finish(job.result);
     else if (job.preview) this.#picture(job.preview);
+  }
+
+  /** Says the start, each quarter and the end; what the page was loaded with is on it to be read. */
+  #announce(word, quarter) {
+    const news = quarter ? `${quarter * 25} %` : word;
+    if (!this.#announced.has(news) && ready) announce(`${this.#title}: ${news}`);
+    this.#announced.add(news);
   }
 
   #facts({ attempt }) {
@@ -167,6 +174,7 @@ function sentence({ state, stalled, message, current, total, error, cancel_reque
 // Starting and following jobs
 
 const followed = new Map();
+let ready = false;
 
 function follow(info, card) {
   const finished = (job) => settle(job);
@@ -223,7 +231,10 @@ function transport() {
 }
 
 function announce(text) {
-  $("#announcer").textContent = text;
+  const line = document.createElement("p");
+  line.textContent = text;
+  $("#announcer").append(line);
+  setTimeout(() => line.remove(), 10_000);
 }
 
 function complain(text) {
@@ -292,3 +303,4 @@ document.querySelectorAll("[data-scene]").forEach((button, index) => {
 const remembered = $(`#switch input[value="${sessionStorage.getItem("transport") ?? "auto"}"]`);
 if (remembered) remembered.checked = true;
 showJobsSoFar();
+ready = true;
