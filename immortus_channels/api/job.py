@@ -17,7 +17,7 @@ from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.events import Event, Failed, Finished
 from immortus_channels.jobs.ids import JobId, given_as
 from immortus_channels.jobs.job import JSON, Job, Number, State, copied
-from immortus_channels.jobs.keys import name_in
+from immortus_channels.keys import name_in
 from immortus_channels.threads import waits_for_store
 from immortus_channels.writer.failures import clean_error
 from immortus_channels.writer.run import Run, current_run

@@ -22,7 +22,7 @@ from immortus_channels.exceptions import ConfigurationError, JobCancelled, JobNo
 from immortus_channels.guarded import quoted
 from immortus_channels.jobs.events import Event, Updated
 from immortus_channels.jobs.job import Job, Number
-from immortus_channels.jobs.keys import name_in
+from immortus_channels.keys import name_in
 from immortus_channels.threads import is_in_event_loop, waits_for_store
 from immortus_channels.tracking import strategies
 from immortus_channels.writer import brought_along

@@ -17,9 +17,9 @@ from immortus_channels.conf import is_strict
 from immortus_channels.exceptions import InvalidValue, JobExists, JobNotFound, StoreUnavailable
 from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.events import Created, Origin
-from immortus_channels.jobs.ids import MAX_LENGTH, JobId, given_as, is_job_id
+from immortus_channels.jobs.ids import JobId, given_as, is_job_id
 from immortus_channels.jobs.job import Job
-from immortus_channels.jobs.keys import name_in
+from immortus_channels.keys import MAX_LENGTH, name_in
 from immortus_channels.queues.tracked import Named
 from immortus_channels.stores import get_store
 from immortus_channels.threads import waits_for_store
@@ -64,6 +64,7 @@ def get_job(job_id: JobId, *, user: OptionalUser = NOT_GIVEN, kind: type[Any] = 
 
 
 def _found_by(given: object) -> str:
+    remote.need_django()
     job_id = given_as(given)
     if not is_job_id(job_id):
         msg = (

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Self
 
 from immortus_channels.jobs.job import JSON, Error, Job, Number
-from immortus_channels.jobs.keys import namespace_of
+from immortus_channels.keys import namespace_of
 
 CancelPolicy = Literal["ask", "terminate", "never"]
 """How a cancel may stop a running job: ask it, end its process, or neither."""

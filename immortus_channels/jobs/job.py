@@ -14,7 +14,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self, TypeAlias
 
-from immortus_channels.jobs.keys import SEPARATOR, name_in, namespace_of
+from immortus_channels.keys import SEPARATOR, name_in, namespace_of
 
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 Number: TypeAlias = "int | float"

@@ -9,8 +9,9 @@ from functools import partial
 from immortus_channels import queues
 from immortus_channels.guarded import quoted
 from immortus_channels.jobs.events import Event, Refreshed, Unsuccessful
-from immortus_channels.jobs.ids import MAX_LENGTH, is_key, text_of
+from immortus_channels.jobs.ids import is_key, text_of
 from immortus_channels.jobs.job import Job
+from immortus_channels.keys import MAX_LENGTH
 from immortus_channels.logs import logger
 from immortus_channels.stores import get_store
 from immortus_channels.tracking import strategies

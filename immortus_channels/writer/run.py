@@ -11,9 +11,9 @@ from typing import ClassVar, Never, Self, TypeVar
 from immortus_channels.exceptions import JobCancelled
 from immortus_channels.jobs.events import Event, Origin
 from immortus_channels.jobs.job import LARGEST, Job, Number, State
-from immortus_channels.jobs.keys import name_in
 from immortus_channels.jobs.owner import current_owner, is_owner_known
 from immortus_channels.jobs.progress import begins_step, begins_step_after_loop
+from immortus_channels.keys import name_in
 from immortus_channels.writer import late_reports
 from immortus_channels.writer.draft import Draft
 from immortus_channels.writer.inside import InnerStep, ItemAtWork, done_in, innermost
