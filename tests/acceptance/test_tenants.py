@@ -345,6 +345,13 @@ def test_a_link_of_a_chain_is_of_the_tenant_that_sent_it(ann: Visitor, bob: Visi
     assert bob.verify("chained-17")["error"]["code"] == "unknown_job"
 
 
+def test_a_killed_process_fails_the_job_of_its_tenant_alone(ann: Visitor, bob: Visitor) -> None:
+    bob.client.post("/create/dies-17")
+    ann.start("dies", "dies-17")
+    assert ann.end_of("dies-17")["error"]["code"] == "worker_lost"
+    assert bob.verify("dies-17")["state"] == "enqueued"
+
+
 def test_an_async_view_and_a_streamed_answer_start_the_tenants_jobs(ann: Visitor, bob: Visitor) -> None:
     for tenant in (ann, bob):
         tenant.client.post("/start-async/async-17")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 import time
 
 from celery import shared_task
@@ -43,6 +45,12 @@ def counted():
 @tracked
 def starts_another(inner):
     imports.apply_async(task_id=inner)
+
+
+@shared_task
+@tracked
+def dies():
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @shared_task
