@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from django.contrib import admin, messages
 from django.contrib.admin.actions import delete_selected
@@ -22,20 +22,27 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from immortus_channels import admin_list, tracking
-from immortus_channels.access import permissions
+from immortus_channels import admin_list
 from immortus_channels.admin_list import Records, job_of
-from immortus_channels.api import links
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.jobs import namespaces
-from immortus_channels.jobs.job import State
-from immortus_channels.jobs.keys import SEPARATOR, key_of, name_in, namespace_of
-from immortus_channels.jobs.lifecycle import SECOND
+from immortus_channels.loading import Later
 from immortus_channels.models import JobRecord
-from immortus_channels.stores import get_store
-from immortus_channels.stores.database import DatabaseStore
 
-OVER = tuple(state for state in State if state.is_over)
+if TYPE_CHECKING:
+    from immortus_channels import keys, stores, tracking
+    from immortus_channels.access import permissions
+    from immortus_channels.api import links
+    from immortus_channels.jobs import lifecycle, namespaces
+    from immortus_channels.stores import database
+else:
+    stores = Later("immortus_channels.stores")
+    tracking = Later("immortus_channels.tracking")
+    permissions = Later("immortus_channels.access.permissions")
+    links = Later("immortus_channels.api.links")
+    keys = Later("immortus_channels.keys")
+    lifecycle = Later("immortus_channels.jobs.lifecycle")
+    namespaces = Later("immortus_channels.jobs.namespaces")
+    database = Later("immortus_channels.stores.database")
 
 
 @admin.register(JobRecord)
@@ -62,8 +69,8 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # not generic at run
         if namespace is None:
             return records
         if not namespace:
-            return records.exclude(job_id__contains=SEPARATOR)
-        begin = key_of(namespace, "")
+            return records.exclude(job_id__contains=keys.SEPARATOR)
+        begin = keys.key_of(namespace, "")
         # SQLite's LIKE takes "A" for "a"; PostgreSQL's index of ids is for it.
         exact = records.alias(begin=Left("job_id", len(begin))).filter(begin=begin)
         found: Records = exact.filter(job_id__startswith=begin)
@@ -99,7 +106,7 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # not generic at run
         if not search_term:
             return queryset, False
         terms = {search_term, search_term.strip()}
-        of_any = Q(*(("pk__endswith", f"{SEPARATOR}{term}") for term in terms), _connector=Q.OR)
+        of_any = Q(*(("pk__endswith", f"{keys.SEPARATOR}{term}") for term in terms), _connector=Q.OR)
         wanted = Q(pk__in={namespaces.here(term) for term in terms})
         return queryset.filter(wanted | of_any if namespaces.are_used() else wanted), False
 
@@ -122,7 +129,7 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # not generic at run
     @admin.display(description=_("job id"))
     def id_there(self, record: JobRecord) -> str:
         """Return the job's id, as its namespace knows it."""
-        return name_in(record.job_id)
+        return keys.name_in(record.job_id)
 
     @admin.display(description=_("owner"))
     def owner_there(self, record: JobRecord) -> str | None:
@@ -132,7 +139,7 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # not generic at run
     @admin.display(description=_("namespace"))
     def namespace(self, record: JobRecord) -> str:
         """Return the namespace."""
-        return namespace_of(record.job_id)
+        return keys.namespace_of(record.job_id)
 
     @admin.display(description=_("percentage"))
     def percentage(self, record: JobRecord) -> str:
@@ -156,7 +163,7 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # not generic at run
         return self._time(record.finished_at)
 
     def _time(self, at: int | None) -> str:
-        moment = None if at is None else datetime.fromtimestamp(at / SECOND, UTC)
+        moment = None if at is None else datetime.fromtimestamp(at / lifecycle.SECOND, UTC)
         return str(display_for_value(moment, self.get_empty_value_display()))
 
     @admin.display(description=_("document"))
@@ -185,7 +192,7 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # not generic at run
     def has_delete_permission(self, request: HttpRequest, obj: JobRecord | None = None) -> bool:
         """Allow users with the permission, for ended jobs that they see: workers would write others again."""
         may = super().has_delete_permission(request, obj)
-        return may and (obj is None or (obj.state in OVER and admin_list.may_see(request, obj)))
+        return may and (obj is None or (obj.state in admin_list.over() and admin_list.may_see(request, obj)))
 
     def has_cancel_permission(self, request: HttpRequest) -> bool:
         """Allow users who may change jobs, by Django's permissions."""
@@ -197,13 +204,13 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # not generic at run
 
     def delete_queryset(self, request: HttpRequest, queryset: Records) -> None:
         """Delete those that are still over."""
-        queryset.filter(state__in=OVER).delete()
+        queryset.filter(state__in=admin_list.over()).delete()
 
     @admin.action(description=_("Delete selected jobs"), permissions=["delete"])
     def delete_selected(self, request: HttpRequest, queryset: Records) -> HttpResponseBase | None:
         """Delete the selected jobs that are over, after Django's question; a message counts the others."""
         records = admin_list.visible_to(request, queryset)
-        over = [record.pk for record in records if record.state in OVER]
+        over = [record.pk for record in records if record.state in admin_list.over()]
         left = len(records) - len(over)
         if left:
             message = ngettext("%d job stays: it is not over.", "%d jobs stay: they are not over.", left) % left
@@ -251,5 +258,5 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # not generic at run
 
 def _database() -> str | None:
     """Return the alias of the database that keeps jobs; None if another kind of store does."""
-    store = get_store()
-    return store.using if isinstance(store, DatabaseStore) else None
+    store = stores.get_store()
+    return store.using if isinstance(store, database.DatabaseStore) else None

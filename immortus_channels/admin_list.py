@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import cached_property, partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
@@ -13,14 +13,23 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from immortus_channels import tracking
-from immortus_channels.access import permissions
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.jobs import namespaces
-from immortus_channels.jobs.job import Job
-from immortus_channels.jobs.keys import namespace_of
+from immortus_channels.loading import Later
 from immortus_channels.models import ALL_NAMESPACES, JobRecord
-from immortus_channels.stores.base import reading_of
+
+if TYPE_CHECKING:
+    from immortus_channels import keys, tracking
+    from immortus_channels.access import permissions
+    from immortus_channels.jobs import job as jobs
+    from immortus_channels.jobs import namespaces
+    from immortus_channels.stores import base
+else:
+    tracking = Later("immortus_channels.tracking")
+    permissions = Later("immortus_channels.access.permissions")
+    jobs = Later("immortus_channels.jobs.job")
+    keys = Later("immortus_channels.keys")
+    namespaces = Later("immortus_channels.jobs.namespaces")
+    base = Later("immortus_channels.stores.base")
 
 Records = QuerySet[JobRecord]
 
@@ -114,11 +123,16 @@ def limit_of(request: HttpRequest) -> str | None:
 
 def is_here(request: HttpRequest, record: JobRecord) -> bool:
     """Return whether the job is in the viewer's own namespace."""
-    return namespace_of(record.job_id) == namespaces.of(request)
+    return keys.namespace_of(record.job_id) == namespaces.of(request)
 
 
-def job_of(record: JobRecord) -> Job:
+def job_of(record: JobRecord) -> jobs.Job:
     """Return the job in the record; for a record that cannot be read here, one for staff with what the columns say."""
-    read = {record.job_id: partial(Job.from_record, record.record)}
-    unreadable = Job(job_id=record.job_id, job_class=record.job_class, owner=record.owner, staff_only=True)
-    return reading_of(0, read.items()).jobs.get(record.job_id, unreadable)
+    read = {record.job_id: partial(jobs.Job.from_record, record.record)}
+    unreadable = jobs.Job(job_id=record.job_id, job_class=record.job_class, owner=record.owner, staff_only=True)
+    return base.reading_of(0, read.items()).jobs.get(record.job_id, unreadable)
+
+
+def over() -> list[str]:
+    """Return the states of jobs that are over."""
+    return [state for state in jobs.State if state.is_over]

@@ -1,12 +1,20 @@
-"""Wiring: the only place that connects anything."""
+"""Wiring: the only place that connects anything; what it connects is loaded when it is first called."""
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 from django.apps import AppConfig
+from django.core.checks import CheckMessage, register
 from django.db.models.signals import post_migrate
 from django.utils.translation import gettext_lazy as _
+
+from immortus_channels.loading import Later, when_imported
+
+if TYPE_CHECKING:
+    from immortus_channels import tracking
+else:
+    tracking = Later("immortus_channels.tracking")
 
 
 class ImmortusChannelsConfig(AppConfig):
@@ -17,19 +25,39 @@ class ImmortusChannelsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Connect the queues; Celery if it is installed."""
-        from immortus_channels import checks, queues, tracking  # noqa: PLC0415 - they need the app registry
-        from immortus_channels.access import signals  # noqa: PLC0415 - they need the app registry
-        from immortus_channels.stores.sqlite.migration import migrate_file  # noqa: PLC0415 - as above
+        """Connect the checks, the signals, and each queue once its library is imported."""
+        from immortus_channels.access import signals  # noqa: PLC0415 - it needs the app registry
 
-        checks.connect()
+        register(_check, "immortus")
+        register(_check_deployment, "immortus", deploy=True)
         signals.connect()
-        post_migrate.connect(migrate_file, sender=self)
-        if queues.connected:
-            return
-        if find_spec("celery") is not None:
-            from immortus_channels.queues.celery import CeleryQueue  # noqa: PLC0415 - Celery may not be installed
+        post_migrate.connect(_migrate_file, sender=self)
+        when_imported("celery.app", _connect_celery)
 
-            queue = CeleryQueue()
-            queue.connect(tracking)
-            queues.connected.append(queue)
+
+def _check(**_: object) -> list[CheckMessage]:
+    from immortus_channels import checks  # noqa: PLC0415 - only what is checked needs it
+
+    return checks.check_all()
+
+
+def _check_deployment(**_: object) -> list[CheckMessage]:
+    from immortus_channels import checks  # noqa: PLC0415 - as above
+
+    return checks.check_deployment()
+
+
+def _migrate_file(**arguments: Any) -> None:
+    from immortus_channels.stores.sqlite.migration import migrate_file  # noqa: PLC0415 - only `migrate` needs it
+
+    migrate_file(**arguments)
+
+
+def _connect_celery() -> None:
+    from immortus_channels import queues  # noqa: PLC0415 - only who uses Celery needs them
+    from immortus_channels.queues.celery.adapter import CeleryQueue  # noqa: PLC0415 - Celery may not be installed
+
+    if not queues.connected:
+        queue = CeleryQueue()
+        queue.connect(tracking)
+        queues.connected.append(queue)

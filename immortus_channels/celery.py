@@ -12,7 +12,7 @@ from django.db import transaction
 from immortus_channels import queues
 from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.ids import text_of
-from immortus_channels.jobs.keys import key_of, name_in
+from immortus_channels.keys import key_of, name_in
 from immortus_channels.queues.tracked import MARK, Named, TaskOptions
 from immortus_channels.tracking import strategies
 from immortus_channels.writer.run import current_run

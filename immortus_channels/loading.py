@@ -1,13 +1,91 @@
-"""Classes by name: a dotted path, or a short name in a module that installed apps may have."""
+"""Classes by name, a dotted path or a short name in a module that installed apps may have; and modules when needed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.utils.module_loading import import_string, module_has_submodule
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader, MetaPathFinder
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+else:  # costs a dozen modules, and they need not be registered with it
+    Loader = MetaPathFinder = object
+
+logger = logging.getLogger("immortus_channels")
+
+
+class Later:
+    """A module that is imported when something of it is first used: `django.setup()` loads none of them."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_module(self._name), name)
+
+
+def when_imported(name: str, call: Callable[[], None]) -> None:
+    """Call this once the module has been imported: now, if it has been already. What the call raises is logged."""
+    finder = _Finder(name, call)
+    sys.meta_path.insert(0, finder)
+    if name in sys.modules:
+        import_module(name)  # another thread may be at it
+        finder.call()
+
+
+class _Finder(MetaPathFinder):
+    """Finds one module as the other finders do, and has its loader report when it has been loaded."""
+
+    def __init__(self, name: str, call: Callable[[], None]) -> None:
+        self._name = name
+        self._call = call
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != self._name:
+            return None
+        others = (finder.find_spec(fullname, path, target) for finder in sys.meta_path if finder is not self)
+        spec = next(filter(None, others), None)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Reporting(spec.loader, self.call)
+        return spec
+
+    def call(self) -> None:
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+            try:
+                self._call()
+            except Exception:
+                logger.exception("What the import of %s was to bring about failed", self._name)
+
+
+class _Reporting(Loader):
+    """Another loader, which takes its place again when it has to load."""
+
+    def __init__(self, loader: Loader, call: Callable[[], None]) -> None:
+        self._loader = loader
+        self._call = call
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__loader__ = self._loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        self._loader.exec_module(module)
+        self._call()
 
 
 def name_of(named: type | str | None) -> str:

@@ -12,8 +12,8 @@ from django.http.response import HttpResponseBase
 from django.utils.functional import SimpleLazyObject
 
 from immortus_channels.jobs import namespaces
-from immortus_channels.jobs.keys import key_of
-from immortus_channels.jobs.owner import owner_key, starting_as
+from immortus_channels.jobs.owner import owner_key, starter_here, starting_as
+from immortus_channels.keys import key_of
 from immortus_channels.threads import call_in_thread, is_in_event_loop
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
@@ -41,8 +41,14 @@ class JobOwnerMiddleware:
         if self._is_async:
             return self._answer(request)
         starter = partial(owner_of, request)
-        with starting_as(starter), namespaces.in_request(request):
-            return _stream_as(request, cast("HttpResponseBase", self._get_response(request)))
+        token = starter_here.set(starter)  # a context manager would take as long as all the rest
+        entered = namespaces.enter_request(request)
+        try:
+            response = self._get_response(request)
+        finally:
+            namespaces.leave(entered)
+            starter_here.reset(token)
+        return _stream_as(request, response) if isinstance(response, StreamingHttpResponse) else response
 
     async def _answer(self, request: HttpRequest) -> HttpResponseBase:
         starter = partial(owner_of, request)

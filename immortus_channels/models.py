@@ -8,8 +8,7 @@ from django.db import models
 from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 
-from immortus_channels.jobs.ids import MAX_KEY
-from immortus_channels.jobs.keys import name_in
+from immortus_channels.keys import MAX_KEY, name_in
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper

@@ -6,6 +6,7 @@ import gc
 import os
 from collections.abc import Generator, Iterator
 
+import celery.app  # noqa: F401 - tests find its adapter connected
 import pytest
 
 from immortus_channels import queues

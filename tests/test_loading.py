@@ -1,7 +1,12 @@
-"""A class is found by its dotted path, nested ones too, and by a short name in a module of an installed app."""
+"""A class is found by its dotted path, nested ones too, and by a short name in a module of an installed app.
+
+What waits for the import of a module is called once, after it.
+"""
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import sys
 import types
 
@@ -64,3 +69,43 @@ def test_the_modules_of_installed_apps_are_named_without_importing_them(module):
 
 def test_apps_without_the_module_are_passed_over():
     assert list(loading.modules_of_apps(MODULE)) == []
+
+
+@pytest.fixture
+def other_module(monkeypatch, tmp_path):
+    """The name of a module that nobody has imported yet."""
+    (tmp_path / "immortus_toy.py").write_text("number = 5\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield "immortus_toy"
+    sys.modules.pop("immortus_toy", None)
+
+
+def test_a_module_is_imported_when_something_of_it_is_asked_for(other_module):
+    later = loading.Later(other_module)
+    assert other_module not in sys.modules
+    assert later.number == 5
+
+
+def test_what_waits_for_a_module_is_called_once_after_its_import(other_module):
+    seen, finders = [], list(sys.meta_path)
+    loading.when_imported(other_module, lambda: seen.append(sys.modules[other_module].number))
+    assert importlib.util.find_spec(other_module).loader.get_source(other_module) == "number = 5\n"
+    assert seen == []
+    module = importlib.import_module(other_module)
+    importlib.reload(module)
+    assert seen == [5]
+    assert sys.meta_path == finders
+    assert inspect.getsource(module) == "number = 5\n"
+
+
+def test_what_waits_for_an_imported_module_is_called_at_once():
+    seen, finders = [], list(sys.meta_path)
+    loading.when_imported(__name__, lambda: seen.append(1))
+    assert seen == [1]
+    assert sys.meta_path == finders
+
+
+def test_an_import_succeeds_whatever_waited_for_it(other_module, caplog):
+    loading.when_imported(other_module, lambda: 1 / 0)
+    assert importlib.import_module(other_module).number == 5
+    assert "immortus_toy" in caplog.text

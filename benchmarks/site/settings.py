@@ -22,7 +22,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "immortus_channels.middleware.JobOwnerMiddleware",
 ]
-if os.environ.get("BENCH_PACKAGE") == "none":
+if os.environ.get("BENCH_PACKAGE"):
     INSTALLED_APPS.remove("immortus_channels")
     MIDDLEWARE.remove("immortus_channels.middleware.JobOwnerMiddleware")
 ROOT_URLCONF = "benchmarks.site.urls"

@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
-from immortus_channels.tracking.rules import is_owner
+from typing import TYPE_CHECKING, Any
+
+from immortus_channels.loading import Later
+
+if TYPE_CHECKING:
+    from immortus_channels.tracking.rules import is_owner
 
 __all__ = ["is_owner"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(Later("immortus_channels.tracking.rules"), name)

@@ -16,7 +16,7 @@ from immortus_channels.errands import Errands
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.events import Disowned
 from immortus_channels.jobs.job import Job
-from immortus_channels.jobs.keys import name_in, namespace_of
+from immortus_channels.keys import name_in, namespace_of
 from immortus_channels.logs import logger
 from immortus_channels.stores import get_store
 from immortus_channels.stores.base import Filter

@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from immortus_channels import keys
 from immortus_channels.access.buckets import Bucket, Refusals
 from immortus_channels.access.limits import kept_for_users, limits
 from immortus_channels.exceptions import ImmortusError
-from immortus_channels.jobs import keys
 from immortus_channels.jobs.owner import owner_key
 from immortus_channels.logs import logger
 from immortus_channels.recent import Recent

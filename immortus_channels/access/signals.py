@@ -6,17 +6,24 @@ They also forget the jobs of deleted users.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.conf import settings
 from django.db.models import Model, signals
 
-from immortus_channels.access.deleted_users import forget
-from immortus_channels.jobs import namespaces
-from immortus_channels.jobs.owner import owner_key
-from immortus_channels.push.messages import EVERYBODY, Revocation
-from immortus_channels.push.revocations import announce
+from immortus_channels.loading import Later
+
+if TYPE_CHECKING:
+    from immortus_channels.access import deleted_users
+    from immortus_channels.jobs import namespaces, owner
+    from immortus_channels.push import messages, revocations
+else:
+    deleted_users = Later("immortus_channels.access.deleted_users")
+    namespaces = Later("immortus_channels.jobs.namespaces")
+    owner = Later("immortus_channels.jobs.owner")
+    messages = Later("immortus_channels.push.messages")
+    revocations = Later("immortus_channels.push.revocations")
 
 NAMED = 100
 """Members of a group who are each announced when it changes; for a larger group, all users are checked again."""
@@ -59,19 +66,19 @@ _ABOUT_PERMISSIONS = frozenset({"is_active", "is_staff", "is_superuser", "passwo
 
 def _on_logout(user: object = None, **_: object) -> None:
     if getattr(user, "pk", None) is not None:
-        announce(Revocation(user=_key(user)))
+        _announce(_key(user))
 
 
 def _on_save(instance: object, using: str, **details: Any) -> None:
     fields = details.get("update_fields")
     if not details["created"] and not details.get("raw") and (fields is None or _ABOUT_PERMISSIONS & set(fields)):
-        announce(Revocation(user=_key(instance)), using)
+        _announce(_key(instance), using)
 
 
 def _on_delete(instance: object, using: str, **_: object) -> None:
-    announce(Revocation(user=_key(instance)), using)
-    for key in namespaces.keys_of_user(_app_of(instance), owner_key(instance) or ""):
-        forget(key, using)
+    _announce(_key(instance), using)
+    for key in namespaces.keys_of_user(_app_of(instance), owner.owner_key(instance) or ""):
+        deleted_users.forget(key, using)
 
 
 def _on_grant(instance: object, action: str, using: str, **details: Any) -> None:
@@ -79,9 +86,9 @@ def _on_grant(instance: object, action: str, using: str, **details: Any) -> None
     if action not in _CHANGED:
         return
     if details["reverse"]:
-        _announce(details["pk_set"] or (), using)
+        _announce_users(details["pk_set"] or (), using)
     else:
-        announce(Revocation(user=_key(instance)), using)
+        _announce(_key(instance), using)
 
 
 def _on_group_change(instance: Any, action: str, using: str, **details: Any) -> None:
@@ -95,7 +102,7 @@ def _on_group_delete(instance: Any, using: str, **_: object) -> None:
 
 
 def _on_permission_delete(using: str, **_: object) -> None:
-    announce(Revocation(user=EVERYBODY), using)
+    _announce(messages.EVERYBODY, using)
 
 
 def _announce_members(groups: Collection[object] | None, using: str) -> None:
@@ -111,24 +118,24 @@ def _announce_members(groups: Collection[object] | None, using: str) -> None:
         if not found:
             return
         keys = found if len(found) <= NAMED else keys
-    _announce(keys, using)
+    _announce_users(keys, using)
 
 
-def _announce(keys: Collection[object], using: str) -> None:
+def _announce_users(keys: Collection[object], using: str) -> None:
     """Announce the users with these primary keys; all users if there are none."""
     from django.contrib.auth import get_user_model  # noqa: PLC0415 - a project may do without logins
 
     named = [namespaces.key_of_user(_app_of(get_user_model()), str(key)) for key in keys]
-    for key in named or [EVERYBODY]:
-        announce(Revocation(user=key), using)
+    for key in named or [messages.EVERYBODY]:
+        _announce(key, using)
 
 
 _CHANGED = frozenset({"post_add", "post_remove", "post_clear"})
 
 
 def _key(user: Any) -> str:
-    key = owner_key(user)
-    return EVERYBODY if key is None else namespaces.key_of_user(_app_of(user), key)
+    key = owner.owner_key(user)
+    return messages.EVERYBODY if key is None else namespaces.key_of_user(_app_of(user), key)
 
 
 def _app_of(user: Any) -> str:
@@ -137,3 +144,7 @@ def _app_of(user: Any) -> str:
         return settings.AUTH_USER_MODEL.partition(".")[0]
     label: str = user._meta.concrete_model._meta.app_label  # noqa: SLF001 - Django's name
     return label
+
+
+def _announce(user: str, using: str | None = None) -> None:
+    revocations.announce(messages.Revocation(user=user), using)

@@ -20,8 +20,8 @@ from immortus_channels.access.limits import limits
 from immortus_channels.exceptions import ImmortusError
 from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.ids import is_key
-from immortus_channels.jobs.keys import namespace_of
 from immortus_channels.jobs.owner import key_here, named_by
+from immortus_channels.keys import namespace_of
 from immortus_channels.queues.results import identify
 from immortus_channels.tracking.rules import User
 

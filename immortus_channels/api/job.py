@@ -17,10 +17,10 @@ from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.events import Event, Failed, Finished
 from immortus_channels.jobs.ids import JobId, given_as
 from immortus_channels.jobs.job import JSON, Job, Number, State, copied
-from immortus_channels.jobs.keys import name_in
+from immortus_channels.keys import name_in
 from immortus_channels.threads import waits_for_store
 from immortus_channels.writer.failures import clean_error
-from immortus_channels.writer.run import Run
+from immortus_channels.writer.run import Run, current_run
 
 Item = TypeVar("Item")
 
@@ -29,13 +29,17 @@ class JobHandle:
     """A job by its id: readable and settable in any process, and inside the task that runs it.
 
     The running task gathers what it sets and sends that a few times a second at most; elsewhere each call is a change
-    of its own. Outside any job the object does nothing, so that a task stays callable as a plain function.
+    of its own, except that a loop gathers what it counts. Outside any job the object does nothing, so that a task stays
+    callable as a plain function.
     """
 
     def __init__(self, job_id: JobId = "", *, run: Run | None = None, record: Job | None = None) -> None:
         known = run or record
-        self._key = known.job_id if known is not None else _key_of(job_id)
-        self.job_id = name_in(self._key)
+        self._become(known.job_id if known is not None else _key_of(job_id), run, record)
+
+    def _become(self, key: str, run: Run | None, record: Job | None = None) -> None:
+        self._key = key
+        self.job_id = name_in(key)
         self._given = record
         self._side: Run | Remote = self._stored if run is None else run
 
@@ -54,6 +58,10 @@ class JobHandle:
         parts = type(self).__name__, self.job_id and repr(self.job_id), self._side.summary
         return f"<{' '.join(filter(None, parts))}>"
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle the job by its namespace and id: the copy is the same job, in any process that has set Django up."""
+        return _by_key, (type(self), self._key)
+
     def __json__(self) -> Never:
         """Raise TypeError: a task takes the job's id, and gets the job by that. Celery's JSON calls this."""
         msg = f"{self!r} cannot be sent; give the job's id, job.id, and let the task call get_job(id)."
@@ -66,8 +74,9 @@ class JobHandle:
     ) -> TrackedItems[Item]:
         """Yield the items and count them, for `for` and `async for`; the outermost loop is a step of progress.
 
-        `total` is `len(iterable)` unless given; where that raises, it is unknown. Raises JobCancelled between two items
-        once a cancel was requested.
+        A loop in an item of another, or of a step that `update(current=…, total=…)` counts, moves the bar within that
+        item. Loops of several handles outside the task add their items together. `total` is `len(iterable)` unless
+        given; where that raises, it is unknown. Raises JobCancelled between two items once a cancel was requested.
         """
         return TrackedItems(self._side, iterable, total, message)
 
@@ -82,7 +91,8 @@ class JobHandle:
     ) -> None:
         """Set what is given; `total` begins a step, within which `current` does not move back.
 
-        After the end of a `track()`, any number begins the next step; a message alone does not. `percentage` is 0 to
+        After the end of a `track()`, any number begins the next step; a message alone does not. In a `track()` of the
+        same thread, `current` and `total` together count inside of its item. `percentage` is 0 to
         100 and is shown whatever the count says. A larger one, and any number that is not finite or is below 0, is
         refused. `message` is text, lazily translated text or a number.
         """
@@ -196,8 +206,8 @@ class JobHandle:
 
     @property
     def cancel_requested(self) -> bool:
-        """Whether a cancel was requested."""
-        return self._side.details.cancel_requested
+        """Whether a cancel was requested; outside the task, as the store knew at most half a second ago."""
+        return self._side.cancel_requested
 
     @property
     def record(self) -> Job:
@@ -258,6 +268,21 @@ class JobHandle:
 def _key_of(given: JobId) -> str:
     job_id = given_as(given)
     return namespaces.here(job_id) if job_id else ""
+
+
+Handle = TypeVar("Handle", bound=JobHandle)
+
+
+def run_here(key: str | None = None) -> Run | None:
+    """Return the run that this code is in, if it is the job's; None in a forked child, which is a process beside it."""
+    run = current_run.get()
+    return run if run is not None and not run.is_forked and key in (None, run.job_id) else None
+
+
+def _by_key(kind: type[Handle], key: str) -> Handle:
+    job = kind.__new__(kind)
+    job._become(key, run_here(key))  # noqa: SLF001 - of the same class
+    return job
 
 
 class JobData(Mapping[str, JSON]):

@@ -16,8 +16,8 @@ from immortus_channels.exceptions import JobNotFound
 from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.ids import JobId
 from immortus_channels.jobs.job import JSON, State
-from immortus_channels.jobs.keys import name_in
 from immortus_channels.jobs.owner import owner_key
+from immortus_channels.keys import name_in
 from immortus_channels.stores.base import Filter
 from immortus_channels.threads import waits_for_store
 

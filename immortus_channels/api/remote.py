@@ -5,17 +5,29 @@ Both take what `writer.run.Run` takes, so that a `JobHandle` need not know which
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import os
+import time
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property, lru_cache
+from threading import get_ident
 from typing import Any, TypeVar
 
+from django.apps import apps
+
 from immortus_channels import tracking
-from immortus_channels.exceptions import JobNotFound
+from immortus_channels.exceptions import ConfigurationError, JobCancelled, JobNotFound, StoreUnavailable
 from immortus_channels.guarded import quoted
 from immortus_channels.jobs.events import Event, Updated
 from immortus_channels.jobs.job import Job, Number
-from immortus_channels.jobs.keys import name_in
-from immortus_channels.threads import waits_for_store
+from immortus_channels.keys import name_in
+from immortus_channels.threads import is_in_event_loop, waits_for_store
 from immortus_channels.tracking import strategies
+from immortus_channels.writer import brought_along
+from immortus_channels.writer.run import SILENCE, Run
+from immortus_channels.writer.share import Share
 from immortus_channels.writer.values import (
     Said,
     clean,
@@ -30,9 +42,11 @@ from immortus_channels.writer.values import (
 
 Item = TypeVar("Item")
 
+logger = logging.getLogger("immortus_channels")
+
 
 class Remote:
-    """A job by its record; each call publishes a change of its own.
+    """A job by its record; each call publishes a change of its own, and a loop one an interval.
 
     `known` is the record as it was last read; None: the next question reads it.
     """
@@ -40,12 +54,37 @@ class Remote:
     def __init__(self, job_id: str, record: Job | None = None) -> None:
         self.job_id = job_id
         self.known = record
+        self._asked_at = time.monotonic()
+
+    @cached_property
+    def _name(self) -> str:
+        """A name of this handle, to tell its loops from those of others."""
+        return uuid.uuid4().hex[:12]
+
+    @property
+    def _here(self) -> tuple[str, int]:
+        """The key of the loop that is at work here: in this thread, or in this task of an event loop."""
+        task = asyncio.current_task() if is_in_event_loop() else None
+        return self.job_id, get_ident() if task is None else id(task)
 
     # Reporting
 
     def track(self, iterable: Iterable[Item], total: Number | None, message: object) -> Iterator[Item]:
-        """Yield the items; only the run of a job counts them."""
-        return iter(iterable)
+        """Yield the items, and add each to the job's count; a loop in a loop of this thread counts within that.
+
+        Raises JobCancelled between two items once a cancel was requested.
+        """
+        need_django()
+        here = self._here
+        if here in _looping:
+            yield from _looping[here].track(iterable, total, message)
+            return
+        job_class = self.known.job_class if self.known is not None else ""
+        _looping[here] = share = tracking.make_share(job_id=self.job_id, job_class=job_class, by=self._name)
+        try:
+            yield from share.track(iterable, total, message)
+        finally:
+            _looping.pop(here, None)
 
     def update(
         self,
@@ -61,7 +100,10 @@ class Remote:
         text = None if message is None else clean_message(message, self.job_id)
         if text is not None and not self._has_room("The message", message=text):
             text = None
-        self._publish(Updated, **numbers, message=text)
+        share = _looping.get(self._here)
+        if share is not None and share.counts_inside(**numbers):
+            numbers = {}
+        self._publish(Updated, **numbers, message=text, by=self._name)
 
     def set_meta(self, fields: Mapping[str, object]) -> None:
         """Publish these fields for the top level of the document."""
@@ -84,7 +126,25 @@ class Remote:
             self._publish(Updated, data=fit)
 
     def checkpoint(self) -> None:
-        """Do nothing: only the run of a job stops when it is asked to."""
+        """Raise JobCancelled once a cancel was requested; while the store is silent, nothing is known of that."""
+        if self.known is None and is_in_event_loop():
+            return
+        try:
+            asked = self.cancel_requested
+        except (JobNotFound, StoreUnavailable) as error:
+            logger.warning("Whether %r was asked to stop cannot be read: %s", self.job_id, error)
+            return
+        if asked:
+            raise JobCancelled(self.job_id)
+
+    @property
+    def cancel_requested(self) -> bool:
+        """Whether a cancel was requested; read again after half a second. Raises JobNotFound and StoreUnavailable."""
+        now = time.monotonic()
+        if now >= self._asked_at + SILENCE and not is_in_event_loop():
+            self._asked_at = now
+            self.known = read(self.job_id)
+        return self.record.cancel_requested
 
     def end(self, kind: type[Event], **fields: object) -> Job | None:
         """End the job, in whichever process it runs; return its record then, as far as it is known."""
@@ -97,6 +157,7 @@ class Remote:
         return tracking.cancel(self.job_id)
 
     def _publish(self, kind: type[Event], **fields: Any) -> None:
+        need_django()
         job_class = self.known.job_class if self.known is not None else ""
         self.known = tracking.publish_here(kind(job_id=self.job_id, job_class=job_class, **fields)) or self.known
 
@@ -142,10 +203,57 @@ class Remote:
         return strategies.strategy_of(self.job_class, self.job_id)
 
 
+_looping: dict[tuple[str, int], Share] = {}
+"""The loops at work in each thread, or task of an event loop, by their jobs."""
+
+
+class Forked(Run):
+    """A run in a child of its process: there, a handle made before the fork is one like in any other process."""
+
+    __slots__ = ()
+
+    def __getattribute__(self, name: str) -> Any:
+        """Let the job's record answer for what handles ask."""
+        if name in _ASKED_BY_HANDLES:
+            return getattr(_elsewhere(self.job_id), name)
+        return super().__getattribute__(name)
+
+
+_elsewhere = lru_cache(maxsize=64)(Remote)
+_ASKED_BY_HANDLES = frozenset(
+    {
+        *("track", "update", "set_meta", "set_result", "set_data", "checkpoint", "end"),
+        *("cancel_requested", "details", "strategy", "summary"),
+    }
+)
+
+
+def _after_fork() -> None:
+    _looping.clear()
+    _elsewhere.cache_clear()
+    for run in brought_along:
+        run.__class__ = Forked
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
 class NoJob(Remote):
     """The stand-in outside any job: it checks values as every job does, and publishes nothing."""
 
     summary = "outside a job"
+
+    def track(self, iterable: Iterable[Item], total: Number | None, message: object) -> Iterator[Item]:
+        """Yield the items."""
+        return iter(iterable)
+
+    def checkpoint(self) -> None:
+        """Do nothing."""
+
+    @property
+    def cancel_requested(self) -> bool:
+        """Nobody can have asked."""
+        return False
 
     @property
     def record(self) -> Job:
@@ -172,6 +280,7 @@ class NoJob(Remote):
 
 def read(job_id: str) -> Job:
     """Return the job as it stands; in a hook, as it is about to be. Raises JobNotFound and StoreUnavailable."""
+    need_django()
     in_hook = tracking.job_in_hook(job_id)
     if in_hook is not None:
         return in_hook
@@ -180,6 +289,16 @@ def read(job_id: str) -> Job:
     if job is None:
         raise JobNotFound(unknown(job_id))
     return tracking.present_state(job, reading.now)
+
+
+def need_django() -> None:
+    """Raise ConfigurationError in a process without Django, as a child that was not forked is at first."""
+    if not apps.models_ready:
+        msg = (
+            "This process has not set Django up, so no job can be used here: call django.setup() first. A child that "
+            "is spawned begins without: ProcessPoolExecutor(initializer=django.setup)."
+        )
+        raise ConfigurationError(msg)
 
 
 def unknown(job_id: str) -> str:

@@ -11,15 +11,15 @@ from immortus_channels import tracking
 from immortus_channels.access import permissions
 from immortus_channels.access.permissions import NOT_GIVEN, OptionalUser
 from immortus_channels.api import remote
-from immortus_channels.api.job import JobHandle
+from immortus_channels.api.job import JobHandle, run_here
 from immortus_channels.api.job_handler import load, name_of
 from immortus_channels.conf import is_strict
 from immortus_channels.exceptions import InvalidValue, JobExists, JobNotFound, StoreUnavailable
 from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.events import Created, Origin
-from immortus_channels.jobs.ids import MAX_LENGTH, JobId, given_as, is_job_id
+from immortus_channels.jobs.ids import JobId, given_as, is_job_id
 from immortus_channels.jobs.job import Job
-from immortus_channels.jobs.keys import name_in
+from immortus_channels.keys import MAX_LENGTH, name_in
 from immortus_channels.queues.tracked import Named
 from immortus_channels.stores import get_store
 from immortus_channels.threads import waits_for_store
@@ -36,7 +36,7 @@ def current_job(kind: type[Handle]) -> Handle: ...
 def current_job(kind: type[Any] = JobHandle) -> Any:
     """Return the job that this code runs in, as a `kind`; outside a job, an object whose methods do nothing."""
     run = current_run.get()
-    return kind(name_in(run.job_id), run=run) if run is not None else kind()
+    return kind() if run is None else kind(name_in(run.job_id), run=run_here())
 
 
 @overload
@@ -56,14 +56,15 @@ def get_job(job_id: JobId, *, user: OptionalUser = NOT_GIVEN, kind: type[Any] = 
     record = remote.read(key)
     if asking is not None and not permissions.may_see(asking, record):
         raise JobNotFound(remote.unknown(key))
-    run = current_run.get()
-    if run is None or run.job_id != key:
+    run = run_here(key)
+    if run is None:
         return kind(job_id, record=record)
     run.know(record)
     return kind(job_id, run=run, record=record)
 
 
 def _found_by(given: object) -> str:
+    remote.need_django()
     job_id = given_as(given)
     if not is_job_id(job_id):
         msg = (
@@ -105,6 +106,7 @@ class JobRepository:
 
         A store that does not answer in time takes the record later.
         """
+        remote.need_django()
         job_id = given_as(uuid.uuid4() if id is None else id)
         if not is_job_id(job_id):
             msg = f"{job_id!r} cannot be a job's id: give text of 1 to 255 characters, without NUL."

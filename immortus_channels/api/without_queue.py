@@ -11,7 +11,7 @@ from immortus_channels.exceptions import JobCancelled, JobFailed
 from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.events import Finished, Origin
 from immortus_channels.jobs.job import Job
-from immortus_channels.jobs.keys import name_in, namespace_of
+from immortus_channels.keys import name_in, namespace_of
 from immortus_channels.queues.verdicts import is_about, verdict
 from immortus_channels.writer.run import Run, current_run
 

@@ -5,7 +5,10 @@ Nothing here connects to anything, and each queue's adapter checks what concerns
 
 from __future__ import annotations
 
-from django.core.checks import CheckMessage, register
+from importlib import import_module
+from importlib.util import find_spec
+
+from django.core.checks import CheckMessage
 
 from immortus_channels import queues
 from immortus_channels.checks.finding import mask
@@ -19,22 +22,16 @@ from immortus_channels.checks.stores import check_failover, check_store
 from immortus_channels.checks.values import check_limits, check_values
 from immortus_channels.conf import settings
 
-TAG = "immortus"
 
-
-def connect() -> None:
-    """Register all checks with Django."""
-    register(check_all, TAG)
-    register(check_deployment, TAG, deploy=True)
-
-
-def check_deployment(**_: object) -> list[CheckMessage]:
+def check_deployment() -> list[CheckMessage]:
     """Return what `check --deploy` finds in addition."""
     return list(check_proxy_header())
 
 
-def check_all(**_: object) -> list[CheckMessage]:
+def check_all() -> list[CheckMessage]:
     """Return everything that is wrong with how this project uses the package."""
+    if find_spec("celery") is not None:  # its adapter is connected by now, or by this
+        import_module("celery.app")
     # The URLs first: they import the views, and the views the tasks.
     checks = (
         check_values,

@@ -25,7 +25,7 @@ from immortus_channels.http import authentication, page_content
 from immortus_channels.http.views import RETRY_AFTER, visible_jobs
 from immortus_channels.jobs.events import PageHook
 from immortus_channels.jobs.job import Job, State
-from immortus_channels.jobs.keys import name_in
+from immortus_channels.keys import name_in
 from immortus_channels.logs import logger
 
 METHODS = ("GET", "HEAD", "POST")

@@ -16,7 +16,7 @@ from immortus_channels.access import permissions
 from immortus_channels.guarded import quoted
 from immortus_channels.http import concurrency
 from immortus_channels.jobs.job import Error, Job, State
-from immortus_channels.jobs.keys import name_in
+from immortus_channels.keys import name_in
 from immortus_channels.logs import logger
 from immortus_channels.queues.base import Queue
 from immortus_channels.tracking import call_safely, strategies

@@ -28,7 +28,7 @@ from immortus_channels.http.authentication import Caller, caller_of
 from immortus_channels.http.concurrency import turn
 from immortus_channels.jobs.ids import is_job_id
 from immortus_channels.jobs.job import JSON, Job, dump
-from immortus_channels.jobs.keys import key_of, name_in
+from immortus_channels.keys import key_of, name_in
 from immortus_channels.logs import logger
 from immortus_channels.stores.base import Reading
 from immortus_channels.tracking.rules import User

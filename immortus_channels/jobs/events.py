@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Self
 
 from immortus_channels.jobs.job import JSON, Error, Job, Number
-from immortus_channels.jobs.keys import namespace_of
+from immortus_channels.keys import namespace_of
 
 CancelPolicy = Literal["ask", "terminate", "never"]
 """How a cancel may stop a running job: ask it, end its process, or neither."""
@@ -54,13 +54,16 @@ class Origin:
 class Report:
     """Everything a run has reported so far: complete, so that losing an earlier report loses nothing.
 
-    `step` counts the steps that the run has begun; progress never moves back within one.
+    `step` counts the steps that the run has begun; progress never moves back within one. `counted` says that the run
+    counts the step's items, and that what is tracked is part of one of them; `within` is the share of it that is done.
     """
 
     step: int = 0
     current: Number = 0
     total: Number | None = None
     percentage: float | None = None
+    counted: bool = False
+    within: float = 0.0
     message: str | None = None
     meta: Mapping[str, JSON] = field(default_factory=dict)
     data: Mapping[str, JSON] = field(default_factory=dict)
@@ -265,7 +268,10 @@ class Refreshed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Updated(Event):
-    """A caller outside the run set progress, meta, data or the result; None leaves a field alone."""
+    """A caller outside the run set progress, meta, data or the result; None leaves a field alone.
+
+    `by` names the handle that it used.
+    """
 
     traits = Traits(proves_job=False, proves_run=False, ends_run=False, hook="")
 
@@ -277,9 +283,40 @@ class Updated(Event):
     meta: Mapping[str, JSON] = field(default_factory=dict)
     data: Mapping[str, JSON] = field(default_factory=dict)
     result: JSON = None
+    by: str = ""
 
     @property
     def is_shown(self) -> bool:
         """Whether the event changes the document; data does not belong to that."""
-        said = (self.current, self.advance, self.total, self.percentage, self.message, self.result)
-        return bool(self.meta) or any(value is not None for value in said)
+        return self.is_progress or bool(self.meta) or self.message is not None or self.result is not None
+
+    @property
+    def is_progress(self) -> bool:
+        """Whether the event gives any number."""
+        return any(value is not None for value in (self.current, self.advance, self.total, self.percentage))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted(Event):
+    """A loop outside the job's run, named `loop` and of the handle `by`, has gone on.
+
+    It has done `done` of its `total` items (None: unknown; a part of the item at work included). Since its last event
+    those are `advance` whole ones more, and `within` more or less of a further one.
+    """
+
+    traits = Traits(proves_job=False, proves_run=False, ends_run=False, hook="")
+
+    loop: str = ""
+    by: str = ""
+    total: Number | None = None
+    done: Number = 0
+    advance: Number = 0
+    within: float = 0.0
+    begins: bool = False
+    ends: bool = False
+    message: str | None = None
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the event tells of an item or of a loop that begins."""
+        return self.begins or self.advance > 0

@@ -7,12 +7,7 @@ import uuid
 from typing import TypeAlias, TypeGuard
 
 from immortus_channels.guarded import quoted
-from immortus_channels.jobs.keys import SEPARATOR
-
-MAX_LENGTH = 255
-MAX_NAMESPACE = 63
-"""As many characters as PostgreSQL takes for the name of a schema."""
-MAX_KEY = MAX_NAMESPACE + len(SEPARATOR) + MAX_LENGTH
+from immortus_channels.keys import MAX_LENGTH, MAX_NAMESPACE, SEPARATOR
 
 JobId: TypeAlias = "str | uuid.UUID | int"
 """The types that a caller may give as a job's id; the job keeps it as text, a UUID's with hyphens."""

@@ -14,7 +14,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self, TypeAlias
 
-from immortus_channels.jobs.keys import SEPARATOR, name_in, namespace_of
+from immortus_channels.keys import SEPARATOR, name_in, namespace_of
 
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 Number: TypeAlias = "int | float"
@@ -101,6 +101,10 @@ class Job:
     once a caller made the record by hand; `ended_by_hand` says that a caller ended the job before a run of it began;
     `claims` has the called hooks of the job's page, each with the claim that won. `began_at` is `started_at` by the
     clock of the host that runs the job, all other times are by the store's.
+
+    `counter` says who counts the step (`jobs.counting`), `outside` how much of `current` callers outside the run have
+    added. `within` is the share done of the item at work, or the sum of those of several; `inner` has the loops of
+    other processes inside of it, each with what it has done and its total.
     """
 
     job_id: str
@@ -116,6 +120,10 @@ class Job:
     message: str = ""
     step: int = 0
     run_step: int = 0
+    counter: str = ""
+    outside: Number = 0
+    within: float = 0.0
+    inner: Mapping[str, Sequence[Number]] = field(default_factory=dict)
 
     error: Error | None = None
     result: JSON = None
@@ -198,11 +206,12 @@ class Job:
         current = _number(extra.get("current"), self.current)
         total = _number(extra.get("total"), self.total)
         given = _number(extra.get("percentage"), self.given_percentage)
+        within = self.within if current == self.current else 0.0
         message = extra.get("message")
         return {
             "current": current,
             "total": total,
-            "percentage": 100.0 if self.state is State.FINISHED else percentage(current or 0, total, given),
+            "percentage": 100.0 if self.state is State.FINISHED else percentage(current or 0, total, given, within),
             "message": message if isinstance(message, str) else self.message,
         }
 
@@ -247,17 +256,17 @@ def copied(value: Any) -> Any:
     return json.loads(dump(value))
 
 
-def percentage(current: Number, total: Number | None, given: Number | None = None) -> float | None:
+def percentage(current: Number, total: Number | None, given: Number | None = None, within: float = 0.0) -> float | None:
     """Return how far a job that is not over has come, 0 to 100 with one decimal, or None when unknown.
 
-    A given percentage wins, over a complete count too. The result is 100 only when `current == total`, never by
-    rounding: 999 of 1000 is 99.9. A count beyond its total says nothing.
+    `within` is the share done of the next item. A given percentage wins, over a complete count too. The result is 100
+    only when `current == total`, never by rounding: 999 of 1000 is 99.9. A count beyond its total says nothing.
     """
     done = total is not None and total > 0 and current == total
     if given is None:
         if total is None or total <= 0 or current > total:
             return None
-        given = _FULL if done else 100 * current / total
+        given = _FULL if done else 100 * (current + within) / total
     given = min(max(given, 0.0), _FULL)
     return _FULL if done and given == _FULL else min(math.floor(given * 10 + 1e-9) / 10, 99.9)
 

@@ -10,10 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 from zlib import crc32
 
-from immortus_channels.jobs import events
+from immortus_channels.jobs import counting, events
 from immortus_channels.jobs.events import Event, Origin, Report
-from immortus_channels.jobs.job import LARGEST, Error, Job, State
-from immortus_channels.jobs.progress import begins_step
+from immortus_channels.jobs.job import Error, Job, State
 
 SECOND = 1_000_000
 DELETED_OWNER = ""
@@ -117,7 +116,9 @@ def _move(  # noqa: C901, PLR0911, PLR0912 - one line for each kind of event rea
         case events.Refreshed(completed=True) if not _has_ended(current):
             return _end_job(current, now, State.FINISHED)
         case events.Updated():
-            return _update(current, event)
+            return _update(current, event, now)
+        case events.Counted():
+            return _count(current, event, now)
         case events.Disowned():
             return replace(current, owner=DELETED_OWNER)
         case events.Started() | events.Touched() | events.Refreshed():
@@ -168,17 +169,13 @@ def _enter_run(job: Job, event: Event, now: int, leases: Leases) -> Job | None:
     if event.run_id in job.past_ids or (_is_called_off(job, event) and not event.traits.proves_run):
         return None
     return replace(
-        job,
+        counting.begun(job, 0, None, ""),
         attempt=job.attempt + 1 if job.run_id or job.is_over else job.attempt,
         state=State.RUNNING,
         event="job_started",
         run_id=event.run_id,
         past_ids=_past_ids(job, job.run_id),
-        current=0,
-        total=None,
-        given_percentage=None,
         message="",
-        step=job.step + 1,
         run_step=0,
         error=None,
         result=None,
@@ -225,18 +222,7 @@ def _merge_report(job: Job, report: Report | None) -> Job:
         data={**job.data, **report.data},
         result=job.result if report.result is None else report.result,
     )
-    if report.step < job.run_step:
-        return job
-    same_step = report.step == job.run_step
-    return replace(
-        job,
-        step=job.step if same_step else job.step + 1,
-        run_step=report.step,
-        current=max(job.current, report.current) if same_step else report.current,
-        total=report.total if report.step else job.total,
-        given_percentage=job.given_percentage if report.percentage is None and same_step else report.percentage,
-        message=(job.message if same_step else "") if report.message is None else report.message,
-    )
+    return counting.merged(job, report)
 
 
 def _report(job: Job, event: events.Reported, now: int, leases: Leases) -> Job:
@@ -306,6 +292,7 @@ def _enqueue(job: Job, event: events.Enqueued, now: int, leases: Leases) -> Job:
         state=State.ENQUEUED,
         event="job_enqueued",
         enqueued_at=now,
+        started_at=None,
         lease_until=now + leases.sending,
         lease_holder=origin.send_id,
     )
@@ -436,24 +423,41 @@ def _claim(job: Job, event: events.Claimed) -> Job:
     return replace(job, claims={**job.claims, event.hook: event.claim})
 
 
-def _update(job: Job, event: events.Updated) -> Job:
+def _update(job: Job, event: events.Updated, now: int) -> Job:
     job = replace(job, data={**job.data, **event.data})
     if job.is_over:
         return job
-    is_next = begins_step(event.current, event.total, job.current, job.total)
-    current = job.current if event.current is None else event.current
-    current = (event.current or 0) if is_next else max(job.current, current)
-    changes: dict[str, Any] = {
-        "current": min(current + max(event.advance or 0, 0), LARGEST),
-        "meta": {**job.meta, **event.meta},
-    }
-    if is_next:
-        changes.update(step=job.step + 1, total=event.total, given_percentage=None)
-    if event.percentage is not None:
-        changes["given_percentage"] = event.percentage
-    if event.message is not None:
-        changes["message"] = event.message
-    if event.result is not None:
-        changes["result"] = event.result
-    after = replace(job, **changes)
-    return after if after == job else replace(after, event="meta")
+    before = job
+    if event.is_progress:
+        job = counting.updated(_set_going(job, now), event)
+    after = replace(
+        job,
+        message=job.message if event.message is None else event.message,
+        meta={**job.meta, **event.meta},
+        result=job.result if event.result is None else event.result,
+    )
+    return _noted(before, after)
+
+
+def _count(job: Job, event: events.Counted, now: int) -> Job:
+    if job.is_over:
+        return job
+    after = counting.counted(_set_going(job, now), event)
+    return _noted(job, after if event.message is None else replace(after, message=event.message))
+
+
+def _noted(before: Job, after: Job) -> Job:
+    """Return the job with the name of the change, if there is one."""
+    is_told = after == before or after.state is not before.state
+    return after if is_told else replace(after, event="meta")
+
+
+def _set_going(job: Job, now: int) -> Job:
+    """Let the first progress of a job that was made by hand, and that no queue has announced, make it run.
+
+    It holds no lease: nobody has promised a sign of life. If a queue starts it later, that is its first attempt.
+    """
+    is_announced = bool(job.send_id or job.run_id) or job.lease_until is not None
+    if job.state is not State.ENQUEUED or not job.creation or is_announced:
+        return job
+    return replace(_enter_state(job, State.RUNNING), started_at=now)

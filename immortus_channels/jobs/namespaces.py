@@ -20,7 +20,7 @@ from django.utils.module_loading import import_string
 
 from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.jobs.ids import is_namespace
-from immortus_channels.jobs.keys import key_of, namespace_of
+from immortus_channels.keys import key_of, namespace_of
 from immortus_channels.threads import is_in_event_loop
 
 Source = HttpRequest | Mapping[str, Any] | None
@@ -192,6 +192,15 @@ def enter(namespace: str) -> Entered:
     return (before,)
 
 
+def enter_request(request: HttpRequest) -> Entered:
+    """Do what `in_request` does until `leave` is called with what this returns."""
+    if not are_used():
+        return None
+    before = _place.get()
+    _place.set(_Place(request=request))
+    return (before,)
+
+
 def leave(entered: Entered) -> None:
     """End what `enter` has begun."""
     if entered is not None:
@@ -207,8 +216,8 @@ def _schema_of(namespace: str) -> AbstractContextManager[None]:
 
 @contextmanager
 def _requested(request: HttpRequest) -> Iterator[None]:
-    token = _place.set(_Place(request=request))
+    entered = enter_request(request)
     try:
         yield
     finally:
-        _place.reset(token)
+        leave(entered)

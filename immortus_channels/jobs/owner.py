@@ -12,7 +12,7 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 
 from immortus_channels.jobs import namespaces
-from immortus_channels.jobs.keys import name_in
+from immortus_channels.keys import name_in
 
 if TYPE_CHECKING:
     from django.db.models import Model
@@ -75,28 +75,29 @@ def named_by(key: str) -> tuple[type[Model], str]:
 Starter: TypeAlias = Callable[[], str | None]
 """Returns the owner's key of a job that starts now, or None for no owner; a sending calls it, not before."""
 
-_starter: ContextVar[Starter | None] = ContextVar("immortus_starter", default=None)
+starter_here: ContextVar[Starter | None] = ContextVar("immortus_starter", default=None)
+"""Who decides here who owns new jobs; `starting_as` sets it."""
 
 
 def current_owner() -> str | None:
     """Return the key of the user who would own a job sent now; None for no owner."""
-    starter = _starter.get()
+    starter = starter_here.get()
     return starter() if starter is not None else None
 
 
 def is_owner_known() -> bool:
     """Return whether a starter decides here who owns new jobs, even if that means no owner."""
-    return _starter.get() is not None
+    return starter_here.get() is not None
 
 
 @contextmanager
 def starting_as(starter: Starter) -> Iterator[None]:
     """Give jobs sent inside the block to the owner that `starter` names when they are sent."""
-    token = _starter.set(starter)
+    token = starter_here.set(starter)
     try:
         yield
     finally:
-        _starter.reset(token)
+        starter_here.reset(token)
 
 
 @contextmanager

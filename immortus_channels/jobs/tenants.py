@@ -25,7 +25,7 @@ from django_tenants.utils import (
 )
 
 from immortus_channels.handshake import request_of
-from immortus_channels.jobs.keys import key_of
+from immortus_channels.keys import key_of
 
 
 def namespace_of(source: HttpRequest | Mapping[str, Any] | None) -> str:

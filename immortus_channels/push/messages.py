@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from immortus_channels.jobs.ids import MAX_KEY, is_key
+from immortus_channels.jobs.ids import is_key
 from immortus_channels.jobs.job import MAX_DEPTH, Job, State
-from immortus_channels.jobs.keys import name_in
 from immortus_channels.jobs.strict_json import Bounds, loads
 from immortus_channels.jobs.versions import is_believable
+from immortus_channels.keys import MAX_KEY, name_in
 from immortus_channels.logs import logger
 
 MESSAGE_TYPE = "immortus.job"

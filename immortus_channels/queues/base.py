@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from django.core.checks import CheckMessage
+if TYPE_CHECKING:
+    from django.core.checks import CheckMessage
 
-from immortus_channels.jobs.events import Cancelled, Event, Failed, Finished, Origin
-from immortus_channels.jobs.job import Job
-from immortus_channels.queues.tracked import Named, TaskOptions
-from immortus_channels.writer.run import Run
+    from immortus_channels.jobs.events import Cancelled, Event, Failed, Finished, Origin
+    from immortus_channels.jobs.job import Job
+    from immortus_channels.queues.tracked import Named, TaskOptions
+    from immortus_channels.writer.run import Run
 
 
 class Tracker(Protocol):
@@ -75,7 +76,7 @@ class Queue(ABC):
         """Return the registered name of a task of this queue; None for anything else."""
 
     @abstractmethod
-    def job_of(self, result: object) -> tuple[str, str] | None:
+    def job_of(self, given: object) -> tuple[str, str] | None:
         """Return the id and, if known, the class of the job behind a result of this queue; None for anything else.
 
         Raises ConfigurationError when the job cannot be followed.

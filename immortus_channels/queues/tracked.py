@@ -6,11 +6,13 @@ import inspect
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from types import BuiltinFunctionType, FunctionType, MethodType
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from immortus_channels.exceptions import ConfigurationError
-from immortus_channels.jobs.events import CancelPolicy
 from immortus_channels.queues import unsupported
+
+if TYPE_CHECKING:
+    from immortus_channels.jobs.events import CancelPolicy
 
 MARK = "__immortus__"
 MASK = "********"
@@ -111,10 +113,14 @@ def _mark(task: Any, given: Mapping[str, Any], *, is_decorator: bool) -> Any:
     except AttributeError as error:
         msg = f"{task!r} is not a task; options go by name, as in @tracked(strategy={task!r})."
         raise TypeError(msg) from error
+    unmarked.clear()
     if place:
         places.add(place)
     return task
 
+
+unmarked: dict[str, object] = {}
+"""Tasks by their names that a queue has found not to be tracked; any of them may be after the next mark."""
 
 places: set[str] = set()
 """The dotted names of all marked functions of modules: `manage.py check` asks whether a queue has them as tasks."""

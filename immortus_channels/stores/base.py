@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from immortus_channels.jobs.job import Job, State
-from immortus_channels.jobs.keys import namespace_of
+from immortus_channels.keys import namespace_of
 from immortus_channels.logs import logger
 
 Change = Callable[[Job | None, int], Job | None]

@@ -20,7 +20,7 @@ from functools import partial
 from typing import TypeAlias
 
 from immortus_channels.jobs.job import Job, dump
-from immortus_channels.jobs.keys import key_of, namespace_of
+from immortus_channels.keys import key_of, namespace_of
 from immortus_channels.stores.base import Filter
 
 Texts: TypeAlias = "list[str]"

@@ -16,8 +16,8 @@ from django.conf import settings
 from django.db import Error
 
 from immortus_channels.jobs.job import Job, State
-from immortus_channels.jobs.keys import SEPARATOR
 from immortus_channels.jobs.lifecycle import SECOND
+from immortus_channels.keys import SEPARATOR
 from immortus_channels.models import JobRecord
 from immortus_channels.stores.base import Filter, reading_of
 from immortus_channels.stores.compare_and_set import CLOCK_SLACK

@@ -18,7 +18,7 @@ from immortus_channels.tracking.reader import (
     read,
     recheck,
 )
-from immortus_channels.tracking.runs import begin, end, make_run, publish_meta
+from immortus_channels.tracking.runs import begin, end, make_run, make_share, publish_meta
 from immortus_channels.writer import drain
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "lift_above",
     "list_jobs",
     "make_run",
+    "make_share",
     "on_record",
     "present_state",
     "publish",

@@ -15,7 +15,7 @@ from immortus_channels.guarded import quoted
 from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.events import Event, Finished, Unsuccessful
 from immortus_channels.jobs.job import JSON, Job
-from immortus_channels.jobs.keys import name_in
+from immortus_channels.keys import name_in
 from immortus_channels.logs import logger
 from immortus_channels.threads import call_in_thread, is_in_event_loop
 from immortus_channels.tracking import strategies

@@ -9,14 +9,15 @@ from functools import partial
 from immortus_channels import queues
 from immortus_channels.guarded import quoted
 from immortus_channels.jobs.events import Event, Refreshed, Unsuccessful
-from immortus_channels.jobs.ids import MAX_LENGTH, is_key, text_of
+from immortus_channels.jobs.ids import is_key, text_of
 from immortus_channels.jobs.job import Job
+from immortus_channels.keys import MAX_LENGTH
 from immortus_channels.logs import logger
 from immortus_channels.stores import get_store
 from immortus_channels.tracking import strategies
 from immortus_channels.tracking.hooks import follow, outside_event_loop
 from immortus_channels.tracking.soon import may_wait, soon
-from immortus_channels.writer import WAIT, Write, get_writer
+from immortus_channels.writer import WAIT, Write, get_writer, patience
 from immortus_channels.writer.values import MAX_SENTENCE
 
 
@@ -53,7 +54,7 @@ def publish_here(event: Event, *, known: str | None = None) -> Job | None:
     Returns what `publish` does, None where nothing was waited for.
     """
     if may_wait():
-        return publish(event, wait=soon.flush(WAIT), known=known)
+        return publish(event, wait=soon.flush(patience()), known=known)
     if not _is_followed(strategies.strategy_of(event.job_class, event.job_id)):
         return publish(event, wait=0, known=known)
     soon.put(partial(publish, event, known=known))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,7 @@ from immortus_channels.tracking.publisher import can_be_tracked, publish, publis
 from immortus_channels.tracking.soon import may_wait, soon
 from immortus_channels.writer import get_writer, report_of
 from immortus_channels.writer.run import Run, current_run
+from immortus_channels.writer.share import Share
 
 
 def make_run(*, job_id: str, job_class: str, run_id: str, origin: Origin | None) -> Run:
@@ -32,6 +34,21 @@ def make_run(*, job_id: str, job_class: str, run_id: str, origin: Origin | None)
     )
 
 
+def make_share(*, job_id: str, job_class: str, by: str) -> Share:
+    """Return a share in the work of a job that does not run here, for the loops of the handle `by`."""
+    return Share(
+        job_id=job_id,
+        job_class=job_class,
+        run_id=uuid.uuid4().hex[:12],
+        by=by,
+        attach=lambda run: get_writer().attach(run),
+        detach=lambda run: get_writer().detach(run),
+        publish=publish_here,
+        notify=lambda run: get_writer().notify(run),
+        listen=lambda run: get_writer().listen(run),
+    )
+
+
 def begin(run: Run) -> None:
     """Report that a run starts; afterwards `run.refused` says whether it must not."""
     strategy = strategies.strategy_of(run.job_class, run.job_id)
@@ -45,7 +62,12 @@ def begin(run: Run) -> None:
 
 
 def end(run: Run, kind: type[Event], **fields: object) -> Job | None:
-    """Report how a run ended, with everything it has reported itself. Never raises."""
+    """Report how a run ended, with everything it has reported itself. Never raises.
+
+    A child that leaves its parent's code does not end the parent's run.
+    """
+    if run.is_forked:
+        return None
     get_writer().detach(run)
     run.close()
     return publish_here(report_of(run, kind, **fields), known=run.known)
@@ -69,7 +91,7 @@ def publish_meta(strategy: Any, job_id: str) -> None:
 
 def _publish_meta(strategy: Any, job_id: str) -> None:
     run = current_run.get()
-    if run is not None and run.job_id == job_id:
+    if run is not None and run.job_id == job_id and not run.is_forked:
         _report_meta(run, strategy)
         return
     meta, completed = outside_event_loop(lambda: (meta_of(strategy, job_id), completed_of(strategy, job_id)))

@@ -8,8 +8,8 @@ from functools import cached_property
 from immortus_channels import protocol
 from immortus_channels.jobs.ids import is_job_id
 from immortus_channels.jobs.job import State, dump
-from immortus_channels.jobs.keys import name_in
 from immortus_channels.jobs.strict_json import Bounds, loads
+from immortus_channels.keys import name_in
 from immortus_channels.push.messages import Push
 
 SUBPROTOCOL = "immortus.v1"

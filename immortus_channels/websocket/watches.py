@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from immortus_channels import metrics, protocol
 from immortus_channels.access.tokens import TokenExpired
-from immortus_channels.jobs.keys import key_of
+from immortus_channels.keys import key_of
 from immortus_channels.websocket import frames
 from immortus_channels.websocket.bearer import Bearer, Bearers
 from immortus_channels.websocket.frames import Watch

@@ -58,8 +58,8 @@ class Renewals:
         now = time.monotonic()
         if now < self._runs.renewal_at:
             return
-        self._move({run.job_id: run.run_id for run in self._runs.all()}, settings.STALLED_AFTER)
-        runs = {run.job_id: run for run in self._runs.all()}
+        self._move({job_id: run.run_id for job_id, run in self._runs.leased().items()}, settings.STALLED_AFTER)
+        runs = self._runs.leased()
         able = self._able(runs)
         self._runs.answer([runs[job_id] for job_id in able], get_store().get_many(able).jobs)
         self._runs.renewed_at = now

@@ -30,6 +30,8 @@ class Runs:
     def __init__(self) -> None:
         self._lock = RLock()  # a signal handler may report while its thread does
         self._runs: dict[str, Run] = {}
+        self._shares: dict[str, Run] = {}
+        """Those of the runs that are shares."""
         self._reporting: dict[str, Run] = {}
         """Runs that may have something to report: a process may have thousands that wait for others."""
         self._questions: dict[str, Question] = {}
@@ -47,24 +49,30 @@ class Runs:
         with self._lock:
             return list(self._runs.values())
 
+    def leased(self) -> dict[str, Run]:
+        """Return the runs with a lease, by their job."""
+        return {run.job_id: run for run in self.all() if not run.is_share}
+
+    def forked(self) -> list[Run]:
+        """Return, in a child after fork, the parent's runs; without the lock, which a thread of it may have held."""
+        return list(self._runs.values())
+
     def attach(self, run: Run) -> None:
         """Add a run."""
         with self._lock:
             if not self._runs:
                 self.renewed_at = time.monotonic()
             self._runs[run.run_id] = self._reporting[run.run_id] = run
+            if run.is_share:
+                self._shares[run.run_id] = run
 
     def detach(self, run: Run) -> None:
         """Remove a run."""
         with self._lock:
             self._runs.pop(run.run_id, None)
+            self._shares.pop(run.run_id, None)
             self._reporting.pop(run.run_id, None)
             self._questions.pop(run.run_id, None)
-
-    def adopt(self, run: Run) -> None:
-        """Add a run that this process inherited over a fork, if it is missing."""
-        with self._lock:
-            self._runs.setdefault(run.run_id, run)
 
     def listen_to(self, run: Run) -> bool:
         """Note that the run has something to report; return whether it is one of these."""
@@ -136,10 +144,13 @@ class Runs:
     # Answers
 
     def learn(self, job_id: str, job: Job | None) -> None:
-        """Pass the store's answer about a job to its run, if that is here: a request to stop, and which run it is."""
-        run = self._runs.get(job.run_id) if job is not None else None
-        if job is not None and run is not None and run.job_id == job_id:
-            run.learn(job)
+        """Pass the store's answer about a job to its run and shares here: a request to stop, and which run it is."""
+        if job is None:
+            return
+        run = self._runs.get(job.run_id)
+        for each in [*self._shares.values(), *([run] if run is not None else [])]:
+            if each.job_id == job_id:
+                each.learn(job)
 
     def answer(self, asked: Iterable[Run], jobs: Mapping[str, Job]) -> None:
         """Pass the state of their jobs on to these runs; a run that is believed silent or gone reports at once."""
@@ -151,6 +162,6 @@ class Runs:
                 question = self._questions.pop(run.run_id, None)
             if question is not None:
                 question.answered.set()
-            if job is None or job.stalled or job.state is State.LOST:
+            if not run.is_share and (job is None or job.stalled or job.state is State.LOST):
                 run.untake(at_once=True)
                 self.listen_to(run)

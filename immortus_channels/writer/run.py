@@ -5,16 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
-from typing import Never, Self, TypeVar
+from threading import RLock
+from typing import ClassVar, Never, Self, TypeVar
 
 from immortus_channels.exceptions import JobCancelled
 from immortus_channels.jobs.events import Event, Origin
 from immortus_channels.jobs.job import LARGEST, Job, Number, State
-from immortus_channels.jobs.keys import name_in
 from immortus_channels.jobs.owner import current_owner, is_owner_known
 from immortus_channels.jobs.progress import begins_step, begins_step_after_loop
+from immortus_channels.keys import name_in
 from immortus_channels.writer import late_reports
 from immortus_channels.writer.draft import Draft
+from immortus_channels.writer.inside import InnerStep, ItemAtWork, done_in, innermost
 from immortus_channels.writer.values import clean_message, clean_number, clean_total
 
 Item = TypeVar("Item")
@@ -27,9 +29,12 @@ class Run(Draft):
     """One run of a job; the writer's thread sets `cancel_requested` and `attempt` to what the store has."""
 
     __slots__ = (
-        "_end", "_is_step_over", "_listen", "around", "attempt", "cancel_requested", "heard_at", "is_closed",
+        "_end", "_listen", "around", "attempt", "cancel_requested", "heard_at", "is_closed", "is_forked",
         "job_class", "known", "looks_always", "must_look", "origin", "refused", "run_id", "strategy",
     )  # fmt: skip
+
+    is_share: ClassVar[bool] = False
+    """Whether it is a share of a job's work outside of its run, and holds no lease."""
 
     def __init__(  # noqa: PLR0913 - keywords
         self,
@@ -52,7 +57,7 @@ class Run(Draft):
         """The run that this one began in."""
         self.attempt = 1
         self.refused = False
-        self.is_closed = False
+        self.is_closed = self.is_forked = False
         self.cancel_requested = False
         """Whether a cancel was requested, as far as this process knows."""
         self.must_look = False
@@ -65,7 +70,6 @@ class Run(Draft):
         """The job's record, as far as this process knows: text, because a task may change what it is given."""
         self._listen = listen
         self._end = end
-        self._is_step_over = False
 
     def started(self, job: Job | None) -> None:
         """Take over the store's answer to the start of this run (None: it did not answer in time)."""
@@ -111,14 +115,14 @@ class Run(Draft):
         Raises JobCancelled before the next item once a cancel was requested.
         """
         total = clean_total(total, iterable, self.job_id)
-        self._depth += 1
-        outermost = self._depth == 1
+        with self._lock:
+            is_inside = self._contains
+            self._is_looping = self._is_looping or not is_inside
+            self.is_counting = True
+        if is_inside:
+            yield from self._track_inside(iterable, total, message)
+            return
         try:
-            if not outermost:
-                for item in iterable:
-                    self.checkpoint()
-                    yield item
-                return
             self.begin_step(total=total, message=message)
             for item in iterable:
                 if self.must_look:
@@ -127,14 +131,49 @@ class Run(Draft):
                 # No other thread can come between reading and writing here: there is no call and no jump back.
                 self._current += 1
         finally:
-            self._depth -= 1
-            self._is_step_over = self._is_step_over or outermost
+            self._is_looping, self._is_step_over = False, True
+            self._leave(None)
             if self.is_closed and self.is_dirty:
                 self._touch()
+
+    def _track_inside(self, iterable: Iterable[Item], total: Number | None, message: object) -> Iterator[Item]:
+        step = self._step_inside(total, is_loop=True)
+        try:
+            self._tell(message)
+            for item in iterable:
+                if self.must_look:
+                    self.look()
+                yield item
+                step.current += 1
+        finally:
+            self._leave(step)
+            self._touch()
+
+    def _leave(self, loop: InnerStep | None) -> None:
+        """Forget an inner loop that has ended, and the steps by `update()` inside of it, or of the run's own (None)."""
+        with self._lock:
+            self._item.reach(self._current, done_in(self._inner, None, self._current))
+            self._inner = [
+                step for step in self._inner if step is not loop and (step.is_loop or step.around is not loop)
+            ]
+            self.is_counting = self._is_looping or bool(self._inner)
+
+    def _step_inside(self, total: Number | None, *, is_loop: bool, instead: InnerStep | None = None) -> InnerStep:
+        """Return a new step inside of the item at work of the step in which this thread counts."""
+        with self._lock:
+            self._item.reach(self._current, done_in(self._inner, None, self._current))
+            self._inner = [step for step in self._inner if step.lasts(self._current) and step is not instead]
+            around = innermost(self._inner, self._current)
+            step = InnerStep(around, self._current if around is None else around.current, total, is_loop=is_loop)
+            self._inner.append(step)
+            return step
 
     def begin_step(self, *, total: Number | None, message: object = "", current: Number = 0) -> None:
         """Start progress again from `current`, towards `total` (None: unknown); an empty message changes nothing."""
         self._go_on_to(total, current)
+        self._tell(message)
+
+    def _tell(self, message: object) -> None:
         text = "" if message is None else clean_message(message, self.job_id)
         if text:
             self._say(text)
@@ -143,10 +182,11 @@ class Run(Draft):
     def _go_on_to(self, total: Number | None, current: Number) -> None:
         with self._lock:
             self._step += 1
-            self._is_step_over = False
+            self._is_step_over = self._is_counted = False
             self._current, self._total, self._percentage = current, total, None
+            self._item = ItemAtWork()
 
-    def update(  # noqa: C901 - a line or two for each argument, and no call in hot loops
+    def update(  # noqa: C901, PLR0912 - a line or two for each argument, and no call in hot loops
         self,
         current: Number | None = None,
         total: Number | None = None,
@@ -166,11 +206,18 @@ class Run(Draft):
             advance = clean_number("advance", advance, self.job_id)
         if percentage is not None:
             percentage = clean_number("percentage", percentage, self.job_id)
+        may_be_inner = self.is_counting and (total is not None or self._inner)
+        if may_be_inner and self.counts_inside(current, total, advance, percentage):
+            current = total = advance = percentage = None
         is_next = total is not None and begins_step(current, total, self._current, self._total)
         if is_next or (self._is_step_over and begins_step_after_loop(current, total, advance, percentage)):
             self._go_on_to(total, current or 0)
-        elif current is not None and current > self._current:
-            self._current = current
+            self._is_counted = current is not None
+        elif current is not None:
+            if current > self._current:
+                self._current = current
+            elif not current:
+                self._is_counted = True
         if advance is not None:
             with self._lock:
                 self._current += advance
@@ -180,6 +227,27 @@ class Run(Draft):
             self._say(clean_message(message, self.job_id))
         if not self._dirty:
             self._touch()
+
+    def counts_inside(
+        self,
+        current: Number | None = None,
+        total: Number | None = None,
+        advance: Number | None = None,
+        percentage: float | None = None,
+    ) -> bool:
+        """Count in the step inside of an item that this thread is in, or begins; return False where it is in none."""
+        step = innermost(self._inner, self._current)
+        if total is not None:
+            is_outer = current is not None and total == self._total and current >= self._current
+            if (is_outer and not self._is_looping) or (step is None and (current is None or not self._is_looping)):
+                return False
+            if step is None or step.is_loop or begins_step(current, total, step.current, step.total):
+                instead = None if step is None or step.is_loop else step
+                step = self._step_inside(total, is_loop=False, instead=instead)
+        if step is None:
+            return False
+        step.count(current, advance, percentage)
+        return True
 
     def checkpoint(self) -> None:
         """Raise JobCancelled once a cancel was requested."""
@@ -214,9 +282,9 @@ class Run(Draft):
     # For the writer
 
     def after_fork(self) -> None:
-        """Make ready for the child: its own writer does not know this run yet."""
-        super().after_fork()
-        self.must_look = True
+        """Leave the run to the parent: only that reports on it and ends it; a thread of it may have held the lock."""
+        self._lock = RLock()
+        self.is_forked = self.is_closed = True
 
     def close(self) -> None:
         """Close the run after its last report: of what it says from now on, one line is logged."""

@@ -43,12 +43,15 @@ class Writer:
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
+        self._at_work = threading.Lock()
+        """Held by the thread while it is in the store: a child forked then would find SQLite locked for ever."""
         self._writes = Backlog()
         self._suspensions = Suspensions()
         self._runs = Runs()
         self._renewals = Renewals(self._runs, self._suspensions)
         self._thread: threading.Thread | None = None
         self._stop_by: float | None = None
+        self._is_paused = False
         self._in_vain = False
         """Whether a caller waited for the store, which has not answered since."""
         self._is_late = False
@@ -98,6 +101,10 @@ class Writer:
             self._runs.attach(run)
             self._wake()
 
+    def brought_along(self) -> list[Run]:
+        """Return, in a child after fork, the runs of its parent."""
+        return self._runs.forked()
+
     def detach(self, run: Run) -> None:
         """Stop reporting on this run."""
         self._runs.detach(run)
@@ -105,8 +112,6 @@ class Writer:
     def notify(self, run: Run) -> None:
         """Report what a run has set, as soon as it may report again."""
         with self._condition:
-            if run.is_forked:
-                self._runs.adopt(run)
             if self._runs.listen_to(run):
                 self._wake()
 
@@ -116,8 +121,6 @@ class Writer:
         While answers come late, or not at all, no step waits for one: the run learns it at a later step.
         """
         with self._condition:
-            if run.is_forked:
-                self._runs.adopt(run)
             question = self._runs.ask(run)
             if question is None:
                 return
@@ -135,8 +138,16 @@ class Writer:
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout + WAIT)
 
+    def pause(self) -> None:
+        """Keep the thread from the store until `resume`, for a fork; wait a moment until it is out of it."""
+        if self._at_work.acquire(timeout=WAIT):
+            self._is_paused = True
+
     def resume(self) -> None:
-        """Start again after a stop that left something to write."""
+        """Let the thread go on, also after a stop that left something to write."""
+        if self._is_paused:
+            self._is_paused = False
+            self._at_work.release()
         with self._condition:
             if self._is_busy():
                 self._wake()
@@ -158,7 +169,8 @@ class Writer:
     def _work(self) -> None:
         broadcaster = Broadcaster()
         store = get_store()
-        store.claim_thread()
+        with self._at_work:
+            store.claim_thread()
         idle_since = time.monotonic()
         try:
             while True:
@@ -171,10 +183,12 @@ class Writer:
                     if self._may_end(time.monotonic() - idle_since):
                         self._thread = None
                         return
-                self._cycle(broadcaster)
+                with self._at_work:
+                    self._cycle(broadcaster)
         finally:
             broadcaster.close()
-            store.release_thread()
+            with self._at_work:
+                store.release_thread()
 
     def _is_busy(self) -> bool:
         return bool(self._writes or self._runs or self._renewals.asked)

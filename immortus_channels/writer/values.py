@@ -5,7 +5,7 @@ from __future__ import annotations
 import numbers
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from django.utils.functional import Promise
 
@@ -48,7 +48,16 @@ def clean(value: object, job_id: str = "", *, what: str = "A value") -> JSON:
     NaN and infinities become null; NUL and lone surrogates in texts become U+FFFD: PostgreSQL and WebSockets refuse
     them. Raises InvalidValue for what JSON cannot hold.
     """
-    return encode(value, job_id, what)[0]
+    return value if _is_plain(value) else encode(value, job_id, what)[0]
+
+
+def _is_plain(value: object) -> TypeGuard[bool | int | float | str | None]:
+    """Return whether the value is its own JSON, and is shown as it is: so most are in hot loops."""
+    if type(value) is str:
+        return value.isascii() and "\0" not in value
+    if type(value) is int or type(value) is float:
+        return -LARGEST <= value <= LARGEST
+    return type(value) is bool or value is None
 
 
 def clean_shown(value: object, job_id: str = "", *, what: str, by_caller: bool = True) -> JSON:
@@ -56,6 +65,8 @@ def clean_shown(value: object, job_id: str = "", *, what: str, by_caller: bool =
 
     In DEBUG and tests raises InvalidValue for such an integer if it was given `by_caller`, who can correct it.
     """
+    if _is_plain(value):
+        return value
     shown, rounded = keep_integers(*encode(value, job_id, what))
     if rounded is not None:
         msg = f"{what} holds the integer {rounded}; browsers round beyond ±(2**53 - 1), so give it as text."
@@ -166,7 +177,12 @@ def clean_result(value: object, job_id: str = "", *, by_caller: bool = True) -> 
 
 def fits(*parts: object) -> bool:
     """Return whether these values together leave room in a document of 32 KiB for everything else."""
-    return sum(map(size_of, parts)) <= _ROOM
+    return room_beside(*parts) >= 0
+
+
+def room_beside(*parts: object) -> int:
+    """Return the bytes that a job may say beside these values."""
+    return _ROOM - sum(map(size_of, parts))
 
 
 def size_of(value: object) -> int:
@@ -200,8 +216,12 @@ class Said(NamedTuple):
 
     def has_room(self, **new: Any) -> bool:
         """Return whether the document has room for these parts in place of its own; meta adds to its fields."""
+        return self.room(**new) >= 0
+
+    def room(self, **new: Any) -> int:
+        """Return the bytes that are left beside these parts, in place of the document's own."""
         parts = {**self._asdict(), **new, "meta": {**self.meta, **new.get("meta", {})}}
-        return fits(*parts.values())
+        return room_beside(*parts.values())
 
     def takes(self, what: str, job_id: str, **new: Any) -> bool:
         """Return whether the document has room for these parts; refuse them as `what` if not."""

@@ -11,13 +11,14 @@ from typing import Any
 from immortus_channels import metrics
 from immortus_channels.conf import leases, settings
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.jobs.events import Event, Reported, Updated
+from immortus_channels.jobs.events import Counted, Event, Reported, Updated
 from immortus_channels.jobs.job import Job
 from immortus_channels.jobs.lifecycle import apply
 from immortus_channels.logs import logger
 from immortus_channels.stores import get_store
 from immortus_channels.writer import late_reports
 from immortus_channels.writer.run import Run
+from immortus_channels.writer.share import Share
 from immortus_channels.writer.values import within_limit
 
 _LARGE = 16 * 1024
@@ -73,7 +74,7 @@ def perform(write: Write) -> None:
         known = None if write.known is None else Job.from_record(write.known)
         write.before, write.after = store.update(write.event.job_id, change, known=known)
         event, job = write.event, write.after
-        if isinstance(event, Updated) and event.is_shown and job is not None and job.is_over:
+        if isinstance(event, Updated | Counted) and event.is_shown and job is not None and job.is_over:
             late_reports.note(job)
 
 
@@ -115,9 +116,11 @@ def log_drop(write: Write, error: Exception) -> None:
 
 def report_of(run: Run, kind: type[Event] = Reported, **fields: object) -> Event:
     """Return an event of this run with everything the run has said; after a report, the next one has time."""
-    report, strategy_meta = run.take()
     if kind is Reported:
         run.not_before = time.monotonic() + settings.FLUSH_INTERVAL * max(1.0, len(run.known or "") / _LARGE)
+    if isinstance(run, Share):
+        return run.news()
+    report, strategy_meta = run.take()
     return kind(
         job_id=run.job_id,
         job_class=run.job_class,

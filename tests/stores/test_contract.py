@@ -14,8 +14,8 @@ import pytest
 from immortus_channels.exceptions import UnreadableRecord
 from immortus_channels.jobs.events import Enqueued, Overdue, Reported, Started
 from immortus_channels.jobs.job import Error, Job, State
-from immortus_channels.jobs.keys import key_of
 from immortus_channels.jobs.lifecycle import SECOND, apply
+from immortus_channels.keys import key_of
 from immortus_channels.stores.base import Filter, Position
 from tests.stores.places import count_up, one_more
 

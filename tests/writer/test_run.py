@@ -95,7 +95,7 @@ def test_only_the_outermost_loop_counts(run):
         for _ in run.track(range(50), message="inner"):
             pass
     said = report(run)
-    assert (said.step, said.current, said.total, said.message) == (1, 2, 2, None)
+    assert (said.step, said.current, said.total, said.message) == (1, 2, 2, "inner")
 
 
 def test_each_outermost_loop_is_a_step_and_a_message_stays_until_the_next(run):
@@ -590,25 +590,117 @@ def test_a_run_of_a_job_that_is_over_or_of_another_run_is_refused(run, job):
     assert run.refused
 
 
-def test_in_a_forked_child_only_what_is_said_there_is_told(run, told):
-    run.update(current=1)
+def test_a_forked_run_is_left_to_its_parent_and_its_lock_is_free(run, told):
+    thread = threading.Thread(target=run._lock.acquire)
+    thread.start()
+    thread.join()
+    run.after_fork()
     assert run._lock.acquire(timeout=1)
-    run.after_fork()
-    assert not run.is_dirty
+    assert run.is_forked
+
+
+# Steps inside of others
+
+
+def share_of(run):
+    """How far the bar is, in items of the run's own step, and that step."""
+    said = report(run)
+    return said.current + said.within, said.total, said.step
+
+
+def test_a_loop_in_a_counted_step_moves_the_bar_within_its_item(run):
+    run.update(current=3, total=50)
+    seen = [share_of(run) for _ in run.track(range(4), message="Reading")]
+    assert seen == [(3, 50, 1), (3.25, 50, 1), (3.5, 50, 1), (3.75, 50, 1)]
+    assert share_of(run) == (4, 50, 1)
+    assert report(run).message == "Reading"
+    run.update(current=4, total=50)
+    assert share_of(run) == (4, 50, 1)
+
+
+def test_numbers_of_a_function_in_a_loop_move_the_bar_within_its_item(run):
+    seen = []
+    for _ in run.track(range(2)):
+        for number in range(1, 5):
+            run.update(current=number, total=4)
+            seen.append(share_of(run))
+    assert seen == [(n / 4, 2, 1) for n in range(1, 9)]
+    assert share_of(run) == (2, 2, 1)
+
+
+def test_steps_nest_as_deep_as_their_calls(run):
+    seen = []
+    run.update(current=0, total=2)
+    for _ in run.track(range(2)):
+        for _ in run.track(range(2)):
+            run.update(advance=1, total=2)
+            run.update(percentage=50)
+            seen.append(share_of(run)[0])
+    assert seen == sorted(seen)
+    assert all(share <= 1 for share in seen)
+    assert share_of(run) == (1, 2, 1)
+
+
+@pytest.mark.parametrize("before", [{}, {"total": 50}, {"percentage": 40}, {"current": 50, "total": 50}], ids=str)
+def test_where_nothing_is_being_counted_a_loop_is_the_next_step(run, before):
+    run.update(**before)
+    list(run.track(range(4)))
+    assert share_of(run)[:2] == (4, 4)
+
+
+def test_an_item_that_is_done_again_does_not_move_the_bar_back(run):
+    run.update(current=3, total=50)
+    list(run.track(range(4)))
+    list(zip(run.track(range(4)), range(2), strict=False))
+    assert share_of(run) == (4, 50, 1)
+
+
+def test_an_inner_loop_that_raises_leaves_the_outer_one_its_count(run):
+    for item in run.track(range(3)):
+        with contextlib.suppress(LookupError):
+            for _ in run.track(range(4)):
+                run.update(current=1, total=2)
+                if item == 1:
+                    raise LookupError
+        run.update(advance=0)
+    assert share_of(run) == (3, 3, 1)
+    assert not run.is_counting
+
+
+def test_threads_count_within_the_item_that_the_others_wait_for(run):
+    def inside():
+        for _ in run.track(range(100)):
+            run.update(advance=0)
+
+    for item in run.track(range(3)):
+        threads = [threading.Thread(target=inside) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        assert item <= share_of(run)[0] <= item + 1
+        for thread in threads:
+            thread.join()
+    assert share_of(run) == (3, 3, 1)
+
+
+def test_the_outer_count_goes_on_beside_a_loop_of_another_thread(run):
+    run.update(current=0, total=10)
+    loop = run.track(range(4))
+    threading.Thread(target=lambda: next(loop)).start()
     run.update(advance=1)
-    assert told == [run, run]
-    assert report(run).current == 2
+    run.update(current=2, total=10)
+    assert share_of(run)[1:] == (10, 1)
+    assert 2 <= share_of(run)[0] <= 3
 
 
-def test_a_forked_child_repeats_nothing_that_its_parent_said(run):
-    run.update(current=1, message="parent", percentage=5)
-    run.set_meta({"x": 1})
-    run.set_data("y", 1)
-    run.after_fork()
-    run.set_meta({"z": 2})
-    told = report(run)
-    assert (told.message, told.percentage, told.meta, told.data) == (None, None, {"z": 2}, {})
-    assert run.meta == {"x": 1, "z": 2}
+def test_a_loop_counts_silently_and_is_reported_all_the_same(run):
+    run.update(current=3, total=50)
+    loop = run.track(range(4))
+    next(loop)
+    run.take()
+    assert not run.is_dirty
+    next(loop)
+    assert run.is_dirty
+    assert run.is_counting
 
 
 def test_the_same_total_again_goes_on_with_the_step():

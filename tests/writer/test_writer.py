@@ -970,15 +970,6 @@ def test_inline_an_end_that_cannot_be_applied_is_told_without_its_words(store):
     assert record().state is State.FAILED
 
 
-def test_inline_a_run_that_a_fork_brought_along_writes_nothing(store):
-    inline = InlineWriter()
-    inline.submit(started())
-    run = Run(job_id="j", job_class="c", run_id="r", notify=inline.notify)
-    run.after_fork()
-    run.update(current=1)
-    assert record().current == 0
-
-
 def test_inline_a_run_is_reported_at_most_once_an_interval(store, pushed):
     inline = InlineWriter()
     inline.submit(started())

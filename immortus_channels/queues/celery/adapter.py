@@ -5,29 +5,41 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from celery import Celery, Task, _state, current_app, signals
+from celery import _state, current_app, signals
 from celery.exceptions import Ignore, SoftTimeLimitExceeded
-from celery.result import AsyncResult, GroupResult
-from django.core.checks import CheckMessage
 
 from immortus_channels import queues
 from immortus_channels.exceptions import ConfigurationError, JobCancelled, JobFailed
-from immortus_channels.jobs import namespaces
-from immortus_channels.jobs.events import Cancelled, Failed, Finished
-from immortus_channels.jobs.ids import text_of
-from immortus_channels.jobs.job import Job
-from immortus_channels.jobs.keys import name_in
+from immortus_channels.loading import Later
 from immortus_channels.logs import logger
 from immortus_channels.queues.base import Queue, Tracker
-from immortus_channels.queues.celery import result_backend
-from immortus_channels.queues.celery.origins import QUEUE, options_of
+from immortus_channels.queues.celery.marks import QUEUE, options_of
 from immortus_channels.queues.celery.problems import is_green_pool, problems
-from immortus_channels.queues.celery.publish_signals import Sending
-from immortus_channels.queues.celery.worker_signals import Running
-from immortus_channels.queues.tracked import TaskOptions
-from immortus_channels.writer.run import current_run
+from immortus_channels.queues.celery.receivers import Receivers, guarded
+from immortus_channels.queues.tracked import TaskOptions, unmarked
+
+if TYPE_CHECKING:
+    from celery import Celery, Task, result
+    from celery.app import task as tasks
+    from django.core.checks import CheckMessage
+
+    from immortus_channels import keys
+    from immortus_channels.jobs import ids, namespaces
+    from immortus_channels.jobs.events import Cancelled, Failed, Finished
+    from immortus_channels.jobs.job import Job
+    from immortus_channels.queues.celery import result_backend
+    from immortus_channels.writer import run as runs
+else:  # Celery's are not complete yet where their import brings this one about
+    result = Later("celery.result")
+    tasks = Later("celery.app.task")
+    ids = Later("immortus_channels.jobs.ids")
+    keys = Later("immortus_channels.keys")
+    namespaces = Later("immortus_channels.jobs.namespaces")
+    result_backend = Later("immortus_channels.queues.celery.result_backend")
+    runs = Later("immortus_channels.writer.run")
 
 PROBE = "immortus_channels.probe"
 """The name of the task that `immortus_doctor` sends."""
@@ -48,26 +60,12 @@ class CeleryQueue(Queue):
     def connect(self, tracker: Tracker) -> None:
         """Connect every signal. Never with `retry=True`: Celery would repeat a receiver that raises for ever."""
         _state.connect_on_app_finalize(self._find_tasks_of)
-        sending, running = Sending(tracker, self.options_of), Running(tracker, self.options_of)
         for signal, receiver in (
             (signals.worker_init, self._on_worker_init),
-            (signals.worker_init, running.starting),
-            (signals.before_task_publish, sending.before),
-            (signals.after_task_publish, sending.after),
-            (signals.task_received, running.received),
-            (signals.task_prerun, running.prerun),
-            (signals.task_success, running.success),
-            (signals.task_failure, running.failure),
-            (signals.task_retry, running.retry),
-            (signals.task_postrun, running.postrun),
-            (signals.task_internal_error, running.internal_error),
-            (signals.task_revoked, running.revoked),
-            (signals.task_unknown, running.unknown),
-            (signals.worker_before_create_process, running.forking),
-            (signals.worker_process_shutdown, running.ending),
+            *Receivers(tracker, self.options_of).each(),
         ):
-            self._receivers.append((signal, _guard(receiver)))
-            signal.connect(self._receivers[-1][1], weak=False)
+            self._receivers.append((signal, receiver))
+            signal.connect(receiver, weak=False)
 
     def options_of(self, job_class: str) -> TaskOptions | None:
         """Return how the task registered under this name is tracked."""
@@ -80,18 +78,18 @@ class CeleryQueue(Queue):
 
     def name_of(self, task: object) -> str | None:
         """Return the registered name of a Celery task."""
-        return task.name if isinstance(task, Task) else None
+        return task.name if isinstance(task, tasks.Task) else None
 
-    def job_of(self, result: object) -> tuple[str, str] | None:
+    def job_of(self, given: object) -> tuple[str, str] | None:
         """Return the job behind an AsyncResult: a chain's is its last task, a chord's its body."""
-        if isinstance(result, GroupResult):
+        if isinstance(given, result.GroupResult):
             msg = (
                 "A group has no job of its own; render one of its results, or a chord's, which is the job of its body."
             )
             raise ConfigurationError(msg)
-        if not isinstance(result, AsyncResult):
+        if not isinstance(given, result.AsyncResult):
             return None
-        job_id = text_of(result.id) or result.id
+        job_id = ids.text_of(given.id) or given.id
         job_class = queues.class_of(namespaces.here(job_id)) or ""
         # A task that is not registered here may be tracked where it runs.
         if job_class in current_app.tasks and self.options_of(job_class) is None:
@@ -106,7 +104,7 @@ class CeleryQueue(Queue):
         """
         if not _is_unique(job.job_id):
             return
-        task_id = name_in(job.job_id)
+        task_id = keys.name_in(job.job_id)
         for sent_id in _as_sent(task_id) if terminate else [task_id]:
             current_app.control.revoke(sent_id, terminate=terminate)
 
@@ -124,7 +122,7 @@ class CeleryQueue(Queue):
         if not (self.keeps_records() and _is_unique(job_id)):
             return None
         options = self.options_of(job_class)
-        return result_backend.end_of(current_app, name_in(job_id), job_class, since=since, options=options)
+        return result_backend.end_of(current_app, keys.name_in(job_id), job_class, since=since, options=options)
 
     def is_eager(self) -> bool:
         """Return whether `task_always_eager` is set."""
@@ -147,12 +145,13 @@ class CeleryQueue(Queue):
             )
             for signal, receiver in self._receivers:
                 signal.disconnect(receiver)
-        self._on_finalize(sender.app)
+        guarded(self._on_finalize, sender.app)
 
     def _find_tasks_of(self, app: Celery) -> None:
-        app.on_after_finalize.connect(_guard(self._on_finalize), weak=False)
+        app.on_after_finalize.connect(partial(guarded, self._on_finalize), weak=False)
 
     def _on_finalize(self, sender: Celery, **_: object) -> None:
+        unmarked.clear()
         for name, task in list(sender.tasks.items()):
             options = options_of(task)
             if options is not None:
@@ -170,8 +169,8 @@ class CeleryQueue(Queue):
             return
 
         def before_start(self: Task, task_id: str, args: Any, kwargs: Any) -> None:
-            run = current_run.get()
-            if run is not None and name_in(run.job_id) == text_of(task_id) and run.refused:
+            run = runs.current_run.get()
+            if run is not None and keys.name_in(run.job_id) == ids.text_of(task_id) and run.refused:
                 msg = f"The job {task_id} is over; the worker does not run it."
                 raise Ignore(msg)
             original(self, task_id, args, kwargs)
@@ -183,7 +182,7 @@ class CeleryQueue(Queue):
 def _is_unique(job_id: str) -> bool:
     """Return whether no task of another namespace has the id of this job's task: UUIDs are never the same."""
     with suppress(ValueError):
-        return not namespaces.are_used() or bool(uuid.UUID(name_in(job_id)))
+        return not namespaces.are_used() or bool(uuid.UUID(keys.name_in(job_id)))
     return False
 
 
@@ -203,15 +202,3 @@ def _expect_chosen_ends(task: Task) -> None:
     """Make Celery log the ends that a job chooses itself as INFO, not as unexpected errors."""
     known = task.throws if isinstance(task.throws, tuple) else (task.throws,)
     task.throws = (*known, *(end for end in (JobFailed, JobCancelled) if not issubclass(end, known)))
-
-
-def _guard(receiver: Any) -> Any:
-    """Return the receiver with its failures logged, so that none reaches the queue."""
-
-    def receive(**arguments: Any) -> None:
-        try:
-            receiver(**{name: value for name, value in arguments.items() if name != "signal"})
-        except Exception:
-            logger.exception("Tracking failed in %s; the job continues", receiver.__name__)
-
-    return receive

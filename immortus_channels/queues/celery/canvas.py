@@ -9,15 +9,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from immortus_channels.jobs.ids import text_of
+from immortus_channels.queues.celery.marks import STANDS_FOR
 
-STANDS_FOR = "immortus_for"
-"""The header of an untracked task that continues a tracked job and names its class; `task.replace()` sends it."""
 REPLACES = "immortus_after"
 """The header of any task that continues a job, tracked or not: it names the run that `task.replace()` ended."""
 REPLACED = "immortus_replaced"
 """Set on the request of a running task that has sent others in its place; not a header."""
-OWNER = "immortus_owner"
-"""The header that names the owner of a job that another process will send."""
 
 
 class Task(NamedTuple):

@@ -13,9 +13,10 @@ from typing import Any
 from celery._state import get_current_task
 
 from immortus_channels.jobs.events import Origin
-from immortus_channels.jobs.keys import name_in
-from immortus_channels.queues.celery.canvas import OWNER, REPLACES, STANDS_FOR
-from immortus_channels.queues.celery.origins import HEADER, header_of, to_header
+from immortus_channels.keys import name_in
+from immortus_channels.queues.celery.canvas import REPLACES
+from immortus_channels.queues.celery.marks import HEADER, OWNER, STANDS_FOR
+from immortus_channels.queues.celery.origins import header_of, to_header
 from immortus_channels.writer.run import current_run
 
 _JOB = "job_id"

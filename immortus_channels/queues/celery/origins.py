@@ -15,28 +15,17 @@ from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.events import Origin
 from immortus_channels.jobs.ids import text_of
 from immortus_channels.jobs.job import JSON, MAX_KEPT_BYTES
-from immortus_channels.jobs.keys import key_of
 from immortus_channels.jobs.lifecycle import SECOND
+from immortus_channels.keys import key_of
 from immortus_channels.loading import name_of
 from immortus_channels.logs import logger
-from immortus_channels.queues.celery.canvas import OWNER
-from immortus_channels.queues.tracked import MARK, TaskOptions, options_on
+from immortus_channels.queues.celery.marks import HEADER, OWNER, QUEUE
+from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.writer.run import owner_here
 from immortus_channels.writer.values import clean, clean_text, size_of
 
-QUEUE = "celery"
-HEADER = "immortus"
 MAX_BYTES = MAX_KEPT_BYTES // 2
 """Of the recorded arguments, so that the job's data has room as well."""
-
-
-def options_of(task: Any) -> TaskOptions | None:
-    """Return the mark on a task: set on the task itself, on the function under its decorator, or by its base class."""
-    if task is None:
-        return None
-    mark = vars(task).get(MARK) or options_on(task.run) or options_on(task)
-    inline = getattr(task, "tracking_strategy", None)
-    return replace(mark, strategy=inline) if mark and inline and not mark.strategy else mark
 
 
 def origin_here(options: TaskOptions | None, name: str, args: Any, kwargs: Any, eta: str | None = None) -> Origin:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import _state, current_app
-from celery.app.trace import task_has_custom
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - Django's name
+
+from immortus_channels.loading import Later
+
+if TYPE_CHECKING:
+    from celery.app import trace
+else:  # it is not complete yet where the import of Celery brings this one about
+    trace = Later("celery.app.trace")
 
 
 def problems(tracked: list[str]) -> Iterator[CheckMessage]:
@@ -37,7 +43,7 @@ def problems(tracked: list[str]) -> Iterator[CheckMessage]:
         )
     for name in tracked:
         task = current_app.tasks[name]
-        if inspect.iscoroutinefunction(task.run) and not task_has_custom(task, "__call__"):
+        if inspect.iscoroutinefunction(task.run) and not trace.task_has_custom(task, "__call__"):
             yield Warning(
                 f"The task {name!r} is an `async def`, which Celery calls and does not await: nothing of it runs, and "
                 "its jobs are told to be finished.",

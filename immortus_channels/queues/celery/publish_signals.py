@@ -14,13 +14,13 @@ from celery._state import get_current_task
 from immortus_channels import queues
 from immortus_channels.conf import leases
 from immortus_channels.jobs.events import Enqueued, Origin, Planned
-from immortus_channels.jobs.keys import name_in
 from immortus_channels.jobs.lifecycle import SECOND
+from immortus_channels.keys import name_in
 from immortus_channels.queues.base import Tracker
 from immortus_channels.queues.celery import canvas, lives, written
-from immortus_channels.queues.celery.canvas import OWNER, REPLACED, REPLACES, STANDS_FOR
+from immortus_channels.queues.celery.canvas import REPLACED, REPLACES
+from immortus_channels.queues.celery.marks import HEADER, OWNER, STANDS_FOR
 from immortus_channels.queues.celery.origins import (
-    HEADER,
     from_header,
     key_for,
     key_in,
@@ -35,6 +35,8 @@ from immortus_channels.writer.run import current_run
 
 class Sending:
     """Reports tasks that are sent."""
+
+    run_here = current_run.get
 
     def __init__(self, tracker: Tracker, options_of: Callable[[str], TaskOptions | None]) -> None:
         self._tracker = tracker

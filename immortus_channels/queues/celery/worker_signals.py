@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import Token
 from typing import Any
-from weakref import WeakValueDictionary
 
 from celery import Task
 
@@ -20,22 +19,14 @@ from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.events import Cancelled, Enqueued, Event, Failed, Finished, Requeued, Retrying
 from immortus_channels.jobs.ids import text_of
 from immortus_channels.jobs.job import State
-from immortus_channels.jobs.keys import name_in, namespace_of
 from immortus_channels.jobs.lifecycle import SECOND
+from immortus_channels.keys import name_in, namespace_of
 from immortus_channels.queues.base import Tracker
 from immortus_channels.queues.celery import pools, time_limits, written
-from immortus_channels.queues.celery.canvas import OWNER, STANDS_FOR, class_of, followers
+from immortus_channels.queues.celery.canvas import class_of, followers
 from immortus_channels.queues.celery.lives import is_second
-from immortus_channels.queues.celery.origins import (
-    HEADER,
-    QUEUE,
-    from_header,
-    header_of,
-    key_for,
-    key_in,
-    namespace_in,
-    origin_of,
-)
+from immortus_channels.queues.celery.marks import HEADER, OWNER, QUEUE, STANDS_FOR
+from immortus_channels.queues.celery.origins import from_header, header_of, key_for, key_in, namespace_in, origin_of
 from immortus_channels.queues.celery.outcomes import due, verdict
 from immortus_channels.queues.celery.silent_ends import end_of
 from immortus_channels.queues.tracked import TaskOptions
@@ -47,12 +38,17 @@ RUN = "immortus_run"
 class Running:
     """Reports tasks that run."""
 
-    def __init__(self, tracker: Tracker, options_of: Callable[[str], TaskOptions | None]) -> None:
+    run_here = current_run.get
+
+    def __init__(
+        self, tracker: Tracker, options_of: Callable[[str], TaskOptions | None], requests: Mapping[str, Any]
+    ) -> None:
+        """Begin with the requests that were received before, by the keys of their jobs; more may come."""
         self._tracker = tracker
         self._options_of = options_of
-        self._requests: WeakValueDictionary[str, Any] = WeakValueDictionary()
+        self._requests = requests
         self._tokens: dict[str, tuple[Token[Run | None], namespaces.Entered]] = {}
-        self._worker: Any = None
+        self.worker: Any = None
 
     def _class_of(self, task: Task, request: Any) -> str:
         if request.is_eager and self._options_of(task.name) is None:
@@ -62,16 +58,11 @@ class Running:
 
     # Beginning
 
-    def starting(self, sender: Any, **_: object) -> None:
-        """Note the worker, in MAIN, before any job."""
-        self._worker = sender
-
     def received(self, request: Any, **_: object) -> None:
         """Give the delivery a run id, in MAIN: each delivery is a run; the request takes the id to the child."""
-        self._requests[_key_of(request) if namespaces.are_used() else request.id] = request
         if self._options_of(class_of(request.type, request.request_dict, self._options_of)) is not None:
             request.request_dict[RUN] = uuid.uuid4().hex
-            time_limits.grant(request, self._worker)
+            time_limits.grant(request, self.worker)
 
     def prerun(self, sender: Task, task_id: str, args: Any, kwargs: Any, **_: object) -> None:
         """Begin the run; an eager one was never sent, so it is enqueued first."""
@@ -139,7 +130,7 @@ class Running:
     def postrun(self, sender: Task, task_id: str, state: str | None, retval: object, **_: object) -> None:
         """End the run after all other signals, also without an outcome (state None), which MAIN will report."""
         run, request = _run_of(task_id), sender.request
-        end = end_of(sender, state, retval, self._worker)
+        end = end_of(sender, state, retval, self.worker)
         try:
             if run is not None and not run.refused and end is not None:
                 if end.kind is Finished and state == "SUCCESS":
@@ -274,22 +265,6 @@ class Running:
                 self._tracker.publish(event, wait=0)
             embed = message.payload[2] or {}
             self._cancel(embed.get("chain"), embed.get("chord"), namespace)
-
-    # The process itself
-
-    def forking(self, **_: object) -> None:
-        """Drain before a fork, in MAIN: the fork should not copy a busy thread; what is left is written afterwards."""
-        self._tracker.drain(0.5)
-
-    def ending(self, **_: object) -> None:
-        """Drain before a child ends: what it has not written would be lost."""
-        self._tracker.drain()
-
-
-def _key_of(request: Any) -> Any:
-    """Return the key of the job of a delivery that MAIN has."""
-    named = request.request_dict
-    return key_in(namespace_in(named.get(HEADER), named.get(OWNER)), request.id)
 
 
 def _run_id(request: Any) -> str:

@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterable
 from immortus_channels import tracking
 from immortus_channels.access import permissions
 from immortus_channels.jobs.job import Job
-from immortus_channels.jobs.keys import key_of
 from immortus_channels.jobs.owner import owner_key
+from immortus_channels.keys import key_of
 from immortus_channels.logs import Trouble
 from immortus_channels.push.messages import EVERYBODY, Revocation
 from immortus_channels.recent import Recent

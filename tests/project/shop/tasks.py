@@ -19,6 +19,7 @@ from django.db import transaction
 import immortus_channels
 from immortus_channels import JobFailed, current_job, tracked
 from immortus_channels.celery import TrackedTask
+from tests.api import children
 from tests.project.shop import transactions
 
 
@@ -400,3 +401,10 @@ def read_then_write_often_untracked(name, times, pause):
 
 
 from tests.project.shop.endings import *  # noqa: E402, F403 - Celery and the views look for tasks here
+
+
+@shared_task
+@tracked
+def has_children(way):
+    current_job().update(current=0, total=children.CHILDREN * children.CALLS)
+    children.WAYS[way](current_job().id)

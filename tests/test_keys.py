@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from immortus_channels.jobs.ids import is_job_id, is_key, is_namespace
 from immortus_channels.jobs.job import Job
-from immortus_channels.jobs.keys import key_of, name_in, namespace_of
+from immortus_channels.keys import key_of, name_in, namespace_of
 
 IDS = st.text(min_size=1, max_size=20).filter(is_job_id)
 NAMESPACES = st.text(max_size=20).filter(is_namespace)

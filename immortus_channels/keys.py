@@ -7,6 +7,11 @@ from __future__ import annotations
 
 SEPARATOR = "\x1f"
 """ASCII's separator of units, which no id and no namespace has in it."""
+MAX_LENGTH = 255
+"""Characters of an id."""
+MAX_NAMESPACE = 63
+"""As many characters as PostgreSQL takes for the name of a schema."""
+MAX_KEY = MAX_NAMESPACE + len(SEPARATOR) + MAX_LENGTH
 
 
 def key_of(namespace: str, name: str) -> str:
