@@ -71,8 +71,12 @@ class Sending:
             origin = origin_here(own, sender, args, kwargs, headers.get("eta"))
             owned = with_owner(origin, headers.get(OWNER))
             headers[HEADER] = lives.first_header(owned, sent_id, headers.get("retries"))
-        self._plan(embed[0] if embed else {}, headers, namespace)
-        if options is not None and HEADER in headers:
+        planned = self._plan(embed[0] if embed else {}, headers, namespace)
+        is_job = options is not None and HEADER in headers
+        for event in planned:  # they are written in order, so that waiting for the last is waiting for all
+            is_last = event is planned[-1] and not is_job
+            self._tracker.publish(event) if is_last else self._tracker.publish(event, wait=0)
+        if is_job:
             self._announce(job_id, job_class, headers)
 
     def _may_be_job(self, name: str) -> bool:
@@ -106,19 +110,20 @@ class Sending:
             self._planned = group, planned
         return planned
 
-    def _plan(self, embed: dict[str, Any], headers: Mapping[str, Any], namespace: str) -> None:
+    def _plan(self, embed: dict[str, Any], headers: Mapping[str, Any], namespace: str) -> list[Planned]:
         """Plan a job for each tracked member of a chain or chord, and give callbacks headers with their owner."""
         rest = {part: embed[part] for part in ("chain", "chord", "callbacks", "errbacks") if embed.get(part)}
         if not any(self._is_job(task, namespace) for task in canvas.tasks(list(rest.values()))):
             for name, task_id, _ in canvas.followers(embed.get("chain"), embed.get("chord")):
                 queues.remember(key_in(namespace, task_id), name)
-            return
+            return []
         # The owner is looked up for jobs only: an untracked task costs no query.
         header = headers.get(HEADER)
         origin = from_header(header) if header else with_owner(origin_here(None, "", (), {}), headers.get(OWNER))
         headers_of = partial(self._headers_for, origin)
         embed.update({part: canvas.with_headers(signature, headers_of) for part, signature in rest.items()})
         planned_before = self._planned_by(headers.get("group"))
+        events = []
         for name, task_id, _ in canvas.followers(embed.get("chain"), embed.get("chord")):
             job_id = key_in(namespace, task_id)
             queues.remember(job_id, name)
@@ -127,7 +132,8 @@ class Sending:
             if options is not None and job_id not in planned_before:
                 planned_before.add(job_id)
                 planned = replace(origin, send_id="", handler="", cancel=options.cancel, params=None, data=None)
-                self._tracker.publish(Planned(job_id=job_id, job_class=name, origin=planned), wait=0)
+                events.append(Planned(job_id=job_id, job_class=name, origin=planned))
+        return events
 
     def _is_job(self, task: canvas.Task, namespace: str) -> bool:
         job_id = key_in(namespace, task.job_id)
