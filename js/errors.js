@@ -26,7 +26,7 @@ export class JobError extends Error {
 export class CreateError extends Error {
   /** @param {number} status @param {unknown} body @param {ErrorOptions} [options] */
   constructor(status, body, options) {
-    super(status ? `The server answered ${status} and started no job.` : "The server could not be reached.", options);
+    super(status ? `The server answered ${status} without a job.` : "The server could not be reached.", options);
     this.name = "CreateError";
     this.status = status;
     this.body = body;

@@ -68,8 +68,8 @@ def _found_by(given: object) -> str:
     job_id = given_as(given)
     if not is_job_id(job_id):
         msg = (
-            f"No job has the id {job_id[:MAX_LENGTH]!r}: ids have 1 to {MAX_LENGTH} characters, no NUL and no half "
-            "characters."
+            f"No job has the id {job_id[:MAX_LENGTH]!r}: ids have 1 to {MAX_LENGTH} characters, "
+            "no NUL, no U+001F and no half characters."
         )
         raise JobNotFound(msg)
     return job_id

@@ -34,7 +34,7 @@ def publish(event: Event, *, wait: float = WAIT, known: str | None = None) -> Jo
         if not can_be_tracked(event.job_id, event.job_class):
             logger.error(
                 "The job %s of %s cannot be tracked: an id is text, a UUID or a whole number; "
-                "ids and names have 1 to 255 characters, no NUL and no unpaired surrogates",
+                "ids and names have 1 to 255 characters, no NUL, no U+001F and no unpaired surrogates",
                 quoted(event.job_id),
                 quoted(event.job_class),
             )

@@ -36,6 +36,8 @@ _HAND_OVER = 50e-6
 """Seconds in which the caller that waited for a write takes the interpreter back; else it waits for the push too."""
 _UNFIT_REST = 10.0
 """Seconds until the writer asks a run again after a report that it could not apply."""
+_BEFORE_FORK = 0.1
+"""Seconds in which a fork lets runs report."""
 
 
 class Writer:
@@ -139,7 +141,14 @@ class Writer:
             thread.join(timeout + WAIT)
 
     def pause(self) -> None:
-        """Keep the thread from the store until `resume`, for a fork; wait a moment until it is out of it."""
+        """Keep the thread from the store until `resume`, for a fork; wait a moment until it is out of it.
+
+        What runs here have set is reported before: the child adds to that, and must not be there first.
+        """
+        with self._condition:
+            is_unsaid = not self.is_behind and any(run.is_dirty for run in self._runs.all())
+        if is_unsaid:
+            self.stop(_BEFORE_FORK)
         if self._at_work.acquire(timeout=WAIT):
             self._is_paused = True
 

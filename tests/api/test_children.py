@@ -112,6 +112,26 @@ def test_a_child_that_leaves_the_block_does_not_end_the_job(tmp_path: Path) -> N
     assert run_python(site, "-c", LEAVES).split() == ["running", "finished"]
 
 
+COUNTS = """
+import django, os; django.setup()
+from immortus_channels import JobRepository, get_job
+with JobRepository().create().running() as job:
+    job.update(message="Reported")
+    job.update(current=0, total=10)
+    if os.fork() == 0:
+        job.update(advance=3)
+        os._exit(0)
+    os.wait()
+print(get_job(job.id).document["current"], get_job(job.id).document["total"])
+"""
+
+
+def test_a_child_counts_in_the_step_that_its_parent_has_just_begun(tmp_path: Path) -> None:
+    site = Site(tmp_path, SETTINGS=json.dumps({"IMMORTUS_FLUSH_INTERVAL": 20}))
+    site.migrate()
+    assert run_python(site, "-c", COUNTS).split() == ["3", "10"]
+
+
 LOOPS = """
 import django, os; django.setup()
 from immortus_channels import JobCancelled, JobRepository, get_job

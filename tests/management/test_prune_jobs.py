@@ -100,3 +100,9 @@ def test_an_owner_is_named_alone(options):
     with pytest.raises(CommandError, match="--owner takes a user's key"):
         pruned(**options)
     assert left() == {"10", "100", "1000"}
+
+
+def test_a_namespace_without_an_owner_is_refused_and_prunes_nothing():
+    with pytest.raises(CommandError, match="--namespace goes with --owner"):
+        pruned(older_than=0, namespace="acme")
+    assert len(left()) == 3

@@ -16,7 +16,8 @@ from django.shortcuts import redirect, render
 from django.template import engines
 from django.views.decorators.csrf import csrf_exempt
 
-from immortus_channels import JobFailed, JobHandle, JobRepository, access_token, aget_job, render_immortus
+import immortus_channels
+from immortus_channels import JobFailed, JobRepository, access_token, render_immortus
 from tests.project.shop import tasks, transactions
 
 
@@ -66,12 +67,12 @@ async def async_make(request, job_id):
 
 
 async def async_say(request, job_id):
-    JobHandle(job_id).update(message="on the loop")
+    immortus_channels.JobHandle(job_id).update(message="on the loop")
     return JsonResponse({})
 
 
 async def async_stop(request, job_id):
-    job = await aget_job(job_id)
+    job = await immortus_channels.aget_job(job_id)
     await job.acancel()
     return JsonResponse(job.document)
 

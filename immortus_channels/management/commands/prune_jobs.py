@@ -28,7 +28,7 @@ class Command(BaseCommand):
             "--older-than",
             type=float,
             metavar="SECONDS",
-            help=f"how long a job must have been over (default: IMMORTUS_RETENTION, {settings.RETENTION:g})",
+            help=f"how long a job must have been over (default: IMMORTUS_RETENTION, {settings.RETENTION})",
         )
 
         parser.add_argument(
@@ -52,6 +52,9 @@ class Command(BaseCommand):
     ) -> None:
         """Delete until nothing old is left, or nothing of the owner; report how many."""
         try:
+            if owner is None and namespace is not None:
+                msg = "--namespace goes with --owner: without an owner, the old jobs of all namespaces are pruned."
+                raise CommandError(msg)
             if owner is None:
                 self._prune(older_than)
             else:
