@@ -18,6 +18,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from tests.examples import examples
 from tests.simulation.world import ACTIONS, JOBS, World
 
+
+@pytest.fixture(autouse=True)
+def _connections_may_be_asked(django_db_blocker):
+    """A request asks the connection that an earlier test has left open whether it is usable."""
+    with django_db_blocker.unblock():
+        yield
+
+
 COMMON = {"print_blob": True, "suppress_health_check": list(HealthCheck)}
 PROFILES = {
     "default": examples(100, stateful_step_count=30, **COMMON),

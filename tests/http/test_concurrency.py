@@ -17,6 +17,13 @@ from tests.site import eventually
 
 
 @pytest.fixture(autouse=True)
+def _connections_may_be_asked(django_db_blocker):
+    """A request asks the connection that an earlier test has left open whether it is usable."""
+    with django_db_blocker.unblock():
+        yield
+
+
+@pytest.fixture(autouse=True)
 def _two(settings):
     settings.IMMORTUS_LIMITS = {"requests_in_parallel": 2}
 

@@ -20,6 +20,14 @@ from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.stores import get_store
 from tests.toys import ToyQueue, eventually
 
+
+@pytest.fixture(autouse=True)
+def _connections_may_be_asked(django_db_blocker):
+    """A request asks the connection that an earlier test has left open whether it is usable."""
+    with django_db_blocker.unblock():
+        yield
+
+
 ANYBODY = AnonymousUser()
 
 
