@@ -6,7 +6,6 @@ Both take what `writer.run.Run` takes, so that a `JobHandle` need not know which
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import time
 import uuid
@@ -23,6 +22,7 @@ from immortus_channels.guarded import quoted
 from immortus_channels.jobs.events import Event, Updated
 from immortus_channels.jobs.job import Job, Number
 from immortus_channels.keys import name_in
+from immortus_channels.logs import logger
 from immortus_channels.threads import is_in_event_loop, waits_for_store
 from immortus_channels.tracking import strategies
 from immortus_channels.writer import brought_along
@@ -41,8 +41,6 @@ from immortus_channels.writer.values import (
 )
 
 Item = TypeVar("Item")
-
-logger = logging.getLogger("immortus_channels")
 
 
 class Remote:

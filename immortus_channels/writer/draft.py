@@ -144,6 +144,10 @@ class Draft:
     def _inner_count(self) -> Number:
         return sum(step.current for step in self._inner) if self._inner else self._inner_reported
 
+    def _reach(self) -> float:
+        """Return the share done of the item at work, by the steps inside of it; it does not fall."""
+        return self._item.reach(self._current, done_in(self._inner, None, self._current))
+
     @property
     def _contains(self) -> bool:
         """Whether what is tracked now is part of an item of the step: of a loop's, or of one that is counted."""
@@ -162,7 +166,7 @@ class Draft:
                 total=self._total,
                 percentage=self._percentage,
                 counted=self._contains,
-                within=self._item.reach(self._current, done_in(self._inner, None, self._current)),
+                within=self._reach(),
                 message=self._message,
                 meta=dict(self._meta),
                 data=dict(self._data),

@@ -16,7 +16,7 @@ from immortus_channels.jobs.progress import begins_step, begins_step_after_loop
 from immortus_channels.keys import name_in
 from immortus_channels.writer import late_reports
 from immortus_channels.writer.draft import Draft
-from immortus_channels.writer.inside import InnerStep, ItemAtWork, done_in, innermost
+from immortus_channels.writer.inside import InnerStep, ItemAtWork, innermost
 from immortus_channels.writer.values import clean_message, clean_number, clean_total
 
 Item = TypeVar("Item")
@@ -152,7 +152,7 @@ class Run(Draft):
     def _leave(self, loop: InnerStep | None) -> None:
         """Forget an inner loop that has ended, and the steps by `update()` inside of it, or of the run's own (None)."""
         with self._lock:
-            self._item.reach(self._current, done_in(self._inner, None, self._current))
+            self._reach()
             self._inner = [
                 step for step in self._inner if step is not loop and (step.is_loop or step.around is not loop)
             ]
@@ -161,7 +161,7 @@ class Run(Draft):
     def _step_inside(self, total: Number | None, *, is_loop: bool, instead: InnerStep | None = None) -> InnerStep:
         """Return a new step inside of the item at work of the step in which this thread counts."""
         with self._lock:
-            self._item.reach(self._current, done_in(self._inner, None, self._current))
+            self._reach()
             self._inner = [step for step in self._inner if step.lasts(self._current) and step is not instead]
             around = innermost(self._inner, self._current)
             step = InnerStep(around, self._current if around is None else around.current, total, is_loop=is_loop)

@@ -7,7 +7,6 @@ from typing import Any, ClassVar, TypeVar
 
 from immortus_channels.jobs.events import Counted, Event
 from immortus_channels.jobs.job import Job, Number
-from immortus_channels.writer.inside import done_in
 from immortus_channels.writer.run import Run
 from immortus_channels.writer.values import clean_message
 
@@ -60,9 +59,7 @@ class Share(Run):
         """Return what is new since the last report, as the event of the next; `untake` takes it back."""
         with self._lock:
             current = self._current
-            within = (
-                0.0 if current == self._total else self._item.reach(current, done_in(self._inner, None, self._current))
-            )
+            within = 0.0 if current == self._total else self._reach()
             self._dirty, self._reported, self._inner_reported = False, current, self._inner_count()
             before, self._told_before = self._told, self._told
             self._told = (current, within, self._message)

@@ -113,11 +113,13 @@ def test_a_child_that_leaves_the_block_does_not_end_the_job(tmp_path: Path) -> N
 
 
 COUNTS = """
-import django, os; django.setup()
+import django, os, time; django.setup()
 from immortus_channels import JobRepository, get_job
 with JobRepository().create().running() as job:
     job.update(message="Reported")
-    job.update(current=0, total=10)
+    while get_job(job.id).document["message"] != "Reported":
+        time.sleep(0.01)
+    job.update(current=0, total=10)  # its next report is due in 20 seconds
     if os.fork() == 0:
         job.update(advance=3)
         os._exit(0)

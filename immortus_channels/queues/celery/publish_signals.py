@@ -30,6 +30,7 @@ from immortus_channels.queues.celery.origins import (
     with_owner,
 )
 from immortus_channels.queues.tracked import TaskOptions
+from immortus_channels.writer import WAIT
 from immortus_channels.writer.run import current_run
 
 
@@ -73,9 +74,9 @@ class Sending:
             headers[HEADER] = lives.first_header(owned, sent_id, headers.get("retries"))
         planned = self._plan(embed[0] if embed else {}, headers, namespace)
         is_job = options is not None and HEADER in headers
-        for event in planned:  # they are written in order, so that waiting for the last is waiting for all
-            is_last = event is planned[-1] and not is_job
-            self._tracker.publish(event) if is_last else self._tracker.publish(event, wait=0)
+        for event in planned:  # they are written in order: to wait for the last one is to wait for all
+            waits = event is planned[-1] and not is_job
+            self._tracker.publish(event, wait=WAIT if waits else 0)
         if is_job:
             self._announce(job_id, job_class, headers)
 
