@@ -16,6 +16,7 @@ from immortus_channels.queues.celery.lives import is_second, keep_headers
 from immortus_channels.queues.celery.marks import HEADER, STANDS_FOR, options_of
 from immortus_channels.queues.celery.origins import from_header
 from immortus_channels.queues.celery.publish_signals import Sending
+from immortus_channels.writer import WAIT
 
 app = Celery("tests.sending", broker="memory://", backend="cache+memory://", set_as_current=False)
 
@@ -42,8 +43,14 @@ def sent(settings, monkeypatch):
     """The events that sending tells, the headers of each message, and how often it was asked who sends."""
     settings.IMMORTUS_STORE = {"BACKEND": "memory"}
     monkeypatch.setattr(_state._tls, "current_app", app)
-    told = SimpleNamespace(events=[], headers=[], bodies=[], asked=0, answer=None)
-    tracker = SimpleNamespace(publish=lambda event, **_: told.events.append(event) or told.answer)
+    told = SimpleNamespace(events=[], waits=[], headers=[], bodies=[], asked=0, answer=None)
+
+    def publish(event, *, wait=WAIT):
+        told.events.append(event)
+        told.waits.append(wait)
+        return told.answer
+
+    tracker = SimpleNamespace(publish=publish)
     sending = Sending(tracker, lambda name: options_of(app.tasks.get(name)))
 
     def before(sender, body, headers, **_):
@@ -70,6 +77,18 @@ def test_what_waits_for_an_untracked_task_is_planned_and_its_sender_s(sent):
         resize.name,
         resize.name,
         gather.name,
+    ]
+
+
+def test_the_sender_waits_for_the_last_write_alone(sent):
+    chain(resize.si(), gather.si(), gather.si()).apply_async()
+    assert sent.waits == [0, WAIT]
+    sent.waits.clear()
+    chain(gather.si(), gather.si(), gather.si()).apply_async()
+    assert [(type(event), wait) for event, wait in zip(sent.events[2:], sent.waits, strict=True)] == [
+        (Planned, 0),
+        (Planned, 0),
+        (Enqueued, WAIT),
     ]
 
 
