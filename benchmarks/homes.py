@@ -8,6 +8,7 @@ from typing import Any
 
 _HOMES = {
     "events": ("jobs.events", "events"),
+    "messages": ("queues.messages",),
     "broadcaster": ("push.broadcaster", "broadcast"),
 }
 """Names of modules, the newest first."""

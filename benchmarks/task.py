@@ -19,7 +19,8 @@ from benchmarks.world import World
 from tests.servers import PostgresServer, RedisServer
 
 NANO, MILLI = 1e9, 1e3
-CHANGES = ("start", "end")
+CHANGES = ("sending", "start", "end", "start and end")
+END = "its end"
 HUNG_JOB = 0.15
 """Seconds that each of the jobs takes whose Redis hangs."""
 
@@ -104,11 +105,15 @@ def _changes(world: World, scale: Scale) -> Iterator[Row]:
             for place, environ in (("Redis", world.environ()), ("PostgreSQL", stored)):
                 for change, figure in call(environ, _time_changes, jobs):
                     rounds.add(f"the {change} of a task, {place} store", OURS, figure)
+                    if change == "end":
+                        rounds.add(f"the start of a task, {place} store", END, figure)
             for change in CHANGES:
                 rounds.add(f"the {change} of a task, Redis store", "celery-progress", of_progress)
     for change in CHANGES:
-        yield rounds.row(f"the {change} of a task, Redis store", "ms", at_most(1), at_most(1 / 8, "celery-progress"))
-        yield rounds.row(f"the {change} of a task, PostgreSQL store", "ms", at_most(3))
+        bounds = [at_most(1.15, END)] if change == "start" else []
+        redis = [at_most(1), at_most(1 / 8, "celery-progress")] if change in ("start", "end") else []
+        yield rounds.row(f"the {change} of a task, Redis store", "ms", *redis, *bounds)
+        yield rounds.row(f"the {change} of a task, PostgreSQL store", "ms", at_most(3), *bounds)
 
 
 def _migrate(_: Talk) -> None:
@@ -118,30 +123,61 @@ def _migrate(_: Talk) -> None:
 
 
 def _time_changes(_: Talk, jobs: int) -> list[tuple[str, float]]:
-    """The median times that a task waits for its start and for its end to be on record, in milliseconds."""
-    _change_twice()
+    """The median times that sender and task wait for a job's changes to be on record, in milliseconds."""
+    _change()
     time.sleep(0.5)
-    pairs = [times for _ in range(jobs) if (times := _change_twice()) is not None]
-    return [(change, median(times)) for change, times in zip(CHANGES, zip(*pairs, strict=True), strict=True)]
+    all_times = [times for _ in range(jobs) if (times := _change()) is not None]
+    return [(change, median(times)) for change, times in zip(CHANGES, zip(*all_times, strict=True), strict=True)]
 
 
-def _change_twice() -> tuple[float, float] | None:
-    """How long the start and the end of a job took that waited; None when the store took them too late."""
+def _change() -> tuple[float, ...] | None:
+    """How long the changes of a job took that was sent and then waited; None when the store took them too late."""
     from benchmarks.homes import events
     from immortus_channels import tracking
     from immortus_channels.stores import get_store
 
-    job_id = str(uuid.uuid4())
-    origin = events.Origin(send_id=job_id)
-    tracking.publish(events.Enqueued(job_id=job_id, job_class="benchmark", origin=origin))
-    run = tracking.make_run(job_id=job_id, job_class="benchmark", run_id=job_id, origin=origin)
+    origin = events.Origin(send_id=str(uuid.uuid4()))
+    about = {"job_id": origin.send_id, "job_class": "benchmark"}
+    headers: list[dict[str, Any]] = []
+    runs: list[Any] = []
+
+    def send() -> None:
+        job = tracking.publish(events.Enqueued(**about, origin=origin))
+        headers.append(_header(origin, job))
+
+    def start() -> None:
+        runs.append(_run_from(headers[0], origin, about))
+        tracking.begin(runs[0])
+
+    sending = _milliseconds(send)
     time.sleep(0.002)  # a task does something else: the push of one change is no part of the next
-    start = _milliseconds(partial(tracking.begin, run))
+    starting = _milliseconds(start)
     time.sleep(0.002)
-    end = _milliseconds(partial(tracking.end, run, events.Finished))
+    ending = _milliseconds(lambda: tracking.end(runs[0], events.Finished))
     time.sleep(0.002)
-    job = get_store().get_many([job_id]).jobs.get(job_id)
-    return (start, end) if job is not None and job.is_over else None
+    job = get_store().get_many([origin.send_id]).jobs.get(origin.send_id)
+    return (sending, starting, ending, starting + ending) if job is not None and job.is_over else None
+
+
+def _header(origin: Any, job: Any) -> dict[str, Any]:
+    """What travels with the message, of a build whose messages tell of the record."""
+    try:
+        from benchmarks.homes import messages
+    except ImportError:
+        return {}
+    return {} if job is None else messages.with_record(messages.to_header(origin), job)
+
+
+def _run_from(header: dict[str, Any], origin: Any, about: dict[str, str]) -> Any:
+    """The run that a worker makes of such a message."""
+    from immortus_channels import tracking
+
+    known = {}
+    if header:
+        from benchmarks.homes import messages
+
+        known = {"known": messages.record_in(header, **about)}
+    return tracking.make_run(**about, run_id=origin.send_id, origin=origin, **known)
 
 
 def _time_celery_progress(_: Talk, jobs: int) -> float:

@@ -77,13 +77,15 @@ class Traits:
     `proves_job`: the event makes the job's record where the store has none. `proves_run`: a run of the job has begun,
     even if the job was cancelled before. `ends_run`: the event ends a run, so it is written even where its report
     cannot be. `hook` is the strategy's method for the event while the store is silent ("": none); once the store has
-    answered, the job's new state decides. None: the event never calls a hook.
+    answered, the job's new state decides. None: the event never calls a hook. `makes_record`: the job has most likely
+    no record yet, so a write tries that before it reads.
     """
 
     proves_job: bool
     proves_run: bool
     ends_run: bool
     hook: str | None
+    makes_record: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,13 +108,13 @@ class Event:
 class Planned(Event):
     """The job is a later member of a chain or chord that was sent; its own sending will follow."""
 
-    traits = Traits(proves_job=True, proves_run=False, ends_run=False, hook="job_enqueued")
+    traits = Traits(proves_job=True, proves_run=False, ends_run=False, makes_record=True, hook="job_enqueued")
 
 
 class Enqueued(Event):
     """A sender is about to hand the job to its queue."""
 
-    traits = Traits(proves_job=True, proves_run=False, ends_run=False, hook="job_enqueued")
+    traits = Traits(proves_job=True, proves_run=False, ends_run=False, makes_record=True, hook="job_enqueued")
 
 
 class Reported(Event):
@@ -171,7 +173,7 @@ class Created(Event):
     sent, and the hook belongs to the sending.
     """
 
-    traits = Traits(proves_job=True, proves_run=False, ends_run=False, hook=None)
+    traits = Traits(proves_job=True, proves_run=False, ends_run=False, makes_record=True, hook=None)
 
     creation: str = ""
 

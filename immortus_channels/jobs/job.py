@@ -165,6 +165,16 @@ class Job:
         return self.state.is_over
 
     @property
+    def is_lease_known(self) -> bool:
+        """Whether `lease_until` is what the store has: a holder renews its lease without a new version."""
+        return self.lease_until is not None or not self.lease_holder
+
+    @property
+    def with_unknown_lease(self) -> Self:
+        """The job as a process knows it that has not read it just now: its holder may have renewed the lease."""
+        return replace(self, lease_until=None) if self.lease_holder else self
+
+    @property
     def shown(self) -> Self:
         """The job as its own namespace knows it: with bare ids, and with "" for an owner from another namespace."""
         owner = self.owner or ""

@@ -32,8 +32,10 @@ class Tracker(Protocol):
         """Extend the lease that `holder` (a run or a sending) has on a job."""
         ...
 
-    def make_run(self, *, job_id: str, job_class: str, run_id: str, origin: Origin | None) -> Run:
-        """Return a run in this process that has not begun yet."""
+    def make_run(
+        self, *, job_id: str, job_class: str, run_id: str, origin: Origin | None, known: str | None = None
+    ) -> Run:
+        """Return a run in this process that has not begun yet; `known` is the job's record, as its message tells it."""
         ...
 
     def begin(self, run: Run) -> None:

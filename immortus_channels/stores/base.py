@@ -104,7 +104,8 @@ class Store(ABC):
         """Apply `change` by compare-and-set on the version, again after a conflict; return the job before and after.
 
         `change` may be called several times and must be pure. When it returns the job that it got, the store writes
-        nothing. A store may try the job as it is `known` before it reads it. Raises UnreadableRecord.
+        nothing. A store may try the job as it is `known` before it reads it; a known job of version 0 says that there
+        is no record. Raises UnreadableRecord.
         """
 
     @abstractmethod

@@ -56,32 +56,29 @@ class ComparingStore(Store):
     def update(self, job_id: str, change: Change, *, known: Job | None = None) -> tuple[Job | None, Job | None]:
         """Apply `change` by compare-and-set, again after a conflict; return the job before and after.
 
-        One round trip if the job is still as it was `known`, two if it has to be read. If `change` leaves the guessed
-        job as it was, the job is read as well.
+        One round trip if the job is still as it was `known`, two if it is not: the refused write answers with what is
+        on record. If `change` leaves the guessed job as it was, the job is read.
         """
         guess = self._guess(known)
-        done = self._attempt(job_id, change, guess, guessed=guess.now) if guess else None
-        if guess and done is None:
-            self._clock.forget()
+        reading = guess or self._read_current(job_id)
         for _ in range(_CONFLICTS):
-            if done is not None:
-                return done
-            done = self._attempt(job_id, change, self._read_current(job_id))
+            before = reading.jobs.get(job_id)
+            after = change(before, reading.now)
+            if after is not None and after is not before:
+                answer = self._replace(before, after, None if guess is None else guess.now)
+                if answer is None:
+                    self._prune_a_little(after)
+                    return before, after
+                if guess is not None:
+                    self._clock.forget()
+                reading = self._check(answer, job_id)
+            elif guess is None:
+                return before, before
+            else:
+                reading = self._read_current(job_id)
+            guess = None
         msg = f"Other processes changed the job {job_id!r} {_CONFLICTS} times while this one tried to."
         raise StoreUnavailable(msg)
-
-    def _attempt(
-        self, job_id: str, change: Change, reading: Reading, *, guessed: int | None = None
-    ) -> tuple[Job | None, Job | None] | None:
-        """Return the job before and after; None if it changed since it was read, or if a guess changes nothing."""
-        before = reading.jobs.get(job_id)
-        after = change(before, reading.now)
-        if after is None or after is before:
-            return None if guessed else (before, before)
-        if not self._replace(before, after, guessed):
-            return None
-        self._prune_a_little(after)
-        return before, after
 
     def _guess(self, known: Job | None) -> Reading | None:
         """Return what a read finds if the job has not changed since; None if that cannot be guessed.
@@ -91,10 +88,13 @@ class ComparingStore(Store):
         now = self._clock.guess()
         if known is None or now is None or known.version > now + CLOCK_SLACK:
             return None
-        return Reading(now=max(now, known.version), jobs={known.job_id: known})
+        return Reading(now=max(now, known.version), jobs={known.job_id: known} if known.version else {})
 
     def _read_current(self, job_id: str) -> Reading:
-        reading = self.get_many([job_id])
+        return self._check(self.get_many([job_id]), job_id)
+
+    def _check(self, reading: Reading, job_id: str) -> Reading:
+        """Return the reading, after a note of its time. Raises UnreadableRecord."""
         self._clock.show(reading.now)
         if reading.unreadable:
             msg = f"The record of {job_id!r} cannot be read; it is not overwritten."
@@ -102,8 +102,11 @@ class ComparingStore(Store):
         return reading
 
     @abstractmethod
-    def _replace(self, before: Job | None, after: Job, guessed: int | None) -> bool:
-        """Write `after` if the job is still `before` and a `guessed` time is right by `CLOCK_SLACK`; return whether."""
+    def _replace(self, before: Job | None, after: Job, guessed: int | None) -> Reading | None:
+        """Write `after` if the job is still `before` and a `guessed` time is right by `CLOCK_SLACK`.
+
+        Return None once it is written, else what is on record. A lease of `before` that is not known is not compared.
+        """
 
     def _prune_a_little(self, after: Job) -> None:
         """Delete some old jobs, about every hundredth time that a job ends (a version ends in microseconds)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
@@ -49,8 +49,7 @@ class DatabaseStore(ComparingStore):
     def get_many(self, job_ids: Collection[str]) -> Reading:
         """Return the jobs of these ids, by one query."""
         with self._connected() as connection:
-            now, rows = sql.select(connection, sql.JOB, job_ids)
-        return reading_of(now, ((row[0], partial(sql.to_job, *row[1:])) for row in rows))
+            return _reading(*sql.select(connection, sql.JOB, job_ids))
 
     def positions(self, job_ids: Collection[str]) -> Positions:
         """Return the positions of these ids, by one query."""
@@ -142,20 +141,26 @@ class DatabaseStore(ComparingStore):
             )
         return f"The database {self.using!r} failed: {error}"
 
-    def _replace(self, before: Job | None, after: Job, guessed: int | None) -> bool:
-        """Write `after` by one statement with `before` in its conditions; return whether they held."""
+    def _replace(self, before: Job | None, after: Job, guessed: int | None) -> Reading | None:
+        """Write `after` by one statement with `before` in its conditions; return what is there if they do not hold."""
         try:
             with self._connected() as connection:
                 if before is None:
-                    return sql.insert(connection, after)
-                return sql.compare_and_set(connection, before, after, guessed)
-        except IntegrityError:  # another process created the record after we had read none
-            return False
+                    found = sql.insert(connection, after, guessed)
+                else:
+                    found = sql.compare_and_set(connection, before, after, guessed)
+                return None if found is None else _reading(*found)
+        except IntegrityError:  # there is a record, and this database cannot answer with it
+            return self.get_many([after.job_id])
 
     def _prune_a_little(self, after: Job) -> None:
         """Prune, unless in the caller's transaction."""
         if not self._connection().in_atomic_block:
             super()._prune_a_little(after)
+
+
+def _reading(now: int, rows: Iterable[sql.Row]) -> Reading:
+    return reading_of(now, ((row[0], partial(sql.to_job, *row[1:])) for row in rows))
 
 
 # Connections

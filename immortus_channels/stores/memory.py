@@ -74,15 +74,19 @@ class MemoryStore(ComparingStore):
         """Replace the lock in a child after fork: another thread of the parent may have held it."""
         self._lock = threading.Lock()
 
-    def _replace(self, before: Job | None, after: Job, guessed: int | None) -> bool:
-        """Write `after` if the record still equals `before` to the letter; return whether it did."""
+    def _replace(self, before: Job | None, after: Job, guessed: int | None) -> Reading | None:
+        """Write `after` if the record still equals `before` to the letter; return what is on record if it does not."""
         with self._lock:
-            if self._records.get(after.job_id) != (before and before.to_record()):
-                return False
-            if guessed is not None and abs(_now() - guessed) > CLOCK_SLACK:
-                return False
+            reading = self._reading(i for i in [after.job_id] if i in self._records)
+            kept = reading.jobs.get(after.job_id)
+            if before is not None and kept is not None and not before.is_lease_known:
+                before = replace(before, lease_until=kept.lease_until)
+                after = after if after.is_lease_known else replace(after, lease_until=kept.lease_until)
+            is_late = guessed is not None and abs(reading.now - guessed) > CLOCK_SLACK
+            if is_late or reading.unreadable or (kept and kept.to_record()) != (before and before.to_record()):
+                return reading
             self._records[after.job_id] = after.to_record()
-        return True
+        return None
 
     def _reading(self, job_ids: Iterable[str]) -> Reading:
         return reading_of(_now(), ((i, partial(Job.from_record, self._records[i])) for i in job_ids))

@@ -73,8 +73,7 @@ class RedisStore(ComparingStore):
 
     def get_many(self, job_ids: Collection[str]) -> Reading:
         """Return the jobs of these ids, by one script."""
-        now, found = self._read(job_ids, "job", "lease", "holder")
-        return reading_of(now, ((job_id, partial(_job, *values)) for job_id, values in found.items()))
+        return _reading(*self._read(job_ids, "job", "lease", "holder"))
 
     def positions(self, job_ids: Collection[str]) -> Positions:
         """Return the positions of these ids, by one script: a command for each would cost three times as much here."""
@@ -106,7 +105,7 @@ class RedisStore(ComparingStore):
         for job in jobs:
             commands = self._layout.removing(job)
             keys = dict.fromkeys(command[1] for command in commands)
-            gone += int(self._run(layout.COMPARE_AND_SET, [*keys], [dump([str(job.version)]), dump(commands)]))
+            gone += self._run(layout.COMPARE_AND_SET, [*keys], [dump([str(job.version)]), dump(commands)]) is None
         return gone
 
     def close(self) -> None:
@@ -147,19 +146,23 @@ class RedisStore(ComparingStore):
         seconds, micros, *values = self._run(layout.READ, keys, [*names])
         rows = (values[start : start + len(names)] for start in range(0, len(values), len(names)))
         found = {job_id: row for job_id, row in zip(ids, rows, strict=True) if row[0]}
-        return int(seconds) * SECOND + int(micros), found
+        return _time(seconds, micros), found
 
-    def _replace(self, before: Job | None, after: Job, guessed: int | None) -> bool:
-        """Write `after` by one script, which compares first; return whether it did."""
+    def _replace(self, before: Job | None, after: Job, guessed: int | None) -> Reading | None:
+        """Write `after` by one script, which compares first, and answers with what is on record if that differs."""
         expected = [str(before.version) if before else ""]
-        if before and layout.lease(before) != layout.lease(after):
+        if before and before.is_lease_known and layout.lease(before) != layout.lease(after):
             expected += layout.lease(before).values()
         commands = self._layout.writing(before, after, int(settings.RETENTION * 1000))
         keys = dict.fromkeys([self._layout.job(after.job_id), *(command[1] for command in commands)])
         arguments = [dump(expected), dump(commands)]
         if guessed:
             arguments += [str(guessed), str(CLOCK_SLACK)]
-        return bool(self._run(layout.COMPARE_AND_SET, [*keys], arguments))
+        answer = self._run(layout.COMPARE_AND_SET, [*keys], arguments)
+        if answer is None:
+            return None
+        seconds, micros, *values = answer
+        return _reading(_time(seconds, micros), {after.job_id: values} if values[0] else {})
 
     # Listing
 
@@ -206,6 +209,14 @@ class RedisStore(ComparingStore):
 
 def _texts(values: Values) -> Texts:
     return [value.decode() for value in values]
+
+
+def _time(seconds: bytes, micros: bytes) -> int:
+    return int(seconds) * SECOND + int(micros)
+
+
+def _reading(now: int, found: Mapping[str, Values]) -> Reading:
+    return reading_of(now, ((job_id, partial(_job, *values)) for job_id, values in found.items()))
 
 
 def _number(text: bytes) -> int | None:

@@ -26,20 +26,29 @@ from immortus_channels.stores.base import Filter
 Texts: TypeAlias = "list[str]"
 
 COMPARE_AND_SET = """
+local fits = true
 if ARGV[3] then
   local time = redis.call('TIME')
-  if math.abs(time[1] * 1000000 + time[2] - ARGV[3]) > tonumber(ARGV[4]) then return 0 end
+  fits = math.abs(time[1] * 1000000 + time[2] - ARGV[3]) <= tonumber(ARGV[4])
 end
 local kept = redis.call('HMGET', KEYS[1], 'version', 'lease', 'holder')
 for position, expected in ipairs(cjson.decode(ARGV[1])) do
-  if (kept[position] or '') ~= expected then return 0 end
+  fits = fits and (kept[position] or '') == expected
+end
+if not fits then
+  local answer = redis.call('TIME')
+  for _, value in ipairs(redis.call('HMGET', KEYS[1], 'job', 'lease', 'holder')) do
+    answer[#answer + 1] = value or ''
+  end
+  return answer
 end
 for _, command in ipairs(cjson.decode(ARGV[2])) do redis.call(unpack(command)) end
-return 1
+return nil
 """
-"""Runs the commands ARGV[2] if the job KEYS[1] still has the version (and lease and holder) ARGV[1].
+"""Runs the commands ARGV[2] if the job KEYS[1] still has the version (and lease and holder) ARGV[1]; returns nil then.
 
-A guessed time ARGV[3], if given, must also be right within ARGV[4] microseconds.
+A guessed time ARGV[3], if given, must also be right within ARGV[4] microseconds. If it does not fit, the script returns
+the time, and the record, lease and holder of the job, empty for an unknown one.
 """
 
 READ = """

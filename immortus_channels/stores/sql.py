@@ -28,10 +28,13 @@ if TYPE_CHECKING:
 Row: TypeAlias = "tuple[Any, ...]"
 Value: TypeAlias = "str | int | None"
 Where: TypeAlias = "list[tuple[str, list[Value]]]"
+Found: TypeAlias = "tuple[int, list[Row]]"
+"""The database's time, and rows that begin with the job's id."""
 
 TABLE = JobRecord._meta.db_table  # noqa: SLF001 - Django's documented API
 JOB = "record, lease_until, lease_holder"
 """The columns that `to_job` takes."""
+_NUMBERS = ("version", "finished_at", "lease_until")
 _IDS_AT_ONCE = 10_000
 _REFUSED_VALUES = frozenset({1264, 1265, 1300, 1366, 1406, 3988})
 """MySQL's errors for values that a column cannot hold, which not every driver raises as DataError."""
@@ -75,7 +78,7 @@ def _fetch(connection: Connection, sql: str, parameters: Sequence[Value]) -> lis
         return list(cursor.fetchall())
 
 
-def select(connection: Connection, columns: str, job_ids: Collection[str]) -> tuple[int, list[Row]]:
+def select(connection: Connection, columns: str, job_ids: Collection[str]) -> Found:
     """Return the database's time, and `job_id` and `columns` of the jobs that exist among these."""
     ids = list(job_ids)
     now: int | None = None
@@ -114,27 +117,63 @@ def _lease(job: Job) -> dict[str, Value]:
     return {"lease_until": job.lease_until, "lease_holder": job.lease_holder}
 
 
-def insert(connection: Connection, job: Job) -> bool:
-    """Write a new row; raises IntegrityError if it exists by now."""
+def insert(connection: Connection, job: Job, guessed: int | None) -> Found | None:
+    """Write a new row if there is none, and a guessed time is about right; return None if it did, else what is there.
+
+    Raises IntegrityError if there is a row and the database is another than PostgreSQL.
+    """
     row = {"job_id": job.job_id, **_columns(job), **_lease(job)}
-    marks = ", ".join(["%s"] * len(row))
-    sql = f"INSERT INTO {_table(connection)} ({', '.join(row)}) VALUES ({marks})"  # noqa: S608
-    return _execute(connection, sql, list(row.values())) == 1
+    marks, conflict = ["%s"] * len(row), ""
+    if _answers(connection):
+        marks = [f"CAST(%s AS {'bigint' if name in _NUMBERS else 'text'})" for name in row]
+        conflict = "ON CONFLICT DO NOTHING"
+    conditions, parameters = _join(_is_now(connection, guessed))
+    sql = (
+        f"INSERT INTO {_table(connection)} ({', '.join(row)}) "  # noqa: S608
+        f"SELECT {', '.join(marks)} FROM (SELECT 1) one WHERE {conditions} {conflict}"
+    )
+    return _write(connection, job.job_id, sql, [*row.values(), *parameters])
 
 
-def compare_and_set(connection: Connection, before: Job, after: Job, guessed: int | None) -> bool:
-    """Write a row if it is unchanged since it was read, and a guessed time is about right; return whether it was."""
+def compare_and_set(connection: Connection, before: Job, after: Job, guessed: int | None) -> Found | None:
+    """Write a row if it is unchanged since it was read, and a guessed time is about right.
+
+    Return None if it did, else what is there.
+    """
     new = _columns(after)
     where: Where = [("job_id = %s", [before.job_id]), ("version = %s", [before.version])]
     if _lease(after) != _lease(before):
         new |= _lease(after)
-        where += [_is("lease_until", before.lease_until), _is("lease_holder", before.lease_holder)]
-    if guessed is not None:
-        where += [(f"ABS({clock(connection)} - %s) <= %s", [guessed, CLOCK_SLACK])]
-    conditions, parameters = _join(where)
+        if before.is_lease_known:
+            where += [_is("lease_until", before.lease_until), _is("lease_holder", before.lease_holder)]
+    conditions, parameters = _join([*where, *_is_now(connection, guessed)])
     assignments = ", ".join(f"{name} = %s" for name in new)
     sql = f"UPDATE {_table(connection)} SET {assignments} WHERE {conditions}"  # noqa: S608
-    return _execute(connection, sql, [*new.values(), *parameters]) == 1
+    return _write(connection, before.job_id, sql, [*new.values(), *parameters])
+
+
+def _is_now(connection: Connection, guessed: int | None) -> Where:
+    return [] if guessed is None else [(f"ABS({clock(connection)} - %s) <= %s", [guessed, CLOCK_SLACK])]
+
+
+def _answers(connection: Connection) -> bool:
+    """Return whether one statement can both write and, where it did not, say what is there."""
+    return connection.vendor == "postgresql"
+
+
+def _write(connection: Connection, job_id: str, sql: str, parameters: Sequence[Value]) -> Found | None:
+    """Run a statement that writes one row; return None if it did, else what is there."""
+    if not _answers(connection):
+        return None if _execute(connection, sql, parameters) == 1 else select(connection, JOB, [job_id])
+    rows = _fetch(
+        connection,
+        f"WITH written AS ({sql} RETURNING 1) "  # noqa: S608
+        f"SELECT EXISTS (SELECT 1 FROM written), {clock(connection)}, job_id, {JOB} "
+        f"FROM (SELECT 1) one LEFT JOIN {_table(connection)} ON job_id = %s AND NOT EXISTS (SELECT 1 FROM written)",
+        [*parameters, job_id],
+    )
+    is_written, now, *_ = rows[0]
+    return None if is_written else (now, [row[2:] for row in rows if row[2] is not None])
 
 
 def _is(column: str, value: Value) -> tuple[str, list[Value]]:

@@ -43,6 +43,7 @@ class Run(Draft):
         job_class: str,
         run_id: str,
         origin: Origin | None = None,
+        known: str | None = None,
         strategy: object = None,
         around: Run | None = None,
         notify: Callable[[Run], None] = lambda _: None,
@@ -66,7 +67,7 @@ class Run(Draft):
         """Whether each step looks, as no writer's thread marks the runs that should."""
         self.heard_at = time.monotonic()
         """When, by the monotonic clock, the store last answered about the job."""
-        self.known: str | None = None
+        self.known = known
         """The job's record, as far as this process knows: text, because a task may change what it is given."""
         self._listen = listen
         self._end = end
@@ -85,7 +86,7 @@ class Run(Draft):
         self.attempt, self.heard_at = job.attempt, time.monotonic()
         if job.cancel_requested:
             self.cancel_requested = self.must_look = True  # in this order: another thread reads them
-        self.known = job.to_record()
+        self.known = job.with_unknown_lease.to_record()
         self.know(job)
         known = self.origin
         if known is None or (known.owner, known.staff_only) != (job.owner, job.staff_only):

@@ -71,9 +71,11 @@ def perform(write: Write) -> None:
         write.after = apply(write.before, write.event, now=reading.now, leases=leases())
     else:
         change = partial(_change, event=write.event)
-        known = None if write.known is None else Job.from_record(write.known)
-        write.before, write.after = store.update(write.event.job_id, change, known=known)
-        event, job = write.event, write.after
+        event = write.event
+        known = Job(job_id=event.job_id) if event.traits.makes_record else None
+        known = known if write.known is None else Job.from_record(write.known)
+        write.before, write.after = store.update(event.job_id, change, known=known)
+        job = write.after
         if isinstance(event, Updated | Counted) and event.is_shown and job is not None and job.is_over:
             late_reports.note(job)
 

@@ -91,7 +91,9 @@ def test_an_update_is_one_read_and_one_write_and_no_transaction(store, put):
     put(store)
     with queries(store) as seen:
         put(store, message="new")
-    assert [query["sql"].split()[0] for query in seen] == ["SELECT", "UPDATE"]
+    read, write = (query["sql"] for query in seen)
+    assert read.startswith("SELECT")
+    assert "UPDATE" in write
 
 
 def test_a_renewal_of_many_is_one_statement(store):

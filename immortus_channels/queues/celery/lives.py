@@ -16,7 +16,8 @@ from immortus_channels.jobs.events import Origin
 from immortus_channels.keys import name_in
 from immortus_channels.queues.celery.canvas import REPLACES
 from immortus_channels.queues.celery.marks import HEADER, OWNER, STANDS_FOR
-from immortus_channels.queues.celery.origins import header_of, to_header
+from immortus_channels.queues.celery.origins import header_of
+from immortus_channels.queues.messages import to_header
 from immortus_channels.writer.run import current_run
 
 _JOB = "job_id"

@@ -20,6 +20,7 @@ from immortus_channels.keys import key_of
 from immortus_channels.loading import name_of
 from immortus_channels.logs import logger
 from immortus_channels.queues.celery.marks import HEADER, OWNER, QUEUE
+from immortus_channels.queues.messages import from_header, to_header
 from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.writer.run import owner_here
 from immortus_channels.writer.values import clean, clean_text, size_of
@@ -77,20 +78,9 @@ def _to_json(name: str, value: object) -> JSON:
         return f"<{type(value).__name__}>"
 
 
-def to_header(origin: Origin) -> dict[str, Any]:
-    """Return the origin as JSON for the message's headers."""
-    fields = {name: getattr(origin, name) for name in Origin.__slots__}
-    return {name: clean(value) for name, value in fields.items() if value not in (None, "")}
-
-
 def header_of(request: Any, name: str) -> Any:
     """Return a header of the message that a task was sent with; None if it has none."""
     return getattr(request, name, None) or (getattr(request, "headers", None) or {}).get(name)
-
-
-def from_header(header: Mapping[str, Any]) -> Origin:
-    """Return the origin that `to_header` wrote; fields that a newer release added are ignored."""
-    return Origin(**{name: value for name, value in header.items() if name in Origin.__slots__})
 
 
 def with_owner(origin: Origin, ownership: Mapping[str, Any] | None) -> Origin:

@@ -21,7 +21,6 @@ from immortus_channels.queues.celery import canvas, lives, written
 from immortus_channels.queues.celery.canvas import REPLACED, REPLACES
 from immortus_channels.queues.celery.marks import HEADER, OWNER, STANDS_FOR
 from immortus_channels.queues.celery.origins import (
-    from_header,
     key_for,
     key_in,
     namespace_in,
@@ -29,6 +28,7 @@ from immortus_channels.queues.celery.origins import (
     owner_header,
     with_owner,
 )
+from immortus_channels.queues.messages import from_header, with_record
 from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.writer import WAIT
 from immortus_channels.writer.run import current_run
@@ -90,6 +90,8 @@ class Sending:
         job = self._tracker.publish(Enqueued(job_id=job_id, job_class=job_class, origin=origin))
         if job is not None and job.send_id != origin.send_id:
             headers[HEADER] = lives.second_header(replace(Origin.of(job), eta=origin.eta), name_in(job_id))
+        elif job is not None:
+            headers[HEADER] = with_record(headers[HEADER], job)
 
     def after(self, sender: str, headers: Mapping[str, Any], **_: object) -> None:
         """Extend the lease once the broker has the message: it no longer counts as possibly never sent."""
