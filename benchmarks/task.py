@@ -146,8 +146,7 @@ def _change() -> tuple[float, ...] | None:
         headers.append(_header(origin, job))
 
     def start() -> None:
-        runs.append(_run_from(headers[0], origin, about))
-        tracking.begin(runs[0])
+        runs.append(_begin(headers[0], origin, about))
 
     sending = _milliseconds(send)
     time.sleep(0.002)  # a task does something else: the push of one change is no part of the next
@@ -168,16 +167,18 @@ def _header(origin: Any, job: Any) -> dict[str, Any]:
     return {} if job is None else messages.with_record(messages.to_header(origin), job)
 
 
-def _run_from(header: dict[str, Any], origin: Any, about: dict[str, str]) -> Any:
-    """The run that a worker makes of such a message."""
+def _begin(header: dict[str, Any], origin: Any, about: dict[str, str]) -> Any:
+    """The run that a worker makes of such a message, begun."""
     from immortus_channels import tracking
 
-    known = {}
+    run = tracking.make_run(**about, run_id=origin.send_id, origin=origin)
     if header:
         from benchmarks.homes import messages
 
-        known = {"known": messages.record_in(header, **about)}
-    return tracking.make_run(**about, run_id=origin.send_id, origin=origin, **known)
+        tracking.begin(run, known=messages.job_in(header, **about))
+    else:
+        tracking.begin(run)
+    return run
 
 
 def _time_celery_progress(_: Talk, jobs: int) -> float:

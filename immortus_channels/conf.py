@@ -44,10 +44,8 @@ settings = Settings()
 
 def leases() -> Leases:
     """Return how long silence is tolerated, by the present settings."""
-    return Leases(
-        running=int(settings.STALLED_AFTER * SECOND),
-        stalled=max(int((settings.LOST_AFTER - settings.STALLED_AFTER) * SECOND), 0),
-    )
+    stalled, lost = settings.STALLED_AFTER, settings.LOST_AFTER
+    return Leases(running=int(stalled * SECOND), stalled=max(int((lost - stalled) * SECOND), 0))
 
 
 def is_strict() -> bool:

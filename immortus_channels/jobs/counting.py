@@ -18,8 +18,7 @@ ITEMS, SEVERAL, ANNOUNCED = "#", "*", "="
 
 def begun(job: Job, current: Number, total: Number | None, counter: str) -> Job:
     """Return the job in its next step."""
-    return replace(
-        job,
+    return job.but(
         step=job.step + 1,
         current=current,
         total=total,
@@ -36,12 +35,11 @@ def merged(job: Job, report: Report) -> Job:
     if report.step < job.run_step:
         return job
     if report.step > job.run_step:
-        job = replace(begun(job, report.current, report.total, ""), run_step=report.step, message="")
+        job = begun(job, report.current, report.total, "").but(run_step=report.step, message="")
     elif _is_of_loops(job):
         report = replace(report, current=0, within=0.0, counted=False, percentage=None)
     after = _moved_to(job, report.current + job.outside, report.within)
-    return replace(
-        after,
+    return after.but(
         total=report.total if report.step and not _is_of_loops(job) else job.total,
         counter=ITEMS if report.counted else job.counter if _is_of_loops(job) or not report.step else "",
         given_percentage=job.given_percentage if report.percentage is None else report.percentage,
@@ -63,7 +61,7 @@ def updated(job: Job, event: Updated) -> Job:
         changes["counter"] = ITEMS
     if event.percentage is not None:
         changes["given_percentage"] = event.percentage
-    return replace(after, **changes)
+    return after.but(**changes)
 
 
 def counted(job: Job, event: Counted) -> Job:
@@ -72,8 +70,7 @@ def counted(job: Job, event: Counted) -> Job:
         job = _joined(job, event)
     if _contains(job):
         return _inside(job, event)
-    return replace(
-        job,
+    return job.but(
         current=min(job.current + event.advance, LARGEST),
         outside=job.outside + event.advance if job.run_id else 0,
         within=max(job.within + event.within, 0.0),
@@ -84,8 +81,8 @@ def _moved_to(job: Job, current: Number, within: float) -> Job:
     """Return the job as far as the farther of both places; the next item has nothing inside of it yet."""
     current = min(current, LARGEST)
     if current <= job.current:
-        return replace(job, within=max(job.within, within)) if current == job.current else job
-    return replace(job, current=current, within=job.within if _is_shared(job) else within, inner={})
+        return job.but(within=max(job.within, within)) if current == job.current else job
+    return job.but(current=current, within=job.within if _is_shared(job) else within, inner={})
 
 
 def _is_shared(job: Job) -> bool:
@@ -116,9 +113,9 @@ def _joined(job: Job, event: Counted) -> Job:
         return job
     if _is_of_loops(job) and job.counter != event.by:
         total = None if job.total is None or event.total is None else job.total + event.total
-        return replace(job, total=total, counter=SEVERAL)
+        return job.but(total=total, counter=SEVERAL)
     if _is_open(job) and job.counter != f"{ANNOUNCED}{event.by}" and not _is_of_loops(job):
-        return replace(job, counter=job.counter or ANNOUNCED)
+        return job.but(counter=job.counter or ANNOUNCED)
     return begun(job, 0, event.total, event.by)
 
 
@@ -131,4 +128,4 @@ def _inside(job: Job, event: Counted) -> Job:
     share = sum(done for done, _ in inner.values()) / size if size else 0.0
     if event.ends:
         inner.pop(event.loop, None)
-    return replace(job, inner=inner, within=max(job.within, share))
+    return job.but(inner=inner, within=max(job.within, share))

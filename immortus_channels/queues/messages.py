@@ -30,11 +30,11 @@ def with_record(header: Mapping[str, Any], job: Job) -> dict[str, Any]:
     """
     if job.state is not State.ENQUEUED or job.version != job.enqueued_at:
         return {**header}
-    return {**header, "record": [job.version, _digest(_text(job))]}
+    return {**header, "record": [job.version, _digest_of(job)]}
 
 
-def record_in(header: Mapping[str, Any] | None, job_id: str, job_class: str) -> str | None:
-    """Return the record that a job's sender made, without its lease; None where the header does not tell.
+def job_in(header: Mapping[str, Any] | None, job_id: str, job_class: str) -> Job | None:
+    """Return the job that its sender put on record, without its lease; None where the header does not tell.
 
     The worker makes it again from the origin, as the sender did, and believes it if the digest is the sender's.
     """
@@ -44,14 +44,10 @@ def record_in(header: Mapping[str, Any] | None, job_id: str, job_class: str) -> 
         case [int(version), str(digest)]:
             sent = Enqueued(job_id=job_id, job_class=job_class, origin=from_header(header))
             job = apply(None, sent, now=version)
-            text = "" if job is None else _text(job)
-            return text if _digest(text) == digest else None
+            return job.with_unknown_lease if job and _digest_of(job) == digest else None
     return None
 
 
-def _text(job: Job) -> str:
-    return job.with_unknown_lease.to_record()
-
-
-def _digest(record: str) -> str:
+def _digest_of(job: Job) -> str:
+    record = job.with_unknown_lease.to_record()
     return blake2b(record.encode(errors="surrogatepass"), digest_size=8).hexdigest()

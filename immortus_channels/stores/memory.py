@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
 from functools import partial
 
 from immortus_channels.jobs.job import Job
@@ -42,7 +41,7 @@ class MemoryStore(ComparingStore):
             until = _now() + int(seconds * SECOND)
             for job in self._reading(i for i in holders if i in self._records).jobs.values():
                 if job.lease_until is not None and holders[job.job_id] == job.lease_holder:
-                    self._records[job.job_id] = replace(job, lease_until=until).to_record()
+                    self._records[job.job_id] = job.but(lease_until=until).to_record()
 
     def list(self, wanted: Filter, *, limit: int = 100, before: int | None = None) -> list[Job]:
         """Return the newest jobs that `wanted` admits."""
@@ -80,8 +79,8 @@ class MemoryStore(ComparingStore):
             reading = self._reading(i for i in [after.job_id] if i in self._records)
             kept = reading.jobs.get(after.job_id)
             if before is not None and kept is not None and not before.is_lease_known:
-                before = replace(before, lease_until=kept.lease_until)
-                after = after if after.is_lease_known else replace(after, lease_until=kept.lease_until)
+                before = before.but(lease_until=kept.lease_until)
+                after = after if after.is_lease_known else after.but(lease_until=kept.lease_until)
             is_late = guessed is not None and abs(reading.now - guessed) > CLOCK_SLACK
             if is_late or reading.unreadable or (kept and kept.to_record()) != (before and before.to_record()):
                 return reading

@@ -6,13 +6,12 @@ import itertools
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias
 
 from immortus_channels.conf import settings
 from immortus_channels.exceptions import StoreUnavailable
-from immortus_channels.jobs.job import Job, dump
+from immortus_channels.jobs.job import Job
 from immortus_channels.jobs.lifecycle import SECOND
 from immortus_channels.stores import redis_keys as layout
 from immortus_channels.stores.base import Filter, Position, Positions, Reading, reading_of
@@ -103,9 +102,7 @@ class RedisStore(ComparingStore):
         """Delete these jobs and their index entries if they still have these versions; one script each."""
         gone = 0
         for job in jobs:
-            commands = self._layout.removing(job)
-            keys = dict.fromkeys(command[1] for command in commands)
-            gone += self._run(layout.COMPARE_AND_SET, [*keys], [dump([str(job.version)]), dump(commands)]) is None
+            gone += self._run_if_unchanged(layout.REMOVE, job, *self._layout.removing(job)) is None
         return gone
 
     def close(self) -> None:
@@ -150,19 +147,29 @@ class RedisStore(ComparingStore):
 
     def _replace(self, before: Job | None, after: Job, guessed: int | None) -> Reading | None:
         """Write `after` by one script, which compares first, and answers with what is on record if that differs."""
-        expected = [str(before.version) if before else ""]
-        if before and before.is_lease_known and layout.lease(before) != layout.lease(after):
-            expected += layout.lease(before).values()
-        commands = self._layout.writing(before, after, int(settings.RETENTION * 1000))
-        keys = dict.fromkeys([self._layout.job(after.job_id), *(command[1] for command in commands)])
-        arguments = [dump(expected), dump(commands)]
-        if guessed:
-            arguments += [str(guessed), str(CLOCK_SLACK)]
-        answer = self._run(layout.COMPARE_AND_SET, [*keys], arguments)
+        compared = before is not None and before.is_lease_known and layout.lease(before) != layout.lease(after)
+        writing = self._layout.writing(before, after, int(settings.RETENTION * 1000))
+        answer = self._run_if_unchanged(layout.WRITE, before, *writing, compares_lease=compared, guessed=guessed)
         if answer is None:
             return None
         seconds, micros, *values = answer
         return _reading(_time(seconds, micros), {after.job_id: values} if values[0] else {})
+
+    def _run_if_unchanged(  # noqa: PLR0913 - what the scripts compare, and what they do then
+        self,
+        script: str,
+        before: Job | None,
+        keys: Texts,
+        arguments: Texts,
+        *,
+        compares_lease: bool = False,
+        guessed: int | None = None,
+    ) -> Any:
+        """Run a script that changes a job if it is still as `before`; return None then, else what it answers."""
+        version = "" if before is None else str(before.version)
+        lease = layout.lease(before) if before is not None and compares_lease else ("-", "-")
+        time = "" if guessed is None else str(guessed)
+        return self._run(script, keys, [version, *lease, time, str(CLOCK_SLACK), *arguments])
 
     # Listing
 
@@ -225,4 +232,4 @@ def _number(text: bytes) -> int | None:
 
 def _job(record: bytes, lease: bytes, holder: bytes) -> Job:
     """Return the recorded job with its lease, which is renewed only in its own fields."""
-    return replace(Job.from_record(record), lease_until=_number(lease), lease_holder=holder.decode())
+    return Job.from_record(record).but(lease_until=_number(lease), lease_holder=holder.decode())

@@ -15,7 +15,6 @@ Use `maxmemory-policy noeviction` (or `volatile-*`): an evicted job is an unknow
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from typing import TypeAlias
 
@@ -25,15 +24,13 @@ from immortus_channels.stores.base import Filter
 
 Texts: TypeAlias = "list[str]"
 
-COMPARE_AND_SET = """
-local fits = true
-if ARGV[3] then
-  local time = redis.call('TIME')
-  fits = math.abs(time[1] * 1000000 + time[2] - ARGV[3]) <= tonumber(ARGV[4])
-end
+_FITS_OR_ANSWER = """
 local kept = redis.call('HMGET', KEYS[1], 'version', 'lease', 'holder')
-for position, expected in ipairs(cjson.decode(ARGV[1])) do
-  fits = fits and (kept[position] or '') == expected
+local fits = (kept[1] or '') == ARGV[1]
+if fits and ARGV[2] ~= '-' then fits = kept[2] == ARGV[2] and kept[3] == ARGV[3] end
+if fits and ARGV[4] ~= '' then
+  local time = redis.call('TIME')
+  fits = math.abs(time[1] * 1000000 + time[2] - ARGV[4]) <= tonumber(ARGV[5])
 end
 if not fits then
   local answer = redis.call('TIME')
@@ -42,14 +39,40 @@ if not fits then
   end
   return answer
 end
-for _, command in ipairs(cjson.decode(ARGV[2])) do redis.call(unpack(command)) end
+"""
+"""Returns the time, and the record, lease and holder of the job KEYS[1], unless its version is ARGV[1].
+
+Its lease and holder must be ARGV[2] and ARGV[3], unless these are "-", and a guessed time ARGV[4], if it is not empty,
+right within ARGV[5] microseconds. Of an unknown job everything is empty.
+"""
+
+WRITE = f"""{_FITS_OR_ANSWER}
+local _, _, _, _, _, id, version, record, ended, lease, holder, expires, old, new, left = unpack(ARGV)
+local fields = {{'version', version, 'job', record, 'ended', ended, 'lease', lease, 'holder', holder}}
+redis.call('HSET', KEYS[1], unpack(fields, 1, lease == '-' and 6 or 10))
+if lease == '' then redis.call('ZREM', KEYS[2], id) end
+if lease ~= '' and lease ~= '-' then redis.call('ZADD', KEYS[2], lease, id) end
+if expires ~= '' then redis.call('PEXPIREAT', KEYS[1], expires) elseif old ~= '' then redis.call('PERSIST', KEYS[1]) end
+for i = 4, 3 + left do redis.call('ZREM', KEYS[i], id) end
+for i = 4 + left, #KEYS do redis.call('ZADD', KEYS[i], version, id) end
+if old ~= '' then redis.call('ZREM', KEYS[3], old) end
+if new ~= '' then redis.call('ZADD', KEYS[3], ended, new) end
 return nil
 """
-"""Runs the commands ARGV[2] if the job KEYS[1] still has the version (and lease and holder) ARGV[1]; returns nil then.
+"""Writes a job, if it fits. KEYS: the job, the leases, the ended jobs, the sets it leaves, the sets it is in.
 
-A guessed time ARGV[3], if given, must also be right within ARGV[4] microseconds. If it does not fit, the script returns
-the time, and the record, lease and holder of the job, empty for an unknown one.
+ARGV after the first five: the job's id, version, record, end, lease ("-": as it was), holder, time of expiry in
+milliseconds, its traces before and after, how many sets it leaves; empty where there is none. The record is first,
+because a Redis that is full refuses a script's first write, and none that follow.
 """
+
+REMOVE = f"""{_FITS_OR_ANSWER}
+redis.call('DEL', KEYS[1])
+redis.call('ZREM', KEYS[3], ARGV[7])
+for i, key in ipairs(KEYS) do if i ~= 1 and i ~= 3 then redis.call('ZREM', key, ARGV[6]) end end
+return nil
+"""
+"""Deletes a job, if it fits, with its entries in the sets. ARGV after the first five: its id and its traces."""
 
 READ = """
 local answer = redis.call('TIME')
@@ -141,47 +164,29 @@ class Layout:
             ways.append([self._key("state", names(state)) for state in sorted(set(wanted.states))])
         return ways or [[self._key(names("all"))]]
 
-    def writing(self, before: Job | None, after: Job, retention: int) -> list[Texts]:
-        """Return the commands that turn `before` into `after`; an ended job expires `retention` ms after its end."""
-        moves_lease = before is None or lease(before) != lease(after)
-        return [*self._record(after, retention, moves_lease=moves_lease), *self._indexing(before, after)]
+    def writing(self, before: Job | None, after: Job, retention: int) -> tuple[Texts, Texts]:
+        """Return the keys and the arguments, after the first five, that turn `before` into `after`.
 
-    def removing(self, job: Job) -> list[Texts]:
-        """Return the commands that delete a job and all its index entries."""
-        sets = [self.leases, *self.indexes_of(job)]
-        return [
-            ["DEL", self.job(job.job_id)],
-            *(["ZREM", index, job.job_id] for index in sets),
-            ["ZREM", self.over, self._traces(job)],
-        ]
-
-    def _record(self, job: Job, retention: int, *, moves_lease: bool) -> Iterator[Texts]:
-        key, ended = self.job(job.job_id), _ended(job)
-        fields = {"version": str(job.version), "job": job.to_record(), "ended": "" if ended is None else str(ended)}
-        if moves_lease:
-            fields |= lease(job)
-        # First of all, because a Redis that is full refuses a script's first write, and none that follow.
-        yield ["HSET", key, *(text for field in fields.items() for text in field)]
-        if moves_lease and job.lease_until is None:
-            yield ["ZREM", self.leases, job.job_id]
-        elif moves_lease:
-            yield ["ZADD", self.leases, str(job.lease_until), job.job_id]
-        if ended is None:
-            yield ["PERSIST", key]
-        else:
-            yield ["PEXPIREAT", key, str(ended // 1000 + retention)]
-
-    def _indexing(self, before: Job | None, after: Job) -> Iterator[Texts]:
+        An ended job expires `retention` ms after its end.
+        """
         old, new = (self.indexes_of(job) if job else [] for job in (before, after))
-        for index in old:
-            if index not in new:
-                yield ["ZREM", index, after.job_id]
-        for index in new:
-            yield ["ZADD", index, str(after.version), after.job_id]
-        if before and _ended(before) is not None:
-            yield ["ZREM", self.over, self._traces(before)]
-        if (ended := _ended(after)) is not None:
-            yield ["ZADD", self.over, str(ended), self._traces(after)]
+        left, ended = [index for index in old if index not in new], _ended(after)
+        moves_lease = before is None or lease(before) != lease(after)
+        arguments = [
+            *(after.job_id, str(after.version), after.to_record(), "" if ended is None else str(ended)),
+            *(lease(after) if moves_lease else ("-", "-")),
+            "" if ended is None else str(ended // 1000 + retention),
+            *(self._traces(job) if job and _ended(job) is not None else "" for job in (before, after)),
+            str(len(left)),
+        ]
+        return [*self._keys_of(after), *left, *new], arguments
+
+    def removing(self, job: Job) -> tuple[Texts, Texts]:
+        """Return the keys and the arguments, after the first five, that delete a job and all its index entries."""
+        return [*self._keys_of(job), *self.indexes_of(job)], [job.job_id, self._traces(job)]
+
+    def _keys_of(self, job: Job) -> Texts:
+        return [self.job(job.job_id), self.leases, self.over]
 
     def _traces(self, job: Job) -> str:
         """Return where the job's entries are, for when its record has expired."""
@@ -191,9 +196,9 @@ class Layout:
         return ":".join((self._tag, *parts))
 
 
-def lease(job: Job) -> dict[str, str]:
-    """Return the two fields of a lease; a renewal changes only these."""
-    return {"lease": "" if job.lease_until is None else str(job.lease_until), "holder": job.lease_holder}
+def lease(job: Job) -> tuple[str, str]:
+    """Return the two fields of a lease, its end and its holder; a renewal changes only these."""
+    return "" if job.lease_until is None else str(job.lease_until), job.lease_holder
 
 
 def _ended(job: Job) -> int | None:

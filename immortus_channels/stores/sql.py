@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -99,7 +98,7 @@ def select(connection: Connection, columns: str, job_ids: Collection[str]) -> Fo
 
 def to_job(record: str, lease_until: int | None, lease_holder: str) -> Job:
     """Return the recorded job with its lease, which is renewed only in its columns."""
-    return replace(Job.from_record(record), lease_until=lease_until, lease_holder=lease_holder)
+    return Job.from_record(record).but(lease_until=lease_until, lease_holder=lease_holder)
 
 
 def _columns(job: Job) -> dict[str, Value]:

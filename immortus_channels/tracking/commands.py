@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import replace
 
 from immortus_channels import queues
 from immortus_channels.exceptions import StoreUnavailable
@@ -31,7 +30,7 @@ def cancel(job_id: str) -> Job | None:
     waits = get_store().waits_for_caller()
     write = hand_over(asked, wait=0 if waits else 2.0)
     confirmed = write.after if write.is_known else None
-    after = confirmed or replace(known, cancel_requested=True)
+    after = confirmed or known.but(cancel_requested=True)
     _ask_queue_to_drop(after)
     if confirmed is None and not waits:
         msg = f"The store did not confirm the cancellation of {job_id!r} in time; the writer will ask again later."

@@ -21,11 +21,11 @@ from immortus_channels.writer import WAIT, Write, get_writer, patience
 from immortus_channels.writer.values import MAX_SENTENCE
 
 
-def publish(event: Event, *, wait: float = WAIT, known: str | None = None) -> Job | None:
+def publish(event: Event, *, wait: float = WAIT, known: Job | str | None = None) -> Job | None:
     """Take an event into the store, with its strategy's hook and meta, and push the change.
 
     Returns the job after it, or None when the store has not answered within `wait` seconds; the writer still makes the
-    write, without a read if the record of the job is still the `known` one. Never raises.
+    write, without a read if the job is still the `known` one. Never raises.
     """
     try:
         job_id = text_of(event.job_id)
@@ -48,7 +48,7 @@ def publish(event: Event, *, wait: float = WAIT, known: str | None = None) -> Jo
     return write.after if write.is_known else None
 
 
-def publish_here(event: Event, *, known: str | None = None) -> Job | None:
+def publish_here(event: Event, *, known: Job | str | None = None) -> Job | None:
     """Publish an event that a job's own methods make: on an event loop without a wait, and in order. Never raises.
 
     Returns what `publish` does, None where nothing was waited for.
@@ -66,7 +66,7 @@ def can_be_tracked(job_id: object, job_class: str) -> bool:
     return is_key(job_id) and len(job_class) <= MAX_LENGTH
 
 
-def hand_over(event: Event, wait: float, known: str | None = None) -> Write:
+def hand_over(event: Event, wait: float, known: Job | str | None = None) -> Write:
     """Give an event to the writer, after its strategy's hook and meta; wait up to `wait` seconds for the store."""
     event = _shorten(event)
     writer = get_writer()

@@ -19,14 +19,13 @@ from immortus_channels.writer.run import Run, current_run
 from immortus_channels.writer.share import Share
 
 
-def make_run(*, job_id: str, job_class: str, run_id: str, origin: Origin | None, known: str | None = None) -> Run:
-    """Return a run in this process that has not begun yet; `known` is the job's record, as its message tells it."""
+def make_run(*, job_id: str, job_class: str, run_id: str, origin: Origin | None) -> Run:
+    """Return a run in this process that has not begun yet."""
     return Run(
         job_id=text_of(job_id) or job_id,
         job_class=job_class,
         run_id=run_id,
         origin=origin,
-        known=known,
         around=current_run.get(),
         # The writer is looked up at each call: a forked child has one of its own.
         notify=lambda run: get_writer().notify(run),
@@ -50,13 +49,16 @@ def make_share(*, job_id: str, job_class: str, by: str) -> Share:
     )
 
 
-def begin(run: Run) -> None:
-    """Report that a run starts; afterwards `run.refused` says whether it must not."""
+def begin(run: Run, known: Job | None = None) -> None:
+    """Report that a run starts; afterwards `run.refused` says whether it must not.
+
+    It takes one round trip if the record is still that of the `known` job.
+    """
     strategy = strategies.strategy_of(run.job_class, run.job_id)
     run.strategy = strategies.Calling(strategy, after=lambda: _report_meta(run, strategy))
     began = time.time_ns() // 1000
     started = Started(job_id=run.job_id, job_class=run.job_class, run_id=run.run_id, origin=run.origin, began=began)
-    run.started(publish(started, known=run.known))
+    run.started(publish(started, known=known))
     if not run.refused and can_be_tracked(run.job_id, run.job_class):
         get_writer().attach(run)
 

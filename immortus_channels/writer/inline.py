@@ -8,7 +8,7 @@ from contextlib import closing
 from immortus_channels.conf import DAY
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.events import Event
-from immortus_channels.jobs.job import State
+from immortus_channels.jobs.job import Job, State
 from immortus_channels.logs import logger
 from immortus_channels.push.broadcaster import Broadcaster
 from immortus_channels.stores import get_store
@@ -24,7 +24,9 @@ _AGAIN = 5.0
 class InlineWriter(Writer):
     """A writer in the caller's thread, inside the caller's transaction: for tests, whose data no other thread sees."""
 
-    def submit(self, event: Event, *, wait: float = WAIT, known: str | None = None, is_dry: bool = False) -> Write:
+    def submit(
+        self, event: Event, *, wait: float = WAIT, known: Job | str | None = None, is_dry: bool = False
+    ) -> Write:
         """Write now, after a read: the caller's transaction may show a different record than other processes see."""
         write = Write(event, is_dry=is_dry)
         try:

@@ -43,7 +43,6 @@ class Run(Draft):
         job_class: str,
         run_id: str,
         origin: Origin | None = None,
-        known: str | None = None,
         strategy: object = None,
         around: Run | None = None,
         notify: Callable[[Run], None] = lambda _: None,
@@ -67,7 +66,7 @@ class Run(Draft):
         """Whether each step looks, as no writer's thread marks the runs that should."""
         self.heard_at = time.monotonic()
         """When, by the monotonic clock, the store last answered about the job."""
-        self.known = known
+        self.known: str | None = None
         """The job's record, as far as this process knows: text, because a task may change what it is given."""
         self._listen = listen
         self._end = end

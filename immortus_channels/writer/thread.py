@@ -15,6 +15,7 @@ from itertools import chain
 
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.events import Event
+from immortus_channels.jobs.job import Job
 from immortus_channels.logs import logger
 from immortus_channels.push.broadcaster import Broadcaster
 from immortus_channels.stores import get_store
@@ -63,10 +64,12 @@ class Writer:
 
     # For callers
 
-    def submit(self, event: Event, *, wait: float = WAIT, known: str | None = None, is_dry: bool = False) -> Write:
+    def submit(
+        self, event: Event, *, wait: float = WAIT, known: Job | str | None = None, is_dry: bool = False
+    ) -> Write:
         """Hand an event over and wait at most `wait` seconds; `done` says whether it was written by then.
 
-        The writer writes it without a read if the record of the job is still the `known` one.
+        The writer writes it without a read if the job is still the `known` one.
         """
         write = Write(event, known=known, is_dry=is_dry, is_awaited=wait > 0)
         with self._condition:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple, TypeGuard
 
 from django.utils.functional import Promise
@@ -237,15 +236,17 @@ def within_limit(before: Job | None, after: Job) -> Job:
     The last guard: parts that fitted when they were set, one by one, may be too much together. Meta goes first, then
     the result, then the message.
     """
-    if len(after.text.encode()) <= MAX_DOCUMENT_BYTES:
+    is_bare = not (after.meta or after.strategy_meta or after.result or after.error)
+    is_small = is_bare and len(after.message) <= MAX_SENTENCE
+    if is_small or len(after.text.encode()) <= MAX_DOCUMENT_BYTES:
         return after
     msg = "The document of %r would exceed %d bytes; what is new in it is left out"
     logger.error(msg, after.job_id, MAX_DOCUMENT_BYTES, extra={"job_id": after.job_id})
     said = before or Job(job_id=after.job_id)
-    left = replace(after, meta=said.meta, strategy_meta=said.strategy_meta)
+    left = after.but(meta=said.meta, strategy_meta=said.strategy_meta)
     for part in ("result", "message"):
         if len(left.text.encode()) > MAX_DOCUMENT_BYTES:
-            left = replace(left, **{part: getattr(said, part)})
+            left = left.but(**{part: getattr(said, part)})
     return left
 
 

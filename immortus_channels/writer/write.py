@@ -29,12 +29,12 @@ _LARGE = 16 * 1024
 class Write:
     """An event on its way into the store, with its outcome.
 
-    It is written without a read if the record of the job is still the `known` one. A dry write only finds out what the
-    event would change.
+    It is written without a read if the job is still the `known` one; that of a run is known by its record, as its task
+    may change what it is given. A dry write only finds out what the event would change.
     """
 
     event: Event
-    known: str | None = field(default=None, kw_only=True)
+    known: Job | str | None = field(default=None, kw_only=True)
     is_dry: bool = field(default=False, kw_only=True)
     is_awaited: bool = field(default=False, kw_only=True)
     done: threading.Event = field(default_factory=threading.Event, init=False)
@@ -72,8 +72,9 @@ def perform(write: Write) -> None:
     else:
         change = partial(_change, event=write.event)
         event = write.event
-        known = Job(job_id=event.job_id) if event.traits.makes_record else None
-        known = known if write.known is None else Job.from_record(write.known)
+        known = Job.from_record(write.known) if isinstance(write.known, str) else write.known
+        if known is None and event.traits.makes_record:
+            known = Job(job_id=event.job_id)
         write.before, write.after = store.update(event.job_id, change, known=known)
         job = write.after
         if isinstance(event, Updated | Counted) and event.is_shown and job is not None and job.is_over:

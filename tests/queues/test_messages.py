@@ -10,7 +10,7 @@ import pytest
 from immortus_channels.jobs.events import CancelRequested, Created, Enqueued, Origin, Started
 from immortus_channels.jobs.job import Job
 from immortus_channels.jobs.lifecycle import apply
-from immortus_channels.queues.messages import from_header, record_in, to_header, with_record
+from immortus_channels.queues.messages import from_header, job_in, to_header, with_record
 
 ORIGIN = Origin(
     send_id="s1",
@@ -41,7 +41,7 @@ def test_a_header_brings_the_origin_across():
 def test_the_worker_makes_the_sender_s_record_again():
     job = sent()
     header = over_the_wire(with_record(to_header(ORIGIN), job))
-    known = Job.from_record(record_in(header, job.job_id, "c"))
+    known = job_in(header, job.job_id, "c")
     assert known == replace(job, lease_until=None)
     assert not known.is_lease_known
 
@@ -65,14 +65,14 @@ def test_a_renewed_lease_is_not_told():
 )
 def test_a_record_that_the_origin_does_not_tell_is_read(job):
     header = over_the_wire(with_record(to_header(ORIGIN), job))
-    assert record_in(header, job.job_id, "c") is None
+    assert job_in(header, job.job_id, "c") is None
 
 
 @pytest.mark.parametrize("record", ["x", [1], [7_000, "0"], [None, "0"], {}, [7_000, None, 1], ["7", "0"], None])
 def test_what_no_release_of_ours_has_sent_is_not_believed(record):
-    assert record_in({**to_header(ORIGIN), "record": record}, "north\x1fa", "c") is None
+    assert job_in({**to_header(ORIGIN), "record": record}, "north\x1fa", "c") is None
 
 
 def test_a_message_of_a_release_before_tells_no_record():
-    assert record_in(to_header(ORIGIN), "north\x1fa", "c") is None
-    assert record_in(None, "a", "c") is None
+    assert job_in(to_header(ORIGIN), "north\x1fa", "c") is None
+    assert job_in(None, "a", "c") is None

@@ -22,7 +22,7 @@ from immortus_channels.jobs.events import (
 )
 from immortus_channels.jobs.job import Job
 from immortus_channels.jobs.lifecycle import apply
-from immortus_channels.queues.messages import record_in, to_header, with_record
+from immortus_channels.queues.messages import job_in, to_header, with_record
 from tests.stores.test_contract import PLACES
 
 ORIGIN = Origin(send_id="s1", owner="7", queue="celery", handler="x", params={"n": [1.5, "ä"]}, data={"a": {}})
@@ -131,8 +131,7 @@ def writes(store, monkeypatch):
 
 
 def known_from(header):
-    text = record_in(header, "a", "c")
-    return text and Job.from_record(text)
+    return job_in(header, "a", "c")
 
 
 @pytest.mark.parametrize("since", SINCE)

@@ -29,7 +29,7 @@ from immortus_channels.queues.celery.marks import HEADER, OWNER, QUEUE, STANDS_F
 from immortus_channels.queues.celery.origins import header_of, key_for, key_in, namespace_in, origin_of
 from immortus_channels.queues.celery.outcomes import due, verdict
 from immortus_channels.queues.celery.silent_ends import end_of
-from immortus_channels.queues.messages import from_header, record_in
+from immortus_channels.queues.messages import from_header, job_in
 from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.writer.run import Run, current_run
 
@@ -80,12 +80,11 @@ class Running:
         if request.is_eager:
             self._tracker.publish(Enqueued(job_id=job_id, job_class=job_class, origin=origin))
         run_id = _run_id(request) or uuid.uuid4().hex
-        known = record_in(header_of(request, HEADER), job_id, job_class)
-        run = self._tracker.make_run(job_id=job_id, job_class=job_class, run_id=run_id, origin=origin, known=known)
+        run = self._tracker.make_run(job_id=job_id, job_class=job_class, run_id=run_id, origin=origin)
         entered = namespaces.enter(namespace_of(run.job_id))
         self._tokens[run_id] = current_run.set(run), entered
         time_limits.begin(request)
-        self._tracker.begin(run)
+        self._tracker.begin(run, known=job_in(header_of(request, HEADER), job_id, job_class))
         written.watch(sender.backend)
 
     # Ending, as reported by the process that ran the task
