@@ -247,7 +247,7 @@ class JobHandle:
         return self.page_url
 
     def cancel(self) -> None:
-        """Ask the job to stop. Raises StoreUnavailable."""
+        """Ask the job to stop; its run knows at once if it is in this process. Raises StoreUnavailable."""
         self._stored.cancel()
         self.refresh()
 

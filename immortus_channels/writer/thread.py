@@ -15,6 +15,7 @@ from itertools import chain
 
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.events import Event
+from immortus_channels.jobs.job import Job
 from immortus_channels.logs import logger
 from immortus_channels.push.broadcaster import Broadcaster
 from immortus_channels.stores import get_store
@@ -130,6 +131,10 @@ class Writer:
             self._wake()
         if may_wait and not question.answered.wait(HEARING):
             self._is_late = True
+
+    def learn(self, job: Job) -> None:
+        """Pass on what the caller knows of a job to its run here, if there is one."""
+        self._runs.learn(job.job_id, job)
 
     def stop(self, timeout: float = DRAIN) -> None:
         """Write what is left, for at most `timeout` seconds, and end the thread; the next event starts it again."""
