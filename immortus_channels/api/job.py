@@ -92,9 +92,9 @@ class JobHandle:
         """Set what is given; `total` begins a step, within which `current` does not move back.
 
         After the end of a `track()`, any number begins the next step; a message alone does not. In a `track()` of the
-        same thread, `current` and `total` together count inside of its item. `percentage` is 0 to
-        100 and is shown whatever the count says. A larger one, and any number that is not finite or is below 0, is
-        refused. `message` is text, lazily translated text or a number.
+        same thread, `current` and `total` together count inside of its item, and `advance` adds nothing: the loop
+        counts its items. `percentage` is 0 to 100 and is shown whatever the count says. A larger one, and any number
+        that is not finite or is below 0, is refused. `message` is text, lazily translated text or a number.
         """
         self._side.update(current, total, advance, percentage, message)
 

@@ -207,6 +207,15 @@ def test_a_job_that_cancels_itself_in_a_transaction_knows_it_at_once(job, monkey
         assert inside.cancel_requested
 
 
+def test_a_loop_elsewhere_counts_its_items_once_whatever_is_advanced(job, caplog):
+    for _ in job.track(range(4)):
+        job.update(advance=1, message="Going")
+        for _ in job.track(range(2)):
+            get_job(job.id).update(advance=1)
+    assert shown(job) == (4, 4, 100.0, "Going")
+    assert "adds nothing" in caplog.text
+
+
 # Copies
 
 
