@@ -144,7 +144,7 @@ def _apply(rule: Rule, user: User, job: Job, name: str, level: int) -> bool:
     about = {"job_id": job.job_id}
     try:
         with namespaces.inside_of(job.job_id):
-            may = bool(rule(user, job.shown))
+            may = rules.yes_or_no(rule(user, job.shown))
     except _AWAY:
         raise
     except Exception:

@@ -153,6 +153,25 @@ def test_a_silent_strategy_of_any_class_leaves_the_decision_to_the_setting(monke
     assert permissions.may_cancel(alice, ALICES)
 
 
+async def lets_nobody_in(user, job):
+    return False
+
+
+class Late(TrackingStrategy):
+    async def allows(self, user, job):
+        return False
+
+
+@pytest.mark.parametrize("where", ["setting", "strategy"])
+def test_a_rule_that_is_a_coroutine_lets_nobody_in(settings, monkeypatch, caplog, where):
+    if where == "setting":
+        settings.IMMORTUS_ACCESS = lets_nobody_in
+    else:
+        monkeypatch.setattr(strategies, "strategy_of", lambda *_: Late())
+    assert not permissions.may_see(bob, ALICES)
+    assert "not `async def`" in caplog.text
+
+
 # Cancelling
 
 
