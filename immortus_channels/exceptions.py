@@ -5,7 +5,7 @@ ImmortusError
 │   ├── StrategyNotFound
 │   ├── HandlerNotFound
 │   └── StoreNotFound
-├── JobNotFound
+├── JobNotFound (also Django's Http404: a view answers 404)
 ├── JobExists
 ├── ReservedMetaKey (also ValueError)
 ├── InvalidValue (also ValueError)
@@ -19,6 +19,7 @@ ImmortusError
 from __future__ import annotations
 
 from django.core.exceptions import ImproperlyConfigured
+from django.http import Http404
 
 
 class ImmortusError(Exception):
@@ -41,8 +42,8 @@ class StoreNotFound(ConfigurationError):
     """`IMMORTUS_STORE` names a backend that cannot be loaded."""
 
 
-class JobNotFound(ImmortusError):
-    """The store has no job of this id, or the user may not see it."""
+class JobNotFound(ImmortusError, Http404):
+    """The store has no job of this id, or the user may not see it; a view that does not catch it answers 404."""
 
 
 class JobExists(ImmortusError):

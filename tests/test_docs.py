@@ -47,6 +47,7 @@ PYTHON = {
     "immortus_channels": "tracked current_job get_job aget_job get_strategy started_by TrackingStrategy JobHandle "
     "JobHandler JobRepository JobState JobFailed JobCancelled render_immortus job_info job_page_url revoke_access "
     "access_token",
+    "immortus_channels.access": "can_cancel",
     "immortus_channels.celery": "TrackedTask",
     "immortus_channels.urls": "immortus_jobs",
     "immortus_channels.metrics": "read samples Sample",
@@ -192,7 +193,7 @@ WITHOUT_DOCSTRING = {
     "immortus_channels.JobState.task",
 }
 """Plain attributes: told in a sentence."""
-HOMES_OF_GLANCE = [f"immortus_channels{home}" for home in ("", ".celery", ".urls", ".metrics")]
+HOMES_OF_GLANCE = [f"immortus_channels{home}" for home in ("", ".access", ".celery", ".urls", ".metrics")]
 
 
 @pytest.mark.parametrize("name", PUBLIC)

@@ -4,6 +4,7 @@ import inspect
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.http import Http404
 from django.utils.translation import gettext_lazy
 
 from immortus_channels import exceptions
@@ -31,6 +32,10 @@ def test_configuration_errors_are_djangos_too(name):
 @pytest.mark.parametrize("name", ["ReservedMetaKey", "InvalidValue", "DocumentTooLarge"])
 def test_a_value_that_is_refused_is_a_value_error(name):
     assert issubclass(getattr(exceptions, name), ValueError)
+
+
+def test_a_job_that_is_not_found_is_not_found_for_django_too():
+    assert issubclass(exceptions.JobNotFound, Http404)
 
 
 def test_job_failed_keeps_its_code_and_a_sentence_that_is_translated_later():

@@ -6,7 +6,7 @@ import enum
 import logging
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec, TypeAlias, TypeVar, cast
+from typing import ParamSpec, Protocol, TypeAlias, TypeVar, cast
 
 from django.db import InterfaceError, OperationalError
 
@@ -14,8 +14,17 @@ from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.job import Job
 from immortus_channels.logs import logger
+from immortus_channels.threads import waits_for_store
 from immortus_channels.tracking import rules, strategies
 from immortus_channels.tracking.rules import Rule, User
+
+
+class HasRecord(Protocol):
+    """A job, as views have it."""
+
+    @property
+    def record(self) -> Job:
+        """Its record."""
 
 
 class NotGiven(enum.Enum):
@@ -105,6 +114,16 @@ def may_cancel(user: User, job: Job) -> bool:
     return _ask_strategy(job, "allows_cancel", user)
 
 
+@waits_for_store("await sync_to_async(can_cancel)(user, job)")
+def can_cancel(user: User | None, job: HasRecord) -> bool:
+    """Return whether `user` may see this job, as `get_job` returns it, and can still cancel it: for views of your own.
+
+    None is an anonymous user. Raises TypeError for what is not a user, and StoreUnavailable.
+    """
+    asking, record = user_given(user), job.record
+    return may_see(asking, record) and is_cancellable(asking, record)
+
+
 def is_cancellable(user: User, job: Job) -> bool:
     """Return whether `user`, who may see `job`, can still cancel it; an ended job's strategy is not asked."""
     return not job.is_over and job.cancel != "never" and may_cancel(user, job)
@@ -125,7 +144,7 @@ def _apply(rule: Rule, user: User, job: Job, name: str, level: int) -> bool:
     about = {"job_id": job.job_id}
     try:
         with namespaces.inside_of(job.job_id):
-            may = bool(rule(user, job.shown))
+            may = rules.yes_or_no(rule(user, job.shown))
     except _AWAY:
         raise
     except Exception:

@@ -24,6 +24,8 @@ from immortus_channels.writer.run import Run, current_run
 
 Item = TypeVar("Item")
 
+_PROGRESS = ("current", "total", "advance", "percentage", "message")
+
 
 class JobHandle:
     """A job by its id: readable and settable in any process, and inside the task that runs it.
@@ -33,15 +35,19 @@ class JobHandle:
     callable as a plain function.
     """
 
+    job_id: str
+    _key: str
+    _given: Job | None
+    _side: Run | Remote
+
     def __init__(self, job_id: JobId = "", *, run: Run | None = None, record: Job | None = None) -> None:
         known = run or record
         self._become(known.job_id if known is not None else _key_of(job_id), run, record)
 
     def _become(self, key: str, run: Run | None, record: Job | None = None) -> None:
-        self._key = key
-        self.job_id = name_in(key)
-        self._given = record
-        self._side: Run | Remote = self._stored if run is None else run
+        own = self.__dict__  # `__setattr__` would take a microsecond
+        own["_key"], own["job_id"], own["_given"] = key, name_in(key), record
+        own["_side"] = self._stored if run is None else run
 
     @cached_property
     def _stored(self) -> Remote:
@@ -57,6 +63,25 @@ class JobHandle:
         """Name the job and what is known of it; this reads nothing."""
         parts = type(self).__name__, self.job_id and repr(self.job_id), self._side.summary
         return f"<{' '.join(filter(None, parts))}>"
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Set an attribute; raise AttributeError for one that reports nothing, which may be a mistyped one.
+
+        A project's own class has the attributes it likes, except progress that it does not declare.
+        """
+        is_free = name.startswith("_") or hasattr(type(self), name)
+        if not is_free and (name in _PROGRESS or type(self).__module__.startswith("immortus_channels.")):
+            how = f"update({name}=…)" if name in _PROGRESS else f"update(…) or set_meta({name}=…)"
+            msg = f"Nobody would see job.{name} = …; write job.{how}."
+            raise AttributeError(msg)
+        super().__setattr__(name, value)
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether both are the same job, by its namespace and id."""
+        return self._key == other._key if isinstance(other, JobHandle) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._key)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle the job by its namespace and id: the copy is the same job, in any process that has set Django up."""
@@ -92,9 +117,9 @@ class JobHandle:
         """Set what is given; `total` begins a step, within which `current` does not move back.
 
         After the end of a `track()`, any number begins the next step; a message alone does not. In a `track()` of the
-        same thread, `current` and `total` together count inside of its item. `percentage` is 0 to
-        100 and is shown whatever the count says. A larger one, and any number that is not finite or is below 0, is
-        refused. `message` is text, lazily translated text or a number.
+        same thread, `current` and `total` together count inside of its item, and `advance` adds nothing: the loop
+        counts its items. `percentage` is 0 to 100 and is shown whatever the count says. A larger one, and any number
+        that is not finite or is below 0, is refused. `message` is text, lazily translated text or a number.
         """
         self._side.update(current, total, advance, percentage, message)
 
@@ -247,7 +272,7 @@ class JobHandle:
         return self.page_url
 
     def cancel(self) -> None:
-        """Ask the job to stop. Raises StoreUnavailable."""
+        """Ask the job to stop; its run knows at once if it is in this process. Raises StoreUnavailable."""
         self._stored.cancel()
         self.refresh()
 

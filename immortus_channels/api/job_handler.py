@@ -97,11 +97,17 @@ def _class_for(name: str, job_class: str) -> type[JobHandler]:
 
 def known(name: str) -> type[JobHandler] | None:
     """Return the handler of this name that this process knows; None when there is none."""
-    _discover()
+    handlers = all_known()
     if "." in name:
-        return next((kind for kind in _descendants(JobHandler) if loading.name_of(kind) == name), None)
+        return next((kind for kind in handlers if loading.name_of(kind) == name), None)
     found, _ = loading.find(name, MODULE)
     return found if _is_handler(found) else None
+
+
+def all_known() -> Iterator[type[JobHandler]]:
+    """Return the handlers that this process knows."""
+    _discover()
+    return _descendants(JobHandler)
 
 
 def _is_handler(found: object) -> TypeGuard[type[JobHandler]]:

@@ -76,9 +76,10 @@ class JobState(JobHandle):
     ) -> list[Self]:
         """Return the newest jobs of the class, by their last change, at most 1,000.
 
-        `owner` is a user or a user's key; an anonymous user, or None, has no jobs. For the next page, give the version
-        in the last document as `before`. Raises StoreUnavailable, and ValueError for a word that is not a state and for
-        a `limit` or `before` that is not a whole number of 0 or more.
+        `owner` is a user or a user's key: their primary key, not their name. A text that is nobody's key has no jobs,
+        nor has an anonymous user, or None. For the next page, give the version in the last document as `before`. Raises
+        StoreUnavailable, and ValueError for a word that is not a state and for a `limit` or `before` that is not a
+        whole number of 0 or more.
         """
         _refuse_unless_whole(limit=limit, before=0 if before is None else before)
         key = owner_key(owner) if hasattr(owner, "pk") else owner

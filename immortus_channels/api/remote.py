@@ -99,6 +99,8 @@ class Remote:
         if text is not None and not self._has_room("The message", message=text):
             text = None
         share = _looping.get(self._here)
+        if advance and total is None and share is not None and share.counts_by_itself():
+            del numbers["advance"]
         if share is not None and share.counts_inside(**numbers):
             numbers = {}
         self._publish(Updated, **numbers, message=text, by=self._name)

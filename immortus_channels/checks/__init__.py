@@ -14,7 +14,14 @@ from immortus_channels import queues
 from immortus_channels.checks.finding import mask
 from immortus_channels.checks.https import check_proxy_header
 from immortus_channels.checks.layers import check_layer
-from immortus_channels.checks.named import check_access, check_handlers, check_marks, check_namespace, check_strategies
+from immortus_channels.checks.named import (
+    check_access,
+    check_handlers,
+    check_marks,
+    check_names_in_handlers,
+    check_namespace,
+    check_strategies,
+)
 from immortus_channels.checks.project import check_middleware, check_urls
 from immortus_channels.checks.releases import check_daphne, check_versions
 from immortus_channels.checks.sockets import check_hosts, check_runserver, check_socket
@@ -38,6 +45,7 @@ def check_all() -> list[CheckMessage]:
         check_urls,
         check_strategies,
         check_handlers,
+        check_names_in_handlers,
         check_marks,
         check_store,
         check_failover,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from django.core.checks import CheckMessage
@@ -29,6 +30,11 @@ def path_of(thing: Any) -> str:
 def describe(error: Exception) -> str:
     """Write an error in a sentence: our own speak for themselves."""
     return str(error) if isinstance(error, ImmortusError) else f"{type(error).__name__}: {error}."
+
+
+def meant_by(name: str, names: Iterable[str]) -> str:
+    """Return which of the names somebody who typed `name` may have meant; "" for none of them."""
+    return next(iter(get_close_matches(name, names, n=1, cutoff=0.8)), "")
 
 
 def without_passwords(value: Any) -> Any:

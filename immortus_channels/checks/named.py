@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from inspect import iscoroutinefunction, signature
 from typing import Any
 
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - Django's name
 from django.utils.module_loading import import_string
 
-from immortus_channels import queues
+from immortus_channels import loading, queues
 from immortus_channels.api import job_handler
-from immortus_channels.checks.finding import ID, Findings, describe
+from immortus_channels.checks.finding import ID, Findings, describe, meant_by
 from immortus_channels.conf import settings
 from immortus_channels.jobs import namespaces
 from immortus_channels.queues import tracked, unsupported
@@ -47,6 +49,21 @@ def check_handlers() -> Findings:
             yield from _try(job_handler.load, options.handler, where, hint, f"{ID}.E012")
 
 
+def check_names_in_handlers() -> Findings:
+    """Find attributes of handlers that nobody reads, as their names are mistyped."""
+    base = job_handler.JobHandler
+    names = [name for name in dir(base) if not name.startswith("_")]
+    for kind in job_handler.all_known():
+        for name in vars(kind).keys() - {*names}:
+            meant = meant_by(name, names)
+            if meant and not name.startswith("_") and getattr(kind, meant) is getattr(base, meant):
+                yield Warning(
+                    f"The handler {loading.name_of(kind)!r} has {name!r}, which no page reads. Is {meant!r} meant?",
+                    hint=f"Call it {meant!r}; if it is for code of your own, silence {ID}.W022.",
+                    id=f"{ID}.W022",
+                )
+
+
 def _tracked_tasks() -> Iterator[tuple[str, TaskOptions]]:
     """Yield the registered name and the mark of each tracked task."""
     for queue in queues.connected:
@@ -69,13 +86,10 @@ def check_access() -> Findings:
     rule: Any = settings.ACCESS
     if rule in ("owner", "login"):
         return
-    try:
-        is_rule = callable(import_string(rule) if isinstance(rule, str) else rule)
-    except Exception:  # noqa: BLE001 - the module may raise anything; the message is the same
-        is_rule = False
-    if not is_rule:
+    if not _is_function(rule, "user", "job"):
         yield Error(
-            f"IMMORTUS_ACCESS is {rule!r}, which is not a function that can be imported, so no user may see any job.",
+            f"IMMORTUS_ACCESS is {rule!r}, which is not a function (user, job) that can be imported, so no user may "
+            "see any job.",
             hint='Use "owner", "login" or the dotted path of a function (user, job) -> bool.',
             id=f"{ID}.E006",
         )
@@ -84,13 +98,10 @@ def check_access() -> Findings:
 def check_namespace() -> Findings:
     """Find a function for namespaces that cannot be called, and an app that django-tenants puts into each tenant."""
     named: Any = settings.NAMESPACE
-    try:
-        is_function = named is None or callable(import_string(named) if isinstance(named, str) else named)
-    except Exception:  # noqa: BLE001 - the module may raise anything; the message is the same
-        is_function = False
-    if not is_function:
+    if named is not None and not _is_function(named, "source"):
         yield Error(
-            f"IMMORTUS_NAMESPACE is {named!r}, which is not a function that can be imported, so no job can be found.",
+            f"IMMORTUS_NAMESPACE is {named!r}, which is not a function (source) that can be imported, so no job can be "
+            "found.",
             hint="Use the dotted path of a function (source) -> str; source is a request, a socket's scope, or None.",
             id=f"{ID}.E015",
         )
@@ -102,6 +113,17 @@ def check_namespace() -> Findings:
             "`manage.py migrate_schemas --shared`, and drop the tables of the tenants.",
             id=f"{ID}.E016",
         )
+
+
+def _is_function(named: Any, *arguments: str) -> bool:
+    """Return whether this is a function, or the path of one, that takes so many arguments and need not be awaited."""
+    try:
+        function = import_string(named) if isinstance(named, str) else named
+        with suppress(ValueError):  # compiled code may not tell what it takes
+            signature(function).bind(*arguments)
+    except Exception:  # noqa: BLE001 - the module may raise anything; the message is the same
+        return False
+    return callable(function) and not iscoroutinefunction(function)
 
 
 def check_marks() -> Findings:

@@ -9,7 +9,7 @@ from django.conf import settings as django_settings
 from django.core.checks import Error, Warning  # noqa: A004 - Django's name
 
 from immortus_channels.access import limits
-from immortus_channels.checks.finding import ID, Findings
+from immortus_channels.checks.finding import ID, Findings, meant_by
 from immortus_channels.conf import Settings, settings
 from immortus_channels.websocket import origins
 
@@ -23,7 +23,9 @@ def check_values() -> Findings:
     """Find unknown settings, and values that a setting cannot have."""
     names = [name for name in dir(django_settings) if name.startswith("IMMORTUS_")]
     for unknown in (name for name in names if not hasattr(Settings, name.removeprefix("IMMORTUS_"))):
-        yield Warning(f"{unknown} is not a setting of {ID}.", hint="See docs/reference/settings.md.", id=f"{ID}.W011")
+        meant = meant_by(unknown, [f"IMMORTUS_{name}" for name in Settings.__annotations__])
+        hint = f"{f'Is {meant} meant? ' if meant else ''}See docs/reference/settings.md."
+        yield Warning(f"{unknown} is not a setting of {ID}.", hint=hint, id=f"{ID}.W011")
     for name in _SECONDS:
         value = getattr(settings, name)
         if name == _OR_NONE_AT_ALL and value == 0:
@@ -55,7 +57,7 @@ def check_values() -> Findings:
 
 
 def _check_switches() -> Findings:
-    """Whether each switch is on or off."""
+    """Whether each switch is on or off, and the token a text."""
     websocket: object = settings.WEBSOCKET
     if not isinstance(websocket, bool):
         yield Error(f"IMMORTUS_WEBSOCKET is {websocket!r}.", hint="Use True or False.", id=f"{ID}.E013")
@@ -63,6 +65,10 @@ def _check_switches() -> Findings:
     if inline is not None and not isinstance(inline, bool):
         hint = "Use True or False, or None to have it on in Django's test environment alone."
         yield Error(f"IMMORTUS_INLINE is {inline!r}.", hint=hint, id=f"{ID}.E013")
+    token: object = settings.METRICS_TOKEN
+    if token is not None and not isinstance(token, str):
+        kind = type(token).__name__
+        yield Error(f"IMMORTUS_METRICS_TOKEN is of type {kind}.", hint="Use text, or None.", id=f"{ID}.E013")
 
 
 def _check_origins_and_hosts() -> Findings:
@@ -89,7 +95,7 @@ def _check_origins_and_hosts() -> Findings:
 def check_limits() -> Findings:
     """Find names in `IMMORTUS_LIMITS` that are not limits, and values that are not numbers."""
     chosen: object = settings.LIMITS
-    hint = f"Use numbers above 0 for any of {', '.join(sorted(limits.NAMES))}."
+    hint = f"Use finite numbers above 0, counts of at least 1, for any of {', '.join(sorted(limits.NAMES))}."
     if not isinstance(chosen, Mapping):
         yield Error(f"IMMORTUS_LIMITS is {chosen!r}, which is not a dict.", hint=hint, id=f"{ID}.E014")
         return
@@ -106,4 +112,7 @@ def check_limits() -> Findings:
 
 
 def _is_limit(name: object, value: object) -> bool:
-    return name in limits.NAMES and isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+    if name not in limits.NAMES or isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    is_count = isinstance(getattr(limits.Limits(), str(name)), int)
+    return 0 < value < float("inf") and (value >= 1 or not is_count)

@@ -56,8 +56,16 @@ class RecordedJobs:
         return [state for (_, state), _ in groupby(seen)]
 
     def seen(self, job_id: JobId, key: str) -> list[JSON]:
-        """Return the values that one key of the document had, without repetitions: `seen(job_id, "percentage")`."""
-        values = [document.get(key) for document in self.of(job_id)]
+        """Return the values that one key of the document had, without repetitions: `seen(job_id, "percentage")`.
+
+        Raises KeyError for a key that none of the job's documents has.
+        """
+        documents = self.of(job_id)
+        keys = {known for document in documents for known in document}
+        if documents and key not in keys:
+            msg = f"no document of {job_id!r} has {key!r}, only {', '.join(sorted(keys))}"
+            raise KeyError(msg)
+        values = [document.get(key) for document in documents]
         return [value for value, _ in groupby(values)]
 
 

@@ -19,9 +19,9 @@ from immortus_channels.writer import Write, get_writer, perform
 def cancel(job_id: str) -> Job | None:
     """Ask for a job's cancellation; return the job after it, None for an unknown id.
 
-    A waiting job is cancelled at once; a running one is asked, or its process ended if its task allows that. Raises
-    StoreUnavailable when the store does not answer within 2 seconds; a write that waits for the caller's own
-    transaction is not waited for. The queue learns of it in any case.
+    A waiting job is cancelled at once; a running one is asked, or its process ended if its task allows that. A run in
+    this process knows it when this returns. Raises StoreUnavailable when the store does not answer within 2 seconds; a
+    write that waits for the caller's own transaction is not waited for. The queue learns of it in any case.
     """
     known = get_store().get_many([job_id]).jobs.get(job_id)
     if known is None or known.is_over or known.cancel == "never":
@@ -31,6 +31,7 @@ def cancel(job_id: str) -> Job | None:
     write = hand_over(asked, wait=0 if waits else 2.0)
     confirmed = write.after if write.is_known else None
     after = confirmed or known.but(cancel_requested=True)
+    get_writer().learn(after)
     _ask_queue_to_drop(after)
     if confirmed is None and not waits:
         msg = f"The store did not confirm the cancellation of {job_id!r} in time; the writer will ask again later."

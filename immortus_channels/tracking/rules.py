@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, TypeAlias
 
 from django.utils.module_loading import import_string
@@ -71,4 +71,13 @@ def _by_rule(path: str | Rule, user: User, job: Job) -> bool:
         allowed = '"owner", "login" or the dotted path of a function (user, job) -> bool'
         msg = f"IMMORTUS_ACCESS is {path!r}, which cannot be imported ({error}); use {allowed}."
         raise ConfigurationError(msg) from error
-    return bool(rule(user, job))
+    return yes_or_no(rule(user, job))
+
+
+def yes_or_no(said: object) -> bool:
+    """Return what a rule said. Raises TypeError for a coroutine, which is true whatever it would say."""
+    if isinstance(said, Coroutine):
+        said.close()
+        msg = "A rule of access is not awaited: write `def`, not `async def`."
+        raise TypeError(msg)
+    return bool(said)

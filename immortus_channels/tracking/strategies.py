@@ -101,9 +101,15 @@ def strategy_of(job_class: str, job_id: str = "") -> Any:
 def get_strategy(task: object) -> Any:
     """Return the strategy of a task, given as the task itself, its registered name, or a job's class.
 
-    For views that have no job at hand: `get_strategy(process_image).completed(job_id)`.
+    For views that have no job at hand: `get_strategy(process_image).completed(job_id)`. Raises StrategyNotFound for a
+    name that no tracked task here has, unless `IMMORTUS_TRACKING_STRATEGY` names one for all.
     """
-    return strategy_for(task if isinstance(task, str) else queues.name_of(task))
+    name = task if isinstance(task, str) else queues.name_of(task)
+    if isinstance(task, str) and not settings.TRACKING_STRATEGY and queues.find(task)[1] is None:
+        known = ", ".join(sorted(queues.tracked_names())) or "none"
+        msg = f"No tracked task {task!r} is known here, so it has no strategy. Known are: {known}."
+        raise StrategyNotFound(msg)
+    return strategy_for(name)
 
 
 @lru_cache(maxsize=256)

@@ -21,8 +21,8 @@ class Draft:
     """
 
     __slots__ = (
-        "_current", "_data", "_data_room", "_dirty", "_inner", "_inner_reported", "_is_counted", "_is_looping",
-        "_is_step_over", "_item", "_known_meta", "_lock", "_message", "_meta", "_notify", "_percentage", "_reported",
+        "_current", "_data", "_data_room", "_dirty", "_inner", "_inner_reported", "_is_counted", "_is_step_over",
+        "_item", "_known_meta", "_lock", "_looping", "_message", "_meta", "_notify", "_percentage", "_reported",
         "_result", "_room", "_step", "_strategy_meta", "_total", "data", "is_counting", "job_id", "not_before",
         "params",
     )  # fmt: skip
@@ -37,7 +37,9 @@ class Draft:
         self._lock = RLock()  # a signal handler may report while the job does
         self._dirty = False
         self._step = 0
-        self._is_looping = self._is_step_over = False
+        self._is_step_over = False
+        self._looping = 0
+        """The thread of the outermost loop; 0 while there is none."""
         self.is_counting = False
         """Whether a loop counts without notifying the writer, or there are steps inside of others."""
         self._is_counted = False
@@ -153,7 +155,7 @@ class Draft:
         """Whether what is tracked now is part of an item of the step: of a loop's, or of one that is counted."""
         is_open = self._total is not None and self._current < self._total
         is_counted = self._is_counted or self._current > 0
-        return self._is_looping or (is_counted and is_open and not self._is_step_over)
+        return bool(self._looping) or (is_counted and is_open and not self._is_step_over)
 
     def take(self) -> tuple[Report, Mapping[str, JSON] | None]:
         """Return everything said so far, and the strategy's meta; both count as reported from now on."""

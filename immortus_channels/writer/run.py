@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
-from threading import RLock
+from threading import RLock, get_ident
 from typing import ClassVar, Never, Self, TypeVar
 
 from immortus_channels.exceptions import JobCancelled
@@ -14,6 +14,7 @@ from immortus_channels.jobs.job import LARGEST, Job, Number, State
 from immortus_channels.jobs.owner import current_owner, is_owner_known
 from immortus_channels.jobs.progress import begins_step, begins_step_after_loop
 from immortus_channels.keys import name_in
+from immortus_channels.logs import logger
 from immortus_channels.writer import late_reports
 from immortus_channels.writer.draft import Draft
 from immortus_channels.writer.inside import InnerStep, ItemAtWork, innermost
@@ -29,7 +30,7 @@ class Run(Draft):
     """One run of a job; the writer's thread sets `cancel_requested` and `attempt` to what the store has."""
 
     __slots__ = (
-        "_end", "_listen", "around", "attempt", "cancel_requested", "heard_at", "is_closed", "is_forked",
+        "_end", "_listen", "_was_told", "around", "attempt", "cancel_requested", "heard_at", "is_closed", "is_forked",
         "job_class", "known", "looks_always", "must_look", "origin", "refused", "run_id", "strategy",
     )  # fmt: skip
 
@@ -68,8 +69,9 @@ class Run(Draft):
         """When, by the monotonic clock, the store last answered about the job."""
         self.known: str | None = None
         """The job's record, as far as this process knows: text, because a task may change what it is given."""
-        self._listen = listen
-        self._end = end
+        self._listen, self._end = listen, end
+        self._was_told = False
+        """Whether a line was logged of what its loop counts already."""
 
     def started(self, job: Job | None) -> None:
         """Take over the store's answer to the start of this run (None: it did not answer in time)."""
@@ -117,7 +119,7 @@ class Run(Draft):
         total = clean_total(total, iterable, self.job_id)
         with self._lock:
             is_inside = self._contains
-            self._is_looping = self._is_looping or not is_inside
+            self._looping = self._looping if is_inside else get_ident()
             self.is_counting = True
         if is_inside:
             yield from self._track_inside(iterable, total, message)
@@ -131,7 +133,7 @@ class Run(Draft):
                 # No other thread can come between reading and writing here: there is no call and no jump back.
                 self._current += 1
         finally:
-            self._is_looping, self._is_step_over = False, True
+            self._looping, self._is_step_over = 0, True
             self._leave(None)
             if self.is_closed and self.is_dirty:
                 self._touch()
@@ -156,7 +158,7 @@ class Run(Draft):
             self._inner = [
                 step for step in self._inner if step is not loop and (step.is_loop or step.around is not loop)
             ]
-            self.is_counting = self._is_looping or bool(self._inner)
+            self.is_counting = bool(self._looping or self._inner)
 
     def _step_inside(self, total: Number | None, *, is_loop: bool, instead: InnerStep | None = None) -> InnerStep:
         """Return a new step inside of the item at work of the step in which this thread counts."""
@@ -206,6 +208,8 @@ class Run(Draft):
             advance = clean_number("advance", advance, self.job_id)
         if percentage is not None:
             percentage = clean_number("percentage", percentage, self.job_id)
+        if advance and self.is_counting and total is None and self.counts_by_itself():
+            advance = None
         may_be_inner = self.is_counting and (total is not None or self._inner)
         if may_be_inner and self.counts_inside(current, total, advance, percentage):
             current = total = advance = percentage = None
@@ -228,6 +232,19 @@ class Run(Draft):
         if not self._dirty:
             self._touch()
 
+    def counts_by_itself(self) -> bool:
+        """Return whether a loop counts the step that this thread is in, and `advance` would count its items twice."""
+        step = innermost(self._inner, self._current)
+        is_loop = self._looping == get_ident() if step is None else step.is_loop
+        if is_loop and not self._was_told:
+            self._was_told = True
+            logger.warning(
+                "A loop of track() counts its items, so update(advance=…) in it adds nothing. Leave it out; "
+                "update(current=…, total=…) counts within an item.",
+                extra={"job_id": self.job_id},
+            )
+        return is_loop
+
     def counts_inside(
         self,
         current: Number | None = None,
@@ -239,7 +256,7 @@ class Run(Draft):
         step = innermost(self._inner, self._current)
         if total is not None:
             is_outer = current is not None and total == self._total and current >= self._current
-            if (is_outer and not self._is_looping) or (step is None and (current is None or not self._is_looping)):
+            if (is_outer and not self._looping) or (step is None and (current is None or not self._looping)):
                 return False
             if step is None or step.is_loop or begins_step(current, total, step.current, step.total):
                 instead = None if step is None or step.is_loop else step

@@ -37,7 +37,7 @@ class Share(Run):
 
     def track(self, iterable: Iterable[Item], total: Number | None = None, message: object = "") -> Iterator[Item]:
         """Yield the items, counting each one when the next is asked for; what was counted is on record at the end."""
-        if self._is_looping:
+        if self._looping:
             yield from super().track(iterable, total, message)
             return
         try:

@@ -134,6 +134,10 @@ class Writer:
         if may_wait and not question.answered.wait(HEARING):
             self._is_late = True
 
+    def learn(self, job: Job) -> None:
+        """Pass on what the caller knows of a job to its run here, if there is one."""
+        self._runs.learn(job.job_id, job)
+
     def stop(self, timeout: float = DRAIN) -> None:
         """Write what is left, for at most `timeout` seconds, and end the thread; the next event starts it again."""
         with self._condition:

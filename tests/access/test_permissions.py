@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, Group, Permission, User
+from django.core.exceptions import PermissionDenied, SynchronousOnlyOperation
 from django.db import InterfaceError, OperationalError
+from django.http import HttpResponse
+from django.urls import path
 
-from immortus_channels.access import permissions
+from immortus_channels import JobRepository, get_job, started_by
+from immortus_channels.access import can_cancel, permissions
+from immortus_channels.api.job import JobHandle
 from immortus_channels.api.strategy import TrackingStrategy
 from immortus_channels.exceptions import ConfigurationError, StoreUnavailable
 from immortus_channels.jobs.job import Job
@@ -147,6 +153,25 @@ def test_a_silent_strategy_of_any_class_leaves_the_decision_to_the_setting(monke
     assert permissions.may_cancel(alice, ALICES)
 
 
+async def lets_nobody_in(user, job):
+    return False
+
+
+class Late(TrackingStrategy):
+    async def allows(self, user, job):
+        return False
+
+
+@pytest.mark.parametrize("where", ["setting", "strategy"])
+def test_a_rule_that_is_a_coroutine_lets_nobody_in(settings, monkeypatch, caplog, where):
+    if where == "setting":
+        settings.IMMORTUS_ACCESS = lets_nobody_in
+    else:
+        monkeypatch.setattr(strategies, "strategy_of", lambda *_: Late())
+    assert not permissions.may_see(bob, ALICES)
+    assert "not `async def`" in caplog.text
+
+
 # Cancelling
 
 
@@ -187,6 +212,48 @@ def test_an_account_that_only_looks_like_the_owners_cancels_nothing():
         pk = 4711
 
     assert not permissions.may_cancel(Forged(), ALICES)
+
+
+def stop(request, job_id):
+    """A view of a project's own."""
+    job = get_job(job_id, user=request.user)
+    if not can_cancel(request.user, job):
+        raise PermissionDenied
+    job.cancel()
+    return HttpResponse()
+
+
+urlpatterns = [path("stop/<job_id>", stop)]
+
+
+@pytest.mark.urls(__name__)
+@pytest.mark.django_db
+def test_a_view_of_a_project_asks_who_may_see_and_who_may_cancel(client, settings):
+    settings.IMMORTUS_STORE = {"BACKEND": "memory"}
+    users = [User.objects.create(username=name) for name in ("ann", "bob")]
+    with started_by(users[0]):
+        job = JobRepository().create()
+    for user, expected in ((users[1], 404), (users[0], 200), (users[0], 403)):
+        client.force_login(user)
+        assert client.get(f"/stop/{job.id}").status_code == expected
+    assert get_job(job.id).state == "cancelled"
+    assert client.get("/stop/nobody").status_code == 404
+
+
+def test_who_cancels_a_job_may_see_it_too():
+    operator = User(pk=5, is_active=True)
+    operator.has_perm = lambda permission: permission == rules.CHANGE_ALL
+    job = JobHandle("a", record=ALICES)
+    assert permissions.may_cancel(operator, ALICES)
+    assert [can_cancel(user, job) for user in (alice, bob, None, operator)] == [True, False, False, False]
+    assert not can_cancel(alice, JobHandle("a", record=replace(ALICES, cancel="never")))
+    with pytest.raises(TypeError, match="is not a user"):
+        can_cancel("alice", job)
+
+
+async def test_on_an_event_loop_the_question_names_its_async_form():
+    with pytest.raises(SynchronousOnlyOperation, match="sync_to_async"):
+        can_cancel(None, JobHandle("a", record=ANYBODYS))
 
 
 # Whose it is

@@ -189,6 +189,33 @@ def test_a_loop_goes_on_while_the_store_is_silent_and_counts_later(job, caplog, 
     assert shown(job)[:2] == (10, 10)
 
 
+@pytest.mark.parametrize("by", ["the run's handle", "another handle", "a thread"])
+def test_a_job_that_cancels_itself_knows_it_at_once(job, by):
+    with job.running() as inside:
+        handle = job if by == "another handle" else inside
+        thread = threading.Thread(target=handle.cancel)
+        thread.run() if by != "a thread" else (thread.start(), thread.join())
+        assert inside.cancel_requested
+        inside.checkpoint()
+    assert get_job(job.id).state is State.CANCELLED
+
+
+def test_a_job_that_cancels_itself_in_a_transaction_knows_it_at_once(job, monkeypatch):
+    with job.running() as inside:
+        monkeypatch.setattr(get_store(), "waits_for_caller", lambda: True)
+        inside.cancel()
+        assert inside.cancel_requested
+
+
+def test_a_loop_elsewhere_counts_its_items_once_whatever_is_advanced(job, caplog):
+    for _ in job.track(range(4)):
+        job.update(advance=1, message="Going")
+        for _ in job.track(range(2)):
+            get_job(job.id).update(advance=1)
+    assert shown(job) == (4, 4, 100.0, "Going")
+    assert "adds nothing" in caplog.text
+
+
 # Copies
 
 

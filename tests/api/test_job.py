@@ -10,6 +10,7 @@ from django.urls import include, path
 
 from immortus_channels import queues, tracking
 from immortus_channels.api.job import JobHandle
+from immortus_channels.api.job_state import JobState
 from immortus_channels.api.repository import JobRepository, current_job, get_job
 from immortus_channels.api.strategy import TrackingStrategy
 from immortus_channels.exceptions import (
@@ -107,6 +108,53 @@ def test_a_thread_that_a_task_starts_uses_the_tasks_job_object(memory, run):
     assert run.take()[0].current == 2
 
 
+# As an object
+
+
+class Walk(JobState):
+    pass
+
+
+class Marathon(JobState):
+    message = "Before the start"
+
+
+@pytest.mark.parametrize("name", ["current", "total", "advance", "percentage", "message"])
+def test_progress_that_is_set_as_an_attribute_names_its_method(name):
+    for job in (JobHandle("a"), JobState("a"), Walk("a")):
+        with pytest.raises(AttributeError, match=rf"write job\.update\({name}=…\)"):
+            setattr(job, name, 5)
+
+
+def test_an_attribute_that_reports_nothing_is_refused_as_mistyped():
+    for job in (JobHandle("a"), JobState("a")):
+        with pytest.raises(AttributeError, match=r"job\.mesage = ….*update\(…\) or set_meta\(mesage=…\)"):
+            job.mesage = "x"
+
+
+def test_a_class_of_a_project_has_the_attributes_it_likes():
+    job = Marathon("a")
+    job.pace, job.message = 5, "Declared"
+    assert (job.pace, job.message) == (5, "Declared")
+    with pytest.raises(AttributeError):
+        job.state = "finished"
+
+
+def test_handles_of_the_same_job_are_equal(store, job_id):
+    with JobRepository().create(id=job_id).running() as job:
+        assert {job, get_job(job_id), current_job(), JobState(job_id)} == {JobHandle(job_id)}
+    assert JobHandle("a") != JobHandle("b")
+    assert JobHandle("a") != "a"
+
+
+def test_jobs_of_two_namespaces_differ_whatever_their_ids(settings):
+    jobs = []
+    for namespace in ("acme", "zoo"):
+        settings.IMMORTUS_NAMESPACE = lambda _, namespace=namespace: namespace
+        jobs.append(JobHandle("import-17"))
+    assert jobs[0] != jobs[1]
+
+
 # In a running job
 
 
@@ -126,7 +174,7 @@ def test_what_a_running_job_says_is_in_its_document_at_the_end(store, run, job_i
     job.set_progress_metric("pace", 5)
     job.set_result({"url": "/x"})
     document = tracking.end(run, Finished).document
-    wanted = {"current": 6, "total": 3, "message": "Go", "miles": 1, "pace": 5, "result": {"url": "/x"}}
+    wanted = {"current": 3, "total": 3, "message": "Go", "miles": 1, "pace": 5, "result": {"url": "/x"}}
     assert {key: document[key] for key in wanted} == wanted
 
 

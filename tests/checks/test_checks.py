@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import gc
 import re
 import socket
 import sys
@@ -53,6 +54,14 @@ def who(request):
 
 
 urlpatterns = [*immortus_jobs(), path("who", who)]
+
+
+class ChoiceOf:
+    def __init__(self, namespace):
+        self.namespace = namespace
+
+    def get(self, source):
+        return self.namespace
 
 
 class NoUrls:
@@ -244,6 +253,27 @@ def test_a_task_s_handler_that_can_be_used_is_fine(celery_app, named):
     assert messages() == {}
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("next_ulr", "next_url"), ("on_redy", "on_ready"), ("onFailed", "on_failed"), ("Header", "header")],
+)
+def test_a_mistyped_name_in_a_handler_is_found(name, meant):
+    handler = type("Mistyped", (JobHandler,), {name: "/"})
+    try:
+        assert found() == {"W022"}
+        assert f"{name!r}, which no page reads. Is {meant!r} meant?" in messages()["W022"].msg
+    finally:
+        del handler
+        gc.collect()  # a class is in a circle
+
+
+def test_names_of_a_handlers_own_are_fine():
+    own = {"next_url": "/", "next_urls": (), "_header": "", "pupil": "", "read_message_of": lambda self: ""}
+    handler = type("Own", (JobHandler,), own)
+    assert issubclass(handler, JobHandler)
+    assert messages() == {}
+
+
 @pytest.mark.parametrize("named", [None, Silent, f"{__name__}.Silent"])
 def test_a_task_s_own_strategy_that_can_be_used_is_fine(celery_app, named):
     @celery_app.task(name="shop.paint", shared=False)
@@ -406,7 +436,18 @@ def test_a_rule_of_access_that_can_be_called_is_fine(settings, rule):
     assert messages() == {}
 
 
-@pytest.mark.parametrize("named", ["a_tenant", "nowhere.namespace_of", f"{__name__}.AUTH", 1])
+async def may_see_late(user, job):
+    """A coroutine, which is true of every user."""
+
+
+@pytest.mark.parametrize("rule", [lambda user: True, f"{__name__}.who", lambda *, user, job: True, may_see_late])
+def test_a_rule_of_access_that_takes_other_arguments_or_time_is_an_error(settings, rule):
+    settings.IMMORTUS_ACCESS = rule
+    assert found() == {"E006"}
+    assert "(user, job)" in messages()["E006"].msg
+
+
+@pytest.mark.parametrize("named", ["a_tenant", "nowhere.namespace_of", f"{__name__}.AUTH", 1, lambda: "a", may_see])
 def test_a_namespace_function_that_cannot_be_called_is_an_error(settings, named):
     settings.IMMORTUS_NAMESPACE = named
     assert found() == {"E015"}
@@ -414,8 +455,9 @@ def test_a_namespace_function_that_cannot_be_called_is_an_error(settings, named)
 
 
 def test_a_namespace_function_that_can_be_called_is_fine(settings):
-    settings.IMMORTUS_NAMESPACE = lambda _: "a"
-    assert messages() == {}
+    for function in (lambda _: "a", lambda source, default="": "a", ChoiceOf("a").get, print):
+        settings.IMMORTUS_NAMESPACE = function
+        assert messages() == {}
 
 
 # Channel layer
@@ -1132,6 +1174,33 @@ def test_each_of_the_three_ways_to_write_is_fine(settings, value):
     assert "E013" not in found()
 
 
-def test_a_misspelt_setting_is_found(settings):
-    settings.IMMORTUS_ACESS = "login"
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("IMMORTUS_ACESS", "Is IMMORTUS_ACCESS meant? See docs"),
+        ("IMMORTUS_DRAINS", "Is IMMORTUS_DRAIN meant? See docs"),
+        ("IMMORTUS_COLOUR", "See docs"),
+    ],
+)
+def test_a_misspelt_setting_is_found(settings, name, hint):
+    setattr(settings, name, "login")
     assert found() == {"W011"}
+    assert messages()["W011"].hint.startswith(hint)
+
+
+@pytest.mark.parametrize("value", [b"a secret", 4711, True, ["a secret"]])
+def test_the_token_for_metrics_is_text_and_not_shown(settings, value):
+    settings.IMMORTUS_METRICS_TOKEN = value
+    assert found() == {"E013"}
+    assert "secret" not in messages()["E013"].msg
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("sockets", float("inf")), ("token_life", float("inf")), ("frames_at_once", 0.5), ("denials", float("nan"))],
+)
+def test_a_limit_is_finite_and_a_count_is_at_least_one(settings, name, value):
+    settings.IMMORTUS_LIMITS = {name: value}
+    assert found() == {"E014"}
+    settings.IMMORTUS_LIMITS = {"bytes_at_once": 1e6, "frames_per_second": 0.5}
+    assert messages() == {}

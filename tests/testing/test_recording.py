@@ -64,6 +64,15 @@ def test_asking_for_a_job_that_told_nothing_lists_the_jobs_there_are():
         jobs.last("file")
 
 
+def test_asking_for_a_key_that_no_document_has_lists_the_keys_there_are():
+    with recorded_jobs() as jobs, JobRepository().create(id="saw").running() as job:
+        job.set_meta(teeth=40)
+    assert jobs.seen("saw", "teeth") == [None, 40]
+    with pytest.raises(KeyError, match=r"'saw' has 'mesage', only .*message"):
+        jobs.seen("saw", "mesage")
+    assert jobs.seen("file", "mesage") == []
+
+
 def test_nothing_is_written_to_the_database_and_nothing_is_left(settings):
     settings.IMMORTUS_STORE = {"BACKEND": "memory"}
     before = receivers._current

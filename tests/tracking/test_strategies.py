@@ -112,6 +112,13 @@ def test_the_strategy_of_a_task_is_found_by_the_task_and_by_its_name(queue):
     assert get_strategy("inline") is get_strategy(Task()) is load(Inline)
 
 
+def test_a_name_that_no_task_has_is_refused_unless_one_strategy_serves_all(queue):
+    with pytest.raises(StrategyNotFound, match=r"'inlin'.*Known are: broken, inline, missing, plain\."):
+        get_strategy("inlin")
+    with override_settings(IMMORTUS_TRACKING_STRATEGY=FromSetting):
+        assert type(get_strategy("sent.by_name")) is FromSetting
+
+
 def test_changing_the_setting_forgets_what_was_loaded(queue):
     with override_settings(IMMORTUS_TRACKING_STRATEGY=FromSetting):
         first = strategy_for("plain")

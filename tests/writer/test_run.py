@@ -356,7 +356,29 @@ def test_within_a_loop_and_after_one_inside_it_numbers_are_of_its_step(run):
         list(run.track(range(5)))
         run.update(advance=1, percentage=40)
     said = report(run)
-    assert (said.step, said.current, said.total, said.percentage) == (1, 4, 2, 40)
+    assert (said.step, said.current, said.total, said.percentage) == (1, 2, 2, 40)
+
+
+def test_a_loop_counts_its_items_once_whatever_is_advanced(run, caplog):
+    seen = []
+    for _ in run.track(range(4)):
+        run.update(advance=1, message="Going")
+        seen.append(report(run).current)
+        for _ in run.track(range(2)):
+            run.update(advance=1)
+            seen.append(share_of(run)[0])
+    assert seen == [n + share for n in range(4) for share in (0, 0, 0.5)]
+    assert (report(run).current, report(run).message) == (4, "Going")
+    assert [record.levelname for record in caplog.records] == ["WARNING"], "once a run"
+    assert "update(advance=…)" in caplog.text
+
+
+def test_numbers_that_were_begun_in_a_loop_are_advanced(run, caplog):
+    for _ in run.track(range(2)):
+        run.update(current=0, total=4)
+        run.update(advance=3)
+        assert share_of(run)[0] % 1 == 0.75
+    assert not caplog.records
 
 
 def test_a_million_updates_tell_the_writer_once_until_it_comes(run, told):

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from immortus_channels.exceptions import DocumentTooLarge, InvalidValue, ReservedMetaKey
 from immortus_channels.jobs.job import DOCUMENT_KEYS, LARGEST, MAX_DEPTH, MAX_DOCUMENT_BYTES, PROGRESS_KEYS, Error, Job
-from immortus_channels.writer import values
+from immortus_channels.writer import failures, values
 from immortus_channels.writer.failures import MAX_CODE, clean_error
 from immortus_channels.writer.values import (
     MAX_SENTENCE,
@@ -289,6 +289,15 @@ def test_a_code_that_is_not_text_becomes_the_general_one_and_is_logged(code, cap
     (line,) = caplog.records
     assert (line.levelname, line.job_id) == ("ERROR", "j")
     assert "secret" not in line.getMessage()
+
+
+@pytest.mark.parametrize("code", ["Row 7 has no date.", "Gone.", "no credit"])
+@pytest.mark.parametrize("is_strict", [True, False])
+def test_a_code_that_reads_like_a_sentence_is_shown_and_told_developers(monkeypatch, caplog, code, is_strict):
+    monkeypatch.setattr(failures, "is_strict", lambda: is_strict)
+    assert clean_error(code, "", "j").code == code
+    assert [record.job_id for record in caplog.records] == ["j"] * is_strict
+    assert ("JobFailed(code, message)" in caplog.text) is is_strict
 
 
 @pytest.mark.parametrize(
