@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import chain
+from typing import TypeAlias
+
 from django.urls import URLPattern, URLResolver, include, path, register_converter
 from django.urls.converters import StringConverter
 
@@ -41,6 +44,10 @@ urlpatterns = [
 ]
 
 
-def immortus_jobs(*patterns: URLPattern | URLResolver) -> list[URLPattern | URLResolver]:
-    """Return the package's URLs under `immortus/`, followed by the patterns passed."""
-    return [path("immortus/", include("immortus_channels.urls")), *patterns]
+Pattern: TypeAlias = URLPattern | URLResolver
+
+
+def immortus_jobs(*patterns: Pattern | list[Pattern]) -> list[Pattern]:
+    """Return the package's URLs under `immortus/`, followed by the patterns passed, also those in lists."""
+    given = chain.from_iterable(each if isinstance(each, list) else [each] for each in patterns)
+    return [path("immortus/", include("immortus_channels.urls")), *given]

@@ -1,6 +1,6 @@
 /** What the server answers about jobs over HTTP. */
 import { isDocument, isPathSafe } from "./documents.js";
-import { JobError, TryLater } from "./errors.js";
+import { JobError } from "./errors.js";
 import { get, isOfType, query } from "./http.js";
 import { isOurs, settings } from "./settings.js";
 import { authorized } from "./token.js";
@@ -22,9 +22,7 @@ export async function ask(batch, signal) {
   // Our own addresses never redirect: what does leads to a login, perhaps on a site whose answer fetch may not read.
   const request = (/** @type {Record<string, string>} */ more) =>
     get(address, { headers: { ...headers, ...more }, redirect: url ? "follow" : "manual" }, signal);
-  const { response, body } = await (url ? request({}) : authorized(ids, request)).catch((error) => {
-    throw error instanceof TryLater ? error : new TryLater(); // no network, or the page's own function gave no token
-  });
+  const { response, body } = await (url ? request({}) : authorized(ids, request));
   const hasAnswers = response.ok && typeof body === "object";
   return batch.map((job) => {
     if (response.status === 304) return [job, null];
@@ -38,7 +36,6 @@ export async function ask(batch, signal) {
 const SENTENCES = {
   login_required: "Please log in to see this job.",
   unknown_job: "There is no such job.",
-  wrong_job_class: "The job has another class.",
   not_cancellable: "The job cannot be cancelled.",
 };
 

@@ -2,7 +2,8 @@
  * Makes the files that browsers load from the modules beside it: `node js/build.js [folder]`.
  *
  * Rollup joins them into one classic script, which with exports is the ES module, both readable. A minified form of each
- * is 3 % smaller when esbuild renames its properties and terser does the rest than when either does all.
+ * is 3 % smaller when esbuild renames its properties and terser does the rest than when either does all. What terser calls
+ * unsafe is so where a program replaces `String` and the like, or calls `String()` with a Symbol.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -49,7 +50,7 @@ async function minify(name, code) {
   });
   const { code: small, map } = await shorten({ [`${name}.js`]: renamed.code }, {
     module: name.endsWith("module"), ecma: 2020,
-    compress: { hoist_funs: true, lhs_constants: false, passes: 2, unsafe_arrows: true, unsafe_methods: true },
+    compress: { hoist_funs: true, lhs_constants: false, passes: 2, unsafe: true, unsafe_arrows: true, unsafe_methods: true },
     sourceMap: { content: renamed.map, includeSources: true },
   });
   return { [`${name}.min.js`]: `${small}\n//# sourceMappingURL=${name}.min.js.map\n`, [`${name}.min.js.map`]: map };

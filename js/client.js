@@ -2,7 +2,7 @@
 import { refusal } from "./answers.js";
 import { Creation, start } from "./creation.js";
 import { identify, isDocument, isFinal, isPathSafe } from "./documents.js";
-import { JobError } from "./errors.js";
+import { checkKeys, checkType, JobError } from "./errors.js";
 import { post, query } from "./http.js";
 import { Mailbox } from "./mailbox.js";
 import { page } from "./page.js";
@@ -13,7 +13,11 @@ import { onAbort } from "./waiting.js";
 /** @import { JobDocument } from "./documents.js" */
 
 /** Tells where the server is; the tag of `{% immortus_script %}` does it. @type {Immortus.Client["configure"]} */
-export function configure({ prefix = settings.prefix, websocket = settings.websocket, csrfToken = settings.csrfToken, token }) {
+export function configure(given) {
+  checkKeys(given, "prefix|websocket|csrfToken|token", "configure");
+  const { prefix = settings.prefix, websocket = settings.websocket, csrfToken = settings.csrfToken, token } = given;
+  checkType(websocket, "string", "websocket");
+  checkType(token, "string|function", "token");
   Object.assign(settings, { prefix: prefix.replace(/\/*$/, "/"), websocket, csrfToken });
   if (token !== undefined) {
     useTokens(new TokenSource(token, () => page.jobs.filter(({ url }) => !url).map(({ id }) => id)));
@@ -24,8 +28,7 @@ export function configure({ prefix = settings.prefix, websocket = settings.webso
 
 /** Data attributes instead of an inline script, which a Content-Security-Policy would forbid. */
 export function configureFromTag() {
-  const tag = /** @type {HTMLElement | null | undefined} */ (doc?.currentScript);
-  const { prefix, websocket, csrfToken } = tag?.dataset ?? {};
+  const { prefix, websocket, csrfToken } = /** @type {HTMLElement | null | undefined} */ (doc?.currentScript)?.dataset ?? {};
   if (prefix !== undefined) configure({ prefix, websocket: websocket || false, csrfToken });
 }
 

@@ -1,14 +1,21 @@
 /** Starting a job: the data of a form as a request, and what `create` returns. */
-import { CreateError, hushed, quiet } from "./errors.js";
+import { check, CreateError, hushed, quiet } from "./errors.js";
 import { post } from "./http.js";
 import { isOurs } from "./settings.js";
 /** @import { Handler } from "./verification.js" */
 
 /** @param {string} url @param {Immortus.FormSource} [data] */
 export async function start(url, data) {
-  const posting = async () => post(url, encode(data, isOurs(url))); // what it throws is a failure like any other
+  /** @type {string | undefined} */ let why;
+  const posting = async () => {
+    check(typeof (/** @type {any} */ (url)?.href ?? url), "string", "url");
+    const fields = encode(data, isOurs(url));
+    why = "The server could not be reached.";
+    return post(url, fields);
+  };
+  // A mistake of the page is a failure like any other.
   const { response, body } = await posting().catch((cause) => {
-    throw new CreateError(0, null, { cause });
+    throw new CreateError(0, null, why ?? cause.message, { cause });
   });
   if (!response.ok || !body?.job_id) throw new CreateError(response.status, body);
   return body;
@@ -20,6 +27,7 @@ export async function start(url, data) {
  */
 export function encode(data, ours) {
   if (!data) return undefined;
+  check(typeof data, "object", "data");
   const form = globalThis.HTMLFormElement && data instanceof HTMLFormElement ? new FormData(data) : data;
   const all = form instanceof FormData || form instanceof URLSearchParams ? [...form] : fieldsOf(form);
   const fields = all.filter(([name, value]) => value != null && (ours || name !== "csrfmiddlewaretoken"));
@@ -68,7 +76,7 @@ export class Creation {
    */
   get then() {
     let atOnce = true;
-    Promise.resolve().then(() => (atOnce = false));
+    queueMicrotask(() => (atOnce = false));
     return (created, failed) => (atOnce ? this.#next(created, failed) : this.#awaited().then(created, failed));
   }
 

@@ -1,5 +1,5 @@
 /** What the server says of a job, and how a page says which job it means and how to follow it. */
-import { JobError } from "./errors.js";
+import { check, checkKeys, JobError } from "./errors.js";
 import { USUAL_INTERVAL } from "./settings.js";
 
 /** @typedef {Immortus.JobDocument} JobDocument */
@@ -32,7 +32,7 @@ export function identify(jobInfo) {
   const id = idText(info?.job_id);
   const url = info?.verify_job_url || undefined;
   if (!id && !url) {
-    throw JobError.of(null, "no_job_id", "Give a job id as text or a safe integer, or an object with job_id or verify_job_url.");
+    throw JobError.of(null, "no_job_id", "Give one id as text or a safe integer, or an object with job_id or verify_job_url.");
   }
   return { id, url, jobClass: info?.job_class || undefined, key: url ? `url ${url}` : `id ${id}` };
 }
@@ -43,22 +43,16 @@ export function identify(jobInfo) {
  */
 export const isPathSafe = (text = "") => /^(?!\.|.*\.$)[\w.~:@-]+$/.test(text);
 
-/**
- * @param {any} given @param {string} allowed the values, with | between them, or words where `isRight` decides
- * @param {string} option @param {boolean} [isRight]
- */
-function check(given, allowed, option, isRight = allowed.split("|").includes(given)) {
-  if (!isRight) throw new TypeError(`${option} takes ${allowed}, not ${given}.`);
-}
-
 /** How to follow a job; a mistyped option is a TypeError. @param {Immortus.Options} options */
 export function readOptions(options) {
   const transport = options.transport ?? "auto";
   const polling = options.polling ?? {};
   const interval = polling.interval ?? USUAL_INTERVAL;
-  for (const key of Object.keys(options)) check(key, "transport|polling|signal", "Immortus");
-  for (const key of Object(polling) === polling ? Object.keys(polling) : [polling]) check(key, "interval", "polling");
+  const { signal } = options;
+  checkKeys(Object(options), "transport|polling|signal", "Immortus"); // the index that map() passes has no keys
+  checkKeys(polling, "interval", "polling");
   check(transport, "auto|websocket|polling", "transport");
+  check(signal, "AbortSignal", "signal", !signal || signal.addEventListener);
   check(interval, "milliseconds above 0", "polling.interval", interval > 0);
   return { mayPoll: transport !== "websocket", mayPush: transport !== "polling", interval };
 }

@@ -28,7 +28,6 @@ function isPutBack({ type, target, addedNodes }) {
  */
 export class JobElement extends (globalThis.HTMLElement ?? class {}) {
   static observedAttributes = ["job-id", "job-class"];
-  static #WATCHED = ["state", "stalled", "error", "aria-busy", "value", "label"];
 
   /** @type {(() => void) | null} */ #leave = null;
   /** The version that the page was rendered with. @type {number | null} */ #read = null;
@@ -41,7 +40,7 @@ export class JobElement extends (globalThis.HTMLElement ?? class {}) {
   connectedCallback() {
     const follow = () => this.#follow();
     if (document.readyState !== "loading") follow();
-    else document.addEventListener("DOMContentLoaded", follow, { once: true }); // the children are still to come
+    else document.addEventListener("DOMContentLoaded", follow); // the children are still to come
   }
 
   disconnectedCallback() {
@@ -67,7 +66,7 @@ export class JobElement extends (globalThis.HTMLElement ?? class {}) {
     this.#read = rendered?.version ?? null;
     this.#leave = page.subscribe(job, {}, listener, rendered);
     this.#write();
-    this.#observer.observe(this, { attributeFilter: JobElement.#WATCHED, childList: true, characterData: true, subtree: true });
+    this.#observer.observe(this, { attributeFilter: ["state", "stalled", "error", "aria-busy", "value", "label"], childList: true, characterData: true, subtree: true });
   }
 
   #stop() {

@@ -1,6 +1,6 @@
 /**
- * The errors of the client: two for pages, and two without a message that decide whether and when to try again; and which
- * of them the browser reports.
+ * The errors of the client: two for pages, one for mistakes of theirs, and two without a message that decide whether and
+ * when to try again; and which of them the browser reports.
  */
 
 /** A job that did not finish, or whose state is not known. Carries the document's keys, and all of it as `document`. */
@@ -24,16 +24,16 @@ export class JobError extends Error {
 
 /** A job that was not started: `status` and `body` of the server's answer; status 0 without an answer. */
 export class CreateError extends Error {
-  /** @param {number} status @param {unknown} body @param {ErrorOptions} [options] */
-  constructor(status, body, options) {
-    super(status ? `The server answered ${status} without a job.` : "The server could not be reached.", options);
+  /** @param {number} status @param {unknown} body @param {string} [message] @param {ErrorOptions} [options] */
+  constructor(status, body, message = `The server answered ${status} without a job.`, options) {
+    super(message, options);
     this.name = "CreateError";
     this.status = status;
     this.body = body;
   }
 }
 
-/** The network failed or the server is busy: the only failure after which the client repeats a request. */
+/** The server is busy or does not answer: the client repeats the request, as after a failure of the network. */
 export class TryLater extends Error {
   /** @param {number} [after] milliseconds that the server asks for */
   constructor(after = 0) {
@@ -52,6 +52,25 @@ export class Disconnected extends Error {
   }
 }
 
+/**
+ * A mistake of the page is a TypeError at the call.
+ * @param {any} given @param {string} allowed the values, with | between them, or words where `isRight` decides
+ * @param {string} option @param {unknown} [isRight]
+ */
+export function check(given, allowed, option, isRight = allowed.split("|").includes(given)) {
+  if (!isRight) throw new TypeError(`${option} takes ${allowed}, not ${given}.`);
+}
+
+/** What is left out may be of any type. @param {any} given @param {string} types with | between them @param {string} option */
+export function checkType(given, types, option) {
+  if (given) check(typeof given, types, option);
+}
+
+/** @param {any} given @param {string} allowed its keys, with | between them @param {string} option */
+export function checkKeys(given, allowed, option) {
+  for (const key of typeof given === "object" ? Object.keys(given) : [given]) check(key, allowed, option);
+}
+
 /** Errors that need no handler: a stop caused them, or a handler has already received them. */
 export const quiet = new WeakSet();
 
@@ -60,11 +79,9 @@ export const quiet = new WeakSet();
  * @param {Promise<any>} promise @param {(error: any) => boolean} [isQuiet] @returns {Promise<any>}
  */
 export function hushed(promise, isQuiet) {
-  const result = new Promise((resolve, reject) => {
-    promise.then(resolve, (error) => {
-      if (quiet.has(error) || isQuiet?.(error)) result.catch(() => {});
-      reject(error);
-    });
+  const result = promise.catch((error) => {
+    if (quiet.has(error) || isQuiet?.(error)) result.catch(() => {});
+    throw error;
   });
   return result;
 }

@@ -44,7 +44,7 @@ export class Job {
   }
 
   get mayPoll() {
-    return Boolean(this.url) || [...this.subscribers].some(({ mayPoll }) => mayPoll);
+    return this.url || [...this.subscribers].some(({ mayPoll }) => mayPoll);
   }
 
   get mayPush() {

@@ -31,7 +31,7 @@ export class Mailbox {
     if (this.#closed) return;
     this.#closed = true;
     this.#error = error;
-    for (const wake of this.#readers.splice(0)) wake();
+    this.#readers.forEach((wake) => wake());
     queueMicrotask(this.#onClose);
   }
 

@@ -33,7 +33,7 @@ export async function* polling(page, signal) {
     for (const job of batch) job.asked = job.asking = true;
     const failure = await ask(batch, signal).then(
       (all) => (all.forEach((answer) => answers.post(answer)), null),
-      (/** @type {TryLater} */ error) => error,
+      (error) => Object(error), // no network, or the page's own function gave no token
     );
     for (const job of batch) job.rest(failure);
     if (!batch[0].url) page.reachable = !failure;
@@ -64,7 +64,7 @@ export function nextRequest(jobs) {
  * @param {Job[]} jobs
  */
 export function batches(jobs) {
-  const alone = (/** @type {Job} */ job) => Boolean(job.url) || job.ahead || job.unrecorded;
+  const alone = (/** @type {Job} */ job) => job.url || job.ahead || job.unrecorded;
   const all = jobs.filter(alone).map((job) => [job]);
   /** @type {Job[]} */
   let shared = [];

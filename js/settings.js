@@ -40,9 +40,7 @@ export const isOurs = (url) => absolute(url).origin === location?.origin;
 /** The address of the socket, or null where a page cannot have one. */
 export function socketAddress() {
   if (!settings.websocket || !globalThis.WebSocket) return null;
-  const url = absolute(settings.websocket);
-  url.protocol = url.protocol.replace("http", "ws");
-  return url.href;
+  return absolute(settings.websocket).href.replace(/^http/, "ws");
 }
 
 /** Django's CSRF token: from the settings, the cookie, a meta tag or a form of the page, in this order. */

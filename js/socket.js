@@ -28,12 +28,12 @@ export class Connection {
   constructor(socket, page, opened) {
     this.#page = page;
     this.#socket = socket;
-    this.#socket.onopen = opened;
-    this.#socket.onmessage = ({ data }) => {
+    socket.onopen = opened;
+    socket.onmessage = ({ data }) => {
       this.#pulse.heard = now();
       this.#incoming.post(parse(data));
     };
-    this.#socket.onclose = ({ code }) => this.#end(code);
+    socket.onclose = ({ code }) => this.#end(code);
   }
 
   /** What the server says of jobs; throws Disconnected when the socket ends by itself. @param {AbortSignal} signal */
@@ -50,7 +50,6 @@ export class Connection {
       life.abort();
       clearInterval(ticking);
       clearTimeout(this.#wakeTimer);
-      this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
       this.#socket.close();
     }
   }

@@ -29,7 +29,6 @@ export class TokenSource {
 
   /** The token for these jobs; null where the page has none. @param {string[]} ids @returns {Promise<string | null>} */
   async get(ids) {
-    if (!this.exists) return null;
     while (this.#asking) await this.#asking;
     if (this.#getter && (!this.#text || ids.some((id) => !this.#ids.has(id)))) {
       await this.#ask(this.#renew(this.#getter, ids));

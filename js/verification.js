@@ -1,6 +1,6 @@
 /** What `verify` returns. */
 import { isDone, isOver } from "./documents.js";
-import { hushed, JobError, quiet, report } from "./errors.js";
+import { checkType, hushed, JobError, quiet, report } from "./errors.js";
 import { page } from "./page.js";
 import { onAbort } from "./waiting.js";
 /** @import { JobDocument, JobInfo } from "./documents.js" */
@@ -105,6 +105,7 @@ export class Verification {
    * @param {[done?: Handler | null, failed?: Handler | null, progress?: Handler | null]} handlers @returns {any}
    */
   then(...handlers) {
+    for (const handler of handlers) checkType(handler, "function", "then");
     const [done, failed, progress] = handlers;
     const follower = this.#follower;
     const awaits = handlers.length === 2;

@@ -19,7 +19,7 @@ export const backoff = (attempt, longest) =>
  */
 export function onAbort(signal, callback) {
   if (signal?.aborted) callback();
-  signal?.addEventListener("abort", callback, { once: true });
+  signal?.addEventListener("abort", callback);
   return () => signal?.removeEventListener("abort", callback);
 }
 
@@ -43,7 +43,7 @@ export async function sleep(ms, signal, bell) {
   if (ms <= 0) return; // a hidden page would wait a second for a timer of no time
   const over = deadline(ms, signal);
   bell?.addEventListener("wake", over.abort, { signal: over.signal });
-  await new Promise((resolve) => onAbort(over.signal, () => resolve(null)));
+  await new Promise((/** @type {(value?: any) => void} */ resolve) => onAbort(over.signal, resolve));
   over.forget();
 }
 

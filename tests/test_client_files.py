@@ -233,6 +233,18 @@ window.Immortus === Immortus;
 
 // @ts-expect-error: an option that there is not
 verify("a", { interval: 5 });
+// @ts-expect-error: handlers where the options belong
+verify("a", (job: JobDocument) => job.message);
+// @ts-expect-error: a handler that cannot be called
+following.then(null, null, {});
+// @ts-expect-error: no address
+create();
+// @ts-expect-error: data that is text
+create("/x", "width=3");
+// @ts-expect-error: a setting that there is not
+Immortus.configure({ websockets: false });
+// @ts-expect-error: the socket is a path or false
+Immortus.configure({ websocket: true });
 // @ts-expect-error: a document that is not waited for
 following.version;
 // @ts-expect-error: a state that there is not
@@ -251,6 +263,8 @@ JobState.startPolling({ jobUuid: "a", success: ({ job_state }) => job_state === 
 
 // @ts-expect-error: a function that there is not
 Immortus.follow("a");
+// @ts-expect-error: a callback that there is not
+JobState.startPolling({ jobUuid: "a", onSuccess: () => {} });
 // @ts-expect-error: neither text nor a number
 Immortus.verify(true);
 """

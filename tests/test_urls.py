@@ -31,6 +31,11 @@ def test_the_given_patterns_stand_where_they_stood():
     assert reverse("immortus:verify") == "/immortus/verify"
 
 
+def test_patterns_may_be_given_in_a_list():
+    one, *others = (path(name, start, name=name) for name in "abc")
+    assert immortus_jobs(one, others)[1:] == immortus_jobs([one, *others])[1:] == [one, *others]
+
+
 @pytest.mark.parametrize("job_id", FITTING)
 def test_ids_that_fit_go_into_the_path(job_id):
     for name in ("verify", "cancel"):

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from urllib.parse import urlencode
 
-from django.urls import NoReverseMatch, get_script_prefix, reverse
+from django.conf import settings as django_settings
+from django.urls import NoReverseMatch, get_script_prefix, get_urlconf, reverse
 
 from immortus_channels.conf import settings
+from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.jobs.ids import fits_path
+
+CURE = "Write `from immortus_channels.urls import immortus_jobs` and `urlpatterns = [*immortus_jobs(), …]`."
+"""What to do where the package's URLs are not mounted."""
 
 
 def mount() -> str | None:
@@ -19,23 +24,32 @@ def mount() -> str | None:
 
 
 def verify_url(job_id: str) -> str:
-    """Return the URL of the job's document. Raises NoReverseMatch where the URLs are not mounted."""
-    return _url("immortus:verify", job_id)
+    """Return the URL of the job's document. Raises ConfigurationError where the URLs are not mounted."""
+    return mounted(_url("immortus:verify", job_id))
 
 
 def page_url(job_id: str) -> str | None:
     """Return the URL of the job's page; None where the URLs are not mounted."""
+    return _url("immortus:job", job_id)
+
+
+def _url(name: str, job_id: str) -> str | None:
+    """Return a job's URL, with an id that does not fit into the path in the query; None where it is not mounted."""
     try:
-        return _url("immortus:job", job_id)
+        if fits_path(job_id):
+            return reverse(name, kwargs={"job_id": job_id})
+        return f"{reverse(name)}?{urlencode({'job_id': job_id})}"
     except NoReverseMatch:
         return None
 
 
-def _url(name: str, job_id: str) -> str:
-    """Return a job's URL, with an id that does not fit into the path in the query."""
-    if fits_path(job_id):
-        return reverse(name, kwargs={"job_id": job_id})
-    return f"{reverse(name)}?{urlencode({'job_id': job_id})}"
+def mounted(url: str | None) -> str:
+    """Return the URL. Raises ConfigurationError, with the lines to write, for None: the URLs are not mounted."""
+    if url is None:
+        urlconf = get_urlconf() or django_settings.ROOT_URLCONF
+        msg = f"The URLs of immortus_channels are not in {urlconf!r}, or stand below an app_name there. {CURE}"
+        raise ConfigurationError(msg)
+    return url
 
 
 def websocket_url(job_id: str = "") -> str | None:

@@ -7,10 +7,9 @@ from django.http.response import HttpResponseBase
 from django.utils.functional import Promise
 from django.utils.translation import gettext
 
-from immortus_channels.api.links import page_url, verify_url, websocket_url
-from immortus_channels.exceptions import ConfigurationError
+from immortus_channels.api.links import mounted, page_url, verify_url, websocket_url
 from immortus_channels.logs import logger
-from immortus_channels.queues.results import identify
+from immortus_channels.queues.results import NONE_CURE, identify
 
 JobInfo = dict[str, str | None]
 
@@ -30,13 +29,12 @@ def render_immortus(request: HttpRequest, job: object, *, label: str | Promise =
     `job` is what the queue returned for it (for a chain the last link, for a chord its body), a job, or its id. The
     function reads and writes nothing, so async views may call it.
 
-    Raises ConfigurationError for a group, for a task that is not tracked and for a queue without an adapter, TypeError
-    for anything that is not a job.
+    Raises ConfigurationError for a group, for a task that is not tracked, for a queue without an adapter and where the
+    URLs are not mounted, TypeError for anything that is not a job.
     """
     if job is None:
         logger.warning(
-            "render_immortus was given no job (None), so the page shows that none was started. If delay_on_commit() "
-            "returned that, write base=TrackedTask (of immortus_channels.celery) at the task: its result has an id."
+            "render_immortus was given no job (None), so the page shows that none was started. %s", NONE_CURE
         )
         error = {"code": "not_started", "message": "The job was not started."}
         return JsonResponse({"job_id": None, "error": error}, status=500, headers=HEADERS)
@@ -74,10 +72,6 @@ def label_of(job_class: str | None) -> str:
 def job_page_url(job: object) -> str:
     """Return the URL of the page that follows `job`: what its queue returned for it, a job, or its id.
 
-    Raises ConfigurationError where the URLs are not mounted, and for what `render_immortus` refuses.
+    Raises what `job_info` raises.
     """
-    url = page_url(identify(job)[0])
-    if url is None:
-        msg = "Jobs have no page here: add *immortus_jobs() of immortus_channels.urls to urlpatterns."
-        raise ConfigurationError(msg)
-    return url
+    return mounted(page_url(identify(job)[0]))

@@ -13,13 +13,21 @@ from immortus_channels.middleware import JobOwnerMiddleware
 
 def check_urls() -> Findings:
     """Find missing URLs, without which browsers cannot ask for a job; some requests may have their own."""
-    if getattr(django_settings, "ROOT_URLCONF", None) and links.mount() is None:
+    if getattr(django_settings, "ROOT_URLCONF", None) and not _has_urls():
         yield Warning(
-            f"The URLs of {ID} are not in {django_settings.ROOT_URLCONF!r}, so none of its pages can follow a job.",
-            hint="Write `from immortus_channels.urls import immortus_jobs` and `urlpatterns = [*immortus_jobs(), …]`. "
-            f"If requests have URLs of their own (request.urlconf), write it there and silence {ID}.W016.",
+            f"The URLs of {ID} cannot be found in {django_settings.ROOT_URLCONF!r}, so none of its pages can follow "
+            "a job.",
+            hint=f"{links.CURE} If requests have URLs of their own (request.urlconf), write it there and silence "
+            f"{ID}.W016.",
             id=f"{ID}.W016",
         )
+
+
+def _has_urls() -> bool:
+    try:
+        return links.mount() is not None
+    except AttributeError:  # an entry of urlpatterns, which Django's urls.E004 names: perhaps our list without its star
+        return False
 
 
 def check_middleware() -> Findings:

@@ -16,7 +16,6 @@ from django.utils.translation import gettext_lazy as _
 
 from immortus_channels.api import links
 from immortus_channels.api.shortcuts import label_of
-from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.jobs.job import State
 from immortus_channels.queues.results import identify
 
@@ -55,12 +54,9 @@ def immortus_admin_script(context: Context, words: Mapping[str, object]) -> dict
 
 
 def _script(context: Context) -> dict[str, object]:
-    prefix, request = links.mount(), context.get("request")
-    if prefix is None:
-        msg = "The URLs of immortus_channels are not in urlpatterns; add *immortus_jobs() of immortus_channels.urls."
-        raise ConfigurationError(msg)
+    request = context.get("request")
     return {
-        "prefix": prefix,
+        "prefix": links.mounted(links.mount()),
         "websocket": links.websocket_url(),
         "csrf_token": get_token(request) if request is not None else None,
         "nonce": _nonce(context),

@@ -11,7 +11,7 @@ import pytest
 from celery import chain, chord, group, shared_task
 from celery.result import AsyncResult
 from django.test import RequestFactory
-from django.urls import set_script_prefix
+from django.urls import clear_url_caches, include, path, set_script_prefix
 from django.utils.translation import gettext_lazy
 
 from immortus_channels import queues, tracked
@@ -160,6 +160,22 @@ def test_what_is_no_job_is_said(job):
         job_info(request, job)
 
 
+@pytest.mark.parametrize("call", [lambda job: job_info(request, job), job_page_url], ids=["job_info", "job_page_url"])
+@pytest.mark.parametrize(
+    ("given", "cure"),
+    [
+        (None, "None is not a job: .* base=TrackedTask"),
+        ([Job(job_id="a"), Job(job_id="b")], "one by one"),
+        (("a", "b"), "one by one"),
+        ("", "a variable that its view has not given"),
+    ],
+    ids=["None", "list", "tuple", "empty"],
+)
+def test_a_mistake_that_is_often_made_is_said_with_the_cure(call, given, cure):
+    with pytest.raises(TypeError, match=cure):
+        call(given)
+
+
 def test_an_id_that_fits_no_path_goes_by_query():
     info = job_info(request, "a/b é")
     assert info["verify_url"] == "/immortus/verify?job_id=a%2Fb+%C3%A9"
@@ -189,11 +205,18 @@ def test_whatever_is_a_job_has_a_page(job):
     assert job_page_url(job) == "/immortus/jobs/a-1/"
 
 
+CALLS = [lambda: render_immortus(request, "a"), lambda: job_info(request, "a/b"), lambda: job_page_url("a")]
+
+
 @pytest.mark.urls("tests.nowhere")
-def test_where_pages_are_not_mounted_the_cure_is_said(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tests.nowhere", SimpleNamespace(urlpatterns=[]))
-    with pytest.raises(ConfigurationError, match=r"\*immortus_jobs\(\)"):
-        job_page_url("a")
+@pytest.mark.parametrize("call", CALLS, ids=["render_immortus", "job_info", "job_page_url"])
+@pytest.mark.parametrize("patterns", [[], [path("shop/", include((immortus_jobs(), "shop")))]], ids=["none", "below"])
+def test_where_the_urls_are_not_mounted_the_cure_is_said(monkeypatch, call, patterns):
+    monkeypatch.setitem(sys.modules, "tests.nowhere", SimpleNamespace(urlpatterns=patterns))
+    clear_url_caches()
+    cure = r"not in 'tests\.nowhere', or stand below an app_name there\. .*`urlpatterns = \[\*immortus_jobs\(\), …\]`"
+    with pytest.raises(ConfigurationError, match=cure):
+        call()
 
 
 @pytest.mark.parametrize(("label", "said"), [("", "Process image"), ("Cat", "Cat"), (gettext_lazy("Cancel"), "Cancel")])

@@ -179,6 +179,12 @@ def test_addresses_that_are_not_included_are_only_a_warning(settings):
     assert messages()["W016"].level < ERROR
 
 
+def test_a_list_of_addresses_without_its_star_is_said_with_the_star(settings):
+    settings.ROOT_URLCONF = type("NoStar", (), {"urlpatterns": [immortus_jobs()]})
+    assert found() == {"W016"}
+    assert "[*immortus_jobs(), …]" in messages()["W016"].hint
+
+
 def test_a_worker_without_any_addresses_is_left_alone(settings):
     settings.ROOT_URLCONF = None
     assert messages() == {}

@@ -93,7 +93,38 @@ for (const [what, answer, status] of [
 
 test("an address that is none is a rejection, not an exception (case 33)", async () => {
   const w = world({ answer: started });
-  assert.equal((await w.Immortus.create("http://[").catch((error) => error)).status, 0);
+  const error = await w.Immortus.create("http://[").catch((reason) => reason);
+  assert.deepEqual([error.name, error.status, error.message], ["CreateError", 0, "Invalid URL"]);
+  assert.equal(error.cause.code, "ERR_INVALID_URL");
+});
+
+test("without a network create is told so, and why", async () => {
+  const error = await world({ answer: () => offline }).Immortus.create("/x").catch((reason) => reason);
+  assert.deepEqual([error.name, error.status, error.message], ["CreateError", 0, "The server could not be reached."]);
+  assert.equal(error.cause, offline);
+});
+
+for (const [given, message] of [
+  [[], "url takes string, not undefined."],
+  [[null], "url takes string, not object."],
+  [[{ url: "/x" }], "url takes string, not object."],
+  [[new FormData()], "url takes string, not object."],
+  [["/x", '{"width":3}'], "data takes object, not string."],
+  [["/x", () => {}], "data takes object, not function."],
+]) {
+  test(`a create that cannot be meant fails without a request: create(${given.map(String)})`, async () => {
+    const w = world({ answer: started });
+    const failures = [];
+    await w.Immortus.create(...given).then(() => assert.fail(), (error) => failures.push(error)).then(() => assert.fail(), () => {});
+    assert.deepEqual(failures.map(({ name, status, body }) => [name, status, body]), [["CreateError", 0, null]]);
+    assert.equal(failures[0].message, message);
+    assert.deepEqual(w.requests, []);
+  });
+}
+
+test("an address may be a URL, or that of the page itself", async () => {
+  const w = world({ answer: started });
+  for (const url of [new URL("https://shop.example/x"), ""]) assert.equal((await w.Immortus.create(url)).job_id, "a");
 });
 
 /** The documented chain of two steps, and what it printed. */
@@ -248,4 +279,30 @@ test("the script's tag and configure() say where the server is", async () => {
   await settle();
   assert.equal(later.requests[0].url, "/other/verify/a");
   assert.equal(later.socket.url, "wss://shop.example/ws/other/");
+});
+
+for (const [settings, message] of [
+  [{ websockets: false }, "configure takes prefix|websocket|csrfToken|token, not websockets."],
+  [{ prefix: "/x/", url: "/y/" }, "configure takes prefix|websocket|csrfToken|token, not url."],
+  [undefined, "configure takes prefix|websocket|csrfToken|token, not undefined."],
+  ["/x/", "configure takes prefix|websocket|csrfToken|token, not /x/."],
+  [{ websocket: true }, "websocket takes string, not boolean."],
+  [{ token: Promise.resolve("x") }, "token takes string|function, not object."],
+]) {
+  test(`configure() with a mistyped setting is a TypeError and sets nothing: ${message}`, async () => {
+    const w = world();
+    assert.throws(() => w.Immortus.configure(settings), { name: "TypeError", message });
+    w.Immortus.verify("a");
+    await settle();
+    assert.equal(w.requests[0].url, "/immortus/verify/a");
+    assert.equal(w.socket.url, "wss://shop.example/ws/immortus/");
+  });
+}
+
+test("each setting may be left out, and those that switch something off may be null", async () => {
+  const w = world();
+  for (const settings of [{}, { prefix: undefined, csrfToken: undefined }, { websocket: null, token: null }]) w.Immortus.configure(settings);
+  w.Immortus.verify("a");
+  await settle();
+  assert.deepEqual([w.requests.length, w.sockets.length], [1, 0]);
 });

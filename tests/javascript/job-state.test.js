@@ -120,6 +120,12 @@ test("without an id error is told, and nothing is thrown", async () => {
   assert.deepEqual(told.error.map(({ job_id, error, job_state }) => [job_id, error.code, job_state]), [[null, "no_job_id", "error"]]);
 });
 
+test("a mistyped option is a TypeError that names it and the known ones", () => {
+  const w = newPage();
+  const message = "startPolling takes jobUuid|pollingPeriod|update|success|error, not onSuccess.";
+  assert.throws(() => w.JobState.startPolling({ jobUuid: "a", onSuccess: () => {} }), { name: "TypeError", message });
+});
+
 test("a server that is down for a while is no error (case 26)", async () => {
   const answers = [json({}, 502), new TypeError("Failed to fetch"), finished("a", 2)];
   const w = newPage({ answer: () => answers.shift(), WebSocket: false });

@@ -148,6 +148,14 @@ test("a function that fails is called again later, and the job is given up by no
   assert.deepEqual(w.reported, []);
 });
 
+test("a function that fails without a reason is called less and less often too", async () => {
+  let calls = 0;
+  const w = await followed(() => { calls += 1; return Promise.reject(); }, { WebSocket: false, random: () => 1 });
+  await w.advance(10_000);
+  assert.ok(calls > 2 && calls < 8, `${calls} calls`);
+  assert.equal(w.told.failed.length, 0);
+});
+
 test("a task that chose the code token_expired for its failure is believed", async () => {
   const failed = document("a", 2, { state: "failed", error: { code: "token_expired", message: "The shop's token." } });
   const w = await followed("secret", { answer: () => failed });

@@ -114,9 +114,10 @@ test("what is neither text nor a safe integer is no id, and is asked of nobody",
 
 test("without a job there is a clear rejection, never a synchronous exception", async () => {
   const w = world();
-  for (const info of [undefined, null, {}, "", { job_id: "" }]) {
+  for (const info of [undefined, null, {}, "", { job_id: "" }, [], ["a", "b"], [{ job_id: "a" }], { jobId: "a" }]) {
     const error = await w.Immortus.verify(info).catch((reason) => reason);
     assert.equal(error.error.code, "no_job_id");
+    assert.match(error.message, /^Give one id as text or a safe integer, or an object with job_id or verify_job_url\.$/);
     await assert.rejects(w.Immortus.watch(info).next(), { name: "JobError" });
     await assert.rejects(w.Immortus.cancel(info), { name: "JobError" });
   }
@@ -504,6 +505,8 @@ for (const [options, message] of [
   [{ polling: { interval: NaN } }, "polling.interval takes milliseconds above 0, not NaN."],
   [{ interval: 200 }, "Immortus takes transport|polling|signal, not interval."],
   ["polling", "Immortus takes transport|polling|signal, not 0."],
+  [() => {}, "Immortus takes transport|polling|signal, not () => {}."],
+  [{ signal: new AbortController() }, "signal takes AbortSignal, not [object AbortController]."],
 ]) {
   test(`a mistyped option is a TypeError at the call: ${JSON.stringify(options)}`, async () => {
     const w = world();
@@ -513,6 +516,25 @@ for (const [options, message] of [
     assert.deepEqual([w.requests, w.sockets], [[], []]);
   });
 }
+
+for (const [handlers, message] of [
+  [[() => {}, () => {}, {}], "then takes function, not object."],
+  [["x"], "then takes function, not string."],
+  [[null, 5], "then takes function, not number."],
+]) {
+  test(`what then() cannot call is a TypeError at the call: ${JSON.stringify(handlers)}`, async () => {
+    const verification = world({ answer: () => finished("a", 1) }).Immortus.verify("a");
+    assert.throws(() => verification.then(...handlers), { name: "TypeError", message });
+    assert.equal((await verification).version, 1);
+  });
+}
+
+test("a handler may be left out, be null, or be false as in `shown && progress`", async () => {
+  const w = world({ answer: () => finished("a", 1) });
+  for (const handlers of [[], [null, undefined, null], [undefined, false, false]]) {
+    assert.equal((await w.Immortus.verify("a").then(...handlers)).version, 1);
+  }
+});
 
 test("options may be left out, be null, or be the index that map() passes", async () => {
   const w = world({ answer: () => finished("a", 1) });

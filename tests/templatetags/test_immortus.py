@@ -181,6 +181,20 @@ def test_a_bare_id_shows_nothing_it_does_not_know():
     assert "None" not in html
 
 
+@pytest.mark.parametrize(
+    ("context", "cure"),
+    [
+        ({"job": None}, "None is not a job: .* base=TrackedTask"),
+        ({}, "'' is not a job: .* a variable that its view has not given"),
+        ({"job": [Job(job_id="a"), Job(job_id="b")]}, "is not a job: .* one by one"),
+    ],
+    ids=["None", "missing", "list"],
+)
+def test_what_is_no_job_is_said_with_the_cure(context, cure):
+    with pytest.raises(TypeError, match=cure):
+        Template("{% load immortus %}{% immortus_job job %}").render(Context(context))
+
+
 def test_an_unknown_percentage_is_an_indeterminate_bar():
     html = element(Job(job_id="a", state=State.RUNNING))
     assert '<progress max="100" aria-label="Job"></progress>' in html

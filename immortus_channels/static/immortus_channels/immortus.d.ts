@@ -108,6 +108,7 @@ declare namespace Immortus {
   }
 
   interface Client {
+    /** Throws a TypeError that names a setting that is mistyped. */
     configure(settings: Settings): void;
     create(url: string, data?: FormSource): Creation<JobInfo & { job_id: string }>;
     /** Throws a TypeError that names an option that is mistyped; so does `watch`. */

@@ -58,9 +58,7 @@
   /** The address of the socket, or null where a page cannot have one. */
   function socketAddress() {
     if (!settings.websocket || !globalThis.WebSocket) return null;
-    const url = absolute(settings.websocket);
-    url.protocol = url.protocol.replace("http", "ws");
-    return url.href;
+    return absolute(settings.websocket).href.replace(/^http/, "ws");
   }
 
   /** Django's CSRF token: from the settings, the cookie, a meta tag or a form of the page, in this order. */
@@ -72,8 +70,8 @@
   }
 
   /**
-   * The errors of the client: two for pages, and two without a message that decide whether and when to try again; and which
-   * of them the browser reports.
+   * The errors of the client: two for pages, one for mistakes of theirs, and two without a message that decide whether and
+   * when to try again; and which of them the browser reports.
    */
 
   /** A job that did not finish, or whose state is not known. Carries the document's keys, and all of it as `document`. */
@@ -97,16 +95,16 @@
 
   /** A job that was not started: `status` and `body` of the server's answer; status 0 without an answer. */
   class CreateError extends Error {
-    /** @param {number} status @param {unknown} body @param {ErrorOptions} [options] */
-    constructor(status, body, options) {
-      super(status ? `The server answered ${status} without a job.` : "The server could not be reached.", options);
+    /** @param {number} status @param {unknown} body @param {string} [message] @param {ErrorOptions} [options] */
+    constructor(status, body, message = `The server answered ${status} without a job.`, options) {
+      super(message, options);
       this.name = "CreateError";
       this.status = status;
       this.body = body;
     }
   }
 
-  /** The network failed or the server is busy: the only failure after which the client repeats a request. */
+  /** The server is busy or does not answer: the client repeats the request, as after a failure of the network. */
   class TryLater extends Error {
     /** @param {number} [after] milliseconds that the server asks for */
     constructor(after = 0) {
@@ -125,6 +123,25 @@
     }
   }
 
+  /**
+   * A mistake of the page is a TypeError at the call.
+   * @param {any} given @param {string} allowed the values, with | between them, or words where `isRight` decides
+   * @param {string} option @param {unknown} [isRight]
+   */
+  function check(given, allowed, option, isRight = allowed.split("|").includes(given)) {
+    if (!isRight) throw new TypeError(`${option} takes ${allowed}, not ${given}.`);
+  }
+
+  /** What is left out may be of any type. @param {any} given @param {string} types with | between them @param {string} option */
+  function checkType(given, types, option) {
+    if (given) check(typeof given, types, option);
+  }
+
+  /** @param {any} given @param {string} allowed its keys, with | between them @param {string} option */
+  function checkKeys(given, allowed, option) {
+    for (const key of typeof given === "object" ? Object.keys(given) : [given]) check(key, allowed, option);
+  }
+
   /** Errors that need no handler: a stop caused them, or a handler has already received them. */
   const quiet = new WeakSet();
 
@@ -133,11 +150,9 @@
    * @param {Promise<any>} promise @param {(error: any) => boolean} [isQuiet] @returns {Promise<any>}
    */
   function hushed(promise, isQuiet) {
-    const result = new Promise((resolve, reject) => {
-      promise.then(resolve, (error) => {
-        if (quiet.has(error) || isQuiet?.(error)) result.catch(() => {});
-        reject(error);
-      });
+    const result = promise.catch((error) => {
+      if (quiet.has(error) || isQuiet?.(error)) result.catch(() => {});
+      throw error;
     });
     return result;
   }
@@ -179,7 +194,7 @@
     const id = idText(info?.job_id);
     const url = info?.verify_job_url || undefined;
     if (!id && !url) {
-      throw JobError.of(null, "no_job_id", "Give a job id as text or a safe integer, or an object with job_id or verify_job_url.");
+      throw JobError.of(null, "no_job_id", "Give one id as text or a safe integer, or an object with job_id or verify_job_url.");
     }
     return { id, url, jobClass: info?.job_class || undefined, key: url ? `url ${url}` : `id ${id}` };
   }
@@ -190,22 +205,16 @@
    */
   const isPathSafe = (text = "") => /^(?!\.|.*\.$)[\w.~:@-]+$/.test(text);
 
-  /**
-   * @param {any} given @param {string} allowed the values, with | between them, or words where `isRight` decides
-   * @param {string} option @param {boolean} [isRight]
-   */
-  function check(given, allowed, option, isRight = allowed.split("|").includes(given)) {
-    if (!isRight) throw new TypeError(`${option} takes ${allowed}, not ${given}.`);
-  }
-
   /** How to follow a job; a mistyped option is a TypeError. @param {Immortus.Options} options */
   function readOptions(options) {
     const transport = options.transport ?? "auto";
     const polling = options.polling ?? {};
     const interval = polling.interval ?? USUAL_INTERVAL;
-    for (const key of Object.keys(options)) check(key, "transport|polling|signal", "Immortus");
-    for (const key of Object(polling) === polling ? Object.keys(polling) : [polling]) check(key, "interval", "polling");
+    const { signal } = options;
+    checkKeys(Object(options), "transport|polling|signal", "Immortus"); // the index that map() passes has no keys
+    checkKeys(polling, "interval", "polling");
     check(transport, "auto|websocket|polling", "transport");
+    check(signal, "AbortSignal", "signal", !signal || signal.addEventListener);
     check(interval, "milliseconds above 0", "polling.interval", interval > 0);
     return { mayPoll: transport !== "websocket", mayPush: transport !== "polling", interval };
   }
@@ -230,7 +239,7 @@
    */
   function onAbort(signal, callback) {
     if (signal?.aborted) callback();
-    signal?.addEventListener("abort", callback, { once: true });
+    signal?.addEventListener("abort", callback);
     return () => signal?.removeEventListener("abort", callback);
   }
 
@@ -254,7 +263,7 @@
     if (ms <= 0) return; // a hidden page would wait a second for a timer of no time
     const over = deadline(ms, signal);
     bell?.addEventListener("wake", over.abort, { signal: over.signal });
-    await new Promise((resolve) => onAbort(over.signal, () => resolve(null)));
+    await new Promise((/** @type {(value?: any) => void} */ resolve) => onAbort(over.signal, resolve));
     over.forget();
   }
 
@@ -368,7 +377,6 @@
 
     /** The token for these jobs; null where the page has none. @param {string[]} ids @returns {Promise<string | null>} */
     async get(ids) {
-      if (!this.exists) return null;
       while (this.#asking) await this.#asking;
       if (this.#getter && (!this.#text || ids.some((id) => !this.#ids.has(id)))) {
         await this.#ask(this.#renew(this.#getter, ids));
@@ -451,9 +459,7 @@
     // Our own addresses never redirect: what does leads to a login, perhaps on a site whose answer fetch may not read.
     const request = (/** @type {Record<string, string>} */ more) =>
       get(address, { headers: { ...headers, ...more }, redirect: url ? "follow" : "manual" }, signal);
-    const { response, body } = await (url ? request({}) : authorized(ids, request)).catch((error) => {
-      throw error instanceof TryLater ? error : new TryLater(); // no network, or the page's own function gave no token
-    });
+    const { response, body } = await (url ? request({}) : authorized(ids, request));
     const hasAnswers = response.ok && typeof body === "object";
     return batch.map((job) => {
       if (response.status === 304) return [job, null];
@@ -467,7 +473,6 @@
   const SENTENCES = {
     login_required: "Please log in to see this job.",
     unknown_job: "There is no such job.",
-    wrong_job_class: "The job has another class.",
     not_cancellable: "The job cannot be cancelled.",
   };
 
@@ -491,9 +496,16 @@
 
   /** @param {string} url @param {Immortus.FormSource} [data] */
   async function start(url, data) {
-    const posting = async () => post(url, encode(data, isOurs(url))); // what it throws is a failure like any other
+    /** @type {string | undefined} */ let why;
+    const posting = async () => {
+      check(typeof (/** @type {any} */ (url)?.href ?? url), "string", "url");
+      const fields = encode(data, isOurs(url));
+      why = "The server could not be reached.";
+      return post(url, fields);
+    };
+    // A mistake of the page is a failure like any other.
     const { response, body } = await posting().catch((cause) => {
-      throw new CreateError(0, null, { cause });
+      throw new CreateError(0, null, why ?? cause.message, { cause });
     });
     if (!response.ok || !body?.job_id) throw new CreateError(response.status, body);
     return body;
@@ -505,6 +517,7 @@
    */
   function encode(data, ours) {
     if (!data) return undefined;
+    check(typeof data, "object", "data");
     const form = globalThis.HTMLFormElement && data instanceof HTMLFormElement ? new FormData(data) : data;
     const all = form instanceof FormData || form instanceof URLSearchParams ? [...form] : fieldsOf(form);
     const fields = all.filter(([name, value]) => value != null && (ours || name !== "csrfmiddlewaretoken"));
@@ -553,7 +566,7 @@
      */
     get then() {
       let atOnce = true;
-      Promise.resolve().then(() => (atOnce = false));
+      queueMicrotask(() => (atOnce = false));
       return (created, failed) => (atOnce ? this.#next(created, failed) : this.#awaited().then(created, failed));
     }
 
@@ -623,7 +636,7 @@
       if (this.#closed) return;
       this.#closed = true;
       this.#error = error;
-      for (const wake of this.#readers.splice(0)) wake();
+      this.#readers.forEach((wake) => wake());
       queueMicrotask(this.#onClose);
     }
 
@@ -727,7 +740,7 @@
     }
 
     get mayPoll() {
-      return Boolean(this.url) || [...this.subscribers].some(({ mayPoll }) => mayPoll);
+      return this.url || [...this.subscribers].some(({ mayPoll }) => mayPoll);
     }
 
     get mayPush() {
@@ -823,7 +836,7 @@
       for (const job of batch) job.asked = job.asking = true;
       const failure = await ask(batch, signal).then(
         (all) => (all.forEach((answer) => answers.post(answer)), null),
-        (/** @type {TryLater} */ error) => error,
+        (error) => Object(error), // no network, or the page's own function gave no token
       );
       for (const job of batch) job.rest(failure);
       if (!batch[0].url) page.reachable = !failure;
@@ -854,7 +867,7 @@
    * @param {Job[]} jobs
    */
   function batches(jobs) {
-    const alone = (/** @type {Job} */ job) => Boolean(job.url) || job.ahead || job.unrecorded;
+    const alone = (/** @type {Job} */ job) => job.url || job.ahead || job.unrecorded;
     const all = jobs.filter(alone).map((job) => [job]);
     /** @type {Job[]} */
     let shared = [];
@@ -949,12 +962,12 @@
     constructor(socket, page, opened) {
       this.#page = page;
       this.#socket = socket;
-      this.#socket.onopen = opened;
-      this.#socket.onmessage = ({ data }) => {
+      socket.onopen = opened;
+      socket.onmessage = ({ data }) => {
         this.#pulse.heard = now();
         this.#incoming.post(parse(data));
       };
-      this.#socket.onclose = ({ code }) => this.#end(code);
+      socket.onclose = ({ code }) => this.#end(code);
     }
 
     /** What the server says of jobs; throws Disconnected when the socket ends by itself. @param {AbortSignal} signal */
@@ -971,7 +984,6 @@
         life.abort();
         clearInterval(ticking);
         clearTimeout(this.#wakeTimer);
-        this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
         this.#socket.close();
       }
     }
@@ -1257,7 +1269,7 @@
       const { jobs } = this;
       const possible = !this.#pushing.refused && socketAddress();
       for (const { id, mayPoll, subscribers } of possible ? [] : jobs) {
-        const error = JobError.of(id, "no_websocket", "There is no WebSocket, and polling is not allowed.");
+        const error = JobError.of(id, "no_websocket", "No WebSocket, and polling is not allowed.");
         if (!mayPoll) for (const subscriber of subscribers) subscriber.fail(error);
       }
       this.#poller.want(jobs.some((job) => job.mayPoll));
@@ -1409,6 +1421,7 @@
      * @param {[done?: Handler | null, failed?: Handler | null, progress?: Handler | null]} handlers @returns {any}
      */
     then(...handlers) {
+      for (const handler of handlers) checkType(handler, "function", "then");
       const [done, failed, progress] = handlers;
       const follower = this.#follower;
       const awaits = handlers.length === 2;
@@ -1435,7 +1448,11 @@
   /** What a page calls. */
 
   /** Tells where the server is; the tag of `{% immortus_script %}` does it. @type {Immortus.Client["configure"]} */
-  function configure({ prefix = settings.prefix, websocket = settings.websocket, csrfToken = settings.csrfToken, token }) {
+  function configure(given) {
+    checkKeys(given, "prefix|websocket|csrfToken|token", "configure");
+    const { prefix = settings.prefix, websocket = settings.websocket, csrfToken = settings.csrfToken, token } = given;
+    checkType(websocket, "string", "websocket");
+    checkType(token, "string|function", "token");
     Object.assign(settings, { prefix: prefix.replace(/\/*$/, "/"), websocket, csrfToken });
     if (token !== undefined) {
       useTokens(new TokenSource(token, () => page.jobs.filter(({ url }) => !url).map(({ id }) => id)));
@@ -1446,8 +1463,7 @@
 
   /** Data attributes instead of an inline script, which a Content-Security-Policy would forbid. */
   function configureFromTag() {
-    const tag = /** @type {HTMLElement | null | undefined} */ (doc?.currentScript);
-    const { prefix, websocket, csrfToken } = tag?.dataset ?? {};
+    const { prefix, websocket, csrfToken } = /** @type {HTMLElement | null | undefined} */ (doc?.currentScript)?.dataset ?? {};
     if (prefix !== undefined) configure({ prefix, websocket: websocket || false, csrfToken });
   }
 
@@ -1633,7 +1649,6 @@
    */
   class JobElement extends (globalThis.HTMLElement ?? class {}) {
     static observedAttributes = ["job-id", "job-class"];
-    static #WATCHED = ["state", "stalled", "error", "aria-busy", "value", "label"];
 
     /** @type {(() => void) | null} */ #leave = null;
     /** The version that the page was rendered with. @type {number | null} */ #read = null;
@@ -1646,7 +1661,7 @@
     connectedCallback() {
       const follow = () => this.#follow();
       if (document.readyState !== "loading") follow();
-      else document.addEventListener("DOMContentLoaded", follow, { once: true }); // the children are still to come
+      else document.addEventListener("DOMContentLoaded", follow); // the children are still to come
     }
 
     disconnectedCallback() {
@@ -1672,7 +1687,7 @@
       this.#read = rendered?.version ?? null;
       this.#leave = page.subscribe(job, {}, listener, rendered);
       this.#write();
-      this.#observer.observe(this, { attributeFilter: JobElement.#WATCHED, childList: true, characterData: true, subtree: true });
+      this.#observer.observe(this, { attributeFilter: ["state", "stalled", "error", "aria-busy", "value", "label"], childList: true, characterData: true, subtree: true });
     }
 
     #stop() {

@@ -55,6 +55,7 @@ declare namespace JobState {
   }
 
   interface Client {
+    /** Throws a TypeError that names an option that is mistyped. */
     startPolling(options: Options): Handle;
     killJob(jobUuid: string | number): Promise<Immortus.JobDocument>;
   }

@@ -19,7 +19,10 @@
   if (globalThis.JobState) return;
 
   /** Follows a job to its end; `stop()` of the result ends it before. @type {JobState.Client["startPolling"]} */
-  function startPolling({ jobUuid, pollingPeriod = 1_000, update, success, error }) {
+  function startPolling({ jobUuid, pollingPeriod = 1_000, update, success, error, ...others }) {
+    for (const option of Object.keys(others)) {
+      throw new TypeError(`startPolling takes jobUuid|pollingPeriod|update|success|error, not ${option}.`);
+    }
     let working = false;
     const verification = Immortus.verify(jobUuid, { polling: { interval: pollingPeriod } });
     /** @param {Record<string, any>} data @param {((data: any) => any) | undefined} callback */
