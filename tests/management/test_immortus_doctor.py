@@ -60,10 +60,25 @@ class Down(MemoryStore):
 
 
 class Frozen(MemoryStore):
-    """A store that does not answer."""
+    """A store that does not answer until it has thawed."""
+
+    thawed = threading.Event()
 
     def get_many(self, job_ids):
-        time.sleep(30)
+        self.thawed.wait(30)
+        return super().get_many(job_ids)
+
+
+@pytest.fixture(autouse=True)
+def _calls_end_with_their_test(celery_app, project):
+    """While a task runs eagerly, even one that is not waited for any more, Celery lets nobody ask for a result."""
+    Frozen.thawed.clear()
+    yield
+    Frozen.thawed.set()
+    for thread in threading.enumerate():
+        if thread.name == "immortus-call":
+            thread.join(10)
+    assert not _state.task_join_will_block()
 
 
 @pytest.fixture(autouse=True)
