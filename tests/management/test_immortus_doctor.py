@@ -370,7 +370,7 @@ class Answering(BaseHTTPRequestHandler):
 def server():
     """A server that answers as it is told to."""
     server = HTTPServer(("127.0.0.1", 0), Answering)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
