@@ -11,6 +11,7 @@ from immortus_channels.push import receivers
 from immortus_channels.push.broadcaster import Broadcaster
 from immortus_channels.push.layer import shared_layer
 from immortus_channels.websocket.hub import get_hub
+from tests.pages import until
 
 LAYERS = {
     "pubsub": ("channels_redis.pubsub.RedisPubSubChannelLayer", {"socket_connect_timeout": 1, "socket_timeout": 1}),
@@ -42,6 +43,12 @@ def layer(request, settings, redis_server):
     hosts = {"hosts": [{"address": redis_server.url, **options}]}
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": backend, "CONFIG": hosts}}
     return shared_layer()
+
+
+async def settled(hub, job_id):
+    """Wait until pushes alone bring news of the job: its group is joined, and no re-check of it is due."""
+    job = hub.table.jobs[job_id]
+    await until(lambda: not hub.recheck._is_doubtful(job, hub.subscription.joined))
 
 
 def elsewhere(call):

@@ -148,6 +148,9 @@ class Server:
 class RedisServer(Server):
     """A redis-server; with `keeps_data` what was written survives `kill()`."""
 
+    AT_ONCE = ("--repl-diskless-sync-delay", "0")
+    """A master would wait five seconds for more replicas."""
+
     def __init__(self, *, keeps_data: bool = False) -> None:
         """Find the program."""
         found = shutil.which("redis-server") or shutil.which("valkey-server")
@@ -163,7 +166,7 @@ class RedisServer(Server):
     def _spawn(self) -> subprocess.Popen[bytes]:
         aof = ("--appendonly", "yes", "--appendfsync", "always") if self._keeps_data else ()
         where = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory))
-        return self._popen(self._binary, *where, "--save", "", *aof)
+        return self._popen(self._binary, *where, *self.AT_ONCE, "--save", "", *aof)
 
     def _answers(self) -> bool:
         try:
@@ -221,7 +224,7 @@ class RedisNode(RedisServer):
     def _spawn(self) -> subprocess.Popen[bytes]:
         where = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory), "--save", "")
         among = ("--cluster-enabled", "yes", "--cluster-port", str(self.bus), "--cluster-node-timeout", "1000")
-        return self._popen(self._binary, *where, *among)
+        return self._popen(self._binary, *where, *self.AT_ONCE, *among)
 
 
 class ClusteredRedis:

@@ -53,10 +53,14 @@ class Process:
             self.signal_all(signal.SIGKILL)
         self._popen.wait(10)
 
+    def terminate(self) -> None:
+        """SIGTERM."""
+        self._popen.terminate()
+
     def stop(self) -> None:
         """SIGTERM, and SIGKILL for what does not listen."""
         if self._popen.poll() is None:
-            self._popen.terminate()
+            self.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._popen.wait(10)
         with contextlib.suppress(ProcessLookupError):
@@ -139,8 +143,10 @@ class Site:
         return worker
 
     def close(self) -> None:
-        """Stop everything."""
-        for process in self.processes[::-1]:
+        """Stop everything, at once: a worker takes two seconds."""
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
             process.stop()
         self.http.close()
 

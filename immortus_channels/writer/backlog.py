@@ -33,6 +33,11 @@ class Backlog:
         self._writes.append(write)
         metrics.WRITES_WAITING.set(len(self._writes))
 
+    def put_back(self, write: Write) -> None:
+        """Put a write before all others."""
+        self._writes.appendleft(write)
+        metrics.WRITES_WAITING.set(len(self._writes))
+
     def remove(self, write: Write) -> None:
         """Take a write out, if it is still here."""
         if write in self._writes:

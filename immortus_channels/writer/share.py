@@ -16,7 +16,7 @@ Item = TypeVar("Item")
 class Share(Run):
     """A loop outside of its job's run, and those inside of it: its reports say what is new since the last one."""
 
-    __slots__ = ("_attach", "_by", "_detach", "_publish", "_told", "_told_before")
+    __slots__ = ("_attach", "_by", "_detach", "_publish", "_told")
 
     is_share: ClassVar[bool] = True
 
@@ -33,7 +33,6 @@ class Share(Run):
         self._by, self._attach, self._detach, self._publish = by, attach, detach, publish
         self._told: tuple[Number, float, str | None] = (0, 0.0, None)
         """The count, the share of the item at work and the message that were last reported."""
-        self._told_before: tuple[Number, float, str | None] = self._told
 
     def track(self, iterable: Iterable[Item], total: Number | None = None, message: object = "") -> Iterator[Item]:
         """Yield the items, counting each one when the next is asked for; what was counted is on record at the end."""
@@ -56,13 +55,12 @@ class Share(Run):
         self._attach(self)
 
     def news(self, *, begins: bool = False, ends: bool = False) -> Counted:
-        """Return what is new since the last report, as the event of the next; `untake` takes it back."""
+        """Return what is new since the last report, as the event of the next: nothing tells it again."""
         with self._lock:
             current = self._current
             within = 0.0 if current == self._total else self._reach()
             self._dirty, self._reported, self._inner_reported = False, current, self._inner_count()
-            before, self._told_before = self._told, self._told
-            self._told = (current, within, self._message)
+            before, self._told = self._told, (current, within, self._message)
             return Counted(
                 job_id=self.job_id,
                 job_class=self.job_class,
@@ -76,8 +74,3 @@ class Share(Run):
                 ends=ends,
                 message=None if self._message == before[2] else self._message,
             )
-
-    def untake(self, *, at_once: bool = False) -> None:
-        """Report again what was taken last."""
-        self._told = self._told_before
-        super().untake(at_once=at_once)

@@ -275,13 +275,21 @@ class Writer:
             try:
                 perform(write)
             except StoreUnavailable as error:
-                run.untake()
+                self._keep(run, write)
                 self._suspensions.note_failure(run.job_id, error)
             except Exception as error:  # noqa: BLE001 - the report of the next run may fit
                 log_drop(write, error)
                 run.not_before = time.monotonic() + _UNFIT_REST
             else:
                 self._follow(write, broadcaster)
+
+    def _keep(self, run: Run, report: Write) -> None:
+        """Keep a report for later: a run says all again, a share, which may have ended meanwhile, what is new since."""
+        if run.is_share:
+            with self._condition:
+                self._writes.put_back(report)
+        else:
+            run.untake()
 
     def _answer_runs(self) -> None:
         questions = self._runs.questions

@@ -17,7 +17,7 @@ import django
 
 from immortus_channels import JobRepository, current_job, get_job
 
-CHILDREN, CALLS = 4, 10
+CHILDREN, CALLS = 2, 20
 
 
 def report(job_id: str, number: int) -> None:
@@ -101,6 +101,9 @@ WAYS: dict[str, Callable[[str], None]] = {
     "billiard": by_billiard,
     "handle": by_handle,
 }
+SPAWNED = ("spawn", "forkserver", "spawning executor")
+"""The ways whose children inherit nothing: each begins as an interpreter of its own, which takes a second."""
+FORKED = tuple(way for way in WAYS if way not in SPAWNED)
 
 
 def told(job_id: str) -> list[int]:

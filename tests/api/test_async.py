@@ -6,6 +6,7 @@ import asyncio
 import enum
 import inspect
 import re
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -59,13 +60,13 @@ class ThreadsStore(FlakyStore):
 
 
 class Following(TrackingStrategy):
-    """A strategy with something to say, slowly."""
+    """A strategy with something to say, once it may."""
 
-    pause: ClassVar[float] = 0.0
+    may: ClassVar[threading.Event] = threading.Event()
     seen: ClassVar[list[str]] = []
 
     def meta(self, job_id):
-        time.sleep(self.pause)
+        self.may.wait(10)
         return {"followed": True}
 
     def job_finished(self, job_id):
@@ -79,7 +80,7 @@ class Follow(JobState):
 @pytest.fixture(autouse=True)
 def _queue(monkeypatch):
     monkeypatch.setattr(queues, "connected", [ToyQueue(task=TaskOptions(), followed=TaskOptions(strategy=Following))])
-    monkeypatch.setattr(Following, "pause", 0.0)
+    Following.may.set()
     Following.seen.clear()
 
 
@@ -212,7 +213,7 @@ def parameters(thing: object) -> list[tuple[str, object]]:
 @pytest.mark.parametrize("name", HERE)
 def test_on_an_event_loop_a_public_name_never_waits(store, silent, name, job_class, is_read):
     record = make_job(job_class)
-    Following.pause = 0.5
+    Following.may.clear()
 
     async def on_loop():
         job = JobState("j", record=record if is_read else None)
@@ -226,6 +227,7 @@ def test_on_an_event_loop_a_public_name_never_waits(store, silent, name, job_cla
 
     took, form = asyncio.run(on_loop())
     store.open.set()
+    Following.may.set()
     assert took < LONG
     if form is not None:
         owner = name.partition(".")[0] if "." in name else None

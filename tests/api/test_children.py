@@ -9,13 +9,13 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from immortus_channels import JobHandle
-from tests.api.children import CALLS, CHILDREN, WAYS
+from tests.api.children import CALLS, CHILDREN, FORKED, SPAWNED, WAYS
 from tests.servers import RedisServer
 from tests.site import ROOT, Site, redis_options, running_site
 
@@ -48,13 +48,20 @@ def run_python(site: Site, *arguments: str) -> str:
 
 
 @pytest.mark.fault("W4")
-@pytest.mark.parametrize("store", ["database", "redis"])
+@pytest.mark.parametrize(
+    ("store", "ways"),
+    [
+        pytest.param("database", WAYS, id="database"),
+        pytest.param("redis", FORKED, id="redis"),
+        pytest.param("redis", SPAWNED, id="redis-spawned", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.redis
-def test_children_of_a_block_are_all_heard(tmp_path: Path, redis: RedisServer, store: str) -> None:
+def test_children_of_a_block_are_all_heard(tmp_path: Path, redis: RedisServer, store: str, ways: Iterable[str]) -> None:
     site = Site(tmp_path, **(redis_options(redis.url, store=True) if store == "redis" else {}))
     site.migrate()
-    done = run_python(site, "-m", "tests.api.children", *WAYS)
-    assert json.loads(done) == {way: ["finished", ALL, ALL] for way in WAYS}
+    done = run_python(site, "-m", "tests.api.children", *ways)
+    assert json.loads(done) == {way: ["finished", ALL, ALL] for way in ways}
 
 
 @pytest.mark.fault("W4")

@@ -15,6 +15,7 @@ from immortus_channels.api.repository import JobRepository, current_job, get_job
 from immortus_channels.exceptions import JobCancelled, StoreUnavailable
 from immortus_channels.jobs.job import State
 from immortus_channels.stores import get_store
+from tests.toys import eventually
 
 
 @pytest.fixture(autouse=True, params=["inline", "thread"])
@@ -214,6 +215,22 @@ def test_a_loop_elsewhere_counts_its_items_once_whatever_is_advanced(job, caplog
             get_job(job.id).update(advance=1)
     assert shown(job) == (4, 4, 100.0, "Going")
     assert "adds nothing" in caplog.text
+
+
+def test_a_count_on_its_way_to_a_store_that_hangs_outlives_its_loop(job, settings):
+    if settings.IMMORTUS_INLINE:
+        pytest.skip("an inline writer is in the store for no longer than its caller")
+    settings.IMMORTUS_FLUSH_INTERVAL = 0.01
+    store = get_store()
+    for item in job.track(range(10)):
+        if item == 5:
+            store.open.clear()
+            store.failures, calls = 1, store.calls.count("update")
+        if item == 6:
+            assert eventually(lambda: store.calls.count("update") > calls)
+    store.open.set()
+    assert eventually(lambda: store.failures == 0)
+    assert eventually(lambda: shown(job)[:2] == (10, 10))
 
 
 # Copies

@@ -48,6 +48,15 @@ def mistakes(page: Page) -> list[str]:
     return [f"{one['id']}: {node['html']} {node['failureSummary']}" for one in found for node in one["nodes"]]
 
 
+class Looks(dict[str, list[str]]):
+    """What axe finds on the pages that it looks at, in each colour scheme."""
+
+    def at(self, page: Page) -> None:
+        for scheme in SCHEMES:
+            page.emulate_media(color_scheme=scheme)
+            self.setdefault(scheme, []).extend(f"{page.url} {mistake}" for mistake in mistakes(page))
+
+
 @pytest.fixture(scope="module", params=SCHEMES)
 def scheme(request: pytest.FixtureRequest) -> Any:
     return request.param
@@ -59,9 +68,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield site
 
 
-@pytest.fixture
-def example(browser: Browser, demo: Any, scheme: Literal["light", "dark"]) -> Iterator[Page]:
-    context = browser.new_context(base_url=demo.url, color_scheme=scheme, reduced_motion="reduce")
+@pytest.fixture(scope="module")
+def example(browser: Browser, demo: Any) -> Iterator[Page]:
+    context = browser.new_context(base_url=demo.url, reduced_motion="reduce")
     yield context.new_page()
     context.close()
 
@@ -73,45 +82,67 @@ def shop(browser: Browser) -> Iterator[Shop]:
     context.close()
 
 
-def test_axe_finds_nothing_on_any_page_of_the_example(example: Page) -> None:
+@pytest.fixture(scope="module")
+def photos(example: Page) -> Looks:
+    """The photos while they are worked on and after that, and the pages that need nothing to be done first."""
+    looks = Looks()
     example.goto("/")
-    assert mistakes(example) == []
+    looks.at(example)
     example.click("[data-sample=coffee]")
     example.click("[data-scene]:has([data-state=failed])")
     expect(example.locator(".card[data-state=running]").first).to_be_visible(timeout=30_000)
-    assert mistakes(example) == []
+    looks.at(example)
     address = example.locator(".card a", has_text="Job page").last.get_attribute("href")
     expect(example.locator(".card[data-state=failed]").first).to_be_visible(timeout=45_000)
     expect(example.locator(".card[data-state=finished]").first).to_be_visible(timeout=45_000)
-    assert mistakes(example) == []
+    looks.at(example)
     assert "%" not in "".join(example.locator("[aria-live], [role=status], output").all_inner_texts())
     for page in (str(address), "/immortus/jobs/nobody/", "/login/", "/marathons/"):
         example.goto(page)
-        assert mistakes(example) == [], page
+        looks.at(example)
+    return looks
 
 
-def test_axe_finds_nothing_in_the_classroom_and_where_it_could_not_move(example: Page) -> None:
+@pytest.fixture(scope="module")
+def classrooms(example: Page) -> Looks:
+    """The classrooms, and the page of a move that failed."""
+    looks = Looks()
     example.goto("/")
     example.get_by_role("link", name="Classrooms").click()
-    assert mistakes(example) == []
+    looks.at(example)
     example.locator("button[name=destination]:has([data-state=failed])").click()
     expect(example.get_by_role("heading", name="This did not work")).to_be_visible(timeout=45_000)
-    assert mistakes(example) == []
+    looks.at(example)
+    return looks
 
 
-def test_axe_finds_nothing_on_the_page_of_a_running_job(
-    browser: Browser, site: Site, scheme: Literal["light", "dark"]
-) -> None:
-    context = browser.new_context(base_url=site.url, color_scheme=scheme, reduced_motion="reduce")
+@pytest.fixture(scope="module")
+def job_page(browser: Browser, site: Site) -> Looks:
+    """The page of a running job, which is then cancelled."""
+    looks = Looks()
+    context = browser.new_context(base_url=site.url, reduced_motion="reduce")
     page = context.new_page()
-    page.goto("/transfer?steps=150")
+    page.goto("/transfer?steps=50")
     expect(page.get_by_role("progressbar", name="Moving the class")).to_be_visible()
     expect(page.get_by_role("log")).to_contain_text("Moving the class, running", timeout=15_000)
-    assert mistakes(page) == []
+    looks.at(page)
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_role("heading")).to_have_text("Cancelled", timeout=20_000)
-    assert mistakes(page) == []
+    looks.at(page)
     context.close()
+    return looks
+
+
+def test_axe_finds_nothing_on_any_page_of_the_example(photos: Looks, scheme: str) -> None:
+    assert photos[scheme] == []
+
+
+def test_axe_finds_nothing_in_the_classroom_and_where_it_could_not_move(classrooms: Looks, scheme: str) -> None:
+    assert classrooms[scheme] == []
+
+
+def test_axe_finds_nothing_on_the_page_of_a_running_job(job_page: Looks, scheme: str) -> None:
+    assert job_page[scheme] == []
 
 
 def test_axe_finds_nothing_on_a_bar_in_any_state(shop: Shop, scheme: Literal["light", "dark"]) -> None:
@@ -150,7 +181,7 @@ def test_the_accessibility_tree_of_each_state_is_the_listed_one(shop: Shop) -> N
         shop.page.wait_for_selector("immortus-job[aria-busy]", state="attached")
         trees += f"{name}\n{tree(shop.page)}"
     shop.open(rendered("gone"))
-    shop.page.wait_for_selector("immortus-job[error]", timeout=20_000)
+    shop.wait_for("immortus-job[error]")
     trees += f"not known\n{tree(shop.page)}"
     assert trees == TREES.read_text(), trees
 
@@ -168,13 +199,13 @@ def test_two_bars_of_a_job_speak_once_and_not_after_a_morph(shop: Shop) -> None:
     html = rendered("a")
     shop.open(html + html)
     shop.page.evaluate(NOTE)
-    shop.page.wait_for_function("spoken.length === 1")
+    shop.until("spoken.length === 1")
     shop.jobs["a"] = job(6, job_class=CLASS, current=60)
-    shop.page.wait_for_function("spoken.length === 2")
+    shop.until("spoken.length === 2")
     shop.put_back("element", html)
     shop.jobs["a"] = job(7, State.FINISHED, job_class=CLASS, current=100)
-    shop.page.wait_for_function("spoken.length >= 3")
-    shop.page.wait_for_timeout(500)
+    shop.until("spoken.length >= 3")
+    shop.page.clock.run_for(5_000)
     assert shop.page.evaluate("spoken") == [
         "process image, running, 10 %",
         "process image, running, 60 %",

@@ -86,11 +86,13 @@ def test_going_back_leads_past_the_page_that_waits(page: Page) -> None:
 @pytest.mark.case(47)
 def test_an_unknown_job_is_said_and_not_asked_for_in_circles(browser: Browser, site: Site) -> None:
     page = browser.new_page()
+    page.clock.install()
     visits: list[str] = []
     page.on("framenavigated", lambda frame: visits.append(frame.url))
     page.goto(f"{site.url}/immortus/jobs/nobody/")
     expect(page.get_by_role("heading")).to_have_text("There is no such job")
-    page.wait_for_timeout(7000)
+    page.clock.run_for(60_000)
+    page.wait_for_timeout(500)
     assert len(visits) == 1
     page.close()
 
@@ -106,7 +108,7 @@ def test_without_javascript_the_page_leaves_too(browser: Browser, site: Site) ->
     context.close()
 
 
-@pytest.mark.parametrize("has_javascript", [True, False])
+@pytest.mark.parametrize("has_javascript", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_viewer_can_cancel_with_and_without_javascript(browser: Browser, site: Site, has_javascript) -> None:
     context = browser.new_context(base_url=site.url, java_script_enabled=has_javascript)
     page = context.new_page()

@@ -61,10 +61,11 @@ ENDS = {
 
 
 class Shop:
-    """A page with one element, and the server behind it."""
+    """A page with one element, and the server behind it; the page's clock can be put forward."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
+        page.clock.install()
         self.jobs: dict[str, Job] = {}
         self.html = ""
         self.asked = 0
@@ -102,9 +103,21 @@ class Shop:
         seen: dict[str, Any] = self.page.evaluate(SHOWN)
         return seen
 
+    def until(self, condition: str) -> None:
+        """Wait until this is true of the page, for which half a second passes with each look."""
+        for _ in range(100):
+            if self.page.evaluate(condition):
+                return
+            self.page.clock.run_for(500)
+        self.page.wait_for_function(condition)
+
+    def wait_for(self, selector: str) -> None:
+        """Wait until there is such an element."""
+        self.until(f"document.querySelector('{selector}') !== null")
+
     def shows(self, state: str, busy: str = QUIET) -> dict[str, Any]:
         """Wait until it shows a state; what it shows then."""
-        self.page.wait_for_selector(f"immortus-job[state={state}][aria-busy={busy}]", state="attached")
+        self.wait_for(f"immortus-job[state={state}][aria-busy={busy}]")
         return self.shown
 
     @property
@@ -192,16 +205,16 @@ def test_another_job_takes_the_place_of_one_that_is_over(shop, how, with_documen
 def test_what_cannot_be_told_stays_so(shop, how):
     shop.open(rendered("a"))
     selector = "immortus-job[error=unknown_job][aria-busy=false]"
-    shop.page.wait_for_selector(selector)
+    shop.wait_for(selector)
     before = shop.shown
     shop.put_back(how, rendered("a"))
-    shop.page.wait_for_selector(selector)
+    shop.wait_for(selector)
     assert shop.shown == before
 
 
 def test_a_job_that_the_server_tells_of_again_is_followed_again(shop):
     shop.open(rendered("a"))
-    shop.page.wait_for_selector("immortus-job[error=unknown_job]")
+    shop.wait_for("immortus-job[error=unknown_job]")
     shop.jobs["a"] = RUNNING
     shop.put_back("element", rendered(RUNNING))
     assert shop.shows("running", BUSY)["attributes"] == ["running", None, None, BUSY]
@@ -253,7 +266,7 @@ def test_a_translation_by_the_browser_stays_until_the_page_has_new_text(shop):
         " document.querySelector('[data-immortus=message]').firstChild.nodeValue = 'Sortieren'; }"
     )
     shop.jobs["a"] = job(6, current=41, message="Sorting")
-    shop.page.wait_for_function("told.includes(6)")
+    shop.until("told.includes(6)")
     assert shop.shown["texts"] == ["läuft", "41 %", "Sortieren"]
     shop.jobs["a"] = ENDS["finished"]
     assert shop.shows("finished")["texts"] == ["done", "100 %", "Sorted"]

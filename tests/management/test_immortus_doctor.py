@@ -60,10 +60,25 @@ class Down(MemoryStore):
 
 
 class Frozen(MemoryStore):
-    """A store that does not answer."""
+    """A store that does not answer until it has thawed."""
+
+    thawed = threading.Event()
 
     def get_many(self, job_ids):
-        time.sleep(30)
+        self.thawed.wait(30)
+        return super().get_many(job_ids)
+
+
+@pytest.fixture(autouse=True)
+def _calls_end_with_their_test(celery_app, project):
+    """While a task runs eagerly, even one that is not waited for any more, Celery lets nobody ask for a result."""
+    Frozen.thawed.clear()
+    yield
+    Frozen.thawed.set()
+    for thread in threading.enumerate():
+        if thread.name == "immortus-call":
+            thread.join(10)
+    assert not _state.task_join_will_block()
 
 
 @pytest.fixture(autouse=True)
@@ -355,7 +370,7 @@ class Answering(BaseHTTPRequestHandler):
 def server():
     """A server that answers as it is told to."""
     server = HTTPServer(("127.0.0.1", 0), Answering)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()

@@ -88,3 +88,14 @@ def until(page: Page) -> Callable[..., None]:
         raise TimeoutError(message)
 
     return until
+
+
+@pytest.fixture
+def hasten(page: Page, until: Callable[..., None]) -> Callable[[Callable[[], object]], None]:
+    """Wait for a fact, on pages where a second passes with each look; to be asked for before a page is opened."""
+    page.clock.install()
+
+    def hasten(fact: Callable[[], object]) -> None:
+        until(lambda: fact() or page.clock.run_for(1_000))
+
+    return hasten

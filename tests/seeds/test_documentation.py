@@ -55,13 +55,13 @@ LAST_LINES = ("Job failed to create", "failed to perform", "finished successfull
 
 
 @pytest.fixture
-def produced(page: Page, lines: list[str], until: Until) -> Callable[[str], list[str]]:
-    """The console lines of a sample, from its first to a while after its last."""
+def produced(page: Page, lines: list[str], until: Until) -> Callable[..., list[str]]:
+    """The console lines of a sample, from its first to a while after its last, which is waited for with `until`."""
     page.goto("/documentation")
 
-    def produced(sample: str) -> list[str]:
+    def produced(sample: str, until: Until = until) -> list[str]:
         page.add_script_tag(content=sample)
-        until(lambda: lines and lines[-1].endswith(LAST_LINES))
+        until(lambda: any(line.endswith(LAST_LINES) for line in lines))
         page.wait_for_timeout(500)
         # Chromium itself writes of answers that are not 2xx.
         return [line for line in lines if not line.startswith("Failed to load resource")]
@@ -105,9 +105,9 @@ def test_if_fail_to_create(produced) -> None:
     assert produced(CREATE_AND_TRACK.replace("create_job", "create_refused_job")) == ["Job failed to create"]
 
 
-def test_if_success_creation_but_fail_verify(produced) -> None:
+def test_if_success_creation_but_fail_verify(hasten, produced) -> None:
     """Seed 001: "Executed when a `verify job` AJAX requests returns with a non 2xx status code"."""
-    lines = produced(CREATE_AND_TRACK.replace("create_job", "create_forgotten_job"))
+    lines = produced(CREATE_AND_TRACK.replace("create_job", "create_forgotten_job"), until=hasten)
     job_id = created_job_of(lines)
     assert lines == [f"Job {job_id} created successfully", f"Job {job_id} failed to perform"]
 
@@ -141,17 +141,18 @@ def test_if_success_verify(produced, site: Site) -> None:
     assert repeated(lines) == [f"Job {job_id} is still executing ...", f"Job {job_id} finished successfully"]
 
 
-def test_if_fail_verify(produced) -> None:
+def test_if_fail_verify(hasten, produced) -> None:
     """Seed 001: a job that there is not."""
     job_id = "908ec6f1-e093-4943-b7a8-7c84eccfe417"
-    assert produced(only_track(job_id=job_id, job_class="job_class")) == [f"Job {job_id} failed to perform"]
+    sample = only_track(job_id=job_id, job_class="job_class")
+    assert produced(sample, until=hasten) == [f"Job {job_id} failed to perform"]
 
 
-def test_if_we_set_to_a_wrong_verify_route_we_still_know_the_job(produced) -> None:
+def test_if_we_set_to_a_wrong_verify_route_we_still_know_the_job(hasten, produced) -> None:
     """Seed 001: "with a typo, not in routes, etc"; the original's data was empty then."""
     job_id = "908ec6f1-e093-4943-b7a8-7c84eccfe417"
     sample = only_track(job_id=job_id, job_class="job_class", verify_job_url="/custom_verify_path/with_job_id")
-    assert produced(sample) == [f"Job {job_id} failed to perform"]
+    assert produced(sample, until=hasten) == [f"Job {job_id} failed to perform"]
 
 
 # How to create a custom verify
@@ -162,6 +163,7 @@ def test_completed_tells_javascript_when_to_stop_polling_a_custom_verify(
     page: Page, lines: list[str], until: Until
 ) -> None:
     """Seed 001: a controller method that answers `completed` and `percentage` by the job's strategy at class level."""
+    page.clock.install()
     page.goto("/documentation")
     asked: list[str] = []
     sockets: list[str] = []
@@ -170,7 +172,8 @@ def test_completed_tells_javascript_when_to_stop_polling_a_custom_verify(
     page.add_script_tag(content=TRACK_BY_CUSTOM_VERIFY)
     page.add_script_tag(content=CREATE_AND_TRACK.replace("create_job", "create_job_with_custom_verify"))
     until(lambda: lines and json.loads(lines[-1])["completed"])
-    page.wait_for_timeout(1500)
+    page.clock.run_for(5_000)
+    page.wait_for_timeout(200)
     told = [json.loads(line) for line in lines]
     assert told[-1] == {"completed": True, "percentage": 100}
     assert [one["completed"] for one in told].count(True) == 1

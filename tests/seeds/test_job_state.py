@@ -55,12 +55,12 @@ def loads(page: Page) -> list[str]:
     return loads
 
 
-def followed(page: Page, *job_uuids: str) -> dict[str, list[dict[str, Any]]]:
+def followed(page: Page, until: Until, *job_uuids: str) -> dict[str, list[dict[str, Any]]]:
     """What the callbacks of each job are told until all are over, and a while longer."""
     page.goto("/marathon")
     page.evaluate(FOLLOW, list(job_uuids))
     over = "Object.values(told).every((all) => all.some(({callback}) => callback !== 'update'))"
-    page.wait_for_function(over, timeout=20000)
+    until(lambda: page.evaluate(over))
     page.wait_for_timeout(500)
     told: dict[str, list[dict[str, Any]]] = page.evaluate("told")
     return told
@@ -75,27 +75,30 @@ def test_jobstate_allows_your_users_to_see_real_time_updates(page: Page, run_mar
     assert len(loads) == 2
 
 
-def test_an_ended_job_reloads_its_page_once_and_not_for_ever(page: Page, site: Site, run_marathon, loads) -> None:
+def test_an_ended_job_reloads_its_page_once_and_not_for_ever(
+    page: Page, site: Site, run_marathon, loads, until: Until
+) -> None:
     """Seed 003: `success: function() { location.reload(); }` on a page that is opened after the end."""
     job_uuid = run_marathon(pause=0)
     site.wait_for(job_uuid, "finished")
     page.goto(f"/marathon?job={job_uuid}")
-    page.wait_for_timeout(2500)
+    until(lambda: len(loads) == 2)
+    page.wait_for_timeout(1500)
     assert len(loads) == 2
 
 
 def test_each_of_two_jobs_reloads_the_page_when_it_ends(page: Page, run_marathon, loads, until: Until) -> None:
     """Seed 003: what one job told before does not hide the end of the other."""
-    page.goto(f"/marathon?job={run_marathon(pause=0.1)}&job={run_marathon(pause=0.3)}")
+    page.goto(f"/marathon?job={run_marathon(pause=0.05)}&job={run_marathon(pause=0.2)}")
     until(lambda: len(loads) == 3)
     page.wait_for_timeout(1500)
     assert len(loads) == 3
 
 
-def test_the_data_object_has_one_attribute_per_metric_and_the_job_state(page: Page, run_marathon) -> None:
+def test_the_data_object_has_one_attribute_per_metric_and_the_job_state(page: Page, run_marathon, until) -> None:
     """Seed 003: "job_state that is either 'success', 'error' or 'working'"; a number arrives as a number."""
     job_uuid = run_marathon()
-    told = followed(page, job_uuid)[job_uuid]
+    told = followed(page, until, job_uuid)[job_uuid]
     *updates, end = told
     assert end["callback"] == end["data"]["job_state"] == "success"
     assert end["data"]["miles_run"] == 26.2
@@ -113,7 +116,7 @@ def test_a_job_state_holds_parameters_metrics_and_state_in_the_rails_app(site: S
         told: dict[str, Any] = site.http.get(f"/marathon/{job_uuid}").json()
         return told
 
-    job_uuid = run_marathon(city="Boston", pause=0.4)
+    job_uuid = run_marathon(city="Boston")
     running = eventually(lambda: (told := held())["metrics"] and told, within=15)
     assert running["params"] == {"city": "Boston"}
     assert 0 < running["metrics"]["miles_run"] < 26.2
@@ -162,10 +165,10 @@ def test_the_job_done_failed(page: Page, run_marathon, alerts: list[str], until:
 
 
 @pytest.mark.case(24)
-def test_you_can_have_more_than_one_job_polled_at_a_time_on_any_given_page(page: Page, run_marathon) -> None:
+def test_you_can_have_more_than_one_job_polled_at_a_time_on_any_given_page(page: Page, run_marathon, until) -> None:
     """Seed 003, Issues: "you can only have one job status being polled at a time", which is no longer so."""
     winner, stumbler = run_marathon(), run_marathon(stumbles=True)
-    told = followed(page, winner, stumbler)
+    told = followed(page, until, winner, stumbler)
     for job_uuid in (winner, stumbler):
         assert {one["data"]["job_id"] for one in told[job_uuid]} == {job_uuid}
     ends = {job: [one["callback"] for one in all_ if one["callback"] != "update"] for job, all_ in told.items()}
@@ -189,12 +192,12 @@ def test_a_job_is_killed(page: Page, site: Site, run_marathon) -> None:
     assert site.verify(job_uuid)["state"] == "cancelled"
 
 
-def test_you_should_restrict_which_users_have_access(page: Page, browser: Browser, site: Site) -> None:
+def test_you_should_restrict_which_users_have_access(page: Page, browser: Browser, site: Site, hasten) -> None:
     """Seed 003, Installing: another user's job is told as unknown, where the original told nothing."""
     runner = browser.new_context(base_url=site.url)
     runner.request.get("/log-in/runner")
     job_uuid = runner.request.post("/run_marathon", data={"pause": 0}).json()["job_id"]
-    told = followed(page, job_uuid)[job_uuid]
+    told = followed(page, hasten, job_uuid)[job_uuid]
     runner.close()
     assert [(one["callback"], one["data"]["job_id"], one["data"]["error"]["code"]) for one in told] == [
         ("error", job_uuid, "unknown_job")

@@ -178,16 +178,15 @@ def test_a_fork_does_not_share_a_connection(request, kind, opened, put):
 
 
 @pytest.mark.redis
-def test_a_node_of_a_cluster_that_has_other_keys_says_which_one_has_them():
-    with ClusteredRedis() as cluster:
-        owner = cluster.master_now()
-        for node in cluster.nodes[:3]:
-            store = RedisStore(node.url)
-            for ask in (store.get_many, store.positions):
-                if node is owner:
-                    assert ask(["a"])
-                    continue
-                with pytest.raises(StoreUnavailable, match="Redis Cluster") as refused:
-                    ask(["a"])
-                assert f"127.0.0.1:{owner.port}" in str(refused.value)
-            store.close()
+def test_a_node_of_a_cluster_that_has_other_keys_says_which_one_has_them(clustered: ClusteredRedis):
+    owner = clustered.master_now()
+    for node in clustered.nodes[:3]:
+        store = RedisStore(node.url)
+        for ask in (store.get_many, store.positions):
+            if node is owner:
+                assert ask(["a"])
+                continue
+            with pytest.raises(StoreUnavailable, match="Redis Cluster") as refused:
+                ask(["a"])
+            assert f"127.0.0.1:{owner.port}" in str(refused.value)
+        store.close()

@@ -49,7 +49,7 @@ class JobCustomVerify(TrackedTask):
 def job_custom_verify(self):
     for progress in range(0, 100, 10):
         self.strategy.update_progress(self.job_id, progress)
-        time.sleep(0.3)
+        time.sleep(0.25)
 
 
 class ProcessVideoJob(TrackedTask):

@@ -20,4 +20,4 @@ def process_image(self, record=""):
         if record == "broken":
             raise RuntimeError(record)
         self.strategy.update_percentage(self.job_id, percentage)
-        time.sleep(0.3)
+        time.sleep(0.2)
