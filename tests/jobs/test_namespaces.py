@@ -7,6 +7,7 @@ import uuid
 import pytest
 from django.http import HttpResponse
 from django.test import Client, RequestFactory, override_settings
+from django.utils.functional import SimpleLazyObject
 
 from immortus_channels import (
     JobNotFound,
@@ -169,6 +170,20 @@ def test_the_owner_of_a_request_is_of_its_own_namespace(settings, django_user_mo
 
     JobOwnerMiddleware(view)(request)
     assert told == [("b", "a\x1f17")]
+
+
+@pytest.mark.usefixtures("tenants")
+def test_a_user_whom_the_view_has_not_touched_is_read_in_its_own_namespace(django_user_model):
+    request, told = RequestFactory().get("/", headers={"X-Tenant": "a"}), []
+    request.user = SimpleLazyObject(lambda: told.append(namespaces.current()) or django_user_model(pk=17))
+
+    def view(_):
+        with namespaces.running_in("b"):
+            told.append(current_owner())
+        return HttpResponse()
+
+    JobOwnerMiddleware(view)(request)
+    assert told == ["a", "a\x1f17"]
 
 
 class Asked(TrackingStrategy):
