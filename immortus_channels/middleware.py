@@ -73,7 +73,7 @@ def _read_owner(request: HttpRequest) -> str | None:
 
 
 def _key_of(user: object, request: HttpRequest) -> str | None:
-    """Return the user's key in the request's own namespace, whichever the view has entered; a lazy one is read there."""
+    """Return the user's key in the request's own namespace, whichever the view has entered, and read it there."""
     namespace = namespaces.of(request)
     with namespaces.inside(namespace):
         key = owner_key(user)

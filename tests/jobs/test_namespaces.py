@@ -26,7 +26,7 @@ from immortus_channels.jobs.events import Origin
 from immortus_channels.jobs.job import Job
 from immortus_channels.jobs.owner import current_owner
 from immortus_channels.middleware import JobOwnerMiddleware
-from immortus_channels.queues.celery import CeleryQueue
+from immortus_channels.queues.celery import CeleryQueue, result_backend
 from immortus_channels.queues.celery.adapter import current_app
 from immortus_channels.queues.celery.origins import owner_header, to_header
 from immortus_channels.tracking import strategies
@@ -35,6 +35,8 @@ from immortus_channels.urls import immortus_jobs
 pytestmark = pytest.mark.urls(__name__)
 urlpatterns = immortus_jobs()
 
+BY_NAME, BY_TIME = uuid.uuid5(uuid.NAMESPACE_URL, "import-17"), uuid.uuid1()
+"""Ids that two tenants may make alike."""
 entered = ""
 """What the project's own code has entered, in a worker or a shell."""
 
@@ -245,6 +247,16 @@ def test_a_queue_drops_only_what_no_other_namespace_can_mean(settings, monkeypat
     queue = CeleryQueue()
     queue.cancel(Job(job_id="17"), terminate=False)
     with override_settings(IMMORTUS_NAMESPACE=by_header):
-        for job_id in ("17", "a\x1f17", f"a\x1f{unique}"):
+        for job_id in ("17", "a\x1f17", f"a\x1f{unique}", f"a\x1f{BY_NAME}", f"a\x1f{BY_TIME}"):
             queue.cancel(Job(job_id=job_id), terminate=False)
     assert revoked == ["17", unique]
+
+
+def test_a_queue_tells_no_end_of_what_another_namespace_may_mean(settings, monkeypatch):
+    asked, unique = [], str(uuid.uuid4())
+    monkeypatch.setattr(CeleryQueue, "keeps_records", lambda _: True)
+    monkeypatch.setattr(result_backend, "end_of", lambda _, task_id, *args, **options: asked.append(task_id))
+    settings.IMMORTUS_NAMESPACE = by_header
+    for job_id in ("17", BY_NAME, BY_TIME, unique):
+        CeleryQueue().end_of(f"a\x1f{job_id}", "shop.paint", since=0)
+    assert asked == [unique]
