@@ -69,14 +69,15 @@ def owner_of(request: HttpRequest) -> str | None:
 
 
 def _read_owner(request: HttpRequest) -> str | None:
-    with namespaces.inside(namespaces.of(request)):
-        return _key_of(request.user, request)
+    return _key_of(request.user, request)
 
 
 def _key_of(user: object, request: HttpRequest) -> str | None:
-    """Return the user's key in the request's own namespace, whichever the view has entered."""
-    key = owner_key(user)
-    return None if key is None else key_of(namespaces.of(request), key)
+    """Return the user's key in the request's own namespace, whichever the view has entered, and read it there."""
+    namespace = namespaces.of(request)
+    with namespaces.inside(namespace):
+        key = owner_key(user)
+    return None if key is None else key_of(namespace, key)
 
 
 def _stream_as(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:

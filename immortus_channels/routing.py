@@ -27,7 +27,10 @@ _view: Any = job_socket  # an ASGI application, which Django's types do not expe
 _ADDRESS = rf"ws/immortus/(?:(?P<job_id>{IN_PATH})/)?$"
 
 websocket_urlpatterns = [re_path(f"^{_ADDRESS}", _view)]
-"""For a `URLRouter` of your own, inside `channels.auth.AuthMiddlewareStack`; without that, all users are anonymous."""
+"""For a `URLRouter` of your own, inside `channels.auth.AuthMiddlewareStack`; without that, all users are anonymous.
+
+With namespaces, as tenants are, these sockets are refused: serve `websocket_application`.
+"""
 
 _anywhere = re.compile(f"(?:^|/){_ADDRESS}")
 

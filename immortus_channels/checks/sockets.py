@@ -13,6 +13,7 @@ from django.utils.module_loading import import_string
 
 from immortus_channels.checks.finding import ID, Findings, describe, path_of
 from immortus_channels.conf import settings
+from immortus_channels.jobs import namespaces
 
 _WITH_LOGIN = "immortus_channels.routing.websocket_application"
 _BARE = "immortus_channels.routing.job_socket"
@@ -65,6 +66,15 @@ def check_socket() -> Findings:
             hint="Wrap your URLRouter in channels.auth.AuthMiddlewareStack, or serve websocket_application of "
             "immortus_channels.routing.",
             id=f"{ID}.W007",
+        )
+    has_namespaces = namespaces.has_tenants() or getattr(django_settings, "IMMORTUS_NAMESPACE", None) is not None
+    if has_namespaces and any(path_of(end) != _WITH_LOGIN for end, _ in ours):
+        yield Warning(
+            f"ASGI_APPLICATION is {path!r}, whose sockets are refused: their user may be of another tenant, as only "
+            "websocket_application reads session and user in the socket's own namespace.",
+            hint="Serve websocket_application of immortus_channels.routing in place of websocket_urlpatterns; beside "
+            'your own sockets, as URLRouter([…, re_path("", websocket_application)]).',
+            id=f"{ID}.W023",
         )
 
 

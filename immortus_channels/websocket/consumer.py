@@ -63,7 +63,7 @@ class JobConsumer(AsyncConsumer):  # type: ignore[misc] # Channels has no types
             await send({"type": "websocket.close"})
             return
         try:
-            self.namespace = await namespace_of(scope)
+            self.namespace = namespace_of(scope)
         except NoNamespace:
             await send({"type": "websocket.close"})
             return

@@ -417,6 +417,13 @@ def test_a_user_of_one_tenant_owns_nothing_in_another(bob: Visitor, site: Tenant
         assert staff.get("/api/elsewhere").json()["found"]["owner"] == ""
 
 
+def test_a_view_that_enters_another_tenant_keeps_its_user(ann: Visitor, bob: Visitor, site: TenantSite) -> None:
+    assert ann.get("/elsewhere/lazy-17").text == "ann"
+    with site.visitor("b", "bea") as staff:
+        assert staff.get("/api/lazy-17").json()["found"]["owner"] == ""
+    assert bob.get("/api/lazy-17").json()["found"] is None
+
+
 def test_a_user_whom_all_tenants_share_may_own_jobs_in_each(site: TenantSite) -> None:
     told = site.manage("tenant_command", "shell", "--schema=a", "-v", "0", "-c", KEYS)
     assert json.loads(told.splitlines()[-1]) == {"auth": ["a/1"], "customers": ["1", "a/1", "b/1"]}

@@ -821,6 +821,7 @@ validated = leading_to(AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter
 subclassed = leading_to(AuthMiddlewareStack(URLRouter([ours])))
 nested = leading_to(AuthMiddlewareStack(URLRouter([path("", URLRouter([chat])), path("", URLRouter([ours]))])))
 by_token = leading_to(TokenMiddleware(URLRouter([ours])))
+wrapped = leading_to(AuthMiddlewareStack(URLRouter([chat, re_path("", websocket_application)])))
 hidden = leading_to(Opaque(URLRouter([chat])))
 http_only = ProtocolTypeRouter({"http": http})
 only_chat = leading_to(AuthMiddlewareStack(URLRouter([chat])))
@@ -854,6 +855,16 @@ endless.inner = endless
 def test_where_a_socket_ends_up_is_found_out_as_far_as_it_can_be_known(settings, application, expected):
     settings.ASGI_APPLICATION = f"{__name__}.{application}"
     assert found() == ({expected} if expected else set())
+
+
+@pytest.mark.parametrize(
+    ("application", "expected"),
+    [("whole", set()), ("by_hand", set()), ("wrapped", set()), ("validated", {"W023"}), ("subclassed", {"W023"})],
+)
+def test_with_namespaces_sockets_that_are_refused_are_found(settings, application, expected):
+    settings.IMMORTUS_NAMESPACE = ChoiceOf("a").get
+    settings.ASGI_APPLICATION = f"{__name__}.{application}"
+    assert found() == expected
 
 
 def test_a_project_that_only_polls_hears_nothing_of_sockets(settings, monkeypatch):

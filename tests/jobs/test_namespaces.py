@@ -7,6 +7,7 @@ import uuid
 import pytest
 from django.http import HttpResponse
 from django.test import Client, RequestFactory, override_settings
+from django.utils.functional import SimpleLazyObject
 
 from immortus_channels import (
     JobNotFound,
@@ -25,7 +26,7 @@ from immortus_channels.jobs.events import Origin
 from immortus_channels.jobs.job import Job
 from immortus_channels.jobs.owner import current_owner
 from immortus_channels.middleware import JobOwnerMiddleware
-from immortus_channels.queues.celery import CeleryQueue
+from immortus_channels.queues.celery import CeleryQueue, result_backend
 from immortus_channels.queues.celery.adapter import current_app
 from immortus_channels.queues.celery.origins import owner_header, to_header
 from immortus_channels.tracking import strategies
@@ -34,6 +35,8 @@ from immortus_channels.urls import immortus_jobs
 pytestmark = pytest.mark.urls(__name__)
 urlpatterns = immortus_jobs()
 
+BY_NAME, BY_TIME = uuid.uuid5(uuid.NAMESPACE_URL, "import-17"), uuid.uuid1()
+"""Ids that two tenants may make alike."""
 entered = ""
 """What the project's own code has entered, in a worker or a shell."""
 
@@ -171,6 +174,20 @@ def test_the_owner_of_a_request_is_of_its_own_namespace(settings, django_user_mo
     assert told == [("b", "a\x1f17")]
 
 
+@pytest.mark.usefixtures("tenants")
+def test_a_user_whom_the_view_has_not_touched_is_read_in_its_own_namespace(django_user_model):
+    request, told = RequestFactory().get("/", headers={"X-Tenant": "a"}), []
+    request.user = SimpleLazyObject(lambda: told.append(namespaces.current()) or django_user_model(pk=17))
+
+    def view(_):
+        with namespaces.running_in("b"):
+            told.append(current_owner())
+        return HttpResponse()
+
+    JobOwnerMiddleware(view)(request)
+    assert told == ["a", "a\x1f17"]
+
+
 class Asked(TrackingStrategy):
     """Takes down what it is asked about."""
 
@@ -230,6 +247,16 @@ def test_a_queue_drops_only_what_no_other_namespace_can_mean(settings, monkeypat
     queue = CeleryQueue()
     queue.cancel(Job(job_id="17"), terminate=False)
     with override_settings(IMMORTUS_NAMESPACE=by_header):
-        for job_id in ("17", "a\x1f17", f"a\x1f{unique}"):
+        for job_id in ("17", "a\x1f17", f"a\x1f{unique}", f"a\x1f{BY_NAME}", f"a\x1f{BY_TIME}"):
             queue.cancel(Job(job_id=job_id), terminate=False)
     assert revoked == ["17", unique]
+
+
+def test_a_queue_tells_no_end_of_what_another_namespace_may_mean(settings, monkeypatch):
+    asked, unique = [], str(uuid.uuid4())
+    monkeypatch.setattr(CeleryQueue, "keeps_records", lambda _: True)
+    monkeypatch.setattr(result_backend, "end_of", lambda _, task_id, *args, **options: asked.append(task_id))
+    settings.IMMORTUS_NAMESPACE = by_header
+    for job_id in ("17", BY_NAME, BY_TIME, unique):
+        CeleryQueue().end_of(f"a\x1f{job_id}", "shop.paint", since=0)
+    assert asked == [unique]

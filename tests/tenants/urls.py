@@ -14,6 +14,7 @@ urlpatterns = [
     path("start-async/<job_id>", views.start_async),
     path("streamed/<job_id>", views.streamed),
     path("chain/<job_id>", views.start_chain),
+    path("elsewhere/<job_id>", views.elsewhere),
     path("create/<job_id>", views.create),
     path("api/<job_id>", views.api),
     path("token/<job_id>", views.token),

@@ -10,6 +10,7 @@ from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 from django.middleware.csrf import get_token
 from django.template import engines
 from django.views.decorators.csrf import csrf_exempt
+from django_tenants.utils import schema_context
 
 from immortus_channels import JobNotFound, JobRepository, JobState, access_token, get_job, render_immortus
 from tests.tenants.shop import tasks
@@ -46,6 +47,13 @@ def streamed(request, job_id):
 def start_chain(request, job_id):
     last = tasks.imports.si().set(task_id=job_id)
     return render_immortus(request, chain(tasks.untracked_starts_a_chain.si(), last).apply_async())
+
+
+def elsewhere(request, job_id):
+    """Start a job in another tenant, before anything has asked who the user is."""
+    with schema_context("b"):
+        JobRepository().create(job_id)
+    return HttpResponse(str(request.user))
 
 
 @csrf_exempt

@@ -43,6 +43,8 @@ else:  # Celery's are not complete yet where their import brings this one about
 
 PROBE = "immortus_channels.probe"
 """The name of the task that `immortus_doctor` sends."""
+RANDOM = 4
+"""The version of the UUIDs that Celery makes; those of others come from a name, a time or a host (RFC 9562)."""
 
 
 class CeleryQueue(Queue):
@@ -180,9 +182,9 @@ class CeleryQueue(Queue):
 
 
 def _is_unique(job_id: str) -> bool:
-    """Return whether no task of another namespace has the id of this job's task: UUIDs are never the same."""
+    """Return whether no task of another namespace has the id of this job's task: random UUIDs are never the same."""
     with suppress(ValueError):
-        return not namespaces.are_used() or bool(uuid.UUID(keys.name_in(job_id)))
+        return not namespaces.are_used() or uuid.UUID(keys.name_in(job_id)).version == RANDOM
     return False
 
 
