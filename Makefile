@@ -36,8 +36,8 @@ made := $(VENV)/.made-with-$(version)
 # What is installed is remembered by files such as .venv/.has-celery-daphne-example.
 has = $(VENV)/.has$(DJANGO)-$(1)
 cores := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
-# Four at once on two cores, as tests wait for servers most of the time; files begin in their order, so that those that
-# start servers are not left for the end. Some tests allow a tenth of a second: what fails beside others is tried again alone.
+# Four at once on two cores, as tests wait for servers most of the time; files begin in the order of tests/order.py, so
+# that those that take long are not left for the end. Some tests allow a tenth of a second: what fails beside others is tried again alone.
 parallel = -n $(shell expr $(cores) \* 2) --dist loadfile --no-loadscope-reorder
 quick = -m "not slow" --hypothesis-profile quick
 # Python 3.12 and 3.13 can tell lines, but not branches, without being twice as slow.

@@ -45,10 +45,12 @@ def layer(request, settings, redis_server):
     return shared_layer()
 
 
-async def settled(hub, job_id):
-    """Wait until pushes alone bring news of the job: its group is joined, and no re-check of it is due."""
-    job = hub.table.jobs[job_id]
-    await until(lambda: not hub.recheck._is_doubtful(job, hub.subscription.joined))
+async def joined(hub, *jobs):
+    """Wait until pushes for the jobs are heard, and the check that follows each join has been made."""
+    await until(lambda: all(hub.subscription.joined.get(job.job_id) for job in jobs))
+    await until(
+        lambda: all(not hub.recheck._is_doubtful(hub.table.jobs[job.job_id], hub.subscription.joined) for job in jobs)
+    )
 
 
 def elsewhere(call):

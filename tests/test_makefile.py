@@ -11,6 +11,7 @@ from functools import cache
 
 import pytest
 
+from tests import order
 from tests.pages_of_docs import ROOT
 from tests.servers import need
 
@@ -43,6 +44,10 @@ def test_make_test_leaves_out_the_slow_tests_and_measures_coverage():
     assert '-m "not slow"' in pytest_of("test")
     assert "--hypothesis-profile quick" in pytest_of("test")
     assert "--cov" in pytest_of("test")
+
+
+def test_what_begins_first_is_there():
+    assert [path for path in (*order.LONGEST, *order.PATIENT) if not (ROOT / path).exists()] == []
 
 
 def test_make_test_all_leaves_out_nothing():

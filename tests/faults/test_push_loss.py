@@ -27,17 +27,10 @@ from immortus_channels.writer import report_of
 from immortus_channels.writer.run import Run
 from immortus_channels.writer.thread import Writer
 from tests.faults.world import HEALED, QUICK, SOON, Elsewhere, Told, Viewer, layer_config
+from tests.hubs import joined
 from tests.pages import Page, Process, until
 
 pytestmark = [pytest.mark.redis, pytest.mark.usefixtures("quick")]
-
-
-async def joined(hub, *jobs):
-    """Wait until pushes for the jobs are heard, and the check that follows each join has been made."""
-    await until(lambda: all(hub.subscription.joined.get(job.job_id) for job in jobs))
-    await until(
-        lambda: all(not hub.recheck._is_doubtful(hub.table.jobs[job.job_id], hub.subscription.joined) for job in jobs)
-    )
 
 
 # A1

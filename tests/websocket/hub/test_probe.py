@@ -14,7 +14,7 @@ from immortus_channels import metrics
 from immortus_channels.push.layer import group_name, shared_layer
 from immortus_channels.websocket.hub.probe import Probe
 from immortus_channels.websocket.hub.recheck import Recheck
-from tests.hubs import LAYERS, hub, layer, memory, send_elsewhere, settled  # noqa: F401
+from tests.hubs import LAYERS, hub, joined, layer, memory, send_elsewhere  # noqa: F401
 from tests.pages import Page, Process, until
 from tests.pipes import Pipe
 
@@ -48,7 +48,7 @@ async def watched(hub):
     job, page = Process(), Page()
     job.enqueued()
     await hub.watch(page, job.job_id)
-    await settled(hub, job.job_id)
+    await joined(hub, job)
     return job, page
 
 
@@ -75,7 +75,7 @@ async def test_a_silent_subscription_is_replaced_and_pushes_come_again(pipe, hub
     await silenced(pipe, hub, job)
     job.started(push=False)
     await until(lambda: len(page.frames) == 2)  # deaf, so it is re-checked at the short interval
-    await settled(hub, job.job_id)
+    await joined(hub, job)
     assert await is_pushed(page, job.reported(1, push=False))
 
 
@@ -116,7 +116,7 @@ async def test_groups_that_went_with_the_data_of_redis_are_joined_again(layer, h
         client.flushall()
     if type(layer).__name__ == "RedisChannelLayer":
         await until(lambda: (hub.subscription.joined.get(job.job_id) or joined_at) > joined_at)
-    await settled(hub, job.job_id)
+    await joined(hub, job)
     assert await is_pushed(page, job.started(push=False))
 
 
@@ -135,7 +135,7 @@ async def test_a_layer_that_works_is_left_alone(layer, hub, monkeypatch):
 async def test_deafness_is_told_once_and_so_is_its_end(pipe, hub, caplog):
     job, _ = await watched(hub)
     await silenced(pipe, hub, job)
-    await settled(hub, job.job_id)
+    await joined(hub, job)
     ours = [record for record in caplog.records if record.name == "immortus_channels"]
     assert [record.message.split(" (")[0] for record in ours] == [
         "Listening to the channel layer fails",
