@@ -1,4 +1,4 @@
-"""Forgets the jobs of deleted users: the next user with the same primary key must not find them.
+"""Forgets the jobs of deleted users and tenants: the next with the same primary key or schema must not find them.
 
 There may be very many, so a thread of its own does it, whatever deleted the user.
 """
@@ -16,6 +16,7 @@ from immortus_channels.errands import Errands
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.events import Disowned
 from immortus_channels.jobs.job import Job
+from immortus_channels.jobs.lifecycle import DELETED_OWNER
 from immortus_channels.keys import name_in, namespace_of
 from immortus_channels.logs import logger
 from immortus_channels.stores import get_store
@@ -27,10 +28,19 @@ BATCH = 200
 
 def forget(owner: str, using: str | None = None) -> None:
     """Forget this owner's jobs, soon, once the current transaction is committed; never raises."""
+    _forget_soon(_forgetter, owner, using)
+
+
+def forget_namespace(namespace: str, using: str | None = None) -> None:
+    """Forget all jobs of this namespace, as `forget` does."""
+    _forget_soon(_tenant_forgetter, namespace, using)
+
+
+def _forget_soon(forgetter: Forgetter, key: str, using: str | None) -> None:
     try:
-        transaction.on_commit(lambda: _forgetter.put(owner), using=using, robust=True)
+        transaction.on_commit(lambda: forgetter.put(key), using=using, robust=True)
     except Exception:
-        logger.exception("The jobs of %r are not forgotten: %s", owner, _hint(owner))
+        logger.exception("The jobs of %r are not forgotten: %s", key, forgetter.hint(key))
 
 
 def forget_now(owner: str) -> int:
@@ -41,25 +51,38 @@ def forget_now(owner: str) -> int:
     if not owner:
         msg = "An owner's key must not be empty."
         raise ValueError(msg)
-    store, total = get_store(), 0
-    while jobs := store.list(Filter(owner=owner), limit=BATCH):
-        total += len(jobs)
-        ended = [job for job in jobs if _is_over_for_good(job)]
-        if store.remove(ended) == len(ended):
-            jobs = [job for job in jobs if not _is_over_for_good(job)]
-        for job in jobs:
-            perform(Write(Disowned(job_id=job.job_id)))
+    return _forget_all(Filter(owner=owner))
+
+
+def forget_namespace_now(namespace: str, *, wholly: bool = False) -> int:
+    """Forget all jobs of this namespace, as `forget_now` does; `wholly` deletes those that may still report too."""
+    return _forget_all(Filter(namespace=namespace), wholly=wholly)
+
+
+def _forget_all(wanted: Filter, *, wholly: bool = False) -> int:
+    total = 0
+    while count := _forget_once(wanted, wholly=wholly):  # again, as a job that changed meanwhile was passed over
+        total += count
     return total
+
+
+def _forget_once(wanted: Filter, *, wholly: bool) -> int:
+    store, count, before = get_store(), 0, None
+    while jobs := store.list(wanted, limit=BATCH, before=before):
+        before = jobs[-1].version
+        goes = [job for job in jobs if wholly or _is_over_for_good(job)]
+        gone = store.remove(goes)
+        if gone == len(goes):
+            jobs = [job for job in jobs if job not in goes]
+        owned = [job for job in jobs if job.owner != DELETED_OWNER]
+        for job in owned:
+            perform(Write(Disowned(job_id=job.job_id)))
+        count += gone + len(owned)
+    return count
 
 
 def _is_over_for_good(job: Job) -> bool:
     return job.is_over and job.state != "lost"
-
-
-def _hint(owner: str) -> str:
-    namespace = namespace_of(owner)
-    where = f" --namespace {namespace}" if namespace else ""
-    return f"run `manage.py prune_jobs --owner {name_in(owner)}{where}`"
 
 
 class Forgetter(Errands[str, float]):
@@ -78,6 +101,16 @@ class Forgetter(Errands[str, float]):
         with self._condition:
             self._put(owner, time.monotonic() + self.LIFE)
 
+    def perform(self, owner: str) -> None:
+        """Do one errand."""
+        forget_now(owner)
+
+    def hint(self, owner: str) -> str:
+        """Return what to do about an errand that failed."""
+        namespace = namespace_of(owner)
+        where = f" --namespace {namespace}" if namespace else ""
+        return f"run `manage.py prune_jobs --owner {name_in(owner)}{where}`"
+
     def drain(self) -> None:
         """Forget the owners left before the process ends; log those that it cannot."""
         with self._condition:
@@ -85,7 +118,7 @@ class Forgetter(Errands[str, float]):
             self._condition.notify_all()
             self._condition.wait_for(lambda: not self._threads, self.DRAIN)
             for owner in self._pending:
-                logger.error("The jobs of %r are not forgotten: %s", owner, _hint(owner))
+                logger.error("The jobs of %r are not forgotten: %s", owner, self.hint(owner))
             self._is_ending = False
 
     def _work(self) -> None:
@@ -95,7 +128,7 @@ class Forgetter(Errands[str, float]):
     def _forget(self, owner: str) -> None:
         try:
             with _own_connections():
-                forget_now(owner)
+                self.perform(owner)
         except Exception as error:  # noqa: BLE001 - a store of the project's own may raise anything
             self._try_later(owner, error)
         else:
@@ -109,7 +142,19 @@ class Forgetter(Errands[str, float]):
                 self._pending[owner] = until  # behind the others
                 self._condition.wait_for(lambda: self._is_ending, self.PAUSE)
                 return
-        logger.error("The jobs of %r are not forgotten (%s): %s", owner, error, _hint(owner))
+        logger.error("The jobs of %r are not forgotten (%s): %s", owner, error, self.hint(owner))
+
+
+class TenantForgetter(Forgetter):
+    """The same for the namespaces of deleted tenants."""
+
+    def perform(self, namespace: str) -> None:
+        """Do one errand."""
+        forget_namespace_now(namespace)
+
+    def hint(self, namespace: str) -> str:
+        """Return what to do about an errand that failed."""
+        return f"run `manage.py prune_jobs --namespace {namespace} --all`"
 
 
 @contextmanager
@@ -124,5 +169,6 @@ def _own_connections() -> Iterator[None]:
         connections.close_all()
 
 
-_forgetter = Forgetter()
+_forgetter, _tenant_forgetter = Forgetter(), TenantForgetter()
 atexit.register(_forgetter.drain)
+atexit.register(_tenant_forgetter.drain)

@@ -1,6 +1,6 @@
 """Receivers for logouts, and for changes of users, permissions and groups, that have permissions checked again.
 
-They also forget the jobs of deleted users.
+They also forget the jobs of deleted users, and of deleted tenants of django-tenants.
 """
 
 from __future__ import annotations
@@ -30,7 +30,11 @@ NAMED = 100
 
 
 def connect() -> None:
-    """Connect to logouts, and to changes of users, permissions and groups."""
+    """Connect to logouts, to changes of users, permissions and groups, and to deletions of tenants."""
+    tenant = getattr(settings, "TENANT_MODEL", None)
+    if tenant and apps.is_installed("django_tenants"):
+        for model in _kinds_of(apps.get_model(tenant)):
+            signals.post_delete.connect(_on_tenant_delete, sender=model, dispatch_uid=__name__)
     if not apps.is_installed("django.contrib.auth"):
         return
     from django.contrib import auth  # noqa: PLC0415 - a project may do without logins
@@ -79,6 +83,12 @@ def _on_delete(instance: object, using: str, **_: object) -> None:
     _announce(_key(instance), using)
     for key in namespaces.keys_of_user(_app_of(instance), owner.owner_key(instance) or ""):
         deleted_users.forget(key, using)
+
+
+def _on_tenant_delete(instance: Any, using: str, **_: object) -> None:
+    namespace = namespaces.of_schema(instance.schema_name)
+    if namespace:  # the public schema is there without a tenant, too
+        deleted_users.forget_namespace(namespace, using)
 
 
 def _on_grant(instance: object, action: str, using: str, **details: Any) -> None:

@@ -127,6 +127,12 @@ def here(name: str) -> str:
     return key_of(current(), name)
 
 
+def of_schema(schema: str) -> str:
+    """Return the namespace of a schema of django-tenants."""
+    named: Callable[[str], str] = import_string(f"{_TENANTS}.named")
+    return named(schema)
+
+
 # Users
 
 

@@ -34,9 +34,9 @@ def namespace_of(source: HttpRequest | Mapping[str, Any] | None) -> str:
     Raises ObjectDoesNotExist for a socket to a domain of no tenant.
     """
     if isinstance(source, Mapping):
-        return _named(_schema_for(source))
+        return named(_schema_for(source))
     tenant = getattr(source, "tenant", None)
-    return _named(_connection().schema_name if tenant is None else tenant.schema_name)
+    return named(_connection().schema_name if tenant is None else tenant.schema_name)
 
 
 def schema_of(namespace: str) -> AbstractContextManager[None]:
@@ -58,14 +58,15 @@ def keys_of_shared(name: str) -> list[str]:
     """Return the keys that a user whom all tenants share may own jobs by: one in each namespace."""
     with schema_of(""):
         schemas = get_tenant_model().objects.values_list("schema_name", flat=True)
-        return list(dict.fromkeys([name, *(key_of(_named(schema), name) for schema in schemas)]))
+        return list(dict.fromkeys([name, *(key_of(named(schema), name) for schema in schemas)]))
 
 
 def _connection() -> Any:
     return connections[get_tenant_database_alias()]
 
 
-def _named(schema: str) -> str:
+def named(schema: str) -> str:
+    """Return the namespace of a schema."""
     return "" if schema == get_public_schema_name() else schema
 
 

@@ -464,6 +464,35 @@ with started_by(User.objects.create(pk=77, username="leaver")):
 DELETE_LEAVER = "from django.contrib.auth.models import User; User.objects.get(pk=77).delete()"
 
 
+def test_a_deleted_tenants_jobs_are_not_those_of_the_next_of_its_name(site: TenantSite, ann: Visitor) -> None:
+    ann.client.post("/create/stays-17")
+    told = site.manage("shell", "-v", "0", "-c", DELETE_TENANT)
+    assert json.loads(told.splitlines()[-1]) == [[["over", "1"], ["waits", "1"]], [["waits", ""]]]
+    assert ann.verify("stays-17")["state"] == "enqueued"
+
+
+DELETE_TENANT = """
+import json, time
+from django.contrib.auth.models import User
+from django_tenants.utils import schema_context
+from immortus_channels import JobRepository, JobState, started_by
+from tests.tenants.customers.models import Client
+client = Client.objects.create(schema_name="c")
+def listed():
+    with schema_context("c"):
+        return sorted((job.id, job.owner) for job in JobState.all())
+with schema_context("c"), started_by(User.objects.create(pk=1, username="cleo")):
+    JobRepository().create("waits")
+    JobRepository().create("over").complete()
+before = listed()
+client.delete(force_drop=True)
+until = time.time() + 10
+while listed() != [("waits", "")] and time.time() < until:
+    time.sleep(0.1)
+print(json.dumps([before, listed()]))
+"""
+
+
 # Staff
 
 

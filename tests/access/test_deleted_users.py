@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from immortus_channels import tracking
 from immortus_channels.access import deleted_users, permissions
-from immortus_channels.access.deleted_users import Forgetter, forget_now
+from immortus_channels.access.deleted_users import Forgetter, TenantForgetter, forget_namespace_now, forget_now
 from immortus_channels.api.job_state import JobState
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.events import Finished, Origin, Overdue, Started
@@ -160,6 +160,21 @@ def test_a_store_that_cannot_delete_takes_their_owner_from_all_of_them(settings,
     assert on_record(job).owner == ""
 
 
+def test_the_jobs_of_a_namespace_are_forgotten_and_no_others(store, monkeypatch):
+    monkeypatch.setattr(deleted_users, "BATCH", 2)
+    ended = [over("acme\x1f1", f"acme\x1f{number}") for number in range(5)]
+    owners = ("acme\x1f1", None, "acme\x1f2")
+    goes_on = [running(owner, f"acme\x1fruns-{number}") for number, owner in enumerate(owners)]
+    others = [over("1"), over("other\x1f1", "other\x1f0")]
+    assert forget_namespace_now("acme") == 8
+    assert not any(map(on_record, ended))
+    assert [on_record(job).owner for job in goes_on] == ["", "", ""]
+    assert [on_record(job) for job in others] == others
+    assert forget_namespace_now("acme") == 0
+    assert forget_namespace_now("acme", wholly=True) == 3
+    assert not any(map(on_record, goes_on))
+
+
 def test_nobody_is_nobody_s_owner():
     with pytest.raises(ValueError, match="must not be empty"):
         forget_now("")
@@ -216,6 +231,12 @@ def test_what_cannot_be_forgotten_is_logged_with_what_to_do(forgetter, monkeypat
     forgetter.put("17")
     assert eventually(lambda: not forgetter._pending)
     assert f"are not forgotten ({error}): run `manage.py prune_jobs --owner 17`" in caplog.text
+
+
+def test_a_tenant_that_cannot_be_forgotten_is_logged_with_what_to_do(forgetter, monkeypatch, caplog):
+    monkeypatch.setattr(deleted_users, "forget_namespace_now", lambda _: 1 / 0)
+    TenantForgetter().put("acme")
+    assert eventually(lambda: "run `manage.py prune_jobs --namespace acme --all`" in caplog.text)
 
 
 def test_a_process_that_ends_waits_for_it_a_while(forgetter, monkeypatch):

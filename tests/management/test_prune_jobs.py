@@ -12,6 +12,7 @@ from immortus_channels.jobs.job import Job, State
 from immortus_channels.jobs.lifecycle import SECOND
 from immortus_channels.management.commands import prune_jobs
 from immortus_channels.stores import get_store
+from immortus_channels.stores.base import Filter
 
 
 @pytest.fixture(autouse=True)
@@ -106,3 +107,21 @@ def test_a_namespace_without_an_owner_is_refused_and_prunes_nothing():
     with pytest.raises(CommandError, match="--namespace goes with --owner"):
         pruned(older_than=0, namespace="acme")
     assert len(left()) == 3
+
+
+def test_all_of_a_namespace_go_those_that_are_not_over_too():
+    owned("acme\x1fover", owner="acme\x1f17", state=State.FAILED, finished_at=1)
+    owned("acme\x1fruns", owner="acme\x1f17", state=State.RUNNING)
+    owned("acme\x1fnobodys", state=State.RUNNING)
+    owned("acme2\x1fruns", state=State.RUNNING)
+    out = StringIO()
+    call_command("prune_jobs", "--namespace", "acme", "--all", stdout=out)
+    assert out.getvalue() == "3 jobs of 'acme' deleted.\n"
+    assert {job.job_id for job in get_store().list(Filter())} == {"acme2\x1fruns", "10", "100", "1000"}
+
+
+@pytest.mark.parametrize("options", [[], ["--namespace=a", "--owner=17"], ["--namespace=a", "--older-than=0"]])
+def test_all_goes_with_a_namespace_alone(options):
+    with pytest.raises(CommandError, match="--all goes with --namespace"):
+        call_command("prune_jobs", "--all", *options)
+    assert left() == {"10", "100", "1000"}

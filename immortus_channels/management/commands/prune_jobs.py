@@ -7,7 +7,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from immortus_channels.access.deleted_users import forget_now
+from immortus_channels.access.deleted_users import forget_namespace_now, forget_now
 from immortus_channels.conf import settings
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs import namespaces
@@ -20,7 +20,7 @@ BATCH = 1000
 class Command(BaseCommand):
     """Deletes in batches, so that no other client waits long for a lock."""
 
-    help = "Deletes the records of jobs that have been over for longer than IMMORTUS_RETENTION, or all of one owner."
+    help = "Deletes the records of jobs over for longer than IMMORTUS_RETENTION, or all of an owner or a namespace."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add `--older-than`, in place of the setting, and `--owner`."""
@@ -39,7 +39,16 @@ class Command(BaseCommand):
         )
 
         parser.add_argument(
-            "--namespace", metavar="NAME", help="with --owner: the owner's namespace (default: the one in force)"
+            "--namespace",
+            metavar="NAME",
+            help="with --owner: the owner's namespace (default: the one in force); with --all: the one to empty",
+        )
+
+        parser.add_argument(
+            "--all",
+            action="store_true",
+            dest="wholly",
+            help="with --namespace: delete all its jobs, those that are not over too",
         )
 
     def handle(
@@ -48,20 +57,32 @@ class Command(BaseCommand):
         older_than: float | None = None,
         owner: str | None = None,
         namespace: str | None = None,
+        wholly: bool = False,
         **_options: Any,
     ) -> None:
         """Delete until nothing old is left, or nothing of the owner; report how many."""
         try:
-            if owner is None and namespace is not None:
-                msg = "--namespace goes with --owner: without an owner, the old jobs of all namespaces are pruned."
+            if wholly:
+                self._empty(namespace, is_alone=owner is None and older_than is None)
+            elif owner is None and namespace is not None:
+                msg = (
+                    "--namespace goes with --owner, or with --all: without them, the old jobs of all namespaces are "
+                    "pruned."
+                )
                 raise CommandError(msg)
-            if owner is None:
+            elif owner is None:
                 self._prune(older_than)
             else:
                 with namespaces.inside(namespaces.current() if namespace is None else namespace):
                     self._forget(owner, older_than)
         except StoreUnavailable as error:
             raise CommandError(str(error)) from error
+
+    def _empty(self, namespace: str | None, *, is_alone: bool) -> None:
+        if namespace is None or not is_alone:
+            msg = "--all goes with --namespace, and with nothing else: it deletes all jobs of that namespace."
+            raise CommandError(msg)
+        self.stdout.write(f"{forget_namespace_now(namespace, wholly=True)} jobs of {namespace!r} deleted.")
 
     def _forget(self, owner: str, older_than: float | None) -> None:
         if not owner or older_than is not None:
