@@ -15,7 +15,8 @@ from immortus_channels.jobs.job import Job
 from immortus_channels.models import JobRecord
 from immortus_channels.stores import claimed, sql
 from immortus_channels.stores.database import DatabaseStore
-from tests.servers import PgBouncer, PostgresServer, add_database, forget_database, wait_until
+from tests.servers import PgBouncer, PostgresServer, add_database, forget_database
+from tests.site import eventually
 
 POOLERS = {
     "options refused": (),
@@ -253,13 +254,14 @@ def test_the_server_of_a_claimed_connection_gives_up_as_well(mariadb, claim, put
     with locked("maria"):
         with pytest.raises(StoreUnavailable):
             put(store, message="new")
-        wait_until(lambda: not waiting_statements())
+        eventually(lambda: not waiting_statements(), within=20, every=0.2)
     with store._connected() as connection, connection.cursor() as cursor:
         cursor.execute("SELECT @@innodb_lock_wait_timeout, @@max_statement_time, @@character_set_connection")
         assert cursor.fetchone() == (1, 1.0, "utf8mb4")
 
 
 def waiting_statements() -> int:
+    """How many there are; InnoDB counts anew only where nobody has asked for a tenth of a second."""
     with connections["maria"].cursor() as cursor:
         cursor.execute("SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'")
         return int(cursor.fetchone()[0])
