@@ -158,7 +158,7 @@ def error_codes() -> set[str]:
 
 def client_codes() -> set[str]:
     """What the browser client says where no server did."""
-    own = re.findall(r'JobError\.of\([^"]+, "(\w+)"', CLIENT) + re.findall(r'\b\d{3}: "(\w+)"', CLIENT)
+    own = re.findall(r'JobError\.of\([^"\n]+, "(\w+)"', CLIENT) + re.findall(r'\b\d{3}: "(\w+)"', CLIENT)
     (chosen,) = re.findall(r"const code = (.+);", CLIENT)
     return {*own, *re.findall(r'"(\w+)"', chosen)} - error_codes()
 
