@@ -20,10 +20,11 @@ from redis import Redis
 
 from immortus_channels import queues
 from immortus_channels.api.job_state import JobState
-from immortus_channels.jobs.job import Job, State, dump
+from immortus_channels.jobs.job import Job, State
 from immortus_channels.models import JobRecord
 from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.stores.redis import RedisStore
+from immortus_channels.stores.redis_keys import WRITE
 from immortus_channels.urls import immortus_jobs
 from tests.servers import RedisServer
 from tests.toys import ToyQueue
@@ -124,12 +125,16 @@ def test_lookups_and_admin_pages_stay_cheap_with_a_hundred_thousand_rows(
 @pytest.fixture
 def redis_of_jobs() -> Iterator[RedisServer]:
     """A Redis with all the jobs."""
-    run = "for _, command in ipairs(cjson.decode(ARGV[1])) do redis.call(unpack(command)) end"
     with RedisServer() as server, Redis.from_url(server.url) as client:
+        write = client.script_load(WRITE)
         writing = RedisStore(url=server.url)._layout.writing
-        commands = [command for job in jobs() for command in writing(None, job, 0)]
-        for start in range(0, len(commands), 20_000):
-            client.eval(run, 0, dump(commands[start : start + 20_000]))
+        with client.pipeline(transaction=False) as pipeline:
+            for number, job in enumerate(jobs(), 1):
+                keys, arguments = writing(None, job, 0)
+                pipeline.evalsha(write, len(keys), *keys, "", "-", "-", "", "0", *arguments)
+                if number % 5_000 == 0:
+                    pipeline.execute()
+            pipeline.execute()
         yield server
 
 
