@@ -21,7 +21,7 @@ NAME = "immortus_channels"
 PACKAGE = ROOT / NAME
 
 ROOMS = (
-    "protocol recent errands handshake keys",
+    "protocol recent errands handshake keys current",
     "exceptions logs metrics loading threads",
     "guarded bounded_calls",
     "jobs",
@@ -89,6 +89,7 @@ TESTED_BY = {
     "api/remote.py": "api/test_job.py",
     "api/strategy.py": "tracking/test_strategies.py",
     "broadcast.py": "test_architecture.py",
+    "current.py": "queues/test_celery_receivers.py",
     "handles.py": "test_architecture.py",
     "handshake.py": "websocket/test_origins.py",
     "jobs/tenants.py": "acceptance/test_tenants.py",

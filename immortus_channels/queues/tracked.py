@@ -119,8 +119,8 @@ def _mark(task: Any, given: Mapping[str, Any], *, is_decorator: bool) -> Any:
     return task
 
 
-unmarked: dict[str, object] = {}
-"""Tasks by their names that a queue has found not to be tracked; any of them may be after the next mark."""
+unmarked: set[object] = set()
+"""Tasks that a queue has found not to be tracked; any of them may be after the next mark."""
 
 places: set[str] = set()
 """The dotted names of all marked functions of modules: `manage.py check` asks whether a queue has them as tasks."""

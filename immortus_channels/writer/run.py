@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from threading import RLock, get_ident
 from typing import ClassVar, Never, Self, TypeVar
 
+from immortus_channels import current
 from immortus_channels.exceptions import JobCancelled
 from immortus_channels.jobs.events import Event, Origin
 from immortus_channels.jobs.job import LARGEST, Job, Number, State
@@ -309,7 +310,7 @@ class Run(Draft):
         self._notify = late_reports.note
 
 
-current_run: ContextVar[Run | None] = ContextVar("immortus_run", default=None)
+current_run: ContextVar[Run | None] = current.run
 
 
 def owner_here() -> tuple[str | None, bool]:

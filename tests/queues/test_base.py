@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import pytest
 
 from immortus_channels import queues
@@ -64,6 +66,20 @@ def test_what_was_sent_lately_is_remembered_and_the_oldest_forgotten(monkeypatch
     for job_id in ("1", "2", "3"):
         queues.remember(job_id, f"class {job_id}")
     assert [queues.class_of(job_id) for job_id in ("1", "2", "3")] == [None, "class 2", "class 3"]
+
+
+def test_others_may_send_while_the_class_of_a_task_is_looked_up(monkeypatch):
+    class Sends:
+        """An id, during whose comparison another thread sends a task."""
+
+        __hash__ = object.__hash__
+
+        def __eq__(self, other):
+            queues.untracked.append(("2", "another"))
+            return False
+
+    monkeypatch.setattr(queues, "untracked", deque([("1", "class 1"), (Sends(), "class x")], maxlen=3))
+    assert queues.class_of("1") == "class 1"
 
 
 def test_a_queue_that_cannot_cancel_does_nothing():

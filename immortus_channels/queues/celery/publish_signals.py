@@ -37,8 +37,6 @@ from immortus_channels.writer.run import current_run
 class Sending:
     """Reports tasks that are sent."""
 
-    run_here = current_run.get
-
     def __init__(self, tracker: Tracker, options_of: Callable[[str], TaskOptions | None]) -> None:
         self._tracker = tracker
         self._options_of = options_of

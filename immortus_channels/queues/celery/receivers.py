@@ -10,18 +10,17 @@ from weakref import WeakValueDictionary
 
 from celery import _state, signals
 
-from immortus_channels import queues
+from immortus_channels.current import run_here
 from immortus_channels.loading import Later
 from immortus_channels.logs import logger
+from immortus_channels.queues import untracked
 from immortus_channels.queues.celery.marks import HEADER, STANDS_FOR, key_by
 from immortus_channels.queues.tracked import TaskOptions, unmarked
 
 if TYPE_CHECKING:
-    from immortus_channels.jobs import ids
     from immortus_channels.queues.base import Tracker
     from immortus_channels.queues.celery import publish_signals, worker_signals
 else:
-    ids = Later("immortus_channels.jobs.ids")
     publish_signals = Later("immortus_channels.queues.celery.publish_signals")
     worker_signals = Later("immortus_channels.queues.celery.worker_signals")
 
@@ -33,22 +32,22 @@ class Receivers:
         self._tracker = tracker
         self._options_of = options_of
         self._requests: WeakValueDictionary[str, Any] = WeakValueDictionary()
+        self._tasks: Mapping[str, object] = {}
+        """Those of the app that was the current one when a task was last looked up."""
         self._worker: Any = None
         self._loaded: dict[str, Any] = {}
-        self._run_here: Callable[[], object] = lambda: None
 
     def each(self) -> Iterator[tuple[Any, Callable[..., None]]]:
         """Yield the signals, each with its receiver; what a receiver raises is logged and does not reach the queue."""
         yield from (
             (signals.worker_init, self.starting),
-            (signals.before_task_publish, self.before),
-            (signals.after_task_publish, self.after),
-            (signals.task_received, self.received),
-            (signals.task_prerun, self.prerun),
-            (signals.task_success, self.success),
+            (signals.before_task_publish, self._before()),
+            (signals.task_received, self._received()),
+            (signals.task_prerun, self._prerun()),
+            (signals.task_success, self._success()),
             (signals.task_failure, partial(self._tell, "failure")),
             (signals.task_retry, partial(self._tell, "retry")),
-            (signals.task_postrun, self.postrun),
+            (signals.task_postrun, self._postrun()),
             (signals.task_internal_error, partial(self._tell, "internal_error")),
             (signals.task_revoked, partial(self._tell, "revoked")),
             (signals.task_unknown, partial(self._tell, "unknown")),
@@ -56,77 +55,99 @@ class Receivers:
             (signals.worker_process_shutdown, self._drain),
         )
 
-    # A task that is sent
-
-    def before(self, sender: Any, body: Any, headers: dict[str, Any], **_: Any) -> None:
-        """Pass on what may concern a job: the task, the one that sends it, or those that follow."""
-        job_id = headers.get("id")
-        if job_id is None:
-            return
-        embed = body[2]
-        if (
-            headers.get("retries")
-            or HEADER in headers
-            or self._run_here() is not None
-            or not self._is_untracked(sender)
-            or embed.get("chain")
-            or embed.get("chord")
-            or embed.get("callbacks")
-            or embed.get("errbacks")
-            or (headers.get("parent_id") is not None and _is_running(job_id))
-        ):
-            guarded(self._sender().before, sender=sender, body=body, headers=headers)
-        else:
-            queues.untracked.append((job_id if type(job_id) is str else ids.text_of(job_id) or job_id, sender))
-
-    def after(self, sender: Any, headers: Mapping[str, Any], **_: Any) -> None:
-        """Pass on what `before` has given a job's header."""
-        if HEADER in headers:
-            guarded(self._sender().after, sender=sender, headers=headers)
-
-    # A task that runs
-
     def starting(self, sender: Any, **_: Any) -> None:
         """Note the worker, in MAIN, before any job."""
         self._worker = sender
 
-    def received(self, request: Any, **_: Any) -> None:
-        """Note the request, in MAIN, and pass it on if it is a job's."""
-        self._requests[key_by(request.request_dict, request.id)] = request
-        if STANDS_FOR in request.request_dict or not self._is_untracked(request.type):
-            guarded(self._runner().received, request=request)
+    # What untracked tasks pass: functions, as Celery's call of a method by keywords takes longer than what they do
 
-    def prerun(self, sender: Any, **arguments: Any) -> None:
-        """Pass on all but the start of a task that is no job and for which no job waits."""
-        request = sender.request_stack.top  # the property `request` takes as long as all the rest
-        if unmarked.get(sender.name) is not sender or request is None or _is_special(request):
-            self._begin(sender, arguments)
+    def _before(self) -> Callable[..., None]:
+        """Return what notes an untracked task that is sent; it passes on one that may concern a job.
 
-    def _begin(self, task: Any, arguments: dict[str, Any]) -> None:
-        if not self._is_plain(task):
-            self._tell("prerun", sender=task, **arguments)
+        That is the task, the one that sends it, or those that follow.
+        """
 
-    def success(self, sender: Any, **arguments: Any) -> None:
-        """Pass on the success of a run."""
-        if self._run_here() is not None:
-            self._tell("success", sender=sender, **arguments)
+        def before(sender: str, body: Any, headers: Mapping[str, Any], **_: Any) -> None:
+            job_id = headers.get("id")
+            if job_id is None:
+                return
+            embed = body[2]
+            if (
+                (self._tasks.get(sender) in unmarked or self._is_untracked(sender))
+                and HEADER not in headers
+                and run_here() is None
+                and not (embed.get("chain") or embed.get("chord") or embed.get("callbacks") or embed.get("errbacks"))
+                and (headers.get("parent_id") is None or not _is_running(job_id))
+            ):
+                untracked.append((job_id, sender))
+            else:
+                guarded(self._sender().before, sender=sender, body=body, headers=headers)
 
-    def postrun(self, sender: Any, state: str | None, **arguments: Any) -> None:
-        """Pass on the end of a run, and of a task that ended without another signal and for which a job may wait."""
-        if self._run_here() is not None or (state in _UNSIGNALLED and not self._is_plain(sender)):
-            self._tell("postrun", sender=sender, state=state, **arguments)
+        return before
+
+    def _after(self) -> Callable[..., None]:
+        """Return what passes on a message to which `before` has given a job's header.
+
+        It is connected with the first that may get one: calling a receiver takes Celery longer than all else here.
+        """
+
+        def after(sender: str, headers: Mapping[str, Any], **_: Any) -> None:
+            if HEADER in headers:
+                guarded(self._sender().after, sender=sender, headers=headers)
+
+        return after
+
+    def _received(self) -> Callable[..., None]:
+        """Return what notes, in MAIN, a request that is a job's or that one may wait for; it passes on a job's."""
+
+        def received(request: Any, **_: Any) -> None:
+            is_job = not self._is_untracked(request.type) or STANDS_FOR in request.request_dict
+            embed = request._payload[2] or {}  # noqa: SLF001 - the request has no public face for the chain
+            if is_job or embed.get("chain") or embed.get("chord"):
+                self._requests[key_by(request.request_dict, request.id)] = request
+            if is_job:
+                guarded(self._runner().received, request=request)
+
+        return received
+
+    def _prerun(self) -> Callable[..., None]:
+        """Return what passes on all but the start of a task that is no job and for which no job waits."""
+
+        def prerun(sender: Any, **arguments: Any) -> None:
+            request = sender.request_stack.top  # the property `request` takes as long as all the rest
+            is_untracked = sender in unmarked or self._is_untracked(sender.name)
+            if not is_untracked or (request is not None and _is_special(request)):
+                self._tell("prerun", sender=sender, **arguments)
+
+        return prerun
+
+    def _success(self) -> Callable[..., None]:
+        """Return what passes on the success of a run."""
+
+        def success(sender: Any, **arguments: Any) -> None:
+            if run_here() is not None:
+                self._tell("success", sender=sender, **arguments)
+
+        return success
+
+    def _postrun(self) -> Callable[..., None]:
+        """Return what passes on the end of a run, and one without another signal for which a job may wait."""
+
+        def postrun(sender: Any, state: str | None, **arguments: Any) -> None:
+            if run_here() is not None or (state in _UNSIGNALLED and not self._is_plain(sender)):
+                self._tell("postrun", sender=sender, state=state, **arguments)
+
+        return postrun
 
     def _is_untracked(self, name: str) -> bool:
         """Return whether this names a task that is registered here and not tracked."""
-        app = _state.get_current_app()
-        tasks = app.__dict__.get("tasks")  # the property takes a microsecond
-        task = (app.tasks if tasks is None else tasks).get(name)
-        if task is None:
+        if self._tasks.get(name) in unmarked:
+            return True
+        tasks = self._tasks = _state.get_current_app().tasks
+        task = tasks.get(name)
+        if task is None or self._options_of(name) is not None:
             return False
-        if unmarked.get(name) is not task:
-            if self._options_of(name) is not None:
-                return False
-            unmarked[name] = task
+        unmarked.add(task)
         return True
 
     def _is_plain(self, task: Any) -> bool:
@@ -147,9 +168,9 @@ class Receivers:
 
     def _sender(self) -> publish_signals.Sending:
         if "sending" not in self._loaded:
+            signals.after_task_publish.connect(self._after(), weak=False, dispatch_uid=self)
             self._loaded.setdefault("sending", publish_signals.Sending(self._tracker, self._options_of))
         sending: publish_signals.Sending = self._loaded["sending"]
-        self._run_here = sending.run_here
         return sending
 
     def _runner(self) -> worker_signals.Running:
@@ -157,11 +178,10 @@ class Receivers:
             self._loaded.setdefault("running", worker_signals.Running(self._tracker, self._options_of, self._requests))
         running: worker_signals.Running = self._loaded["running"]
         running.worker = self._worker
-        self._run_here = running.run_here
         return running
 
 
-_UNSIGNALLED = ("IGNORED", "REJECTED", None)
+_UNSIGNALLED = frozenset(("IGNORED", "REJECTED", None))
 """The states of tasks whose end only `task_postrun` reports."""
 
 
@@ -171,15 +191,10 @@ def _is_running(job_id: object) -> bool:
     return task is not None and str(task.request.id) == str(job_id)
 
 
-def _is_special(request: Any) -> bool:
+def _is_special(request: Any) -> object:
     """Return whether a task with this request continues a job, whether one may wait for it, or whether it is eager."""
-    return (
-        request.chain
-        or request.chord
-        or request.is_eager
-        or STANDS_FOR in request.__dict__
-        or (request.headers and STANDS_FOR in request.headers)
-    )
+    about = request.__dict__  # to ask a request for what it does not have takes longer
+    return about.get("chain") or about.get("chord") or about.get("is_eager") or STANDS_FOR in about
 
 
 def guarded(receiver: Callable[..., object], *args: Any, **arguments: Any) -> None:

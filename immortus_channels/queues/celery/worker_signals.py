@@ -39,8 +39,6 @@ RUN = "immortus_run"
 class Running:
     """Reports tasks that run."""
 
-    run_here = current_run.get
-
     def __init__(
         self, tracker: Tracker, options_of: Callable[[str], TaskOptions | None], requests: Mapping[str, Any]
     ) -> None:
