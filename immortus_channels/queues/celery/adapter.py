@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celery import _state, current_app, signals
@@ -18,7 +17,8 @@ from immortus_channels.logs import logger
 from immortus_channels.queues.base import Queue, Tracker
 from immortus_channels.queues.celery.marks import QUEUE, options_of
 from immortus_channels.queues.celery.problems import is_green_pool, problems
-from immortus_channels.queues.celery.receivers import Receivers, guarded
+from immortus_channels.queues.celery.receivers import Receivers
+from immortus_channels.queues.hooks import guard
 from immortus_channels.queues.tracked import TaskOptions, unmarked
 
 if TYPE_CHECKING:
@@ -145,11 +145,12 @@ class CeleryQueue(Queue):
             )
             for signal, receiver in self._receivers:
                 signal.disconnect(receiver)
-        guarded(self._on_finalize, sender.app)
+        self._on_finalize(sender.app)
 
     def _find_tasks_of(self, app: Celery) -> None:
-        app.on_after_finalize.connect(partial(guarded, self._on_finalize), weak=False)
+        app.on_after_finalize.connect(self._on_finalize, weak=False)
 
+    @guard
     def _on_finalize(self, sender: Celery, **_: object) -> None:
         unmarked.clear()
         for name, task in list(sender.tasks.items()):

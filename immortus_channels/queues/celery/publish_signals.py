@@ -28,6 +28,7 @@ from immortus_channels.queues.celery.origins import (
     owner_header,
     with_owner,
 )
+from immortus_channels.queues.hooks import guard
 from immortus_channels.queues.messages import from_header, with_record
 from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.writer import WAIT
@@ -44,6 +45,7 @@ class Sending:
         self._options_of = options_of
         self._planned: tuple[str | None, set[str]] = (None, set())
 
+    @guard
     def before(self, sender: str, body: Any, headers: dict[str, Any], **_: object) -> None:
         """Record the job before a worker can start it, and the jobs that wait for this task, tracked or not.
 
@@ -93,6 +95,7 @@ class Sending:
         elif job is not None:
             headers[HEADER] = with_record(headers[HEADER], job)
 
+    @guard
     def after(self, sender: str, headers: Mapping[str, Any], **_: object) -> None:
         """Extend the lease once the broker has the message: it no longer counts as possibly never sent."""
         job_class = canvas.class_of(sender, headers, self._options_of)

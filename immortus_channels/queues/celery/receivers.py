@@ -12,7 +12,6 @@ from celery import _state, signals
 
 from immortus_channels import queues
 from immortus_channels.loading import Later
-from immortus_channels.logs import logger
 from immortus_channels.queues.celery.marks import HEADER, STANDS_FOR, key_by
 from immortus_channels.queues.tracked import TaskOptions, unmarked
 
@@ -38,7 +37,7 @@ class Receivers:
         self._run_here: Callable[[], object] = lambda: None
 
     def each(self) -> Iterator[tuple[Any, Callable[..., None]]]:
-        """Yield the signals, each with its receiver; what a receiver raises is logged and does not reach the queue."""
+        """Yield the signals, each with its receiver."""
         yield from (
             (signals.worker_init, self.starting),
             (signals.before_task_publish, self.before),
@@ -75,14 +74,14 @@ class Receivers:
             or embed.get("errbacks")
             or (headers.get("parent_id") is not None and _is_running(job_id))
         ):
-            guarded(self._sender().before, sender=sender, body=body, headers=headers)
+            self._sender().before(sender=sender, body=body, headers=headers)
         else:
             queues.untracked.append((job_id if type(job_id) is str else ids.text_of(job_id) or job_id, sender))
 
     def after(self, sender: Any, headers: Mapping[str, Any], **_: Any) -> None:
         """Pass on what `before` has given a job's header."""
         if HEADER in headers:
-            guarded(self._sender().after, sender=sender, headers=headers)
+            self._sender().after(sender=sender, headers=headers)
 
     # A task that runs
 
@@ -94,7 +93,7 @@ class Receivers:
         """Note the request, in MAIN, and pass it on if it is a job's."""
         self._requests[key_by(request.request_dict, request.id)] = request
         if STANDS_FOR in request.request_dict or not self._is_untracked(request.type):
-            guarded(self._runner().received, request=request)
+            self._runner().received(request=request)
 
     def prerun(self, sender: Any, **arguments: Any) -> None:
         """Pass on all but the start of a task that is no job and for which no job waits."""
@@ -136,12 +135,12 @@ class Receivers:
     # What is loaded when needed
 
     def _tell(self, method: str, signal: object = None, **arguments: Any) -> None:
-        guarded(getattr(self._runner(), method), **arguments)
+        getattr(self._runner(), method)(**arguments)
 
     def _drain(self, *timeout: float, **_: Any) -> None:
         """Drain before a fork, in MAIN, which should not copy a busy thread; or before a child ends, and its memory."""
         if "immortus_channels.writer" in sys.modules:
-            guarded(self._tracker.drain, *timeout)
+            self._tracker.drain(*timeout)
 
     # Threads may be the first at the same time; `setdefault` lets one win, and is no lock that a fork could copy.
 
@@ -180,11 +179,3 @@ def _is_special(request: Any) -> bool:
         or STANDS_FOR in request.__dict__
         or (request.headers and STANDS_FOR in request.headers)
     )
-
-
-def guarded(receiver: Callable[..., object], *args: Any, **arguments: Any) -> None:
-    """Call a receiver, and log its failure, so that none reaches the queue."""
-    try:
-        receiver(*args, **arguments)
-    except Exception:
-        logger.exception("Tracking failed in %s; the job continues", receiver.__name__)

@@ -29,6 +29,7 @@ from immortus_channels.queues.celery.marks import HEADER, OWNER, QUEUE, STANDS_F
 from immortus_channels.queues.celery.origins import header_of, key_for, key_in, namespace_in, origin_of
 from immortus_channels.queues.celery.outcomes import due, verdict
 from immortus_channels.queues.celery.silent_ends import end_of
+from immortus_channels.queues.hooks import guard
 from immortus_channels.queues.messages import from_header, job_in
 from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.writer.run import Run, current_run
@@ -59,12 +60,14 @@ class Running:
 
     # Beginning
 
+    @guard
     def received(self, request: Any, **_: object) -> None:
         """Give the delivery a run id, in MAIN: each delivery is a run; the request takes the id to the child."""
         if self._options_of(class_of(request.type, request.request_dict, self._options_of)) is not None:
             request.request_dict[RUN] = uuid.uuid4().hex
             time_limits.grant(request, self.worker)
 
+    @guard
     def prerun(self, sender: Task, task_id: str, args: Any, kwargs: Any, **_: object) -> None:
         """Begin the run; an eager one was never sent, so it is enqueued first."""
         request = sender.request
@@ -89,6 +92,7 @@ class Running:
 
     # Ending, as reported by the process that ran the task
 
+    @guard
     def success(self, sender: Task, result: object, **_: object) -> None:
         """End the run of a task that returned. The signal does not name the job; its request does."""
         run = _run_of(sender.request.id)
@@ -103,6 +107,7 @@ class Running:
         if options is not None and options.publish_result:
             run.set_result(result, by_caller=False)
 
+    @guard
     def failure(self, sender: Task, task_id: str, exception: BaseException, **_: object) -> None:
         """End the run of a task that raised; or MAIN reports a hard time limit (twice), a killed child, a rejection."""
         run = _run_of(task_id)
@@ -115,6 +120,7 @@ class Running:
         else:
             self._failure_from_main(sender, task_id, exception)
 
+    @guard
     def retry(self, sender: Task, request: Any, reason: Any = None, **_: object) -> None:
         """End a run that asked to run again; it has been sent already, and a cancelled job will refuse to start."""
         run = _run_of(request.id)
@@ -128,6 +134,7 @@ class Running:
         elif self._options_of(self._class_of(sender, request)) is not None:
             self._retry_from_main(sender, request, reason)
 
+    @guard
     def postrun(self, sender: Task, task_id: str, state: str | None, retval: object, **_: object) -> None:
         """End the run after all other signals, also without an outcome (state None), which MAIN will report."""
         run, request = _run_of(task_id), sender.request
@@ -148,6 +155,7 @@ class Running:
     def _is_job(self, task: Task) -> bool:
         return self._options_of(self._class_of(task, task.request)) is not None
 
+    @guard
     def internal_error(self, sender: Task, task_id: str, exception: BaseException, **_: object) -> None:
         """Report a failure that an eager task propagates: no other signal does, and this one comes after postrun."""
         if self._options_of(sender.name) is not None:
@@ -229,6 +237,7 @@ class Running:
         if isinstance(event, Failed):
             self._cancel_followers(request)
 
+    @guard
     def revoked(
         self,
         sender: Task,
@@ -253,6 +262,7 @@ class Running:
             self._tracker.publish(event, wait=0)
         self._cancel_followers(request)
 
+    @guard
     def unknown(self, name: str, id: str, message: Any, **_: object) -> None:  # noqa: A002 - Celery's name
         """Report a task that its sender tracks and that is not registered in this worker."""
         headers = message.headers or {}
