@@ -12,10 +12,10 @@ from immortus_channels import queues, tracked
 from immortus_channels.jobs.events import Enqueued, Planned
 from immortus_channels.jobs.job import Job
 from immortus_channels.jobs.owner import starting_as
-from immortus_channels.queues.celery.lives import is_second, keep_headers
+from immortus_channels.queues.celery.lives import keep_headers
 from immortus_channels.queues.celery.marks import HEADER, STANDS_FOR, options_of
-from immortus_channels.queues.celery.origins import from_header
 from immortus_channels.queues.celery.publish_signals import Sending
+from immortus_channels.queues.messages import from_header, is_second
 from immortus_channels.writer import WAIT
 
 app = Celery("tests.sending", broker="memory://", backend="cache+memory://", set_as_current=False)

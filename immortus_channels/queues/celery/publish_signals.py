@@ -20,16 +20,19 @@ from immortus_channels.queues.base import Tracker
 from immortus_channels.queues.celery import canvas, lives, written
 from immortus_channels.queues.celery.canvas import REPLACED, REPLACES
 from immortus_channels.queues.celery.marks import HEADER, OWNER, STANDS_FOR
-from immortus_channels.queues.celery.origins import (
-    key_for,
+from immortus_channels.queues.celery.origins import key_for, origin_here
+from immortus_channels.queues.hooks import guard
+from immortus_channels.queues.messages import (
+    continuing_header,
+    first_header,
+    from_header,
     key_in,
     namespace_in,
-    origin_here,
     owner_header,
+    second_header,
     with_owner,
+    with_record,
 )
-from immortus_channels.queues.hooks import guard
-from immortus_channels.queues.messages import from_header, with_record
 from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.writer import WAIT
 from immortus_channels.writer.run import current_run
@@ -73,7 +76,7 @@ class Sending:
             own = options if job_class == sender else None  # a replacement has arguments of its own
             origin = origin_here(own, sender, args, kwargs, headers.get("eta"))
             owned = with_owner(origin, headers.get(OWNER))
-            headers[HEADER] = lives.first_header(owned, sent_id, headers.get("retries"))
+            headers[HEADER] = lives.with_retries(first_header(owned, sent_id), headers.get("retries"))
         planned = self._plan(embed[0] if embed else {}, headers, namespace)
         is_job = options is not None and HEADER in headers
         for event in planned:  # they are written in order: to wait for the last one is to wait for all
@@ -91,7 +94,7 @@ class Sending:
         origin = from_header(headers[HEADER])
         job = self._tracker.publish(Enqueued(job_id=job_id, job_class=job_class, origin=origin))
         if job is not None and job.send_id != origin.send_id:
-            headers[HEADER] = lives.second_header(replace(Origin.of(job), eta=origin.eta), name_in(job_id))
+            headers[HEADER] = second_header(replace(Origin.of(job), eta=origin.eta), name_in(job_id))
         elif job is not None:
             headers[HEADER] = with_record(headers[HEADER], job)
 
@@ -156,7 +159,7 @@ class Sending:
             return {}
         headers: dict[str, Any] = {REPLACES: run.run_id}
         if run.origin is not None:
-            headers[HEADER] = lives.continuing_header(run.origin, name_in(job_id))
+            headers[HEADER] = continuing_header(run.origin, name_in(job_id))
         return headers if self._options_of(name) is not None else {**headers, STANDS_FOR: run.job_class}
 
 

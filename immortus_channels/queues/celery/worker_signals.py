@@ -24,13 +24,13 @@ from immortus_channels.keys import name_in, namespace_of
 from immortus_channels.queues.base import Tracker
 from immortus_channels.queues.celery import pools, time_limits, written
 from immortus_channels.queues.celery.canvas import class_of, followers
-from immortus_channels.queues.celery.lives import is_second
 from immortus_channels.queues.celery.marks import HEADER, OWNER, QUEUE, STANDS_FOR
-from immortus_channels.queues.celery.origins import header_of, key_for, key_in, namespace_in, origin_of
-from immortus_channels.queues.celery.outcomes import due, verdict
+from immortus_channels.queues.celery.origins import header_of, key_for, origin_of
+from immortus_channels.queues.celery.outcomes import verdict
 from immortus_channels.queues.celery.silent_ends import end_of
 from immortus_channels.queues.hooks import guard
-from immortus_channels.queues.messages import from_header, job_in
+from immortus_channels.queues.messages import from_header, is_second, job_in, key_in, namespace_in
+from immortus_channels.queues.moments import due
 from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.writer.run import Run, current_run
 
