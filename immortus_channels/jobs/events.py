@@ -111,12 +111,6 @@ class Planned(Event):
     traits = Traits(proves_job=True, proves_run=False, ends_run=False, hook="job_enqueued", makes_record=True)
 
 
-class Enqueued(Event):
-    """A sender is about to hand the job to its queue."""
-
-    traits = Traits(proves_job=True, proves_run=False, ends_run=False, hook="job_enqueued", makes_record=True)
-
-
 class Reported(Event):
     """A living run reported its progress."""
 
@@ -145,6 +139,19 @@ class Disowned(Event):
     """The job's owner was deleted."""
 
     traits = Traits(proves_job=False, proves_run=False, ends_run=False, hook="", makes_record=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enqueued(Event):
+    """A sender is about to hand the job to its queue, or has just done so.
+
+    `sent_at` is when, by the sender's clock: microseconds since 1970. It is given where the job's message has no room
+    for the origin: a run may then be told before the sending that brought it about. None: the message carries it.
+    """
+
+    traits = Traits(proves_job=True, proves_run=False, ends_run=False, hook="job_enqueued", makes_record=True)
+
+    sent_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,8 @@ _REMEMBERED = 16
 _FURTHEST = 86_400 * SECOND
 """Microseconds by which a version may be lifted ahead of the clock: it may come from a browser."""
 _STEPS = 1 << 14
+CLOCKS = 60 * SECOND
+"""Microseconds by which the clocks of two hosts may differ."""
 _AT_REST = {"error": None, "finished_at": None, "stalled": False, "lease_until": None, "lease_holder": ""}
 """The fields of a job that has no lease and no end, and is not silent."""
 
@@ -131,10 +133,12 @@ def _identify(job: Job, event: Event) -> Job:
     """Return the job with its class and, when its record was made without one, its origin."""
     if not job.job_class and event.job_class:
         job = job.but(job_class=event.job_class)
+    origin = event.origin
     unknown = job.staff_only or (job.version == 0 and not job.send_id)
-    if event.origin is None or not unknown or _is_sent_again(job, event.origin):
+    if origin is None or not unknown or _is_late(job, event) or _is_sent_again(job, origin):
         return job
-    return _adopt(job, event.origin)
+    tells_less = bool(job.send_id) and not origin.send_id and not isinstance(event, events.Created)
+    return job if tells_less else _adopt(job, origin)
 
 
 def _adopt(job: Job, origin: Origin) -> Job:
@@ -142,9 +146,9 @@ def _adopt(job: Job, origin: Origin) -> Job:
     return job.but(
         owner=origin.owner if job.owner is None else job.owner,
         staff_only=origin.staff_only and job.owner is None,
-        send_id=origin.send_id,
-        queue=origin.queue,
-        cancel=origin.cancel,
+        send_id=origin.send_id or job.send_id,
+        queue=origin.queue or job.queue,
+        cancel=origin.cancel if origin.send_id or not job.send_id else job.cancel,
         handler=job.handler or origin.handler,
         params={**(origin.params or {}), **job.params},
         data={**(origin.data or {}), **job.data},
@@ -267,11 +271,14 @@ def _create(job: Job, event: events.Created, now: int) -> Job:
 def _enqueue(job: Job, event: events.Enqueued, now: int, leases: Leases) -> Job:
     """Let a first sending make the job wait, and a second one of a job that is over, or silent, start a new life.
 
-    A second sending of a job that is not over changes nothing, least of all one by another sender.
+    A second sending of a job that is not over changes nothing, least of all one by another sender. One that is told
+    after its run has begun leaves the job where that has brought it.
     """
     origin = event.origin or Origin()
     if job.version and origin.send_id in (job.send_id, *job.past_ids):
         return job
+    if _is_late(job, event):
+        return _adopt(job, origin).but(enqueued_at=job.enqueued_at or min(event.sent_at or now, job.started_at or now))
     is_senders = (origin.owner, origin.staff_only) == (job.owner, job.staff_only)
     if _is_sent_again(job, origin) or _is_silent(job, now, 0 if is_senders or job.stalled else leases.stalled):
         job = _begin_life(job, event, origin, now)
@@ -291,6 +298,13 @@ def _enqueue(job: Job, event: events.Enqueued, now: int, leases: Leases) -> Job:
         lease_until=now + leases.sending,
         lease_holder=origin.send_id,
     )
+
+
+def _is_late(job: Job, event: Event) -> bool:
+    """Return whether a sending is told after the run that it brought about: it only says what its sender knows."""
+    if not isinstance(event, events.Enqueued) or event.sent_at is None or job.send_id or not job.run_id:
+        return False
+    return job.started_at is not None and job.started_at > event.sent_at - CLOCKS
 
 
 def _is_sent_again(job: Job, origin: Origin) -> bool:

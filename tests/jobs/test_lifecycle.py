@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import reduce
+from itertools import permutations
 
 import pytest
 from hypothesis import assume, given
@@ -48,6 +49,12 @@ def about(kind: type[Event], run_id: str = "", **fields) -> Event:
 
 def sent(send_id: str = "s1", **fields) -> Enqueued:
     return about(Enqueued, origin=Origin(send_id=send_id, owner="7", **fields))
+
+
+def sent_without_header(send_id: str = "s1", at: int = T0, owner: str | None = "7", **fields) -> Enqueued:
+    """A sending by a queue whose messages have no room for an origin; each process tells what it knows."""
+    knows = {"queue": "huey", "cancel": "never", "handler": "h", "params": {"path": "cat.jpg"}, **fields}
+    return about(Enqueued, origin=Origin(send_id=send_id, owner=owner, **knows), sent_at=at)
 
 
 def started(run_id: str = "r1") -> Event:
@@ -203,6 +210,70 @@ def test_started_before_enqueued_is_running_with_the_senders_knowledge():
 def test_an_event_that_comes_first_makes_the_record():
     job = after(about(Finished, "r1", origin=Origin(send_id="s1", owner="7")))
     assert (job.state, job.owner, job.staff_only, job.attempt) == (FINISHED, "7", False, 1)
+
+
+ENDS = [about(kind, "r1", report=Report(current=3, total=4)) for kind in (Finished, Failed, Retrying, Requeued)]
+ONLY_QUEUE = Origin(staff_only=True, queue="huey", cancel="never", handler="h")
+
+
+def timeless(job: Job) -> Job:
+    """The job without what depends on when it was told."""
+    return job.but(**dict.fromkeys(("enqueued_at", "started_at", "finished_at", "lease_until")), version=0)
+
+
+@pytest.mark.parametrize("end", ENDS, ids=lambda event: type(event).__name__)
+@pytest.mark.parametrize("order", [*permutations(range(3))])
+@pytest.mark.parametrize("knows", [None, ONLY_QUEUE], ids=["nothing", "its queue"])
+@pytest.mark.parametrize("sender", [{}, {"owner": None}, {"owner": None, "staff_only": True}], ids=str)
+def test_a_sending_and_its_run_end_in_one_record_in_any_order(end, order, knows, sender):
+    told_of = [sent_without_header(**sender), replace(started(), origin=knows), replace(end, origin=knows)]
+    job = after(*[told_of[number] for number in order])
+    assert timeless(job) == timeless(after(*told_of))
+    assert (job.send_id, job.owner, job.staff_only) == ("s1", sender.get("owner", "7"), "staff_only" in sender)
+    assert job.enqueued_at is not None
+    for duplicate in told_of:
+        assert apply(job, duplicate, now=T0 + 9 * SECOND, leases=LEASES) is job
+
+
+@pytest.mark.parametrize("end", ENDS[:2], ids=lambda event: type(event).__name__)
+def test_a_sending_a_minute_after_the_start_is_a_new_life(end):
+    over = after(started(), end)
+    late, again = (sent_without_header("s2", at=T0 + seconds * SECOND) for seconds in (59, 60))
+    assert outcome(after(late, job=over, at=T0 + 99 * SECOND)) == outcome(over)
+    new = after(again, job=over, at=T0 + 99 * SECOND)
+    assert (new.state, new.attempt, new.owner, new.send_id) == (ENQUEUED, 2, "7", "s2")
+
+
+def test_a_sending_of_a_job_whose_own_sending_is_known_is_never_a_late_one():
+    over = after(sent_without_header(), started(), about(Finished, "r1"))
+    new = after(sent_without_header("s2", owner="8"), job=over, at=T0 + 9 * SECOND)
+    assert (new.state, new.attempt, new.owner, new.send_id) == (ENQUEUED, 2, "8", "s2")
+
+
+def test_a_late_sending_says_when_it_was_and_adds_to_a_record_by_hand():
+    made = about(Created, creation="c1", origin=Origin(handler="mine", data={"a": 1}))
+    late = after(made, started(), about(Finished, "r1"), sent_without_header())
+    assert timeless(late) == timeless(after(made, sent_without_header(), started(), about(Finished, "r1")))
+    assert (late.owner, late.handler, late.data, late.enqueued_at) == ("7", "mine", {"a": 1}, T0)
+    assert after(started(), sent_without_header(at=T0 - SECOND)).enqueued_at == T0 - SECOND
+    assert after(started(), sent_without_header(at=T0 + SECOND)).enqueued_at == T0, "clocks differ"
+
+
+def test_without_the_time_of_its_sending_a_finished_job_was_sent_again():
+    """The message carries the origin, so the run would have told of the sending."""
+    assert after(started(), about(Finished, "r1"), sent()).attempt == 2
+
+
+def test_an_origin_that_knows_only_its_queue_wipes_nothing():
+    job = after(sent_without_header(owner=None, staff_only=True))
+    for knows in (ONLY_QUEUE, Origin(queue="huey"), Origin()):
+        run = after(about(Started, "r1", origin=knows), job=job)
+        assert Origin.of(run) == Origin.of(job)
+
+
+def test_making_by_hand_what_nobody_sent_names_its_owner_and_wipes_nothing():
+    job = after(sent_without_header(owner=None, staff_only=True), created(owner="7"))
+    assert (job.owner, job.staff_only, job.send_id, job.queue, job.cancel) == ("7", False, "s1", "huey", "never")
 
 
 def test_a_record_without_a_known_owner_is_for_staff_until_one_is_named():
@@ -763,7 +834,8 @@ events = st.one_of(
     *(st.builds(kind, **of_job) for kind in (Started, Reported, Requeued, Failed, Cancelled)),
     st.builds(Finished, completed=st.booleans(), **of_job),
     st.builds(Retrying, eta=etas, **of_job),
-    *(st.builds(kind, job_id=st.just("a"), origin=origins) for kind in (Enqueued, Planned)),
+    st.builds(Planned, job_id=st.just("a"), origin=origins),
+    st.builds(Enqueued, job_id=st.just("a"), origin=origins, sent_at=st.none() | st.just(T0)),
     st.builds(Created, job_id=st.just("a"), origin=origins, creation=st.sampled_from(["c1", "c2"])),
     st.builds(
         Claimed, job_id=st.just("a"), hook=st.sampled_from(["on_ready", "on_failed"]), claim=st.sampled_from(["k", "l"])
@@ -825,6 +897,48 @@ def test_what_a_job_is_and_what_it_says_of_itself_agree(history):
         assert not (job.is_over and (job.lease_until is not None or job.stalled or job.lease_holder))
         assert Job.from_record(job.to_record()) == job
         assert Job.from_record(job.to_record()).text == job.text
+
+
+@st.composite
+def lives(draw):
+    """One sending, and what its runs tell, in order: attempts that end for now, and one that may end for good."""
+    sender = draw(st.sampled_from([{}, {"owner": None}, {"owner": None, "staff_only": True}]))
+    told_of = []
+    for number in range(draw(st.integers(1, 3))):
+        run_id = f"r{number}"
+        told_of.append(about(Started, run_id, report=draw(reports)))
+        told_of += [about(Reported, run_id, report=report) for report in draw(st.lists(reports, max_size=2))]
+        told_of.append(about(draw(st.sampled_from([Retrying, Requeued])), run_id, report=draw(reports)))
+    if draw(st.booleans()):
+        told_of[-1] = about(draw(st.sampled_from([Finished, Failed, Cancelled])), run_id, report=draw(reports))
+    if draw(st.booleans()):
+        del told_of[0]  # a lost start costs nothing
+    return sent_without_header(**sender), told_of
+
+
+@given(lives(), st.data())
+@examples(400)
+def test_a_sending_is_told_at_any_time_of_its_runs_with_the_same_outcome(life, data):
+    sending, told_of = life
+    place = data.draw(st.integers(0, len(told_of)))
+    knows = data.draw(st.sampled_from(["nothing", "its queue", "the record"]))
+    times = [T0 + (number + 1) * SECOND for number in range(len(told_of))]
+
+    def lived(place: int) -> Job:
+        job, known = None, None
+        steps = [*zip(times, told_of, strict=True)]
+        steps.insert(place, (T0 + place * SECOND + 1, sending))
+        for now, event in steps:
+            if event is not sending:
+                event = replace(event, origin=ONLY_QUEUE if knows == "its queue" else known)  # noqa: PLW2901
+            job = apply(job, event, now=now, leases=LEASES)
+            if event is not sending and knows == "the record" and data.draw(st.booleans()):
+                known = Origin.of(job)
+        return job
+
+    usual, late = lived(0), lived(place)
+    assert late.but(version=0, enqueued_at=0) == usual.but(version=0, enqueued_at=0)
+    assert late.enqueued_at <= late.started_at
 
 
 @given(histories, st.data())
