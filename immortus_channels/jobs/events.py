@@ -92,7 +92,8 @@ class Traits:
 class Event:
     """A fact about the job `job_id`; `run_id` is empty when the fact is not about one run of it.
 
-    `strategy_meta` is the current meta of the job's strategy (None: the strategy was not asked).
+    `queue` names the queue that says so ("": it is not a queue, or does not matter): of another queue's job it says
+    nothing. `strategy_meta` is the current meta of the job's strategy (None: the strategy was not asked).
     """
 
     traits: ClassVar[Traits]
@@ -100,6 +101,7 @@ class Event:
     job_id: str
     job_class: str = ""
     run_id: str = ""
+    queue: str = ""
     origin: Origin | None = None
     report: Report | None = None
     strategy_meta: Mapping[str, JSON] | None = None

@@ -74,6 +74,8 @@ def _next_version(after: Job, event: Event, now: int) -> int:
 
 def _change(job: Job, event: Event, now: int, leases: Leases) -> Job:
     """Return the job after `event`, with its version unchanged."""
+    if job.is_of_another(event.queue):
+        return job
     known = _identify(job, event)
     current = _enter_run(known, event, now, leases) if event.run_id else known
     if current is None or _is_refused(current, event):
@@ -130,9 +132,9 @@ def _move(  # noqa: C901, PLR0911, PLR0912 - one line for each kind of event rea
 
 
 def _identify(job: Job, event: Event) -> Job:
-    """Return the job with its class and, when its record was made without one, its origin."""
-    if not job.job_class and event.job_class:
-        job = job.but(job_class=event.job_class)
+    """Return the job with its class and queue and, when its record was made without one, its origin."""
+    if (event.job_class and not job.job_class) or (event.queue and not job.queue):
+        job = job.but(job_class=job.job_class or event.job_class, queue=job.queue or event.queue)
     origin = event.origin
     unknown = job.staff_only or (job.version == 0 and not job.send_id)
     if origin is None or not unknown or _is_late(job, event) or _is_sent_again(job, origin):
@@ -324,6 +326,7 @@ def _begin_life(job: Job, event: Event, origin: Origin, now: int) -> Job:
     waiting = Job(
         job_id=job.job_id,
         job_class=event.job_class or job.job_class,
+        queue=job.queue,
         version=job.version,
         attempt=job.attempt + 1,
         step=job.step + 1,

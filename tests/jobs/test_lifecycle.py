@@ -324,6 +324,41 @@ def test_late_progress_of_an_old_step_does_not_change_a_new_one():
     assert (job.current, job.total) == (1, 4)
 
 
+# Whose job it is
+
+
+@pytest.mark.parametrize("first", [started(), told(), sent(), about(Created, creation="c1")])
+def test_a_record_names_the_first_queue_that_speaks_of_it(first):
+    assert after(replace(first, queue="huey")).queue == "huey"
+    assert after(first, about(Reported, "r1", queue="huey")).queue == "huey"
+
+
+OF_HUEY = {
+    "waits": (sent_without_header(),),
+    "runs": (started(),),
+    "is over": (sent_without_header(), started(), about(Finished, "r1")),
+}
+
+
+@pytest.mark.parametrize("events", OF_HUEY.values(), ids=OF_HUEY)
+@pytest.mark.parametrize("run_id", ["r1", "r2", ""])
+@pytest.mark.parametrize("kind", [Enqueued, Started, Reported, Finished, Failed, Cancelled, Retrying, Requeued])
+def test_what_another_queue_says_of_a_job_is_refused(events, run_id, kind):
+    job = after(*(replace(event, queue="huey") for event in events))
+    word = about(kind, run_id, queue="rq", origin=Origin(send_id="s2", owner="8", queue="rq"))
+    assert apply(job, word, now=T0 + DAY, leases=LEASES) is job
+
+
+def test_a_new_life_of_an_id_is_its_queues():
+    new = after(replace(sent(), queue="huey"), started(), about(Finished, "r1"), sent("s2"))
+    assert (new.attempt, new.queue) == (2, "huey")
+
+
+def test_callers_and_readers_speak_of_the_jobs_of_any_queue():
+    job = after(sent_without_header(), about(Updated, current=3), about(CancelRequested))
+    assert (job.current, job.state, job.queue) == (3, CANCELLED, "huey")
+
+
 # Runs and attempts
 
 
@@ -828,14 +863,15 @@ reports = st.none() | st.builds(
     message=st.sampled_from(["", "x"]),
     meta=st.dictionaries(st.sampled_from(["miles", "percentage"]), st.integers(0, 9), max_size=1),
 )
-of_job = {"job_id": st.just("a"), "run_id": runs, "origin": origins, "report": reports}
+queues = st.sampled_from(["", "huey", "rq"])
+of_job = {"job_id": st.just("a"), "run_id": runs, "queue": queues, "origin": origins, "report": reports}
 etas = st.none() | st.integers(T0, T0 + DAY)
 events = st.one_of(
     *(st.builds(kind, **of_job) for kind in (Started, Reported, Requeued, Failed, Cancelled)),
     st.builds(Finished, completed=st.booleans(), **of_job),
     st.builds(Retrying, eta=etas, **of_job),
     st.builds(Planned, job_id=st.just("a"), origin=origins),
-    st.builds(Enqueued, job_id=st.just("a"), origin=origins, sent_at=st.none() | st.just(T0)),
+    st.builds(Enqueued, sent_at=st.none() | st.just(T0), **{**of_job, "run_id": st.just("")}),
     st.builds(Created, job_id=st.just("a"), origin=origins, creation=st.sampled_from(["c1", "c2"])),
     st.builds(
         Claimed, job_id=st.just("a"), hook=st.sampled_from(["on_ready", "on_failed"]), claim=st.sampled_from(["k", "l"])
@@ -886,6 +922,13 @@ def test_current_never_moves_back_within_an_attempt_and_step(history):
     for before, later in changes(history):
         if (before.attempt, before.step) == (later.attempt, later.step):
             assert later.current >= before.current
+
+
+@given(histories)
+@examples(400)
+def test_a_job_stays_its_queues(history):
+    for before, later in changes(history):
+        assert before.queue in ("", later.queue)
 
 
 @given(histories)
