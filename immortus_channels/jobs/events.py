@@ -145,7 +145,7 @@ class Disowned(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enqueued(Event):
-    """A sender is about to hand the job to its queue, or has just done so.
+    """A sender is about to hand the job to its queue, or has just done so; `is_confirmed` says that the queue has it.
 
     `sent_at` is when, by the sender's clock: microseconds since 1970. It is given where the job's message has no room
     for the origin: a run may then be told before the sending that brought it about. None: the message carries it.
@@ -154,6 +154,7 @@ class Enqueued(Event):
     traits = Traits(proves_job=True, proves_run=False, ends_run=False, hook="job_enqueued", makes_record=True)
 
     sent_at: int | None = None
+    is_confirmed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

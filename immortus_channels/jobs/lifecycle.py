@@ -277,8 +277,10 @@ def _enqueue(job: Job, event: events.Enqueued, now: int, leases: Leases) -> Job:
     after its run has begun leaves the job where that has brought it.
     """
     origin = event.origin or Origin()
+    until = max(now, origin.eta or now) + leases.waiting if event.is_confirmed else now + leases.sending
     if job.version and origin.send_id in (job.send_id, *job.past_ids):
-        return job
+        is_its_own = event.is_confirmed and origin.send_id == job.send_id
+        return _confirm(job, until) if is_its_own else job
     if _is_late(job, event):
         return _adopt(job, origin).but(enqueued_at=job.enqueued_at or min(event.sent_at or now, job.started_at or now))
     is_senders = (origin.owner, origin.staff_only) == (job.owner, job.staff_only)
@@ -297,9 +299,21 @@ def _enqueue(job: Job, event: events.Enqueued, now: int, leases: Leases) -> Job:
         event="job_enqueued",
         enqueued_at=now,
         started_at=None,
-        lease_until=now + leases.sending,
+        lease_until=until,
         lease_holder=origin.send_id,
     )
+
+
+def _confirm(job: Job, until: int) -> Job:
+    """Let a job whose queue has its message wait until `until`, also one that was believed not to be sent.
+
+    The message may have waited for a transaction that took longer than the sender's lease. Like any job that was over,
+    this one is in its next attempt then.
+    """
+    is_given_up = job.error is not None and job.error.code == "not_sent" and not (job.run_id or job.ended_by_hand)
+    if is_given_up:
+        job = _enter_state(job, State.ENQUEUED, lease_holder=job.send_id).but(attempt=job.attempt + 1)
+    return job.but(lease_until=until) if job.state is State.ENQUEUED and job.lease_holder else job
 
 
 def _is_late(job: Job, event: Event) -> bool:

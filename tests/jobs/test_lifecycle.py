@@ -542,6 +542,48 @@ def test_a_message_that_was_never_sent_fails():
     assert outcome(after(sent(), about(Overdue), every=LEASES.sending)) == (FAILED, "not_sent")
 
 
+def confirmed(send_id: str = "s1", **fields) -> Enqueued:
+    return replace(sent_without_header(send_id, **fields), is_confirmed=True)
+
+
+def test_a_confirmed_sending_lets_the_job_wait_for_its_run_for_a_day():
+    due = T0 + 9 * SECOND
+    for before in ((), (sent_without_header(eta=due),)):
+        job = after(*before, confirmed(eta=due))
+        assert (job.state, job.attempt, job.lease_until, job.lease_holder) == (ENQUEUED, 1, due + LEASES.waiting, "s1")
+        assert outcome(after(about(Overdue), job=job, at=job.lease_until)) == (LOST, "lost")
+    assert after(confirmed()).lease_until == T0 + LEASES.waiting
+
+
+def test_a_job_that_was_told_not_sent_waits_again_once_it_is_confirmed():
+    """Its message waited for a transaction of more than a minute."""
+    given_up = after(sent_without_header(), about(Overdue), every=LEASES.sending)
+    job = after(confirmed(), job=given_up, at=T0 + 90 * SECOND)
+    assert (outcome(job), job.attempt, job.finished_at) == ((ENQUEUED, None), 2, None)
+    assert (job.enqueued_at, job.lease_until) == (T0, T0 + 90 * SECOND + LEASES.waiting)
+    assert apply(job, sent_without_header(), now=T0 + 99 * SECOND) is job
+    run = after(started(), job=job, at=T0 + 99 * SECOND)
+    assert (run.state, run.attempt, run.owner) == (RUNNING, 2, "7")
+
+
+CONFIRMED_IN_VAIN = {
+    "it runs": (sent_without_header(), started()),
+    "it has run": (sent_without_header(), started(), about(Failed, "r1", code="not_sent")),
+    "it was put back": (sent_without_header(), started(), about(Requeued, "r1")),
+    "it was cancelled": (sent_without_header(), about(CancelRequested)),
+    "it was ended by hand": (sent_without_header(), about(Failed, code="not_sent", by_hand=True)),
+    "it failed otherwise": (sent_without_header(), about(Failed, code="unknown_task")),
+    "it was sent again": (sent_without_header(), sent_without_header("s2")),
+    "it has a new life": (sent_without_header(), about(Failed, code="not_sent"), sent_without_header("s2")),
+}
+
+
+@pytest.mark.parametrize("events", CONFIRMED_IN_VAIN.values(), ids=CONFIRMED_IN_VAIN)
+def test_a_confirmed_sending_changes_no_job_that_has_gone_on_meanwhile(events):
+    job = after(*events, every=1)
+    assert apply(job, confirmed(), now=T0 + 90 * SECOND, leases=LEASES) is job
+
+
 def test_a_retry_not_known_to_be_sent_is_lost_a_minute_after_it_was_due():
     job = after(sent(), started(), about(Retrying, "r1", is_sent=False, eta=T0 + 30 * SECOND))
     assert (job.state, job.lease_until) == (RETRYING, T0 + 90 * SECOND)
@@ -871,7 +913,9 @@ events = st.one_of(
     st.builds(Finished, completed=st.booleans(), **of_job),
     st.builds(Retrying, eta=etas, **of_job),
     st.builds(Planned, job_id=st.just("a"), origin=origins),
-    st.builds(Enqueued, sent_at=st.none() | st.just(T0), **{**of_job, "run_id": st.just("")}),
+    st.builds(
+        Enqueued, sent_at=st.none() | st.just(T0), is_confirmed=st.booleans(), **{**of_job, "run_id": st.just("")}
+    ),
     st.builds(Created, job_id=st.just("a"), origin=origins, creation=st.sampled_from(["c1", "c2"])),
     st.builds(
         Claimed, job_id=st.just("a"), hook=st.sampled_from(["on_ready", "on_failed"]), claim=st.sampled_from(["k", "l"])
