@@ -45,7 +45,16 @@ def publish(event: Event, *, wait: float = WAIT, known: Job | str | None = None)
     except Exception:
         logger.exception("Tracking of %r failed; the job continues", event.job_id, extra={"job_id": event.job_id})
         return None
-    return write.after if write.is_known else None
+    return _told(event, write)
+
+
+def _told(event: Event, write: Write) -> Job | None:
+    """Return the job after the event, None if that is not known yet; log that it is another queue's."""
+    job = write.after if write.is_known else None
+    if job is not None and job.is_of_another(event.queue):
+        msg = "The id %r is that of a job of %s, so a task of %s with the same id is not tracked"
+        logger.warning(msg, job.job_id, job.queue, event.queue, extra={"job_id": job.job_id})
+    return job
 
 
 def publish_here(event: Event, *, known: Job | str | None = None) -> Job | None:

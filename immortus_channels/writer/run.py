@@ -30,8 +30,9 @@ class Run(Draft):
     """One run of a job; the writer's thread sets `cancel_requested` and `attempt` to what the store has."""
 
     __slots__ = (
-        "_end", "_listen", "_was_told", "around", "attempt", "cancel_requested", "heard_at", "is_closed", "is_forked",
-        "job_class", "known", "looks_always", "must_look", "origin", "refused", "run_id", "strategy",
+        "_end", "_listen", "_was_told", "around", "attempt", "cancel_requested", "heard_at", "is_closed",
+        "is_foreign", "is_forked", "job_class", "known", "looks_always", "must_look", "origin", "queue", "refused",
+        "run_id", "strategy",
     )  # fmt: skip
 
     is_share: ClassVar[bool] = False
@@ -43,6 +44,7 @@ class Run(Draft):
         job_id: str,
         job_class: str,
         run_id: str,
+        queue: str = "",
         origin: Origin | None = None,
         strategy: object = None,
         around: Run | None = None,
@@ -53,6 +55,10 @@ class Run(Draft):
         given = origin or Origin()
         super().__init__(job_id, given.data or {}, given.params or {}, notify)
         self.job_class, self.run_id, self.origin = job_class, run_id, origin
+        self.queue = queue
+        """The queue that runs it, where that matters: another queue's job may have its id."""
+        self.is_foreign = False
+        """Whether the id is that of another queue's job, so that nothing is said of this run."""
         self.strategy = strategy
         self.around = around
         """The run that this one began in."""
@@ -77,8 +83,9 @@ class Run(Draft):
         """Take over the store's answer to the start of this run (None: it did not answer in time)."""
         if job is None:
             return
-        self.refused = job.is_over or (bool(job.run_id) and job.run_id != self.run_id)
-        if not self.refused:
+        self.is_foreign = job.is_of_another(self.queue)
+        self.refused = not self.is_foreign and (job.is_over or (bool(job.run_id) and job.run_id != self.run_id))
+        if not (self.is_foreign or self.refused):
             self.params = job.params
             self.learn(job)
 

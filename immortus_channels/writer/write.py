@@ -108,7 +108,7 @@ def _bare(event: Event) -> Event:
     """Return the event with nothing but its ids and flags: a failure's code is `error` then."""
     values = {each.name: getattr(event, each.name) for each in fields(event)}
     flags: dict[str, Any] = {name: value for name, value in values.items() if isinstance(value, bool)}
-    return type(event)(job_id=event.job_id, job_class=event.job_class, run_id=event.run_id, **flags)
+    return type(event)(job_id=event.job_id, job_class=event.job_class, run_id=event.run_id, queue=event.queue, **flags)
 
 
 def log_drop(write: Write, error: Exception) -> None:
@@ -128,6 +128,7 @@ def report_of(run: Run, kind: type[Event] = Reported, **fields: object) -> Event
         job_id=run.job_id,
         job_class=run.job_class,
         run_id=run.run_id,
+        queue=run.queue,
         origin=run.origin,
         report=report,
         strategy_meta=strategy_meta,

@@ -462,6 +462,47 @@ def test_a_run_of_a_job_that_was_cancelled_while_it_waited_is_refused(run, tell,
     assert record().state is State.CANCELLED
 
 
+OF_HUEY = {"waits": [], "runs": [(Started, RUN)], "is over": [(Started, RUN), (Finished, RUN)]}
+
+
+@pytest.mark.usefixtures("memory")
+@pytest.mark.parametrize("events", OF_HUEY.values(), ids=OF_HUEY)
+def test_a_run_under_the_id_of_another_queues_job_goes_on_untracked(job_id, tell, record, diary, caplog, events):
+    for kind, fields in [(Enqueued, {}), *events]:
+        tell(kind, queue="huey", **fields)
+    before, hooks = record(), [*diary.hooks]
+    run = tracking.make_run(job_id=job_id, job_class="told", run_id="q", origin=None, queue="rq")
+    tracking.begin(run)
+    assert (run.is_foreign, run.refused) == (True, False)
+    run.update(current=1, total=2)
+    run.strategy.count(job_id, percentage=20)
+    assert tracking.end(run, Finished) is None
+    assert (record(), diary.hooks) == (before, hooks)
+    assert [line.levelname for line in caplog.records] == ["WARNING"]
+    assert f"The id {job_id!r} is that of a job of huey, so a task of rq" in caplog.text
+
+
+@pytest.mark.usefixtures("memory")
+def test_what_a_run_says_before_it_knows_whose_job_it_is_is_refused(job_id, tell, record):
+    tell(Enqueued, queue="huey")
+    run = tracking.make_run(job_id=job_id, job_class="told", run_id="q", origin=None, queue="rq")
+    run.started(None)
+    before = record()
+    assert tracking.publish(writer.report_of(run)) == before
+    tracking.end(run, Failed)
+    assert record() == before
+
+
+@pytest.mark.usefixtures("memory")
+def test_that_an_id_is_another_queues_is_logged_once_for_all_jobs(caplog):
+    for _ in range(3):
+        job_id = uuid.uuid4().hex
+        for queue in ("huey", "rq", "rq"):
+            tracking.publish(Enqueued(job_id=job_id, job_class="silent", queue=queue, origin=Origin(send_id=queue)))
+        assert tracking.read([job_id])[job_id].queue == "huey"
+    assert len(caplog.records) == 1
+
+
 @pytest.mark.usefixtures("memory")
 def test_meta_is_told_after_every_method_called_through_the_runs_strategy(run, record):
     tracking.begin(run)
