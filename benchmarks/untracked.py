@@ -30,6 +30,7 @@ def rows(world: World, scale: Scale) -> Iterator[Row]:
         "a request that starts no job": (_time_requests, WITHOUT, "µs", at_most(2)),
         "a sending of an untracked task": (_time_sendings, IDLY, "µs", at_most(2)),
         "a run of an untracked task": (_time_runs, IDLY, "µs", at_most(2)),
+        "a call of a tracked function that no job makes": (_time_calls, WITHOUT, "µs", at_most(1)),
         "django.setup()": (_time_setup, WITHOUT, "ms", at_most(12)),
         "memory of a worker with nothing tracked": (_megabytes, WITHOUT, "MB", at_most(1)),
     }
@@ -87,6 +88,19 @@ def _time_runs(_: Talk, count: int) -> float:
         run(job_id, (), {}, {"id": job_id, "task": task.name, "delivery_info": {}, "hostname": "bench"})
 
     return _microseconds(message, count)
+
+
+def _time_calls(_: Talk, count: int) -> float:
+    """A function that does nothing, with the mark where there is one."""
+
+    def work(number: int, *, times: int) -> None:
+        """Do nothing."""
+
+    if os.environ["BENCH_PACKAGE"] == SYSTEMS[OURS]:
+        from immortus_channels import tracked
+
+        work = tracked(work)
+    return _microseconds(lambda: work(1, times=2), count)
 
 
 def _connect_idle_receivers() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from django.core.checks import CheckMessage
@@ -61,6 +62,11 @@ class Queue(ABC):
     it."""
     strategy: Named = "immortus_channels.TrackingStrategy"
     """The strategy for this queue's tasks that name none."""
+    tried: ClassVar[Mapping[str, Collection[str]]] = {}
+    """The queue's packages, each with the releases that the adapter was tried with, as `"5.7"`; `check` warns of others
+    (W023)."""
+    gives_way: bool = False
+    """Whether other adapters are asked first: its queue runs jobs on other queues, which know them better."""
 
     @abstractmethod
     def connect(self, tracker: Tracker) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from celery import _state, current_app, signals
 from celery.exceptions import Ignore, SoftTimeLimitExceeded
@@ -50,6 +50,7 @@ class CeleryQueue(Queue):
 
     name = QUEUE
     interrupts = (SoftTimeLimitExceeded,)
+    tried: ClassVar = {"celery": ("5.6", "5.7")}
 
     def __init__(self) -> None:
         self._tracked: dict[str, TaskOptions] = {}
