@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
-from typing import Any
+from typing import Any, Self
 
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.queues.base import Queue
@@ -96,3 +97,22 @@ def eventually(holds: Any, seconds: float = 5.0) -> bool:
             return False
         time.sleep(0.005)
     return True
+
+
+class Ticks:
+    """A task beside others on an event loop: `number` says how often it had a turn, up to once a millisecond."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._tick())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(0.001)
+            self.number += 1

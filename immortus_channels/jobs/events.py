@@ -229,7 +229,7 @@ class Unsuccessful(Event):
     """The job ended unfinished; code and message are safe for end users.
 
     `unstarted` says that the message ended before its start: the event knows nothing of the run that another message of
-    the same job may have begun.
+    the same job may have begun. Without an origin it makes no record: queues say it of tasks that are not tracked, too.
     """
 
     code: str = "error"

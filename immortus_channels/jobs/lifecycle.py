@@ -52,13 +52,18 @@ def apply(job: Job | None, event: Event, *, now: int, leases: Leases = DEFAULT_L
     `job` is None when the store has no record of it: an event that proves the job's existence makes one.
     """
     if job is None:
-        if not event.traits.proves_job:
+        if not event.traits.proves_job or _is_of_any_task(event):
             return None
         job = Job(job_id=event.job_id, job_class=event.job_class, staff_only=event.origin is None)
     after = _change(job, event, now, leases)
     if after == job and job.version and not isinstance(event, events.Touched) and after.to_record() == job.to_record():
         return job  # 1 and True are equal, and differ in the record
     return after.but(version=_next_version(after, event, now))
+
+
+def _is_of_any_task(event: Event) -> bool:
+    """Return whether a queue tells how a message ended that no worker ran, and does not know whether it is a job's."""
+    return isinstance(event, events.Unsuccessful) and event.unstarted and event.origin is None
 
 
 def _next_version(after: Job, event: Event, now: int) -> int:

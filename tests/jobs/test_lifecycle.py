@@ -324,6 +324,13 @@ def test_late_progress_of_an_old_step_does_not_change_a_new_one():
     assert (job.current, job.total) == (1, 4)
 
 
+@pytest.mark.parametrize("kind", [Cancelled, Failed])
+def test_an_end_that_may_be_any_tasks_makes_no_record(kind):
+    assert apply(None, about(kind, unstarted=True), now=T0) is None
+    assert after(about(kind, unstarted=True, origin=ONLY_QUEUE)).staff_only
+    assert after(sent(), about(kind, unstarted=True)).is_over
+
+
 # Whose job it is
 
 

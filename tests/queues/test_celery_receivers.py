@@ -6,13 +6,16 @@ import subprocess
 import sys
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from celery import Celery, _state, chain
+from celery import Celery, _state, chain, signals
 from celery.app.trace import build_tracer
 
 from immortus_channels import queues, tracked
+from immortus_channels.jobs.job import State
 from immortus_channels.queues.celery import receivers
+from immortus_channels.stores import get_store
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -31,11 +34,15 @@ def followed() -> None:
 
 
 @pytest.fixture
-def heard(settings, monkeypatch):
-    """The methods that signals reached."""
+def _in_use(settings, monkeypatch):
     settings.IMMORTUS_STORE = {"BACKEND": "memory"}
     monkeypatch.setattr(_state._tls, "current_app", app)
     app.finalize()
+
+
+@pytest.fixture
+def heard(_in_use, monkeypatch):
+    """The methods that signals reached."""
     names: list[str] = []
 
     class Noting:
@@ -116,3 +123,11 @@ def test_a_worker_without_tracked_tasks_loads_neither_writer_nor_store():
     rooms = {name.split(".")[1] for name in ran.stdout.split()}
     assert "queues" in rooms
     assert not rooms & {"jobs", "stores", "writer", "push", "tracking", "websocket", "http", "api"}
+
+
+@pytest.mark.usefixtures("_in_use")
+def test_a_message_without_a_header_that_was_revoked_is_a_job_for_staff():
+    request = SimpleNamespace(id=str(uuid.uuid4()), is_eager=False, chain=None, chord=None)
+    signals.task_revoked.send(sender=followed, request=request, terminated=False, signum=None, expired=False)
+    job = get_store().get_many([request.id]).jobs[request.id]
+    assert (job.state, job.staff_only, job.queue) == (State.CANCELLED, True, "")

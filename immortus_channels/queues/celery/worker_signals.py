@@ -16,7 +16,7 @@ from celery import Task
 
 from immortus_channels import queues
 from immortus_channels.jobs import namespaces
-from immortus_channels.jobs.events import Cancelled, Enqueued, Event, Failed, Finished, Requeued, Retrying
+from immortus_channels.jobs.events import Cancelled, Enqueued, Event, Failed, Finished, Origin, Requeued, Retrying
 from immortus_channels.jobs.ids import text_of
 from immortus_channels.jobs.job import State
 from immortus_channels.jobs.lifecycle import SECOND
@@ -257,7 +257,7 @@ class Running:
                 about |= {"run_id": _run_id(request)}
                 event: Event = Cancelled(**about) if was_asked else Failed(**about, code="worker_lost")
             else:
-                origin = from_header(header) if header else None
+                origin = from_header(header) if header else Origin(staff_only=True)
                 event = Cancelled(**about, origin=origin, code="expired" if expired else "cancelled", unstarted=True)
             self._tracker.publish(event, wait=0)
         self._cancel_followers(request)
