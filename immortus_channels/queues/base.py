@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from django.core.checks import CheckMessage
@@ -61,6 +61,8 @@ class Queue(ABC):
     it."""
     strategy: Named = "immortus_channels.TrackingStrategy"
     """The strategy for this queue's tasks that name none."""
+    ends_silently: ClassVar[bool] = False
+    """Whether some ends stand in its own records alone: readers ask `end_of` for jobs that should run by now, too."""
 
     @abstractmethod
     def connect(self, tracker: Tracker) -> None:
@@ -103,7 +105,8 @@ class Queue(ABC):
         """Return how a run ended that began at `since`, microseconds since 1970 by the clock of its host.
 
         The caller does not know the run's id. None if the queue's own records do not say: an earlier run, or a job that
-        is not over, does not count. Called like `fetch`, once, before a silent job is marked lost.
+        is not over, does not count. Called like `fetch`: once, before a silent job is marked lost; where
+        `ends_silently`, also every ten seconds while a watched job waits that should run by now.
         """
         return None
 
