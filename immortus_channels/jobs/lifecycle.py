@@ -437,6 +437,11 @@ def is_lost_next(job: Job, leases: Leases) -> bool:
     return _judge_silence(job, job.lease_until, leases).state is State.LOST
 
 
+def due_at(job: Job, leases: Leases) -> int:
+    """Return when a job that waits was to begin, as far as its lease tells."""
+    return job.enqueued_at or 0 if _is_unconfirmed(job, leases) else (job.lease_until or 0) - leases.waiting
+
+
 def _is_unconfirmed(job: Job, leases: Leases) -> bool:
     """Return whether no process has confirmed yet that the queue took the message."""
     is_sending = job.lease_until is not None and job.lease_until <= (job.enqueued_at or 0) + leases.sending

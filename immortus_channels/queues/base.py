@@ -67,6 +67,8 @@ class Queue(ABC):
     (W023)."""
     gives_way: bool = False
     """Whether other adapters are asked first: its queue runs jobs on other queues, which know them better."""
+    ends_silently: ClassVar[bool] = False
+    """Whether some ends stand in its own records alone: readers ask `end_of` for jobs that should run by now, too."""
 
     @abstractmethod
     def connect(self, tracker: Tracker) -> None:
@@ -109,7 +111,8 @@ class Queue(ABC):
         """Return how a run ended that began at `since`, microseconds since 1970 by the clock of its host.
 
         The caller does not know the run's id. None if the queue's own records do not say: an earlier run, or a job that
-        is not over, does not count. Called like `fetch`, once, before a silent job is marked lost.
+        is not over, does not count. Called like `fetch`: once, before a silent job is marked lost; where
+        `ends_silently`, also every ten seconds while a watched job waits that should run by now.
         """
         return None
 

@@ -12,7 +12,7 @@ from immortus_channels.jobs.ids import text_of
 from immortus_channels.jobs.job import Job
 from immortus_channels.tracking import strategies
 from immortus_channels.tracking.hooks import completed_of, meta_of, outside_event_loop
-from immortus_channels.tracking.publisher import can_be_tracked, publish, publish_here, refresh
+from immortus_channels.tracking.publisher import apublish, can_be_tracked, publish, publish_here, refresh
 from immortus_channels.tracking.soon import may_wait, soon
 from immortus_channels.writer import get_writer, report_of
 from immortus_channels.writer.run import Run, current_run
@@ -60,6 +60,11 @@ def begin(run: Run, known: Job | None = None) -> None:
     `run.is_foreign`, goes on untracked.
     """
     _begun(run, publish(_start_of(run), known=known))
+
+
+async def abegin(run: Run, known: Job | None = None) -> None:
+    """Do what `begin` does on an event loop, which runs on meanwhile."""
+    _begun(run, await apublish(_start_of(run), known=known))
 
 
 def _start_of(run: Run) -> Started:

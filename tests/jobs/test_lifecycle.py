@@ -32,7 +32,7 @@ from immortus_channels.jobs.events import (
     Updated,
 )
 from immortus_channels.jobs.job import LARGEST, Job, State
-from immortus_channels.jobs.lifecycle import SECOND, Leases, apply, is_lost_next
+from immortus_channels.jobs.lifecycle import SECOND, Leases, apply, due_at, is_lost_next
 from tests.examples import examples
 
 ENQUEUED, RUNNING, RETRYING = State.ENQUEUED, State.RUNNING, State.RETRYING
@@ -627,6 +627,13 @@ def test_a_job_is_lost_next_if_the_end_of_its_lease_would_be_its_last_word(event
     assert is_lost_next(job, LEASES) is expected
     if expected:
         assert after(about(Overdue), job=job, at=job.lease_until).state is LOST
+
+
+def test_a_job_that_waits_is_due_when_its_lease_says():
+    later = T0 + DAY
+    assert due_at(after(sent()), LEASES) == T0
+    assert due_at(after(confirmed(eta=later)), LEASES) == later
+    assert due_at(after(sent(), started(), about(Retrying, "r1", eta=later)), LEASES) == later
 
 
 def test_who_has_stalled_is_lost_next():
