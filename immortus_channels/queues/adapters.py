@@ -38,7 +38,7 @@ def _releases(kind: type[Queue]) -> str:
 
 
 def _list(queue: Queue) -> None:
-    """List the adapter before those that give way to others."""
+    """List the adapter before those that give way to others; other threads may be reading the list."""
     if queue not in queues.connected:
-        queues.connected.append(queue)
-        queues.connected.sort(key=lambda each: each.gives_way)
+        others = [each for each in queues.connected if not each.gives_way]
+        queues.connected.insert(len(queues.connected if queue.gives_way else others), queue)
