@@ -66,11 +66,12 @@ class ToyQueue(Queue):
     name = "toy"
 
     def __init__(self, name: str = "toy", **tasks: TaskOptions) -> None:
+        super().__init__()
         self.name = name
         self.tasks = tasks
         self.cancelled: list[tuple[str, bool]] = []
 
-    def connect(self, tracker: Any) -> None:
+    def connect(self, port: Any) -> None:
         """Has nothing to connect."""
 
     def options_of(self, job_class: str) -> TaskOptions | None:

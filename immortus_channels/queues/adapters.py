@@ -6,10 +6,13 @@ from django.utils.module_loading import import_string
 
 from immortus_channels import queues
 from immortus_channels.logs import logger
-from immortus_channels.queues.base import Queue, Tracker
+from immortus_channels.queues.base import Queue
+from immortus_channels.queues.port import Port
+from immortus_channels.queues.tracker import Tracker
 
 _brought: set[str] = set()
 """The modules that have brought their adapters along: `AppConfig.ready()` may be called twice."""
+_ports: dict[Queue, Port] = {}
 
 
 def connect(path: str, tracker: Tracker, *, brought_by: str) -> None:
@@ -24,7 +27,7 @@ def connect(path: str, tracker: Tracker, *, brought_by: str) -> None:
         kind = import_string(path)
         tried = _releases(kind)
         queue = next((each for each in queues.connected if type(each) is kind), None) or kind()
-        queue.connect(tracker)
+        queue.connect(_ports.setdefault(queue, Port(queue, tracker)))
     except Exception:
         msg = "The adapter %s (tried with %s) cannot be connected, so the jobs of its queue run untracked"
         logger.exception(msg, path, tried)

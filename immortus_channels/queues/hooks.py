@@ -7,7 +7,7 @@ from functools import wraps
 from inspect import iscoroutinefunction
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
-from immortus_channels import queues
+from immortus_channels.guarded import interrupts
 from immortus_channels.logs import logger
 
 Arguments = ParamSpec("Arguments")
@@ -47,7 +47,7 @@ def guard(hook: Callable[Arguments, Answer]) -> Callable[Arguments, Answer | Non
     def guarded(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer | None:
         try:
             return hook(*args, **kwargs)
-        except queues.interrupts():
+        except interrupts():
             raise
         except Exception as error:  # noqa: BLE001 - it is logged
             _log(hook, error)
@@ -101,7 +101,7 @@ def _go_on(steps: Generator[Any, Outcome | None], outcome: Outcome | None = None
         answer = steps.send(outcome)
     except StopIteration:
         return None
-    except queues.interrupts():
+    except interrupts():
         raise
     except Exception as error:  # noqa: BLE001 - it is logged
         _log(steps, error)
@@ -136,7 +136,7 @@ async def _ago_on(steps: AsyncGenerator[Any, Outcome | None], outcome: Outcome |
             return answer
     except StopAsyncIteration:
         return None
-    except queues.interrupts():
+    except interrupts():
         raise
     except Exception as error:  # noqa: BLE001 - it is logged
         _log(steps, error)

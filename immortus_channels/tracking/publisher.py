@@ -86,13 +86,14 @@ def _told(event: Event, write: Write) -> Job | None:
     return job
 
 
-def publish_here(event: Event, *, known: Job | str | None = None) -> Job | None:
+def publish_here(event: Event, *, known: Job | str | None = None, wait: float | None = None) -> Job | None:
     """Publish an event that a job's own methods make: on an event loop without a wait, and in order. Never raises.
 
-    Returns what `publish` does, None where nothing was waited for.
+    Returns what `publish` does, None where nothing was waited for; elsewhere `wait` may shorten the wait.
     """
     if may_wait():
-        return publish(event, wait=soon.flush(patience()), known=known)
+        left = soon.flush(patience())
+        return publish(event, wait=left if wait is None else min(wait, left), known=known)
     if not _is_followed(strategies.strategy_of(event.job_class, event.job_id)):
         return publish(event, wait=0, known=known)
     soon.put(partial(publish, event, known=known))

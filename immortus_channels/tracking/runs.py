@@ -86,8 +86,8 @@ def _begun(run: Run, job: Job | None) -> None:
         get_writer().attach(run)
 
 
-def end(run: Run, kind: type[Event], **fields: object) -> Job | None:
-    """Report how a run ended, with everything it has reported itself. Never raises.
+def end(run: Run, kind: type[Event], *, wait: float | None = None, **fields: object) -> Job | None:
+    """Report how a run ended, with everything it has reported itself; wait as `publish_here` does. Never raises.
 
     A child that leaves its parent's code does not end the parent's run.
     """
@@ -95,7 +95,7 @@ def end(run: Run, kind: type[Event], **fields: object) -> Job | None:
         return None
     get_writer().detach(run)
     run.close()
-    return publish_here(report_of(run, kind, **fields), known=run.known)
+    return publish_here(report_of(run, kind, **fields), known=run.known, wait=wait)
 
 
 def _report_meta(run: Run, strategy: Any) -> None:

@@ -33,6 +33,7 @@ from immortus_channels.checks import releases, sockets
 from immortus_channels.jobs.owner import current_owner
 from immortus_channels.middleware import JobOwnerMiddleware
 from immortus_channels.queues.celery import CeleryQueue
+from immortus_channels.queues.port import Port
 from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.routing import websocket_application, websocket_urlpatterns
 from immortus_channels.urls import immortus_jobs
@@ -1077,7 +1078,7 @@ def test_a_project_that_tracks_nothing_may_send_as_it_likes(default_app):
 def queue():
     """An adapter of its own, connected."""
     queue = CeleryQueue()
-    queue.connect(tracking)
+    queue.connect(Port(queue, tracking))
     yield queue
     for signal, receiver in queue._receivers:
         signal.disconnect(receiver)

@@ -14,14 +14,14 @@ from tests.toys import ToyQueue
 
 
 class Queue(ToyQueue):
-    """Remembers to what it was connected."""
+    """Remembers to which port it was connected."""
 
     def __init__(self) -> None:
         super().__init__(type(self).__name__)
-        self.trackers = []
+        self.ports = []
 
-    def connect(self, tracker) -> None:
-        self.trackers.append(tracker)
+    def connect(self, port) -> None:
+        self.ports.append(port)
 
 
 class Above(Queue):
@@ -33,7 +33,7 @@ class Above(Queue):
 class Broken(Queue):
     tried: ClassVar = {"toys": ("1.0", "1.1"), "bricks": ("7.2",)}
 
-    def connect(self, tracker) -> None:
+    def connect(self, port) -> None:
         msg = "no such hook"
         raise AttributeError(msg)
 
@@ -61,7 +61,9 @@ def test_an_adapter_is_made_once_and_connected_for_each_of_its_modules(connected
     connect(Queue)
     connect(Queue, "toys.more")
     (queue,) = connected
-    assert queue.trackers == [tracking, tracking]
+    port, again = queue.ports
+    assert port is again
+    assert (port.queue, port.tracker) == (queue, tracking)
 
 
 def test_an_adapter_of_what_runs_on_other_queues_is_asked_last(connected):

@@ -12,8 +12,9 @@ import pytest
 from celery import Celery, _state, chain, signals
 from celery.app.trace import build_tracer
 
-from immortus_channels import queues, tracked
+from immortus_channels import tracked
 from immortus_channels.jobs.job import State
+from immortus_channels.queues import classes
 from immortus_channels.queues.celery import receivers
 from immortus_channels.stores import get_store
 
@@ -64,7 +65,7 @@ def test_no_signal_of_an_untracked_task_reaches_anything(heard):
     result = untracked.delay()
     run(untracked)
     assert heard == []
-    assert queues.class_of(result.id) == untracked.name
+    assert classes.class_of(result.id) == untracked.name
 
 
 def test_the_signals_of_a_tracked_task_arrive(heard):

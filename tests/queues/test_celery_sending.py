@@ -8,10 +8,11 @@ from types import SimpleNamespace
 import pytest
 from celery import Celery, _state, chain, chord, signals
 
-from immortus_channels import queues, tracked
+from immortus_channels import tracked
 from immortus_channels.jobs.events import Enqueued, Planned
 from immortus_channels.jobs.job import Job
 from immortus_channels.jobs.owner import starting_as
+from immortus_channels.queues import classes
 from immortus_channels.queues.celery.lives import keep_headers
 from immortus_channels.queues.celery.marks import HEADER, STANDS_FOR, options_of
 from immortus_channels.queues.celery.publish_signals import Sending
@@ -73,7 +74,7 @@ def test_what_waits_for_an_untracked_task_is_planned_and_its_sender_s(sent):
     (event,) = sent.events
     assert (type(event), event.job_id, event.job_class) == (Planned, result.id, gather.name)
     assert event.origin.owner == "7"
-    assert [queues.class_of(one.id) for one in (result.parent.parent, result.parent, result)] == [
+    assert [classes.class_of(one.id) for one in (result.parent.parent, result.parent, result)] == [
         resize.name,
         resize.name,
         gather.name,

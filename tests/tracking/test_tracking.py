@@ -549,6 +549,17 @@ def test_renewing_moves_the_lease_of_its_holder(job_id, tell, record):
     assert record().lease_until > before
 
 
+def test_an_end_waits_for_the_store_no_longer_than_it_is_told_to(memory, with_thread, job_id, record):
+    run = tracking.make_run(job_id=job_id, job_class="silent", run_id="r", origin=None)
+    tracking.begin(run)
+    memory.open.clear()
+    began = time.monotonic()
+    assert tracking.end(run, Finished, wait=0) is None
+    assert time.monotonic() - began < 0.2
+    memory.open.set()
+    assert eventually(lambda: record().state is State.FINISHED)
+
+
 # On an event loop, which runs on meanwhile
 
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from celery import _state, current_app, signals
 from celery.exceptions import Ignore, SoftTimeLimitExceeded
 
-from immortus_channels import queues
 from immortus_channels.exceptions import ConfigurationError, JobCancelled, JobFailed
 from immortus_channels.loading import Later
 from immortus_channels.logs import logger
-from immortus_channels.queues.base import Queue, Tracker
+from immortus_channels.queues import classes
+from immortus_channels.queues.base import Queue
 from immortus_channels.queues.celery.marks import QUEUE, options_of
 from immortus_channels.queues.celery.problems import is_green_pool, problems
 from immortus_channels.queues.celery.receivers import Receivers
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from immortus_channels.jobs.events import Cancelled, Failed, Finished
     from immortus_channels.jobs.job import Job
     from immortus_channels.queues.celery import result_backend
+    from immortus_channels.queues.port import Port
     from immortus_channels.writer import run as runs
 else:  # Celery's are not complete yet where their import brings this one about
     result = Later("celery.result")
@@ -53,17 +54,18 @@ class CeleryQueue(Queue):
     tried: ClassVar = {"celery": ("5.6", "5.7")}
 
     def __init__(self) -> None:
+        super().__init__()
         self._tracked: dict[str, TaskOptions] = {}
         self._receivers: list[tuple[Any, Any]] = []
 
     # The port
 
-    def connect(self, tracker: Tracker) -> None:
+    def connect(self, port: Port) -> None:
         """Connect every signal. Never with `retry=True`: Celery would repeat a receiver that raises for ever."""
         _state.connect_on_app_finalize(self._find_tasks_of)
         for signal, receiver in (
             (signals.worker_init, self._on_worker_init),
-            *Receivers(tracker, self.options_of).each(),
+            *Receivers(port.tracker, self.options_of).each(),
         ):
             self._receivers.append((signal, receiver))
             signal.connect(receiver, weak=False)
@@ -91,7 +93,7 @@ class CeleryQueue(Queue):
         if not isinstance(given, result.AsyncResult):
             return None
         job_id = ids.text_of(given.id) or given.id
-        job_class = queues.class_of(namespaces.here(job_id)) or ""
+        job_class = classes.class_of(namespaces.here(job_id)) or ""
         # A task that is not registered here may be tracked where it runs.
         if job_class in current_app.tasks and self.options_of(job_class) is None:
             msg = f"The task {job_class!r} is not tracked; write @tracked under its decorator."

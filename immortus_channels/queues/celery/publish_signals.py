@@ -11,12 +11,11 @@ from typing import Any
 from celery import current_app
 from celery._state import get_current_task
 
-from immortus_channels import queues
 from immortus_channels.conf import leases
 from immortus_channels.jobs.events import Enqueued, Origin, Planned
 from immortus_channels.jobs.lifecycle import SECOND
 from immortus_channels.keys import name_in
-from immortus_channels.queues.base import Tracker
+from immortus_channels.queues import classes
 from immortus_channels.queues.celery import canvas, lives, written
 from immortus_channels.queues.celery.canvas import REPLACED, REPLACES
 from immortus_channels.queues.celery.marks import HEADER, OWNER, STANDS_FOR
@@ -34,6 +33,7 @@ from immortus_channels.queues.messages import (
     with_record,
 )
 from immortus_channels.queues.tracked import TaskOptions
+from immortus_channels.queues.tracker import Tracker
 from immortus_channels.writer import WAIT
 from immortus_channels.writer.run import current_run
 
@@ -69,7 +69,7 @@ class Sending:
         _note_replacement(job_id)
         headers.update(self._continuation(sender, job_id))
         job_class = canvas.class_of(sender, headers, self._options_of)
-        queues.remember(job_id, job_class)
+        classes.remember(job_id, job_class)
         options = self._options_of(job_class)
         args, kwargs, *embed = body
         if HEADER not in headers and (options is not None or self._may_be_job(sender)):
@@ -124,7 +124,7 @@ class Sending:
         rest = {part: embed[part] for part in ("chain", "chord", "callbacks", "errbacks") if embed.get(part)}
         if not any(self._is_job(task, namespace) for task in canvas.tasks(list(rest.values()))):
             for name, task_id, _ in canvas.followers(embed.get("chain"), embed.get("chord")):
-                queues.remember(key_in(namespace, task_id), name)
+                classes.remember(key_in(namespace, task_id), name)
             return []
         # The owner is looked up for jobs only: an untracked task costs no query.
         header = headers.get(HEADER)
@@ -135,7 +135,7 @@ class Sending:
         events = []
         for name, task_id, _ in canvas.followers(embed.get("chain"), embed.get("chord")):
             job_id = key_in(namespace, task_id)
-            queues.remember(job_id, name)
+            classes.remember(job_id, name)
             _note_replacement(job_id)
             options = self._options_of(name)
             if options is not None and job_id not in planned_before:

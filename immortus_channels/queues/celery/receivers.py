@@ -10,15 +10,15 @@ from weakref import WeakValueDictionary
 
 from celery import _state, signals
 
-from immortus_channels import queues
 from immortus_channels.loading import Later
+from immortus_channels.queues import classes
 from immortus_channels.queues.celery.marks import HEADER, STANDS_FOR, key_by
 from immortus_channels.queues.tracked import TaskOptions, unmarked
 
 if TYPE_CHECKING:
     from immortus_channels.jobs import ids
-    from immortus_channels.queues.base import Tracker
     from immortus_channels.queues.celery import publish_signals, worker_signals
+    from immortus_channels.queues.tracker import Tracker
 else:
     ids = Later("immortus_channels.jobs.ids")
     publish_signals = Later("immortus_channels.queues.celery.publish_signals")
@@ -76,7 +76,7 @@ class Receivers:
         ):
             self._sender().before(sender=sender, body=body, headers=headers)
         else:
-            queues.untracked.append((job_id if type(job_id) is str else ids.text_of(job_id) or job_id, sender))
+            classes.untracked.append((job_id if type(job_id) is str else ids.text_of(job_id) or job_id, sender))
 
     def after(self, sender: Any, headers: Mapping[str, Any], **_: Any) -> None:
         """Pass on what `before` has given a job's header."""

@@ -21,7 +21,7 @@ from immortus_channels.jobs.ids import text_of
 from immortus_channels.jobs.job import State
 from immortus_channels.jobs.lifecycle import SECOND
 from immortus_channels.keys import name_in, namespace_of
-from immortus_channels.queues.base import Tracker
+from immortus_channels.queues import classes
 from immortus_channels.queues.celery import pools, time_limits, written
 from immortus_channels.queues.celery.canvas import class_of, followers
 from immortus_channels.queues.celery.marks import HEADER, OWNER, QUEUE, STANDS_FOR
@@ -32,6 +32,7 @@ from immortus_channels.queues.hooks import guard
 from immortus_channels.queues.messages import from_header, is_second, job_in, key_in, namespace_in
 from immortus_channels.queues.moments import due
 from immortus_channels.queues.tracked import TaskOptions
+from immortus_channels.queues.tracker import Tracker
 from immortus_channels.writer.run import Run, current_run
 
 RUN = "immortus_run"
@@ -74,7 +75,7 @@ class Running:
         job_class = self._class_of(sender, request)
         options = self._options_of(job_class)
         if request.is_eager:
-            queues.remember(key_for(request, task_id), job_class)
+            classes.remember(key_for(request, task_id), job_class)
         if options is None:
             if request.chain or request.chord:  # jobs may wait for a task that is not a job
                 written.watch(sender.backend)
