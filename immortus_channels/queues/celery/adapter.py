@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from celery import _state, current_app, signals
-from celery.exceptions import Ignore, SoftTimeLimitExceeded
+from celery.exceptions import Ignore, SoftTimeLimitExceeded, TimeLimitExceeded
 
 from immortus_channels.exceptions import ConfigurationError, JobCancelled, JobFailed
 from immortus_channels.loading import Later
@@ -51,6 +51,9 @@ class CeleryQueue(Queue):
 
     name = QUEUE
     interrupts = (SoftTimeLimitExceeded,)
+    time_limits = (SoftTimeLimitExceeded, TimeLimitExceeded)
+    carries_headers = True
+    waits_for_ends = True
     tried: ClassVar = {"celery": ("5.6", "5.7")}
 
     def __init__(self) -> None:
@@ -65,7 +68,7 @@ class CeleryQueue(Queue):
         _state.connect_on_app_finalize(self._find_tasks_of)
         for signal, receiver in (
             (signals.worker_init, self._on_worker_init),
-            *Receivers(port.tracker, self.options_of).each(),
+            *Receivers(port, self.options_of).each(),
         ):
             self._receivers.append((signal, receiver))
             signal.connect(receiver, weak=False)

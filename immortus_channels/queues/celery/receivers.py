@@ -18,7 +18,7 @@ from immortus_channels.queues.tracked import TaskOptions, unmarked
 if TYPE_CHECKING:
     from immortus_channels.jobs import ids
     from immortus_channels.queues.celery import publish_signals, worker_signals
-    from immortus_channels.queues.tracker import Tracker
+    from immortus_channels.queues.port import Port
 else:
     ids = Later("immortus_channels.jobs.ids")
     publish_signals = Later("immortus_channels.queues.celery.publish_signals")
@@ -28,8 +28,8 @@ else:
 class Receivers:
     """Lets signals of tasks that are no jobs pass, and any other reach `Sending` and `Running`."""
 
-    def __init__(self, tracker: Tracker, options_of: Callable[[str], TaskOptions | None]) -> None:
-        self._tracker = tracker
+    def __init__(self, port: Port, options_of: Callable[[str], TaskOptions | None]) -> None:
+        self._port = port
         self._options_of = options_of
         self._requests: WeakValueDictionary[str, Any] = WeakValueDictionary()
         self._worker: Any = None
@@ -140,20 +140,22 @@ class Receivers:
     def _drain(self, *timeout: float, **_: Any) -> None:
         """Drain before a fork, in MAIN, which should not copy a busy thread; or before a child ends, and its memory."""
         if "immortus_channels.writer" in sys.modules:
-            self._tracker.drain(*timeout)
+            self._port.tracker.drain(*timeout)
 
     # Threads may be the first at the same time; `setdefault` lets one win, and is no lock that a fork could copy.
 
     def _sender(self) -> publish_signals.Sending:
         if "sending" not in self._loaded:
-            self._loaded.setdefault("sending", publish_signals.Sending(self._tracker, self._options_of))
+            self._loaded.setdefault("sending", publish_signals.Sending(self._port, self._options_of))
         sending: publish_signals.Sending = self._loaded["sending"]
         self._run_here = sending.run_here
         return sending
 
     def _runner(self) -> worker_signals.Running:
         if "running" not in self._loaded:
-            self._loaded.setdefault("running", worker_signals.Running(self._tracker, self._options_of, self._requests))
+            self._loaded.setdefault(
+                "running", worker_signals.Running(self._port.tracker, self._options_of, self._requests)
+            )
         running: worker_signals.Running = self._loaded["running"]
         running.worker = self._worker
         self._run_here = running.run_here
