@@ -16,7 +16,7 @@ from immortus_channels.jobs.job import Job
 from immortus_channels.keys import name_in, namespace_of
 from immortus_channels.loading import name_of
 from immortus_channels.queues.body import awaited
-from immortus_channels.queues.messages import from_header, is_about, job_in, key_in, namespace_in
+from immortus_channels.queues.messages import from_header, is_about, job_in, key_in, namespace_in, with_owner
 from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.queues.tracker import Tracker
 from immortus_channels.queues.traits import QueueTraits
@@ -211,5 +211,10 @@ def end_elsewhere(  # noqa: PLR0913 - keywords
 ) -> None:
     """Tell how a job ended that does not run here: see `Port.ended`."""
     header = header if is_about(header, job_id) else None
-    key, origin = key_in(namespace_in(header, planned), job_id), None if header is None else from_header(header)
+    key = key_in(namespace_in(header, planned), job_id)
+    origin = None
+    if header is not None:
+        origin = from_header(header)
+    elif job_class:
+        origin = with_owner(Origin(staff_only=True), planned)
     tracker.publish(kind(job_id=key, job_class=job_class, queue=queue.name, origin=origin, **fields), wait=0)

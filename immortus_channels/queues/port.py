@@ -158,6 +158,8 @@ class Port:
         """Tell how a job ended that does not run here, and do not wait for the store.
 
         It ended before its start (`unstarted=True`), or in another process (`run_id`). `fields` are the event's others.
+        The `job_class` is empty where the adapter cannot know whether a task of this id was tracked: such a word makes
+        no record.
         """
         message: Message = {"header": header, "planned": planned}
         deliveries.end_elsewhere(self.queue, self.tracker, kind, job_id, job_class, **message, **fields)

@@ -131,4 +131,4 @@ def test_a_message_without_a_header_that_was_revoked_is_a_job_for_staff():
     request = SimpleNamespace(id=str(uuid.uuid4()), is_eager=False, chain=None, chord=None)
     signals.task_revoked.send(sender=followed, request=request, terminated=False, signum=None, expired=False)
     job = get_store().get_many([request.id]).jobs[request.id]
-    assert (job.state, job.staff_only, job.queue) == (State.CANCELLED, True, "")
+    assert (job.state, job.staff_only, job.queue) == (State.CANCELLED, True, "celery")

@@ -106,6 +106,17 @@ def test_an_end_before_the_start_makes_the_sender_s_record(port, options, job_id
     assert (record().state, record().error.code, record().owner) == (State.CANCELLED, "expired", "7")
 
 
+@pytest.mark.parametrize(("job_class", "expected"), [("resize", True), ("", None)])
+def test_an_end_of_a_job_that_nobody_told_of_is_for_staff(port, job_id, record, job_class, expected):
+    port.ended(Cancelled, job_id, job_class, unstarted=True)
+    assert (record() and record().staff_only) == expected
+
+
+def test_an_end_of_a_planned_job_is_its_planner_s(port, job_id, record):
+    port.ended(Cancelled, job_id, "resize", planned={"owner": "7"}, unstarted=True)
+    assert (record().owner, record().staff_only) == ("7", False)
+
+
 def test_another_process_ends_a_run_by_its_id(port, options, job_id, record):
     for run_id in ("r0", "r1"):
         port.begin(job_id, "resize", options, run_id=run_id).hand_over()

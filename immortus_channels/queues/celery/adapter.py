@@ -15,6 +15,7 @@ from immortus_channels.loading import Later
 from immortus_channels.logs import logger
 from immortus_channels.queues import classes
 from immortus_channels.queues.base import Queue
+from immortus_channels.queues.body import awaited
 from immortus_channels.queues.celery.marks import QUEUE, options_of
 from immortus_channels.queues.celery.problems import is_green_pool, problems
 from immortus_channels.queues.celery.receivers import Receivers
@@ -176,8 +177,8 @@ class CeleryQueue(Queue):
             return
 
         def before_start(self: Task, task_id: str, args: Any, kwargs: Any) -> None:
-            run = runs.current_run.get()
-            if run is not None and keys.name_in(run.job_id) == ids.text_of(task_id) and run.refused:
+            begun = awaited.get()
+            if begun is not None and begun.refused:
                 msg = f"The job {task_id} is over; the worker does not run it."
                 raise Ignore(msg)
             original(self, task_id, args, kwargs)

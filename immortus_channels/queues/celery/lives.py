@@ -13,8 +13,8 @@ from celery._state import get_current_task
 
 from immortus_channels.keys import name_in
 from immortus_channels.queues.celery.canvas import REPLACES
+from immortus_channels.queues.celery.headers import header_of
 from immortus_channels.queues.celery.marks import HEADER, OWNER, STANDS_FOR
-from immortus_channels.queues.celery.origins import header_of
 from immortus_channels.queues.messages import continuing_header, is_about, is_second, without_second
 from immortus_channels.writer.run import current_run
 

@@ -16,8 +16,8 @@ from immortus_channels.keys import name_in
 from immortus_channels.queues import classes
 from immortus_channels.queues.celery import canvas, lives, written
 from immortus_channels.queues.celery.canvas import REPLACED, REPLACES
+from immortus_channels.queues.celery.headers import key_for
 from immortus_channels.queues.celery.marks import HEADER, OWNER, QUEUE, STANDS_FOR
-from immortus_channels.queues.celery.origins import key_for
 from immortus_channels.queues.hooks import guard
 from immortus_channels.queues.messages import (
     continuing_header,

@@ -153,9 +153,7 @@ class Receivers:
 
     def _runner(self) -> worker_signals.Running:
         if "running" not in self._loaded:
-            self._loaded.setdefault(
-                "running", worker_signals.Running(self._port.tracker, self._options_of, self._requests)
-            )
+            self._loaded.setdefault("running", worker_signals.Running(self._port, self._options_of, self._requests))
         running: worker_signals.Running = self._loaded["running"]
         running.worker = self._worker
         self._run_here = running.run_here
