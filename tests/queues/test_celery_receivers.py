@@ -12,10 +12,12 @@ import pytest
 from celery import Celery, _state, chain, signals
 from celery.app.trace import build_tracer
 
-from immortus_channels import tracked
+from immortus_channels import tracked, tracking
+from immortus_channels.jobs.events import Enqueued
 from immortus_channels.jobs.job import State
 from immortus_channels.queues import classes
 from immortus_channels.queues.celery import receivers
+from immortus_channels.queues.port import Port
 from immortus_channels.stores import get_store
 
 ROOT = Path(__file__).parent.parent.parent
@@ -30,8 +32,9 @@ def untracked() -> None:
 
 @app.task(shared=False)
 @tracked
-def followed() -> None:
+def followed() -> str:
     """Its jobs are followed."""
+    return "done"
 
 
 @pytest.fixture
@@ -55,10 +58,10 @@ def heard(_in_use, monkeypatch):
     return names
 
 
-def run(task) -> None:
-    job_id = str(uuid.uuid4())
+def run(task, job_id="") -> object:
+    job_id = job_id or str(uuid.uuid4())
     request = {"id": job_id, "task": task.name, "delivery_info": {}, "hostname": "here"}
-    build_tracer(task.name, task, app=app)(job_id, (), {}, request)
+    return build_tracer(task.name, task, app=app)(job_id, (), {}, request).retval
 
 
 def test_no_signal_of_an_untracked_task_reaches_anything(heard):
@@ -132,3 +135,47 @@ def test_a_message_without_a_header_that_was_revoked_is_a_job_for_staff():
     signals.task_revoked.send(sender=followed, request=request, terminated=False, signum=None, expired=False)
     job = get_store().get_many([request.id]).jobs[request.id]
     assert (job.state, job.staff_only, job.queue) == (State.CANCELLED, True, "celery")
+
+
+@pytest.mark.usefixtures("_in_use")
+def test_what_tracking_raises_reaches_no_signal_of_celery(monkeypatch, caplog):
+    def breaks(*_, **__):
+        raise ZeroDivisionError
+
+    for method in ("prepare", "begin"):
+        monkeypatch.setattr(Port, method, breaks)
+    followed.delay()
+    assert run(followed) == "done"
+    assert [(record.name, record.args) for record in caplog.records] == [
+        ("immortus_channels", ("Sending.before",)),
+        ("immortus_channels", ("Running.prerun",)),
+    ]
+
+
+@pytest.mark.usefixtures("_in_use")
+@pytest.mark.parametrize("error", [None, RuntimeError()], ids=["returns", "raises"])
+def test_a_task_with_the_id_of_another_queue_s_job_runs_untracked(error, monkeypatch):
+    job_id = str(uuid.uuid4())
+    tracking.publish(Enqueued(job_id=job_id, job_class="resize", queue="toy"))
+    before = get_store().get_many([job_id]).jobs
+    monkeypatch.setattr(followed, "run", lambda: raised(error))
+    run(followed, job_id)
+    followed.apply_async(task_id=job_id)
+    assert get_store().get_many([job_id]).jobs == before
+
+
+@pytest.mark.usefixtures("_in_use")
+def test_a_follower_of_a_revoked_task_that_is_another_queue_s_stays():
+    revoked, of_celery, of_toy = (str(uuid.uuid4()) for _ in range(3))
+    for job_id, queue in ((of_celery, "celery"), (of_toy, "toy")):
+        tracking.publish(Enqueued(job_id=job_id, job_class=followed.name, queue=queue))
+    chain = [followed.si().set(task_id=job_id) for job_id in (of_celery, of_toy)]
+    request = SimpleNamespace(id=revoked, is_eager=False, chain=chain, chord=None)
+    signals.task_revoked.send(sender=followed, request=request, terminated=False, signum=None, expired=False)
+    jobs = get_store().get_many([of_celery, of_toy]).jobs
+    assert (jobs[of_celery].state, jobs[of_toy].state) == (State.CANCELLED, State.ENQUEUED)
+
+
+def raised(error):
+    if error is not None:
+        raise error

@@ -9,6 +9,7 @@ import pytest
 
 from immortus_channels import current_job, tracking
 from immortus_channels.exceptions import JobFailed
+from immortus_channels.jobs.events import Retrying
 from immortus_channels.jobs.job import State
 from immortus_channels.queues.body import awaited
 from immortus_channels.queues.tracked import TaskOptions
@@ -136,11 +137,14 @@ def test_each_end_is_on_record_and_leaves_the_context(begin, record, end, state,
     assert awaited.get() is None
 
 
-def test_the_first_end_counts(begin, record):
+def test_the_first_end_is_told_and_no_other(begin, monkeypatch):
+    told = []
+    monkeypatch.setattr(tracking, "end", lambda _, kind, **__: told.append(kind))
     delivery = begin()
     delivery.again()
     delivery.end(RuntimeError())
-    assert record().state is State.RETRYING
+    delivery.back()
+    assert told == [Retrying]
 
 
 def test_what_the_body_returned_is_the_job_s_result_if_the_mark_says_so(begin, record):
@@ -171,12 +175,12 @@ def test_an_end_may_leave_the_context_to_the_caller(port, begin, job_id, record)
 
 
 def test_an_end_that_another_context_tells_leaves_that_as_it_is(port, begin, options, record):
-    outer = begin()
-    other = contextvars.copy_context()
-    inner = other.run(port.begin, "inner", "resize", options)
-    inner.end()
-    assert current_run.get() is outer.run
-    assert record("inner").state is State.FINISHED
+    elsewhere = contextvars.copy_context().run(port.begin, "elsewhere", "resize", options)
+    here = begin()
+    elsewhere.end()
+    assert record("elsewhere").state is State.FINISHED
+    assert current_run.get() is here.run
+    assert awaited.get() is here
 
 
 def test_a_run_inside_of_a_run_gives_the_context_back(begin, port, options):

@@ -9,8 +9,9 @@ import time
 import pytest
 from django.db import transaction
 
-from immortus_channels.jobs.events import Finished, Origin
+from immortus_channels.jobs.events import Enqueued, Finished, Origin
 from immortus_channels.jobs.job import Job, State
+from immortus_channels.jobs.lifecycle import apply
 from immortus_channels.jobs.owner import starting_as
 from immortus_channels.queues import classes, sendings
 from immortus_channels.queues.hooks import Outcome
@@ -151,6 +152,28 @@ def test_a_planned_job_is_its_planner_s(send, record):
     with starting_as(lambda: "8"):
         send(planned=owner_header(Origin(owner="7")))
     assert record().owner == "7"
+
+
+# Told after its run
+
+
+def test_a_sending_without_a_header_may_be_told_after_its_run(toy_queue, port, options, send, job_id, record):
+    toy_queue.carries_headers = False
+    port.begin(job_id, "resize", options).end()
+    with starting_as(lambda: "7"):
+        send()
+    assert (record().state, record().attempt, record().owner) == (State.FINISHED, 1, "7")
+
+
+async def test_a_job_sent_by_a_run_that_overtook_its_own_sending_has_its_owner(toy_queue, port, options, record):
+    toy_queue.carries_headers = False
+    parent = await port.abegin("parent", "resize", options)
+    origin, sent_at = Origin(send_id="s", owner="7", queue="toy"), time.time_ns() // 1000
+    by_another_process = Enqueued(job_id="parent", job_class="resize", queue="toy", origin=origin, sent_at=sent_at)
+    get_store().update("parent", lambda job, now: apply(job, by_another_process, now=now))
+    await port.asent("child", "resize", options)
+    parent.end()
+    assert record("child").owner == "7"
 
 
 # Confirming
