@@ -9,11 +9,13 @@ from django.core.checks import CheckMessage, register
 from django.db.models.signals import post_migrate
 from django.utils.translation import gettext_lazy as _
 
-from immortus_channels.loading import Later, when_imported
+from immortus_channels.loading import ADAPTERS, Later, when_imported
 
 if TYPE_CHECKING:
     from immortus_channels import tracking
+    from immortus_channels.queues import adapters
 else:
+    adapters = Later("immortus_channels.queues.adapters")
     tracking = Later("immortus_channels.tracking")
 
 
@@ -32,7 +34,8 @@ class ImmortusChannelsConfig(AppConfig):
         register(_check_deployment, "immortus", deploy=True)
         signals.connect()
         post_migrate.connect(_migrate_file, sender=self)
-        when_imported("celery.app", _connect_celery)
+        for module, path in ADAPTERS.items():
+            connect_when_imported(module, path)
 
 
 def _check(**_: object) -> list[CheckMessage]:
@@ -53,11 +56,10 @@ def _migrate_file(**arguments: Any) -> None:
     migrate_file(**arguments)
 
 
-def _connect_celery() -> None:
-    from immortus_channels import queues  # noqa: PLC0415 - only who uses Celery needs them
-    from immortus_channels.queues.celery.adapter import CeleryQueue  # noqa: PLC0415 - Celery may not be installed
+def connect_when_imported(module: str, path: str) -> None:
+    """Have the adapter with this dotted path connected once the module has been imported.
 
-    if not queues.connected:
-        queue = CeleryQueue()
-        queue.connect(tracking)
-        queues.connected.append(queue)
+    A package with an adapter of its own calls this in the `ready()` of its AppConfig.
+    """
+    ADAPTERS[module] = path
+    when_imported(module, lambda: adapters.connect(path, tracking, brought_by=module))

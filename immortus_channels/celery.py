@@ -9,10 +9,10 @@ from celery import Task, uuid
 from celery.result import AsyncResult
 from django.db import transaction
 
-from immortus_channels import queues
 from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.ids import text_of
 from immortus_channels.keys import key_of, name_in
+from immortus_channels.queues import classes
 from immortus_channels.queues.tracked import MARK, Named, TaskOptions
 from immortus_channels.tracking import strategies
 from immortus_channels.writer.run import current_run
@@ -62,7 +62,7 @@ class TrackedTask(Task):  # type: ignore[misc]
                 self.apply_async(*args, **options)
 
         transaction.on_commit(lambda: context.run(send), using=using)
-        queues.remember(key_of(namespace, text_of(task_id) or task_id), self.name)
+        classes.remember(key_of(namespace, text_of(task_id) or task_id), self.name)
         return self.AsyncResult(task_id)
 
 

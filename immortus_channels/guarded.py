@@ -34,7 +34,12 @@ def answer(question: Callable[[], Answer]) -> Answer | None:
 
 def exceptions_to_pass() -> tuple[type[BaseException], ...]:
     """Return the exceptions that pass through to the code around the question, whatever the question was."""
-    return (JobCancelled, JobFailed, *(each for interrupts in more_to_pass for each in interrupts()))
+    return (JobCancelled, JobFailed, *interrupts())
+
+
+def interrupts() -> tuple[type[BaseException], ...]:
+    """Return what task queues raise in the middle of running code, for the task alone to catch."""
+    return tuple(each for interrupts in more_to_pass for each in interrupts())
 
 
 def length_of(thing: object) -> int | None:

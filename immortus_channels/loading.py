@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,14 @@ else:  # costs a dozen modules, and they need not be registered with it
 
 logger = logging.getLogger("immortus_channels")
 
+ADAPTERS: dict[str, str] = {
+    "celery.app": "immortus_channels.queues.celery.adapter.CeleryQueue",
+}
+"""The adapters of task queues, each by the module whose import brings it along.
+
+The table stands here because `django.setup()` needs the names, and nothing else of `queues`.
+"""
+
 
 class Later:
     """A module that is imported when something of it is first used: `django.setup()` loads none of them."""
@@ -33,38 +42,44 @@ class Later:
 
 def when_imported(name: str, call: Callable[[], None]) -> None:
     """Call this once the module has been imported: now, if it has been already. What the call raises is logged."""
-    finder = _Finder(name, call)
-    sys.meta_path.insert(0, finder)
+    _finder.waiting[name] = call
+    if _finder not in sys.meta_path:
+        sys.meta_path.insert(0, _finder)
     if name in sys.modules:
         import_module(name)  # another thread may be at it
-        finder.call()
+        _finder.call(name)
 
 
 class _Finder(MetaPathFinder):
-    """Finds one module as the other finders do, and has its loader report when it has been loaded."""
+    """Finds the modules that are waited for as the other finders do, and has their loaders report when they are loaded.
 
-    def __init__(self, name: str, call: Callable[[], None]) -> None:
-        self._name = name
-        self._call = call
+    One for all: each finder costs every import of the process a call.
+    """
+
+    def __init__(self) -> None:
+        self.waiting: dict[str, Callable[[], None]] = {}
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname != self._name:
+        if fullname not in self.waiting:
             return None
         others = (finder.find_spec(fullname, path, target) for finder in sys.meta_path if finder is not self)
         spec = next(filter(None, others), None)
         if spec is not None and spec.loader is not None:
-            spec.loader = _Reporting(spec.loader, self.call)
+            spec.loader = _Reporting(spec.loader, partial(self.call, fullname))
         return spec
 
-    def call(self) -> None:
-        if self in sys.meta_path:
-            sys.meta_path.remove(self)
+    def call(self, name: str) -> None:
+        call = self.waiting.pop(name, None)
+        if call is not None:
             try:
-                self._call()
+                call()
             except Exception:
-                logger.exception("What the import of %s was to bring about failed", self._name)
+                logger.exception("What the import of %s was to bring about failed", name)
+
+
+_finder = _Finder()
 
 
 class _Reporting(Loader):

@@ -67,3 +67,8 @@ def call_in_thread(call: Callable[[], Answer], *, name: str = "immortus-call") -
     except RuntimeError as error:  # the system has no thread left
         answer.set_exception(error)
     return answer
+
+
+async def await_in_thread(call: Callable[[], Answer]) -> Answer:
+    """Do what `call_in_thread` does, and await the answer; when the caller is cancelled, the call continues."""
+    return await asyncio.shield(asyncio.wrap_future(call_in_thread(call)))

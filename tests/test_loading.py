@@ -105,6 +105,16 @@ def test_what_waits_for_an_imported_module_is_called_at_once():
     assert sys.meta_path == finders
 
 
+def test_one_finder_serves_all_that_is_waited_for(other_module):
+    seen, finders = [], list(sys.meta_path)
+    for number in range(9):
+        loading.when_imported(f"{other_module}_{number}", lambda: pytest.fail("nobody imported it"))
+    loading.when_imported(other_module, lambda: seen.append(5))
+    assert sys.meta_path == finders
+    importlib.import_module(other_module)
+    assert seen == [5]
+
+
 def test_an_import_succeeds_whatever_waited_for_it(other_module, caplog):
     loading.when_imported(other_module, lambda: 1 / 0)
     assert importlib.import_module(other_module).number == 5

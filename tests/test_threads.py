@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from immortus_channels.threads import call_in_thread, is_green, is_in_event_loop
+from immortus_channels.threads import await_in_thread, call_in_thread, is_green, is_in_event_loop
 
 here: ContextVar[str] = ContextVar("here")
 
@@ -54,6 +54,21 @@ def test_what_a_call_raises_is_raised_where_its_answer_is_waited_for(raised, tol
 
     with pytest.raises(told, match=text):
         call_in_thread(fails).result(1)
+
+
+async def test_a_call_in_a_thread_can_be_awaited_or_left_behind():
+    here.set("a task")
+    assert await await_in_thread(here.get) == "a task"
+    with pytest.raises(KeyError):
+        await await_in_thread(lambda: {}["x"])
+    end, ended = threading.Event(), threading.Event()
+    task = asyncio.create_task(await_in_thread(lambda: end.wait(5) and ended.set()))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    end.set()
+    assert ended.wait(5)
 
 
 def test_a_call_that_takes_too_long_is_left_behind():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
-from typing import Any
+from typing import Any, Self
 
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.queues.base import Queue
@@ -65,11 +66,12 @@ class ToyQueue(Queue):
     name = "toy"
 
     def __init__(self, name: str = "toy", **tasks: TaskOptions) -> None:
+        super().__init__()
         self.name = name
         self.tasks = tasks
         self.cancelled: list[tuple[str, bool]] = []
 
-    def connect(self, tracker: Any) -> None:
+    def connect(self, port: Any) -> None:
         """Has nothing to connect."""
 
     def options_of(self, job_class: str) -> TaskOptions | None:
@@ -96,3 +98,22 @@ def eventually(holds: Any, seconds: float = 5.0) -> bool:
             return False
         time.sleep(0.005)
     return True
+
+
+class Ticks:
+    """A task beside others on an event loop: `number` says how often it had a turn, up to once a millisecond."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._tick())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(0.001)
+            self.number += 1

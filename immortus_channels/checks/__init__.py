@@ -23,7 +23,7 @@ from immortus_channels.checks.named import (
     check_strategies,
 )
 from immortus_channels.checks.project import check_middleware, check_urls
-from immortus_channels.checks.releases import check_daphne, check_versions
+from immortus_channels.checks.releases import check_adapters, check_daphne, check_versions
 from immortus_channels.checks.sockets import check_hosts, check_runserver, check_socket
 from immortus_channels.checks.stores import check_failover, check_store
 from immortus_channels.checks.values import check_limits, check_values
@@ -55,6 +55,7 @@ def check_all() -> list[CheckMessage]:
         check_middleware,
         check_limits,
         check_versions,
+        check_adapters,
     )
     sockets = (check_socket, check_runserver, check_daphne, check_hosts) if settings.WEBSOCKET else ()
     found = [message for check in (*checks, *sockets) for message in check()]

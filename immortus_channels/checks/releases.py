@@ -1,4 +1,4 @@
-"""Whether installed packages have known vulnerabilities."""
+"""Whether installed packages have known vulnerabilities, and whether their queues' adapters were tried with them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from django.conf import settings as django_settings
 from django.core.checks import Warning  # noqa: A004 - Django's name
 
+from immortus_channels import queues
 from immortus_channels.checks.advisories import ADVISORIES
 from immortus_channels.checks.finding import ID, Findings
 
@@ -34,6 +35,21 @@ def check_daphne() -> Findings:
             hint="`pip install 'daphne>=4.2.2'`.",
             id=f"{ID}.W009",
         )
+
+
+def check_adapters() -> Findings:
+    """Find releases of task queues that their adapters were not tried with."""
+    for queue in queues.connected:
+        for package, tried in queue.tried.items() if queue.tracked_names() else ():
+            installed = ".".join(map(str, release_of(package)[:2]))
+            if installed and installed not in tried:
+                yield Warning(
+                    f"{package} {installed} is installed, and its adapter was tried with {', '.join(tried)}: the "
+                    "states of its jobs may be wrong.",
+                    hint=f"Install one of these, or try what your tasks do (failures, retries, cancels) and silence "
+                    f"{ID}.W024.",
+                    id=f"{ID}.W024",
+                )
 
 
 def release_of(package: str) -> tuple[int, ...]:

@@ -92,7 +92,8 @@ class Traits:
 class Event:
     """A fact about the job `job_id`; `run_id` is empty when the fact is not about one run of it.
 
-    `strategy_meta` is the current meta of the job's strategy (None: the strategy was not asked).
+    `queue` names the queue that says so ("": it is not a queue, or does not matter): of another queue's job it says
+    nothing. `strategy_meta` is the current meta of the job's strategy (None: the strategy was not asked).
     """
 
     traits: ClassVar[Traits]
@@ -100,6 +101,7 @@ class Event:
     job_id: str
     job_class: str = ""
     run_id: str = ""
+    queue: str = ""
     origin: Origin | None = None
     report: Report | None = None
     strategy_meta: Mapping[str, JSON] | None = None
@@ -107,12 +109,6 @@ class Event:
 
 class Planned(Event):
     """The job is a later member of a chain or chord that was sent; its own sending will follow."""
-
-    traits = Traits(proves_job=True, proves_run=False, ends_run=False, hook="job_enqueued", makes_record=True)
-
-
-class Enqueued(Event):
-    """A sender is about to hand the job to its queue."""
 
     traits = Traits(proves_job=True, proves_run=False, ends_run=False, hook="job_enqueued", makes_record=True)
 
@@ -145,6 +141,20 @@ class Disowned(Event):
     """The job's owner was deleted."""
 
     traits = Traits(proves_job=False, proves_run=False, ends_run=False, hook="", makes_record=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enqueued(Event):
+    """A sender is about to hand the job to its queue, or has just done so; `is_confirmed` says that the queue has it.
+
+    `sent_at` is when, by the sender's clock: microseconds since 1970. It is given where the job's message has no room
+    for the origin: a run may then be told before the sending that brought it about. None: the message carries it.
+    """
+
+    traits = Traits(proves_job=True, proves_run=False, ends_run=False, hook="job_enqueued", makes_record=True)
+
+    sent_at: int | None = None
+    is_confirmed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +229,7 @@ class Unsuccessful(Event):
     """The job ended unfinished; code and message are safe for end users.
 
     `unstarted` says that the message ended before its start: the event knows nothing of the run that another message of
-    the same job may have begun.
+    the same job may have begun. Without an origin it makes no record: queues say it of tasks that are not tracked, too.
     """
 
     code: str = "error"

@@ -164,6 +164,10 @@ class Job:
         """Whether the job has ended."""
         return self.state.is_over
 
+    def is_of_another(self, queue: str) -> bool:
+        """Return whether the job is that of another queue than the one of this name ("": none)."""
+        return bool(queue) and self.queue not in ("", queue)
+
     def but(self, **changes: Any) -> Self:
         """Return the job with these changes, in a tenth of the time that `dataclasses.replace` needs."""
         if not changes.keys() <= _NAMES_OF_FIELDS:

@@ -22,6 +22,8 @@ _REMEMBERED = 16
 _FURTHEST = 86_400 * SECOND
 """Microseconds by which a version may be lifted ahead of the clock: it may come from a browser."""
 _STEPS = 1 << 14
+CLOCKS = 60 * SECOND
+"""Microseconds by which the clocks of two hosts may differ."""
 _AT_REST = {"error": None, "finished_at": None, "stalled": False, "lease_until": None, "lease_holder": ""}
 """The fields of a job that has no lease and no end, and is not silent."""
 
@@ -50,13 +52,18 @@ def apply(job: Job | None, event: Event, *, now: int, leases: Leases = DEFAULT_L
     `job` is None when the store has no record of it: an event that proves the job's existence makes one.
     """
     if job is None:
-        if not event.traits.proves_job:
+        if not event.traits.proves_job or _is_of_any_task(event):
             return None
         job = Job(job_id=event.job_id, job_class=event.job_class, staff_only=event.origin is None)
     after = _change(job, event, now, leases)
     if after == job and job.version and not isinstance(event, events.Touched) and after.to_record() == job.to_record():
         return job  # 1 and True are equal, and differ in the record
     return after.but(version=_next_version(after, event, now))
+
+
+def _is_of_any_task(event: Event) -> bool:
+    """Return whether a queue tells how a message ended that no worker ran, and does not know whether it is a job's."""
+    return isinstance(event, events.Unsuccessful) and event.unstarted and event.origin is None
 
 
 def _next_version(after: Job, event: Event, now: int) -> int:
@@ -72,6 +79,8 @@ def _next_version(after: Job, event: Event, now: int) -> int:
 
 def _change(job: Job, event: Event, now: int, leases: Leases) -> Job:
     """Return the job after `event`, with its version unchanged."""
+    if job.is_of_another(event.queue):
+        return job
     known = _identify(job, event)
     current = _enter_run(known, event, now, leases) if event.run_id else known
     if current is None or _is_refused(current, event):
@@ -128,13 +137,15 @@ def _move(  # noqa: C901, PLR0911, PLR0912 - one line for each kind of event rea
 
 
 def _identify(job: Job, event: Event) -> Job:
-    """Return the job with its class and, when its record was made without one, its origin."""
-    if not job.job_class and event.job_class:
-        job = job.but(job_class=event.job_class)
+    """Return the job with its class and queue and, when its record was made without one, its origin."""
+    if (event.job_class and not job.job_class) or (event.queue and not job.queue):
+        job = job.but(job_class=job.job_class or event.job_class, queue=job.queue or event.queue)
+    origin = event.origin
     unknown = job.staff_only or (job.version == 0 and not job.send_id)
-    if event.origin is None or not unknown or _is_sent_again(job, event.origin):
+    if origin is None or not unknown or _is_late(job, event) or _is_sent_again(job, origin):
         return job
-    return _adopt(job, event.origin)
+    tells_less = bool(job.send_id) and not origin.send_id and not isinstance(event, events.Created)
+    return job if tells_less else _adopt(job, origin)
 
 
 def _adopt(job: Job, origin: Origin) -> Job:
@@ -142,9 +153,9 @@ def _adopt(job: Job, origin: Origin) -> Job:
     return job.but(
         owner=origin.owner if job.owner is None else job.owner,
         staff_only=origin.staff_only and job.owner is None,
-        send_id=origin.send_id,
-        queue=origin.queue,
-        cancel=origin.cancel,
+        send_id=origin.send_id or job.send_id,
+        queue=origin.queue or job.queue,
+        cancel=origin.cancel if origin.send_id or not job.send_id else job.cancel,
         handler=job.handler or origin.handler,
         params={**(origin.params or {}), **job.params},
         data={**(origin.data or {}), **job.data},
@@ -267,11 +278,16 @@ def _create(job: Job, event: events.Created, now: int) -> Job:
 def _enqueue(job: Job, event: events.Enqueued, now: int, leases: Leases) -> Job:
     """Let a first sending make the job wait, and a second one of a job that is over, or silent, start a new life.
 
-    A second sending of a job that is not over changes nothing, least of all one by another sender.
+    A second sending of a job that is not over changes nothing, least of all one by another sender. One that is told
+    after its run has begun leaves the job where that has brought it.
     """
     origin = event.origin or Origin()
+    until = max(now, origin.eta or now) + leases.waiting if event.is_confirmed else now + leases.sending
     if job.version and origin.send_id in (job.send_id, *job.past_ids):
-        return job
+        is_its_own = event.is_confirmed and origin.send_id == job.send_id
+        return _confirm(job, until) if is_its_own else job
+    if _is_late(job, event):
+        return _adopt(job, origin).but(enqueued_at=job.enqueued_at or min(event.sent_at or now, job.started_at or now))
     is_senders = (origin.owner, origin.staff_only) == (job.owner, job.staff_only)
     if _is_sent_again(job, origin) or _is_silent(job, now, 0 if is_senders or job.stalled else leases.stalled):
         job = _begin_life(job, event, origin, now)
@@ -288,9 +304,28 @@ def _enqueue(job: Job, event: events.Enqueued, now: int, leases: Leases) -> Job:
         event="job_enqueued",
         enqueued_at=now,
         started_at=None,
-        lease_until=now + leases.sending,
+        lease_until=until,
         lease_holder=origin.send_id,
     )
+
+
+def _confirm(job: Job, until: int) -> Job:
+    """Let a job whose queue has its message wait until `until`, also one that was believed not to be sent.
+
+    The message may have waited for a transaction that took longer than the sender's lease. Like any job that was over,
+    this one is in its next attempt then.
+    """
+    is_given_up = job.error is not None and job.error.code == "not_sent" and not (job.run_id or job.ended_by_hand)
+    if is_given_up:
+        job = _enter_state(job, State.ENQUEUED, lease_holder=job.send_id).but(attempt=job.attempt + 1)
+    return job.but(lease_until=until) if job.state is State.ENQUEUED and job.lease_holder else job
+
+
+def _is_late(job: Job, event: Event) -> bool:
+    """Return whether a sending is told after the run that it brought about: it only says what its sender knows."""
+    if not isinstance(event, events.Enqueued) or event.sent_at is None or job.send_id or not job.run_id:
+        return False
+    return job.started_at is not None and job.started_at > event.sent_at - CLOCKS
 
 
 def _is_sent_again(job: Job, origin: Origin) -> bool:
@@ -310,6 +345,7 @@ def _begin_life(job: Job, event: Event, origin: Origin, now: int) -> Job:
     waiting = Job(
         job_id=job.job_id,
         job_class=event.job_class or job.job_class,
+        queue=job.queue,
         version=job.version,
         attempt=job.attempt + 1,
         step=job.step + 1,
@@ -399,6 +435,11 @@ def is_lost_next(job: Job, leases: Leases) -> bool:
     if job.lease_until is None or job.is_over:
         return False
     return _judge_silence(job, job.lease_until, leases).state is State.LOST
+
+
+def due_at(job: Job, leases: Leases) -> int:
+    """Return when a job that waits was to begin, as far as its lease tells."""
+    return job.enqueued_at or 0 if _is_unconfirmed(job, leases) else (job.lease_until or 0) - leases.waiting
 
 
 def _is_unconfirmed(job: Job, leases: Leases) -> bool:

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 from immortus_channels import guarded
 from immortus_channels.exceptions import ConfigurationError
-from immortus_channels.loading import Later
 from immortus_channels.queues import unsupported
-from immortus_channels.recent import Recent
 
 if TYPE_CHECKING:
-    from immortus_channels.jobs import ids
     from immortus_channels.queues.base import Queue
     from immortus_channels.queues.tracked import TaskOptions
-else:
-    ids = Later("immortus_channels.jobs.ids")
 
 connected: list[Queue] = []
 """The adapters of this process."""
-
-_sent: Recent[str, str] = Recent()
-untracked: deque[tuple[object, str]] = deque(maxlen=1000)
-"""The ids and names of tasks that this process has just sent and that are no jobs; a deque takes them at no cost."""
 
 
 def find(job_class: str) -> tuple[Queue | None, TaskOptions | None]:
@@ -38,17 +28,6 @@ def find(job_class: str) -> tuple[Queue | None, TaskOptions | None]:
 def by_name(name: str) -> Queue | None:
     """Return the adapter called `name`, if it is connected."""
     return next((queue for queue in connected if queue.name == name), None)
-
-
-def remember(job_id: str, job_class: str) -> None:
-    """Remember the class of a job that this process has just sent: a queue's result knows only its id."""
-    _sent[job_id] = job_class
-
-
-def class_of(job_id: str) -> str | None:
-    """Return the class that `remember` has for a job, if this process sent the job recently."""
-    lately = reversed(untracked.copy())  # other threads send
-    return _sent.get(job_id) or next((name for sent, name in lately if (ids.text_of(sent) or sent) == job_id), None)
 
 
 def interrupts() -> tuple[type[BaseException], ...]:

@@ -1,78 +1,40 @@
-"""The port to task queues: an adapter translates what one queue reports into events."""
+"""What an adapter is: it translates what one task queue reports into calls of the port."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
+
+from immortus_channels.queues.tracked import options_on
+from immortus_channels.queues.traits import QueueTraits
 
 if TYPE_CHECKING:
     from django.core.checks import CheckMessage
 
-    from immortus_channels.jobs.events import Cancelled, Event, Failed, Finished, Origin
+    from immortus_channels.jobs.events import Cancelled, Failed, Finished
     from immortus_channels.jobs.job import Job
-    from immortus_channels.queues.tracked import Named, TaskOptions
-    from immortus_channels.writer.run import Run
+    from immortus_channels.queues.port import Port
+    from immortus_channels.queues.tracked import TaskOptions
 
 
-class Tracker(Protocol):
-    """What an adapter reports to: the module `tracking`. None of these methods raises."""
+class Queue(QueueTraits, ABC):
+    """Translates what one task queue reports into calls of the port."""
 
-    def publish(self, event: Event, *, wait: float = ...) -> Job | None:
-        """Take in an event, waiting at most `wait` seconds; return the job after it, None if that is not known yet."""
-        ...
-
-    def publish_end(self, otherwise: Event, *, queue: Queue, since: int) -> Job | None:
-        """Take in the end of a run that began at `since`, unless the queue's own record knows better; do not wait.
-
-        `since` is in microseconds since 1970, by the clock of the run's host.
-        """
-        ...
-
-    def renew(self, job_id: str, holder: str, seconds: float) -> None:
-        """Extend the lease that `holder` (a run or a sending) has on a job."""
-        ...
-
-    def make_run(self, *, job_id: str, job_class: str, run_id: str, origin: Origin | None) -> Run:
-        """Return a run in this process that has not begun yet."""
-        ...
-
-    def begin(self, run: Run, known: Job | None = None) -> None:
-        """Report that a run starts; afterwards `run.refused` says whether it must not.
-
-        The `known` job is the one that the run's message tells of.
-        """
-        ...
-
-    def end(self, run: Run, kind: type[Event], **fields: object) -> Job | None:
-        """Report how a run ended, with everything it has reported itself."""
-        ...
-
-    def drain(self, timeout: float = ...) -> None:
-        """Write what is left, for at most `timeout` seconds: the process is about to end or to fork."""
-        ...
-
-
-class Queue(ABC):
-    """Translates what one task queue reports into events."""
-
-    name: str
-    interrupts: tuple[type[BaseException], ...] = ()
-    """What the queue raises in the middle of a task's code, whatever that code is: only the task itself may catch
-    it."""
-    strategy: Named = "immortus_channels.TrackingStrategy"
-    """The strategy for this queue's tasks that name none."""
+    def __init__(self) -> None:
+        self.tasks: dict[str, object] = {}
+        """What may bear a mark, by its registered name: an adapter adds each task or function that it meets."""
 
     @abstractmethod
-    def connect(self, tracker: Tracker) -> None:
-        """Report every tracked job to `tracker` from now on."""
+    def connect(self, port: Port) -> None:
+        """Report every tracked job to `port` from now on."""
 
-    @abstractmethod
     def options_of(self, job_class: str) -> TaskOptions | None:
         """Return the options of the tracked task of this registered name; None if it is unknown here or not tracked."""
+        return options_on(self.tasks.get(job_class))
 
-    @abstractmethod
     def tracked_names(self) -> set[str]:
         """Return the registered names of the tracked tasks."""
+        return {name for name, task in self.tasks.copy().items() if options_on(task) is not None}
 
     @abstractmethod
     def name_of(self, task: object) -> str | None:
@@ -85,7 +47,7 @@ class Queue(ABC):
         Raises ConfigurationError when the job cannot be followed.
         """
 
-    def cancel(self, job: Job, *, terminate: bool) -> None:  # noqa: B027 - not every queue can
+    def cancel(self, job: Job, *, terminate: bool) -> None:
         """Ask the queue to drop the job or, with `terminate`, to end the process that runs it."""
 
     def keeps_records(self) -> bool:
@@ -103,7 +65,8 @@ class Queue(ABC):
         """Return how a run ended that began at `since`, microseconds since 1970 by the clock of its host.
 
         The caller does not know the run's id. None if the queue's own records do not say: an earlier run, or a job that
-        is not over, does not count. Called like `fetch`, once, before a silent job is marked lost.
+        is not over, does not count. Called like `fetch`: once, before a silent job is marked lost; where
+        `ends_silently`, also every ten seconds while a watched job waits that should run by now.
         """
         return None
 

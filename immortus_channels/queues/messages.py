@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
+from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.events import Enqueued, Origin
-from immortus_channels.jobs.job import Job, State
+from immortus_channels.jobs.ids import text_of
+from immortus_channels.jobs.job import JSON, Job, State
 from immortus_channels.jobs.lifecycle import apply
+from immortus_channels.keys import key_of
 from immortus_channels.writer.values import clean
+
+_JOB = "job_id"
+"""The job that a header is about; releases that did not record it never sent a header for another job."""
+_SECOND = "second"
+"""Whether another message of the job was under way when this one was sent; its own retry is then the only one."""
+_NAMESPACE = "namespace"
+"""The field of an origin that is in a job's key as well."""
 
 
 def to_header(origin: Origin) -> dict[str, Any]:
@@ -21,6 +32,73 @@ def to_header(origin: Origin) -> dict[str, Any]:
 def from_header(header: Mapping[str, Any]) -> Origin:
     """Return the origin that `to_header` wrote; fields that a newer release added are ignored."""
     return Origin(**{name: value for name, value in header.items() if name in Origin.__slots__})
+
+
+# Which job, and which life of it
+
+
+def first_header(origin: Origin, job_id: object) -> dict[str, Any]:
+    """Return the header of the first message of a life, or of one that continues it."""
+    return {**to_header(origin), _JOB: str(job_id)}
+
+
+def continuing_header(origin: Origin, job_id: object) -> dict[str, Any]:
+    """Return the header of a message that continues a recorded life: its arguments and data need not travel."""
+    return first_header(replace(origin, params=None, data=None), job_id)
+
+
+def second_header(origin: Origin, job_id: object) -> dict[str, Any]:
+    """Return the header of a second message of a job that is not over: if no worker runs it, the job has not ended."""
+    return {**continuing_header(origin, job_id), _SECOND: True}
+
+
+def is_second(header: Mapping[str, Any] | None) -> bool:
+    """Return whether the message with this header is a second one of its job."""
+    return bool(header and header.get(_SECOND))
+
+
+def without_second(header: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the header of a message that is the only one of its job by now."""
+    return {name: value for name, value in header.items() if name != _SECOND}
+
+
+def is_about(header: Mapping[str, Any] | None, job_id: object) -> bool:
+    """Return whether the header is this job's; an id may be a UUID here and text there."""
+    return header is not None and bool(header.get(_JOB, str(job_id)) == str(job_id))
+
+
+def namespace_in(*headers: Mapping[str, Any] | None) -> str:
+    """Return the namespace in the first of these headers that a message has; without any, the one in force here."""
+    for header in headers:
+        if header is not None:
+            return str(header.get(_NAMESPACE, ""))
+    return namespaces.current()
+
+
+def key_in(namespace: str, task_id: Any) -> Any:
+    """Return the key of a task's job in a namespace; an id that is of another type than ids are, as it is."""
+    job_id = text_of(task_id)
+    return task_id if job_id is None else key_of(namespace, job_id)
+
+
+# Whose
+
+
+def owner_header(origin: Origin) -> dict[str, JSON]:
+    """Return a job's owner for the messages of the jobs that follow it; `with_owner` reads it."""
+    namespace: dict[str, JSON] = {_NAMESPACE: origin.namespace} if origin.namespace else {}
+    return {"owner": origin.owner, "staff_only": origin.staff_only, **namespace}
+
+
+def with_owner(origin: Origin, ownership: Mapping[str, Any] | None) -> Origin:
+    """Return the origin with the owner that the message names, if any: another process planned this job."""
+    if ownership is None:
+        return origin
+    owner, staff_only = ownership.get("owner"), bool(ownership.get("staff_only"))
+    return replace(origin, namespace=ownership.get(_NAMESPACE, ""), owner=owner, staff_only=staff_only)
+
+
+# On record
 
 
 def with_record(header: Mapping[str, Any], job: Job) -> dict[str, Any]:

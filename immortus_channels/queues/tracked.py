@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.queues import unsupported
+from immortus_channels.queues.body import asking
 
 if TYPE_CHECKING:
     from immortus_channels.jobs.events import CancelPolicy
@@ -82,8 +83,9 @@ def tracked(
 def tracked(task: Any = None, /, **options: Any) -> Any:
     """Mark a task: its jobs are tracked from now on.
 
-    Goes under the queue's own decorator, bare or with options; `tracked(task, …)` marks an existing task. The function
-    itself is returned.
+    Goes under the queue's own decorator, bare or with options; `tracked(task, …)` marks an existing task. A function
+    comes back as one with its name and signature that does what it did. Only for a job that is over, cancelled while it
+    waited for example, it may leave its body out and return None.
 
     Raises TypeError above a queue's decorator and for an unknown option, ConfigurationError for a task of a queue that
     has no adapter, and for names in `params` or `mask` that the function does not take.
@@ -116,7 +118,7 @@ def _mark(task: Any, given: Mapping[str, Any], *, is_decorator: bool) -> Any:
     unmarked.clear()
     if place:
         places.add(place)
-    return task
+    return asking(task, options) if type(task) is FunctionType else task
 
 
 unmarked: set[object] = set()

@@ -1,6 +1,6 @@
-"""The task queues that have no adapter here: their tasks are refused with a hint, never silently left untracked.
+"""The task queues that have no adapter: their tasks are refused with a hint, never silently left untracked.
 
-Their types' modules identify them; none of them is imported.
+Their types' modules identify them; none of them is imported. An adapter in the table takes its queue off this list.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 from types import FunctionType
 
 from immortus_channels.exceptions import ConfigurationError
+from immortus_channels.loading import ADAPTERS
 
-WITHOUT_ADAPTER: Mapping[str, str] = {
+QUEUES: Mapping[str, str] = {
     "django.tasks": "django.tasks",
     "django_tasks": "django.tasks",
     "rq": "RQ",
@@ -39,10 +40,15 @@ def queue_of(thing: object) -> str | None:
     for module in _modules_of(thing):
         parts = module.split(".")
         for end in range(1, len(parts) + 1):
-            name = WITHOUT_ADAPTER.get(".".join(parts[:end]))
-            if name is not None:
-                return name
+            package = ".".join(parts[:end])
+            if package in QUEUES:
+                return None if has_adapter(package) else QUEUES[package]
     return None
+
+
+def has_adapter(package: str) -> bool:
+    """Return whether this package, or a module of it, brings an adapter along."""
+    return any(f"{module}.".startswith(f"{package}.") for module in ADAPTERS)
 
 
 def _modules_of(thing: object) -> Iterator[str]:

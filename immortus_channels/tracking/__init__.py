@@ -8,7 +8,7 @@ from __future__ import annotations
 from immortus_channels.tracking.commands import cancel, claim, lift_above, touch
 from immortus_channels.tracking.hooks import call_safely, job_in_hook
 from immortus_channels.tracking.inquiry import publish_end
-from immortus_channels.tracking.publisher import publish, publish_here, renew
+from immortus_channels.tracking.publisher import apublish, publish, publish_here, renew
 from immortus_channels.tracking.reader import (
     ask_strategies,
     bring_up_to_date,
@@ -18,10 +18,12 @@ from immortus_channels.tracking.reader import (
     read,
     recheck,
 )
-from immortus_channels.tracking.runs import begin, end, make_run, make_share, publish_meta
+from immortus_channels.tracking.runs import abegin, begin, end, make_run, make_share, publish_meta
 from immortus_channels.writer import drain
 
 __all__ = [
+    "abegin",
+    "apublish",
     "ask_strategies",
     "begin",
     "bring_up_to_date",

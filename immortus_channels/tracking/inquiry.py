@@ -12,7 +12,7 @@ from immortus_channels.errands import Errands
 from immortus_channels.jobs.events import Event
 from immortus_channels.jobs.job import Job
 from immortus_channels.logs import logger
-from immortus_channels.queues.base import Queue
+from immortus_channels.queues.tracker import Records
 from immortus_channels.tracking.publisher import publish
 from immortus_channels.writer import is_inline
 
@@ -22,7 +22,7 @@ class Inquiry:
     """A question to a queue, and the event to publish without an answer."""
 
     otherwise: Event
-    queue: Queue
+    queue: Records
     run_id: str
     since: int
 
@@ -44,7 +44,7 @@ class Inquiry:
 
 
 def publish_end(
-    otherwise: Event, *, queue: Queue, since: int, run_id: str | None = None, wait: float = 0
+    otherwise: Event, *, queue: Records, since: int, run_id: str | None = None, wait: float = 0
 ) -> Job | None:
     """Publish the end of a run that began at `since` from the queue's own record, or else the event `otherwise`.
 
@@ -61,7 +61,7 @@ def publish_end(
     return None
 
 
-def _keeps_records(queue: Queue) -> bool:
+def _keeps_records(queue: Records) -> bool:
     try:
         return queue.keeps_records()
     except Exception:

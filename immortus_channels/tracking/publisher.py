@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+
+from asgiref.sync import sync_to_async
 
 from immortus_channels import queues
 from immortus_channels.guarded import quoted
@@ -14,10 +18,11 @@ from immortus_channels.jobs.job import Job
 from immortus_channels.keys import MAX_LENGTH
 from immortus_channels.logs import logger
 from immortus_channels.stores import get_store
+from immortus_channels.threads import await_in_thread
 from immortus_channels.tracking import strategies
 from immortus_channels.tracking.hooks import follow, outside_event_loop
 from immortus_channels.tracking.soon import may_wait, soon
-from immortus_channels.writer import WAIT, Write, get_writer, patience
+from immortus_channels.writer import WAIT, Write, get_writer, is_inline, patience
 from immortus_channels.writer.values import MAX_SENTENCE
 
 
@@ -27,34 +32,68 @@ def publish(event: Event, *, wait: float = WAIT, known: Job | str | None = None)
     Returns the job after it, or None when the store has not answered within `wait` seconds; the writer still makes the
     write, without a read if the job is still the `known` one. Never raises.
     """
+    with _failures_logged(event):
+        if (fit := _fit(event)) is not None:
+            return _told(fit, hand_over(fit, 0 if get_store().waits_for_caller() else wait, known))
+    return None
+
+
+async def apublish(event: Event, *, wait: float = WAIT, known: Job | str | None = None) -> Job | None:
+    """Do what `publish` does on an event loop, which runs on meanwhile. A strategy's hook runs in a thread."""
+    publish_it = partial(publish, event, wait=wait, known=known)
+    if is_inline():
+        return await sync_to_async(publish_it)()
+    with _failures_logged(event):
+        if _is_followed(strategies.strategy_of(event.job_class, event.job_id)):
+            return await await_in_thread(publish_it)
+        if (fit := _fit(event)) is not None:
+            return _told(fit, await get_writer().asubmit(_shorten(fit), wait=wait, known=known))
+    return None
+
+
+@contextmanager
+def _failures_logged(event: Event) -> Iterator[None]:
     try:
-        job_id = text_of(event.job_id)
-        if job_id is not None and job_id is not event.job_id:
-            event = replace(event, job_id=job_id)
-        if not can_be_tracked(event.job_id, event.job_class):
-            logger.error(
-                "The job %s of %s cannot be tracked: an id is text, a UUID or a whole number; "
-                "ids and names have 1 to 255 characters, no NUL, no U+001F and no unpaired surrogates",
-                quoted(event.job_id),
-                quoted(event.job_class),
-            )
-            return None
-        write = hand_over(event, 0 if get_store().waits_for_caller() else wait, known)
+        yield
     except queues.interrupts():
         raise
     except Exception:
         logger.exception("Tracking of %r failed; the job continues", event.job_id, extra={"job_id": event.job_id})
-        return None
-    return write.after if write.is_known else None
 
 
-def publish_here(event: Event, *, known: Job | str | None = None) -> Job | None:
+def _fit(event: Event) -> Event | None:
+    """Return the event with its id as text; None, and log why, if no record of its job is possible."""
+    job_id = text_of(event.job_id)
+    if job_id is not None and job_id is not event.job_id:
+        event = replace(event, job_id=job_id)
+    if can_be_tracked(event.job_id, event.job_class):
+        return event
+    logger.error(
+        "The job %s of %s cannot be tracked: an id is text, a UUID or a whole number; "
+        "ids and names have 1 to 255 characters, no NUL, no U+001F and no unpaired surrogates",
+        quoted(event.job_id),
+        quoted(event.job_class),
+    )
+    return None
+
+
+def _told(event: Event, write: Write) -> Job | None:
+    """Return the job after the event, None if that is not known yet; log that it is another queue's."""
+    job = write.after if write.is_known else None
+    if job is not None and job.is_of_another(event.queue):
+        msg = "The id %r is that of a job of %s, so a task of %s with the same id is not tracked"
+        logger.warning(msg, job.job_id, job.queue, event.queue, extra={"job_id": job.job_id})
+    return job
+
+
+def publish_here(event: Event, *, known: Job | str | None = None, wait: float | None = None) -> Job | None:
     """Publish an event that a job's own methods make: on an event loop without a wait, and in order. Never raises.
 
-    Returns what `publish` does, None where nothing was waited for.
+    Returns what `publish` does, None where nothing was waited for; elsewhere `wait` may shorten the wait.
     """
     if may_wait():
-        return publish(event, wait=soon.flush(patience()), known=known)
+        left = soon.flush(patience())
+        return publish(event, wait=left if wait is None else min(wait, left), known=known)
     if not _is_followed(strategies.strategy_of(event.job_class, event.job_id)):
         return publish(event, wait=0, known=known)
     soon.put(partial(publish, event, known=known))

@@ -10,7 +10,7 @@ from immortus_channels.conf import leases, settings
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.events import Overdue, Refreshed
 from immortus_channels.jobs.job import Job, State
-from immortus_channels.jobs.lifecycle import is_lost_next
+from immortus_channels.jobs.lifecycle import CLOCKS, SECOND, due_at, is_lost_next
 from immortus_channels.stores import get_store
 from immortus_channels.stores.base import Filter, Reading
 from immortus_channels.tracking import strategies
@@ -42,11 +42,15 @@ def on_record(job_ids: Collection[str]) -> Reading:
 def bring_up_to_date(job: Job, now: int) -> Job:
     """Return a job on record at `now`, by the store's clock, in its present state.
 
-    An overdue job is marked first, and strategies with an answer are asked, at most once an interval per job. That
-    takes time, and runs the project's code: so it is not done before the caller is known to see the job.
+    An overdue job is marked first, and strategies with an answer are asked, at most once an interval per job. So are
+    queues some of whose ends stand in their own records alone. That takes time, and runs the project's code: so it is
+    not done before the caller is known to see the job.
     """
     present = present_state(job, now)
-    return (_refresh(job) or job) if present is job else present
+    if present is not job:
+        return present
+    job = _ask_queue(job, now) or job
+    return _refresh(job) or job
 
 
 def present_state(job: Job, now: int) -> Job:
@@ -90,12 +94,19 @@ def recheck(watched: Mapping[str, str]) -> dict[str, int]:
 def ask_strategies(watched: Mapping[str, str]) -> None:
     """Ask the strategies that have answers for the watched jobs, given as id → class; push what they change.
 
-    At most once an interval per job. Takes as long as the strategies do. Raises StoreUnavailable.
+    At most once an interval per job. Takes as long as the strategies do. Queues some of whose ends stand in their own
+    records alone are asked, too, in a thread of their own. Raises StoreUnavailable.
     """
     answering = {job_class for job_class in set(watched.values()) if _has_answers(job_class)}
-    due = [job_id for job_id, job_class in watched.items() if job_class in answering and _is_due(job_id)]
-    for job in get_store().get_many(due).jobs.values() if due else ():
-        _refresh(job, is_due=True)
+    silent = {job_class for job_class in set(watched.values()) if _may_end_silently(job_class)}
+    due = {job_id for job_id, job_class in watched.items() if job_class in answering and _is_due(job_id)}
+    waiting = {job_id for job_id, job_class in watched.items() if job_class in silent and _is_to_look(job_id)}
+    reading = get_store().get_many([*due | waiting]) if due or waiting else Reading(now=0)
+    for job_id, job in reading.jobs.items():
+        if job_id in waiting:
+            _ask_queue(job, reading.now, is_due=True)
+        if job_id in due:
+            _refresh(job, is_due=True)
 
 
 def _mark_overdue(job: Job, *, wait: float = WAIT) -> Job | None:
@@ -114,7 +125,37 @@ def _lost_run(job: Job) -> tuple[str, int]:
     """Return the id of the lost run, and when it began; for a job that waits, "" and when it was to begin."""
     if job.state is State.RUNNING:
         return job.run_id, job.began_at or job.started_at or 0
-    return "", (job.lease_until or 0) - leases().waiting
+    return "", due_at(job, leases())
+
+
+LOOK = 10.0
+"""Seconds until a queue is asked how a job ended that should run by now, and between two questions about one job."""
+_looks = Pace()
+
+
+def _may_end_silently(job_class: str) -> bool:
+    queue, _ = queues.find(job_class)
+    return any(each.ends_silently for each in (queues.connected if queue is None else [queue]))
+
+
+def _is_to_look(job_id: str) -> bool:
+    return _looks.is_due(job_id, LOOK)
+
+
+def _ask_queue(job: Job, now: int, *, is_due: bool = False) -> Job | None:
+    """Ask the queue of a job that should run by now how it ended, if some ends stand in the queue's own records alone.
+
+    Without an answer the job waits on. Returns the job after it, None if that is not known yet.
+    """
+    queue = queues.by_name(job.queue)
+    if queue is None or not queue.ends_silently or job.state not in (State.ENQUEUED, State.RETRYING):
+        return None
+    due = due_at(job, leases())
+    if now < due + LOOK * SECOND or not (is_due or _is_to_look(job.job_id)):
+        return None
+    event = Overdue(job_id=job.job_id, job_class=job.job_class)
+    since = due if job.run_id else (job.enqueued_at or due) - CLOCKS
+    return publish_end(event, queue=queue, since=since)
 
 
 def _has_answers(job_class: str) -> bool:

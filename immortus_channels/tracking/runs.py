@@ -12,19 +12,23 @@ from immortus_channels.jobs.ids import text_of
 from immortus_channels.jobs.job import Job
 from immortus_channels.tracking import strategies
 from immortus_channels.tracking.hooks import completed_of, meta_of, outside_event_loop
-from immortus_channels.tracking.publisher import can_be_tracked, publish, publish_here, refresh
+from immortus_channels.tracking.publisher import apublish, can_be_tracked, publish, publish_here, refresh
 from immortus_channels.tracking.soon import may_wait, soon
 from immortus_channels.writer import get_writer, report_of
 from immortus_channels.writer.run import Run, current_run
 from immortus_channels.writer.share import Share
 
 
-def make_run(*, job_id: str, job_class: str, run_id: str, origin: Origin | None) -> Run:
-    """Return a run in this process that has not begun yet."""
+def make_run(*, job_id: str, job_class: str, run_id: str, origin: Origin | None, queue: str = "") -> Run:
+    """Return a run in this process that has not begun yet.
+
+    With the name of its `queue`, it does not touch another queue's job of this id.
+    """
     return Run(
         job_id=text_of(job_id) or job_id,
         job_class=job_class,
         run_id=run_id,
+        queue=queue,
         origin=origin,
         around=current_run.get(),
         # The writer is looked up at each call: a forked child has one of its own.
@@ -52,27 +56,46 @@ def make_share(*, job_id: str, job_class: str, by: str) -> Share:
 def begin(run: Run, known: Job | None = None) -> None:
     """Report that a run starts; afterwards `run.refused` says whether it must not.
 
-    It takes one round trip if the record is still that of the `known` job.
+    It takes one round trip if the record is still that of the `known` job. A run under the id of another queue's job,
+    `run.is_foreign`, goes on untracked.
     """
+    _begun(run, publish(_start_of(run), known=known))
+
+
+async def abegin(run: Run, known: Job | None = None) -> None:
+    """Do what `begin` does on an event loop, which runs on meanwhile."""
+    _begun(run, await apublish(_start_of(run), known=known))
+
+
+def _start_of(run: Run) -> Started:
     strategy = strategies.strategy_of(run.job_class, run.job_id)
     run.strategy = strategies.Calling(strategy, after=lambda: _report_meta(run, strategy))
-    began = time.time_ns() // 1000
-    started = Started(job_id=run.job_id, job_class=run.job_class, run_id=run.run_id, origin=run.origin, began=began)
-    run.started(publish(started, known=known))
-    if not run.refused and can_be_tracked(run.job_id, run.job_class):
+    return Started(
+        job_id=run.job_id,
+        job_class=run.job_class,
+        run_id=run.run_id,
+        queue=run.queue,
+        origin=run.origin,
+        began=time.time_ns() // 1000,
+    )
+
+
+def _begun(run: Run, job: Job | None) -> None:
+    run.started(job)
+    if not (run.refused or run.is_foreign) and can_be_tracked(run.job_id, run.job_class):
         get_writer().attach(run)
 
 
-def end(run: Run, kind: type[Event], **fields: object) -> Job | None:
-    """Report how a run ended, with everything it has reported itself. Never raises.
+def end(run: Run, kind: type[Event], *, wait: float | None = None, **fields: object) -> Job | None:
+    """Report how a run ended, with everything it has reported itself; wait as `publish_here` does. Never raises.
 
     A child that leaves its parent's code does not end the parent's run.
     """
-    if run.is_forked:
+    if run.is_forked or run.is_foreign:
         return None
     get_writer().detach(run)
     run.close()
-    return publish_here(report_of(run, kind, **fields), known=run.known)
+    return publish_here(report_of(run, kind, **fields), known=run.known, wait=wait)
 
 
 def _report_meta(run: Run, strategy: Any) -> None:

@@ -41,6 +41,10 @@ class InlineWriter(Writer):
                 self._push_now(write)
         return write
 
+    async def asubmit(self, event: Event, *, wait: float = WAIT, known: Job | str | None = None) -> Write:
+        """Write now."""
+        return self.submit(event, wait=wait, known=known)
+
     def renew(self, job_id: str, holder: str, seconds: float) -> None:
         """Move the lease now."""
         get_store().renew({job_id: holder}, seconds)

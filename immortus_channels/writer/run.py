@@ -16,6 +16,7 @@ from immortus_channels.jobs.owner import current_owner, is_owner_known
 from immortus_channels.jobs.progress import begins_step, begins_step_after_loop
 from immortus_channels.keys import name_in
 from immortus_channels.logs import logger
+from immortus_channels.threads import await_in_thread
 from immortus_channels.writer import late_reports
 from immortus_channels.writer.draft import Draft
 from immortus_channels.writer.inside import InnerStep, ItemAtWork, innermost
@@ -31,8 +32,9 @@ class Run(Draft):
     """One run of a job; the writer's thread sets `cancel_requested` and `attempt` to what the store has."""
 
     __slots__ = (
-        "_end", "_listen", "_was_told", "around", "attempt", "cancel_requested", "heard_at", "is_closed", "is_forked",
-        "job_class", "known", "looks_always", "must_look", "origin", "refused", "run_id", "strategy",
+        "_end", "_has_asked", "_listen", "_was_told", "around", "attempt", "cancel_requested", "heard_at", "is_closed",
+        "is_foreign", "is_forked", "job_class", "known", "looks_always", "must_look", "origin", "queue", "refused",
+        "run_id", "strategy",
     )  # fmt: skip
 
     is_share: ClassVar[bool] = False
@@ -44,6 +46,7 @@ class Run(Draft):
         job_id: str,
         job_class: str,
         run_id: str,
+        queue: str = "",
         origin: Origin | None = None,
         strategy: object = None,
         around: Run | None = None,
@@ -54,6 +57,10 @@ class Run(Draft):
         given = origin or Origin()
         super().__init__(job_id, given.data or {}, given.params or {}, notify)
         self.job_class, self.run_id, self.origin = job_class, run_id, origin
+        self.queue = queue
+        """The queue that runs it, where that matters: another queue's job may have its id."""
+        self.is_foreign = False
+        """Whether the id is that of another queue's job, so that nothing is said of this run."""
         self.strategy = strategy
         self.around = around
         """The run that this one began in."""
@@ -71,6 +78,8 @@ class Run(Draft):
         self.known: str | None = None
         """The job's record, as far as this process knows: text, because a task may change what it is given."""
         self._listen, self._end = listen, end
+        self._has_asked = False
+        """Whether the store was asked who sent the job."""
         self._was_told = False
         """Whether a line was logged of what its loop counts already."""
 
@@ -78,9 +87,9 @@ class Run(Draft):
         """Take over the store's answer to the start of this run (None: it did not answer in time)."""
         if job is None:
             return
-        self.refused = job.is_over or (bool(job.run_id) and job.run_id != self.run_id)
-        if not self.refused:
-            self.params = job.params
+        self.is_foreign = job.is_of_another(self.queue)
+        self.refused = not self.is_foreign and (job.is_over or (bool(job.run_id) and job.run_id != self.run_id))
+        if not (self.is_foreign or self.refused):
             self.learn(job)
 
     def learn(self, job: Job) -> None:
@@ -89,10 +98,23 @@ class Run(Draft):
         if job.cancel_requested:
             self.cancel_requested = self.must_look = True  # in this order: another thread reads them
         self.known = job.with_unknown_lease.to_record()
+        self.params = job.params
         self.know(job)
         known = self.origin
         if known is None or (known.owner, known.staff_only) != (job.owner, job.staff_only):
             self.origin = Origin.of(job)
+
+    @property
+    def may_learn_sender(self) -> bool:
+        """Whether the store may know who sent the job, and was not asked: the run may have overtaken its sending."""
+        is_unknown = self.origin is None or (self.origin.staff_only and not self.origin.send_id)
+        return is_unknown and not self._has_asked
+
+    def ask_for_sender(self) -> None:
+        """Ask the store once who sent the job, if that is not known; wait a moment for it, but not in an event loop."""
+        if self.may_learn_sender:
+            self._has_asked = True
+            self._listen(self)
 
     @property
     def summary(self) -> str:
@@ -321,6 +343,15 @@ def owner_here() -> tuple[str | None, bool]:
     parent = current_run.get()
     if is_owner_known() or parent is None:
         return current_owner(), False
+    parent.ask_for_sender()
     if parent.origin is None:
         return None, True
     return parent.origin.owner, parent.origin.staff_only
+
+
+async def aowner_here() -> tuple[str | None, bool]:
+    """Return what `owner_here` does, on an event loop, which runs on if the store has to be asked."""
+    parent = current_run.get()
+    if parent is not None and parent.may_learn_sender and not is_owner_known():
+        await await_in_thread(parent.ask_for_sender)
+    return owner_here()

@@ -72,17 +72,31 @@ class Writer:
         The writer writes it without a read if the job is still the `known` one.
         """
         write = Write(event, known=known, is_dry=is_dry, is_awaited=wait > 0)
+        if self._put(write) and wait > 0 and not write.done.wait(wait):
+            self._note_silence(write)
+        return write
+
+    async def asubmit(self, event: Event, *, wait: float = WAIT, known: Job | str | None = None) -> Write:
+        """Do what `submit` does on an event loop, which runs on meanwhile."""
+        write = Write(event, known=known, is_awaited=wait > 0)
+        if self._put(write) and wait > 0 and not await write.answered(wait):
+            self._note_silence(write)
+        return write
+
+    def _put(self, write: Write) -> bool:
+        """Have the write made; return whether an answer can be expected soon."""
         with self._condition:
             is_down = self.is_behind or self._in_vain
-            if is_dry and is_down:
+            if write.is_dry and is_down:
                 write.finish(failed=True)
-                return write
+                return False
             self._writes.put(write)
             self._wake()
-        if wait > 0 and not is_down and not write.done.wait(wait):
-            with self._condition:
-                self._in_vain = not (write.done.is_set() or self._is_pushing)
-        return write
+        return not is_down
+
+    def _note_silence(self, write: Write) -> None:
+        with self._condition:
+            self._in_vain = not (write.done.is_set() or self._is_pushing)
 
     @property
     def is_behind(self) -> bool:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any
@@ -38,6 +41,7 @@ class Write:
     is_dry: bool = field(default=False, kw_only=True)
     is_awaited: bool = field(default=False, kw_only=True)
     done: threading.Event = field(default_factory=threading.Event, init=False)
+    listener: Callable[[], object] | None = field(default=None, init=False)
     failed: bool = field(default=False, init=False)
     before: Job | None = field(default=None, init=False)
     after: Job | None = field(default=None, init=False)
@@ -56,6 +60,22 @@ class Write:
         """Let the caller that waits continue."""
         self.failed = failed
         self.done.set()
+        if self.listener is not None:
+            self.listener()
+
+    async def answered(self, wait: float) -> bool:
+        """Return whether the store has answered, after `wait` seconds at most, in which the event loop runs on."""
+        loop, heard = asyncio.get_running_loop(), asyncio.Event()
+
+        def tell() -> None:
+            with suppress(RuntimeError):  # the loop is closed: its caller waits no more
+                loop.call_soon_threadsafe(heard.set)
+
+        self.listener = tell
+        if not self.done.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(heard.wait(), wait)
+        return self.done.is_set()
 
     def __str__(self) -> str:
         """Return text for a log line, without what the event carries, which may be private."""
@@ -108,7 +128,7 @@ def _bare(event: Event) -> Event:
     """Return the event with nothing but its ids and flags: a failure's code is `error` then."""
     values = {each.name: getattr(event, each.name) for each in fields(event)}
     flags: dict[str, Any] = {name: value for name, value in values.items() if isinstance(value, bool)}
-    return type(event)(job_id=event.job_id, job_class=event.job_class, run_id=event.run_id, **flags)
+    return type(event)(job_id=event.job_id, job_class=event.job_class, run_id=event.run_id, queue=event.queue, **flags)
 
 
 def log_drop(write: Write, error: Exception) -> None:
@@ -128,6 +148,7 @@ def report_of(run: Run, kind: type[Event] = Reported, **fields: object) -> Event
         job_id=run.job_id,
         job_class=run.job_class,
         run_id=run.run_id,
+        queue=run.queue,
         origin=run.origin,
         report=report,
         strategy_meta=strategy_meta,

@@ -19,6 +19,7 @@ from immortus_channels.api.job import JobHandle
 from immortus_channels.api.shortcuts import job_info, job_page_url, render_immortus
 from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.jobs.job import Job
+from immortus_channels.queues import classes
 from immortus_channels.queues.celery import CeleryQueue
 from immortus_channels.urls import immortus_jobs
 
@@ -41,8 +42,8 @@ def untracked():
 @pytest.fixture(autouse=True)
 def _celery(monkeypatch):
     monkeypatch.setattr(queues, "connected", [CeleryQueue()])
-    queues.remember("sent-1", "gallery.paint")
-    queues.remember("sent-2", "shop.secret")
+    classes.remember("sent-1", "gallery.paint")
+    classes.remember("sent-2", "shop.secret")
 
 
 def test_a_result_becomes_202_with_the_place_to_look():
@@ -98,7 +99,7 @@ def test_a_uuid_and_a_whole_number_are_told_as_text(job, job_id):
 
 
 def test_the_class_of_what_was_sent_under_a_uuid_is_known():
-    queues.remember(str(NUMBER), "gallery.paint")
+    classes.remember(str(NUMBER), "gallery.paint")
     assert job_info(request, AsyncResult(NUMBER))["job_class"] == "gallery.paint"
 
 
@@ -128,7 +129,7 @@ def test_a_task_that_is_not_tracked_is_said_with_the_cure():
 
 
 def test_a_task_known_here_only_by_name_may_be_tracked_where_it_runs():
-    queues.remember("sent-3", "workers.paint")
+    classes.remember("sent-3", "workers.paint")
     assert job_info(request, AsyncResult("sent-3"))["job_class"] == "workers.paint"
 
 

@@ -33,11 +33,14 @@ from immortus_channels.checks import releases, sockets
 from immortus_channels.jobs.owner import current_owner
 from immortus_channels.middleware import JobOwnerMiddleware
 from immortus_channels.queues.celery import CeleryQueue
+from immortus_channels.queues.port import Port
+from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.routing import websocket_application, websocket_urlpatterns
 from immortus_channels.urls import immortus_jobs
 from immortus_channels.websocket.consumer import JobConsumer
 from tests.servers import need_package
 from tests.site import Site, eventually, running_site
+from tests.toys import ToyQueue
 
 OWNER = "immortus_channels.middleware.JobOwnerMiddleware"
 AUTH = "django.contrib.auth.middleware.AuthenticationMiddleware"
@@ -581,7 +584,7 @@ def test_a_layer_that_cannot_be_imported_is_an_error(settings, backend):
     ],
 )
 def test_a_core_layer_that_gives_up_while_it_waits_is_found(settings, monkeypatch, hosts, redis, dies):
-    monkeypatch.setattr(releases, "version", lambda package: redis if package == "redis" else "99")
+    monkeypatch.setattr(releases, "version", lambda package: redis if package == "redis" else known_version(package))
     settings.CHANNEL_LAYERS = layer(CORE, hosts=hosts, capacity=10_000)
     assert found() == ({"W003"} if dies else set())
 
@@ -936,6 +939,20 @@ def test_a_release_with_a_known_hole_is_found(monkeypatch, package, release, is_
 
 
 @pytest.mark.parametrize(
+    ("release", "tasks", "is_known"),
+    [("3.5.4", ["paint"], True), ("3.6.0", ["paint"], False), ("4", ["paint"], False), ("3.6.0", [], True)],
+)
+def test_a_queue_s_release_that_its_adapter_does_not_know_is_found(monkeypatch, release, tasks, is_known):
+    toys = ToyQueue(**{name: TaskOptions() for name in tasks})
+    toys.tried = {"huey": ("3.4", "3.5"), "huey-extras": ("1.0",)}
+    monkeypatch.setattr(queues, "connected", [toys])
+    monkeypatch.setattr(releases, "version", only("huey", release))
+    found = messages()
+    assert set(found) == (set() if is_known else {"W024"})
+    assert is_known or "3.4, 3.5" in found["W024"].msg
+
+
+@pytest.mark.parametrize(
     ("hosts", "origins", "debug", "expected"),
     [
         (["*"], [], False, {"W014"}),
@@ -1078,7 +1095,7 @@ def test_a_project_that_tracks_nothing_may_send_as_it_likes(default_app):
 def queue():
     """An adapter of its own, connected."""
     queue = CeleryQueue()
-    queue.connect(tracking)
+    queue.connect(Port(queue, tracking))
     yield queue
     for signal, receiver in queue._receivers:
         signal.disconnect(receiver)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import reduce
+from itertools import permutations
 
 import pytest
 from hypothesis import assume, given
@@ -31,7 +32,7 @@ from immortus_channels.jobs.events import (
     Updated,
 )
 from immortus_channels.jobs.job import LARGEST, Job, State
-from immortus_channels.jobs.lifecycle import SECOND, Leases, apply, is_lost_next
+from immortus_channels.jobs.lifecycle import SECOND, Leases, apply, due_at, is_lost_next
 from tests.examples import examples
 
 ENQUEUED, RUNNING, RETRYING = State.ENQUEUED, State.RUNNING, State.RETRYING
@@ -48,6 +49,12 @@ def about(kind: type[Event], run_id: str = "", **fields) -> Event:
 
 def sent(send_id: str = "s1", **fields) -> Enqueued:
     return about(Enqueued, origin=Origin(send_id=send_id, owner="7", **fields))
+
+
+def sent_without_header(send_id: str = "s1", at: int = T0, owner: str | None = "7", **fields) -> Enqueued:
+    """A sending by a queue whose messages have no room for an origin; each process tells what it knows."""
+    knows = {"queue": "huey", "cancel": "never", "handler": "h", "params": {"path": "cat.jpg"}, **fields}
+    return about(Enqueued, origin=Origin(send_id=send_id, owner=owner, **knows), sent_at=at)
 
 
 def started(run_id: str = "r1") -> Event:
@@ -205,6 +212,70 @@ def test_an_event_that_comes_first_makes_the_record():
     assert (job.state, job.owner, job.staff_only, job.attempt) == (FINISHED, "7", False, 1)
 
 
+ENDS = [about(kind, "r1", report=Report(current=3, total=4)) for kind in (Finished, Failed, Retrying, Requeued)]
+ONLY_QUEUE = Origin(staff_only=True, queue="huey", cancel="never", handler="h")
+
+
+def timeless(job: Job) -> Job:
+    """The job without what depends on when it was told."""
+    return job.but(**dict.fromkeys(("enqueued_at", "started_at", "finished_at", "lease_until")), version=0)
+
+
+@pytest.mark.parametrize("end", ENDS, ids=lambda event: type(event).__name__)
+@pytest.mark.parametrize("order", [*permutations(range(3))])
+@pytest.mark.parametrize("knows", [None, ONLY_QUEUE], ids=["nothing", "its queue"])
+@pytest.mark.parametrize("sender", [{}, {"owner": None}, {"owner": None, "staff_only": True}], ids=str)
+def test_a_sending_and_its_run_end_in_one_record_in_any_order(end, order, knows, sender):
+    told_of = [sent_without_header(**sender), replace(started(), origin=knows), replace(end, origin=knows)]
+    job = after(*[told_of[number] for number in order])
+    assert timeless(job) == timeless(after(*told_of))
+    assert (job.send_id, job.owner, job.staff_only) == ("s1", sender.get("owner", "7"), "staff_only" in sender)
+    assert job.enqueued_at is not None
+    for duplicate in told_of:
+        assert apply(job, duplicate, now=T0 + 9 * SECOND, leases=LEASES) is job
+
+
+@pytest.mark.parametrize("end", ENDS[:2], ids=lambda event: type(event).__name__)
+def test_a_sending_a_minute_after_the_start_is_a_new_life(end):
+    over = after(started(), end)
+    late, again = (sent_without_header("s2", at=T0 + seconds * SECOND) for seconds in (59, 60))
+    assert outcome(after(late, job=over, at=T0 + 99 * SECOND)) == outcome(over)
+    new = after(again, job=over, at=T0 + 99 * SECOND)
+    assert (new.state, new.attempt, new.owner, new.send_id) == (ENQUEUED, 2, "7", "s2")
+
+
+def test_a_sending_of_a_job_whose_own_sending_is_known_is_never_a_late_one():
+    over = after(sent_without_header(), started(), about(Finished, "r1"))
+    new = after(sent_without_header("s2", owner="8"), job=over, at=T0 + 9 * SECOND)
+    assert (new.state, new.attempt, new.owner, new.send_id) == (ENQUEUED, 2, "8", "s2")
+
+
+def test_a_late_sending_says_when_it_was_and_adds_to_a_record_by_hand():
+    made = about(Created, creation="c1", origin=Origin(handler="mine", data={"a": 1}))
+    late = after(made, started(), about(Finished, "r1"), sent_without_header())
+    assert timeless(late) == timeless(after(made, sent_without_header(), started(), about(Finished, "r1")))
+    assert (late.owner, late.handler, late.data, late.enqueued_at) == ("7", "mine", {"a": 1}, T0)
+    assert after(started(), sent_without_header(at=T0 - SECOND)).enqueued_at == T0 - SECOND
+    assert after(started(), sent_without_header(at=T0 + SECOND)).enqueued_at == T0, "clocks differ"
+
+
+def test_without_the_time_of_its_sending_a_finished_job_was_sent_again():
+    """The message carries the origin, so the run would have told of the sending."""
+    assert after(started(), about(Finished, "r1"), sent()).attempt == 2
+
+
+def test_an_origin_that_knows_only_its_queue_wipes_nothing():
+    job = after(sent_without_header(owner=None, staff_only=True))
+    for knows in (ONLY_QUEUE, Origin(queue="huey"), Origin()):
+        run = after(about(Started, "r1", origin=knows), job=job)
+        assert Origin.of(run) == Origin.of(job)
+
+
+def test_making_by_hand_what_nobody_sent_names_its_owner_and_wipes_nothing():
+    job = after(sent_without_header(owner=None, staff_only=True), created(owner="7"))
+    assert (job.owner, job.staff_only, job.send_id, job.queue, job.cancel) == ("7", False, "s1", "huey", "never")
+
+
 def test_a_record_without_a_known_owner_is_for_staff_until_one_is_named():
     job = after(started())
     assert job.staff_only
@@ -251,6 +322,48 @@ def test_late_progress_of_an_old_step_does_not_change_a_new_one():
         started(), told(step=1, current=9, total=10), told(step=2, current=1, total=4), told(step=1, current=10)
     )
     assert (job.current, job.total) == (1, 4)
+
+
+@pytest.mark.parametrize("kind", [Cancelled, Failed])
+def test_an_end_that_may_be_any_tasks_makes_no_record(kind):
+    assert apply(None, about(kind, unstarted=True), now=T0) is None
+    assert after(about(kind, unstarted=True, origin=ONLY_QUEUE)).staff_only
+    assert after(sent(), about(kind, unstarted=True)).is_over
+
+
+# Whose job it is
+
+
+@pytest.mark.parametrize("first", [started(), told(), sent(), about(Created, creation="c1")])
+def test_a_record_names_the_first_queue_that_speaks_of_it(first):
+    assert after(replace(first, queue="huey")).queue == "huey"
+    assert after(first, about(Reported, "r1", queue="huey")).queue == "huey"
+
+
+OF_HUEY = {
+    "waits": (sent_without_header(),),
+    "runs": (started(),),
+    "is over": (sent_without_header(), started(), about(Finished, "r1")),
+}
+
+
+@pytest.mark.parametrize("events", OF_HUEY.values(), ids=OF_HUEY)
+@pytest.mark.parametrize("run_id", ["r1", "r2", ""])
+@pytest.mark.parametrize("kind", [Enqueued, Started, Reported, Finished, Failed, Cancelled, Retrying, Requeued])
+def test_what_another_queue_says_of_a_job_is_refused(events, run_id, kind):
+    job = after(*(replace(event, queue="huey") for event in events))
+    word = about(kind, run_id, queue="rq", origin=Origin(send_id="s2", owner="8", queue="rq"))
+    assert apply(job, word, now=T0 + DAY, leases=LEASES) is job
+
+
+def test_a_new_life_of_an_id_is_its_queues():
+    new = after(replace(sent(), queue="huey"), started(), about(Finished, "r1"), sent("s2"))
+    assert (new.attempt, new.queue) == (2, "huey")
+
+
+def test_callers_and_readers_speak_of_the_jobs_of_any_queue():
+    job = after(sent_without_header(), about(Updated, current=3), about(CancelRequested))
+    assert (job.current, job.state, job.queue) == (3, CANCELLED, "huey")
 
 
 # Runs and attempts
@@ -436,6 +549,48 @@ def test_a_message_that_was_never_sent_fails():
     assert outcome(after(sent(), about(Overdue), every=LEASES.sending)) == (FAILED, "not_sent")
 
 
+def confirmed(send_id: str = "s1", **fields) -> Enqueued:
+    return replace(sent_without_header(send_id, **fields), is_confirmed=True)
+
+
+def test_a_confirmed_sending_lets_the_job_wait_for_its_run_for_a_day():
+    due = T0 + 9 * SECOND
+    for before in ((), (sent_without_header(eta=due),)):
+        job = after(*before, confirmed(eta=due))
+        assert (job.state, job.attempt, job.lease_until, job.lease_holder) == (ENQUEUED, 1, due + LEASES.waiting, "s1")
+        assert outcome(after(about(Overdue), job=job, at=job.lease_until)) == (LOST, "lost")
+    assert after(confirmed()).lease_until == T0 + LEASES.waiting
+
+
+def test_a_job_that_was_told_not_sent_waits_again_once_it_is_confirmed():
+    """Its message waited for a transaction of more than a minute."""
+    given_up = after(sent_without_header(), about(Overdue), every=LEASES.sending)
+    job = after(confirmed(), job=given_up, at=T0 + 90 * SECOND)
+    assert (outcome(job), job.attempt, job.finished_at) == ((ENQUEUED, None), 2, None)
+    assert (job.enqueued_at, job.lease_until) == (T0, T0 + 90 * SECOND + LEASES.waiting)
+    assert apply(job, sent_without_header(), now=T0 + 99 * SECOND) is job
+    run = after(started(), job=job, at=T0 + 99 * SECOND)
+    assert (run.state, run.attempt, run.owner) == (RUNNING, 2, "7")
+
+
+CONFIRMED_IN_VAIN = {
+    "it runs": (sent_without_header(), started()),
+    "it has run": (sent_without_header(), started(), about(Failed, "r1", code="not_sent")),
+    "it was put back": (sent_without_header(), started(), about(Requeued, "r1")),
+    "it was cancelled": (sent_without_header(), about(CancelRequested)),
+    "it was ended by hand": (sent_without_header(), about(Failed, code="not_sent", by_hand=True)),
+    "it failed otherwise": (sent_without_header(), about(Failed, code="unknown_task")),
+    "it was sent again": (sent_without_header(), sent_without_header("s2")),
+    "it has a new life": (sent_without_header(), about(Failed, code="not_sent"), sent_without_header("s2")),
+}
+
+
+@pytest.mark.parametrize("events", CONFIRMED_IN_VAIN.values(), ids=CONFIRMED_IN_VAIN)
+def test_a_confirmed_sending_changes_no_job_that_has_gone_on_meanwhile(events):
+    job = after(*events, every=1)
+    assert apply(job, confirmed(), now=T0 + 90 * SECOND, leases=LEASES) is job
+
+
 def test_a_retry_not_known_to_be_sent_is_lost_a_minute_after_it_was_due():
     job = after(sent(), started(), about(Retrying, "r1", is_sent=False, eta=T0 + 30 * SECOND))
     assert (job.state, job.lease_until) == (RETRYING, T0 + 90 * SECOND)
@@ -472,6 +627,13 @@ def test_a_job_is_lost_next_if_the_end_of_its_lease_would_be_its_last_word(event
     assert is_lost_next(job, LEASES) is expected
     if expected:
         assert after(about(Overdue), job=job, at=job.lease_until).state is LOST
+
+
+def test_a_job_that_waits_is_due_when_its_lease_says():
+    later = T0 + DAY
+    assert due_at(after(sent()), LEASES) == T0
+    assert due_at(after(confirmed(eta=later)), LEASES) == later
+    assert due_at(after(sent(), started(), about(Retrying, "r1", eta=later)), LEASES) == later
 
 
 def test_who_has_stalled_is_lost_next():
@@ -757,13 +919,17 @@ reports = st.none() | st.builds(
     message=st.sampled_from(["", "x"]),
     meta=st.dictionaries(st.sampled_from(["miles", "percentage"]), st.integers(0, 9), max_size=1),
 )
-of_job = {"job_id": st.just("a"), "run_id": runs, "origin": origins, "report": reports}
+queues = st.sampled_from(["", "huey", "rq"])
+of_job = {"job_id": st.just("a"), "run_id": runs, "queue": queues, "origin": origins, "report": reports}
 etas = st.none() | st.integers(T0, T0 + DAY)
 events = st.one_of(
     *(st.builds(kind, **of_job) for kind in (Started, Reported, Requeued, Failed, Cancelled)),
     st.builds(Finished, completed=st.booleans(), **of_job),
     st.builds(Retrying, eta=etas, **of_job),
-    *(st.builds(kind, job_id=st.just("a"), origin=origins) for kind in (Enqueued, Planned)),
+    st.builds(Planned, job_id=st.just("a"), origin=origins),
+    st.builds(
+        Enqueued, sent_at=st.none() | st.just(T0), is_confirmed=st.booleans(), **{**of_job, "run_id": st.just("")}
+    ),
     st.builds(Created, job_id=st.just("a"), origin=origins, creation=st.sampled_from(["c1", "c2"])),
     st.builds(
         Claimed, job_id=st.just("a"), hook=st.sampled_from(["on_ready", "on_failed"]), claim=st.sampled_from(["k", "l"])
@@ -818,6 +984,13 @@ def test_current_never_moves_back_within_an_attempt_and_step(history):
 
 @given(histories)
 @examples(400)
+def test_a_job_stays_its_queues(history):
+    for before, later in changes(history):
+        assert before.queue in ("", later.queue)
+
+
+@given(histories)
+@examples(400)
 def test_what_a_job_is_and_what_it_says_of_itself_agree(history):
     for _, job in changes(history):
         assert job.is_over is (job.finished_at is not None)
@@ -825,6 +998,48 @@ def test_what_a_job_is_and_what_it_says_of_itself_agree(history):
         assert not (job.is_over and (job.lease_until is not None or job.stalled or job.lease_holder))
         assert Job.from_record(job.to_record()) == job
         assert Job.from_record(job.to_record()).text == job.text
+
+
+@st.composite
+def lives(draw):
+    """One sending, and what its runs tell, in order: attempts that end for now, and one that may end for good."""
+    sender = draw(st.sampled_from([{}, {"owner": None}, {"owner": None, "staff_only": True}]))
+    told_of = []
+    for number in range(draw(st.integers(1, 3))):
+        run_id = f"r{number}"
+        told_of.append(about(Started, run_id, report=draw(reports)))
+        told_of += [about(Reported, run_id, report=report) for report in draw(st.lists(reports, max_size=2))]
+        told_of.append(about(draw(st.sampled_from([Retrying, Requeued])), run_id, report=draw(reports)))
+    if draw(st.booleans()):
+        told_of[-1] = about(draw(st.sampled_from([Finished, Failed, Cancelled])), run_id, report=draw(reports))
+    if draw(st.booleans()):
+        del told_of[0]  # a lost start costs nothing
+    return sent_without_header(**sender), told_of
+
+
+@given(lives(), st.data())
+@examples(400)
+def test_a_sending_is_told_at_any_time_of_its_runs_with_the_same_outcome(life, data):
+    sending, told_of = life
+    place = data.draw(st.integers(0, len(told_of)))
+    knows = data.draw(st.sampled_from(["nothing", "its queue", "the record"]))
+    times = [T0 + (number + 1) * SECOND for number in range(len(told_of))]
+
+    def lived(place: int) -> Job:
+        job, known = None, None
+        steps = [*zip(times, told_of, strict=True)]
+        steps.insert(place, (T0 + place * SECOND + 1, sending))
+        for now, event in steps:
+            if event is not sending:
+                event = replace(event, origin=ONLY_QUEUE if knows == "its queue" else known)  # noqa: PLW2901
+            job = apply(job, event, now=now, leases=LEASES)
+            if event is not sending and knows == "the record" and data.draw(st.booleans()):
+                known = Origin.of(job)
+        return job
+
+    usual, late = lived(0), lived(place)
+    assert late.but(version=0, enqueued_at=0) == usual.but(version=0, enqueued_at=0)
+    assert late.enqueued_at <= late.started_at
 
 
 @given(histories, st.data())

@@ -28,7 +28,7 @@ from immortus_channels.jobs.owner import current_owner
 from immortus_channels.middleware import JobOwnerMiddleware
 from immortus_channels.queues.celery import CeleryQueue, result_backend
 from immortus_channels.queues.celery.adapter import current_app
-from immortus_channels.queues.celery.origins import owner_header, to_header
+from immortus_channels.queues.messages import owner_header, to_header
 from immortus_channels.tracking import strategies
 from immortus_channels.urls import immortus_jobs
 

@@ -9,6 +9,7 @@ import pytest
 from immortus_channels import queues
 from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.jobs.job import Job
+from immortus_channels.queues import classes
 from immortus_channels.queues.base import Queue
 from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.recent import Recent
@@ -62,10 +63,10 @@ def test_what_is_no_task_is_refused_by_name(two):
 
 
 def test_what_was_sent_lately_is_remembered_and_the_oldest_forgotten(monkeypatch):
-    monkeypatch.setattr(queues, "_sent", Recent(2))
+    monkeypatch.setattr(classes, "_sent", Recent(2))
     for job_id in ("1", "2", "3"):
-        queues.remember(job_id, f"class {job_id}")
-    assert [queues.class_of(job_id) for job_id in ("1", "2", "3")] == [None, "class 2", "class 3"]
+        classes.remember(job_id, f"class {job_id}")
+    assert [classes.class_of(job_id) for job_id in ("1", "2", "3")] == [None, "class 2", "class 3"]
 
 
 def test_others_may_send_while_the_class_of_a_task_is_looked_up(monkeypatch):
@@ -75,11 +76,11 @@ def test_others_may_send_while_the_class_of_a_task_is_looked_up(monkeypatch):
         __hash__ = object.__hash__
 
         def __eq__(self, other):
-            queues.untracked.append(("2", "another"))
+            classes.untracked.append(("2", "another"))
             return False
 
-    monkeypatch.setattr(queues, "untracked", deque([("1", "class 1"), (Sends(), "class x")], maxlen=3))
-    assert queues.class_of("1") == "class 1"
+    monkeypatch.setattr(classes, "untracked", deque([("1", "class 1"), (Sends(), "class x")], maxlen=3))
+    assert classes.class_of("1") == "class 1"
 
 
 def test_a_queue_that_cannot_cancel_does_nothing():

@@ -6,13 +6,19 @@ import subprocess
 import sys
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from celery import Celery, _state, chain, signals
 from celery.app.trace import build_tracer
 
-from immortus_channels import queues, tracked
+from immortus_channels import queues, tracked, tracking
+from immortus_channels.jobs.events import Enqueued
+from immortus_channels.jobs.job import State
+from immortus_channels.queues import classes
 from immortus_channels.queues.celery import receivers
+from immortus_channels.queues.port import Port
+from immortus_channels.stores import get_store
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -26,36 +32,43 @@ def untracked() -> None:
 
 @app.task(shared=False)
 @tracked
-def followed() -> None:
+def followed() -> str:
     """Its jobs are followed."""
+    return "done"
 
 
 @pytest.fixture
-def heard(settings, monkeypatch):
-    """The methods that signals reached."""
+def _in_use(settings, monkeypatch):
     settings.IMMORTUS_STORE = {"BACKEND": "memory"}
     monkeypatch.setattr(_state._tls, "current_app", app)
     app.finalize()
+
+
+@pytest.fixture
+def heard(_in_use, monkeypatch):
+    """The methods that signals reached."""
     names: list[str] = []
 
-    def note(method, *_, **__):
-        names.append(method.__name__)
+    class Noting:
+        def __getattr__(self, name):
+            return lambda **_: names.append(name)
 
-    monkeypatch.setattr(receivers, "guarded", note)
+    for receiver in ("_sender", "_runner"):
+        monkeypatch.setattr(receivers.Receivers, receiver, lambda _: Noting())
     return names
 
 
-def run(task) -> None:
-    job_id = str(uuid.uuid4())
+def run(task, job_id="") -> object:
+    job_id = job_id or str(uuid.uuid4())
     request = {"id": job_id, "task": task.name, "delivery_info": {}, "hostname": "here"}
-    build_tracer(task.name, task, app=app)(job_id, (), {}, request)
+    return build_tracer(task.name, task, app=app)(job_id, (), {}, request).retval
 
 
 def test_no_signal_of_an_untracked_task_reaches_anything(heard):
     result = untracked.delay()
     run(untracked)
     assert heard == []
-    assert queues.class_of(result.id) == untracked.name
+    assert classes.class_of(result.id) == untracked.name
 
 
 def test_the_signals_of_a_tracked_task_arrive(heard):
@@ -99,7 +112,7 @@ def test_a_tracked_task_that_takes_an_untracked_ones_name_is_heard_of(heard):
 def test_an_untracked_task_may_have_an_id_that_is_not_text(heard):
     job_id = uuid.uuid4()
     untracked.apply_async(task_id=job_id)
-    assert queues.class_of(str(job_id)) == untracked.name
+    assert classes.class_of(str(job_id)) == untracked.name
 
 
 class Request:
@@ -156,9 +169,53 @@ def test_a_worker_without_tracked_tasks_loads_neither_writer_nor_store():
     assert connected == "0"  # to be called once a message was sent
 
 
-def test_a_receiver_that_raises_is_logged(caplog):
-    def breaks(**_: object) -> None:
+@pytest.mark.usefixtures("_in_use")
+def test_a_message_without_a_header_that_was_revoked_is_a_job_for_staff():
+    request = SimpleNamespace(id=str(uuid.uuid4()), is_eager=False, chain=None, chord=None)
+    signals.task_revoked.send(sender=followed, request=request, terminated=False, signum=None, expired=False)
+    job = get_store().get_many([request.id]).jobs[request.id]
+    assert (job.state, job.staff_only, job.queue) == (State.CANCELLED, True, "celery")
+
+
+@pytest.mark.usefixtures("_in_use")
+def test_what_tracking_raises_reaches_no_signal_of_celery(monkeypatch, caplog):
+    def breaks(*_, **__):
         raise ZeroDivisionError
 
-    receivers.guarded(breaks)
-    assert "Tracking failed in breaks" in caplog.text
+    for method in ("prepare", "begin"):
+        monkeypatch.setattr(Port, method, breaks)
+    followed.delay()
+    assert run(followed) == "done"
+    assert [(record.name, record.args) for record in caplog.records] == [
+        ("immortus_channels", ("Sending.before",)),
+        ("immortus_channels", ("Running.prerun",)),
+    ]
+
+
+@pytest.mark.usefixtures("_in_use")
+@pytest.mark.parametrize("error", [None, RuntimeError()], ids=["returns", "raises"])
+def test_a_task_with_the_id_of_another_queue_s_job_runs_untracked(error, monkeypatch):
+    job_id = str(uuid.uuid4())
+    tracking.publish(Enqueued(job_id=job_id, job_class="resize", queue="toy"))
+    before = get_store().get_many([job_id]).jobs
+    monkeypatch.setattr(followed, "run", lambda: raised(error))
+    run(followed, job_id)
+    followed.apply_async(task_id=job_id)
+    assert get_store().get_many([job_id]).jobs == before
+
+
+@pytest.mark.usefixtures("_in_use")
+def test_a_follower_of_a_revoked_task_that_is_another_queue_s_stays():
+    revoked, of_celery, of_toy = (str(uuid.uuid4()) for _ in range(3))
+    for job_id, queue in ((of_celery, "celery"), (of_toy, "toy")):
+        tracking.publish(Enqueued(job_id=job_id, job_class=followed.name, queue=queue))
+    chain = [followed.si().set(task_id=job_id) for job_id in (of_celery, of_toy)]
+    request = SimpleNamespace(id=revoked, is_eager=False, chain=chain, chord=None)
+    signals.task_revoked.send(sender=followed, request=request, terminated=False, signum=None, expired=False)
+    jobs = get_store().get_many([of_celery, of_toy]).jobs
+    assert (jobs[of_celery].state, jobs[of_toy].state) == (State.CANCELLED, State.ENQUEUED)
+
+
+def raised(error):
+    if error is not None:
+        raise error

@@ -8,14 +8,17 @@ from types import SimpleNamespace
 import pytest
 from celery import Celery, _state, chain, chord, signals
 
-from immortus_channels import queues, tracked
+from immortus_channels import tracked
 from immortus_channels.jobs.events import Enqueued, Planned
 from immortus_channels.jobs.job import Job
 from immortus_channels.jobs.owner import starting_as
-from immortus_channels.queues.celery.lives import is_second, keep_headers
+from immortus_channels.queues import classes
+from immortus_channels.queues.celery import CeleryQueue
+from immortus_channels.queues.celery.lives import keep_headers
 from immortus_channels.queues.celery.marks import HEADER, STANDS_FOR, options_of
-from immortus_channels.queues.celery.origins import from_header
 from immortus_channels.queues.celery.publish_signals import Sending
+from immortus_channels.queues.messages import from_header, is_second
+from immortus_channels.queues.port import Port
 from immortus_channels.writer import WAIT
 
 app = Celery("tests.sending", broker="memory://", backend="cache+memory://", set_as_current=False)
@@ -51,7 +54,7 @@ def sent(settings, monkeypatch):
         return told.answer
 
     tracker = SimpleNamespace(publish=publish)
-    sending = Sending(tracker, lambda name: options_of(app.tasks.get(name)))
+    sending = Sending(Port(CeleryQueue(), tracker), lambda name: options_of(app.tasks.get(name)))
 
     def before(sender, body, headers, **_):
         sending.before(sender, body=body, headers=headers)
@@ -73,7 +76,7 @@ def test_what_waits_for_an_untracked_task_is_planned_and_its_sender_s(sent):
     (event,) = sent.events
     assert (type(event), event.job_id, event.job_class) == (Planned, result.id, gather.name)
     assert event.origin.owner == "7"
-    assert [queues.class_of(one.id) for one in (result.parent.parent, result.parent, result)] == [
+    assert [classes.class_of(one.id) for one in (result.parent.parent, result.parent, result)] == [
         resize.name,
         resize.name,
         gather.name,
@@ -237,3 +240,10 @@ def headers_in(canvas):
     elif isinstance(canvas, list | tuple):
         for part in canvas:
             yield from headers_in(part)
+
+
+def test_the_id_of_another_queue_s_job_is_left_to_it(sent):
+    sent.answer = Job(job_id="n1", queue="toy")
+    gather.apply_async(task_id="n1")
+    (headers,) = sent.headers
+    assert HEADER not in headers

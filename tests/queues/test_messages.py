@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,22 @@ import pytest
 from immortus_channels.jobs.events import CancelRequested, Created, Enqueued, Origin, Started
 from immortus_channels.jobs.job import Job
 from immortus_channels.jobs.lifecycle import apply
-from immortus_channels.queues.messages import from_header, job_in, to_header, with_record
+from immortus_channels.queues.messages import (
+    continuing_header,
+    first_header,
+    from_header,
+    is_about,
+    is_second,
+    job_in,
+    key_in,
+    namespace_in,
+    owner_header,
+    second_header,
+    to_header,
+    with_owner,
+    with_record,
+    without_second,
+)
 
 ORIGIN = Origin(
     send_id="s1",
@@ -76,3 +92,45 @@ def test_what_no_release_of_ours_has_sent_is_not_believed(record):
 def test_a_message_of_a_release_before_tells_no_record():
     assert job_in(to_header(ORIGIN), "north\x1fa", "c") is None
     assert job_in(None, "a", "c") is None
+
+
+# Which job, which life, whose
+
+
+def test_a_header_is_about_the_job_whose_id_it_has():
+    job_id = uuid.uuid4()
+    header = over_the_wire(first_header(ORIGIN, job_id))
+    assert is_about(header, job_id)
+    assert is_about(header, str(job_id))
+    assert not is_about(header, "another")
+    assert not is_about(None, job_id)
+
+
+def test_a_header_of_an_old_release_is_about_the_job_that_has_it():
+    assert is_about(to_header(ORIGIN), "any")
+
+
+def test_what_continues_a_life_takes_no_arguments_along():
+    header = continuing_header(ORIGIN, "a")
+    assert from_header(header) == replace(ORIGIN, params=None, data=None)
+    assert not is_second(header)
+
+
+def test_a_second_message_says_so_until_it_is_the_only_one():
+    header = second_header(ORIGIN, "a")
+    assert is_second(header)
+    assert without_second(header) == continuing_header(ORIGIN, "a")
+    assert not is_second(None)
+
+
+def test_a_key_is_the_id_in_the_namespace_of_the_message():
+    assert key_in(namespace_in(None, to_header(ORIGIN)), "a") == "north\x1fa"
+    assert key_in(namespace_in(None), 5) == "5"
+    assert key_in("north", [1]) == [1]
+
+
+def test_a_planned_job_is_its_planner_s_whoever_sends_it():
+    by_worker = Origin(send_id="s2", queue="celery", staff_only=True)
+    planned = with_owner(by_worker, over_the_wire(owner_header(ORIGIN)))
+    assert planned == replace(by_worker, namespace="north", owner=ORIGIN.owner, staff_only=False)
+    assert with_owner(by_worker, None) == by_worker

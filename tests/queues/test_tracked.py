@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import nullcontext
 from inspect import signature
+from types import SimpleNamespace
 
 import pytest
 from celery import Celery, Task
 
 from immortus_channels.exceptions import ConfigurationError
+from immortus_channels.queues.body import awaited
 from immortus_channels.queues.tracked import MASK, TaskOptions, options_on, tracked
 
 
@@ -19,13 +22,25 @@ def params(options, *args, **kwargs):
     return options.params_of(signature(pay), args, kwargs)
 
 
-def test_the_mark_leaves_the_function_as_it_was():
-    def task():
-        return 5
+def test_a_marked_function_is_found_by_its_name_and_does_what_it_did():
+    def task(number, *, times=2):
+        return number * times
 
-    assert tracked(task) is task
-    assert task() == 5
-    assert options_on(task) == TaskOptions()
+    marked = tracked(task)
+    assert (marked.__module__, marked.__qualname__) == (task.__module__, task.__qualname__)
+    assert signature(marked) == signature(task)
+    assert marked(5) == 10
+    assert options_on(marked) == options_on(task) == TaskOptions()
+
+
+def test_the_function_of_a_task_asks_before_its_body_runs():
+    @tracked(params=True)
+    def task():
+        pytest.fail("the body of a refused run")
+
+    token = awaited.set(SimpleNamespace(options=options_on(task), refused=True, value=None, body=nullcontext))
+    assert task() is None
+    awaited.reset(token)
 
 
 def test_options_are_what_the_mark_says():
@@ -97,6 +112,22 @@ def test_under_the_queues_decorator_the_mark_survives_every_kind_of_task():
         pass
 
     assert options_on(bound.run) == TaskOptions(params=True)
+
+
+@pytest.mark.parametrize("options", [{}, {"bind": True}, {"autoretry_for": (ValueError,)}], ids=repr)
+def test_celery_reads_the_arguments_of_a_tracked_task(options):
+    def plain(path, size=1):
+        return path, size
+
+    def bound(self, path, size=1):
+        return path, size
+
+    app = Celery("reading", broker="memory://", set_as_current=False)
+    task = app.task(**options, shared=False, name="reading")(tracked(bound if options.get("bind") else plain))
+    assert task("a", size=2) == ("a", 2)
+    for args, kwargs, wrong in ((), {}, "argument: 'path'"), (("a",), {"sise": 2}, "argument 'sise'"):
+        with pytest.raises(TypeError, match=wrong):
+            task.apply_async(args, kwargs)
 
 
 def test_under_shared_task_the_mark_survives_too():
@@ -177,7 +208,7 @@ def test_params_that_the_function_does_not_take_are_refused():
 
     with pytest.raises(ConfigurationError, match=r"params=\['nope'\].* does not take 'nope'; it takes path, size"):
         tracked(params=["nope"])(task)
-    assert tracked(params=["path", "size"])(task) is task
+    assert options_on(tracked(params=["path", "size"])(task)).params == ["path", "size"]
     with pytest.raises(ConfigurationError, match="does not take 'nope'; it takes nothing"):
         tracked(params="nope")(lambda: None)
 
@@ -195,6 +226,6 @@ def test_params_of_what_takes_anything_or_cannot_be_looked_at_are_believed():
         pass
 
     unreadable.__signature__ = "no signature"
-    assert tracked(params=["nope"])(takes_anything) is takes_anything
-    assert tracked(params=["nope"])(unreadable) is unreadable
+    assert tracked(params=["nope"])(takes_anything)
+    assert tracked(params=["nope"])(unreadable)
     assert tracked(Task(), params=["nope"])

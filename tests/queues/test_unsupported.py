@@ -14,6 +14,7 @@ from django.test import RequestFactory
 
 from immortus_channels import JobState, get_strategy, job_info, job_page_url, queues, render_immortus, tracked
 from immortus_channels.exceptions import ConfigurationError
+from immortus_channels.loading import ADAPTERS
 from immortus_channels.queues import unsupported
 from immortus_channels.urls import immortus_jobs
 from tests.pages_of_docs import page
@@ -131,8 +132,21 @@ def test_an_adapter_has_the_first_say(monkeypatch):
 def test_the_documentation_lists_each_such_queue_and_no_other():
     told = {name for row in page("reference/queues.md").rows if row[1:] == ["N/A", "no"] for name in row[0].split(", ")}
     aliases = {"django.tasks (Django 6)": "django.tasks", "django-tasks": "django.tasks", "django-rq": "RQ"}
-    assert {aliases.get(name, name) for name in told} == set(unsupported.WITHOUT_ADAPTER.values())
+    assert {aliases.get(name, name) for name in told} == without_adapter()
 
 
 def test_each_such_queue_has_its_types_here():
-    assert set(TYPES) == set(unsupported.WITHOUT_ADAPTER.values())
+    assert set(TYPES) == without_adapter()
+
+
+def without_adapter() -> set[str]:
+    return {name for package, name in unsupported.QUEUES.items() if not unsupported.has_adapter(package)}
+
+
+@pytest.mark.parametrize("module", ["huey", "huey.api"])
+def test_an_adapter_in_the_table_takes_its_queue_off_the_list(monkeypatch, module):
+    monkeypatch.setitem(ADAPTERS, module, "shop.adapters.HueyQueue")
+    result, other = of_type("huey.api.Result"), of_type("dramatiq.message.Message")
+    assert [unsupported.queue_of(one) for one in (result, other)] == [None, "Dramatiq"]
+    assert without_adapter() == {*TYPES} - {"Huey"}
+    tracked(result)

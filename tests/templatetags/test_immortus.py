@@ -15,10 +15,10 @@ from django.test import RequestFactory
 from django.urls import include, path, set_script_prefix
 from django.utils import translation
 
-from immortus_channels import queues
 from immortus_channels.api.links import page_url
 from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.jobs.job import Job, State
+from immortus_channels.queues import classes
 from immortus_channels.urls import immortus_jobs
 
 urlpatterns = [path("some/where/", include(immortus_jobs()))]
@@ -45,7 +45,7 @@ def attribute(html, name):
 
 
 def test_of_a_bare_id_the_class_is_not_told_to_whoever_looks_at_the_page():
-    queues.remember("sent-1", "gallery.paint")
+    classes.remember("sent-1", "gallery.paint")
     assert "gallery.paint" not in element("sent-1")
 
 

@@ -10,12 +10,13 @@ from dataclasses import replace
 import pytest
 
 from immortus_channels import bounded_calls, queues, tracking, writer
+from immortus_channels.api.strategy import TrackingStrategy
 from immortus_channels.jobs.events import Enqueued, Failed, Finished, Origin, Report, Reported, Retrying, Started
 from immortus_channels.jobs.job import State
 from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.stores import get_store
 from immortus_channels.stores.base import Filter
-from immortus_channels.tracking import inquiry
+from immortus_channels.tracking import inquiry, reader
 from tests.toys import ToyQueue, eventually
 
 
@@ -228,3 +229,124 @@ def test_a_job_that_speaks_while_its_queue_is_asked_is_not_lost(queue, job_id, m
     spoken.set()
     assert eventually(lambda: not inquiry._inquiries)
     assert (record(job_id).state, record(job_id).stalled) == (State.RUNNING, False)
+
+
+# Jobs that wait, of a queue some of whose ends stand in its own records alone
+
+
+WAITS = {
+    "not confirmed": {"lease_until": 45},
+    "confirmed": {"lease_until": 86_400 - 11},
+    "to run later": {"enqueued_at": -3_600, "lease_until": 86_400 - 11},
+    "again": {"state": State.RETRYING, "run_id": "r", "lease_holder": "", "lease_until": 86_400 - 11},
+}
+LOOKS_AT_IT = [lambda job_id: tracking.read([job_id]), lambda job_id: tracking.ask_strategies({job_id: "paint"})]
+
+
+@pytest.fixture
+def silent_queue(queue, monkeypatch):
+    monkeypatch.setattr(queue, "ends_silently", True, raising=False)
+    return queue
+
+
+def waits(job_id, *, enqueued_at=-15, lease_until=45, **changes):
+    """Put a job on record that was sent some seconds ago; all times are given in seconds from now."""
+    tracking.publish(Enqueued(job_id=job_id, job_class="paint", origin=Origin(send_id="s", queue="toy")))
+
+    def change(job, now):
+        at = {"enqueued_at": now + enqueued_at * 1_000_000, "lease_until": now + lease_until * 1_000_000}
+        return replace(job, version=now, **at, **changes)
+
+    return get_store().update(job_id, change)[1]
+
+
+@pytest.mark.usefixtures("_asked")
+@pytest.mark.parametrize("look", LOOKS_AT_IT, ids=["read", "watched"])
+@pytest.mark.parametrize("state", WAITS.values(), ids=WAITS)
+def test_a_job_that_should_run_is_asked_about_where_ends_may_be_silent(silent_queue, job_id, look, state):
+    silent_queue.answer = lambda **about: Failed(**about, code="expired")
+    job = waits(job_id, **state)
+    look(job_id)
+    assert eventually(lambda: record(job_id).is_over)
+    assert (record(job_id).state, record(job_id).error.code) == (State.FAILED, "expired")
+    due = job.lease_until - 86_400_000_000 if job.run_id else job.enqueued_at - 60_000_000
+    assert silent_queue.asked == [(job_id, "paint", due)]
+
+
+@pytest.mark.parametrize("look", LOOKS_AT_IT, ids=["read", "watched"])
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"enqueued_at": -8, "lease_until": 52},
+        {"lease_until": 86_400 - 8},
+        {"lease_until": 90_000},
+        {"state": State.RUNNING, "run_id": "r", "lease_holder": "r"},
+        {"state": State.FINISHED, "run_id": "r", "lease_holder": ""},
+    ],
+    ids=["sent just now", "due just now", "due later", "runs", "is over"],
+)
+def test_a_job_that_does_not_wait_too_long_is_not_asked_about(silent_queue, job_id, look, state):
+    waits(job_id, **state)
+    look(job_id)
+    assert silent_queue.asked == []
+
+
+@pytest.mark.parametrize("look", LOOKS_AT_IT, ids=["read", "watched"])
+def test_where_no_end_is_silent_a_job_that_waits_is_not_asked_about(queue, job_id, look):
+    waits(job_id)
+    look(job_id)
+    assert queue.asked == []
+
+
+@pytest.mark.usefixtures("_asked")
+@pytest.mark.parametrize("answer", [lambda **_: None, broken])
+@pytest.mark.parametrize("look", LOOKS_AT_IT, ids=["read", "watched"])
+def test_without_an_answer_a_job_that_waits_waits_on(silent_queue, job_id, answer, look):
+    silent_queue.answer = answer
+    before = waits(job_id)
+    look(job_id)
+    assert eventually(lambda: silent_queue.asked)
+    assert eventually(lambda: not inquiry._inquiries)
+    assert record(job_id) == before
+
+
+def test_a_job_that_waits_is_asked_about_every_ten_seconds(silent_queue, job_id, monkeypatch):
+    waits(job_id)
+    for _ in range(3):
+        for look in LOOKS_AT_IT:
+            look(job_id)
+    assert len(silent_queue.asked) == 1
+    monkeypatch.setattr(reader, "LOOK", 0.05)
+    time.sleep(0.06)
+    LOOKS_AT_IT[0](job_id)
+    time.sleep(0.06)
+    LOOKS_AT_IT[1](job_id)
+    assert len(silent_queue.asked) == 3
+
+
+def test_a_job_whose_task_is_unknown_here_is_looked_at_by_its_record(silent_queue, job_id, monkeypatch):
+    """A web server may not have imported the task, and there are several queues."""
+    monkeypatch.setattr(queues, "connected", [silent_queue, ToyQueue("other")])
+    monkeypatch.setattr(silent_queue, "tasks", {})
+    waits(job_id)
+    tracking.ask_strategies({job_id: "paint"})
+    assert [asked[0] for asked in silent_queue.asked] == [job_id]
+
+
+class Telling(TrackingStrategy):
+    """Says something new each time."""
+
+    said = 0
+
+    def meta(self, job_id):
+        Telling.said += 1
+        return {"said": Telling.said}
+
+
+@pytest.mark.parametrize("look", LOOKS_AT_IT, ids=["read", "watched"])
+def test_the_strategy_of_a_job_is_asked_beside_its_queue(silent_queue, job_id, look, monkeypatch):
+    monkeypatch.setattr(silent_queue, "tasks", {"paint": TaskOptions(strategy=Telling)})
+    before = waits(job_id)
+    look(job_id)
+    assert len(silent_queue.asked) == 1
+    assert record(job_id).strategy_meta["said"] > before.strategy_meta["said"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import threading
 import time
@@ -37,7 +38,7 @@ from immortus_channels.stores.base import Reading
 from immortus_channels.tracking import queue_cancels, reader
 from immortus_channels.tracking.strategies import load
 from immortus_channels.writer.run import current_run
-from tests.toys import ToyQueue, eventually
+from tests.toys import Ticks, ToyQueue, eventually
 
 RUN = {"run_id": "r"}
 HOOKS = ("enqueued", "started", "finished", "failed", "retrying", "cancelled", "lost")
@@ -462,6 +463,47 @@ def test_a_run_of_a_job_that_was_cancelled_while_it_waited_is_refused(run, tell,
     assert record().state is State.CANCELLED
 
 
+OF_HUEY = {"waits": [], "runs": [(Started, RUN)], "is over": [(Started, RUN), (Finished, RUN)]}
+
+
+@pytest.mark.usefixtures("memory")
+@pytest.mark.parametrize("events", OF_HUEY.values(), ids=OF_HUEY)
+def test_a_run_under_the_id_of_another_queues_job_goes_on_untracked(job_id, tell, record, diary, caplog, events):
+    for kind, fields in [(Enqueued, {}), *events]:
+        tell(kind, queue="huey", **fields)
+    before, hooks = record(), [*diary.hooks]
+    run = tracking.make_run(job_id=job_id, job_class="told", run_id="q", origin=None, queue="rq")
+    tracking.begin(run)
+    assert (run.is_foreign, run.refused) == (True, False)
+    run.update(current=1, total=2)
+    run.strategy.count(job_id, percentage=20)
+    assert tracking.end(run, Finished) is None
+    assert (record(), diary.hooks) == (before, hooks)
+    assert [line.levelname for line in caplog.records] == ["WARNING"]
+    assert f"The id {job_id!r} is that of a job of huey, so a task of rq" in caplog.text
+
+
+@pytest.mark.usefixtures("memory")
+def test_what_a_run_says_before_it_knows_whose_job_it_is_is_refused(job_id, tell, record):
+    tell(Enqueued, queue="huey")
+    run = tracking.make_run(job_id=job_id, job_class="told", run_id="q", origin=None, queue="rq")
+    run.started(None)
+    before = record()
+    assert tracking.publish(writer.report_of(run)) == before
+    tracking.end(run, Failed)
+    assert record() == before
+
+
+@pytest.mark.usefixtures("memory")
+def test_that_an_id_is_another_queues_is_logged_once_for_all_jobs(caplog):
+    for _ in range(3):
+        job_id = uuid.uuid4().hex
+        for queue in ("huey", "rq", "rq"):
+            tracking.publish(Enqueued(job_id=job_id, job_class="silent", queue=queue, origin=Origin(send_id=queue)))
+        assert tracking.read([job_id])[job_id].queue == "huey"
+    assert len(caplog.records) == 1
+
+
 @pytest.mark.usefixtures("memory")
 def test_meta_is_told_after_every_method_called_through_the_runs_strategy(run, record):
     tracking.begin(run)
@@ -505,6 +547,133 @@ def test_renewing_moves_the_lease_of_its_holder(job_id, tell, record):
     assert record().lease_until == before
     tracking.renew(job_id, "r", 500)
     assert record().lease_until > before
+
+
+def test_an_end_waits_for_the_store_no_longer_than_it_is_told_to(memory, with_thread, job_id, record):
+    run = tracking.make_run(job_id=job_id, job_class="silent", run_id="r", origin=None)
+    tracking.begin(run)
+    memory.open.clear()
+    began = time.monotonic()
+    assert tracking.end(run, Finished, wait=0) is None
+    assert time.monotonic() - began < 0.2
+    memory.open.set()
+    assert eventually(lambda: record().state is State.FINISHED)
+
+
+# On an event loop, which runs on meanwhile
+
+
+@pytest.fixture
+def in_service(with_thread, settings):
+    """As outside tests: writes by the thread, and none by the caller."""
+    settings.IMMORTUS_INLINE = False
+
+
+KINDS = pytest.mark.parametrize("job_class", ["silent", "told"])
+
+
+@KINDS
+@pytest.mark.parametrize("mode", ["inline", "in_service"])
+@pytest.mark.usefixtures("memory")
+async def test_an_event_is_published_from_an_event_loop(job_id, job_class, diary, request, mode):
+    if mode == "in_service":
+        request.getfixturevalue(mode)
+    about = {"job_id": job_id, "job_class": job_class, "origin": Origin(send_id="s", owner="7")}
+    job = await tracking.apublish(Enqueued(**about))
+    assert (job.state, job.owner) == (State.ENQUEUED, "7")
+    run = tracking.make_run(**about, run_id="r")
+    await tracking.abegin(run, known=job)
+    assert (run.attempt, run.refused, run.origin.owner) == (1, False, "7")
+    run.set_meta({"a": 1})
+    assert eventually(lambda: get_store().get_many([job_id]).jobs[job_id].meta == {"a": 1}), "it is attached"
+    assert diary.hooks == (["enqueued", "started"] if job_class == "told" else [])
+    writer.get_writer().detach(run)
+
+
+@KINDS
+@pytest.mark.django_db(transaction=True)
+async def test_under_a_test_runner_a_loop_may_have_events_in_the_database(job_id, job_class):
+    job = await tracking.apublish(Enqueued(job_id=job_id, job_class=job_class))
+    assert job.state is State.ENQUEUED
+    run = tracking.make_run(job_id=job_id, job_class=job_class, run_id="r", origin=None)
+    await tracking.abegin(run)
+    assert run.known is not None
+    writer.get_writer().detach(run)
+
+
+@KINDS
+@pytest.mark.usefixtures("in_service")
+async def test_an_event_loop_runs_on_while_the_store_takes_its_time(memory, job_id, job_class):
+    memory.pause = 0.05
+    run = tracking.make_run(job_id=job_id, job_class=job_class, run_id="r", origin=None)
+    for step in (tracking.apublish(Enqueued(job_id=job_id, job_class=job_class)), tracking.abegin(run)):
+        async with Ticks() as ticks:
+            await step
+        assert ticks.number > 5
+    assert run.known is not None
+    memory.pause = 0
+    writer.get_writer().detach(run)
+
+
+@KINDS
+@pytest.mark.usefixtures("in_service")
+async def test_an_event_loop_s_task_waits_for_a_store_that_hangs_once(memory, job_id, job_class, record):
+    memory.open.clear()
+    began = time.monotonic()
+    async with Ticks() as ticks:
+        assert await tracking.apublish(Enqueued(job_id=job_id, job_class=job_class)) is None
+    assert 0.35 < time.monotonic() - began < 0.8
+    assert ticks.number > 50
+    began = time.monotonic()
+    run = tracking.make_run(job_id=job_id, job_class=job_class, run_id="r", origin=None)
+    await tracking.abegin(run)
+    assert time.monotonic() - began < 0.3
+    memory.open.set()
+    assert eventually(lambda: record() is not None and record().state is State.RUNNING)
+    writer.get_writer().detach(run)
+
+
+@KINDS
+@pytest.mark.usefixtures("in_service")
+def test_an_event_is_written_though_its_event_loop_has_ended(memory, job_id, job_class, record, caplog):
+    memory.open.clear()
+    with pytest.raises(TimeoutError):
+        asyncio.run(asyncio.wait_for(tracking.apublish(Enqueued(job_id=job_id, job_class=job_class)), 0.05))
+    memory.open.set()
+    assert eventually(lambda: record() is not None)
+    writer.drain()
+    assert caplog.records == []
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("memory", "in_service")
+async def test_a_hook_that_a_loop_awaits_may_use_the_database_and_the_context(job_id, diary, run):
+    seen = []
+    diary.inside = lambda _: seen.append((User.objects.count(), current_run.get()))
+    await tracking.apublish(Enqueued(job_id=job_id, job_class="told"))
+    assert seen == [(0, run)]
+
+
+@pytest.mark.usefixtures("in_service")
+async def test_publishing_from_an_event_loop_never_raises(memory, job_id, monkeypatch, caplog):
+    assert await tracking.apublish(Enqueued(job_id="", job_class="silent")) is None
+    monkeypatch.setattr(tracking.publisher, "get_writer", lambda: 1 / 0)
+    for job_class in ("silent", "told"):
+        assert await tracking.apublish(Enqueued(job_id=job_id, job_class=job_class)) is None
+    assert ["cannot be tracked" in line.getMessage() for line in caplog.records] == [True, False]
+
+
+@pytest.mark.usefixtures("memory")
+@pytest.mark.parametrize("queue", ["toy", "another"])
+async def test_a_run_begun_on_a_loop_is_refused_or_goes_on_untracked(job_id, tell, record, queue):
+    tell(Enqueued, queue="toy")
+    tell(CancelRequested)
+    before = record()
+    run = tracking.make_run(job_id=job_id, job_class="told", run_id="r", origin=None, queue=queue)
+    await tracking.abegin(run)
+    assert (run.refused, run.is_foreign) == (queue == "toy", queue == "another")
+    run.update(current=1)
+    assert record() == before
 
 
 # Reading

@@ -9,13 +9,14 @@ from itertools import pairwise
 import pytest
 
 from immortus_channels.exceptions import JobCancelled
-from immortus_channels.jobs.events import CancelRequested, Started
+from immortus_channels.jobs.events import CancelRequested, Enqueued, Origin, Started
+from immortus_channels.jobs.owner import starting_as
 from immortus_channels.stores import get_store
-from immortus_channels.writer import Write, perform
+from immortus_channels.writer import Write, perform, thread
 from immortus_channels.writer.inline import InlineWriter
-from immortus_channels.writer.run import SILENCE, Run
+from immortus_channels.writer.run import SILENCE, Run, aowner_here, current_run, owner_here
 from immortus_channels.writer.thread import HEARING, Writer
-from tests.toys import FlakyStore, eventually
+from tests.toys import FlakyStore, Ticks, eventually
 
 
 @pytest.fixture
@@ -227,3 +228,67 @@ def test_inline_an_event_loop_reads_nothing(inline, store):
     inline.heard_at -= SILENCE
     asyncio.run(step())
     assert not reads(store)
+
+
+# Whose jobs a run starts
+
+
+SENDING = Enqueued(job_id="j", origin=Origin(send_id="s", owner="7", params={"a": 1}), sent_at=time.time_ns() // 1000)
+
+
+@pytest.fixture(params=["threaded", "inline"])
+def overtook(request, store):
+    """A run that began before its sending was told, which another process has just done."""
+    run = begun(request.getfixturevalue("threaded") if request.param == "threaded" else InlineWriter())
+    perform(Write(SENDING))
+    token = current_run.set(run)
+    yield run
+    current_run.reset(token)
+
+
+def test_what_a_run_starts_that_overtook_its_sending_has_the_right_owner(overtook):
+    assert overtook.origin.staff_only
+    assert owner_here() == ("7", False)
+    assert overtook.params == {"a": 1}
+
+
+def test_who_sent_a_job_is_asked_once_and_only_where_it_is_unknown(run, store):
+    token = current_run.set(run)
+    assert [owner_here() for _ in range(3)] == [(None, True)] * 3
+    assert reads(store) == 1
+    for origin in (Origin(owner="7"), Origin(send_id="s", staff_only=True)):
+        run.origin, run._has_asked = origin, False
+        assert owner_here() == (origin.owner, origin.staff_only)
+    run.origin = None
+    with starting_as(lambda: "8"):
+        assert owner_here() == ("8", False)
+    assert reads(store) == 1
+    current_run.reset(token)
+
+
+def test_a_store_that_hangs_is_hardly_waited_for_to_learn_the_sender(run, store):
+    token = current_run.set(run)
+    store.open.clear()
+    assert HEARING * 0.9 <= duration_of(owner_here) < 3 * HEARING
+    assert duration_of(owner_here) < HEARING / 2
+    store.open.set()
+    current_run.reset(token)
+
+
+async def test_on_an_event_loop_the_sender_is_awaited_and_the_loop_runs_on(run, store, monkeypatch):
+    monkeypatch.setattr(thread, "HEARING", 5.0)
+    perform(Write(SENDING))
+    token = current_run.set(run)
+    store.pause = 0.1
+    async with Ticks() as ticks:
+        assert await aowner_here() == ("7", False)
+    assert ticks.number > 5
+    current_run.reset(token)
+
+
+async def test_on_an_event_loop_the_plain_question_waits_for_nothing(run, store):
+    perform(Write(SENDING))
+    token = current_run.set(run)
+    store.pause = 0.05
+    assert duration_of(lambda: owner_here() == (None, True)) < store.pause / 2
+    current_run.reset(token)

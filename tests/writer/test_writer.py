@@ -242,8 +242,8 @@ def test_an_end_without_its_words_outlives_an_outage(store, threaded, caplog):
     assert sum("without its content" in line.getMessage() for line in caplog.records) == 1
 
 
-def test_an_end_without_its_words_keeps_its_flags():
-    about = {"job_id": "j", "job_class": "c", "run_id": "r"}
+def test_an_end_without_its_words_keeps_its_flags_and_its_queue():
+    about = {"job_id": "j", "job_class": "c", "run_id": "r", "queue": "q"}
     for kind, flags in ((Retrying, {"is_sent": False}), (Cancelled, {"unstarted": True}), (Failed, {"by_hand": True})):
         event = kind(**about, **flags, strategy_meta={"x": object()})
         assert writer.write._bare(event) == kind(**about, **flags)

@@ -5,20 +5,21 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from celery import _state, current_app, signals
-from celery.exceptions import Ignore, SoftTimeLimitExceeded
+from celery.exceptions import Ignore, SoftTimeLimitExceeded, TimeLimitExceeded
 
-from immortus_channels import queues
 from immortus_channels.exceptions import ConfigurationError, JobCancelled, JobFailed
 from immortus_channels.loading import Later
 from immortus_channels.logs import logger
-from immortus_channels.queues.base import Queue, Tracker
+from immortus_channels.queues import classes
+from immortus_channels.queues.base import Queue
+from immortus_channels.queues.body import awaited
 from immortus_channels.queues.celery.marks import QUEUE, options_of
 from immortus_channels.queues.celery.problems import is_green_pool, problems
-from immortus_channels.queues.celery.receivers import Receivers, guarded
+from immortus_channels.queues.celery.receivers import Receivers
+from immortus_channels.queues.hooks import guard
 from immortus_channels.queues.tracked import TaskOptions, unmarked
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from immortus_channels.jobs.events import Cancelled, Failed, Finished
     from immortus_channels.jobs.job import Job
     from immortus_channels.queues.celery import result_backend
+    from immortus_channels.queues.port import Port
     from immortus_channels.writer import run as runs
 else:  # Celery's are not complete yet where their import brings this one about
     result = Later("celery.result")
@@ -52,19 +54,24 @@ class CeleryQueue(Queue):
 
     name = QUEUE
     interrupts = (SoftTimeLimitExceeded,)
+    time_limits = (SoftTimeLimitExceeded, TimeLimitExceeded)
+    carries_headers = True
+    waits_for_ends = True
+    tried: ClassVar = {"celery": ("5.6", "5.7")}
 
     def __init__(self) -> None:
+        super().__init__()
         self._tracked: dict[str, TaskOptions] = {}
         self._receivers: list[tuple[Any, Any]] = []
 
     # The port
 
-    def connect(self, tracker: Tracker) -> None:
+    def connect(self, port: Port) -> None:
         """Connect every signal. Never with `retry=True`: Celery would repeat a receiver that raises for ever."""
         _state.connect_on_app_finalize(self._find_tasks_of)
         for signal, receiver in (
             (signals.worker_init, self._on_worker_init),
-            *Receivers(tracker, self.options_of).each(),
+            *Receivers(port, self.options_of).each(),
         ):
             self._receivers.append((signal, receiver))
             signal.connect(receiver, weak=False)
@@ -92,7 +99,7 @@ class CeleryQueue(Queue):
         if not isinstance(given, result.AsyncResult):
             return None
         job_id = ids.text_of(given.id) or given.id
-        job_class = queues.class_of(namespaces.here(job_id)) or ""
+        job_class = classes.class_of(namespaces.here(job_id)) or ""
         # A task that is not registered here may be tracked where it runs.
         if job_class in current_app.tasks and self.options_of(job_class) is None:
             msg = f"The task {job_class!r} is not tracked; write @tracked under its decorator."
@@ -147,11 +154,12 @@ class CeleryQueue(Queue):
             )
             for signal, receiver in self._receivers:
                 signal.disconnect(receiver)
-        guarded(self._on_finalize, sender.app)
+        self._on_finalize(sender.app)
 
     def _find_tasks_of(self, app: Celery) -> None:
-        app.on_after_finalize.connect(partial(guarded, self._on_finalize), weak=False)
+        app.on_after_finalize.connect(self._on_finalize, weak=False)
 
+    @guard
     def _on_finalize(self, sender: Celery, **_: object) -> None:
         unmarked.clear()
         for name, task in list(sender.tasks.items()):
@@ -171,8 +179,8 @@ class CeleryQueue(Queue):
             return
 
         def before_start(self: Task, task_id: str, args: Any, kwargs: Any) -> None:
-            run = runs.current_run.get()
-            if run is not None and keys.name_in(run.job_id) == ids.text_of(task_id) and run.refused:
+            begun = awaited.get()
+            if begun is not None and begun.refused:
                 msg = f"The job {task_id} is over; the worker does not run it."
                 raise Ignore(msg)
             original(self, task_id, args, kwargs)

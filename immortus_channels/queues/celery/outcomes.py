@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import UTC, datetime, timedelta
 
 from celery.exceptions import Reject, SoftTimeLimitExceeded, TimeLimitExceeded
 
 from immortus_channels.jobs.events import Failed
-from immortus_channels.jobs.lifecycle import SECOND
 from immortus_channels.queues import verdicts
 from immortus_channels.queues.verdicts import Verdict
 
@@ -23,11 +21,3 @@ def verdict(exception: BaseException, job_id: str, *, asked: Collection[str] = (
     if type(exception).__name__ == "WorkerLostError":
         return Verdict(Failed, {"code": "worker_lost"})
     return verdicts.verdict(exception, job_id, asked=asked, limits=TIME_LIMITS)
-
-
-def due(when: datetime | float | None) -> int | None:
-    """Return when a retry is due, in microseconds since 1970; `when` is a time, or seconds from now."""
-    if when is None:
-        return None
-    at = when if isinstance(when, datetime) else datetime.now(UTC) + timedelta(seconds=when)
-    return int(at.timestamp() * SECOND)

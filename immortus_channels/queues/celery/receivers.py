@@ -12,14 +12,14 @@ from celery import _state, signals
 
 from immortus_channels.current import run_here
 from immortus_channels.loading import Later
-from immortus_channels.logs import logger
-from immortus_channels.queues import untracked
 from immortus_channels.queues.celery.marks import HEADER, STANDS_FOR, key_by
+from immortus_channels.queues.classes import untracked
+from immortus_channels.queues.hooks import guard
 from immortus_channels.queues.tracked import TaskOptions, unmarked
 
 if TYPE_CHECKING:
-    from immortus_channels.queues.base import Tracker
     from immortus_channels.queues.celery import publish_signals, worker_signals
+    from immortus_channels.queues.port import Port
 else:
     publish_signals = Later("immortus_channels.queues.celery.publish_signals")
     worker_signals = Later("immortus_channels.queues.celery.worker_signals")
@@ -28,8 +28,8 @@ else:
 class Receivers:
     """Lets signals of tasks that are no jobs pass, and any other reach `Sending` and `Running`."""
 
-    def __init__(self, tracker: Tracker, options_of: Callable[[str], TaskOptions | None]) -> None:
-        self._tracker = tracker
+    def __init__(self, port: Port, options_of: Callable[[str], TaskOptions | None]) -> None:
+        self._port = port
         self._options_of = options_of
         self._requests: WeakValueDictionary[str, Any] = WeakValueDictionary()
         self._tasks: Mapping[str, object] = {}
@@ -67,7 +67,7 @@ class Receivers:
         That is the task, the one that sends it, or those that follow.
         """
 
-        def before(sender: str, body: Any, headers: Mapping[str, Any], **_: Any) -> None:
+        def before(sender: str, body: Any, headers: dict[str, Any], **_: Any) -> None:
             job_id = headers.get("id")
             if job_id is None:
                 return
@@ -81,7 +81,7 @@ class Receivers:
             ):
                 untracked.append((job_id, sender))
             else:
-                guarded(self._sender().before, sender=sender, body=body, headers=headers)
+                guard(self._sender().before)(sender=sender, body=body, headers=headers)
 
         return before
 
@@ -93,7 +93,7 @@ class Receivers:
 
         def after(sender: str, headers: Mapping[str, Any], **_: Any) -> None:
             if HEADER in headers:
-                guarded(self._sender().after, sender=sender, headers=headers)
+                guard(self._sender().after)(sender=sender, headers=headers)
 
         return after
 
@@ -106,7 +106,7 @@ class Receivers:
             if is_job or embed.get("chain") or embed.get("chord"):
                 self._requests[key_by(request.request_dict, request.id)] = request
             if is_job:
-                guarded(self._runner().received, request=request)
+                guard(self._runner().received)(request=request)
 
         return received
 
@@ -157,25 +157,25 @@ class Receivers:
     # What is loaded when needed
 
     def _tell(self, method: str, signal: object = None, **arguments: Any) -> None:
-        guarded(getattr(self._runner(), method), **arguments)
+        guard(getattr(self._runner(), method))(**arguments)
 
     def _drain(self, *timeout: float, **_: Any) -> None:
         """Drain before a fork, in MAIN, which should not copy a busy thread; or before a child ends, and its memory."""
         if "immortus_channels.writer" in sys.modules:
-            guarded(self._tracker.drain, *timeout)
+            guard(self._port.tracker.drain)(*timeout)
 
     # Threads may be the first at the same time; `setdefault` lets one win, and is no lock that a fork could copy.
 
     def _sender(self) -> publish_signals.Sending:
         if "sending" not in self._loaded:
             signals.after_task_publish.connect(self._after(), weak=False, dispatch_uid=self)
-            self._loaded.setdefault("sending", publish_signals.Sending(self._tracker, self._options_of))
+            self._loaded.setdefault("sending", publish_signals.Sending(self._port, self._options_of))
         sending: publish_signals.Sending = self._loaded["sending"]
         return sending
 
     def _runner(self) -> worker_signals.Running:
         if "running" not in self._loaded:
-            self._loaded.setdefault("running", worker_signals.Running(self._tracker, self._options_of, self._requests))
+            self._loaded.setdefault("running", worker_signals.Running(self._port, self._options_of, self._requests))
         running: worker_signals.Running = self._loaded["running"]
         running.worker = self._worker
         return running
@@ -195,11 +195,3 @@ def _is_special(request: Any) -> object:
     """Return whether a task with this request continues a job, whether one may wait for it, or whether it is eager."""
     about = request.__dict__  # to ask a request for what it does not have takes longer
     return about.get("chain") or about.get("chord") or about.get("is_eager") or STANDS_FOR in about
-
-
-def guarded(receiver: Callable[..., object], *args: Any, **arguments: Any) -> None:
-    """Call a receiver, and log its failure, so that none reaches the queue."""
-    try:
-        receiver(*args, **arguments)
-    except Exception:
-        logger.exception("Tracking failed in %s; the job continues", receiver.__name__)

@@ -15,7 +15,8 @@ from immortus_channels.jobs.events import Cancelled, Event, Failed, Finished, Re
 from immortus_channels.logs import logger
 from immortus_channels.queues.celery import pools, written
 from immortus_channels.queues.celery.canvas import REPLACED
-from immortus_channels.queues.celery.outcomes import due, verdict
+from immortus_channels.queues.celery.outcomes import verdict
+from immortus_channels.queues.moments import due
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,76 @@
+"""What the sender of a job knows about it, before the message goes out."""
+
+from __future__ import annotations
+
+import inspect
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from immortus_channels.jobs import namespaces
+from immortus_channels.jobs.events import Origin
+from immortus_channels.jobs.job import JSON, MAX_KEPT_BYTES
+from immortus_channels.loading import name_of
+from immortus_channels.logs import logger
+from immortus_channels.queues.tracked import TaskOptions
+from immortus_channels.writer.run import owner_here
+from immortus_channels.writer.values import clean, clean_text, size_of
+
+MAX_BYTES = MAX_KEPT_BYTES // 2
+"""Of the recorded arguments, so that the job's data has room as well."""
+
+
+def origin_here(
+    queue: str, options: TaskOptions | None, *, eta: int | None = None, params: Mapping[str, JSON] | None = None
+) -> Origin:
+    """Return what this process knows about a job that it is sending; the options are None if its task is not known."""
+    owner, staff_only = owner_here()
+    return Origin(
+        send_id=uuid.uuid4().hex,
+        namespace=namespaces.current(),
+        owner=owner,
+        staff_only=staff_only,
+        queue=queue,
+        cancel=options.cancel if options else "ask",
+        handler=name_of(options.handler) if options else "",
+        eta=eta,
+        params=params,
+    )
+
+
+def params_of(
+    options: TaskOptions, job_class: str, function: Callable[..., Any] | None, args: Any, kwargs: Any
+) -> dict[str, JSON] | None:
+    """Return the arguments to record, as JSON; a value that JSON cannot hold is recorded as its type alone.
+
+    The `function` tells their names; None records those by keyword alone.
+    """
+    if not options.params:
+        return None
+    signature = None if function is None else inspect.signature(function)
+    params = options.params_of(signature, tuple(args or ()), kwargs or {}) or {}
+    return _shorten_params(
+        job_class, {clean_text(key): (_to_json(key, value), type(value)) for key, value in params.items()}
+    )
+
+
+def _shorten_params(job_class: str, params: Mapping[str, tuple[JSON, type]]) -> dict[str, JSON]:
+    """Return the params; where they exceed the limit, the largest ones are recorded as their types alone."""
+    fit = {name: value for name, (value, _) in params.items()}
+    by_size = sorted(fit, key=lambda name: size_of(fit[name])) if size_of(fit) > MAX_BYTES else []
+    replaced: list[str] = []
+    while by_size and size_of(fit) > MAX_BYTES:
+        name = by_size.pop()
+        fit[name] = f"<{params[name][1].__name__}>"
+        replaced.append(name)
+    if replaced:
+        msg = "The arguments of %s exceed %d bytes; their types alone are recorded: %s"
+        logger.warning(msg, job_class, MAX_BYTES, ", ".join(replaced))
+    return fit
+
+
+def _to_json(name: str, value: object) -> JSON:
+    try:
+        return clean(value, what=f"The argument {name!r}")
+    except (TypeError, ValueError):
+        return f"<{type(value).__name__}>"
