@@ -470,11 +470,12 @@ OF_HUEY = {"waits": [], "runs": [(Started, RUN)], "is over": [(Started, RUN), (F
 @pytest.mark.parametrize("events", OF_HUEY.values(), ids=OF_HUEY)
 def test_a_run_under_the_id_of_another_queues_job_goes_on_untracked(job_id, tell, record, diary, caplog, events):
     for kind, fields in [(Enqueued, {}), *events]:
-        tell(kind, queue="huey", **fields)
+        tell(kind, queue="huey", origin=Origin(send_id="s", owner="7", queue="huey", params={"a": 1}), **fields)
     before, hooks = record(), [*diary.hooks]
     run = tracking.make_run(job_id=job_id, job_class="told", run_id="q", origin=None, queue="rq")
     tracking.begin(run)
-    assert (run.is_foreign, run.refused) == (True, False)
+    assert (run.is_foreign, run.refused, run.origin, run.params) == (True, False, None, {}), "it learns nothing of it"
+    assert run not in writer.get_writer()._runs.all()
     run.update(current=1, total=2)
     run.strategy.count(job_id, percentage=20)
     assert tracking.end(run, Finished) is None
