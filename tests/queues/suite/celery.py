@@ -1,0 +1,61 @@
+"""Celery, on Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from tests.queues.suite.driver import Driver
+
+
+class CeleryDriver(Driver):
+    """Declares tasks by `shared_task`, and sends them by `apply_async`."""
+
+    name = "celery"
+    packages = ("celery", "redis")
+    outcomes = {"unstorable": "finished"}
+    cannot = {
+        "test_a_coroutine_function": "Celery does not await the coroutine of a task.",
+        "test_rolled_back": "A message to Redis is not rolled back.",
+        "test_rolled_back_to_a_savepoint": "A message to Redis is not rolled back.",
+    }
+
+    @contextmanager
+    def services(self) -> Iterator[Mapping[str, str]]:
+        """Start a Redis."""
+        from tests.servers import RedisServer
+
+        with RedisServer() as server:
+            yield {"SUITE_REDIS": server.url}
+
+    def command(self) -> Sequence[str]:
+        """The prefork pool, with two processes."""
+        options = ("-c", "2", "--without-gossip", "--without-mingle", "--without-heartbeat", "-l", "INFO")
+        return ("celery", "-A", "tests.queues.suite.celery_app", "worker", *options)
+
+    def task(self, function: Callable[..., Any], **options: Any) -> Any:
+        """A task that Celery retries by itself where it may be retried."""
+        from celery import shared_task
+
+        from tests.queues.suite import celery_app  # noqa: F401 - the tasks are its
+
+        retries, limit = options.get("retries"), options.get("limit")
+        more: dict[str, Any] = {}
+        if retries:
+            more |= {"autoretry_for": (ValueError,), "max_retries": retries, "default_retry_delay": options["delay"]}
+        if limit:
+            more["time_limit"] = limit
+        return shared_task(name=f"suite.{function.__name__}", **more)(function)
+
+    def send(self, task: Any, *args: Any, delay: float = 0, job_id: str | None = None) -> Any:
+        """Send a task."""
+        return task.apply_async(args, countdown=delay or None, task_id=job_id)
+
+    def retry(self, task: Any) -> Any:
+        """Raise what `retry` returns."""
+        raise task.retry(countdown=0.1)
+
+    def cancel(self, sent: Any) -> None:
+        """Revoke it."""
+        sent.revoke()

@@ -1,0 +1,5 @@
+"""The suite's project answers nothing."""
+
+from __future__ import annotations
+
+urlpatterns: list[object] = []

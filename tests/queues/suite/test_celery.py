@@ -1,0 +1,16 @@
+"""The suite, by Celery."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.queues.suite.cases import Cases
+from tests.queues.suite.celery import CeleryDriver
+
+
+@pytest.mark.redis
+@pytest.mark.slow
+class TestCelery(Cases):
+    """Prefork, on Redis."""
+
+    driver = CeleryDriver

@@ -1,0 +1,182 @@
+"""A folder with the suite's project for one queue, and its processes: the sender, and workers by their own command."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Self
+
+from tests.queues.suite.driver import Driver
+from tests.queues.suite.told import Told
+
+PROJECT = "tests.queues.suite.project"
+ROOT = Path(__file__).parents[3]
+ENDS = ("finished", "failed", "cancelled", "lost")
+
+
+class Worker:
+    """A worker in a process group of its own, with its output in a file."""
+
+    def __init__(self, command: Sequence[str], env: Mapping[str, str], log: Path) -> None:
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                command, env=env, cwd=log.parent, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    def kill(self) -> None:
+        """Kill all its processes at once, as a machine does that loses power."""
+        self._signal(signal.SIGKILL)
+        self._process.wait(10)
+
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM to its main process."""
+        with suppress(ProcessLookupError):
+            self._process.terminate()
+
+    def stop(self) -> None:
+        """End it, whatever it does."""
+        self.ask_to_stop()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(5)
+        self.kill()
+
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
+
+class World:
+    """The project at work: what the cases send, and what is told of it."""
+
+    def __init__(self, driver: Driver, path: str, folder: Path, python: str = sys.executable) -> None:
+        """Take the driver's dotted `path`, by which the project's processes find it."""
+        self.driver, self.folder = driver, folder
+        self.told = Told(folder / "told")
+        self._python = python
+        self._env = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
+            "DJANGO_SETTINGS_MODULE": f"{PROJECT}.settings",
+            "IMMORTUS_SUITE_DRIVER": path,
+            "IMMORTUS_SUITE_FOLDER": str(folder),
+            "IMMORTUS_SUITE_TOLD": str(folder / "told"),
+            "PYTHONUNBUFFERED": "1",
+        }
+        self._workers: list[Worker] = []
+        self._kept: Worker | None = None
+        self._sender: subprocess.Popen[str] | None = None
+
+    @classmethod
+    @contextmanager
+    def running(cls, driver: Driver, path: str, folder: Path) -> Iterator[Self]:
+        """Yield a world with its services, its tables and its sender; workers are the cases' to start."""
+        with ExitStack() as stack:
+            world = cls(driver, path, folder)
+            world._env |= stack.enter_context(driver.services())
+            stack.callback(world._end)
+            world._run("-m", "django", "migrate", "--verbosity=0")
+            world._run("-c", "import django; django.setup(); from django.conf import settings; settings.DRIVER.setup()")
+            yield world
+
+    def _run(self, *arguments: str) -> None:
+        done = subprocess.run(
+            [self._python, *arguments], env=self._env, cwd=self.folder, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(done.stdout + done.stderr)
+
+    def _end(self) -> None:
+        for worker in self._workers:
+            worker.kill()
+        if self._sender is not None:
+            with self._sender:
+                self._sender.kill()
+
+    # Workers
+
+    def start_worker(self) -> Worker:
+        """Start a worker by its own command."""
+        command = [self._python, "-m", *self.driver.command()]
+        self._workers.append(Worker(command, self._env, self.folder / f"worker-{len(self._workers)}.log"))
+        return self._workers[-1]
+
+    def keep_working(self) -> None:
+        """Start a worker that goes on after the case, unless there is one."""
+        if self._kept is None:
+            self._kept = self.start_worker()
+
+    def stop_working(self) -> None:
+        """Stop that worker."""
+        if self._kept is not None:
+            self._kept.stop()
+        self._kept = None
+
+    @contextmanager
+    def working(self) -> Iterator[Worker]:
+        """Run a worker meanwhile."""
+        worker = self.start_worker()
+        try:
+            yield worker
+        finally:
+            worker.stop()
+
+    # The sender
+
+    def ask(self, call: str, *args: Any, **options: Any) -> Any:
+        """Have the sender do what its method of this name does; raise what it raised as RuntimeError."""
+        if self._sender is None:
+            command = [self._python, "-m", "tests.queues.suite.sender"]
+            pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+            with (self.folder / "sender.log").open("ab") as log:
+                self._sender = subprocess.Popen(command, env=self._env, cwd=self.folder, stderr=log, **pipes)
+            self._read(self._sender)
+        request = json.dumps({"call": call, "args": args, "options": options})
+        stdin: Any = self._sender.stdin
+        stdin.write(request + "\n")
+        stdin.flush()
+        answer = self._read(self._sender)
+        if "error" in answer:
+            raise RuntimeError(answer["error"])
+        return answer["answer"]
+
+    def _read(self, sender: subprocess.Popen[str]) -> Any:
+        stdout: Any = sender.stdout
+        line = stdout.readline()
+        if not line:
+            raise RuntimeError((self.folder / "sender.log").read_text()[-4000:])
+        return json.loads(line)
+
+    def send(self, task: str, *args: Any, **options: Any) -> str:
+        """Send a task, as the user "7" unless `owner` says otherwise; return its job's id."""
+        return str(self.ask("send", task, *args, **{"owner": "7", **options}))
+
+    def over(self, job_id: str, within: float | None = None) -> dict[str, Any]:
+        """Wait until a job is over; return its document and what else was told then."""
+        return self.told.wait(job_id, lambda line: line["state"] in ENDS, within=within or self.driver.patience)
+
+    def until(self, job_id: str, state: str, attempt: int | None = None) -> dict[str, Any]:
+        """Wait until a job is in a state, and in an attempt if one is given."""
+        return self.told.wait(
+            job_id,
+            lambda line: line["state"] == state and attempt in (None, line["attempt"]),
+            within=self.driver.patience,
+        )
+
+    def settled(self, job_id: str, or_in_attempt: int | None = None) -> dict[str, Any]:
+        """Ask for a job as a page does until it is over, which also judges its silence; return its document."""
+        until = time.monotonic() + 65
+        while True:
+            document: dict[str, Any] = self.ask("look", job_id)
+            if document["state"] in ENDS or document["attempt"] == or_in_attempt:
+                return document
+            if time.monotonic() > until:
+                msg = f"{job_id} is {document['state']} after 65 s"
+                raise TimeoutError(msg)
+            time.sleep(0.2)
