@@ -16,6 +16,7 @@ from immortus_channels.logs import logger
 from immortus_channels.queues import classes
 from immortus_channels.queues.base import Queue
 from immortus_channels.queues.body import awaited
+from immortus_channels.queues.celery import beat
 from immortus_channels.queues.celery.marks import QUEUE, options_of
 from immortus_channels.queues.celery.problems import is_green_pool, problems
 from immortus_channels.queues.celery.receivers import Receivers
@@ -69,6 +70,7 @@ class CeleryQueue(Queue):
     def connect(self, port: Port) -> None:
         """Connect every signal. Never with `retry=True`: Celery would repeat a receiver that raises for ever."""
         _state.connect_on_app_finalize(self._find_tasks_of)
+        beat.connect()
         for signal, receiver in (
             (signals.worker_init, self._on_worker_init),
             *Receivers(port, self.options_of).each(),

@@ -14,7 +14,7 @@ from celery._state import get_current_task
 from immortus_channels.jobs.events import Origin, Planned
 from immortus_channels.keys import name_in
 from immortus_channels.queues import classes
-from immortus_channels.queues.celery import canvas, lives, written
+from immortus_channels.queues.celery import beat, canvas, lives, written
 from immortus_channels.queues.celery.canvas import REPLACED, REPLACES
 from immortus_channels.queues.celery.headers import key_for
 from immortus_channels.queues.celery.marks import HEADER, OWNER, QUEUE, STANDS_FOR
@@ -96,6 +96,7 @@ class Sending:
             function=task and task.run,
             eta=due(datetime.fromisoformat(eta)) if eta else None,
             planned=headers.get(OWNER),
+            is_scheduled=beat.is_sending.get(),
         )
         return lives.with_retries(sending.header or {}, headers.get("retries"))
 

@@ -1,4 +1,5 @@
-"""What every task queue's adapter must keep: a project, tasks, and one class of cases, run by the queue's own worker.
+"""The drivers of this package's own adapters, each with its queue's run of `immortus_channels.testing.queues`."""
 
-A queue brings a `Driver`; `cases.Cases` runs it.
-"""
+import pytest
+
+pytest.register_assert_rewrite("immortus_channels.testing.queues.cases")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from tests.queues.suite.driver import Driver
+from immortus_channels.testing.queues.driver import Driver
 
 
 class CeleryDriver(Driver):
@@ -14,12 +14,12 @@ class CeleryDriver(Driver):
 
     name = "celery"
     packages = ("celery", "redis")
-    outcomes = {"unstorable": "finished"}
     cannot = {
         "test_a_coroutine_function": "Celery does not await the coroutine of a task.",
         "test_rolled_back": "A message to Redis is not rolled back.",
         "test_rolled_back_to_a_savepoint": "A message to Redis is not rolled back.",
     }
+    period = 0.5
 
     @contextmanager
     def services(self) -> Iterator[Mapping[str, str]]:
@@ -31,7 +31,7 @@ class CeleryDriver(Driver):
 
     def command(self) -> Sequence[str]:
         """The prefork pool, with two processes."""
-        options = ("-c", "2", "--without-gossip", "--without-mingle", "--without-heartbeat", "-l", "INFO")
+        options = ("-B", "-c", "2", "--without-gossip", "--without-mingle", "--without-heartbeat", "-l", "INFO")
         return ("celery", "-A", "tests.queues.suite.celery_app", "worker", *options)
 
     def task(self, function: Callable[..., Any], **options: Any) -> Any:
@@ -52,6 +52,16 @@ class CeleryDriver(Driver):
         """Send a task."""
         return task.apply_async(args, countdown=delay or None, task_id=job_id)
 
+    def send_expiring(self, task: Any, *args: Any, seconds: float) -> Any:
+        """Send a task that the worker revokes later."""
+        return task.apply_async(args, expires=seconds)
+
+    def repeat(self, task: Any) -> None:
+        """Have beat send it, which runs in the worker."""
+        from tests.queues.suite.celery_app import app
+
+        app.conf.beat_schedule = {"ticks": {"task": task.name, "schedule": self.period}}
+
     def retry(self, task: Any) -> Any:
         """Raise what `retry` returns."""
         raise task.retry(countdown=0.1)
@@ -59,3 +69,7 @@ class CeleryDriver(Driver):
     def cancel(self, sent: Any) -> None:
         """Revoke it."""
         sent.revoke()
+
+    def says(self, sent: Any) -> str:
+        """What the result backend has."""
+        return str(sent.state)

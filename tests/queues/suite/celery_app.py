@@ -6,6 +6,6 @@ import os
 
 from celery import Celery
 
-app = Celery("suite", broker=os.environ["SUITE_REDIS"])
+app = Celery("suite", broker=os.environ["SUITE_REDIS"], backend=os.environ["SUITE_REDIS"])
 app.conf.broker_connection_retry_on_startup = True
-app.conf.imports = ["tests.queues.suite.project.tasks"]
+app.conf.imports = ["immortus_channels.testing.queues.project.tasks"]

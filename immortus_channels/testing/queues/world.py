@@ -8,16 +8,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
-from tests.queues.suite.driver import Driver
-from tests.queues.suite.told import Told
+from immortus_channels.testing.queues.driver import Driver
+from immortus_channels.testing.queues.told import Told
 
-PROJECT = "tests.queues.suite.project"
-ROOT = Path(__file__).parents[3]
+PROJECT = "immortus_channels.testing.queues.project"
 ENDS = ("finished", "failed", "cancelled", "lost")
 
 
@@ -32,24 +31,44 @@ class Worker:
 
     def kill(self) -> None:
         """Kill all its processes at once, as a machine does that loses power."""
-        self._signal(signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(10)
+
+    def kill_main(self) -> None:
+        """Kill its main process alone."""
+        self._process.kill()
+        self._process.wait(10)
+
+    def kill_children(self) -> None:
+        """Kill all its processes but the main one."""
+        for child in _below(self._process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
 
     def ask_to_stop(self) -> None:
         """Send SIGTERM to its main process."""
         with suppress(ProcessLookupError):
             self._process.terminate()
 
+    def wait(self, seconds: float) -> None:
+        """Wait until its main process has ended, so long at most."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+
     def stop(self) -> None:
         """End it, whatever it does."""
         self.ask_to_stop()
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(5)
+        self.wait(5)
         self.kill()
 
-    def _signal(self, number: signal.Signals) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, number)
+
+def _below(pid: int) -> Iterator[int]:
+    """Yield the processes that this one has started, and theirs, as Linux lists them."""
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in task.read_text().split():
+            yield from _below(int(child))
+            yield int(child)
 
 
 class World:
@@ -62,11 +81,10 @@ class World:
         self._python = python
         self._env = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
             "DJANGO_SETTINGS_MODULE": f"{PROJECT}.settings",
             "IMMORTUS_SUITE_DRIVER": path,
             "IMMORTUS_SUITE_FOLDER": str(folder),
-            "IMMORTUS_SUITE_TOLD": str(folder / "told"),
             "PYTHONUNBUFFERED": "1",
         }
         self._workers: list[Worker] = []
@@ -98,6 +116,32 @@ class World:
         if self._sender is not None:
             with self._sender:
                 self._sender.kill()
+
+    # Faults and traces
+
+    @contextmanager
+    def fault(self, name: str) -> Iterator[None]:
+        """Break something in all processes meanwhile: "slow" or "down" (`project.store`), "broken" (`project.apps`)."""
+        flag = self.folder / name
+        flag.touch()
+        try:
+            yield
+        finally:
+            flag.unlink()
+
+    def traces(self, name: str) -> list[str]:
+        """Return what the runs of `leaves_traces` have said under this name, in order."""
+        path = self.folder / f"traces-{name}"
+        return [line.split()[0] for line in path.read_text().splitlines()] if path.exists() else []
+
+    def leaves_trace(self, name: str, what: str) -> None:
+        """Wait until a run has said this."""
+        until = time.monotonic() + self.driver.patience
+        while what not in self.traces(name):
+            if time.monotonic() > until:
+                msg = f"{name} left {self.traces(name)} within {self.driver.patience} s"
+                raise TimeoutError(msg)
+            time.sleep(0.05)
 
     # Workers
 
@@ -132,10 +176,11 @@ class World:
     def ask(self, call: str, *args: Any, **options: Any) -> Any:
         """Have the sender do what its method of this name does; raise what it raised as RuntimeError."""
         if self._sender is None:
-            command = [self._python, "-m", "tests.queues.suite.sender"]
+            command = [self._python, "-m", "immortus_channels.testing.queues.sender"]
             pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
             with (self.folder / "sender.log").open("ab") as log:
-                self._sender = subprocess.Popen(command, env=self._env, cwd=self.folder, stderr=log, **pipes)
+                env = {**self._env, "IMMORTUS_SUITE_SENDER": "1"}
+                self._sender = subprocess.Popen(command, env=env, cwd=self.folder, stderr=log, **pipes)
             self._read(self._sender)
         request = json.dumps({"call": call, "args": args, "options": options})
         stdin: Any = self._sender.stdin
@@ -168,6 +213,10 @@ class World:
             lambda line: line["state"] == state and attempt in (None, line["attempt"]),
             within=self.driver.patience,
         )
+
+    def until_told(self, job_id: str, holds: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+        """Wait until something of a job has been told."""
+        return self.told.wait(job_id, holds, within=self.driver.patience)
 
     def settled(self, job_id: str, or_in_attempt: int | None = None) -> dict[str, Any]:
         """Ask for a job as a page does until it is over, which also judges its silence; return its document."""

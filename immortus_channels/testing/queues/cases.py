@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
-from tests.queues.suite.driver import Driver
-from tests.queues.suite.world import World
+from immortus_channels.testing.queues.driver import Driver
+from immortus_channels.testing.queues.world import World
 
 GENERAL = "Something went wrong."
+MANY = 1000
 
 
 class Cases:
-    """Run against the real broker and the real worker; `short` ones do without killing and waiting."""
+    """Run against the real broker and the real worker of one queue."""
 
     driver: ClassVar[type[Driver]]
 
@@ -81,7 +83,7 @@ class Cases:
         """Two failed runs are no end; the third one finishes the job."""
         job_id = world.send("flaky", 2)
         end = world.over(job_id)
-        assert (end["state"], end["attempt"]) == ("finished", 3)
+        assert (end["state"], end["attempt"], end["owner"]) == ("finished", 3, "7")
         assert world.told.states(job_id).count("running") == 3
         assert not {"failed", "lost", "cancelled"} & set(world.told.states(job_id))
 
@@ -137,6 +139,33 @@ class Cases:
         end = world.over(world.send("overruns"))
         assert (end["state"], end["error"]["code"]) == ("failed", "time_limit")
 
+    def test_expired(self, world: World) -> None:
+        """A job that waits for longer than its sender allowed is not run."""
+        world.stop_working()
+        job_id = world.ask("send_expiring", "returns", 1, seconds=0.5, owner="7")
+        time.sleep(1)
+        with world.working():
+            document = world.settled(job_id)
+        assert (document["state"], document["error"]["code"]) == ("cancelled", "expired")
+        assert "running" not in world.told.states(job_id)
+
+    # What the worker does not know
+
+    def test_a_task_that_the_worker_does_not_know(self, world: World, worker: None) -> None:
+        """The job of a task that only its sender knows has failed."""
+        job_id = world.send("is_gone")
+        assert world.settled(job_id)["state"] == "failed"
+        assert "running" not in world.told.states(job_id)
+
+    def test_started_by_a_schedule(self, world: World, worker: None) -> None:
+        """What the queue's own schedule starts is for staff only."""
+
+        def ticked(line: dict[str, Any]) -> bool:
+            return bool(line["job_class"].endswith("ticks") and line["state"] == "finished")
+
+        end = world.told.wait(None, ticked, within=self.driver.period + self.driver.patience)
+        assert (end["owner"], end["staff_only"]) == (None, True)
+
     # Transactions
 
     def test_rolled_back(self, world: World, worker: None) -> None:
@@ -164,11 +193,32 @@ class Cases:
             assert (end["state"], end["attempt"]) == ("finished", 1)
             assert world.told.states(job_id) == ["enqueued", "running", "finished"]
 
+    @pytest.mark.slow
+    def test_a_thousand(self, world: World, worker: None) -> None:
+        """Of a thousand jobs each is told in order, whichever of its processes writes first."""
+        ids = world.ask("send_many", "returns", MANY)
+        for job_id in ids[-1:] + ids:
+            world.over(job_id, within=120)
+        told = world.told.by_job()
+        wrong = {job_id: states for job_id in ids if (states := told[job_id])[-2:] != ["running", "finished"]}
+        assert wrong == {}
+
+    def test_started_before_its_sender_has_told(self, world: World, worker: None) -> None:
+        """What the sender tells late changes no state, and still says whose the job is."""
+        with world.fault("slow"):
+            job_id = world.send("returns", "late")
+            end = world.over(job_id)
+            assert end["state"] == "finished"
+        world.until_told(job_id, lambda line: line["owner"] == "7" and line["params"] == {"value": "late"})
+        states = world.told.states(job_id)
+        assert states[-2:] == ["running", "finished"]
+        assert "enqueued" not in states[states.index("running") :]
+
     def test_a_job_that_a_job_starts(self, world: World, worker: None) -> None:
         """It belongs to the user who started the first."""
         child = world.over(world.send("starts_another"))["child"]
         end = world.over(child)
-        assert (end["state"], end["owner"]) == ("finished", "7")
+        assert (end["state"], end["owner"], end["attempt"]) == ("finished", "7", 1)
 
     def test_two_workers(self, world: World, worker: None) -> None:
         """Twenty jobs of two workers are each told right, once."""
@@ -177,6 +227,28 @@ class Cases:
             ends = [world.over(job_id, within=60) for job_id in ids]
         assert [end["result"] for end in ends] == list(range(20))
         assert {end["attempt"] for end in ends} == {1}
+
+    # What breaks around a job
+
+    def test_a_hook_that_raises(self, world: World, worker: None) -> None:
+        """A job runs as if nobody followed it, whatever breaks in what follows it."""
+        whole = world.send("leaves_traces", "whole")
+        world.over(whole)
+        with world.fault("broken"):
+            broken = world.send("leaves_traces", "broken")
+            world.leaves_trace("broken", "ended")
+            time.sleep(0.5)
+        assert world.traces("broken") == ["began", "ended"]
+        assert world.ask("says", broken) == world.ask("says", whole)
+
+    def test_the_store_is_down_meanwhile(self, world: World, worker: None) -> None:
+        """A job runs on while nothing can be written, and its end is told afterwards."""
+        job_id = world.send("works", 2)
+        world.until(job_id, "running")
+        with world.fault("down"):
+            time.sleep(1)
+        end = world.over(job_id)
+        assert (end["state"], end["attempt"], end["percentage"]) == ("finished", 1, 100)
 
     # Workers that end
 
@@ -190,3 +262,51 @@ class Cases:
         with world.working():
             document = world.settled(job_id, or_in_attempt=2)
         assert document["state"] in ("lost", "failed") or document["attempt"] == 2
+
+    def test_its_main_process_is_killed(self, world: World) -> None:
+        """What is told is what the run does: it dies too, or goes on in a process that nobody watches any more."""
+        world.stop_working()
+        worker = world.start_worker()
+        job_id = world.send("leaves_traces", "orphan", 3)
+        world.until(job_id, "running")
+        worker.kill_main()
+        with world.working():
+            document = world.settled(job_id, or_in_attempt=2)
+        assert document["attempt"] == 2 or (document["state"] == "finished") == ("ended" in world.traces("orphan"))
+        worker.kill()
+
+    def test_its_child_is_killed(self, world: World) -> None:
+        """A run whose process was killed has failed, is lost, or runs again in its next attempt."""
+        world.stop_working()
+        with world.working() as worker:
+            job_id = world.send("sleeps", 60)
+            world.until(job_id, "running")
+            worker.kill_children()
+            document = world.settled(job_id, or_in_attempt=2)
+        assert document["state"] in ("lost", "failed") or document["attempt"] == 2
+
+    def test_asked_to_stop(self, world: World) -> None:
+        """A worker that is asked to stop while it runs a job."""
+        world.stop_working()
+        worker = world.start_worker()
+        job_id = world.send("leaves_traces", "stopped", 2)
+        world.until(job_id, "running")
+        worker.ask_to_stop()
+        worker.wait(20)
+        with world.working():
+            document = world.settled(job_id)
+        assert document["state"] == self.driver.outcomes.get("test_asked_to_stop", "finished")
+
+    def test_asked_to_stop_twice(self, world: World) -> None:
+        """What is told of a run in an impatient worker is what the run does."""
+        world.stop_working()
+        worker = world.start_worker()
+        job_id = world.send("leaves_traces", "impatient", 4)
+        world.until(job_id, "running")
+        for _ in range(2):
+            worker.ask_to_stop()
+            time.sleep(1.2)
+        worker.wait(20)
+        with world.working():
+            document = world.settled(job_id, or_in_attempt=2)
+        assert document["attempt"] == 2 or (document["state"] == "finished") == ("ended" in world.traces("impatient"))

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from django.conf import settings
+from immortus_channels.api.repository import current_job
+from immortus_channels.queues.results import identify
+from immortus_channels.queues.tracked import tracked
+from immortus_channels.testing.queues import bodies
+from immortus_channels.testing.queues.project.settings import DRIVER
 
-from immortus_channels import current_job, tracked
-from tests.queues.suite import bodies
-from tests.queues.suite.driver import Driver
-
-DRIVER: Driver = getattr(settings, "DRIVER")  # noqa: B009 - a setting of ours, which no type knows
-CASES = {"overruns": "test_a_time_limit", "returns_async": "test_a_coroutine_function"}
+CASES = {
+    "overruns": "test_a_time_limit",
+    "returns_async": "test_a_coroutine_function",
+    "ticks": "test_started_by_a_schedule",
+    "is_gone": "test_a_task_that_the_worker_does_not_know",
+}
 """The tasks that not every queue can have, with their cases."""
 
 
-def _task(function: Any, options: Any = None, **marks: Any) -> Any:
+def _task(function: Callable[..., Any], options: Mapping[str, Any] | None = None, **marks: Any) -> Any:
     """Declare a task, unless the driver says that its queue cannot have its case."""
     function.__module__ = __name__
     if CASES.get(function.__name__) in DRIVER.cannot:
@@ -32,13 +38,7 @@ def retries_itself() -> Any:
 
 def starts_another() -> None:
     """Send a job of its own."""
-    current_job().set_meta(child=_sent_id(DRIVER.send(returns, "child")))
-
-
-def _sent_id(sent: Any) -> str:
-    from immortus_channels.queues.results import identify
-
-    return str(identify(sent)[0])
+    current_job().set_meta(child=str(identify(DRIVER.send(returns, "child"))[0]))
 
 
 returns = _task(bodies.returns, publish_result=True, params=True)
@@ -47,8 +47,14 @@ fails = _task(bodies.fails)
 flaky = _task(bodies.flaky, {"retries": 3, "delay": 0.2})
 works = _task(bodies.works)
 sleeps = _task(bodies.sleeps)
+leaves_traces = _task(bodies.leaves_traces)
 unstorable = _task(bodies.unstorable)
 retries_itself = _task(retries_itself, {"retries": 3, "delay": 0.2})
 starts_another = _task(starts_another)
 overruns = _task(bodies.overruns, {"limit": 1})
 returns_async = _task(bodies.returns_async, publish_result=True)
+ticks = _task(bodies.ticks)
+if ticks is not None:
+    DRIVER.repeat(ticks)
+if "IMMORTUS_SUITE_SENDER" in os.environ:
+    is_gone = _task(bodies.is_gone)

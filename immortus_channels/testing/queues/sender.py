@@ -1,4 +1,4 @@
-"""The process that sends, as a web server would: `python -m tests.queues.suite.sender`.
+"""The process that sends, as a web server would: `python -m immortus_channels.testing.queues.sender`.
 
 It reads a request from each line of its input, as JSON, and answers with a line: `{"answer": …}` or `{"error": …}`.
 """
@@ -8,37 +8,36 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
 import django
 from django.db import transaction
 
-from tests.queues.suite.driver import Driver
+from immortus_channels import tracking
+from immortus_channels.jobs.owner import started_by
+from immortus_channels.queues.results import identify
 
 
 class Sender:
     """Answers requests by the queue's driver."""
 
-    def __init__(self) -> None:
-        """Set the project up."""
-        django.setup()
-        from django.conf import settings
-
-        from tests.queues.suite.project import tasks
-
-        self._driver: Driver = getattr(settings, "DRIVER")  # noqa: B009 - a setting of ours, which no type knows
-        self._tasks = tasks
+    def __init__(self, tasks: Any) -> None:
+        """Take the module with the project's tasks."""
+        self._tasks, self._driver = tasks, tasks.DRIVER
         self._sent: dict[str, Any] = {}
 
     def send(self, task: str, *args: Any, owner: str | None = None, where: str = "", **options: Any) -> str | None:
         """Send a task and return its job's id; `where` names a transaction that ends well, badly or in part."""
-        from immortus_channels import started_by
-
-        user = SimpleNamespace(pk=owner) if owner else None
-        with started_by(user):
+        with started_by(SimpleNamespace(pk=owner) if owner else None):
             sent = self._send_in(where, getattr(self._tasks, task), args, options)
         return self._noted(sent)
+
+    def send_expiring(self, task: str, *args: Any, owner: str, seconds: float) -> str:
+        """Send a task that is not to be run later than in so many seconds."""
+        with started_by(SimpleNamespace(pk=owner)):
+            return self._noted(self._driver.send_expiring(getattr(self._tasks, task), *args, seconds=seconds))
 
     def _send_in(self, where: str, task: Any, args: Any, options: Any) -> Any:
         if not where:
@@ -59,16 +58,12 @@ class Sender:
         return [self._noted(sent) for sent in self._driver.send_many(getattr(self._tasks, task), count)]
 
     def _noted(self, sent: Any) -> str:
-        from immortus_channels.queues.results import identify
-
         job_id = str(identify(sent)[0])
         self._sent[job_id] = sent
         return job_id
 
     def cancel(self, job_id: str) -> None:
         """Cancel a job as a page does."""
-        from immortus_channels import tracking
-
         tracking.cancel(job_id)
 
     def cancel_in_queue(self, job_id: str) -> None:
@@ -81,15 +76,14 @@ class Sender:
 
     def look(self, job_id: str) -> Any:
         """Return a job's document as a page would get it now."""
-        from immortus_channels import tracking
-
         job = tracking.read([job_id]).get(job_id)
         return None if job is None else job.document
 
 
 def main() -> None:
     """Answer until the input ends."""
-    sender = Sender()
+    django.setup()
+    sender = Sender(import_module("immortus_channels.testing.queues.project.tasks"))
     sys.stdout.write('{"answer": "ready"}\n')
     sys.stdout.flush()
     for line in sys.stdin:

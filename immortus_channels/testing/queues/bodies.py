@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
+from pathlib import Path
 from typing import Any
 
-from immortus_channels import JobFailed, current_job
+from immortus_channels.api.repository import current_job
+from immortus_channels.exceptions import JobFailed
 
 
 def returns(value: Any = None) -> Any:
@@ -49,6 +52,20 @@ def sleeps(seconds: float) -> str:
     return "awake"
 
 
+def leaves_traces(name: str, seconds: float = 0) -> str:
+    """Say in a file when a run begins and when it ends, whatever is told of it."""
+    _trace(name, "began")
+    time.sleep(seconds)
+    _trace(name, "ended")
+    return name
+
+
+def _trace(name: str, what: str) -> None:
+    path = Path(os.environ["IMMORTUS_SUITE_FOLDER"], f"traces-{name}")
+    with path.open("a") as file:
+        file.write(f"{what} {os.getpid()}\n")
+
+
 async def returns_async(value: Any = None) -> Any:
     """Do what `returns` does, on an event loop."""
     job = current_job()
@@ -66,3 +83,11 @@ def overruns() -> None:
     """Work for longer than the task may."""
     for _ in range(600):
         time.sleep(0.05)
+
+
+def ticks() -> None:
+    """Be started by the queue's own schedule."""
+
+
+def is_gone() -> None:
+    """Be known to the sender alone, as after a release that renamed a task."""

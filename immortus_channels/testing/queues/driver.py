@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
 
+from django.db import transaction
+
 VERSION = 1
 """Of this suite; it rises when drivers have to change."""
 
@@ -25,9 +27,11 @@ class Driver(ABC):
     cannot: ClassVar[Mapping[str, str]] = {}
     """The cases that the queue cannot have, by the names of their tests, each with its reason."""
     outcomes: ClassVar[Mapping[str, str]] = {}
-    """The states of jobs that end otherwise on this queue, by the names of their tasks."""
+    """The states of jobs that end otherwise on this queue, by the names of their tasks, or of their cases."""
     patience: ClassVar[float] = 15.0
     """Seconds in which what a case waits for must be told."""
+    period: ClassVar[float] = 1.0
+    """Seconds between two runs of what `repeat` declares, the queue's own delays included."""
     apps: ClassVar[Sequence[str]] = ()
     """Django apps that the queue needs."""
 
@@ -67,6 +71,14 @@ class Driver(ABC):
         """Send the task so often by the queue's own means for many; by default one by one."""
         return [self.send(task, number) for number in range(count)]
 
+    def send_expiring(self, task: Any, *args: Any, seconds: float) -> Any:
+        """Send the task, not to be run later than in so many seconds."""
+        raise NotImplementedError
+
+    def repeat(self, task: Any) -> None:
+        """Have the queue's own schedule start the task, every `period` seconds; called while tasks are declared."""
+        raise NotImplementedError
+
     def retry(self, task: Any) -> Any:
         """Have the running job run again, in the queue's own way: raise, or return what the task is to return."""
         raise NotImplementedError
@@ -81,6 +93,4 @@ class Driver(ABC):
 
     def transaction(self) -> AbstractContextManager[Any]:
         """Return a transaction in the database to which the queue's messages go."""
-        from django.db import transaction
-
         return transaction.atomic()

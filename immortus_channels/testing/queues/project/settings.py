@@ -14,13 +14,13 @@ SECRET_KEY = "of-the-suite"
 DEBUG = False
 ALLOWED_HOSTS = ["*"]
 USE_TZ = True
-ROOT_URLCONF = "tests.queues.suite.project.urls"
+ROOT_URLCONF = "immortus_channels.testing.queues.project.urls"
 INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.auth",
     *DRIVER.apps,
     "immortus_channels",
-    "tests.queues.suite.project",
+    "immortus_channels.testing.queues.project",
 ]
 DATABASES = {
     "default": {
@@ -31,7 +31,7 @@ DATABASES = {
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CHANNEL_LAYERS: dict[str, object] = {}
-IMMORTUS_STORE = {"BACKEND": "tests.queues.suite.told.TellingStore"}
+IMMORTUS_STORE = {"BACKEND": "immortus_channels.testing.queues.project.store.TellingStore"}
 IMMORTUS_STALLED_AFTER = 4
 IMMORTUS_LOST_AFTER = 8
 LOGGING = {

@@ -1,0 +1,54 @@
+"""Keeps what each run of the suite has found in `build/queues`, for `tests.queues.suite.table`."""
+
+from __future__ import annotations
+
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import django
+import pytest
+
+from immortus_channels.testing.queues.cases import Cases
+
+RUNS = Path(__file__).parents[3] / "build" / "queues"
+CASE = "case of a queue"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    """Let the report name its queue, as the process that collects reports has no items."""
+    report = yield
+    kind = getattr(item, "cls", None)
+    if kind is not None and issubclass(kind, Cases):
+        packages = {name: version(name) for name in kind.driver.packages} if report.passed else {}
+        about = {"class": kind.__name__, "queue": kind.driver.name, "title": kind.__doc__, "packages": packages}
+        report.user_properties.append((CASE, {**about, "case": item.originalname}))  # type: ignore[attr-defined]
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Add this run to those before."""
+    pair = f"{'.'.join(platform.python_version_tuple()[:2])} / {'.'.join(map(str, django.VERSION[:2]))}"
+    for outcome in ("passed", "failed", "skipped", "error"):
+        for report in terminalreporter.stats.get(outcome, ()):
+            for name, about in getattr(report, "user_properties", ()):
+                if name == CASE:
+                    _note(about, pair, "passed" if outcome == "passed" else _reason(report, outcome))
+
+
+def _reason(report: Any, outcome: str) -> str:
+    return str(report.longrepr[2]).removeprefix("Skipped: ") if outcome == "skipped" else "failed"
+
+
+def _note(about: dict[str, Any], pair: str, result: str) -> None:
+    RUNS.mkdir(parents=True, exist_ok=True)
+    path = RUNS / f"{about['class']}.json"
+    run = json.loads(path.read_text()) if path.exists() else {"packages": {}, "cases": {}}
+    run |= {"queue": about["queue"], "title": about["title"]}
+    if about["packages"]:
+        run["packages"][pair] = about["packages"]
+    run["cases"].setdefault(about["case"], {})[pair] = result
+    path.write_text(json.dumps(run, indent=1, sort_keys=True) + "\n")

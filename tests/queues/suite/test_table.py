@@ -1,0 +1,62 @@
+"""The page of the queues shows what the last runs have found."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from immortus_channels.testing.queues.cases import Cases
+from tests.queues.suite import table
+
+RUN = {
+    "queue": "huey",
+    "title": "Threads, on SQLite.",
+    "packages": {"3.13 / 6.1": {"huey": "3.5.4"}},
+    "cases": {case: {"3.13 / 6.1": "passed"} for case in table.cases()},
+}
+
+
+def classes() -> list[str]:
+    """The names of the classes that run the cases, one for each driver."""
+    files = Path(__file__).parent.glob("test_*.py")
+    modules = [importlib.import_module(f"tests.queues.suite.{file.stem}") for file in files]
+    return [name for module in modules for name, kind in vars(module).items() if is_run(kind)]
+
+
+def is_run(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Cases) and kind is not Cases
+
+
+def test_the_page_shows_the_runs_that_are_kept():
+    page = table.PAGE.read_text()
+    assert table.render(table.kept()) in page
+    assert table.written(page, table.kept()) == page
+
+
+def test_each_driver_has_a_run_that_is_kept():
+    assert sorted(file.stem for file in table.KEPT.glob("*.json")) == sorted(classes())
+
+
+@pytest.mark.parametrize("run", table.kept(), ids=lambda run: run["title"])
+def test_each_case_was_run_or_has_a_reason(run):
+    assert sorted(run["cases"]) == sorted(table.cases())
+    assert all(results and "failed" not in results.values() for results in run["cases"].values())
+
+
+def test_a_case_that_failed_with_one_pair_has_no_mark():
+    run = {**RUN, "cases": {**RUN["cases"], "test_killed": {"3.13 / 6.1": "passed", "3.11 / 5.2": "failed"}}}
+    assert f"| killed | {table.FAILED} |" in table.render([run])
+
+
+def test_a_case_that_cannot_be_has_its_reason():
+    run = {**RUN, "cases": {**RUN["cases"], "test_killed": {"3.13 / 6.1": "It has no worker."}}}
+    rendered = table.render([run])
+    assert f"| killed | {table.CANNOT} |" in rendered
+    assert "- huey: Threads, on SQLite, killed: It has no worker." in rendered
+
+
+def test_a_case_that_was_not_run_has_no_mark():
+    run = {**RUN, "cases": {}}
+    assert table.PASSED not in table.render([run])
