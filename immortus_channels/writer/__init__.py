@@ -10,7 +10,8 @@ import threading
 from immortus_channels.conf import is_inline
 from immortus_channels.stores import forget_connections
 from immortus_channels.threads import is_green
-from immortus_channels.writer.inline import GreenWriter, InlineWriter
+from immortus_channels.writer.green import GreenWriter
+from immortus_channels.writer.inline import InlineWriter
 from immortus_channels.writer.run import Run, current_run
 from immortus_channels.writer.thread import DRAIN, WAIT, Writer
 from immortus_channels.writer.write import Write, perform, report_of

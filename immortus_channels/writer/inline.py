@@ -1,14 +1,12 @@
-"""Writers without a thread: for `IMMORTUS_INLINE`, and where gevent or eventlet have replaced threads."""
+"""The writer without a thread, for `IMMORTUS_INLINE`."""
 
 from __future__ import annotations
 
 import time
 from contextlib import closing
 
-from immortus_channels.conf import DAY
-from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.jobs.events import Event
-from immortus_channels.jobs.job import Job, State
+from immortus_channels.jobs.job import Job
 from immortus_channels.logs import logger
 from immortus_channels.push.broadcaster import Broadcaster
 from immortus_channels.stores import get_store
@@ -77,25 +75,3 @@ class InlineWriter(Writer):
     def _push_now(self, write: Write) -> None:
         with closing(Broadcaster()) as broadcaster:
             self._push(broadcaster, write)
-
-
-class GreenWriter(InlineWriter):
-    """A writer in the caller's greenlet that pushes nothing, where gevent or eventlet have patched threads.
-
-    A thread with an event loop of ours would break every other loop of such a process (measured). Pages learn of
-    changes by the re-check of their server.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        logger.warning("Threads are patched (gevent, eventlet): jobs are written inline, and pages learn by re-checks")
-
-    def _push_now(self, write: Write) -> None:
-        """Push nothing; move a running job's lease by a day at a time, as no thread here would renew it."""
-        job = write.after
-        if job is None or job.state is not State.RUNNING or not job.lease_holder:
-            return
-        try:
-            self.renew(job.job_id, job.lease_holder, DAY)
-        except StoreUnavailable:
-            logger.warning("The lease of %r cannot be moved", job.job_id, extra={"job_id": job.job_id})

@@ -1032,11 +1032,18 @@ def test_an_app_that_was_made_too_late_for_other_threads_is_found(default_app, c
     assert found() == {"W010"}
 
 
-@pytest.mark.parametrize("pool", ["gevent", "eventlet", "celery.concurrency.gevent:TaskPool"])
-def test_a_green_pool_is_an_error(celery_app, pool):
+@pytest.mark.parametrize("pool", ["eventlet", "celery.concurrency.eventlet:TaskPool"])
+def test_a_pool_of_eventlet_is_an_error(celery_app, pool):
     celery_app.conf.worker_pool = pool
     assert found() == {"E008"}
     assert pool in messages()["E008"].msg
+
+
+@pytest.mark.parametrize("pool", ["gevent", "celery.concurrency.gevent:TaskPool"])
+def test_a_pool_of_gevent_cannot_push(celery_app, pool):
+    celery_app.conf.worker_pool = pool
+    assert found() == {"W025"}
+    assert pool in messages()["W025"].msg
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
@@ -1106,16 +1113,17 @@ def is_connected(queue: CeleryQueue) -> bool:
     return any(receiver in known for signal, receiver in queue._receivers if signal is signals.task_prerun)
 
 
-def test_a_green_worker_is_told_so_in_one_line_and_its_jobs_are_left_alone(queue, caplog):
+def test_a_worker_of_eventlet_is_told_so_and_its_jobs_are_left_alone(queue, caplog):
     assert is_connected(queue)
-    queue._on_worker_init(sender=SimpleNamespace(pool_cls="gevent", app=SimpleNamespace(tasks={})))
+    queue._on_worker_init(sender=SimpleNamespace(pool_cls="eventlet", app=SimpleNamespace(tasks={})))
     assert [record.levelname for record in caplog.records] == ["ERROR"]
-    assert "prefork or threads" in caplog.text
+    assert "prefork, threads or gevent" in caplog.text
     assert not is_connected(queue)
 
 
-def test_any_other_worker_is_followed(queue, caplog):
-    queue._on_worker_init(sender=SimpleNamespace(pool_cls=Celery, app=SimpleNamespace(tasks={})))
+@pytest.mark.parametrize("pool", [Celery, "gevent"])
+def test_any_other_worker_is_followed(queue, caplog, pool):
+    queue._on_worker_init(sender=SimpleNamespace(pool_cls=pool, app=SimpleNamespace(tasks={})))
     assert is_connected(queue)
     assert not caplog.records
 
@@ -1124,13 +1132,13 @@ GREEN_POOL = """
 from celery.concurrency import solo
 
 class TaskPool(solo.TaskPool):
-    __module__ = "celery.concurrency.gevent"
+    __module__ = "celery.concurrency.eventlet"
 """
 
 
 @pytest.fixture
 def green_site(tmp_path) -> Any:
-    """A site whose worker believes that it runs on gevent."""
+    """A site whose worker believes that it runs on eventlet."""
     (tmp_path / "green_pool.py").write_text(GREEN_POOL)
     with running_site(tmp_path, CELERY_CUSTOM_WORKER_POOL="green_pool:TaskPool") as site:
         site.env["PYTHONPATH"] += f":{tmp_path}"
@@ -1138,12 +1146,12 @@ def green_site(tmp_path) -> Any:
 
 
 @pytest.mark.slow
-def test_a_green_worker_runs_its_jobs_untouched(green_site: Site):
+def test_a_worker_of_eventlet_runs_its_jobs_untouched(green_site: Site):
     worker = green_site.start_worker("--pool=custom")
     job_id = green_site.start("quick")
     eventually(lambda: "quick" in worker.output and " succeeded in " in worker.output, within=15)
     assert green_site.verify(job_id)["state"] == "enqueued"
-    assert worker.output.count("gevent and eventlet are not supported") == 1
+    assert worker.output.count("eventlet is not supported") == 1
 
 
 # The settings' own values

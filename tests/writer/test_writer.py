@@ -21,7 +21,6 @@ from immortus_channels.jobs.events import (
     Origin,
     Overdue,
     Report,
-    Reported,
     Requeued,
     Retrying,
     Started,
@@ -33,7 +32,7 @@ from immortus_channels.push import receivers
 from immortus_channels.stores import get_store
 from immortus_channels.writer import WAIT, get_writer, report_of, thread
 from immortus_channels.writer.backlog import Backlog
-from immortus_channels.writer.inline import GreenWriter, InlineWriter
+from immortus_channels.writer.inline import InlineWriter
 from immortus_channels.writer.run import Run, current_run
 from immortus_channels.writer.thread import Writer
 from tests.toys import FlakyStore, eventually
@@ -899,20 +898,6 @@ def test_what_was_left_before_a_fork_is_written_by_the_parent_after_it(of_proces
 
 
 # Inline
-
-
-def test_where_nobody_renews_leases_a_job_that_runs_has_a_day(store):
-    green = GreenWriter()
-    green.submit(enqueued())
-    green.submit(started())
-    before = record()
-    assert before.lease_until - before.started_at > 80_000 * SECOND
-    green.submit(Reported(job_id="j", run_id="r", report=Report(step=1, current=1, total=2)))
-    assert record().lease_until >= before.lease_until
-    store.failures = 1
-    green.submit(finished())
-    green.submit(finished())
-    assert record().state is State.FINISHED
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from immortus_channels.queues.base import Queue
 from immortus_channels.queues.body import awaited
 from immortus_channels.queues.celery import beat
 from immortus_channels.queues.celery.marks import QUEUE, options_of
-from immortus_channels.queues.celery.problems import is_green_pool, problems
+from immortus_channels.queues.celery.problems import is_pool_of, problems
 from immortus_channels.queues.celery.receivers import Receivers
 from immortus_channels.queues.hooks import guard
 from immortus_channels.queues.tracked import TaskOptions, unmarked
@@ -148,12 +148,10 @@ class CeleryQueue(Queue):
     def _on_worker_init(self, sender: Any, **_: object) -> None:
         """Find the tasks again in MAIN, before a worker builds any: the app may be older than some of its tasks.
 
-        Disconnect from a pool of greenlets: they share a thread, where our event loop would break all others.
+        Disconnect from a pool of eventlet's, which is not supported.
         """
-        if is_green_pool(sender.pool_cls):
-            logger.error(
-                "This worker does not track jobs: gevent and eventlet are not supported; use prefork or threads."
-            )
+        if is_pool_of("eventlet", sender.pool_cls):
+            logger.error("This worker does not track jobs: eventlet is not supported; use prefork, threads or gevent.")
             for signal, receiver in self._receivers:
                 signal.disconnect(receiver)
         self._on_finalize(sender.app)

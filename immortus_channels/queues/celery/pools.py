@@ -23,7 +23,7 @@ def code_of(exception: BaseException, task: Task, worker: Any) -> str | None:
     exits = isinstance(exception, SystemExit | KeyboardInterrupt)
     if _is_prefork_child():
         return None if _main_reports() else "worker_lost" if exits else "error"
-    if isinstance(exception, WorkerShutdown | WorkerTerminate):
+    if isinstance(exception, WorkerShutdown | WorkerTerminate) or _is_limit_of_gevent(exception):
         return None
     if not _is_solo(worker):
         return "error"
@@ -44,6 +44,11 @@ def _main_reports() -> bool:
 
     is_ended = getattr(common, "terminate_handler_fired", lambda: True)  # billiard 4.3; before, exits arrive as such
     return is_ended() or hasattr(Request, "_worker_lost_info")
+
+
+def _is_limit_of_gevent(exception: BaseException) -> bool:
+    """Return whether gevent's pool raised it in a task that runs for too long: the pool reports that, too."""
+    return type(exception).__module__ == "gevent.timeout"
 
 
 def is_lost_unseen(exception: BaseException) -> bool:

@@ -28,11 +28,18 @@ def problems(tracked: list[str]) -> Iterator[CheckMessage]:
             id="immortus_channels.W010",
         )
     pool = current_app.conf.worker_pool
-    if is_green_pool(pool):
+    if is_pool_of("eventlet", pool):
         yield Error(
             f"Celery's worker_pool is {pool!r}, which is not supported: such a worker runs its jobs untracked.",
-            hint="Use 'prefork' or 'threads' (CELERY_WORKER_POOL, or `celery worker --pool`).",
+            hint="Use 'prefork', 'threads' or 'gevent' (CELERY_WORKER_POOL, or `celery worker --pool`).",
             id="immortus_channels.E008",
+        )
+    if tracked and is_pool_of("gevent", pool):
+        yield Warning(
+            f"Celery's worker_pool is {pool!r}, where nothing can be pushed: pages learn of {tracked[0]!r} when their "
+            "server looks at the store again, after IMMORTUS_RECHECK_INTERVAL.",
+            hint="Use 'prefork' or 'threads' for tasks whose pages should know at once; else silence this.",
+            id="immortus_channels.W025",
         )
     if tracked and current_app.conf.task_protocol == 1:
         yield Warning(
@@ -53,7 +60,6 @@ def problems(tracked: list[str]) -> Iterator[CheckMessage]:
             )
 
 
-def is_green_pool(pool: Any) -> bool:
-    """Return whether a pool, given as its alias, its path or its class, is of gevent or eventlet."""
-    name = pool if isinstance(pool, str) else getattr(pool, "__module__", "")
-    return "gevent" in name or "eventlet" in name
+def is_pool_of(library: str, pool: Any) -> bool:
+    """Return whether a pool, given as its alias, its path or its class, is one of this library, gevent or eventlet."""
+    return library in (pool if isinstance(pool, str) else getattr(pool, "__module__", ""))

@@ -20,6 +20,7 @@ class CeleryDriver(Driver):
         "test_rolled_back_to_a_savepoint": "A message to Redis is not rolled back.",
     }
     period = 0.5
+    pool: Sequence[str] = ("-B",)
 
     @contextmanager
     def services(self) -> Iterator[Mapping[str, str]]:
@@ -30,8 +31,8 @@ class CeleryDriver(Driver):
             yield {"SUITE_REDIS": server.url}
 
     def command(self) -> Sequence[str]:
-        """The prefork pool, with two processes."""
-        options = ("-B", "-c", "2", "--without-gossip", "--without-mingle", "--without-heartbeat", "-l", "INFO")
+        """The prefork pool unless another one is asked for, with two processes, threads or greenlets."""
+        options = (*self.pool, "-c", "2", "--without-gossip", "--without-mingle", "--without-heartbeat", "-l", "INFO")
         return ("celery", "-A", "tests.queues.suite.celery_app", "worker", *options)
 
     def task(self, function: Callable[..., Any], **options: Any) -> Any:
@@ -73,3 +74,11 @@ class CeleryDriver(Driver):
     def says(self, sent: Any) -> str:
         """What the result backend has."""
         return str(sent.state)
+
+
+class GeventDriver(CeleryDriver):
+    """The pool of gevent, whose greenlets share a thread."""
+
+    packages = ("celery", "redis", "gevent")
+    cannot = {**CeleryDriver.cannot, "test_started_by_a_schedule": "A worker of this pool runs no beat."}
+    pool = ("-P", "gevent")

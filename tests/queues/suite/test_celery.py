@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from immortus_channels.testing.queues.cases import Cases
-from tests.queues.suite.celery import CeleryDriver
+from tests.queues.suite.celery import CeleryDriver, GeventDriver
 
 
 @pytest.mark.redis
@@ -14,3 +14,11 @@ class TestCelery(Cases):
     """Prefork, on Redis."""
 
     driver = CeleryDriver
+
+
+@pytest.mark.redis
+@pytest.mark.slow
+class TestGevent(Cases):
+    """Gevent, on Redis."""
+
+    driver = GeventDriver
