@@ -7,7 +7,8 @@
 # make test ARGS="-k retry"       the Python tests that pytest chooses by these words, slow or not, without coverage
 # make docs                       the documentation as a site, in build/docs/index.html
 # make faults                     the fault matrix of docs/reliability.md, a mark for each row; again with redis-py 7
-# make queues                     the outcomes of tasks with the newest Celery, and again with Celery 5.6
+# make queues                     every task queue's cases, by its own worker; Celery's also with Celery 5.6
+# make queues QUEUE=rq            those of one queue; of arq, SAQ and taskiq in an environment of its own
 # make soak                       its rows that take minutes; reports of some go into build/soak/
 # make bench                      the benchmarks beside celery-progress, a plain consumer and the floor: 10 minutes, machine idle
 # make bench-quick                the same with small counts, in a minute
@@ -29,9 +30,14 @@ PYTHON := $(shell for name in python3.14 python3.13 python3.12 python3.11 python
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
 endif
 
+version := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+# These queues exclude each other's releases of redis-py.
+apart := arq saq taskiq
+ifneq ($(filter $(apart),$(QUEUE)),)
+override VENV := build/venv-$(QUEUE)-$(version)
+endif
 bin := $(VENV)/bin
 comma := ,
-version := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 made := $(VENV)/.made-with-$(version)
 # What is installed is remembered by files such as .venv/.has-celery-daphne-example.
 has = $(VENV)/.has$(DJANGO)-$(1)
@@ -74,10 +80,15 @@ faults: $(call has,test) build/redis-py-7
 	$(bin)/python -m pytest tests/faults -m "fault and redis" $(parallel) $(ARGS) $(again)
 
 outcomes = tests/queues tests/test_celery.py tests/faults/test_results.py
-
+ifdef QUEUE
+queues: $(call has,test-$(subst -,_,$(QUEUE)))
+	$(bin)/python -m pytest tests/queues/suite/test_$(subst -,_,$(QUEUE)).py $(wildcard tests/queues/test_$(subst -,_,$(QUEUE))*.py) $(ARGS)
+else
 queues: $(call has,test) build/celery-5.6
 	$(bin)/python -m pytest $(outcomes) $(parallel) $(ARGS) $(again)
-	PYTHONPATH=build/celery-5.6 $(bin)/python -m pytest $(outcomes) $(parallel) $(ARGS) $(again)
+	PYTHONPATH=build/celery-5.6 $(bin)/python -m pytest $(outcomes) -k "celery or Celery" $(parallel) $(ARGS) $(again)
+	for queue in $(apart); do $(MAKE) --no-print-directory queues QUEUE=$$queue ARGS="$(ARGS)" || exit 1; done
+endif
 
 soak: $(call has,test) build/celery-progress
 	PYTHONPATH=$(CURDIR)/build/celery-progress $(bin)/python -m pytest -m soak $(ARGS)
