@@ -80,5 +80,9 @@ class GeventDriver(CeleryDriver):
     """The pool of gevent, whose greenlets share a thread."""
 
     packages = ("celery", "redis", "gevent")
-    cannot = {**CeleryDriver.cannot, "test_started_by_a_schedule": "A worker of this pool runs no beat."}
+    cannot = {
+        **CeleryDriver.cannot,
+        "test_its_child_is_killed": "Greenlets run in the main process.",
+        "test_started_by_a_schedule": "A worker of this pool runs no beat.",
+    }
     pool = ("-P", "gevent")
