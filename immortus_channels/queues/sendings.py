@@ -12,7 +12,7 @@ from django.db import connections, transaction
 from immortus_channels.conf import leases
 from immortus_channels.jobs.events import Enqueued, Origin
 from immortus_channels.jobs.job import Job
-from immortus_channels.jobs.lifecycle import SECOND
+from immortus_channels.jobs.lifecycle import SECOND, is_foreign
 from immortus_channels.keys import name_in
 from immortus_channels.queues import classes
 from immortus_channels.queues.messages import (
@@ -57,7 +57,7 @@ class Sending:
     def _learn(self, event: Enqueued, job: Job | None) -> None:
         """Take in the record: what is sent under the id of a job that is not over is one more run of that job.
 
-        What is sent under the id of another queue's job is none.
+        What is sent under the id of another queue's job is none, nor is it under that of another user's job by hand.
         """
         self._told_at = time.monotonic()
         if job is None or event.origin is None:
@@ -66,7 +66,7 @@ class Sending:
             self._event = self.header = None
         elif job.send_id == event.origin.send_id:
             self.header = self.header and with_record(self.header, job)
-        else:
+        elif not is_foreign(job, event.queue, event.origin):
             origin = replace(Origin.of(job), eta=event.origin.eta)
             self._event = replace(event, origin=origin)
             self.header = self.header and second_header(origin, name_in(job.job_id))

@@ -56,8 +56,8 @@ def make_share(*, job_id: str, job_class: str, by: str) -> Share:
 def begin(run: Run, known: Job | None = None) -> None:
     """Report that a run starts; afterwards `run.refused` says whether it must not.
 
-    It takes one round trip if the record is still that of the `known` job. A run under the id of another queue's job,
-    `run.is_foreign`, goes on untracked.
+    It takes one round trip if the record is still that of the `known` job. A run under the id of another queue's or
+    user's job, `run.is_foreign`, goes on untracked.
     """
     _begun(run, publish(_start_of(run), known=known))
 

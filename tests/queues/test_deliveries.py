@@ -8,9 +8,11 @@ import contextvars
 import pytest
 
 from immortus_channels import current_job, tracking
+from immortus_channels.api.repository import JobRepository
 from immortus_channels.exceptions import JobFailed
 from immortus_channels.jobs.events import Retrying
 from immortus_channels.jobs.job import State
+from immortus_channels.jobs.owner import starting_as
 from immortus_channels.queues.body import awaited
 from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.writer.run import current_run
@@ -94,6 +96,19 @@ def test_a_run_under_another_queue_s_id_goes_on_and_says_nothing(toy_queue, port
     delivery.end(RuntimeError())
     assert record() == before
     assert port.here(job_id) is None
+
+
+def test_a_run_under_another_user_s_job_by_hand_goes_on_and_says_nothing(port, options, begin, job_id, record):
+    with starting_as(lambda: "7"):
+        JobRepository().create(id=job_id)
+    before = record()
+    with starting_as(lambda: "8"):
+        header = port.sent(job_id, "resize", options).header
+    delivery = begin(header=header)
+    assert not delivery.refused
+    assert current_run.get() is None
+    delivery.end(value=1)
+    assert record() == before
 
 
 def test_a_time_limit_that_strikes_at_the_start_ends_the_run(port, options, job_id, record, monkeypatch):
