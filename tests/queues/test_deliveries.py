@@ -167,10 +167,13 @@ def test_what_the_body_returned_is_the_job_s_result_if_the_mark_says_so(begin, r
     assert record().result == {"pages": 3}
 
 
-def test_a_result_that_cannot_be_shown_ends_the_run_all_the_same(begin, record):
-    with pytest.raises(Exception, match="result"):
-        begin().end(value=object())
-    assert record().state is State.FINISHED
+@pytest.mark.parametrize("value", [object(), {"page": {1, 2}}, "x" * 40_000], ids=["type", "deep", "large"])
+def test_a_value_that_cannot_be_a_result_is_one_warning(begin, record, caplog, value):
+    begin().end(value=value)
+    assert (record().state, record().result) == (State.FINISHED, None)
+    (line,) = caplog.records
+    assert (line.levelname, line.exc_info) == ("WARNING", None)
+    assert line.message.startswith(f"resize returned a value of type {type(value).__name__}, which is not published")
 
 
 def test_a_retry_is_due_when_the_run_has_sent_it_for(port, begin, record):
