@@ -53,6 +53,11 @@ def make_share(*, job_id: str, job_class: str, by: str) -> Share:
     )
 
 
+def is_at_work(job_id: str) -> bool:
+    """Return whether the job runs in this process, as far as its runs are tracked."""
+    return get_writer().is_at_work(job_id)
+
+
 def begin(run: Run, known: Job | None = None) -> None:
     """Report that a run starts; afterwards `run.refused` says whether it must not.
 
