@@ -165,7 +165,7 @@ def test_a_job_cannot_be_an_argument_and_the_cure_is_said(memory):
 # What cannot be sent
 
 
-@pytest.mark.parametrize("how", [{"args": (object(),)}, {"args": (1,), "serializer": "of nobody"}], ids=repr)
+@pytest.mark.parametrize("how", [{"args": (object(),)}, {"args": (1,), "serializer": "of nobody"}], ids=list)
 def test_a_message_that_cannot_be_serialized_is_told_not_sent_at_once(memory, how):
     with pytest.raises((EncodeError, SerializerNotInstalled)):
         takes.apply_async(**how, task_id="j")
