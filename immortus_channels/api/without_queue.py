@@ -17,7 +17,6 @@ from immortus_channels.keys import name_in, namespace_of
 from immortus_channels.queues.verdicts import is_about, verdict
 from immortus_channels.writer.run import Run, current_run
 
-
 _blocks: dict[str, Run] = {}
 """The runs of the blocks of this process, by their jobs."""
 

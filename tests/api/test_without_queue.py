@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from contextlib import contextmanager
 
@@ -65,7 +66,7 @@ def test_a_block_that_fails_with_a_code_that_is_no_text_has_failed(job):
     assert end_of(job) == (State.FAILED, ("error", "A sentence."))
 
 
-@pytest.mark.parametrize("error", [ValueError("a secret"), KeyboardInterrupt()])
+@pytest.mark.parametrize("error", [ValueError("a secret"), KeyboardInterrupt(), SystemExit(0)])
 def test_any_other_error_of_a_block_fails_its_job_without_its_words(job, error):
     with pytest.raises(type(error)), job.running():
         raise error
@@ -116,6 +117,26 @@ def test_a_block_that_raises_job_cancelled_though_nobody_asked_has_failed(job):
     with job.running():
         raise JobCancelled
     assert end_of(job) == (State.FAILED, ("error", "Something went wrong."))
+
+
+@pytest.mark.parametrize("is_asked", [True, False])
+async def test_a_block_whose_task_is_cancelled_was_cancelled_if_its_job_was_asked_to_stop(is_asked):
+    async def work():
+        async with job.arunning():
+            begun.set()
+            await asyncio.sleep(10)
+
+    job, begun = await JobRepository().acreate(), asyncio.Event()
+    task = asyncio.create_task(work())
+    await begun.wait()
+    if is_asked:
+        await (await aget_job(job.job_id)).acancel()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await job.arefresh()
+    wanted = (State.CANCELLED, "cancelled") if is_asked else (State.FAILED, "error")
+    assert (job.state, job.document["error"]["code"]) == wanted
 
 
 def test_a_block_that_hears_of_its_cancellation_elsewhere_is_cancelled(job):
