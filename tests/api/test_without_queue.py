@@ -120,7 +120,7 @@ def test_a_block_that_raises_job_cancelled_though_nobody_asked_has_failed(job):
 
 
 @pytest.mark.parametrize("is_asked", [True, False])
-async def test_a_block_whose_task_is_cancelled_was_cancelled_if_its_job_was_asked_to_stop(is_asked):
+async def test_a_block_whose_task_is_cancelled_is_cancelled_if_that_was_asked(is_asked):
     async def work():
         async with job.arunning():
             begun.set()
@@ -245,7 +245,7 @@ def test_a_block_in_a_queue_s_run_of_its_job_is_refused(job):
     assert (record.state, record.attempt, record.result) == (State.FINISHED, 1, 5)
 
 
-async def test_a_block_of_a_job_that_runs_here_is_refused_on_an_event_loop():
+async def test_a_block_of_a_job_that_runs_here_is_refused_in_async_code():
     job = await JobRepository().acreate()
     async with job.arunning():
         with pytest.raises(JobRunning, match=ALREADY):

@@ -816,7 +816,7 @@ def test_what_is_sent_under_the_id_of_an_ended_job_by_hand_is_its_senders(end, g
 ASKED_TO_STOP = about(CancelRequested)
 
 
-def test_a_job_by_hand_that_was_cancelled_before_its_sending_is_not_run_by_it():
+def test_a_job_by_hand_that_was_cancelled_before_its_sending_is_not_run():
     cancelled = after(*by_hand(created(owner="7"), ASKED_TO_STOP))
     for owner in ("7", None):
         told = [sent_by(owner), sent_by(owner, kind=Started, run_id="r2")]
