@@ -7,6 +7,7 @@ ImmortusError
 │   └── StoreNotFound
 ├── JobNotFound (also Django's Http404: a view answers 404)
 ├── JobExists
+├── JobRunning
 ├── ReservedMetaKey (also ValueError)
 ├── InvalidValue (also ValueError)
 ├── DocumentTooLarge (also ValueError)
@@ -48,6 +49,10 @@ class JobNotFound(ImmortusError, Http404):
 
 class JobExists(ImmortusError):
     """`JobRepository.create` has already created a job of this id."""
+
+
+class JobRunning(ImmortusError):
+    """A block `running()` was begun for a job that this process runs already, in a block or as a queue's task."""
 
 
 class ReservedMetaKey(ImmortusError, ValueError):

@@ -15,7 +15,7 @@ from django.test import RequestFactory
 from immortus_channels import current_job, get_job, job_info, started_by, tracked
 from immortus_channels.api.strategy import TrackingStrategy
 from immortus_channels.celery import TrackedTask
-from immortus_channels.exceptions import ConfigurationError, JobCancelled, JobFailed, JobNotFound
+from immortus_channels.exceptions import ConfigurationError, JobCancelled, JobFailed, JobNotFound, JobRunning
 from immortus_channels.jobs.job import State
 from immortus_channels.queues.celery import CeleryQueue
 from immortus_channels.stores import get_store
@@ -204,6 +204,14 @@ def adds_up(values):
 @tracked(publish_result=True)
 def publishes():
     return {"url": "/x"}
+
+
+@app.task(shared=False)
+@tracked(publish_result=True)
+def runs_its_own_job_again():
+    with pytest.raises(JobRunning), current_job().running():
+        pytest.fail("it runs twice")
+    return "its own result"
 
 
 @app.task(shared=False)
@@ -472,6 +480,11 @@ def test_an_eager_retry_is_the_next_attempt_of_the_same_job():
 def test_a_result_is_published_where_the_task_says_so():
     assert record(publishes.delay().id).result == {"url": "/x"}
     assert record(marked.delay().id).result is None
+
+
+def test_a_block_of_its_own_job_in_a_task_is_refused_and_the_task_goes_on():
+    job = record(runs_its_own_job_again.delay().id)
+    assert (job.state, job.attempt, job.result) == (State.FINISHED, 1, "its own result")
 
 
 def test_an_integer_that_browsers_would_round_is_text_in_a_task_s_result(caplog):

@@ -1,28 +1,30 @@
-"""The example's folder as a broker."""
+"""The folder as a broker, of the example and of the tutorial."""
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 from queue import Empty
+from types import ModuleType
 
 import pytest
 from kombu import Connection
 
-FILE = Path(__file__).parent.parent / "example" / "config" / "broker.py"
+from tests.pages_of_docs import page
+
+EXAMPLE = (Path(__file__).parent.parent / "example" / "config" / "broker.py").read_text()
+(TUTORIAL,) = (one.text for one in page("tutorial/first-bar.md").samples if one.title == "studio/broker.py")
 
 
-@pytest.fixture
-def channel(tmp_path, monkeypatch):
-    """A channel of the broker; the example's project itself would become Celery's app here."""
-    spec = importlib.util.spec_from_file_location("example_broker", FILE)
-    broker = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, broker)
-    spec.loader.exec_module(broker)
+@pytest.fixture(params=[EXAMPLE, TUTORIAL], ids=["example", "tutorial"])
+def channel(request, tmp_path, monkeypatch):
+    """A channel of the broker; the project itself would become Celery's app here."""
+    broker = ModuleType("folder_broker")
+    monkeypatch.setitem(sys.modules, broker.__name__, broker)
+    exec(request.param, vars(broker))
     folders = dict.fromkeys(("data_folder_in", "data_folder_out"), str(tmp_path))
     with Connection(
-        "folder://", transport_options=folders | {"control_folder": str(tmp_path / "control")}
+        transport=broker.Transport, transport_options=folders | {"control_folder": str(tmp_path / "control")}
     ) as connection:
         yield connection.default_channel
 

@@ -154,8 +154,8 @@ class JobHandle:
         """Run the job in the block: for jobs without a queue.
 
         The end of the block finishes the job; an exception makes it failed or cancelled. Exceptions
-        leave the block, except for JobFailed and JobCancelled themselves. Raises JobCancelled before the block when the
-        job was cancelled while it waited.
+        leave the block, except for JobFailed and JobCancelled themselves. Before the block raises JobCancelled when the
+        job was cancelled while it waited, and JobRunning when this process runs it already, in a block or as a task.
         """
         with running(self.record) as run:
             job = type(self)(self.job_id, run=run)

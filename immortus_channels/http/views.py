@@ -130,7 +130,11 @@ def _verify_many(caller: Caller, job_ids: list[str]) -> HttpResponse:
 @json_view("POST")
 def cancel(request: HttpRequest, caller: Caller, job_id: str | None, job_class: str | None) -> HttpResponse:  # noqa: ARG001
     """Ask for the cancellation of the job named in the path, or in the query."""
-    job_id = request.GET.get("job_id", "") if job_id is None else job_id
+    if job_id is None:
+        named = request.GET.getlist("job_id")
+        if len(named) > 1:
+            return error(400, "bad_request", "Name one job as ?job_id=…: jobs are cancelled one by one.", None)
+        job_id = named[0] if named else ""
     job = visible_jobs(caller, [job_id]).get(job_id)
     if job is None:
         return unknown(caller, job_id)

@@ -79,7 +79,7 @@ def _next_version(after: Job, event: Event, now: int) -> int:
 
 def _change(job: Job, event: Event, now: int, leases: Leases) -> Job:
     """Return the job after `event`, with its version unchanged."""
-    if job.is_of_another(event.queue):
+    if is_foreign(job, event.queue, event.origin) or _plans_another(job, event):
         return job
     known = _identify(job, event)
     current = _enter_run(known, event, now, leases) if event.run_id else known
@@ -136,13 +136,40 @@ def _move(  # noqa: C901, PLR0911, PLR0912 - one line for each kind of event rea
     raise TypeError(msg)
 
 
+def is_foreign(job: Job, queue: str, origin: Origin | None) -> bool:
+    """Return whether what this queue, or this sender, says is not about the job, whose id it uses.
+
+    The job may be another queue's. Or it was made by hand for a user, whose it is until it is over: no other user's
+    sending becomes part of it.
+    """
+    if origin is None or not job.creation or job.is_over:
+        return job.is_of_another(queue)
+    return job.is_of_another(queue) or (_is_another_sending(job, origin) and _is_of_another_user(job, origin))
+
+
+def _plans_another(job: Job, event: Event) -> bool:
+    """Return whether this plans what its sending makes a job of its own: this one is over, or another user's."""
+    origin = event.origin or Origin()
+    is_another_users = bool(job.creation) and _is_of_another_user(job, origin)
+    return isinstance(event, events.Planned) and (job.is_over or is_another_users)
+
+
+def _is_of_another_user(job: Job, origin: Origin) -> bool:
+    return job.owner is not None and origin.owner is not None and job.owner != origin.owner
+
+
 def _identify(job: Job, event: Event) -> Job:
-    """Return the job with its class and queue and, when its record was made without one, its origin."""
+    """Return the job with its class and queue and, when its record was made without one, its origin.
+
+    The event of a new life says nothing of the one before it.
+    """
+    origin = event.origin
+    if origin is not None and _is_sent_again(job, origin):
+        return job
     if (event.job_class and not job.job_class) or (event.queue and not job.queue):
         job = job.but(job_class=job.job_class or event.job_class, queue=job.queue or event.queue)
-    origin = event.origin
     unknown = job.staff_only or (job.version == 0 and not job.send_id)
-    if origin is None or not unknown or _is_late(job, event) or _is_sent_again(job, origin):
+    if origin is None or not unknown or _is_late(job, event):
         return job
     tells_less = bool(job.send_id) and not origin.send_id and not isinstance(event, events.Created)
     return job if tells_less else _adopt(job, origin)
@@ -291,8 +318,8 @@ def _enqueue(job: Job, event: events.Enqueued, now: int, leases: Leases) -> Job:
     is_senders = (origin.owner, origin.staff_only) == (job.owner, job.staff_only)
     if _is_sent_again(job, origin) or _is_silent(job, now, 0 if is_senders or job.stalled else leases.stalled):
         job = _begin_life(job, event, origin, now)
-    elif job.is_over:
-        return job  # it was only planned, and cancelled before its turn came
+    elif job.is_over:  # it was cancelled before its turn came, and this is the sending that it waited for
+        return job.but(send_id=origin.send_id) if job.creation else job
     elif is_senders and _is_unconfirmed(job, leases):
         job = job.but(send_id=origin.send_id, past_ids=_past_ids(job, job.send_id))
     elif job.version:
@@ -330,9 +357,21 @@ def _is_late(job: Job, event: Event) -> bool:
 
 def _is_sent_again(job: Job, origin: Origin) -> bool:
     """Return whether this is another sending of a job that is over; one cancelled before its turn came has had none."""
-    is_another = bool(origin.send_id) and origin.send_id not in (job.send_id, *job.past_ids)
-    has_begun = bool(job.send_id or job.run_id) or _is_cancelled_for_another(job)
-    return job.is_over and is_another and has_begun
+    has_begun = bool(job.send_id or job.run_id) or _is_cancelled_for_another(job) or _was_never_a_queues(job, origin)
+    return job.is_over and _is_another_sending(job, origin) and has_begun
+
+
+def _is_another_sending(job: Job, origin: Origin) -> bool:
+    return bool(origin.send_id) and origin.send_id not in (job.send_id, *job.past_ids)
+
+
+def _was_never_a_queues(job: Job, origin: Origin) -> bool:
+    """Return whether the job, which is over, was made by hand and announced by no queue, so that it awaits no sending.
+
+    A cancelled one may: its user does not want what is about to be sent. Another user's sending is not that.
+    """
+    is_by_hand = bool(job.creation) and not job.job_class
+    return is_by_hand and (job.state is not State.CANCELLED or _is_of_another_user(job, origin))
 
 
 def _is_silent(job: Job, now: int, grace: int) -> bool:
@@ -490,7 +529,7 @@ def _noted(before: Job, after: Job) -> Job:
 def _set_going(job: Job, now: int) -> Job:
     """Let the first progress of a job that was made by hand, and that no queue has announced, make it run.
 
-    It holds no lease: nobody has promised a sign of life. If a queue starts it later, that is its first attempt.
+    It holds no lease: nobody has promised a sign of life. If a queue then starts it, that is its first attempt.
     """
     is_announced = bool(job.send_id or job.run_id) or job.lease_until is not None
     if job.state is not State.ENQUEUED or not job.creation or is_announced:

@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Self
 
+from immortus_channels.exceptions import DocumentTooLarge, InvalidValue
 from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.events import Cancelled, Event, Failed, Finished, Origin, Reported, Requeued, Retrying
 from immortus_channels.jobs.ids import text_of
 from immortus_channels.jobs.job import Job
 from immortus_channels.keys import name_in, namespace_of
 from immortus_channels.loading import name_of
+from immortus_channels.logs import logger
 from immortus_channels.queues.body import awaited
 from immortus_channels.queues.messages import from_header, is_about, job_in, key_in, namespace_in, with_owner
 from immortus_channels.queues.tracked import TaskOptions
@@ -22,6 +24,7 @@ from immortus_channels.queues.tracker import Tracker
 from immortus_channels.queues.traits import QueueTraits
 from immortus_channels.queues.verdicts import verdict
 from immortus_channels.writer.run import Run, current_run
+from immortus_channels.writer.values import clean_shown
 
 
 class Delivery:
@@ -118,9 +121,19 @@ class Delivery:
         """Tell that the body returned this."""
         try:
             if self.options.publish_result and not (self._is_told or self.refused):
-                self.run.set_result(value, by_caller=False)
+                self._publish(value)
         finally:
             self.tell(Finished, leaves=leaves)
+
+    def _publish(self, value: object) -> None:
+        """Publish what the body returned, if it can be: its task cannot know what that looks like as JSON."""
+        try:
+            result = clean_shown(value, self.job_id, what="The result", by_caller=False)
+            self.run.set_result(result, by_caller=False)
+        except (InvalidValue, DocumentTooLarge) as error:
+            returned = f"{self.run.job_class} returned a value of type {type(value).__name__}"
+            about = {"job_id": self.run.job_id}
+            logger.warning("%s, which is not published: the job has no result. %s", returned, error, extra=about)
 
     def again(self, *, eta: int | None = None, is_sent: bool = True) -> None:
         """Tell that the run failed and the queue will run the job again, at `eta` in microseconds since 1970.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Generator
 from functools import wraps
-from inspect import iscoroutinefunction
+from inspect import getattr_static, iscoroutinefunction
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from immortus_channels.guarded import interrupts
@@ -14,7 +14,7 @@ Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
 
 _HOOKS = "__immortus_hooks__"
-"""The names of the hooks that a method has."""
+"""The hooks that a method has."""
 
 
 class Outcome(NamedTuple):
@@ -64,17 +64,26 @@ def around(owner: type, /, **hooks: Callable[..., Any]) -> None:
     the method's `Outcome`. It may yield `Instead` to have the method left out, or a second time after a method that
     returned, to change its answer. Whatever else a hook does, the method is called once, and ends as it ended.
 
-    Each hook is added once to a method, however often this is called. Class methods and static ones cannot have any.
+    A hook is added once to a method, however often this is called: the same function, or the same object's method.
+    Raises TypeError for what is not called on an object, such as a static method, a class method or a property.
     """
     for name, hook in hooks.items():
+        _refuse_other_kinds(owner, name)
         original = getattr(owner, name)
         present = getattr(original, _HOOKS, ())
-        hook_name = f"{hook.__module__}.{hook.__qualname__}"
-        if hook_name not in present:
+        if hook not in present:
             wrap = _around_coroutine if iscoroutinefunction(original) else _around
             method = wraps(original)(wrap(original, guard(hook)))
-            setattr(method, _HOOKS, (*present, hook_name))
+            setattr(method, _HOOKS, (*present, hook))
             setattr(owner, name, method)
+
+
+def _refuse_other_kinds(owner: type, name: str) -> None:
+    found = getattr_static(owner, name)
+    if isinstance(found, staticmethod | classmethod) or not (callable(found) and hasattr(type(found), "__get__")):
+        what = f"{owner.__qualname__}.{name} is a {type(found).__name__}"
+        msg = f"{what}: hooks run around methods that are called on an object, plain ones and coroutine methods."
+        raise TypeError(msg)
 
 
 def _around(original: Callable[..., Any], hook: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,9 +10,9 @@ from typing import Any
 from django.db import connections, transaction
 
 from immortus_channels.conf import leases
-from immortus_channels.jobs.events import Enqueued, Origin
+from immortus_channels.jobs.events import Enqueued, Failed, Origin
 from immortus_channels.jobs.job import Job
-from immortus_channels.jobs.lifecycle import SECOND
+from immortus_channels.jobs.lifecycle import SECOND, is_foreign
 from immortus_channels.keys import name_in
 from immortus_channels.queues import classes
 from immortus_channels.queues.messages import (
@@ -42,6 +42,8 @@ class Sending:
         self.header = header
         self._tracker = tracker
         self._event = event
+        self._is_second = False
+        """Whether the job has another message, which the queue has."""
         self._told_at = time.monotonic()
 
     def tell(self) -> None:
@@ -57,7 +59,7 @@ class Sending:
     def _learn(self, event: Enqueued, job: Job | None) -> None:
         """Take in the record: what is sent under the id of a job that is not over is one more run of that job.
 
-        What is sent under the id of another queue's job is none.
+        What is sent under the id of another queue's job is none, nor is it under that of another user's job by hand.
         """
         self._told_at = time.monotonic()
         if job is None or event.origin is None:
@@ -66,9 +68,9 @@ class Sending:
             self._event = self.header = None
         elif job.send_id == event.origin.send_id:
             self.header = self.header and with_record(self.header, job)
-        else:
+        elif not is_foreign(job, event.queue, event.origin):
             origin = replace(Origin.of(job), eta=event.origin.eta)
-            self._event = replace(event, origin=origin)
+            self._event, self._is_second = replace(event, origin=origin), True
             self.header = self.header and second_header(origin, name_in(job.job_id))
 
     def confirm(self, *, using: str | None = None) -> None:
@@ -80,6 +82,20 @@ class Sending:
             transaction.on_commit(self._confirm, using=using, robust=True)
         else:
             self._confirm()
+
+    def fail(self) -> None:
+        """Say that the queue does not take the message; do not wait for the store."""
+        event = self._event
+        if event is not None and not self._is_second:
+            failed = Failed(
+                job_id=event.job_id,
+                job_class=event.job_class,
+                queue=event.queue,
+                origin=event.origin,
+                code="not_sent",
+                unstarted=True,
+            )
+            self._tracker.publish(failed, wait=0)
 
     def _confirm(self) -> None:
         event = self._event

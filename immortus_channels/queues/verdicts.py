@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
@@ -27,16 +28,17 @@ def verdict(
     """Return what the exception means for the job: the outermost cause that has a meaning decides.
 
     JobCancelled has one if it names a job that was asked to stop: this one, or one that it runs in. `asked` are those
-    jobs as far as they are known here. `limits` are what the queue raises when a time limit is exceeded. Any other
-    exception keeps its text for the log.
+    jobs as far as they are known here. A cancelled task of an event loop has stopped as well: a program may cancel it
+    because its job was asked to. `limits` are what the queue raises when a time limit is exceeded. Any other exception
+    keeps its text for the log.
     """
-    stopped = False
+    stopped = isinstance(exception, CancelledError)  # the record says whether it was asked to
     for cause in causes(exception):
         match cause:
             case JobCancelled() if _job_of(cause, job_id) in asked:
                 return Verdict(Cancelled, {})
             case JobCancelled() if _job_of(cause, job_id) == job_id:
-                stopped = True  # the record says whether it was asked to
+                stopped = True
             case JobFailed():
                 error = clean_error(cause.code, cause.message, job_id)
                 return Verdict(Failed, {"code": error.code, "message": error.message, "stopped": stopped})

@@ -18,7 +18,7 @@ from immortus_channels.tracking.reader import (
     read,
     recheck,
 )
-from immortus_channels.tracking.runs import abegin, begin, end, make_run, make_share, publish_meta
+from immortus_channels.tracking.runs import abegin, begin, end, is_at_work, make_run, make_share, publish_meta
 from immortus_channels.writer import drain
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "claim",
     "drain",
     "end",
+    "is_at_work",
     "job_in_hook",
     "lift_above",
     "list_jobs",

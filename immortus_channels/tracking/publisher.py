@@ -15,6 +15,7 @@ from immortus_channels.guarded import quoted
 from immortus_channels.jobs.events import Event, Refreshed, Unsuccessful
 from immortus_channels.jobs.ids import is_key, text_of
 from immortus_channels.jobs.job import Job
+from immortus_channels.jobs.lifecycle import is_foreign
 from immortus_channels.keys import MAX_LENGTH
 from immortus_channels.logs import logger
 from immortus_channels.stores import get_store
@@ -78,11 +79,16 @@ def _fit(event: Event) -> Event | None:
 
 
 def _told(event: Event, write: Write) -> Job | None:
-    """Return the job after the event, None if that is not known yet; log that it is another queue's."""
+    """Return the job after the event, None if that is not known yet; log that it is another queue's or user's."""
     job = write.after if write.is_known else None
-    if job is not None and job.is_of_another(event.queue):
+    if job is None or not is_foreign(job, event.queue, event.origin):
+        return job
+    if job.is_of_another(event.queue):
         msg = "The id %r is that of a job of %s, so a task of %s with the same id is not tracked"
         logger.warning(msg, job.job_id, job.queue, event.queue, extra={"job_id": job.job_id})
+    else:
+        msg = "The job %r was made by hand for another user, so a task of %s that is sent with its id is not tracked"
+        logger.warning(msg, job.job_id, event.queue or "a queue", extra={"job_id": job.job_id})
     return job
 
 

@@ -53,11 +53,16 @@ def make_share(*, job_id: str, job_class: str, by: str) -> Share:
     )
 
 
+def is_at_work(job_id: str) -> bool:
+    """Return whether the job runs in this process, as far as its runs are tracked."""
+    return get_writer().is_at_work(job_id)
+
+
 def begin(run: Run, known: Job | None = None) -> None:
     """Report that a run starts; afterwards `run.refused` says whether it must not.
 
-    It takes one round trip if the record is still that of the `known` job. A run under the id of another queue's job,
-    `run.is_foreign`, goes on untracked.
+    It takes one round trip if the record is still that of the `known` job. A run under the id of another queue's or
+    user's job, `run.is_foreign`, goes on untracked.
     """
     _begun(run, publish(_start_of(run), known=known))
 

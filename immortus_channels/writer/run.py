@@ -12,6 +12,7 @@ from immortus_channels import current
 from immortus_channels.exceptions import JobCancelled
 from immortus_channels.jobs.events import Event, Origin
 from immortus_channels.jobs.job import LARGEST, Job, Number, State
+from immortus_channels.jobs.lifecycle import is_foreign
 from immortus_channels.jobs.owner import current_owner, is_owner_known
 from immortus_channels.jobs.progress import begins_step, begins_step_after_loop
 from immortus_channels.keys import name_in
@@ -60,7 +61,7 @@ class Run(Draft):
         self.queue = queue
         """The queue that runs it, where that matters: another queue's job may have its id."""
         self.is_foreign = False
-        """Whether the id is that of another queue's job, so that nothing is said of this run."""
+        """Whether the id is that of another queue's or user's job, so that nothing is said of this run."""
         self.strategy = strategy
         self.around = around
         """The run that this one began in."""
@@ -87,7 +88,7 @@ class Run(Draft):
         """Take over the store's answer to the start of this run (None: it did not answer in time)."""
         if job is None:
             return
-        self.is_foreign = job.is_of_another(self.queue)
+        self.is_foreign = is_foreign(job, self.queue, self.origin)
         self.refused = not self.is_foreign and (job.is_over or (bool(job.run_id) and job.run_id != self.run_id))
         if not (self.is_foreign or self.refused):
             self.learn(job)

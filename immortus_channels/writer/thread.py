@@ -120,6 +120,10 @@ class Writer:
             self._runs.attach(run)
             self._wake()
 
+    def is_at_work(self, job_id: str) -> bool:
+        """Return whether a run of this job is attached."""
+        return job_id in self._runs.leased()
+
     def brought_along(self) -> list[Run]:
         """Return, in a child after fork, the runs of its parent."""
         return self._runs.forked()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from contextlib import contextmanager
 
@@ -10,9 +11,9 @@ from django.contrib.auth.models import User
 
 from immortus_channels import queues, tracking
 from immortus_channels.api.job_handler import JobHandler, name_of
-from immortus_channels.api.repository import JobRepository, current_job, get_job
+from immortus_channels.api.repository import JobRepository, aget_job, current_job, get_job
 from immortus_channels.api.without_queue import running
-from immortus_channels.exceptions import JobCancelled, JobFailed
+from immortus_channels.exceptions import JobCancelled, JobFailed, JobRunning
 from immortus_channels.jobs.events import Finished, Origin
 from immortus_channels.jobs.job import Job, State
 from immortus_channels.jobs.owner import started_by
@@ -65,7 +66,7 @@ def test_a_block_that_fails_with_a_code_that_is_no_text_has_failed(job):
     assert end_of(job) == (State.FAILED, ("error", "A sentence."))
 
 
-@pytest.mark.parametrize("error", [ValueError("a secret"), KeyboardInterrupt()])
+@pytest.mark.parametrize("error", [ValueError("a secret"), KeyboardInterrupt(), SystemExit(0)])
 def test_any_other_error_of_a_block_fails_its_job_without_its_words(job, error):
     with pytest.raises(type(error)), job.running():
         raise error
@@ -116,6 +117,26 @@ def test_a_block_that_raises_job_cancelled_though_nobody_asked_has_failed(job):
     with job.running():
         raise JobCancelled
     assert end_of(job) == (State.FAILED, ("error", "Something went wrong."))
+
+
+@pytest.mark.parametrize("is_asked", [True, False])
+async def test_a_block_whose_task_is_cancelled_is_cancelled_if_that_was_asked(is_asked):
+    async def work():
+        async with job.arunning():
+            begun.set()
+            await asyncio.sleep(10)
+
+    job, begun = await JobRepository().acreate(), asyncio.Event()
+    task = asyncio.create_task(work())
+    await begun.wait()
+    if is_asked:
+        await (await aget_job(job.job_id)).acancel()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await job.arefresh()
+    wanted = (State.CANCELLED, "cancelled") if is_asked else (State.FAILED, "error")
+    assert (job.state, job.document["error"]["code"]) == wanted
 
 
 def test_a_block_that_hears_of_its_cancellation_elsewhere_is_cancelled(job):
@@ -172,6 +193,75 @@ def test_a_cancelled_job_inside_of_another_does_not_cancel_the_other(job):
         pytest.fail("it runs")
     assert end_of(job)[0] is State.CANCELLED
     assert end_of(around) == (State.FAILED, ("error", "Something went wrong."))
+
+
+ALREADY = r"The job '.+' runs in this process already, .* get_job\('.+'\) beside it"
+
+
+def test_a_block_of_a_job_that_runs_here_is_refused_and_harms_nothing(job):
+    with job.running() as outer:
+        for second in (job, get_job(job.job_id), current_job()):
+            with pytest.raises(JobRunning, match=ALREADY), second.running():
+                pytest.fail("it runs twice")
+        outer.set_result({"rows": 3})
+        assert current_job().job_id == job.job_id
+    record = get_job(job.job_id).record
+    assert (record.state, record.attempt, record.result) == (State.FINISHED, 1, {"rows": 3})
+    with job.running() as again:
+        assert again.attempt == 2
+
+
+def test_of_many_threads_that_begin_a_block_of_one_job_one_does(job):
+    def work():
+        barrier.wait(5)
+        try:
+            with get_job(job.job_id).running():
+                ran.append(True)
+                is_refused.wait(5)
+        except JobRunning:
+            refused.append(True)
+            if len(refused) == 7:
+                is_refused.set()
+
+    barrier, is_refused = threading.Barrier(8), threading.Event()
+    ran, refused = [], []
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(ran), len(refused)) == (1, 7)
+    assert (get_job(job.job_id).attempt, end_of(job)) == (1, (State.FINISHED, None))
+
+
+def test_a_block_in_a_queue_s_run_of_its_job_is_refused(job):
+    run = tracking.make_run(job_id=job.job_id, job_class="task", run_id="r", origin=Origin.of(job.record), queue="toy")
+    tracking.begin(run)
+    with pytest.raises(JobRunning, match=ALREADY), get_job(job.job_id).running():
+        pytest.fail("it runs twice")
+    run.set_result(5)
+    tracking.end(run, Finished)
+    record = get_job(job.job_id).record
+    assert (record.state, record.attempt, record.result) == (State.FINISHED, 1, 5)
+
+
+async def test_a_block_of_a_job_that_runs_here_is_refused_in_async_code():
+    job = await JobRepository().acreate()
+    async with job.arunning():
+        with pytest.raises(JobRunning, match=ALREADY):
+            async with job.arunning():
+                pytest.fail("it runs twice")
+    assert (await aget_job(job.job_id)).attempt == 1
+
+
+def test_a_job_whose_block_could_not_begin_may_be_run_by_another(job, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(tracking, "begin", lambda run: setattr(run, "refused", True))
+        with pytest.raises(JobCancelled), job.running():
+            pytest.fail("it runs")
+    with job.running():
+        pass
+    assert end_of(job) == (State.FINISHED, None)
 
 
 def test_threads_have_blocks_of_their_own():

@@ -335,6 +335,14 @@ def test_a_running_job_is_asked(client, job):
 
 
 @pytest.mark.case(42)
+def test_of_two_jobs_that_a_cancel_names_none_is_cancelled(client, job):
+    job.enqueued()
+    response = client.post(f"/immortus/cancel?job_id=another&job_id={job.job_id}")
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "bad_request")
+    assert is_json_for_nobody_else(response)
+    assert tracking.read([job.job_id])[job.job_id].state == "enqueued"
+
+
 @pytest.mark.parametrize("end", ["finished", "failed", "cancelled"])
 def test_a_job_that_is_over_cannot_be_cancelled(client, job, end):
     job.enqueued()

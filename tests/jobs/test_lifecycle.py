@@ -15,6 +15,7 @@ from immortus_channels.jobs.events import (
     CancelRequested,
     Claimed,
     Created,
+    Disowned,
     Enqueued,
     Event,
     Failed,
@@ -787,6 +788,82 @@ def test_a_job_without_a_queue_may_be_run_after_it_was_ended_by_hand(end):
     assert after(about(Created, creation="c1"), end, started()).state is RUNNING
 
 
+def by_hand(*events):
+    """The events as callers tell them who know no task."""
+    return [replace(event, job_class="") for event in events]
+
+
+SENT_UNDER_IT = {
+    "told": [sent_by("8"), sent_by("8", kind=Started, run_id="r2")],
+    "its sending was lost": [sent_by("8", kind=Started, run_id="r2")],
+    "planned first": [about(Planned, origin=Origin(owner="8")), sent_by("8", kind=Started, run_id="r2")],
+}
+
+
+@pytest.mark.parametrize("messages", SENT_UNDER_IT.values(), ids=SENT_UNDER_IT)
+@pytest.mark.parametrize("going", [[], [about(Updated, advance=1)]])
+@pytest.mark.parametrize("end", BY_HAND)
+def test_what_is_sent_under_the_id_of_an_ended_job_by_hand_is_its_senders(end, going, messages):
+    ended = after(*by_hand(created(owner="7", handler="h", data={"a": 1}), *going, end))
+    messages = [replace(each, origin=replace(each.origin, params={"n": 1})) for each in messages]
+    job = after(*messages, job=ended, at=T0 + DAY)
+    assert (job.state, job.run_id, job.attempt, job.owner) == (RUNNING, "r2", 2, "8")
+    assert (job.params, job.data, job.handler, job.job_class, job.creation) == (
+        {"n": 1}, {}, "", "shop.tasks.sort", "",
+    )  # fmt: skip
+
+
+ASKED_TO_STOP = about(CancelRequested)
+
+
+def test_a_job_by_hand_that_was_cancelled_before_its_sending_is_not_run():
+    cancelled = after(*by_hand(created(owner="7"), ASKED_TO_STOP))
+    for owner in ("7", None):
+        told = [sent_by(owner), sent_by(owner, kind=Started, run_id="r2")]
+        assert outcome(after(*told, job=cancelled)) == (CANCELLED, "cancelled")
+        assert after(told[1], job=cancelled) is cancelled
+        again = after(*told, sent_by(owner, "s3"), sent_by(owner, "s3", Started, "r3"), job=cancelled)
+        assert (again.state, again.run_id, again.attempt) == (RUNNING, "r3", 2)
+
+
+@pytest.mark.parametrize("messages", SENT_UNDER_IT.values(), ids=SENT_UNDER_IT)
+def test_a_cancelled_job_by_hand_does_not_stop_what_another_user_sends(messages):
+    job = after(*messages, job=after(*by_hand(created(owner="7"), ASKED_TO_STOP)))
+    assert (job.state, job.owner, job.attempt) == (RUNNING, "8", 2)
+
+
+NOT_OVER = {
+    "made": [],
+    "goes on by hand": [about(Updated, advance=1)],
+    "in a block": [about(Started, "r0", origin=Origin(owner="7"))],
+    "sent by its user": [sent(), begun("r1")],
+}
+
+
+@pytest.mark.parametrize("going", NOT_OVER.values(), ids=NOT_OVER)
+def test_a_job_made_by_hand_takes_no_part_in_what_another_user_sends(going):
+    job = after(*by_hand(created(owner="7", data={"a": 1})), *going)
+    run = {"kind": Started, "run_id": "r2"}
+    told = [sent_by("8"), replace(sent_by("8"), is_confirmed=True), sent_by("8", **run), sent_by("8", **run)]
+    told += [sent_by("8", kind=kind, run_id="r2") for kind in (Reported, Retrying, Requeued, Finished, Failed)]
+    told += [about(Planned, origin=Origin(owner="8")), replace(sent_by("8", kind=Cancelled), unstarted=True)]
+    for event in told:
+        assert apply(job, event, now=T0 + 5 * SECOND, leases=LEASES) is job
+
+
+@pytest.mark.parametrize("sender", ["7", None])
+@pytest.mark.parametrize("maker", ["7", None])
+def test_a_job_made_by_hand_is_run_by_its_user_s_sending_and_by_nobody_s(maker, sender):
+    job = after(created(owner=maker), sent_by(sender), sent_by(sender, kind=Started, run_id="r1"))
+    assert (job.state, job.run_id, job.attempt, job.owner) == (RUNNING, "r1", 1, maker or sender)
+
+
+def test_a_job_by_hand_whose_user_was_deleted_meanwhile_goes_on():
+    job = after(created(owner="7"), sent(), begun("r1"), about(Disowned))
+    over = after(about(Finished, "r1", origin=Origin(send_id="s1", owner="7")), job=job)
+    assert (over.state, over.owner) == (FINISHED, "")
+
+
 def test_a_second_making_is_refused_and_the_record_tells_whose_was_first():
     job = after(created("c1"))
     assert apply(job, created("c2", data={"a": 1}), now=T0 + 5, leases=LEASES) is job
@@ -907,7 +984,7 @@ def test_what_a_failover_lost_and_what_follows_it_never_share_a_version():
 
 runs = st.sampled_from(["", "r1", "r2", "r3"])
 origins = st.none() | st.builds(
-    Origin, send_id=st.sampled_from(["", "s1", "s2"]), owner=st.sampled_from([None, "7"]), handler=st.just("h")
+    Origin, send_id=st.sampled_from(["", "s1", "s2"]), owner=st.sampled_from([None, "7", "8"]), handler=st.just("h")
 )
 counts = st.none() | st.integers(-2, 20) | st.floats(0, 20)
 reports = st.none() | st.builds(

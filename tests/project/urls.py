@@ -17,6 +17,7 @@ urlpatterns = [
     path("read-then-write/<name>", views.read_then_write),
     path("start-under-any-id/<name>", views.start_under_any_id),
     path("start-async/<name>", views.start_async),
+    path("make/<job_id>", views.make),
     path("async-make/<job_id>", views.async_make),
     path("async-say/<job_id>", views.async_say),
     path("async-stop/<job_id>", views.async_stop),

@@ -61,6 +61,14 @@ async def start_async(request, name):
     return render_immortus(request, getattr(tasks, name).delay())
 
 
+@csrf_exempt
+def make(request, job_id):
+    job = JobRepository().create(id=job_id, made="by hand")
+    if "end" in request.GET:
+        getattr(job, request.GET["end"])()
+    return JsonResponse({})
+
+
 async def async_make(request, job_id):
     job = await JobRepository().acreate(id=job_id)
     return JsonResponse(job.document)

@@ -7,8 +7,9 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
-from celery import Celery, _state
-from kombu.exceptions import EncodeError
+from celery import Celery, Task, _state
+from celery.events import EventDispatcher
+from kombu.exceptions import EncodeError, SerializerNotInstalled
 
 from immortus_channels import JobRepository, current_job, get_job, tracked
 from immortus_channels.celery import TrackedTask
@@ -159,6 +160,42 @@ def test_a_job_cannot_be_an_argument_and_the_cure_is_said(memory):
         EncodeError, match=r"JobHandle 'j' .* cannot be sent; give the job's id, job\.id, .* get_job\(id\)"
     ):
         takes.delay(get_job("j"))
+
+
+# What cannot be sent
+
+
+@pytest.mark.parametrize("how", [{"args": (object(),)}, {"args": (1,), "serializer": "of nobody"}], ids=list)
+def test_a_message_that_cannot_be_serialized_is_told_not_sent_at_once(memory, how):
+    with pytest.raises((EncodeError, SerializerNotInstalled)):
+        takes.apply_async(**how, task_id="j")
+    assert (get_job("j").state, get_job("j").document["error"]["code"]) == (State.FAILED, "not_sent")
+    takes.apply_async((1,), task_id="j")
+    assert (get_job("j").state, get_job("j").attempt) == (State.ENQUEUED, 2)
+
+
+def test_a_second_message_that_cannot_be_serialized_leaves_the_first(memory):
+    takes.apply_async((1,), task_id="j")
+    with pytest.raises(EncodeError):
+        takes.apply_async((object(),), task_id="j")
+    assert get_job("j").state is State.ENQUEUED
+
+
+def test_an_error_after_the_broker_has_the_message_does_not_end_the_job(memory, monkeypatch):
+    def break_off(self, *_, **__):
+        raise EncodeError
+
+    monkeypatch.setattr(EventDispatcher, "publish", break_off)
+    app.conf.task_send_sent_event = True
+    with pytest.raises(EncodeError):
+        takes.apply_async((1,), task_id="j")
+    app.conf.task_send_sent_event = False
+    assert get_job("j").state is State.ENQUEUED
+
+
+def test_tests_may_replace_apply_async_for_all_tasks(memory, monkeypatch):
+    monkeypatch.setattr(Task, "apply_async", lambda self, *args, **_: ("replaced", self.name, args))
+    assert takes.delay(1) == ("replaced", takes.name, ((1,), {}))
 
 
 def test_where_arguments_are_pickled_a_job_is_sent_by_its_id(memory):

@@ -92,6 +92,39 @@ def test_a_job_sent_again_after_its_end_belongs_to_its_new_sender_and_task(site:
     assert [seen_by(site, name, job_id) for name in ("ada", None)] == ["unknown_job"] * 2
 
 
+@pytest.mark.parametrize("end", ["complete", "fail"])
+@pytest.mark.parametrize("sender", ["ada", "bob"])
+def test_what_is_sent_under_the_id_of_an_ended_job_by_hand_is_a_new_job(
+    site: Site, job_id: str, end: str, sender: str
+) -> None:
+    with logged_in(site, "ada"):
+        site.http.post(f"/make/{job_id}?end={end}")
+        assert site.wait_until_over(job_id)["attempt"] == 1
+    with logged_in(site, sender):
+        site.start("quick", task_id=job_id, kwargs={"value": "a secret"})
+        eventually(lambda: site.verify(job_id).get("attempt") == 2, within=10)
+        document = site.wait_until_over(job_id)
+    assert (document["state"], document["attempt"], document["last"]) == ("finished", 2, "a secret")
+    other = "bob" if sender == "ada" else "ada"
+    assert [seen_by(site, name, job_id) for name in (other, None)] == ["unknown_job"] * 2
+
+
+def test_a_job_made_by_hand_takes_no_part_in_what_another_user_sends(site: Site, job_id: str) -> None:
+    with logged_in(site, "ada"):
+        site.http.post(f"/make/{job_id}")
+        before = site.verify(job_id)
+    with logged_in(site, "bob"):
+        site.start("starts_another", task_id=job_id, kwargs={"task_id": f"{job_id}-child"})
+        assert site.verify(job_id)["error"]["code"] == "unknown_job"
+        assert site.wait_until_over(f"{job_id}-child")["state"] == "finished", "the task was run"
+    with logged_in(site, "ada"):
+        assert site.verify(job_id) == before
+        site.start("quick", task_id=job_id, kwargs={"value": "hers"})
+        document = site.wait_until_over(job_id)
+    assert (document["attempt"], document["last"]) == (1, "hers")
+    assert seen_by(site, "bob", job_id) == "unknown_job"
+
+
 def test_a_job_that_is_not_over_and_is_sent_again_stays_its_first_senders(site: Site, job_id: str) -> None:
     with logged_in(site, "ada"):
         site.start("steps", task_id=job_id, kwargs={"count": 5})

@@ -8,9 +8,11 @@ import contextvars
 import pytest
 
 from immortus_channels import current_job, tracking
+from immortus_channels.api.repository import JobRepository
 from immortus_channels.exceptions import JobFailed
 from immortus_channels.jobs.events import Retrying
 from immortus_channels.jobs.job import State
+from immortus_channels.jobs.owner import starting_as
 from immortus_channels.queues.body import awaited
 from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.writer.run import current_run
@@ -96,6 +98,19 @@ def test_a_run_under_another_queue_s_id_goes_on_and_says_nothing(toy_queue, port
     assert port.here(job_id) is None
 
 
+def test_a_run_under_another_user_s_job_by_hand_goes_on_and_says_nothing(port, options, begin, job_id, record):
+    with starting_as(lambda: "7"):
+        JobRepository().create(id=job_id)
+    before = record()
+    with starting_as(lambda: "8"):
+        header = port.sent(job_id, "resize", options).header
+    delivery = begin(header=header)
+    assert not delivery.refused
+    assert current_run.get() is None
+    delivery.end(value=1)
+    assert record() == before
+
+
 def test_a_time_limit_that_strikes_at_the_start_ends_the_run(port, options, job_id, record, monkeypatch):
     begin = tracking.begin
 
@@ -152,10 +167,13 @@ def test_what_the_body_returned_is_the_job_s_result_if_the_mark_says_so(begin, r
     assert record().result == {"pages": 3}
 
 
-def test_a_result_that_cannot_be_shown_ends_the_run_all_the_same(begin, record):
-    with pytest.raises(Exception, match="result"):
-        begin().end(value=object())
-    assert record().state is State.FINISHED
+@pytest.mark.parametrize("value", [object(), {"page": {1, 2}}, "x" * 40_000], ids=["type", "deep", "large"])
+def test_a_value_that_cannot_be_a_result_is_one_warning(begin, record, caplog, value):
+    begin().end(value=value)
+    assert (record().state, record().result) == (State.FINISHED, None)
+    (line,) = caplog.records
+    assert (line.levelname, line.exc_info) == ("WARNING", None)
+    assert line.message.startswith(f"resize returned a value of type {type(value).__name__}, which is not published")
 
 
 def test_a_retry_is_due_when_the_run_has_sent_it_for(port, begin, record):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import inspect
 import logging
@@ -212,6 +213,74 @@ def test_a_hook_is_added_once_and_another_beside_it(call):
         around(call.owner, method=hook)
     call()
     assert seen == ["second", "first"]
+
+
+def test_two_hooks_from_one_factory_are_two(call):
+    def noting(seen):
+        return lambda _, number: seen.append(number)
+
+    first, second = [], []
+    around(call.owner, method=noting(first))
+    around(call.owner, method=noting(second))
+    call()
+    assert first == second == [4]
+
+
+def test_a_method_of_one_object_is_one_hook_and_another_s_another(call):
+    class Adapter:
+        def __init__(self):
+            self.seen = []
+
+        def hook(self, _, number):
+            self.seen.append(number)
+
+    adapters = [Adapter(), Adapter()]
+    for adapter in [*adapters, *adapters]:
+        around(call.owner, method=adapter.hook)
+    call()
+    assert [adapter.seen for adapter in adapters] == [[4], [4]]
+
+
+def test_a_hook_may_be_any_callable(call, caplog):
+    def noting(seen, _, number):
+        seen.append(number)
+        raise Broke
+
+    seen = []
+    hook = functools.partial(noting, seen)
+    for _ in range(2):
+        around(call.owner, method=hook)
+    assert call() == 8
+    assert seen == [4]
+    assert "Tracking failed in functools.partial(" in caplog.text
+
+
+class Odd:
+    """Has what is no method."""
+
+    value = 3
+    called = len
+    kind = Call
+
+    @staticmethod
+    def static(number):
+        """Gets no object."""
+
+    @classmethod
+    def of_class(cls, number):
+        """Gets the class."""
+
+    @property
+    def read(self):
+        """Is not called."""
+
+
+@pytest.mark.parametrize("name", ["static", "of_class", "read", "value", "called", "kind"])
+def test_hooks_run_around_methods_of_objects_alone(name):
+    before = inspect.getattr_static(Odd, name)
+    with pytest.raises(TypeError, match=rf"Odd\.{name} is a \w+: hooks run around methods"):
+        around(Odd, **{name: lambda *_: None})
+    assert inspect.getattr_static(Odd, name) is before
 
 
 def test_objects_that_are_older_than_a_hook_and_subclasses_have_it(call):

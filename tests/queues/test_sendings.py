@@ -9,6 +9,7 @@ import time
 import pytest
 from django.db import transaction
 
+from immortus_channels.api.repository import JobRepository
 from immortus_channels.jobs.events import Enqueued, Finished, Origin
 from immortus_channels.jobs.job import Job, State
 from immortus_channels.jobs.lifecycle import apply
@@ -124,6 +125,18 @@ def test_the_id_of_another_queue_s_job_is_left_to_it(port, toy_queue, send, reco
     assert sending.header is None
     sending.confirm()
     assert record() == before
+
+
+def test_the_id_of_another_user_s_job_by_hand_is_left_to_them(send, job_id, record, caplog):
+    with starting_as(lambda: "7"):
+        JobRepository().create(id=job_id)
+    before = record()
+    with starting_as(lambda: "8"):
+        sending = send()
+    sending.confirm()
+    assert record() == before
+    assert from_header(sending.header).owner == "8", "by which the worker knows that the job is not its"
+    assert "was made by hand for another user" in caplog.text
 
 
 # Whose

@@ -16,7 +16,7 @@ from immortus_channels.logs import logger
 from immortus_channels.queues import classes
 from immortus_channels.queues.base import Queue
 from immortus_channels.queues.body import awaited
-from immortus_channels.queues.celery import beat
+from immortus_channels.queues.celery import beat, unsent
 from immortus_channels.queues.celery.marks import QUEUE, options_of
 from immortus_channels.queues.celery.problems import is_pool_of, problems
 from immortus_channels.queues.celery.receivers import Receivers
@@ -167,6 +167,7 @@ class CeleryQueue(Queue):
             if options is not None:
                 self._tracked[name] = options
                 self._refuse_before_start(task)
+                unsent.watch(task)
                 _expect_chosen_ends(task)
 
     def _refuse_before_start(self, task: Task) -> None:

@@ -14,7 +14,7 @@ from celery._state import get_current_task
 from immortus_channels.jobs.events import Origin, Planned
 from immortus_channels.keys import name_in
 from immortus_channels.queues import classes
-from immortus_channels.queues.celery import beat, canvas, lives, written
+from immortus_channels.queues.celery import beat, canvas, lives, unsent, written
 from immortus_channels.queues.celery.canvas import REPLACED, REPLACES
 from immortus_channels.queues.celery.headers import key_for
 from immortus_channels.queues.celery.marks import HEADER, OWNER, QUEUE, STANDS_FOR
@@ -78,6 +78,7 @@ class Sending:
         if is_job:
             sending = self._port.resume(sent_id, job_class, headers[HEADER])
             sending.tell()
+            unsent.note(sending)
             headers[HEADER] = sending.header
             if sending.header is None:  # the id is that of another queue's job
                 del headers[HEADER]
@@ -110,6 +111,7 @@ class Sending:
         job_class = canvas.class_of(sender, headers, self._options_of)
         if self._options_of(job_class) is None or HEADER not in headers or lives.is_resent(headers, is_job=True):
             return
+        unsent.note()
         self._port.resume(headers["id"], job_class, headers[HEADER]).confirm()
 
     def _planned_by(self, group: str | None) -> set[str]:
