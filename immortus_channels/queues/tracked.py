@@ -9,13 +9,13 @@ from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from immortus_channels.exceptions import ConfigurationError
-from immortus_channels.queues import unsupported
+from immortus_channels.queues import marked, unsupported
 from immortus_channels.queues.body import asking
 
 if TYPE_CHECKING:
     from immortus_channels.jobs.events import CancelPolicy
 
-MARK = "__immortus__"
+MARK = marked.MARK
 MASK = "********"
 
 Task = TypeVar("Task")
@@ -64,7 +64,7 @@ def _bind(signature: inspect.Signature | None, args: tuple[Any, ...], kwargs: Ma
 
 def options_on(task: object) -> TaskOptions | None:
     """Return the mark on a task, or on the function under a queue's decorator; None if it is not tracked."""
-    mark = getattr(task, MARK, None)
+    mark = marked.mark_on(task)
     return mark if isinstance(mark, TaskOptions) else None
 
 
@@ -83,11 +83,12 @@ def tracked(
 def tracked(task: Any = None, /, **options: Any) -> Any:
     """Mark a task: its jobs are tracked from now on.
 
-    Goes under the queue's own decorator, bare or with options; `tracked(task, …)` marks an existing task. A function
-    comes back as one with its name and signature that does what it did. Only for a job that is over, cancelled while it
-    waited for example, it may leave its body out and return None.
+    Goes under the queue's own decorator, bare or with options, or above it, but for Celery's; `tracked(task, …)` marks
+    an existing task. A task comes back as it is, and a function as one with its name and signature that does what it
+    did. Only for a job that is over, cancelled while it waited for example, may the function leave its body out and
+    return None.
 
-    Raises TypeError above a queue's decorator and for an unknown option, ConfigurationError for a task of a queue that
+    Raises TypeError above Celery's decorators and for an unknown option, ConfigurationError for a task of a queue that
     has no adapter, and for names in `params` or `mask` that the function does not take.
     """
     if task is None:
@@ -100,7 +101,7 @@ def tracked(task: Any = None, /, **options: Any) -> Any:
 def _mark(task: Any, given: Mapping[str, Any], *, is_decorator: bool) -> Any:
     unsupported.refuse(task)
     # Only the type is read: `isinstance` and `repr` would make a lazy task while its module is being imported.
-    if is_decorator and not issubclass(type(task), _MARKABLE):
+    if is_decorator and not issubclass(type(task), _MARKABLE) and marked.place_in(task) is None:
         msg = (
             f"@tracked stands above the task queue's decorator (it got a {type(task).__name__}); it goes under it:\n"
             "    @shared_task\n    @tracked\n"
@@ -109,16 +110,21 @@ def _mark(task: Any, given: Mapping[str, Any], *, is_decorator: bool) -> Any:
         raise TypeError(msg)
     place = _place_of(task)
     options = _options_from(given, place)
-    _refuse_names_not_taken(task, options)
+    _refuse_names_not_taken(marked.function_of(task) or task, options)
+    if not marked.put(task, options):
+        _put(task, options)
+    unmarked.clear()
+    if place:
+        places.add(place)
+    return asking(task, options) if type(task) is FunctionType else task
+
+
+def _put(task: Any, options: TaskOptions) -> None:
     try:
         setattr(task, MARK, options)
     except AttributeError as error:
         msg = f"{task!r} is not a task; options go by name, as in @tracked(strategy={task!r})."
         raise TypeError(msg) from error
-    unmarked.clear()
-    if place:
-        places.add(place)
-    return asking(task, options) if type(task) is FunctionType else task
 
 
 unmarked: set[object] = set()
@@ -166,7 +172,7 @@ _OPTIONS = tuple(option.name for option in fields(TaskOptions) if option.name !=
 
 def _refuse_names_not_taken(function: Any, options: TaskOptions) -> None:
     """Refuse names that the function does not accept: they would never be recorded, or never be masked."""
-    if type(function) is not FunctionType:
+    if not isinstance(function, FunctionType | MethodType):
         return
     try:
         taken = inspect.signature(function).parameters
