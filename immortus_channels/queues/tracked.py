@@ -25,7 +25,11 @@ Named = str | type | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskOptions:
-    """How the jobs of one task are tracked: its mark. `place` is the dotted name of the marked function, if any."""
+    """How the jobs of one task are tracked: its mark.
+
+    `owner` names the argument that tells whose a job is where nothing else does, and `place` is the dotted name of the
+    marked function, if any.
+    """
 
     strategy: Named = None
     handler: Named = None
@@ -33,6 +37,7 @@ class TaskOptions:
     mask: Collection[str] = ()
     cancel: CancelPolicy = "ask"
     publish_result: bool = False
+    owner: str | None = None
     place: str = field(default="", compare=False)
 
     def params_of(
@@ -44,6 +49,10 @@ class TaskOptions:
         named = _bind(signature, args, kwargs)
         wanted = named if self.params is True else {k: v for k, v in named.items() if k in self.params}
         return {name: MASK if name in self.mask else value for name, value in wanted.items()}
+
+    def owner_in(self, signature: inspect.Signature | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> object:
+        """Return the argument that tells the owner; None if it is missing, or if none is to tell."""
+        return _bind(signature, args, kwargs).get(self.owner) if self.owner else None
 
 
 def _bind(signature: inspect.Signature | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,6 +88,7 @@ def tracked(
     mask: Collection[str] = (),
     cancel: CancelPolicy | bool = "ask",
     publish_result: bool = False,
+    owner: str | None = None,
 ) -> Callable[[Task], Task]: ...
 def tracked(task: Any = None, /, **options: Any) -> Any:
     """Mark a task: its jobs are tracked from now on.
@@ -89,7 +99,7 @@ def tracked(task: Any = None, /, **options: Any) -> Any:
     return None.
 
     Raises TypeError above Celery's decorators and for an unknown option, ConfigurationError for a task of a queue that
-    has no adapter, and for names in `params` or `mask` that the function does not take.
+    has no adapter, and for names in `params`, `mask` or `owner` that the function does not take.
     """
     if task is None:
         return lambda function: _mark(function, options, is_decorator=True)
@@ -162,6 +172,9 @@ def _options_from(given: Mapping[str, Any], place: str) -> TaskOptions:
     if cancel not in ("ask", "terminate", "never"):
         msg = f"@tracked(cancel={cancel!r}): allowed are 'ask', 'terminate' and False."
         raise ConfigurationError(msg)
+    if not isinstance(given.get("owner"), str | None) or given.get("owner") == "":
+        msg = f"@tracked(owner={given['owner']!r}): give the name of the argument with the id of the job's owner."
+        raise ConfigurationError(msg)
     # A single name stands for itself, not for its letters.
     names = {name: (given[name],) for name in ("params", "mask") if isinstance(given.get(name), str)}
     return TaskOptions(**{**given, **names, "cancel": cancel}, place=place)
@@ -180,10 +193,12 @@ def _refuse_names_not_taken(function: Any, options: TaskOptions) -> None:
         return
     if any(one.kind is one.VAR_KEYWORD for one in taken.values()):
         return
-    for option in ("params", "mask"):
-        named = getattr(options, option)
-        wrong = [] if isinstance(named, bool) else [name for name in named if name not in taken]
+    owner = () if options.owner is None else (options.owner,)
+    for option, named in (("params", options.params), ("mask", options.mask), ("owner", owner)):
+        names = [] if isinstance(named, bool) else list(named)
+        wrong = [name for name in names if name not in taken]
         if wrong:
             takes = f"does not take {wrong[0]!r}; it takes {', '.join(taken) or 'nothing'}"
-            msg = f"@tracked({option}={list(named)!r}): {function.__qualname__} {takes}."
+            given = options.owner if option == "owner" else names
+            msg = f"@tracked({option}={given!r}): {function.__qualname__} {takes}."
             raise ConfigurationError(msg)
