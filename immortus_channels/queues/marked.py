@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from immortus_channels.queues.body import asking
@@ -50,11 +51,13 @@ The tasks of the other queues are functions (RQ, Django-Q2, SAQ), or not made ye
 
 def place_in(task: object) -> Place | None:
     """Return where the task has its function; None for a function, and for a type that is not in the table."""
-    for kind in type(task).__mro__:
-        place = TYPES.get(f"{kind.__module__}.{kind.__qualname__}")
-        if place is not None:
-            return place
-    return None
+    return _place_of(type(task))  # type: ignore[arg-type]  # mypy takes `object.__hash__` for the type's own
+
+
+@lru_cache(maxsize=256)  # for untracked tasks it is asked with each job
+def _place_of(kind: type) -> Place | None:
+    named = (TYPES.get(f"{each.__module__}.{each.__qualname__}") for each in kind.__mro__)
+    return next(filter(None, named), None)
 
 
 def function_of(task: object) -> Callable[..., object] | None:
@@ -68,9 +71,10 @@ def mark_on(task: object) -> object:
     mark = getattr(task, MARK, None)
     place = place_in(task) if mark is None else None
     if place is not None:
-        # `put` marks what a worker calls; under the queue's decorator the function alone bears the mark.
-        marks = (getattr(each, MARK, None) for each in _parts(task, place.called))
-        mark = next((each for each in marks if each is not None), None) or mark_on(_at(task, place.function))
+        # `put` marks what has the function that a worker calls; under the queue's decorator only a function was marked.
+        holder = place.called.rpartition(".")[0]
+        mark = getattr(_at(task, holder), MARK, None) if holder else None
+        mark = mark_on(_at(task, place.function)) if mark is None else mark
     return mark
 
 
@@ -81,24 +85,18 @@ def put(task: object, mark: object) -> bool:
     function = _at(task, called)
     if place is None or function is None:
         return False
-    holder = _parts(task, called)[0]
+    path, _, name = called.rpartition(".")
+    holder = _at(task, path) if path else task
     asked = asking(function, mark)
     for bearer in (holder, asked, function) if place.is_copied else (holder, asked):
         # A frozen dataclass with slots has no room, and its function bears the mark. Such a class raises TypeError
         # instead of FrozenInstanceError for what is not one of its fields (Python 3.13).
         with suppress(AttributeError, TypeError):
             setattr(bearer, MARK, mark)
-    _replace(holder, called.rpartition(".")[2], asked)
+    _replace(holder, name, asked)
     if place.is_found_by_name:
         _replace_in_module(function, asked)
     return True
-
-
-def _parts(task: object, path: str) -> tuple[Any, ...]:
-    """Return what has the attribute at the end of a path, and the attribute."""
-    holder, _, name = path.rpartition(".")
-    owner = _at(task, holder) if holder else task
-    return (owner, getattr(owner, name, None)) if name else ()
 
 
 def _at(task: object, path: str) -> Any:
