@@ -23,14 +23,17 @@ def keep_private(response: HttpResponseBase) -> None:
         response.headers[name] = value
 
 
-def render_immortus(request: HttpRequest, job: object, *, label: str | Promise = "") -> JsonResponse:
+def render_immortus(
+    request: HttpRequest, job: object, *, label: str | Promise = "", queue: str | None = None
+) -> JsonResponse:
     """Return the answer that lets the browser follow `job`: 202 with `job_info`, or 500 when there is no job (None).
 
-    `job` is what the queue returned for it (for a chain the last link, for a chord its body), a job, or its id. The
-    function reads and writes nothing, so async views may call it.
+    `job` is what the queue returned for it (for a chain the last link, for a chord its body), a job, or its id. With a
+    number that the queue returned, `queue` is its name, as in `queue="procrastinate"`. The function reads and writes
+    nothing, so async views may call it.
 
-    Raises ConfigurationError for a group, for a task that is not tracked, for a queue without an adapter and where the
-    URLs are not mounted, TypeError for anything that is not a job.
+    Raises ConfigurationError for a group, for a task that is not tracked, for a queue without an adapter, for the name
+    of a queue that is not in use and where the URLs are not mounted, TypeError for anything that is not a job.
     """
     if job is None:
         logger.warning(
@@ -38,7 +41,7 @@ def render_immortus(request: HttpRequest, job: object, *, label: str | Promise =
         )
         error = {"code": "not_started", "message": "The job was not started."}
         return JsonResponse({"job_id": None, "error": error}, status=500, headers=HEADERS)
-    info = job_info(request, job, label=label)
+    info = job_info(request, job, label=label, queue=queue)
     return JsonResponse(info, status=202, headers={**HEADERS, "Location": str(info["verify_url"])})
 
 
@@ -47,12 +50,13 @@ def job_info(
     job: object,
     *,
     label: str | Promise = "",
+    queue: str | None = None,
 ) -> JobInfo:
     """Return the content of `render_immortus` as a dict: for REST frameworks that build answers. Raises the same.
 
     `label` is what a bar of the job is called; without it, the task's name in words, empty for a bare id.
     """
-    job_id, job_class = identify(job)
+    job_id, job_class = identify(job, queue)
     return {
         "job_id": job_id,
         "job_class": job_class,
@@ -69,9 +73,11 @@ def label_of(job_class: str | None) -> str:
     return gettext(words[:1].upper() + words[1:]) if words else ""
 
 
-def job_page_url(job: object) -> str:
+def job_page_url(job: object, *, queue: str | None = None) -> str:
     """Return the URL of the page that follows `job`: what its queue returned for it, a job, or its id.
+
+    With a number that the queue returned, `queue` is its name.
 
     Raises what `job_info` raises.
     """
-    return mounted(page_url(identify(job)[0]))
+    return mounted(page_url(identify(job, queue)[0]))

@@ -135,8 +135,8 @@ def check_marks() -> Findings:
         queue = unsupported.queue_of(found)
         if queue is not None:
             yield _unread_mark(place, f"is a task of {queue}, which has no adapter here", unsupported.HINT)
-        elif tracked.is_marked_function(found, place):
-            hint = "Write the decorator of a Celery task above it: `@shared_task`, then `@tracked`."
+        elif tracked.is_marked_function(found, place) and not any(each.runs_functions for each in queues.connected):
+            hint = "Write the decorator of your task queue above it, for Celery `@shared_task`, then `@tracked`."
             yield _unread_mark(place, "is not a task of any task queue in use", hint)
 
 

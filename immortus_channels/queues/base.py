@@ -47,6 +47,13 @@ class Queue(QueueTraits, ABC):
         Raises ConfigurationError when the job cannot be followed.
         """
 
+    def id_of(self, number: int) -> str:
+        """Return the id of the job that has this number in the queue, where sending returns a number.
+
+        Numbers are counted, and each queue begins with 1: an id should tell the queue as well.
+        """
+        return str(number)
+
     def cancel(self, job: Job, *, terminate: bool) -> None:
         """Ask the queue to drop the job or, with `terminate`, to end the process that runs it."""
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import inspect
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.events import Origin
+from immortus_channels.jobs.ids import is_job_id, text_of
 from immortus_channels.jobs.job import JSON, MAX_KEPT_BYTES
+from immortus_channels.jobs.owner import is_owner_known, owner_key
+from immortus_channels.keys import key_of
 from immortus_channels.loading import name_of
 from immortus_channels.logs import logger
 from immortus_channels.queues.tracked import TaskOptions
-from immortus_channels.writer.run import owner_here
+from immortus_channels.writer.run import current_run, owner_here
 from immortus_channels.writer.values import clean, clean_text, size_of
 
 MAX_BYTES = MAX_KEPT_BYTES // 2
@@ -38,6 +42,43 @@ def origin_here(
     )
 
 
+def with_owner_in(  # noqa: PLR0913 - keywords
+    origin: Origin,
+    options: TaskOptions,
+    job_class: str,
+    *,
+    function: Callable[..., Any] | None,
+    args: Any,
+    kwargs: Any,
+) -> Origin:
+    """Return the origin with the owner whom the task's `owner` argument tells, if nothing else here tells one.
+
+    The argument is the user's primary key, or the user. It may come from a form: a user who is logged in, and a visitor
+    who is not, must not make jobs that belong to somebody else. So it counts for a schedule, a command, a shell, and
+    inside a job that has no owner. Anything else than an id leaves the job to staff, and a log line says so.
+    """
+    value = None
+    if options.owner and origin.owner is None and _is_nobodys():
+        value = options.owner_in(_signature_of(function), tuple(args or ()), kwargs or {})
+    if value is None:
+        return origin
+    name = owner_key(value) if hasattr(value, "pk") else text_of(value)
+    if is_job_id(name):  # a key has the same limits
+        return replace(origin, owner=key_of(origin.namespace, name), staff_only=False)
+    msg = "The argument %r of %s should be a user's primary key; it is of type %s, so staff alone sees the job"
+    logger.warning(msg, options.owner, job_class, type(value).__name__)
+    return replace(origin, staff_only=True)
+
+
+def _is_nobodys() -> bool:
+    """Return whether it is known that no user and no visitor is behind what happens here.
+
+    In a job it is not as long as its sender is unknown: that may have been a user.
+    """
+    around = current_run.get()
+    return not is_owner_known() and (around is None or around.knows_sender)
+
+
 def params_of(
     options: TaskOptions, job_class: str, function: Callable[..., Any] | None, args: Any, kwargs: Any
 ) -> dict[str, JSON] | None:
@@ -47,11 +88,14 @@ def params_of(
     """
     if not options.params:
         return None
-    signature = None if function is None else inspect.signature(function)
-    params = options.params_of(signature, tuple(args or ()), kwargs or {}) or {}
+    params = options.params_of(_signature_of(function), tuple(args or ()), kwargs or {}) or {}
     return _shorten_params(
         job_class, {clean_text(key): (_to_json(key, value), type(value)) for key, value in params.items()}
     )
+
+
+def _signature_of(function: Callable[..., Any] | None) -> inspect.Signature | None:
+    return None if function is None else inspect.signature(function)
 
 
 def _shorten_params(job_class: str, params: Mapping[str, tuple[JSON, type]]) -> dict[str, JSON]:

@@ -24,7 +24,7 @@ from immortus_channels.queues.messages import (
     with_owner,
     with_record,
 )
-from immortus_channels.queues.origins import origin_here, params_of
+from immortus_channels.queues.origins import origin_here, params_of, with_owner_in
 from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.queues.tracker import Tracker
 from immortus_channels.queues.traits import QueueTraits
@@ -128,6 +128,8 @@ def prepare(  # noqa: PLR0913 - keywords
         return Sending(tracker, None, dict(header))
     params = params_of(options, job_class, function, args, kwargs) if options else None
     origin = with_owner(origin_here(queue.name, options, eta=eta, params=params), planned)
+    if options and planned is None:  # what follows another job is the owner's of that one, or nobody's
+        origin = with_owner_in(origin, options, job_class, function=function, args=args, kwargs=kwargs)
     if origin.owner is None and (is_scheduled or queue.counts_ids):
         origin = replace(origin, staff_only=True)
     event = Enqueued(

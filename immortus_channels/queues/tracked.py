@@ -9,13 +9,13 @@ from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from immortus_channels.exceptions import ConfigurationError
-from immortus_channels.queues import unsupported
+from immortus_channels.queues import marked, unsupported
 from immortus_channels.queues.body import asking
 
 if TYPE_CHECKING:
     from immortus_channels.jobs.events import CancelPolicy
 
-MARK = "__immortus__"
+MARK = marked.MARK
 MASK = "********"
 
 Task = TypeVar("Task")
@@ -25,7 +25,11 @@ Named = str | type | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskOptions:
-    """How the jobs of one task are tracked: its mark. `place` is the dotted name of the marked function, if any."""
+    """How the jobs of one task are tracked: its mark.
+
+    `owner` names the argument that tells whose a job is where nothing else does, and `place` is the dotted name of the
+    marked function, if any.
+    """
 
     strategy: Named = None
     handler: Named = None
@@ -33,6 +37,7 @@ class TaskOptions:
     mask: Collection[str] = ()
     cancel: CancelPolicy = "ask"
     publish_result: bool = False
+    owner: str | None = None
     place: str = field(default="", compare=False)
 
     def params_of(
@@ -44,6 +49,10 @@ class TaskOptions:
         named = _bind(signature, args, kwargs)
         wanted = named if self.params is True else {k: v for k, v in named.items() if k in self.params}
         return {name: MASK if name in self.mask else value for name, value in wanted.items()}
+
+    def owner_in(self, signature: inspect.Signature | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> object:
+        """Return the argument that tells the owner; None if it is missing, or if none is to tell."""
+        return _bind(signature, args, kwargs).get(self.owner) if self.owner else None
 
 
 def _bind(signature: inspect.Signature | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,7 +73,7 @@ def _bind(signature: inspect.Signature | None, args: tuple[Any, ...], kwargs: Ma
 
 def options_on(task: object) -> TaskOptions | None:
     """Return the mark on a task, or on the function under a queue's decorator; None if it is not tracked."""
-    mark = getattr(task, MARK, None)
+    mark = marked.mark_on(task)
     return mark if isinstance(mark, TaskOptions) else None
 
 
@@ -79,16 +88,18 @@ def tracked(
     mask: Collection[str] = (),
     cancel: CancelPolicy | bool = "ask",
     publish_result: bool = False,
+    owner: str | None = None,
 ) -> Callable[[Task], Task]: ...
 def tracked(task: Any = None, /, **options: Any) -> Any:
     """Mark a task: its jobs are tracked from now on.
 
-    Goes under the queue's own decorator, bare or with options; `tracked(task, …)` marks an existing task. A function
-    comes back as one with its name and signature that does what it did. Only for a job that is over, cancelled while it
-    waited for example, it may leave its body out and return None.
+    Goes under the queue's own decorator, bare or with options, or above it, but for Celery's; `tracked(task, …)` marks
+    an existing task. A task comes back as it is, and a function as one with its name and signature that does what it
+    did. Only for a job that is over, cancelled while it waited for example, may the function leave its body out and
+    return None.
 
-    Raises TypeError above a queue's decorator and for an unknown option, ConfigurationError for a task of a queue that
-    has no adapter, and for names in `params` or `mask` that the function does not take.
+    Raises TypeError above Celery's decorators and for an unknown option, ConfigurationError for a task of a queue that
+    has no adapter, and for names in `params`, `mask` or `owner` that the function does not take.
     """
     if task is None:
         return lambda function: _mark(function, options, is_decorator=True)
@@ -100,7 +111,7 @@ def tracked(task: Any = None, /, **options: Any) -> Any:
 def _mark(task: Any, given: Mapping[str, Any], *, is_decorator: bool) -> Any:
     unsupported.refuse(task)
     # Only the type is read: `isinstance` and `repr` would make a lazy task while its module is being imported.
-    if is_decorator and not issubclass(type(task), _MARKABLE):
+    if is_decorator and not issubclass(type(task), _MARKABLE) and marked.place_in(task) is None:
         msg = (
             f"@tracked stands above the task queue's decorator (it got a {type(task).__name__}); it goes under it:\n"
             "    @shared_task\n    @tracked\n"
@@ -109,16 +120,21 @@ def _mark(task: Any, given: Mapping[str, Any], *, is_decorator: bool) -> Any:
         raise TypeError(msg)
     place = _place_of(task)
     options = _options_from(given, place)
-    _refuse_names_not_taken(task, options)
+    _refuse_names_not_taken(marked.function_of(task) or task, options)
+    if not marked.put(task, options):
+        _put(task, options)
+    unmarked.clear()
+    if place:
+        places.add(place)
+    return asking(task, options) if type(task) is FunctionType else task
+
+
+def _put(task: Any, options: TaskOptions) -> None:
     try:
         setattr(task, MARK, options)
     except AttributeError as error:
         msg = f"{task!r} is not a task; options go by name, as in @tracked(strategy={task!r})."
         raise TypeError(msg) from error
-    unmarked.clear()
-    if place:
-        places.add(place)
-    return asking(task, options) if type(task) is FunctionType else task
 
 
 unmarked: set[object] = set()
@@ -156,6 +172,9 @@ def _options_from(given: Mapping[str, Any], place: str) -> TaskOptions:
     if cancel not in ("ask", "terminate", "never"):
         msg = f"@tracked(cancel={cancel!r}): allowed are 'ask', 'terminate' and False."
         raise ConfigurationError(msg)
+    if not isinstance(given.get("owner"), str | None) or given.get("owner") == "":
+        msg = f"@tracked(owner={given['owner']!r}): give the name of the argument with the id of the job's owner."
+        raise ConfigurationError(msg)
     # A single name stands for itself, not for its letters.
     names = {name: (given[name],) for name in ("params", "mask") if isinstance(given.get(name), str)}
     return TaskOptions(**{**given, **names, "cancel": cancel}, place=place)
@@ -166,7 +185,7 @@ _OPTIONS = tuple(option.name for option in fields(TaskOptions) if option.name !=
 
 def _refuse_names_not_taken(function: Any, options: TaskOptions) -> None:
     """Refuse names that the function does not accept: they would never be recorded, or never be masked."""
-    if type(function) is not FunctionType:
+    if not isinstance(function, FunctionType | MethodType):
         return
     try:
         taken = inspect.signature(function).parameters
@@ -174,10 +193,12 @@ def _refuse_names_not_taken(function: Any, options: TaskOptions) -> None:
         return
     if any(one.kind is one.VAR_KEYWORD for one in taken.values()):
         return
-    for option in ("params", "mask"):
-        named = getattr(options, option)
-        wrong = [] if isinstance(named, bool) else [name for name in named if name not in taken]
+    owner = () if options.owner is None else (options.owner,)
+    for option, named in (("params", options.params), ("mask", options.mask), ("owner", owner)):
+        names = [] if isinstance(named, bool) else list(named)
+        wrong = [name for name in names if name not in taken]
         if wrong:
             takes = f"does not take {wrong[0]!r}; it takes {', '.join(taken) or 'nothing'}"
-            msg = f"@tracked({option}={list(named)!r}): {function.__qualname__} {takes}."
+            given = options.owner if option == "owner" else names
+            msg = f"@tracked({option}={given!r}): {function.__qualname__} {takes}."
             raise ConfigurationError(msg)

@@ -22,6 +22,8 @@ class QueueTraits:
     """Whether a message has room for a header; without, the worker learns from the record what the sender knew."""
     counts_ids: bool = False
     """Whether ids can be counted: a job without an owner is then for staff only."""
+    runs_functions: bool = False
+    """Whether its tasks are functions without a decorator of the queue: `check` cannot tell which ones it is sent."""
     waits_for_ends: bool = False
     """Whether the end of a run waits for the store, 0.4 seconds at most: its process may be gone a moment later."""
     strategy: Named = "immortus_channels.TrackingStrategy"

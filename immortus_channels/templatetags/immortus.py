@@ -64,13 +64,14 @@ def _script(context: Context) -> dict[str, object]:
 
 
 @register.inclusion_tag("immortus_channels/job.html")
-def immortus_job(job: Any, *, label: str | Promise = "") -> dict[str, object]:
+def immortus_job(job: Any, *, label: str | Promise = "", queue: str | None = None) -> dict[str, object]:
     """Render a live bar for a job: the job itself, what its queue returned, or its id.
 
     Screen readers call the bar by its `label`; without one, by the task's name in words. A job shows its state before
-    any script runs; a bare id shows nothing yet, and nothing is read.
+    any script runs; a bare id shows nothing yet, and nothing is read. With a number that its queue returned, `queue` is
+    the queue's name.
     """
-    job_id, job_class = identify(job)
+    job_id, job_class = identify(job, queue)
     return {
         "job_id": job_id,
         "job_class": job_class,

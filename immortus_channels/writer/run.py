@@ -106,10 +106,14 @@ class Run(Draft):
             self.origin = Origin.of(job)
 
     @property
+    def knows_sender(self) -> bool:
+        """Whether it is known who sent the job, be it no user."""
+        return self.origin is not None and (not self.origin.staff_only or bool(self.origin.send_id))
+
+    @property
     def may_learn_sender(self) -> bool:
         """Whether the store may know who sent the job, and was not asked: the run may have overtaken its sending."""
-        is_unknown = self.origin is None or (self.origin.staff_only and not self.origin.send_id)
-        return is_unknown and not self._has_asked
+        return not (self.knows_sender or self._has_asked)
 
     def ask_for_sender(self) -> None:
         """Ask the store once who sent the job, if that is not known; wait a moment for it, but not in an event loop."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import uuid
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 from celery import chain, chord, group, shared_task
 from celery.result import AsyncResult
+from django.template import engines
 from django.test import RequestFactory
 from django.urls import clear_url_caches, include, path, set_script_prefix
 from django.utils.translation import gettext_lazy
@@ -22,6 +24,7 @@ from immortus_channels.jobs.job import Job
 from immortus_channels.queues import classes
 from immortus_channels.queues.celery import CeleryQueue
 from immortus_channels.urls import immortus_jobs
+from tests.toys import ToyQueue
 
 urlpatterns = [*immortus_jobs()]
 pytestmark = pytest.mark.urls(__name__)
@@ -204,6 +207,78 @@ async def test_an_async_view_may_call_it():
 @pytest.mark.parametrize("job", ["a-1", AsyncResult("a-1"), Job(job_id="a-1")])
 def test_whatever_is_a_job_has_a_page(job):
     assert job_page_url(job) == "/immortus/jobs/a-1/"
+
+
+class CountingQueue(ToyQueue):
+    """Returns a number for what it is sent, and has results that know their job."""
+
+    def __init__(self):
+        super().__init__("counting")
+
+    def id_of(self, number):
+        return f"counting-{number}"
+
+    def job_of(self, given):
+        return ("counting-7", "paint") if given is self else None
+
+
+@pytest.fixture
+def counting(monkeypatch):
+    """Two queues, one of which returns numbers."""
+    queue = CountingQueue()
+    monkeypatch.setattr(queues, "connected", [CeleryQueue(), queue])
+    return queue
+
+
+def told(job, queue):
+    """The id that each way to show a job tells."""
+    template = engines["django"].from_string("{% load immortus %}{% immortus_job job queue=queue %}")
+    return {
+        json.loads(render_immortus(request, job, queue=queue).content)["job_id"],
+        job_info(request, job, queue=queue)["job_id"],
+        job_page_url(job, queue=queue).split("/")[3],
+        re.search(r'job-id="([^"]*)"', template.render({"job": job, "queue": queue}))[1],
+    }
+
+
+@pytest.mark.parametrize(
+    ("job", "queue", "job_id"),
+    [
+        (42, "counting", "counting-42"),
+        ("42", "counting", "counting-42"),
+        (0, "counting", "counting-0"),
+        ("counting-42", "counting", "counting-42"),
+        ("042", "counting", "042"),
+        (-4, "counting", "-4"),
+        (Job(job_id="7"), "counting", "7"),
+        (42, "celery", "42"),
+        (42, None, "42"),
+    ],
+)
+def test_a_queue_s_number_becomes_the_id_by_the_queue_s_name(counting, job, queue, job_id):
+    assert told(job, queue) == {job_id}
+
+
+def test_what_knows_its_job_needs_no_name_of_a_queue(counting):
+    assert told(counting, "counting") == told(counting, None) == {"counting-7"}
+
+
+@pytest.mark.parametrize("queue", ["conting", ""])
+@pytest.mark.parametrize("call", [render_immortus, job_info], ids=["render_immortus", "job_info"])
+def test_the_name_of_a_queue_not_in_use_is_said_with_those_in_use(counting, call, queue):
+    with pytest.raises(ConfigurationError, match=rf"queue='{queue}' is not .*: 'celery', 'counting'\."):
+        call(request, 42, queue=queue)
+
+
+def test_without_any_queue_in_use_that_is_said(monkeypatch):
+    monkeypatch.setattr(queues, "connected", [])
+    with pytest.raises(ConfigurationError, match="these are: none"):
+        job_page_url(42, queue="celery")
+
+
+def test_a_result_of_another_queue_than_the_named_one_is_refused(counting):
+    with pytest.raises(TypeError, match="is not a job of counting"):
+        job_info(request, paint.AsyncResult("sent-1"), queue="counting")
 
 
 CALLS = [lambda: render_immortus(request, "a"), lambda: job_info(request, "a/b"), lambda: job_page_url("a")]

@@ -155,10 +155,18 @@ def test_a_mark_under_the_decorator_of_a_queue_without_an_adapter_is_found(monke
 
 @pytest.mark.parametrize("connected", [True, False])
 def test_a_mark_on_a_function_that_is_no_task_is_found(monkeypatch, connected):
-    if not connected:
-        monkeypatch.setattr(queues, "connected", [])
+    celery = queues.by_name("celery")
+    monkeypatch.setattr(queues, "connected", [celery] if connected else [])
     marked_in_a_module(monkeypatch, lambda function: function)
     assert "is not a task of any task queue in use" in messages()["W012"].msg
+
+
+def test_a_mark_on_a_function_is_right_where_a_queue_runs_functions(monkeypatch):
+    queue = ToyQueue()
+    queue.runs_functions = True
+    monkeypatch.setattr(queues, "connected", [queue])
+    marked_in_a_module(monkeypatch, lambda function: function)
+    assert "W012" not in messages()
 
 
 def test_a_mark_on_a_task_is_fine_however_the_task_was_made(monkeypatch, celery_app):

@@ -6,12 +6,13 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from celery import Celery, _state, chain, chord, signals
+from celery import Celery, _state, beat, chain, chord, signals
+from celery.schedules import schedule
 
 from immortus_channels import tracked
 from immortus_channels.jobs.events import Enqueued, Planned
 from immortus_channels.jobs.job import Job
-from immortus_channels.jobs.owner import starting_as
+from immortus_channels.jobs.owner import starter_here, starting_as
 from immortus_channels.queues import classes
 from immortus_channels.queues.celery import CeleryQueue
 from immortus_channels.queues.celery.lives import keep_headers
@@ -39,6 +40,12 @@ def gather(*_):
 @tracked(params=True)
 def takes_all(**_):
     """Tracked, with its arguments."""
+
+
+@app.task(shared=False, bind=True)
+@tracked(owner="user_id")
+def report(self, user_id):
+    """Is for a user."""
 
 
 @pytest.fixture
@@ -247,3 +254,20 @@ def test_the_id_of_another_queue_s_job_is_left_to_it(sent):
     gather.apply_async(task_id="n1")
     (headers,) = sent.headers
     assert HEADER not in headers
+
+
+def test_what_beat_sends_is_the_user_s_whom_its_argument_names(sent):
+    token = starter_here.set(None)
+    scheduler = beat.Scheduler(app=app, lazy=True)
+    entry = beat.ScheduleEntry(name="daily", task=report.name, schedule=schedule(60), args=(7,), app=app)
+    scheduler.apply_async(entry, advance=False)
+    starter_here.reset(token)
+    (event,) = sent.events
+    (headers,) = sent.headers
+    assert (event.origin.owner, event.origin.params) == ("7", None)
+    assert from_header(headers[HEADER]).owner == "7"
+
+
+def test_what_a_request_sends_is_its_user_s_whatever_the_argument(sent):
+    report.delay(8)
+    assert sent.events[0].origin.owner == "7"

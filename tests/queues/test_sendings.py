@@ -17,6 +17,7 @@ from immortus_channels.jobs.owner import starting_as
 from immortus_channels.queues import classes, sendings
 from immortus_channels.queues.hooks import Outcome
 from immortus_channels.queues.messages import from_header, is_second, job_in, owner_header
+from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.stores import get_store
 
 HOUR = 3_600_000_000
@@ -159,6 +160,31 @@ def test_what_a_user_sends_by_a_schedule_is_that_user_s(send, record):
 def test_a_job_of_nobody_is_open_to_those_who_know_its_id(send, record):
     send()
     assert not record().staff_only
+
+
+def for_user(user_id=None):
+    """Is for a user."""
+
+
+@pytest.fixture
+def send_for(port, job_id):
+    """Send a task whose argument tells the owner, and which records no arguments."""
+
+    def send(**about):
+        return port.sent(job_id, "for_user", TaskOptions(owner="user_id"), args=(7,), function=for_user, **about)
+
+    return send
+
+
+def test_what_a_schedule_sends_is_the_user_s_whom_its_argument_names(toy_queue, send_for, record):
+    toy_queue.counts_ids = True
+    send_for(is_scheduled=True)
+    assert (record().owner, record().staff_only, record().params) == ("7", False, {})
+
+
+def test_what_follows_a_job_of_nobody_is_nobody_s_whatever_it_is_given(send_for, record):
+    send_for(planned=owner_header(Origin()))
+    assert record().owner is None
 
 
 def test_a_planned_job_is_its_planner_s(send, record):

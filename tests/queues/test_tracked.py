@@ -218,6 +218,22 @@ def test_a_misspelt_name_to_mask_is_refused():
         tracked(params=True, mask=["pasword"])(lambda user, password: None)
 
 
+def test_an_owner_that_the_function_does_not_take_is_refused():
+    def task(user_id, *, size=1):
+        pass
+
+    assert options_on(tracked(owner="user_id")(task)).owner == "user_id"
+    assert options_on(tracked(owner=None)(task)).owner is None
+    with pytest.raises(ConfigurationError, match=r"owner='user'\).* does not take 'user'; it takes user_id, size"):
+        tracked(owner="user")(task)
+
+
+@pytest.mark.parametrize("owner", ["", 7, ["user_id"], True])
+def test_an_owner_is_the_name_of_one_argument(owner):
+    with pytest.raises(ConfigurationError, match="give the name of the argument"):
+        tracked(owner=owner)(lambda user_id: None)
+
+
 def test_params_of_what_takes_anything_or_cannot_be_looked_at_are_believed():
     def unreadable():
         pass
