@@ -1,4 +1,4 @@
-"""The small adapter of CONTRIBUTING.md follows the jobs of the queue that it is for."""
+"""The small adapter of the how-to follows the jobs of the queue that it is for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from immortus_channels import JobFailed, current_job, get_job, queues, started_b
 from immortus_channels.queues.port import Port
 from tests.pages_of_docs import ROOT, Page
 
-(SAMPLE,) = (one.text for one in Page(ROOT / "CONTRIBUTING.md").samples if one.title.endswith("toyqueue.py"))
+(SAMPLE,) = (one.text for one in Page(ROOT / "docs/how-to/queues.md").samples if one.title.endswith("_adapter.py"))
 
 
 class Task:
