@@ -105,6 +105,8 @@ def check_namespace() -> Findings:
             hint="Use the dotted path of a function (source) -> str; source is a request, a socket's scope, or None.",
             id=f"{ID}.E015",
         )
+    elif namespaces.are_used():
+        yield from _check_messages()
     if namespaces.has_tenants() and namespaces.is_of_each(ID):
         yield Error(
             f"{ID!r} is in TENANT_APPS, so each tenant would have a table of jobs of its own, and the threads that "
@@ -113,6 +115,17 @@ def check_namespace() -> Findings:
             "`manage.py migrate_schemas --shared`, and drop the tables of the tenants.",
             id=f"{ID}.E016",
         )
+
+
+def _check_messages() -> Findings:
+    for queue in queues.connected:
+        if not queue.carries_headers and queue.tracked_names():
+            yield Warning(
+                f"The messages of {queue.name} have no room for a namespace, so its workers could not tell whose job "
+                f"they run: {min(queue.tracked_names())!r} runs untracked.",
+                hint="Use a queue whose messages have headers, such as Celery, for the tasks whose jobs pages show.",
+                id=f"{ID}.W026",
+            )
 
 
 def _is_function(named: Any, *arguments: str) -> bool:

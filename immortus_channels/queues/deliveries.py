@@ -18,7 +18,15 @@ from immortus_channels.keys import name_in, namespace_of
 from immortus_channels.loading import name_of
 from immortus_channels.logs import logger
 from immortus_channels.queues.body import awaited
-from immortus_channels.queues.messages import from_header, is_about, job_in, key_in, namespace_in, with_owner
+from immortus_channels.queues.messages import (
+    from_header,
+    is_about,
+    job_in,
+    key_in,
+    namespace_in,
+    tells_namespaces,
+    with_owner,
+)
 from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.queues.tracker import Tracker
 from immortus_channels.queues.traits import QueueTraits
@@ -61,7 +69,8 @@ class Delivery:
     def begin(self) -> None:
         """Tell that the run begins, and wait 0.4 seconds at most for the answer."""
         try:
-            self._tracker.begin(self.run, self._known)
+            if not self.run.is_foreign:
+                self._tracker.begin(self.run, self._known)
         except self._queue.interrupts as error:
             self.end(error)
             raise
@@ -70,7 +79,8 @@ class Delivery:
     async def abegin(self) -> None:
         """Do what `begin` does, on an event loop; if it is cancelled meanwhile, the job waits for its next run."""
         try:
-            await self._tracker.abegin(self.run, self._known)
+            if not self.run.is_foreign:
+                await self._tracker.abegin(self.run, self._known)
         except asyncio.CancelledError:
             self.back()
             raise
@@ -202,6 +212,7 @@ def enter(  # noqa: PLR0913 - keywords
         origin=None if header is None else _origin_in(header, options),
         queue=queue.name,
     )
+    run.is_foreign = not tells_namespaces(queue)
     return Delivery(run, options, queue=queue, tracker=tracker, known=job_in(header, key, job_class), left=left)
 
 
@@ -223,6 +234,8 @@ def end_elsewhere(  # noqa: PLR0913 - keywords
     **fields: Any,
 ) -> None:
     """Tell how a job ended that does not run here: see `Port.ended`."""
+    if not tells_namespaces(queue):
+        return
     header = header if is_about(header, job_id) else None
     key = key_in(namespace_in(header, planned), job_id)
     origin = None

@@ -13,6 +13,7 @@ from immortus_channels.jobs.ids import text_of
 from immortus_channels.jobs.job import JSON, Job, State
 from immortus_channels.jobs.lifecycle import apply
 from immortus_channels.keys import key_of
+from immortus_channels.queues.traits import QueueTraits
 from immortus_channels.writer.values import clean
 
 _JOB = "job_id"
@@ -73,6 +74,11 @@ def namespace_in(*headers: Mapping[str, Any] | None) -> str:
         if header is not None:
             return str(header.get(_NAMESPACE, ""))
     return namespaces.current()
+
+
+def tells_namespaces(queue: QueueTraits) -> bool:
+    """Return whether a worker knows the namespace of a message: without a header it cannot, where there are any."""
+    return queue.carries_headers or not namespaces.are_used()
 
 
 def key_in(namespace: str, task_id: Any) -> Any:

@@ -21,6 +21,7 @@ from immortus_channels.queues.messages import (
     is_about,
     key_in,
     second_header,
+    tells_namespaces,
     with_owner,
     with_record,
 )
@@ -124,6 +125,8 @@ def prepare(  # noqa: PLR0913 - keywords
     is_scheduled: bool = False,
 ) -> Sending:
     """Return a sending that is not told yet: see `Port.prepare`."""
+    if not tells_namespaces(queue):
+        return Sending(tracker, None, None)
     if header is not None and is_about(header, job_id):
         return Sending(tracker, None, dict(header))
     params = params_of(options, job_class, function, args, kwargs) if options else None

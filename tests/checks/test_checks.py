@@ -477,6 +477,16 @@ def test_a_namespace_function_that_can_be_called_is_fine(settings):
         assert messages() == {}
 
 
+@pytest.mark.parametrize(("carries", "expected"), [(True, set()), (False, {"W026"})])
+def test_a_queue_without_headers_cannot_be_followed_with_namespaces(settings, monkeypatch, carries, expected):
+    queue = ToyQueue(resize=TaskOptions())
+    queue.carries_headers = carries
+    monkeypatch.setattr(queues, "connected", [queue])
+    assert found() == set()
+    settings.IMMORTUS_NAMESPACE = lambda _: "a"
+    assert found() == expected
+
+
 # Channel layer
 
 
@@ -1049,6 +1059,7 @@ def test_a_pool_of_eventlet_is_an_error(celery_app, pool):
 
 @pytest.mark.parametrize("pool", ["gevent", "celery.concurrency.gevent:TaskPool"])
 def test_a_pool_of_gevent_cannot_push(celery_app, pool):
+    make_task(celery_app)
     celery_app.conf.worker_pool = pool
     assert found() == {"W025"}
     assert pool in messages()["W025"].msg

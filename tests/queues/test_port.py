@@ -13,6 +13,7 @@ import pytest
 
 from immortus_channels.jobs.events import Cancelled, Failed
 from immortus_channels.jobs.job import State
+from immortus_channels.keys import key_of
 from immortus_channels.queues.base import Queue
 from immortus_channels.queues.traits import QueueTraits
 
@@ -140,3 +141,26 @@ def test_a_queue_has_modest_traits_until_its_adapter_says_more():
     given = {name: value for name, value in vars(QueueTraits).items() if not name.startswith("__")}
     assert {name for name, value in given.items() if value} == {"strategy"}
     assert issubclass(Queue, QueueTraits)
+
+
+# Namespaces
+
+
+def test_with_namespaces_a_queue_without_headers_is_not_followed(port, options, job_id, record, settings):
+    """Its worker would not know whose job it runs, and another namespace may have the same id."""
+    settings.IMMORTUS_NAMESPACE = lambda source: "a" if source is None else "b"
+    port.queue.carries_headers = False
+    sending = port.sent(job_id, "resize", options)
+    sending.confirm()
+    delivery = contextvars.copy_context().run(port.begin, job_id, "resize", options)
+    assert not delivery.refused
+    delivery.end(value=1)
+    port.ended(Cancelled, job_id, "resize", unstarted=True)
+    assert [record(key) for key in (job_id, key_of("a", job_id), key_of("b", job_id))] == [None] * 3
+
+
+def test_with_headers_it_is_followed_in_the_namespace_of_its_sender(port, options, job_id, record, settings):
+    settings.IMMORTUS_NAMESPACE = lambda _: "a"
+    header = port.sent(job_id, "resize", options).header
+    contextvars.copy_context().run(port.begin, job_id, "resize", options, header=header).end()
+    assert record(key_of("a", job_id)).state is State.FINISHED
