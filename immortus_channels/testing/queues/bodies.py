@@ -10,6 +10,8 @@ from typing import Any
 from immortus_channels.api.repository import current_job
 from immortus_channels.exceptions import JobFailed
 
+NO_PAINT = "no_paint", "The painter ran out of blue."
+
 
 def returns(value: Any = None) -> Any:
     """Report half of the work, and return the value."""
@@ -27,8 +29,7 @@ def raises() -> None:
 
 def fails() -> None:
     """Fail with a sentence for the user."""
-    code = "no_paint"
-    raise JobFailed(code, "The painter ran out of blue.")
+    raise JobFailed(*NO_PAINT)
 
 
 def flaky(times: int) -> str:
