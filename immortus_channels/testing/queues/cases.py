@@ -64,7 +64,7 @@ class Cases:
     def test_job_failed(self, world: World, worker: None) -> None:
         """JobFailed: failed, with its sentence for the user."""
         end = world.over(world.send("fails"))
-        assert end["error"] == {"code": "no_paint", "message": "The painter ran out of blue."}
+        assert tuple(end["error"].values()) == ("no_paint", "The painter ran out of blue.")
 
     def test_a_coroutine_function(self, world: World, worker: None) -> None:
         """A coroutine function is followed as any other."""
