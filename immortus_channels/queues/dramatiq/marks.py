@@ -1,0 +1,37 @@
+"""Which actors are tracked, and what the options of their messages are called that say something of a job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from dramatiq import Actor
+
+from immortus_channels.exceptions import JobCancelled, JobFailed
+from immortus_channels.queues.tracked import TaskOptions, options_on
+
+QUEUE = "dramatiq"
+HEADER = "immortus"
+"""The option in which the message of a job says what its sender knows."""
+OWNER = "immortus_owner"
+"""The option that names the owner of a job that another one's end will send."""
+
+
+def options_of(actor: object) -> TaskOptions | None:
+    """Return the mark on an actor, on its function, or on the `perform` of a class-based one; None for no actor."""
+    function = getattr(actor, "fn", None)
+    return options_on(actor) or options_on(function) or options_on(getattr(function, "perform", None))
+
+
+def function_of(actor: Actor[..., Any]) -> Callable[..., Any]:
+    """Return what an actor's arguments are for."""
+    return getattr(actor.fn, "perform", actor.fn)
+
+
+def expect_chosen_ends(actor: Actor[..., Any]) -> None:
+    """Have Dramatiq take the ends that a job chooses itself as ends: it retries after anything else."""
+    known = actor.options.get("throws") or ()
+    known = known if isinstance(known, tuple) else (known,)
+    new = [end for end in (JobFailed, JobCancelled) if not issubclass(end, known)]
+    if new:
+        actor.options["throws"] = (*known, *new)

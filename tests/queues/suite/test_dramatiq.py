@@ -1,0 +1,16 @@
+"""The suite, by Dramatiq."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.queues.suite.cases import Cases
+from tests.queues.suite.dramatiq import DramatiqDriver
+
+
+@pytest.mark.redis
+@pytest.mark.slow
+class TestDramatiq(Cases):
+    """Threads, on Redis, with django-dramatiq."""
+
+    driver = DramatiqDriver
