@@ -11,7 +11,7 @@ from tests.queues.suite.driver import Driver
 
 
 class DramatiqDriver(Driver):
-    """Declares actors by `dramatiq.actor`, and sends them by `send_with_options`; on Redis, by django-dramatiq."""
+    """Declares actors by `dramatiq.actor`, and sends them by `send_with_options`; on Redis, with django-dramatiq."""
 
     name = "dramatiq"
     packages = ("dramatiq", "django-dramatiq", "dramatiq-abort", "redis")
@@ -20,11 +20,6 @@ class DramatiqDriver(Driver):
     cannot = {
         "test_rolled_back": "A message to Redis is not rolled back.",
         "test_rolled_back_to_a_savepoint": "A message to Redis is not rolled back.",
-    }
-    broker: Mapping[str, Any] = {
-        "BROKER": "dramatiq.brokers.redis.RedisBroker",
-        # What a killed worker has left is taken up after two seconds, not after a minute and by chance.
-        "OPTIONS": {"url": os.environ.get("SUITE_REDIS"), "heartbeat_timeout": 2000, "maintenance_chance": 1_000_000},
     }
 
     @contextmanager
@@ -40,13 +35,19 @@ class DramatiqDriver(Driver):
         return ("django", "rundramatiq", "--processes", "1", "--threads", "2")
 
     def settings(self) -> Mapping[str, Any]:
-        """The broker, with the middleware of django-dramatiq's own example and what the cases need."""
+        """The broker, with Dramatiq's own middleware and what the cases need beside it.
+
+        What a killed worker has left is taken up after two seconds, not after a minute and by chance.
+        """
         names = ("AgeLimit", "TimeLimit", "ShutdownNotifications", "Callbacks", "Pipelines", "Retries", "AsyncIO")
-        middleware = [
-            *(f"dramatiq.middleware.{name}" for name in names),
-            "django_dramatiq.middleware.DbConnectionsMiddleware",
-        ]
-        return {"DRAMATIQ_BROKER": {**self.broker, "MIDDLEWARE": [*middleware, self._abortable()]}}
+        middleware = [f"dramatiq.middleware.{name}" for name in names]
+        middleware.append("django_dramatiq.middleware.DbConnectionsMiddleware")
+        broker = {
+            "BROKER": "dramatiq.brokers.redis.RedisBroker",
+            "OPTIONS": {"url": os.environ["SUITE_REDIS"], "heartbeat_timeout": 2000, "maintenance_chance": 1_000_000},
+            "MIDDLEWARE": [*middleware, self._abortable()],
+        }
+        return {"DRAMATIQ_BROKER": broker}
 
     def _abortable(self) -> Any:
         from dramatiq_abort import Abortable
@@ -86,3 +87,37 @@ class DramatiqDriver(Driver):
         from dramatiq_abort import abort
 
         abort(sent.message_id)
+
+
+class DramatiqOnRabbitDriver(DramatiqDriver):
+    """The same on RabbitMQ, without django-dramatiq."""
+
+    packages = ("dramatiq", "pika")
+    apps = ()
+    cannot = {
+        "test_rolled_back": "A message to RabbitMQ is not rolled back.",
+        "test_rolled_back_to_a_savepoint": "A message to RabbitMQ is not rolled back.",
+        "test_cancelled_by_the_queue": "Dramatiq by itself has no cancel, and dramatiq-abort keeps its own on Redis.",
+    }
+
+    @contextmanager
+    def services(self) -> Iterator[Mapping[str, str]]:
+        """Start a RabbitMQ."""
+        from tests.servers import RabbitServer
+
+        with RabbitServer() as server:
+            yield {"SUITE_RABBIT": server.url}
+
+    def command(self) -> Sequence[str]:
+        """Dramatiq's own command, with one process and two threads."""
+        return ("dramatiq", "--processes", "1", "--threads", "2", "tests.queues.suite.dramatiq_app")
+
+    def settings(self) -> Mapping[str, Any]:
+        """Dramatiq by itself has none in Django."""
+        return {}
+
+    def task(self, function: Callable[..., Any], **options: Any) -> Any:
+        """An actor of the app's broker."""
+        from tests.queues.suite import dramatiq_app  # noqa: F401 - the actors are its
+
+        return super().task(function, **options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.queues.suite.cases import Cases
-from tests.queues.suite.dramatiq import DramatiqDriver
+from tests.queues.suite.dramatiq import DramatiqDriver, DramatiqOnRabbitDriver
 
 
 @pytest.mark.redis
@@ -14,3 +14,10 @@ class TestDramatiq(Cases):
     """Threads, on Redis, with django-dramatiq."""
 
     driver = DramatiqDriver
+
+
+@pytest.mark.slow
+class TestDramatiqOnRabbit(Cases):
+    """Threads, on RabbitMQ, without django-dramatiq."""
+
+    driver = DramatiqOnRabbitDriver
