@@ -42,8 +42,8 @@ class DramatiqQueue(Queue):
 
     def connect(self, port: Port) -> None:
         """Stand around all signals of all brokers; `get_broker()` would make one."""
-        signals = Signals(port, self._add)
-        around(Broker, emit_before=signals.before, emit_after=signals.after)
+        self.signals = Signals(port, self._add)
+        around(Broker, emit_before=self.signals.before, emit_after=self.signals.after)
         for actor in brokers.global_broker.actors.values() if brokers.global_broker is not None else ():
             self._add(actor)
 

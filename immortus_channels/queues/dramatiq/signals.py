@@ -12,15 +12,17 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from dramatiq import Actor, Broker, Message, MessageProxy
+from dramatiq import Actor, Broker, Message, MessageProxy, Worker
 from dramatiq.common import current_millis
 from dramatiq.middleware import AgeLimit, Shutdown, SkipMessage
 
 from immortus_channels.loading import Later
+from immortus_channels.logs import logger
 from immortus_channels.queues.dramatiq import followers
 from immortus_channels.queues.dramatiq.marks import HEADER, OWNER, QUEUE, expect_chosen_ends, function_of, options_of
 from immortus_channels.queues.hooks import Instead, Outcome
 from immortus_channels.queues.tracked import TaskOptions
+from immortus_channels.threads import is_green
 
 if TYPE_CHECKING:
     from immortus_channels import writer
@@ -42,19 +44,33 @@ Steps = Generator[Any, Outcome, None]
 class _OnItsWay(threading.local):
     """The message that this thread is handing to a broker, and the sending that the broker's answer confirms."""
 
-    message: object = None
+    message: Message[Any] | None = None
     sending: Sending | None = None
+
+    def take(self, message: Message[Any] | None, sending: Sending | None) -> None:
+        """Take the next message, and the header off the last one, which may be the project's own.
+
+        If the project sends that again, the job begins another life.
+        """
+        if self.message is not None:
+            self.message.options.pop(HEADER, None)
+        self.message, self.sending = message, sending
 
 
 class Signals:
     """Tells the port what brokers signal."""
 
     def __init__(self, port: Port, add: Callable[[Actor[..., Any]], None]) -> None:
-        """Call `add` with each actor that is declared from now on."""
+        """Call `add` with each actor that is declared from now on, and each tracked one that is met."""
         self._port = port
         self._add = add
         self._on_its_way = _OnItsWay()
-        self._before = {"enqueue": self._sending, "process_message": self._beginning, "nack": self._rejecting}
+        self._before = {
+            "worker_boot": self._booting,
+            "enqueue": self._sending,
+            "process_message": self._beginning,
+            "nack": self._rejecting,
+        }
         self._after = {
             "declare_actor": self._declared,
             "enqueue": self._sent,
@@ -71,6 +87,13 @@ class Signals:
         """Be the hook around `Broker.emit_after`."""
         hook = self._after.get(signal)
         return None if hook is None else hook(broker, *args, **kwargs)
+
+    def _booting(self, broker: Broker, worker: Worker) -> None:
+        """Hear nothing in a worker of greenlets: the writer has no thread there that renews leases and pushes."""
+        if is_green():
+            logger.error("This worker does not track jobs: gevent is not supported; use `dramatiq`, whose are threads.")
+            self._before.clear()
+            self._after.clear()
 
     def _declared(self, broker: Broker, actor: Actor[..., Any]) -> None:
         self._add(actor)
@@ -95,10 +118,11 @@ class Signals:
         given, is_again = message.options, message is self._on_its_way.message
         if (yield).error is not None or is_again or messages.is_about(given.get(HEADER), message.message_id):
             return
-        planned = given.get(OWNER)
         if options is None and actor is not None:
-            self._plan(broker, message, messages.with_owner(origins.origin_here(QUEUE, None), planned), waits=True)
+            self._plan(broker, message, None)
             return
+        if actor is not None:
+            self._add(actor)  # of an older broker
         sending = self._port.prepare(
             message.message_id,
             message.actor_name,
@@ -107,26 +131,20 @@ class Signals:
             kwargs=message.kwargs,
             function=None if actor is None else function_of(actor),
             eta=_due(message),
-            planned=planned,
+            planned=given.get(OWNER),
         )
-        self._plan(broker, message, messages.from_header(sending.header or {}), waits=options is None)
+        self._plan(broker, message, sending)
         if options is not None:
             sending.tell()
+        self._on_its_way.take(message, sending if options is not None else None)
         if sending.header is not None:
             given[HEADER] = sending.header
-        self._on_its_way.message = message
-        self._on_its_way.sending = sending if options is not None else None
 
     def _sent(self, broker: Broker, message: Message[Any], delay: int | None) -> None:
-        """Confirm a sending, or note that the job that runs here is sent again.
-
-        The header is taken off the message, which may be the project's own: if it sends that again, the job begins
-        another life.
-        """
-        on_its_way = self._on_its_way
-        if on_its_way.message is message:
-            sending, on_its_way.message, on_its_way.sending = on_its_way.sending, None, None
-            message.options.pop(HEADER, None)
+        """Confirm a sending, or note that the job that runs here is sent again."""
+        if message is self._on_its_way.message:
+            sending = self._on_its_way.sending
+            self._on_its_way.take(None, None)
             if sending is not None:
                 sending.confirm()
         elif (delivery := self._port.inside(message.message_id)) is not None:
@@ -143,6 +161,7 @@ class Signals:
         """Begin a run once no middleware has refused it; refuse it if the job is over."""
         if (yield).error is not None or message.failed:
             return
+        self._add(actor)
         expect_chosen_ends(actor)
         header, planned = message.options.get(HEADER), message.options.get(OWNER)
         delivery = self._port.begin(message.message_id, message.actor_name, options, header=header, planned=planned)
@@ -181,7 +200,7 @@ class Signals:
             _fail(delivery, exception)
             self._cancel_followers(broker, message)
         elif message.failed:
-            self._end_unstarted(message, options, events.Failed, "rejected")
+            self._end_unstarted(message, options, events.Failed, "rejected" if exception is None else "error")
             self._cancel_followers(broker, message)
 
     def _skipped(self, broker: Broker, message: MessageProxy) -> None:
@@ -215,18 +234,25 @@ class Signals:
 
     # Pipelines and groups
 
-    def _plan(self, broker: Broker, message: Message[Any], origin: events.Origin, *, waits: bool) -> None:
-        """Plan the jobs that follow a message, unless they were planned when an earlier one was sent."""
+    def _plan(self, broker: Broker, message: Message[Any], sending: Sending | None) -> None:
+        """Plan the jobs that follow a message, unless they were planned when an earlier one was sent.
+
+        The owner is looked up for jobs only: a message without any costs no query.
+        """
         named = [(each, broker.actors.get(each["actor_name"])) for each in followers.each_in(message.options)]
-        jobs = [(each, actor, options_of(actor)) for each, actor in named]
-        if all(OWNER in each["options"] or (actor and not options) for each, actor, options in jobs):
+        jobs = [(each, options_of(actor)) for each, actor in named if actor is None or options_of(actor) is not None]
+        if all(OWNER in each["options"] for each, _ in jobs):
             return
+        if sending is not None:
+            origin = messages.from_header(sending.header or {})
+        else:
+            origin = messages.with_owner(origins.origin_here(QUEUE, None), message.options.get(OWNER))
         more = {OWNER: messages.owner_header(origin)}
         message.options.update(followers.with_options(message.options, more))
         plan = replace(origin, send_id="", handler="", params=None, data=None)
-        planned = [(each, replace(plan, cancel=options.cancel)) for each, _, options in jobs if options is not None]
-        for each, its_origin in planned:  # they are written in order: to wait for the last one is to wait for all
-            wait = writer.WAIT if waits and each is planned[-1][0] else 0.0
+        known = [(each, replace(plan, cancel=options.cancel)) for each, options in jobs if options is not None]
+        for each, its_origin in known:  # they are written in order: to wait for the last one is to wait for all
+            wait = writer.WAIT if sending is None and each is known[-1][0] else 0.0
             self._publish(events.Planned, each, origin.namespace, wait, origin=its_origin)
 
     def _cancel_followers(self, broker: Broker, message: MessageProxy) -> None:

@@ -62,9 +62,9 @@ class DramatiqDriver(Driver):
 
         delay = int(options.get("delay", 0) * 1000) or 1
         more = {"time_limit": options["limit"] * 1000} if "limit" in options else {}
-        return dramatiq.actor(
-            max_retries=options.get("retries", 0), min_backoff=delay, max_backoff=delay, **more
-        )(function)
+        return dramatiq.actor(max_retries=options.get("retries", 0), min_backoff=delay, max_backoff=delay, **more)(
+            function
+        )
 
     def send(self, task: Any, *args: Any, delay: float = 0, job_id: str | None = None) -> Any:
         """Send a message."""
