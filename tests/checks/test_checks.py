@@ -145,11 +145,11 @@ def marked_in_a_module(monkeypatch, decorate):
 
 
 def test_a_mark_under_the_decorator_of_a_queue_without_an_adapter_is_found(monkeypatch):
-    actor = type("Actor", (), {"__module__": "dramatiq.actor"})()
-    marked_in_a_module(monkeypatch, lambda function: actor)
+    job = type("Job", (), {"__module__": "apscheduler.job"})()
+    marked_in_a_module(monkeypatch, lambda function: job)
     message = messages()["W012"]
     assert "'gallery_of_a_project.paint'" in message.msg
-    assert "Dramatiq, which has no adapter" in message.msg
+    assert "APScheduler, which has no adapter" in message.msg
     assert "JobRepository()" in message.hint
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import FunctionType, SimpleNamespace
@@ -26,9 +27,18 @@ from dramatiq.middleware import (
 )
 from dramatiq.rate_limits.backends import StubBackend
 
-from immortus_channels import JobCancelled, JobFailed, current_job, queues, render_immortus, started_by, tracked, tracking
+from immortus_channels import (
+    JobCancelled,
+    JobFailed,
+    current_job,
+    queues,
+    render_immortus,
+    started_by,
+    tracked,
+    tracking,
+)
 from immortus_channels.exceptions import ConfigurationError
-from immortus_channels.queues.dramatiq.marks import HEADER, OWNER, options_of
+from immortus_channels.queues.dramatiq.marks import OWNER, options_of
 from immortus_channels.queues.port import Port
 from immortus_channels.queues.results import identify
 from immortus_channels.stores import get_store
@@ -115,7 +125,9 @@ class Resize(dramatiq.GenericActor):
 
 
 def test_a_mark_is_found_under_the_decorator_and_above_it(broker):
-    under, above, neither = (broker.declare(nothing, mark, actor_name=f"{n}") for n, mark in enumerate([tracked, *[untracked] * 2]))
+    under, above, neither = (
+        broker.declare(nothing, mark, actor_name=f"{n}") for n, mark in enumerate([tracked, *[untracked] * 2])
+    )
     tracked(above, cancel=False)
     assert options_of(under).cancel == "ask"
     assert options_of(above).cancel == "never"
@@ -459,8 +471,6 @@ def interrupted(error, times):
 
     def overruns():
         if current_job().attempt <= times:
-            import threading
-
             raise_thread_exception(threading.get_ident(), error)
             for _ in range(100):
                 time.sleep(0.01)
@@ -531,7 +541,11 @@ def test_an_abort_is_an_end_where_dramatiq_does_not_retry_it(broker, jobs, throw
 
 def test_a_terminating_cancel_aborts_where_dramatiq_abort_is_in_use(broker):
     aborted = []
-    kind = type("Abortable", (Middleware,), {"__module__": "dramatiq_abort.middleware", "abort": lambda _, it: aborted.append(it)})
+    kind = type(
+        "Abortable",
+        (Middleware,),
+        {"__module__": "dramatiq_abort.middleware", "abort": lambda _, it: aborted.append(it)},
+    )
     broker.add_middleware(kind())
     message = broker.declare(nothing).send()
     for terminate in (False, True):
@@ -620,7 +634,10 @@ def test_what_follows_a_cancelled_job_is_cancelled(broker, add, member):
     line = (add.message(1) | add.message(2) | add.message(3)).run()
     tracking.cancel(line.messages[member].message_id)
     broker.work()
-    assert [state(each) for each in line.messages[member:]] == ["cancelled cancelled", *["cancelled upstream"] * (2 - member)]
+    assert [state(each) for each in line.messages[member:]] == [
+        "cancelled cancelled",
+        *["cancelled upstream"] * (2 - member),
+    ]
 
 
 def test_what_follows_waits_for_a_retry(broker, jobs):

@@ -64,7 +64,7 @@ class DramatiqQueue(Queue):
 
     def name_of(self, task: object) -> str | None:
         """Return the name of an actor."""
-        return task.actor_name if isinstance(task, Actor | GenericActor) else None
+        return getattr(task, "actor_name", None) if isinstance(task, Actor | GenericActor) else None
 
     def job_of(self, given: object) -> tuple[str, str] | None:
         """Return the job of a message: a pipeline's is its last one."""

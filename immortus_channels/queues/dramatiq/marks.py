@@ -25,7 +25,8 @@ def options_of(actor: object) -> TaskOptions | None:
 
 def function_of(actor: Actor[..., Any]) -> Callable[..., Any]:
     """Return what an actor's arguments are for."""
-    return getattr(actor.fn, "perform", actor.fn)
+    function: Callable[..., Any] = getattr(actor.fn, "perform", actor.fn)
+    return function
 
 
 def expect_chosen_ends(actor: Actor[..., Any]) -> None:

@@ -65,13 +65,13 @@ class Signals:
         self._port = port
         self._add = add
         self._on_its_way = _OnItsWay()
-        self._before = {
+        self._before: dict[str, Callable[..., Steps | None]] = {
             "worker_boot": self._booting,
             "enqueue": self._sending,
             "process_message": self._beginning,
             "nack": self._rejecting,
         }
-        self._after = {
+        self._after: dict[str, Callable[..., Steps | None]] = {
             "declare_actor": self._declared,
             "enqueue": self._sent,
             "process_message": self._processed,
@@ -292,4 +292,4 @@ def _is_too_old(broker: Broker, actor: Actor[..., Any], message: MessageProxy) -
     """Return whether the message has exceeded its age limit, as AgeLimit has it."""
     general = next((each.max_age for each in broker.middleware if isinstance(each, AgeLimit)), None)
     limit = message.options.get("max_age") or actor.options.get("max_age", general)
-    return bool(limit) and current_millis() - message.message_timestamp >= limit
+    return bool(limit and current_millis() - message.message_timestamp >= limit)
