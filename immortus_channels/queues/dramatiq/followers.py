@@ -17,6 +17,11 @@ def are_in(options: Mapping[str, Any]) -> bool:
     return bool(options.get(_NEXT) or options.get(_CALLED))
 
 
+def in_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the options that name the messages that follow."""
+    return {name: options[name] for name in (_NEXT, _CALLED) if name in options}
+
+
 def each_in(options: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Yield each message that follows the one with these options, and those that follow them."""
     for message in (options.get(_NEXT), *(options.get(_CALLED) or ())):

@@ -15,7 +15,7 @@ from dramatiq.middleware import AsyncIO
 def problems(tracked: Iterable[Actor[..., Any]]) -> Iterator[CheckMessage]:
     """Yield what keeps these tracked actors from running."""
     for actor in tracked:
-        if actor.broker is not brokers.global_broker:
+        if brokers.global_broker is not None and actor.broker is not brokers.global_broker:
             yield Warning(
                 f"The actor {actor.actor_name!r} belongs to another broker than the project's: a worker of that one "
                 "never sees its jobs.",

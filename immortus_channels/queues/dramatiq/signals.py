@@ -46,15 +46,18 @@ class _OnItsWay(threading.local):
 
     message: Message[Any] | None = None
     sending: Sending | None = None
+    given: Mapping[str, Any] = {}
 
-    def take(self, message: Message[Any] | None, sending: Sending | None) -> None:
-        """Take the next message, and the header off the last one, which may be the project's own.
+    def take(self, message: Message[Any] | None, sending: Sending | None = None) -> None:
+        """Take the next message, and give the last one, which may be the project's own, the options that it had.
 
-        If the project sends that again, the job begins another life.
+        If the project sends that again, the job begins another life, perhaps for another user.
         """
         if self.message is not None:
             self.message.options.pop(HEADER, None)
+            self.message.options.update(self.given)
         self.message, self.sending = message, sending
+        self.given = {} if message is None else followers.in_options(message.options)
 
 
 class Signals:
@@ -119,6 +122,7 @@ class Signals:
         if (yield).error is not None or is_again or messages.is_about(given.get(HEADER), message.message_id):
             return
         if options is None and actor is not None:
+            self._on_its_way.take(message)
             self._plan(broker, message, None)
             return
         if actor is not None:
@@ -133,10 +137,10 @@ class Signals:
             eta=_due(message),
             planned=given.get(OWNER),
         )
+        self._on_its_way.take(message, sending if options is not None else None)
         self._plan(broker, message, sending)
         if options is not None:
             sending.tell()
-        self._on_its_way.take(message, sending if options is not None else None)
         if sending.header is not None:
             given[HEADER] = sending.header
 
@@ -144,7 +148,7 @@ class Signals:
         """Confirm a sending, or note that the job that runs here is sent again."""
         if message is self._on_its_way.message:
             sending = self._on_its_way.sending
-            self._on_its_way.take(None, None)
+            self._on_its_way.take(None)
             if sending is not None:
                 sending.confirm()
         elif (delivery := self._port.inside(message.message_id)) is not None:
