@@ -84,6 +84,7 @@ def celery_app(monkeypatch):
 def project(settings, monkeypatch):
     """The settings of a healthy project."""
     monkeypatch.setattr(releases, "version", known_version)
+    monkeypatch.setattr(queues, "connected", [queues.by_name("celery")])
     settings.ROOT_URLCONF = __name__
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, OWNER]
     settings.ASGI_APPLICATION = f"{__name__}.whole"
@@ -417,6 +418,20 @@ def test_the_memory_store_is_fine_where_jobs_run_at_once(settings, celery_app):
     settings.IMMORTUS_STORE = {"BACKEND": "memory"}
     celery_app.conf.task_always_eager = True
     assert messages() == {}
+
+
+@pytest.mark.parametrize(("tasks", "expected"), [({}, set()), ({"resize": TaskOptions()}, {"E005"})])
+def test_a_queue_that_was_only_imported_does_not_count(settings, celery_app, monkeypatch, tasks, expected):
+    settings.IMMORTUS_STORE = {"BACKEND": "memory"}
+    celery_app.conf.task_always_eager = True
+
+    @celery_app.task(shared=False)
+    @tracked
+    def paint():
+        """Be used."""
+
+    monkeypatch.setattr(queues, "connected", [queues.by_name("celery"), ToyQueue(**tasks)])
+    assert found() == expected
 
 
 def test_the_memory_store_is_fine_without_a_queue(settings, monkeypatch):
