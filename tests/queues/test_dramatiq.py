@@ -411,6 +411,33 @@ def test_what_is_cancelled_while_it_waits_is_skipped(broker, jobs):
     assert broker.dead_letters == []
 
 
+def test_what_runs_after_a_skipped_message_is_outside_of_its_job(broker):
+    seen = []
+    message = broker.declare(nothing).send()
+    broker.declare(lambda: seen.append(current_job().id), untracked, actor_name="after").send()
+    tracking.cancel(message.message_id)
+    broker.work()
+    assert seen == [""]
+
+
+def test_a_body_that_skips_its_message_is_cancelled(broker):
+    def skips():
+        raise SkipMessage
+
+    message = broker.declare(skips).send()
+    broker.work()
+    assert state(message) == "cancelled cancelled"
+
+
+def test_a_second_message_that_is_too_old_ends_nothing(broker, jobs):
+    message = broker.declare(nothing).send_with_options(delay=300)
+    broker.enqueue(message.copy(queue_name="default", options={"max_age": 1, "eta": None}))
+    time.sleep(0.01)
+    broker.work()
+    assert len(broker.dead_letters) == 1
+    assert jobs.seen(message.message_id, "state") == ["enqueued", "running", "finished"]
+
+
 def test_a_cancelled_job_that_is_retried_is_cancelled(broker, jobs):
     def raises():
         tracking.cancel(current_job().id)
@@ -424,9 +451,12 @@ def test_a_cancelled_job_that_is_retried_is_cancelled(broker, jobs):
 def test_a_message_that_is_too_old_has_expired_and_has_not_run(broker, jobs):
     message = broker.declare(nothing).send_with_options(max_age=1)
     own = broker.declare(nothing, actor_name="own", max_age=1).send()
+    strict = Broker(middleware=[AgeLimit(max_age=1)])
+    general = strict.declare(nothing).send()
     time.sleep(0.01)
     broker.work()
-    for each in (message, own):
+    strict.work()
+    for each in (message, own, general):
         assert state(each) == "cancelled expired"
         assert jobs.seen(each.message_id, "state") == ["enqueued", "cancelled"]
 
@@ -577,7 +607,7 @@ def test_a_hook_of_ours_that_raises_changes_nothing(broker, monkeypatch, caplog,
     old = actor.send_with_options(args=(3,), max_age=1)
     time.sleep(0.01)
     broker.work()
-    assert ran == [1, 2, 2, 2]
+    assert sorted(ran) == [1, 2, 2, 2]
     assert [each.message_id for each in broker.dead_letters] == [old.message_id]
     assert "the job continues" in caplog.text
 
@@ -693,9 +723,10 @@ from django.test.utils import override_settings
 from immortus_channels import queues, tracking
 from immortus_channels.stores import get_store
 with override_settings(IMMORTUS_STORE={"BACKEND": "memory"}):
+    print(*queues.by_name("dramatiq").tracked_names())
     ids = [actor.send().message_id for actor in actors]
     tracking.drain()
-    print(sorted(queues.by_name("dramatiq").tracked_names()), len(get_store().get_many(ids).jobs))
+    print(*sorted(queues.by_name("dramatiq").tracked_names()), len(get_store().get_many(ids).jobs))
 """
 
 
@@ -707,7 +738,7 @@ def python(code):
 
 
 def test_brokers_that_are_older_than_the_adapter_are_heard():
-    assert python(OLDER) == "['a0', 'a1'] 2\n"
+    assert python(OLDER) == "a0\na0 a1 2\n"
 
 
 def test_no_broker_is_made_and_nothing_is_loaded_before_the_first_job():

@@ -38,7 +38,7 @@ class DramatiqQueue(Queue):
     name = QUEUE
     time_limits = (TimeLimitExceeded,)
     carries_headers = True
-    tried: ClassVar = {"dramatiq": ("2.2",)}
+    tried: ClassVar = {"dramatiq": ("2.0", "2.1", "2.2")}
 
     def connect(self, port: Port) -> None:
         """Stand around all signals of all brokers; `get_broker()` would make one."""

@@ -8,7 +8,7 @@ from typing import Any
 from dramatiq import Actor
 
 from immortus_channels.exceptions import JobCancelled, JobFailed
-from immortus_channels.queues.tracked import TaskOptions, options_on
+from immortus_channels.queues.tracked import TaskOptions, options_on, unmarked
 
 QUEUE = "dramatiq"
 HEADER = "immortus"
@@ -19,8 +19,13 @@ OWNER = "immortus_owner"
 
 def options_of(actor: object) -> TaskOptions | None:
     """Return the mark on an actor, on its function, or on the `perform` of a class-based one; None for no actor."""
+    if actor in unmarked:
+        return None
     function = getattr(actor, "fn", None)
-    return options_on(actor) or options_on(function) or options_on(getattr(function, "perform", None))
+    options = options_on(actor) or options_on(function) or options_on(getattr(function, "perform", None))
+    if options is None:
+        unmarked.add(actor)
+    return options
 
 
 def function_of(actor: Actor[..., Any]) -> Callable[..., Any]:

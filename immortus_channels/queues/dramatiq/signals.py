@@ -118,8 +118,7 @@ class Signals:
         An actor that is unknown here may be tracked where it runs: its message names the owner, and the worker makes
         the record. RabbitMQ's broker signals again where it has to connect again.
         """
-        given, is_again = message.options, message is self._on_its_way.message
-        if (yield).error is not None or is_again or messages.is_about(given.get(HEADER), message.message_id):
+        if (yield).error is not None or messages.is_about(message.options.get(HEADER), message.message_id):
             return
         if options is None and actor is not None:
             self._on_its_way.take(message)
@@ -135,14 +134,14 @@ class Signals:
             kwargs=message.kwargs,
             function=None if actor is None else function_of(actor),
             eta=_due(message),
-            planned=given.get(OWNER),
+            planned=message.options.get(OWNER),
         )
         self._on_its_way.take(message, sending if options is not None else None)
         self._plan(broker, message, sending)
         if options is not None:
             sending.tell()
         if sending.header is not None:
-            given[HEADER] = sending.header
+            message.options[HEADER] = sending.header
 
     def _sent(self, broker: Broker, message: Message[Any], delay: int | None) -> None:
         """Confirm a sending, or note that the job that runs here is sent again."""
@@ -181,7 +180,8 @@ class Signals:
         exception: BaseException | None = None,
     ) -> Steps | None:
         options = options_of(broker.actors.get(message.actor_name))
-        if options is None and not followers.are_in(message.options):
+        is_well = exception is None and not message.failed
+        if options is None and (is_well or not followers.are_in(message.options)):
             return None
         return self._end(broker, message, options, result, exception)
 
