@@ -1,4 +1,4 @@
-"""Dramatiq as a task queue: `signals` handles what its brokers signal, this module the queue."""
+"""Dramatiq as a task queue: `signals` hears what its brokers signal, this module the queue."""
 
 from __future__ import annotations
 

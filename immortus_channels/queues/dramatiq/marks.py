@@ -1,13 +1,14 @@
-"""Which actors are tracked, and what the options of their messages are called that say something of a job."""
+"""Which actors are tracked, and what the options of their messages say of a job."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
-from dramatiq import Actor
+from dramatiq import Actor, Message
 
 from immortus_channels.exceptions import JobCancelled, JobFailed
+from immortus_channels.queues.hooks import Outcome
 from immortus_channels.queues.tracked import TaskOptions, options_on, unmarked
 
 QUEUE = "dramatiq"
@@ -15,6 +16,9 @@ HEADER = "immortus"
 """The option in which the message of a job says what its sender knows."""
 OWNER = "immortus_owner"
 """The option that names the owner of a job that another one's end will send."""
+
+Steps = Generator[Any, Outcome, None]
+"""A hook around an emission of a signal, see `hooks.around`."""
 
 
 def options_of(actor: object) -> TaskOptions | None:
@@ -41,3 +45,9 @@ def expect_chosen_ends(actor: Actor[..., Any]) -> None:
     new = [end for end in (JobFailed, JobCancelled) if not issubclass(end, known)]
     if new:
         actor.options["throws"] = (*known, *new)
+
+
+def due(message: Message[Any]) -> int | None:
+    """Return when a message is due, in microseconds since 1970; None for at once."""
+    eta = message.options.get("eta")
+    return None if eta is None else int(eta * 1000)
