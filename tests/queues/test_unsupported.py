@@ -26,7 +26,6 @@ request = RequestFactory().post("/start")
 TYPES = {
     "django.tasks": ["django.tasks.base.Task", "django.tasks.base.TaskResult", "django_tasks.base.TaskResult"],
     "RQ": ["rq.job.Job"],
-    "Dramatiq": ["dramatiq.actor.Actor", "dramatiq.message.Message", "dramatiq.composition.pipeline"],
     "Huey": ["huey.api.TaskWrapper", "huey.api.Result"],
     "Procrastinate": ["procrastinate.tasks.Task", "procrastinate.jobs.Job"],
     "arq": ["arq.jobs.Job"],
@@ -146,7 +145,7 @@ def without_adapter() -> set[str]:
 @pytest.mark.parametrize("module", ["huey", "huey.api"])
 def test_an_adapter_in_the_table_takes_its_queue_off_the_list(monkeypatch, module):
     monkeypatch.setitem(ADAPTERS, module, "shop.adapters.HueyQueue")
-    result, other = of_type("huey.api.Result"), of_type("dramatiq.message.Message")
-    assert [unsupported.queue_of(one) for one in (result, other)] == [None, "Dramatiq"]
+    result, other = of_type("huey.api.Result"), of_type("apscheduler.job.Job")
+    assert [unsupported.queue_of(one) for one in (result, other)] == [None, "APScheduler"]
     assert without_adapter() == {*TYPES} - {"Huey"}
     tracked(result)
