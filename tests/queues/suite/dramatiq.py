@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from tests.queues.suite.driver import Driver
+from immortus_channels.testing.queues.driver import Driver
 
 
 class DramatiqDriver(Driver):

@@ -16,4 +16,4 @@ dramatiq.set_broker(broker)
 
 if not apps.ready:  # a worker imports this module first
     django.setup()
-    from tests.queues.suite.project import tasks  # noqa: F401
+    from immortus_channels.testing.queues.project import tasks  # noqa: F401

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.queues.suite.cases import Cases
+from immortus_channels.testing.queues.cases import Cases
 from tests.queues.suite.dramatiq import DramatiqDriver, DramatiqOnRabbitDriver
-from tests.queues.suite.world import World
+from immortus_channels.testing.queues.world import World
 
 
 @pytest.mark.redis
