@@ -20,6 +20,7 @@ class DramatiqDriver(Driver):
     cannot = {
         "test_rolled_back": "A message to Redis is not rolled back.",
         "test_rolled_back_to_a_savepoint": "A message to Redis is not rolled back.",
+        "test_started_by_a_schedule": "Dramatiq has no schedule of its own.",
     }
 
     @contextmanager
@@ -76,6 +77,10 @@ class DramatiqDriver(Driver):
 
         return dramatiq.group([task.message(number) for number in range(count)]).run().children
 
+    def send_expiring(self, task: Any, *args: Any, seconds: float) -> Any:
+        """Send a message that is too old then."""
+        return task.send_with_options(args=args, max_age=int(seconds * 1000))
+
     def retry(self, task: Any) -> Any:
         """Raise `Retry`."""
         import dramatiq
@@ -97,6 +102,7 @@ class DramatiqOnRabbitDriver(DramatiqDriver):
     cannot = {
         "test_rolled_back": "A message to RabbitMQ is not rolled back.",
         "test_rolled_back_to_a_savepoint": "A message to RabbitMQ is not rolled back.",
+        "test_started_by_a_schedule": "Dramatiq has no schedule of its own.",
         "test_cancelled_by_the_queue": "Dramatiq by itself has no cancel, and dramatiq-abort keeps its own on Redis.",
     }
 
