@@ -331,6 +331,11 @@ class Run(Draft):
         self.is_closed = True
         self._notify = late_reports.note
 
+    def mute(self) -> None:
+        """Keep what the run says from now on to itself: its job was done by an earlier run, and stays as that left it."""
+        self.is_closed = True
+        self._notify = lambda _: None
+
 
 current_run: ContextVar[Run | None] = current.run
 
