@@ -10,7 +10,17 @@ from dataclasses import replace
 from typing import Any, Self
 
 from immortus_channels.jobs import namespaces
-from immortus_channels.jobs.events import Cancelled, Event, Failed, Finished, Origin, Refreshed, Reported, Requeued, Retrying
+from immortus_channels.jobs.events import (
+    Cancelled,
+    Event,
+    Failed,
+    Finished,
+    Origin,
+    Refreshed,
+    Reported,
+    Requeued,
+    Retrying,
+)
 from immortus_channels.jobs.ids import text_of
 from immortus_channels.jobs.job import Job, State
 from immortus_channels.keys import name_in, namespace_of
@@ -87,11 +97,11 @@ class Delivery:
 
     def _is_done(self, job: Job | None) -> bool:
         """Return whether an earlier run has finished the job: of this one nothing is told then."""
-        is_done = job is not None and job.state is State.FINISHED and bool(job.run_id)
-        if is_done and not job.is_of_another(self._queue.name):
-            self._is_told = True
-            self.run.mute()
-        return self._is_told
+        if job is None or job.is_of_another(self._queue.name) or not (job.run_id and job.state is State.FINISHED):
+            return False
+        self._is_told = True
+        self.run.mute()
+        return True
 
     def _begun(self) -> None:
         if self.run.is_foreign:

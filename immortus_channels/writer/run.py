@@ -332,7 +332,7 @@ class Run(Draft):
         self._notify = late_reports.note
 
     def mute(self) -> None:
-        """Keep what the run says from now on to itself: its job was done by an earlier run, and stays as that left it."""
+        """Say nothing from now on: an earlier run has done the job, which stays as that left it."""
         self.is_closed = True
         self._notify = lambda _: None
 
