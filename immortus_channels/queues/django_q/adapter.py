@@ -15,6 +15,7 @@ from django_q import signals
 from django_q.conf import Conf
 from django_q.exceptions import TimeoutException
 from django_q.models import OrmQ
+
 from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.loading import Later, when_imported
 from immortus_channels.queues import tracked
@@ -26,8 +27,8 @@ from immortus_channels.queues.tracked import options_on
 
 if TYPE_CHECKING:
     from django.core.checks import CheckMessage
-
     from django_q import models, tasks
+
     from immortus_channels.jobs import namespaces
     from immortus_channels.jobs.events import Failed, Finished
     from immortus_channels.jobs.job import Job
@@ -144,7 +145,7 @@ class DjangoQQueue(Queue):
         return functions.name_of(task) if type(task) is FunctionType and options_on(task) is not None else None
 
     def job_of(self, given: object) -> tuple[str, str] | None:
-        """Return the job behind a task's row, a waiting one's, or an `AsyncTask`. An id is text, which tells nothing."""
+        """Return the job behind a task's row, a waiting one's, or an `AsyncTask`; of an id nothing is known."""
         match given:
             case models.Task() | tasks.AsyncTask():
                 return _job_of(given.id, given.func)

@@ -9,7 +9,6 @@ from datetime import timedelta
 from typing import Any
 
 from django.utils import timezone
-
 from django_q.conf import Conf
 
 HEADER = "immortus"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from math import ceil
+from math import ceil, inf
 
 from django.core.checks import CheckMessage, Warning  # noqa: A004 - Django's name
-
 from django_q.conf import Conf
+
 from immortus_channels.queues.django_q import functions
 from immortus_channels.queues.django_q.messages import keeps_messages
 
@@ -30,7 +30,6 @@ def problems(tracked: list[str]) -> Iterator[CheckMessage]:
 
 def _runs_twice() -> Iterator[CheckMessage]:
     """Yield that a message may be delivered again while its job waits in a cluster, or runs."""
-    longest = _longest()
     if not Conf.TIMEOUT:
         yield Warning(
             f"Q_CLUSTER has no timeout, so a job that takes longer than its retry ({Conf.RETRY} s) is run a second "
@@ -38,19 +37,21 @@ def _runs_twice() -> Iterator[CheckMessage]:
             hint="Set `timeout`, and `retry` well above it.",
             id="immortus_channels.W047",
         )
-    elif longest > Conf.RETRY:
+    elif _longest() > Conf.RETRY:
+        longest = f"until {_longest():.0f} s later" if Conf.QUEUE_LIMIT else "for any time"
         yield Warning(
-            f"Q_CLUSTER's retry ({Conf.RETRY} s) begins when a cluster fetches a message. That may wait there, behind "
-            f"others, and run until {longest} s later, so that the job is run a second time.",
-            hint=f"Set `retry` to more than {longest}, or fetch less ahead: `queue_limit` is {Conf.QUEUE_LIMIT}.",
+            f"Q_CLUSTER's retry ({Conf.RETRY} s) begins when a cluster fetches a message, which may wait there, behind "
+            f"others, and run {longest}: the job is then run a second time.",
+            hint="Raise `retry`, or lower `timeout` or `queue_limit`, how many messages a cluster fetches ahead: by "
+            "default its workers squared.",
             id="immortus_channels.W047",
         )
 
 
-def _longest() -> int:
+def _longest() -> float:
     """Return the seconds from the fetching of a message to the end of its run, where all take as long as they may."""
-    ahead = Conf.QUEUE_LIMIT + Conf.BULK
-    return int((Conf.TIMEOUT or 0) * (ceil(ahead / Conf.WORKERS) + 1))
+    rounds = ceil((Conf.QUEUE_LIMIT + Conf.BULK) / Conf.WORKERS) + 1 if Conf.QUEUE_LIMIT else inf
+    return float(Conf.TIMEOUT * rounds)
 
 
 def _never_fails(name: str) -> Iterator[CheckMessage]:

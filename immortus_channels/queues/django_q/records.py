@@ -10,6 +10,7 @@ from typing import Any
 from django_q.conf import Conf
 from django_q.models import Task
 from django_q.tasks import fetch_cached
+
 from immortus_channels.exceptions import InvalidValue
 from immortus_channels.jobs.events import Failed, Finished, Report
 from immortus_channels.jobs.job import Job, State

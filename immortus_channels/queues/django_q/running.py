@@ -8,10 +8,12 @@ delivery of the message does.
 from __future__ import annotations
 
 from collections.abc import Generator
+from contextvars import ContextVar
 from typing import Any
 
 from django_q.conf import Conf
 from django_q.exceptions import TimeoutException
+
 from immortus_channels.jobs.events import Cancelled, Failed, Finished, Retrying
 from immortus_channels.logs import logger
 from immortus_channels.queues.deliveries import Delivery
@@ -26,6 +28,8 @@ from immortus_channels.queues.verdicts import verdict
 from immortus_channels.writer import report_of
 
 TIME_LIMITS = (TimeoutException,)
+_at_work: ContextVar[tuple[Delivery, dict[str, Any]] | None] = ContextVar("immortus_django_q_at_work", default=None)
+"""The run that has begun here, and its message."""
 
 
 class Workers:
@@ -33,17 +37,17 @@ class Workers:
 
     def __init__(self, port: Port) -> None:
         self._port = port
-        self._at_work: tuple[Delivery, dict[str, Any]] | None = None
 
     def executing(self, func: Any, options: TaskOptions, task: dict[str, Any]) -> None:
         """Begin the run."""
         name, header, again = functions.name_of(func), task.get(HEADER), may_be_second(task)
         delivery = self._port.begin(task["id"], name, options, header=header, redelivered=again)
-        self._at_work = delivery, task
+        _at_work.set((delivery, task))
 
     def executed(self, func: Any, task: dict[str, Any]) -> None:
         """End the run, before the result leaves the worker; the sentinel may wait meanwhile, so do not wait."""
-        at_work, self._at_work = self._at_work, None
+        at_work = _at_work.get()
+        _at_work.set(None)
         if func is None:
             self._is_unknown(task)
         elif at_work is not None and at_work[1] is task:
@@ -65,9 +69,9 @@ class Workers:
             logger.error(msg, delivery.run.job_class, extra={"job_id": delivery.job_id})
             self._raised(delivery, task, RuntimeError(), is_saved=False)
             return
-        is_told = delivery.is_silent
+        was_silent = delivery.is_silent
         delivery.finish(task["result"])
-        if may_be_second(task) and not is_told:
+        if may_be_second(task) and not was_silent:
             self._settle(delivery, task)
 
     def _settle(self, delivery: Delivery, task: dict[str, Any]) -> None:
@@ -76,9 +80,7 @@ class Workers:
         name, header = delivery.run.job_class, task.get(HEADER)
         self._port.ended(Finished, task["id"], name, header=header, report=report)
 
-    def _raised(
-        self, delivery: Delivery, task: dict[str, Any], error: BaseException, *, is_saved: bool = True
-    ) -> None:
+    def _raised(self, delivery: Delivery, task: dict[str, Any], error: BaseException, *, is_saved: bool = True) -> None:
         kind, fields = verdict(error, delivery.job_id, asked=delivery.run.asked, limits=TIME_LIMITS)
         if kind is Cancelled or not comes_back(task):
             delivery.tell(kind, **fields)
@@ -92,9 +94,10 @@ class Workers:
 
     def working(self, *_: object, **__: object) -> Generator[None, Outcome, None]:
         """Tell of a run whose worker ends with it, by `sys.exit()` for example."""
-        outer, self._at_work = self._at_work, None
+        outer = _at_work.set(None)
         error = (yield).error
-        at_work, self._at_work = self._at_work, outer
+        at_work = _at_work.get()
+        _at_work.reset(outer)
         if at_work is not None and error is not None:
             delivery, task = at_work
             if task.get("sync"):

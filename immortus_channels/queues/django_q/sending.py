@@ -6,12 +6,13 @@ import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 from django.db import transaction
-
 from django_q.brokers import Broker
 from django_q.conf import Conf
+
 from immortus_channels.jobs.events import Cancelled
 from immortus_channels.queues.django_q import functions
 from immortus_channels.queues.django_q.messages import HEADER, told
@@ -75,7 +76,7 @@ class Senders:
         """Tell that these waiting jobs were cancelled: their rows are deleted."""
         if (yield).error is None:
             for task in tasks:
-                transaction.on_commit(lambda task=task: self._deleted(task), using=Conf.ORM, robust=True)
+                transaction.on_commit(partial(self._deleted, task), using=Conf.ORM, robust=True)
 
     def _deleted(self, task: dict[str, Any]) -> None:
         job_class = functions.name_of(task["func"])
