@@ -96,12 +96,10 @@ class Delivery:
         return Refreshed(job_id=self.run.job_id, job_class=self.run.job_class, queue=self._queue.name)
 
     def _is_done(self, job: Job | None) -> bool:
-        """Return whether an earlier run has finished the job: of this one nothing is told then."""
-        if job is None or job.is_of_another(self._queue.name) or not (job.run_id and job.state is State.FINISHED):
-            return False
-        self._is_told = True
-        self.run.mute()
-        return True
+        """Return whether an earlier run has finished the job: of this one, which has not begun, nothing is told."""
+        if job is not None and job.run_id and not job.is_of_another(self._queue.name):
+            self._is_told = job.state is State.FINISHED
+        return self._is_told
 
     def _begun(self) -> None:
         if self.run.is_foreign:

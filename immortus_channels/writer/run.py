@@ -331,11 +331,6 @@ class Run(Draft):
         self.is_closed = True
         self._notify = late_reports.note
 
-    def mute(self) -> None:
-        """Say nothing from now on: an earlier run has done the job, which stays as that left it."""
-        self.is_closed = True
-        self._notify = lambda _: None
-
 
 current_run: ContextVar[Run | None] = current.run
 

@@ -18,12 +18,9 @@ _unread: set[str] = set()
 
 
 def name_of(func: Any) -> str:
-    """Return the dotted name of what is sent: that of a marked function, by which other processes find it."""
+    """Return the dotted name of what is sent, by which other processes find it."""
     if isinstance(func, str):
         return func
-    options = options_on(func)
-    if options is not None and options.place:
-        return options.place
     named = func if hasattr(func, "__qualname__") else type(func)
     return f"{named.__module__}.{named.__qualname__}"
 

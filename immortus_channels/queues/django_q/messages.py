@@ -17,7 +17,6 @@ END = "immortus_end"
 """How a run ended, for the monitor, which alone knows whether it was the last one."""
 told: ContextVar[Any] = ContextVar("immortus_django_q_told", default=None)
 """The sending that was told last, whose message has not gone out yet."""
-_PLAIN = (type(None), bool, int, float, str, bytes)
 
 
 def keeps_messages() -> bool:
@@ -37,8 +36,6 @@ def may_be_second(task: Mapping[str, Any]) -> bool:
 
 def can_be_kept(result: object) -> bool:
     """Return whether the result can leave the worker: without that the queue neither records nor acknowledges it."""
-    if type(result) in _PLAIN:
-        return True
     try:
         pickle.dumps(result, protocol=pickle.HIGHEST_PROTOCOL)
     except Exception:  # noqa: BLE001 - any object's own code may raise

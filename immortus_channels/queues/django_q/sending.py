@@ -61,10 +61,7 @@ class Senders:
     def enqueued(self, broker: Any, *_: object, **__: object) -> Generator[None, Outcome, None] | None:
         """Confirm the job that was told last."""
         sending = told.get()
-        if sending is None:
-            return None
-        told.set(None)
-        return _confirm(sending, broker)
+        return None if sending is None else _confirm(sending, broker)
 
     def _note_group(self, task: dict[str, Any]) -> None:
         if task.get("iter_count") or task.get("chain"):

@@ -6,9 +6,10 @@ import sys
 import time
 
 import pytest
+from celery import shared_task
 from django.db import transaction
 
-from immortus_channels import queues, started_by
+from immortus_channels import queues, started_by, tracked
 from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.jobs.job import State
 from immortus_channels.queues.port import Port
@@ -203,3 +204,8 @@ def test_a_marked_function_is_a_task_of_this_queue_and_no_other_is(queue, work):
     assert queue.name_of("a name") is None
     assert f"{work.__name__}.double" in queue.tracked_names()
     assert f"{work.__name__}.untracked" not in queue.tracked_names()
+
+
+def test_a_marked_task_of_another_queue_is_not_one_of_this(queue, work, monkeypatch):
+    monkeypatch.setattr(work, "painted", tracked(shared_task(name="painted")(work.untracked)), raising=False)
+    assert queue.options_of(f"{work.__name__}.painted") is None
