@@ -24,6 +24,7 @@ logger = logging.getLogger("immortus_channels")
 ADAPTERS: dict[str, str] = {
     "celery.app": "immortus_channels.queues.celery.adapter.CeleryQueue",
     "dramatiq": "immortus_channels.queues.dramatiq.adapter.DramatiqQueue",
+    "django_q.signals": "immortus_channels.queues.django_q.adapter.DjangoQQueue",
 }
 """The adapters of task queues, each by the module whose import brings it along.
 

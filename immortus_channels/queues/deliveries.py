@@ -11,9 +11,19 @@ from typing import Any, Self
 
 from immortus_channels.exceptions import DocumentTooLarge, InvalidValue
 from immortus_channels.jobs import namespaces
-from immortus_channels.jobs.events import Cancelled, Event, Failed, Finished, Origin, Reported, Requeued, Retrying
+from immortus_channels.jobs.events import (
+    Cancelled,
+    Event,
+    Failed,
+    Finished,
+    Origin,
+    Refreshed,
+    Reported,
+    Requeued,
+    Retrying,
+)
 from immortus_channels.jobs.ids import text_of
-from immortus_channels.jobs.job import Job
+from immortus_channels.jobs.job import Job, State
 from immortus_channels.keys import name_in, namespace_of
 from immortus_channels.loading import name_of
 from immortus_channels.logs import logger
@@ -66,25 +76,45 @@ class Delivery:
         current_run.set(run)
         awaited.set(self)
 
-    def begin(self) -> None:
-        """Tell that the run begins, and wait 0.4 seconds at most for the answer."""
+    def begin(self, *, redelivered: bool = False) -> None:
+        """Tell that the run begins, and wait 0.4 seconds at most for the answer.
+
+        If its message may have been `redelivered`, the store is asked first whether the job is done.
+        """
         try:
             if not self.run.is_foreign:
                 self._tracker.begin(self.run, self._known)
+            if redelivered and self._is_done(self._tracker.publish(self._question)):
+                return
+            self._tracker.begin(self.run, self._known)
         except self._queue.interrupts as error:
             self.end(error)
             raise
         self._begun()
 
-    async def abegin(self) -> None:
+    async def abegin(self, *, redelivered: bool = False) -> None:
         """Do what `begin` does, on an event loop; if it is cancelled meanwhile, the job waits for its next run."""
         try:
             if not self.run.is_foreign:
                 await self._tracker.abegin(self.run, self._known)
+            if redelivered and self._is_done(await self._tracker.apublish(self._question)):
+                return
+            await self._tracker.abegin(self.run, self._known)
         except asyncio.CancelledError:
             self.back()
             raise
         self._begun()
+
+    @property
+    def _question(self) -> Refreshed:
+        """What changes nothing, and is answered with the job."""
+        return Refreshed(job_id=self.run.job_id, job_class=self.run.job_class, queue=self._queue.name)
+
+    def _is_done(self, job: Job | None) -> bool:
+        """Return whether an earlier run has finished the job: of this one, which has not begun, nothing is told."""
+        if job is not None and job.run_id and not job.is_of_another(self._queue.name):
+            self._is_told = job.state is State.FINISHED
+        return self._is_told
 
     def _begun(self) -> None:
         if self.run.is_foreign:
@@ -95,6 +125,11 @@ class Delivery:
     def refused(self) -> bool:
         """Whether the job is over, cancelled while it waited for example: its body must not run."""
         return self.run.refused
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing more is told of the run: its end was, or it is refused, or its job was done before."""
+        return self._is_told or self.refused
 
     def is_of(self, job_id: object) -> bool:
         """Return whether it is this job's."""
@@ -132,6 +167,8 @@ class Delivery:
         try:
             if self.options.publish_result and not (self._is_told or self.refused):
                 self._publish(value)
+            if self.options.publish_result and not self.is_silent:
+                self.run.set_result(value, by_caller=False)
         finally:
             self.tell(Finished, leaves=leaves)
 
@@ -175,7 +212,7 @@ class Delivery:
         """
         if leaves:
             self.leave()
-        is_over, self._is_told = self._is_told or self.refused, True
+        is_over, self._is_told = self.is_silent, True
         if is_over:
             return None
         wait = None if self._queue.waits_for_ends else 0.0

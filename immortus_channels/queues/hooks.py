@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Generator
 from functools import wraps
 from inspect import getattr_static, iscoroutinefunction
+from inspect import iscoroutinefunction
+from types import ModuleType
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from immortus_channels.guarded import interrupts
@@ -56,8 +58,10 @@ def guard(hook: Callable[Arguments, Answer]) -> Callable[Arguments, Answer | Non
     return guarded
 
 
-def around(owner: type, /, **hooks: Callable[..., Any]) -> None:
+def around(owner: type | ModuleType, /, **hooks: Callable[..., Any]) -> None:
     """Have hooks run around the methods of these names, in every object of the class, however old.
+
+    Functions of a module are hooked likewise, for all who look them up in it: who has imported one before has it bare.
 
     A hook gets the method's arguments, and returns None for what does not concern it. Otherwise it is a generator, an
     async one around a coroutine method: what stands before its `yield` runs before the method, and the `yield` returns

@@ -97,23 +97,38 @@ class Port:
     # Running
 
     def begin(
-        self, job_id: object, job_class: str, options: TaskOptions, *, run_id: str = "", **message: Unpack[Message]
+        self,
+        job_id: object,
+        job_class: str,
+        options: TaskOptions,
+        *,
+        run_id: str = "",
+        redelivered: bool = False,
+        **message: Unpack[Message],
     ) -> Delivery:
         """Begin a run, in this context, and wait 0.4 seconds at most for the answer.
 
         Without a `run_id` it gets one; give it where another process may tell the end. A run under the id of another
-        queue's job is not refused, and its ends say nothing.
+        queue's job is not refused, and its ends say nothing. Neither does one of a message that may have been
+        `redelivered`, where the queue counts a job as done once any run has finished it, and one has: it is asked for.
         """
         delivery = self._enter(job_id, job_class, options, run_id, message)
-        delivery.begin()
+        delivery.begin(redelivered=redelivered)
         return delivery
 
     async def abegin(
-        self, job_id: object, job_class: str, options: TaskOptions, *, run_id: str = "", **message: Unpack[Message]
+        self,
+        job_id: object,
+        job_class: str,
+        options: TaskOptions,
+        *,
+        run_id: str = "",
+        redelivered: bool = False,
+        **message: Unpack[Message],
     ) -> Delivery:
         """Do what `begin` does, on an event loop; if it is cancelled meanwhile, the job waits for its next run."""
         delivery = self._enter(job_id, job_class, options, run_id, message)
-        await delivery.abegin()
+        await delivery.abegin(redelivered=redelivered)
         return delivery
 
     def _enter(self, job_id: object, job_class: str, options: TaskOptions, run_id: str, message: Message) -> Delivery:

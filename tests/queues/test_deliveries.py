@@ -10,7 +10,7 @@ import pytest
 from immortus_channels import current_job, tracking
 from immortus_channels.api.repository import JobRepository
 from immortus_channels.exceptions import JobFailed
-from immortus_channels.jobs.events import Retrying
+from immortus_channels.jobs.events import Finished, Retrying
 from immortus_channels.jobs.job import State
 from immortus_channels.jobs.owner import starting_as
 from immortus_channels.queues.body import awaited
@@ -83,6 +83,53 @@ def test_a_redelivery_is_the_next_attempt_and_ends_the_older_run(begin, record):
     first.end()
     assert record().state is State.RUNNING
     second.end()
+    assert record().state is State.FINISHED
+
+
+def begin_again(port, begin, job_id, options, *, is_async):
+    """Begin a run whose message may have come before."""
+    if not is_async:
+        return begin(redelivered=True)
+    return asyncio.run(port.abegin(job_id, "resize", options, redelivered=True))
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_redelivery_of_a_finished_job_says_nothing(port, begin, options, job_id, record, is_async):
+    begin().end()
+    before = record()
+    delivery = begin_again(port, begin, job_id, options, is_async=is_async)
+    assert not delivery.refused
+    assert delivery.is_silent
+    delivery.run.update(current=1, total=2, message="again")
+    delivery.run.set_meta({"tile": 3})
+    delivery.end(RuntimeError())
+    tracking.drain()
+    assert record() == before
+
+
+def test_the_code_of_such_a_run_is_in_its_context_until_it_ends(port, begin, options, job_id):
+    begin(header=port.sent(job_id, "resize", options, planned={"owner": "7"}).header).end()
+    delivery = begin(header=port.prepare(job_id, "resize", options, planned={"owner": "7"}).header, redelivered=True)
+    assert current_job().id == job_id
+    assert port.prepare("another", "resize", options).header["owner"] == "7"
+    delivery.end()
+    assert current_run.get() is None
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("end", [lambda it: it.again(), lambda it: it.end(RuntimeError()), lambda it: it.leave()])
+def test_a_redelivery_of_a_job_that_is_not_done_is_a_run(port, begin, options, job_id, record, end, is_async):
+    end(begin())
+    delivery = begin_again(port, begin, job_id, options, is_async=is_async)
+    assert not delivery.is_silent
+    assert (record().state, record().attempt) == (State.RUNNING, 2)
+    delivery.end()
+
+
+def test_a_job_that_was_completed_by_hand_before_its_run_is_refused(port, begin, options, job_id, record):
+    header = port.sent(job_id, "resize", options).header
+    tracking.publish(Finished(job_id=job_id, by_hand=True))
+    assert begin(header=header, redelivered=True).refused
     assert record().state is State.FINISHED
 
 

@@ -7,6 +7,7 @@ import functools
 import gc
 import inspect
 import logging
+from types import ModuleType
 
 import pytest
 
@@ -383,3 +384,17 @@ def test_what_the_queue_raises_in_running_code_passes_a_guard():
 
     with pytest.raises(TimeIsUp):
         breaks()
+
+
+def test_a_function_that_is_looked_up_in_its_module_is_hooked_too():
+    module, seen = ModuleType("queue"), []
+    module.work = lambda number: number * 2
+
+    def hook(number):
+        seen.append(number)
+        seen.append((yield).value)
+
+    for _ in range(2):
+        around(module, work=hook)
+    assert module.work(4) == 8
+    assert seen == [4, 8]

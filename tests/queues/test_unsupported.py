@@ -31,7 +31,6 @@ TYPES = {
     "arq": ["arq.jobs.Job"],
     "taskiq": ["taskiq.decor.AsyncTaskiqDecoratedTask", "taskiq.task.AsyncTaskiqTask"],
     "SAQ": ["saq.job.Job"],
-    "Django-Q2": ["django_q.models.Task"],
     "APScheduler": ["apscheduler.job.Job"],
 }
 """The tasks, messages and results of each queue, as its present release defines them."""
