@@ -23,6 +23,8 @@ logger = logging.getLogger("immortus_channels")
 
 ADAPTERS: dict[str, str] = {
     "celery.app": "immortus_channels.queues.celery.adapter.CeleryQueue",
+    "django.tasks.signals": "immortus_channels.queues.django_tasks.adapter.DjangoTasksQueue",
+    "django_tasks.signals": "immortus_channels.queues.django_tasks.adapter.DjangoTasksQueue",
 }
 """The adapters of task queues, each by the module whose import brings it along.
 

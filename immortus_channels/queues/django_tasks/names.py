@@ -1,0 +1,37 @@
+"""Tasks by their names: the dotted paths by which workers import them."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from typing import Any
+
+from immortus_channels.queues.moments import due
+from immortus_channels.queues.port import Sent
+
+QUEUE = "django.tasks"
+PACKAGES = ("django.tasks", "django_tasks")
+"""The packages that have the framework: Django's own, and its backport."""
+
+
+def packages() -> list[str]:
+    """Return which of the two packages are in use."""
+    return [package for package in PACKAGES if f"{package}.signals" in sys.modules]
+
+
+def kinds(name: str) -> tuple[type, ...]:
+    """Return the class of this name, `Task` or `TaskResult`, of each of the packages in use."""
+    return tuple(getattr(sys.modules[f"{package}.base"], name) for package in packages())
+
+
+def task_at(name: str) -> Any:
+    """Return the task of this name, where its module is loaded here; else None."""
+    module, _, attribute = name.rpartition(".")
+    found = getattr(sys.modules.get(module), attribute, None)
+    return found if isinstance(found, kinds("Task")) else None
+
+
+def sent(task: Any, args: Any, kwargs: Any) -> Sent:
+    """Return what is known when a task is enqueued. The context that it may take is no argument of its sender's."""
+    function = partial(task.func, None) if task.takes_context else task.func
+    return {"args": args, "kwargs": kwargs, "function": function, "eta": due(task.run_after)}

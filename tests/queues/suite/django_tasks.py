@@ -1,0 +1,57 @@
+"""django.tasks, by the backend that keeps its messages in the project's database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from importlib.util import find_spec
+from typing import Any
+
+from tests.queues.suite.driver import Driver
+
+NO_RETRIES = "django.tasks has no retries."
+HAS_FRAMEWORK = find_spec("django.tasks") is not None
+"""Whether Django is 6 or newer; the tasks of older ones are those of the backport."""
+
+
+class DjangoTasksDriver(Driver):
+    """Declares tasks by `@task`, and sends them by `enqueue`."""
+
+    name = "django.tasks"
+    packages = ("Django", "django-tasks", "django-tasks-db")
+    cannot = {
+        "test_retried_then_finished": NO_RETRIES,
+        "test_exhausted": NO_RETRIES,
+        "test_retried_in_the_queue_s_own_way": NO_RETRIES,
+        "test_a_time_limit": "django.tasks has no time limits.",
+        "test_cancelled_by_the_queue": "django.tasks has no cancel.",
+    }
+    apps = ("django_tasks_db",) if HAS_FRAMEWORK else ("django_tasks", "django_tasks_db")
+
+    def command(self) -> Sequence[str]:
+        """A worker runs one job after the other."""
+        return ("django", "db_worker", "--interval", "0.05", "--no-startup-delay", "-v2")
+
+    def settings(self) -> Mapping[str, Any]:
+        """The backend."""
+        return {"TASKS": {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}}
+
+    def task(self, function: Callable[..., Any], **options: Any) -> Any:
+        """A task."""
+        if HAS_FRAMEWORK:
+            from django.tasks import task
+        else:
+            from django_tasks import task
+        return task(function)
+
+    def send(self, task: Any, *args: Any, delay: float = 0, job_id: str | None = None) -> Any:
+        """Enqueue a task."""
+        from django.utils import timezone
+
+        due = task.using(run_after=timezone.now() + timedelta(seconds=delay)) if delay else task
+        return due.enqueue(*args)
+
+    def says(self, sent: Any) -> str:
+        """Return the status of its result."""
+        sent.refresh()
+        return str(sent.status)
