@@ -58,9 +58,11 @@ PURE = {
 
 OWNERS = {
     "channels": {"push.layer", "websocket", "routing", "testing.layers"},
-    "celery": {"queues.celery", "celery", "tasks"},
+    "celery": {"queues.celery", "queues.django_tasks.lent_to_celery", "celery", "tasks"},
     "kombu": {"queues.celery", "celery"},
     "billiard": {"queues.celery", "celery"},
+    "django_tasks": set(),
+    "django_tasks_db": set(),
     "django_tenants": {"jobs.tenants"},
     "redis": {"stores.redis_connection"},
     "channels_redis": set(),
@@ -101,6 +103,7 @@ TESTED_BY = {
     "push/receivers.py": "push/test_broadcaster.py",
     "queues/celery": "queues/test_celery.py",
     "queues/classes.py": "queues/test_base.py",
+    "queues/django_tasks": "queues/test_django_tasks.py",
     "queues/results.py": "api/test_shortcuts.py",
     "queues/tracker.py": "queues/test_port.py",
     "queues/traits.py": "queues/test_port.py",

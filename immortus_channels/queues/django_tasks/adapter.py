@@ -7,23 +7,28 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from immortus_channels.exceptions import ConfigurationError
-from immortus_channels.jobs import namespaces
 from immortus_channels.keys import name_in
-from immortus_channels.loading import when_imported
+from immortus_channels.loading import Later, when_imported
 from immortus_channels.queues import hooks, tracked
 from immortus_channels.queues.base import Queue
-from immortus_channels.queues.django_tasks import records, rows
+from immortus_channels.queues.django_tasks import rows
 from immortus_channels.queues.django_tasks.names import QUEUE, kinds, packages, task_at
-from immortus_channels.queues.django_tasks.problems import problems, runs_at_once
 from immortus_channels.queues.django_tasks.receivers import Receivers
 from immortus_channels.queues.tracked import TaskOptions, options_on
 
 if TYPE_CHECKING:
     from django.core.checks import CheckMessage
 
+    from immortus_channels.jobs import namespaces
     from immortus_channels.jobs.events import Failed, Finished
     from immortus_channels.jobs.job import Job
+    from immortus_channels.queues.django_tasks import lent_to_celery, problems, records
     from immortus_channels.queues.port import Port
+else:
+    namespaces = Later("immortus_channels.jobs.namespaces")
+    lent_to_celery = Later("immortus_channels.queues.django_tasks.lent_to_celery")
+    problems = Later("immortus_channels.queues.django_tasks.problems")
+    records = Later("immortus_channels.queues.django_tasks.records")
 
 _RUNNING = {
     "django.tasks.backends.immediate": ("ImmediateBackend", "enqueue"),
@@ -52,6 +57,7 @@ class DjangoTasksQueue(Queue):
         rows.Rows(port, self.options_of).connect()
         for module, (owner, method) in _RUNNING.items():
             when_imported(module, partial(_surround, module, owner, method, receivers))
+        when_imported("django_tasks_celery.backend", _lend_to_celery)
 
     # Which tasks
 
@@ -100,12 +106,16 @@ class DjangoTasksQueue(Queue):
 
     def is_eager(self) -> bool:
         """Return whether no backend has workers."""
-        return all(runs_at_once(backend) for backend in records.backends())
+        return all(problems.runs_at_once(backend) for backend in records.backends())
 
     def problems(self) -> list[CheckMessage]:
         """Return what makes jobs end unseen, or hides their work."""
-        return list(problems(self.tracked_names()))
+        return list(problems.problems(self.tracked_names()))
 
 
 def _surround(module: str, owner: str, method: str, receivers: Receivers) -> None:
     hooks.around(getattr(sys.modules[module], owner), **{method: receivers.whole})
+
+
+def _lend_to_celery() -> None:
+    lent_to_celery.connect(sys.modules["django_tasks_celery.backend"].CeleryBackend)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -31,7 +32,12 @@ def task_at(name: str) -> Any:
     return found if isinstance(found, kinds("Task")) else None
 
 
+def function_of(task: Any) -> Callable[..., Any]:
+    """Return the function of a task as its senders see it: without the context that it may take."""
+    function: Callable[..., Any] = partial(task.func, None) if task.takes_context else task.func
+    return function
+
+
 def sent(task: Any, args: Any, kwargs: Any) -> Sent:
-    """Return what is known when a task is enqueued. The context that it may take is no argument of its sender's."""
-    function = partial(task.func, None) if task.takes_context else task.func
-    return {"args": args, "kwargs": kwargs, "function": function, "eta": due(task.run_after)}
+    """Return what is known when a task is enqueued."""
+    return {"args": args, "kwargs": kwargs, "function": function_of(task), "eta": due(task.run_after)}

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Generator, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from immortus_channels import queues
-from immortus_channels.jobs.events import Failed, Finished
+from immortus_channels.current import run_here
 from immortus_channels.keys import name_in
-from immortus_channels.queues.deliveries import Delivery
+from immortus_channels.loading import Later
 from immortus_channels.queues.django_tasks import rows
 from immortus_channels.queues.django_tasks.names import sent
 from immortus_channels.queues.hooks import Outcome, guard
 from immortus_channels.queues.port import Port
 from immortus_channels.queues.tracked import TaskOptions, options_on
-from immortus_channels.writer.run import current_run
+
+if TYPE_CHECKING:
+    from immortus_channels.jobs import events
+    from immortus_channels.queues.deliveries import Delivery
+else:
+    events = Later("immortus_channels.jobs.events")
 
 FAILED = "FAILED"
 """The status of a result; the package of its task defines the enumeration."""
@@ -62,14 +67,14 @@ class Receivers:
         if delivery is not None:
             _end(delivery, task_result)
         else:
-            kind = Failed if task_result.status == FAILED else Finished
+            kind = events.Failed if task_result.status == FAILED else events.Finished
             self._port.ended(kind, task_result.id, task.module_path)
 
     def whole(self, *_arguments: object, **_named: object) -> Generator[None, Outcome, None]:
         """Be around the method of a backend that runs jobs: one that it leaves without a signal has failed."""
-        before = current_run.get()
+        before = run_here()
         error = (yield).error
-        run = current_run.get()
+        run = run_here()
         if error is not None and run is not None and run is not before:
             delivery = self._port.inside(name_in(run.job_id))
             if delivery is not None:

@@ -17,15 +17,17 @@ from django.db.models.signals import post_save, pre_save
 from django.utils import timezone
 
 from immortus_channels.exceptions import JobCancelled
-from immortus_channels.jobs.events import Failed
-from immortus_channels.loading import name_of
+from immortus_channels.loading import Later, name_of
 from immortus_channels.queues.django_tasks.names import sent
 from immortus_channels.queues.hooks import guard
 from immortus_channels.queues.port import Port
 from immortus_channels.queues.tracked import TaskOptions
 
 if TYPE_CHECKING:
+    from immortus_channels.jobs import events
     from immortus_channels.queues.sendings import Sending
+else:
+    events = Later("immortus_channels.jobs.events")
 
 _SENDING = "_immortus_sending"
 """Set on the row of a job that is being sent."""
@@ -33,7 +35,8 @@ _SENDING = "_immortus_sending"
 
 def model() -> type[models.Model] | None:
     """Return the model of the rows, if its app is installed."""
-    return apps.get_model("django_tasks_database", "DBTaskResult") if apps.is_installed("django_tasks_db") else None
+    app = next((app for app in apps.get_app_configs() if app.name == "django_tasks_db"), None)
+    return None if app is None else app.get_model("DBTaskResult")
 
 
 def is_told(task_result: Any) -> bool:
@@ -45,7 +48,7 @@ def is_told(task_result: Any) -> bool:
 def database_of(task_result: Any) -> str | None:
     """Return the database in which the row of this result is; None for the result of another backend."""
     row = getattr(task_result, "db_result", None)
-    return row._state.db if isinstance(row, models.Model) else None
+    return row._state.db if isinstance(row, models.Model) else None  # noqa: SLF001 - Django documents it
 
 
 def drop(job_id: str) -> None:
@@ -74,7 +77,7 @@ class Rows:
     @guard
     def saving(self, instance: Any, *, raw: bool, **_: object) -> None:
         """Tell that a job is about to be inserted. An id that the database is to make is known later."""
-        if not instance._state.adding or raw:
+        if not instance._state.adding or raw:  # noqa: SLF001 - likewise
             return
         options = self._options_of(instance.task_path)
         if options is not None and isinstance(instance.pk, uuid.UUID | str):
@@ -88,7 +91,7 @@ class Rows:
         if created and sending is not None:
             sending.confirm(using=using)
         elif instance.status == "FAILED" and self._port.here(instance.pk) is None and not _has_task(instance):
-            self._port.ended(Failed, instance.pk, "", code="unknown_task", unstarted=True)
+            self._port.ended(events.Failed, instance.pk, "", code="unknown_task", unstarted=True)
 
 
 def _has_task(row: Any) -> bool:

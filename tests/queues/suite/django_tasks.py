@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from importlib.util import find_spec
 from typing import Any
@@ -55,3 +57,73 @@ class DjangoTasksDriver(Driver):
         """Return the status of its result."""
         sent.refresh()
         return str(sent.status)
+
+
+class RedisDriver(DjangoTasksDriver):
+    """django-tasks-redis."""
+
+    packages = ("Django", "django-tasks-redis", "redis")
+    cannot = {
+        **DjangoTasksDriver.cannot,
+        "test_rolled_back": "A message to Redis is not rolled back.",
+        "test_rolled_back_to_a_savepoint": "A message to Redis is not rolled back.",
+    }
+    apps = ("django_tasks_redis",)
+
+    @contextmanager
+    def services(self) -> Iterator[Mapping[str, str]]:
+        """Start a Redis."""
+        from tests.servers import RedisServer
+
+        with RedisServer() as server:
+            yield {"SUITE_REDIS": server.url}
+
+    def command(self) -> Sequence[str]:
+        """A worker that goes on when it has run all jobs."""
+        return ("django", "run_redis_tasks", "--continuous")
+
+    def settings(self) -> Mapping[str, Any]:
+        """The backend."""
+        options = {"REDIS_URL": os.environ["SUITE_REDIS"]}
+        return {"TASKS": {"default": {"BACKEND": "django_tasks_redis.RedisTaskBackend", "OPTIONS": options}}}
+
+
+class CeleryDriver(DjangoTasksDriver):
+    """django-tasks-celery, whose jobs Celery's adapter follows."""
+
+    name = "celery"
+    packages = ("Django", "django-tasks-celery", "celery")
+    cannot = {
+        "test_retried_then_finished": NO_RETRIES,
+        "test_exhausted": NO_RETRIES,
+        "test_a_time_limit": "django.tasks has no time limits.",
+        "test_rolled_back": "A message to Redis is not rolled back.",
+        "test_rolled_back_to_a_savepoint": "A message to Redis is not rolled back.",
+    }
+    outcomes = {"unstorable": "finished"}
+    apps = ()
+
+    services = RedisDriver.services
+
+    def command(self) -> Sequence[str]:
+        """Celery's own worker."""
+        options = ("-c", "2", "--without-gossip", "--without-mingle", "--without-heartbeat", "-l", "INFO")
+        return ("celery", "-A", "tests.queues.suite.celery_app", "worker", *options)
+
+    def settings(self) -> Mapping[str, Any]:
+        """The backend."""
+        from tests.queues.suite import celery_app  # noqa: F401 - the tasks are its
+
+        return {"TASKS": {"default": {"BACKEND": "django_tasks_celery.CeleryBackend"}}}
+
+    def retry(self, task: Any) -> Any:
+        """Raise what Celery's `retry` returns."""
+        from celery import current_task
+
+        raise current_task.retry(countdown=0.1)
+
+    def cancel(self, sent: Any) -> None:
+        """Revoke it."""
+        from celery.result import AsyncResult
+
+        AsyncResult(sent.id).revoke()
