@@ -35,16 +35,19 @@ class DjangoTasksDriver(Driver):
         return ("django", "db_worker", "--interval", "0.05", "--no-startup-delay", "-v2")
 
     def settings(self) -> Mapping[str, Any]:
-        """The backend."""
-        return {"TASKS": {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}}
+        """The backend, whose queues a worker may not know any more."""
+        queues = ["another"] if "SUITE_QUEUES" in os.environ else ["default"]
+        return {"TASKS": {"default": {"BACKEND": "django_tasks_db.DatabaseBackend", "QUEUES": queues}}}
 
     def task(self, function: Callable[..., Any], **options: Any) -> Any:
-        """A task."""
+        """A task, unless the worker's code is said not to have it."""
+        if os.environ.get("SUITE_GONE") == function.__name__:
+            return None
         if HAS_FRAMEWORK:
             from django.tasks import task
         else:
             from django_tasks import task
-        return task(function)
+        return task(function, queue_name="another" if "SUITE_QUEUES" in os.environ else "default")
 
     def send(self, task: Any, *args: Any, delay: float = 0, job_id: str | None = None) -> Any:
         """Enqueue a task."""

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
+from contextlib import closing
 from importlib.util import find_spec
+from uuid import UUID
 
 import pytest
 
 from tests.queues.suite.cases import Cases
 from tests.queues.suite.django_tasks import CeleryDriver, DjangoTasksDriver, RedisDriver
+from tests.queues.suite.world import World
+from tests.site import eventually
 
 
 @pytest.mark.slow
@@ -16,6 +22,63 @@ class TestDatabase(Cases):
     """`db_worker`, on SQLite."""
 
     driver = DjangoTasksDriver
+
+    def test_told_before_a_worker_can_see_it(self, world: World, worker: None) -> None:
+        """However fast the worker is, the sending was told before the run."""
+        job_ids = [world.send("returns", number) for number in range(50)]
+        assert {tuple(world.told.states(job_id)) for job_id in job_ids if world.over(job_id)} == {
+            ("enqueued", "running", "finished")
+        }
+
+    @pytest.mark.parametrize("change", ["SUITE_GONE", "SUITE_QUEUES"])
+    def test_a_job_that_no_worker_can_run(self, world: World, change: str) -> None:
+        """A task that the worker's code does not have, and one whose queue is gone, send no signal."""
+        world.stop_working()
+        job_id = world.send("returns", 1)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(world._env, change, "returns")
+            worker = world.start_worker()
+        try:
+            end = world.over(job_id)
+        finally:
+            worker.stop()
+        assert (end["state"], end["error"]["code"]) == ("failed", "unknown_task")
+        assert world.told.states(job_id) == ["enqueued", "failed"]
+
+    def test_a_cancelled_job_s_row_is_that_of_one_that_stopped_itself(self, world: World, worker: None) -> None:
+        """So no worker runs it, and its sender reads what has become of it."""
+        waiting, running = world.send("returns", 1, delay=3600), world.send("works", 20)
+        world.until(running, "running")
+        world.ask("cancel", waiting)
+        world.ask("cancel", running)
+        ends = [eventually(lambda job_id=job_id: end_of(world, job_id), within=10) for job_id in (waiting, running)]
+        assert ends == [("FAILED", "immortus_channels.exceptions.JobCancelled")] * 2
+
+    def test_a_worker_that_is_asked_to_stop_ends_its_job_first(self, world: World) -> None:
+        """The second time it ends the job."""
+        world.stop_working()
+        worker = world.start_worker()
+        job_id = world.send("works", 1)
+        world.until(job_id, "running")
+        worker.ask_to_stop()
+        assert world.over(job_id)["state"] == "finished"
+
+        worker = world.start_worker()
+        job_id = world.send("sleeps", 60)
+        world.until(job_id, "running")
+        worker.ask_to_stop()
+        time.sleep(0.5)
+        worker.ask_to_stop()
+        assert world.over(job_id)["error"]["code"] == "error"
+        assert eventually(lambda: end_of(world, job_id), within=10) == ("FAILED", "builtins.SystemExit")
+
+
+def end_of(world: World, job_id: str) -> tuple[str, str] | None:
+    """Return how a row says that its job has ended, None if it has not."""
+    columns = "status, exception_class_path FROM django_tasks_database_dbtaskresult"
+    with closing(sqlite3.connect(world.folder / "db.sqlite3", timeout=20)) as database:
+        row = database.execute(f"SELECT {columns} WHERE id = ?", [UUID(job_id).hex]).fetchone()
+    return row if row[0] in ("SUCCESSFUL", "FAILED") else None
 
 
 @pytest.mark.redis
