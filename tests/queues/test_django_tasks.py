@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 from contextvars import copy_context
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from importlib import import_module
 from importlib.util import find_spec
 from types import SimpleNamespace
 
 import pytest
+from django.contrib.auth.models import Group
 from django.core.exceptions import ImproperlyConfigured
+from django.db import transaction
 from django.test import RequestFactory
 from django.utils import timezone
 
@@ -21,9 +23,11 @@ from immortus_channels.current import run_here
 from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.jobs.job import State
 from immortus_channels.jobs.lifecycle import due_at
+from immortus_channels.queues import tracked as marks
 from immortus_channels.queues.django_tasks import DjangoTasksQueue, receivers
 from immortus_channels.queues.port import Port
 from immortus_channels.queues.results import identify
+from immortus_channels.queues.tracked import MARK, TaskOptions
 from immortus_channels.stores import get_store
 from immortus_channels.testing import recorded_jobs
 from immortus_channels.urls import immortus_jobs
@@ -104,9 +108,27 @@ def starts():
     current_job().set_meta(child=paint.enqueue("red").id)
 
 
+def _marked():
+    code = "no_paint"
+    raise JobFailed(code, "Out of blue.")
+
+
+setattr(_marked, MARK, TaskOptions())
+marked = task(_marked)
+
+
 @task
 def untracked(colour="red"):
     return [colour, current_job().id]
+
+
+@tracked
+def a_function():
+    """Marked, and no task."""
+
+
+PLACES = {place for place in marks.places if place.startswith(__name__)}
+marks.places -= PLACES  # the checks of other tests find no tasks of these
 
 
 @pytest.fixture
@@ -117,6 +139,7 @@ def queue():
 @pytest.fixture(autouse=True)
 def _backends(settings, monkeypatch, queue):
     monkeypatch.setattr(queues, "connected", [queue])
+    monkeypatch.setattr(marks, "places", PLACES)
     settings.TASKS = {
         "default": {"BACKEND": f"{PACKAGE}.backends.immediate.ImmediateBackend"},
         "dummy": {"BACKEND": f"{PACKAGE}.backends.dummy.DummyBackend", "QUEUES": []},
@@ -325,15 +348,49 @@ def test_a_failure_without_a_known_error_is_one(jobs, waiting):
     assert jobs.last(waiting.id)["error"]["code"] == "error"
 
 
+def test_what_the_body_raised_is_remembered_until_its_end_is_told(jobs):
+    result = spill.using(backend="dummy").enqueue("failed")
+    begin(result)
+    with pytest.raises(JobFailed):
+        spill.call("failed")
+    end(result, "FAILED")
+    assert jobs.last(result.id)["error"]["code"] == "no_paint"
+
+
+def test_a_mark_on_a_function_as_it_is_tells_the_same_end(jobs):
+    result = marked.enqueue()
+    assert jobs.last(result.id)["error"]["code"] == "no_paint"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_row_whose_id_the_database_makes_is_confirmed_by_its_transaction(jobs):
+    @dataclass(frozen=True, kw_only=True)
+    class Result(framework.TaskResult):
+        db_result: Group
+
+    with transaction.atomic():
+        group = Group.objects.create(name="a row")
+        given = paint.using(backend="dummy").enqueue("blue")
+        named = {field.name: getattr(given, field.name) for field in fields(given) if field.init}
+        result = Result(**{**named, "id": "made-1"}, db_result=group)
+        signals.task_enqueued.send(DUMMY, task_result=result)
+        assert (is_confirmed(given.id), is_confirmed("made-1")) == (True, False)
+    assert is_confirmed("made-1")
+
+
 def test_a_job_that_celery_s_adapter_follows_is_left_to_it(jobs, queue, monkeypatch):
-    celery = ToyQueue("celery", **{paint.module_path: queue.options_of(paint.module_path)})
-    monkeypatch.setattr(queues, "connected", [celery, queue])
+    monkeypatch.setattr(queues, "connected", [ToyQueue("celery"), queue])
     result = paint.using(backend="celery").enqueue("blue")
     begin(result)
     end(result)
     assert jobs.documents == []
-    celery.tasks.clear()
+    monkeypatch.setattr(queues, "connected", [queue])
     assert jobs.states(paint.using(backend="celery").enqueue("blue").id) == ["enqueued"]
+
+
+def is_confirmed(job_id):
+    job = on_record(job_id)
+    return job.lease_until > job.enqueued_at + leases().sending
 
 
 # Names, ids and results
@@ -345,14 +402,23 @@ def test_tasks_are_known_by_the_paths_of_their_functions(queue):
     assert queue.options_of(f"{__name__}.paint").publish_result
     assert queue.options_of(f"{__name__}.untracked") is None
     assert queue.options_of(f"{__name__}.a_function") is queue.options_of("nowhere.at_all") is None
-    mine = {name for name in queue.tracked_names() if name.startswith(__name__)}
     tasks = (paint, apaint, sign, spill, interrupted, unstorable, stops, starts)
-    assert mine == {each.module_path for each in tasks}
+    assert queue.tracked_names() == {each.module_path for each in tasks}
 
 
-@tracked
-def a_function():
-    """Marked, and no task."""
+class Lazy:
+    """As a task of Celery's that is made when it is asked for its class."""
+
+    @property
+    def __class__(self):
+        pytest.fail("a lazy task was made")
+
+
+def test_a_lazy_task_of_celery_s_stays_unmade(queue, monkeypatch):
+    lazy = Lazy()
+    monkeypatch.setitem(globals(), "lazy", lazy)
+    assert queue.name_of(lazy) is queue.job_of(lazy) is None
+    assert queue.options_of(f"{__name__}.lazy") is None
 
 
 @pytest.mark.urls(__name__)
@@ -447,17 +513,22 @@ class Elsewhere(import_module(f"{PACKAGE}.backends.base").BaseTaskBackend):
         raise NotImplementedError
 
 
-class DatabaseBackend(Elsewhere):
-    """As the one of django-tasks-db."""
+RELOADS = [
+    # arguments of manage.py, DEBUG, warned of
+    (["db_worker"], True, True),
+    (["db_worker", "--reload"], False, True),
+    (["db_worker", "--no-reload"], True, False),
+    (["db_worker", "--batch"], True, False),
+    (["db_worker"], False, False),
+    (["runserver"], True, False),
+]
 
 
-def test_a_worker_that_reloads_is_warned_of(queue, settings):
-    settings.DEBUG = True
-    assert queue.problems() == []
-    settings.TASKS = {"default": {"BACKEND": f"{__name__}.DatabaseBackend"}}
-    assert [problem.id for problem in queue.problems()] == ["immortus_channels.W040"]
-    settings.DEBUG = False
-    assert queue.problems() == []
+@pytest.mark.parametrize(("arguments", "debug", "warned"), RELOADS)
+def test_a_worker_that_reloads_warns_as_it_starts(queue, settings, monkeypatch, arguments, debug, warned):
+    settings.DEBUG = debug
+    monkeypatch.setattr(sys, "argv", ["manage.py", *arguments])
+    assert ("immortus_channels.W040" in {problem.id for problem in queue.problems()}) == warned
 
 
 def test_backends_without_workers_are_warned_of_in_production(queue, settings):

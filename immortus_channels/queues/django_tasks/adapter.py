@@ -12,7 +12,7 @@ from immortus_channels.loading import Later, when_imported
 from immortus_channels.queues import hooks, tracked
 from immortus_channels.queues.base import Queue
 from immortus_channels.queues.django_tasks import rows
-from immortus_channels.queues.django_tasks.names import QUEUE, kinds, packages, task_at
+from immortus_channels.queues.django_tasks.names import QUEUE, is_a, packages, task_at
 from immortus_channels.queues.django_tasks.receivers import Receivers
 from immortus_channels.queues.tracked import TaskOptions, options_on
 
@@ -72,11 +72,12 @@ class DjangoTasksQueue(Queue):
 
     def name_of(self, task: object) -> str | None:
         """Return the name of a task: the path of its function."""
-        return task.module_path if isinstance(task, kinds("Task")) else None  # type: ignore[attr-defined]
+        named: Any = task
+        return str(named.module_path) if is_a("Task", task) else None
 
     def job_of(self, given: object) -> tuple[str, str] | None:
         """Return the job behind what `enqueue()` returned."""
-        if not isinstance(given, kinds("TaskResult")):
+        if not is_a("TaskResult", given):
             return None
         result: Any = given
         if options_on(result.task.func) is None:

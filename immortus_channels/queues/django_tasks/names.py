@@ -20,16 +20,20 @@ def packages() -> list[str]:
     return [package for package in PACKAGES if f"{package}.signals" in sys.modules]
 
 
-def kinds(name: str) -> tuple[type, ...]:
-    """Return the class of this name, `Task` or `TaskResult`, of each of the packages in use."""
-    return tuple(getattr(sys.modules[f"{package}.base"], name) for package in packages())
+def is_a(name: str, thing: object) -> bool:
+    """Return whether this is of the class of this name, `Task` or `TaskResult`, of one of the packages in use.
+
+    Only the type is read: `isinstance` would make one of Celery's lazy tasks.
+    """
+    kinds = tuple(getattr(sys.modules[f"{package}.base"], name) for package in packages())
+    return issubclass(type(thing), kinds)
 
 
 def task_at(name: str) -> Any:
     """Return the task of this name, where its module is loaded here; else None."""
     module, _, attribute = name.rpartition(".")
     found = getattr(sys.modules.get(module), attribute, None)
-    return found if isinstance(found, kinds("Task")) else None
+    return found if is_a("Task", found) else None
 
 
 def function_of(task: Any) -> Callable[..., Any]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import sys
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Warning  # noqa: A004 - Django's name
 
 from immortus_channels.queues.django_tasks.names import task_at
-from immortus_channels.queues.django_tasks.records import backends
 
 
 def runs_at_once(backend: Any) -> bool:
@@ -19,31 +19,33 @@ def runs_at_once(backend: Any) -> bool:
 
 def problems(tracked: Collection[str]) -> Iterator[CheckMessage]:
     """Yield what keeps jobs of these tracked tasks from being followed."""
-    if settings.DEBUG:
-        yield from _reloads(tracked)
-    else:
+    if tracked and _reloads(sys.argv[1:]):
+        yield Warning(
+            "This worker begins anew whenever a file changes or it is asked to stop, and the job that it runs then is "
+            "lost: its row says RUNNING for ever.",
+            hint="Start it by `manage.py db_worker --no-reload`; silence this if you do not mind.",
+            id="immortus_channels.W040",
+        )
+    if not settings.DEBUG:
         yield from _run_in_requests(tracked)
 
 
-def _reloads(tracked: Collection[str]) -> Iterator[CheckMessage]:
-    if tracked and any(_is(backend, "DatabaseBackend") for backend in backends()):
-        yield Warning(
-            "With DEBUG, `db_worker` begins anew whenever a file changes or it is asked to stop, and the job that it "
-            "runs then is lost: its row says RUNNING for ever.",
-            hint="Start it by `manage.py db_worker --no-reload`; silence this if you do, or do not mind.",
-            id="immortus_channels.W040",
-        )
+def _reloads(arguments: Sequence[str]) -> bool:
+    """Return whether this process is a worker of django-tasks-db that reloads, which is its default with DEBUG."""
+    if arguments[:1] != ["db_worker"] or {"--no-reload", "--batch"} & {*arguments}:
+        return False
+    return settings.DEBUG or "--reload" in arguments
 
 
 def _run_in_requests(tracked: Collection[str]) -> Iterator[CheckMessage]:
     for name in sorted(tracked):
-        task = task_at(name)
-        if task is not None and runs_at_once(task.get_backend()):
-            what = "never runs it" if _is(task.get_backend(), "DummyBackend") else "runs it before enqueue() returns"
+        backend = task_at(name).get_backend()
+        if runs_at_once(backend):
+            what = "never runs it" if _is(backend, "DummyBackend") else "runs it before enqueue() returns"
             yield Warning(
-                f"The backend {task.backend!r} of the task {name!r} is for development and tests: it {what}, so no "
+                f"The backend {backend.alias!r} of the task {name!r} is for development and tests: it {what}, so no "
                 "page sees its jobs at work.",
-                hint="Name a backend with a worker in TASKS, as `django_tasks_db.DatabaseBackend`.",
+                hint="Name a backend with workers in TASKS, as 'django_tasks_db.DatabaseBackend'.",
                 id="immortus_channels.W041",
             )
 

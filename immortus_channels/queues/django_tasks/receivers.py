@@ -25,7 +25,8 @@ else:
 FAILED = "FAILED"
 """The status of a result; the package of its task defines the enumeration."""
 OTHERS = {"django_tasks_celery": "celery", "django_tasks_rq": "rq", "huey": "huey"}
-"""The queues on which backends run their jobs, by the backends' packages."""
+"""The queues on which backends run their jobs, by the backends' packages. Where such a queue has an adapter, that finds
+the marks of the framework's tasks, and knows of retries and cancels."""
 
 
 class Receivers:
@@ -99,5 +100,4 @@ def _options_of(task: Any) -> TaskOptions | None:
 
 def _is_of_another(task: Any) -> bool:
     package = type(task.get_backend()).__module__.partition(".")[0]
-    other = queues.by_name(OTHERS[package]) if package in OTHERS else None
-    return other is not None and other.options_of(task.module_path) is not None
+    return package in OTHERS and queues.by_name(OTHERS[package]) is not None

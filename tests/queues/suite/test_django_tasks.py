@@ -11,13 +11,15 @@ from uuid import UUID
 import pytest
 
 from tests.queues.suite.cases import Cases
-from tests.queues.suite.django_tasks import CeleryDriver, DjangoTasksDriver, RedisDriver
+from tests.queues.suite.django_tasks import HAS_FRAMEWORK, CeleryDriver, DjangoTasksDriver, RedisDriver
 from tests.queues.suite.world import World
 from tests.site import eventually
 
+CAN_RUN = find_spec("django_tasks_db") is not None and (HAS_FRAMEWORK or find_spec("django_tasks") is not None)
+
 
 @pytest.mark.slow
-@pytest.mark.skipif(find_spec("django_tasks_db") is None, reason="django-tasks-db is not installed")
+@pytest.mark.skipif(not CAN_RUN, reason="django-tasks-db is not installed, or not with what it needs")
 class TestDatabase(Cases):
     """`db_worker`, on SQLite."""
 
