@@ -57,6 +57,12 @@ class OnCelery(DUMMY):
     __module__ = "django_tasks_celery.backend"
 
 
+class Silent(DUMMY):
+    """As a backend that sends no signals."""
+
+    __module__ = "dj_queue.backend"
+
+
 @task
 @tracked(params=True, publish_result=True)
 def paint(colour, size=1):
@@ -145,6 +151,7 @@ def _backends(settings, monkeypatch, queue):
         "dummy": {"BACKEND": f"{PACKAGE}.backends.dummy.DummyBackend", "QUEUES": []},
         "keeper": {"BACKEND": f"{__name__}.Keeper"},
         "celery": {"BACKEND": f"{__name__}.OnCelery"},
+        "silent": {"BACKEND": f"{__name__}.Silent"},
     }
 
 
@@ -433,6 +440,11 @@ def test_the_result_of_an_untracked_task_is_refused_with_the_cure(jobs):
         identify(untracked.enqueue())
 
 
+def test_the_result_of_a_backend_without_signals_is_refused_with_the_cure(jobs):
+    with pytest.raises(ConfigurationError, match=r"'silent' sends no signals.*JobRepository\(\)"):
+        identify(paint.using(backend="silent").enqueue("blue"))
+
+
 # The backends' own records
 
 
@@ -537,6 +549,12 @@ def test_backends_without_workers_are_warned_of_in_production(queue, settings):
     assert not any("untracked" in message for message in problems)
     settings.DEBUG = True
     assert queue.problems() == []
+
+
+def test_a_backend_without_signals_is_warned_of(queue, settings):
+    settings.TASKS = {"default": {"BACKEND": f"{__name__}.Silent"}}
+    problems = {problem.msg for problem in queue.problems() if problem.id == "immortus_channels.W042"}
+    assert any("test_django_tasks.paint' sends none" in message for message in problems)
 
 
 def test_each_package_is_connected_once(queue):

@@ -15,6 +15,7 @@ from immortus_channels.queues.django_tasks import rows
 from immortus_channels.queues.django_tasks.names import QUEUE, is_a, packages, task_at
 from immortus_channels.queues.django_tasks.receivers import Receivers
 from immortus_channels.queues.tracked import TaskOptions, options_on
+from immortus_channels.queues.unsupported import HINT
 
 if TYPE_CHECKING:
     from django.core.checks import CheckMessage
@@ -82,6 +83,9 @@ class DjangoTasksQueue(Queue):
         result: Any = given
         if options_on(result.task.func) is None:
             msg = f"The task {result.task.module_path!r} is not tracked; write @tracked under its decorator."
+            raise ConfigurationError(msg)
+        if problems.is_silent(result.task.get_backend()):
+            msg = f"The backend {result.backend!r} sends no signals, so its jobs cannot be followed. {HINT}"
             raise ConfigurationError(msg)
         return result.id, result.task.module_path
 

@@ -10,11 +10,20 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Warning  # noqa: A004 - Django's name
 
 from immortus_channels.queues.django_tasks.names import task_at
+from immortus_channels.queues.unsupported import HINT
+
+_SILENT = ("django_vtasks", "dj_queue")
+"""The packages of backends that send none of the framework's signals."""
 
 
 def runs_at_once(backend: Any) -> bool:
     """Return whether a backend runs jobs where they are sent, or not at all."""
     return _is(backend, "ImmediateBackend") or _is(backend, "DummyBackend")
+
+
+def is_silent(backend: Any) -> bool:
+    """Return whether a backend is known to send none of the framework's signals: its jobs cannot be followed."""
+    return type(backend).__module__.partition(".")[0] in _SILENT
 
 
 def problems(tracked: Collection[str]) -> Iterator[CheckMessage]:
@@ -26,8 +35,8 @@ def problems(tracked: Collection[str]) -> Iterator[CheckMessage]:
             hint="Start it by `manage.py db_worker --no-reload`; silence this if you do not mind.",
             id="immortus_channels.W040",
         )
-    if not settings.DEBUG:
-        yield from _run_in_requests(tracked)
+    for name in sorted(tracked):
+        yield from _of_backend(name, task_at(name).get_backend())
 
 
 def _reloads(arguments: Sequence[str]) -> bool:
@@ -37,17 +46,22 @@ def _reloads(arguments: Sequence[str]) -> bool:
     return settings.DEBUG or "--reload" in arguments
 
 
-def _run_in_requests(tracked: Collection[str]) -> Iterator[CheckMessage]:
-    for name in sorted(tracked):
-        backend = task_at(name).get_backend()
-        if runs_at_once(backend):
-            what = "never runs it" if _is(backend, "DummyBackend") else "runs it before enqueue() returns"
-            yield Warning(
-                f"The backend {backend.alias!r} of the task {name!r} is for development and tests: it {what}, so no "
-                "page sees its jobs at work.",
-                hint="Name a backend with workers in TASKS, as 'django_tasks_db.DatabaseBackend'.",
-                id="immortus_channels.W041",
-            )
+def _of_backend(name: str, backend: Any) -> Iterator[CheckMessage]:
+    if not settings.DEBUG and runs_at_once(backend):
+        what = "never runs it" if _is(backend, "DummyBackend") else "runs it before enqueue() returns"
+        yield Warning(
+            f"The backend {backend.alias!r} of the task {name!r} is for development and tests: it {what}, so no page "
+            "sees its jobs at work.",
+            hint="Name a backend with workers in TASKS, as 'django_tasks_db.DatabaseBackend'.",
+            id="immortus_channels.W041",
+        )
+    if is_silent(backend):
+        yield Warning(
+            f"The backend {backend.alias!r} of the task {name!r} sends none of the signals of django.tasks, so its "
+            "jobs are not followed.",
+            hint=HINT,
+            id="immortus_channels.W042",
+        )
 
 
 def _is(backend: Any, name: str) -> bool:
