@@ -12,7 +12,7 @@ from immortus_channels.loading import Later, when_imported
 from immortus_channels.queues import hooks, tracked
 from immortus_channels.queues.base import Queue
 from immortus_channels.queues.django_tasks import rows
-from immortus_channels.queues.django_tasks.names import QUEUE, is_a, packages, task_at
+from immortus_channels.queues.django_tasks.names import QUEUE, is_a, learn, packages, task_at
 from immortus_channels.queues.django_tasks.receivers import Receivers
 from immortus_channels.queues.tracked import TaskOptions, options_on
 from immortus_channels.queues.unsupported import HINT
@@ -50,6 +50,7 @@ class DjangoTasksQueue(Queue):
 
     def connect(self, port: Port) -> None:
         """Connect the signals of each package in use, and of django-tasks-db."""
+        learn()
         receivers = Receivers(port)
         for package in packages():
             signals: Any = sys.modules[f"{package}.signals"]

@@ -20,13 +20,21 @@ def packages() -> list[str]:
     return [package for package in PACKAGES if f"{package}.signals" in sys.modules]
 
 
+_kinds: dict[str, tuple[type, ...]] = {"Task": (), "TaskResult": ()}
+
+
+def learn() -> None:
+    """Learn the classes of the packages in use; to be called whenever another one is."""
+    for name in _kinds:
+        _kinds[name] = tuple(getattr(sys.modules[f"{package}.base"], name) for package in packages())
+
+
 def is_a(name: str, thing: object) -> bool:
     """Return whether this is of the class of this name, `Task` or `TaskResult`, of one of the packages in use.
 
     Only the type is read: `isinstance` would make one of Celery's lazy tasks.
     """
-    kinds = tuple(getattr(sys.modules[f"{package}.base"], name) for package in packages())
-    return issubclass(type(thing), kinds)
+    return issubclass(type(thing), _kinds[name])
 
 
 def task_at(name: str) -> Any:
