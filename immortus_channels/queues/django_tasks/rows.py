@@ -90,7 +90,7 @@ class Rows:
         sending: Sending | None = vars(instance).get(_SENDING)
         if created and sending is not None:
             sending.confirm(using=using)
-        elif instance.status == "FAILED" and self._port.here(instance.pk) is None and not _has_task(instance):
+        elif instance.status == "FAILED" and not _has_task(instance):
             self._port.ended(events.Failed, instance.pk, "", code="unknown_task", unstarted=True)
 
 
