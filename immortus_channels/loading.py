@@ -25,6 +25,8 @@ ADAPTERS: dict[str, str] = {
     "celery.app": "immortus_channels.queues.celery.adapter.CeleryQueue",
     "dramatiq": "immortus_channels.queues.dramatiq.adapter.DramatiqQueue",
     "django_q.signals": "immortus_channels.queues.django_q.adapter.DjangoQQueue",
+    "django.tasks.signals": "immortus_channels.queues.django_tasks.adapter.DjangoTasksQueue",
+    "django_tasks.signals": "immortus_channels.queues.django_tasks.adapter.DjangoTasksQueue",
 }
 """The adapters of task queues, each by the module whose import brings it along.
 

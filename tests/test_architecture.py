@@ -58,11 +58,13 @@ PURE = {
 
 OWNERS = {
     "channels": {"push.layer", "websocket", "routing", "testing.layers"},
-    "celery": {"queues.celery", "celery", "tasks"},
+    "celery": {"queues.celery", "queues.django_tasks.lent_to_celery", "celery", "tasks"},
     "kombu": {"queues.celery", "celery"},
     "billiard": {"queues.celery", "celery"},
     "dramatiq": {"queues.dramatiq"},
     "django_q": {"queues.django_q"},
+    "django_tasks": set(),
+    "django_tasks_db": set(),
     "django_tenants": {"jobs.tenants"},
     "pytest": {"testing.queues"},
     "redis": {"stores.redis_connection"},
@@ -106,6 +108,7 @@ TESTED_BY = {
     "queues/dramatiq": "queues/test_dramatiq.py",
     "queues/classes.py": "queues/test_base.py",
     "queues/django_q": "queues/django_q/test_sending.py",
+    "queues/django_tasks": "queues/test_django_tasks.py",
     "queues/results.py": "api/test_shortcuts.py",
     "queues/tracker.py": "queues/test_port.py",
     "queues/traits.py": "queues/test_port.py",

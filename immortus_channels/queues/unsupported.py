@@ -12,8 +12,6 @@ from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.loading import ADAPTERS
 
 QUEUES: Mapping[str, str] = {
-    "django.tasks": "django.tasks",
-    "django_tasks": "django.tasks",
     "rq": "RQ",
     "dramatiq": "Dramatiq",
     "huey": "Huey",

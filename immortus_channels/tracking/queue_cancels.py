@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from itertools import count
 
+from django.db import connections
+
 from immortus_channels.errands import Errands
 from immortus_channels.jobs.job import Job
 from immortus_channels.logs import logger
@@ -51,6 +53,8 @@ class Recaller(Errands[int, tuple[Queue, Job, bool]]):
                 queue.cancel(job, terminate=terminate)
             except Exception:
                 logger.exception("The queue failed to drop %r", job.job_id, extra={"job_id": job.job_id})
+            finally:
+                connections.close_all()  # some queues are tables
 
     def _next(self) -> tuple[int, tuple[Queue, Job, bool]] | None:
         with self._condition:

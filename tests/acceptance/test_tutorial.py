@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests.site import ROOT, Process, eventually
 
 pytestmark = pytest.mark.slow
 
+CELERY = ["-m", "celery", "-A", "studio", "worker", "--concurrency", "2", "--without-gossip", "--without-mingle"]
 AT_THE_END = ", at the end"
 REDIS = "redis://127.0.0.1:6379/0"
 CELERY = ("-m", "celery", "-A", "studio", "worker", "--concurrency", "2", "--without-gossip", "--without-mingle")
@@ -149,6 +151,19 @@ def test_the_bar_moves_with_dramatiq_too(tmp_path: Path, redis_server: RedisServ
     try:
         studio.follow("dramatiq", redis=redis_server.url)
         studio.start(DRAMATIQ)
+needs_django_tasks = pytest.mark.skipif(
+    find_spec("django.tasks") is None or find_spec("django_tasks_db") is None,
+    reason="needs Django 6 and django-tasks-db",
+)
+
+
+@needs_django_tasks
+def test_the_first_part_can_do_without_celery(tmp_path):
+    studio.follow("first-bar")
+    (tmp_path / "studio" / "celery.py").unlink()
+    (tmp_path / "studio" / "__init__.py").write_text("")
+    studio.follow("django-tasks")
+        studio.start(["manage.py", "db_worker", "--no-reload"])
         (job_id,) = re.findall(r'<immortus-job job-id="([\w-]+)"', studio.process("cat.jpg").text)
         assert eventually(lambda: 0 < (studio.document(job_id).get("percentage") or 0) < 100, within=30)
         assert studio.end_of(job_id)["state"] == "finished"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from types import FunctionType, SimpleNamespace
 
-import django
 import pytest
 from celery import shared_task
 from celery.result import AsyncResult
@@ -24,7 +23,6 @@ pytestmark = pytest.mark.urls(__name__)
 request = RequestFactory().post("/start")
 
 TYPES = {
-    "django.tasks": ["django.tasks.base.Task", "django.tasks.base.TaskResult", "django_tasks.base.TaskResult"],
     "RQ": ["rq.job.Job"],
     "Huey": ["huey.api.TaskWrapper", "huey.api.Result"],
     "Procrastinate": ["procrastinate.tasks.Task", "procrastinate.jobs.Job"],
@@ -87,15 +85,6 @@ def test_what_a_project_derives_from_such_a_type_is_known_too():
     assert unsupported.queue_of(type("Mine", (kind,), {"__module__": "shop.jobs"})()) == "RQ"
 
 
-@pytest.mark.skipif(django.VERSION < (6,), reason="django.tasks came with Django 6")
-def test_the_results_of_django_tasks_are_told_from_jobs():
-    from django.tasks import task  # noqa: PLC0415 - not in every Django
-
-    for thing in (paint_picture := task(a_function), paint_picture.enqueue()):
-        with pytest.raises(ConfigurationError, match=r"django\.tasks, which has no adapter"):
-            render_immortus(request, thing)
-
-
 def a_function():
     return None
 
@@ -129,7 +118,7 @@ def test_an_adapter_has_the_first_say(monkeypatch):
 
 def test_the_documentation_lists_each_such_queue_and_no_other():
     told = {name for row in page("reference/queues.md").rows if row[1:] == ["N/A", "no"] for name in row[0].split(", ")}
-    aliases = {"django.tasks (Django 6)": "django.tasks", "django-tasks": "django.tasks", "django-rq": "RQ"}
+    aliases = {"django-rq": "RQ"}
     assert {aliases.get(name, name) for name in told} == without_adapter()
 
 

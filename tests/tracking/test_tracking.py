@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connections, transaction
 
 from immortus_channels import queues, tracking, writer
 from immortus_channels.api.repository import get_job
@@ -874,6 +874,19 @@ def test_a_call_that_hangs_holds_up_no_other(queue, monkeypatch):
     assert eventually(lambda: sorted(told) == ["a", "b"])
     hangs.set()
     assert eventually(lambda: told[-1] == "hangs")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_connection_that_a_queue_opens_to_drop_a_job_is_closed(queue, monkeypatch):
+    opened = []
+
+    def cancel(job, *, terminate):
+        User.objects.count()
+        opened.append(connections["default"])
+
+    monkeypatch.setattr(queue, "cancel", cancel)
+    queue_cancels.Recaller().recall(queue, Job(job_id="a"), terminate=False)
+    assert eventually(lambda: opened and opened[0].connection is None)
 
 
 @pytest.mark.usefixtures("memory")
