@@ -23,6 +23,7 @@ logger = logging.getLogger("immortus_channels")
 
 ADAPTERS: dict[str, str] = {
     "celery.app": "immortus_channels.queues.celery.adapter.CeleryQueue",
+    "rq": "immortus_channels.queues.rq.adapter.RQQueue",
 }
 """The adapters of task queues, each by the module whose import brings it along.
 

@@ -22,7 +22,7 @@ ENDS = ("finished", "failed", "cancelled", "lost")
 
 
 class Worker:
-    """A worker in a process group of its own, with its output in a file."""
+    """A worker in a session of its own, with its output in a file."""
 
     def __init__(self, command: Sequence[str], env: Mapping[str, str], log: Path) -> None:
         with log.open("ab") as output:
@@ -31,8 +31,10 @@ class Worker:
             )
 
     def kill(self) -> None:
-        """Kill all its processes at once, as a machine does that loses power."""
-        self._signal(signal.SIGKILL)
+        """Kill all its processes at once, as a machine does that loses power; those in groups of their own too."""
+        for process_id in _session_of(self._process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(process_id, signal.SIGKILL)
         self._process.wait(10)
 
     def ask_to_stop(self) -> None:
@@ -47,9 +49,16 @@ class Worker:
             self._process.wait(5)
         self.kill()
 
-    def _signal(self, number: signal.Signals) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, number)
+
+def _session_of(leader: int) -> list[int]:
+    """Return the processes of a session, its leader first."""
+    told = subprocess.run(["ps", "-A", "-o", "pid="], capture_output=True, text=True, check=True).stdout
+    found = []
+    for process_id in map(int, told.split()):
+        with suppress(ProcessLookupError, PermissionError):
+            if os.getsid(process_id) == leader:
+                found.append(process_id)
+    return sorted(found, key=lambda process_id: process_id != leader)
 
 
 class World:
