@@ -6,7 +6,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import rq
-from rq import group, worker
+from rq import group, registry, worker
 from rq.command import send_stop_job_command
 from rq.exceptions import ShutDownImminentException
 from rq.job import Job, JobStatus
@@ -72,6 +72,7 @@ class RQQueue(Queue):
             handle_job_failure=running.fails,
             handle_job_retry=running.fails,
         )
+        around(registry.BaseRegistry, requeue=sending.again)
         when_imported("rq.cron", lambda: _follow("rq.cron", "CronJob", enqueue=sending.by_schedule))
         when_imported(
             "rq_scheduler.scheduler",

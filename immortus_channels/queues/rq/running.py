@@ -37,9 +37,7 @@ class Running:
         """By job, RQ's id of the run that this process is at: its parent knows it too."""
 
     def performs_job(self, worker: BaseWorker, job: Job, queue: Queue, execution: Any = None) -> Hook:
-        """Be around a run, from the job's preparation to the end that is on record; a work horse ends a moment later.
-
-        """
+        """Be around a run, from the job's preparation to the end on record; a work horse is gone a moment later."""
 
         def steps() -> Generator[None, Outcome, None]:
             self._executions[job.id] = _id_of(worker, execution)
@@ -69,7 +67,7 @@ class Running:
             job.retries_left = 0
             yield Instead(error=JobCancelled(job.id))
             return
-        delivery.value, delivery.error = yield
+        delivery.value, delivery.error = yield None
         if isinstance(delivery.error, JobCancelled) and delivery.run.cancel_requested:
             job.retries_left = 0
 

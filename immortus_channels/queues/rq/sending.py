@@ -36,6 +36,8 @@ class Sending:
         self._port = port
         self._note = note
         self._is_scheduled: ContextVar[bool] = ContextVar("immortus_is_scheduled", default=False)
+        self._is_again: ContextVar[bool] = ContextVar("immortus_is_again", default=False)
+        """Whether the calling code is in RQ's own call for such a sending."""
 
     def enqueues(self, queue: Queue, job: Job, *_: object, unique: bool = False, **__: object) -> Hook:
         """Be around what puts a job into a queue: at its sending, its retry, when it is due, after its dependencies."""
@@ -64,13 +66,11 @@ class Sending:
 
     def by_schedule(self, *_: object, **__: object) -> Hook:
         """Be around what sends a job for a schedule, and not for a user."""
+        return _within(self._is_scheduled)
 
-        def steps() -> Generator[None, Outcome, None]:
-            before = self._is_scheduled.set(True)
-            yield
-            self._is_scheduled.reset(before)
-
-        return steps()
+    def again(self, *_: object, **__: object) -> Hook:
+        """Be around what sends a job once more that is over."""
+        return _within(self._is_again)
 
     def calls_off(self, job: Job, *_: object, **__: object) -> Hook:
         """Be around what cancels or deletes a job, which does nothing to a run."""
@@ -92,7 +92,7 @@ class Sending:
         header = header_of(job)
         planned: Mapping[str, Any] | None = None
         if is_about(header, job.id):
-            if self._is_about_to_go_on(job):
+            if not (self._is_again.get() or self._is_over(job)):
                 return None
             planned = owner_header(from_header(header or {}))
         elif not (is_loaded(job) or self._is_scheduled.get()) or self._port.here(job.id) is not None:
@@ -106,8 +106,8 @@ class Sending:
         self._note(queue)
         return self._steps(job, function, planned, eta, is_late=is_late)
 
-    def _is_about_to_go_on(self, job: Job) -> bool:
-        return job.get_status(refresh=False) not in OVER or self._port.here(job.id) is not None
+    def _is_over(self, job: Job) -> bool:
+        return job.get_status(refresh=False) in OVER and self._port.here(job.id) is None
 
     def _let_worker_tell(self, job: Job, planned: Mapping[str, Any] | None) -> None:
         """Send along whose job it is: its function, given by its path, may be tracked where it is imported."""
@@ -139,6 +139,12 @@ class Sending:
             if is_late:
                 sending.tell()
             sending.confirm()
+
+
+def _within(flag: ContextVar[bool]) -> Generator[None, Outcome, None]:
+    before = flag.set(True)
+    yield
+    flag.reset(before)
 
 
 def _without_header(job: Job) -> dict[str, Any]:
