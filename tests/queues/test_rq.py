@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import signal
-import threading
 import time
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -14,14 +13,18 @@ from importlib import import_module
 from types import SimpleNamespace
 
 import pytest
+from django.db import transaction
 
 from immortus_channels import JobFailed, current_job, queues, started_by, tracked, tracking
 from immortus_channels.exceptions import ConfigurationError
+from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.job import State
+from immortus_channels.keys import key_of
 from immortus_channels.loading import Later
 from immortus_channels.queues.port import Port
 from immortus_channels.queues.results import identify
 from immortus_channels.stores import get_store
+from immortus_channels.tracking import reader
 from tests.toys import eventually
 
 pytestmark = pytest.mark.redis
@@ -34,6 +37,8 @@ rq_scheduler = Later("rq.scheduler")
 rq_exceptions = Later("rq.exceptions")
 rq_group = Later("rq.group")
 rq_decorators = Later("rq.decorators")
+rq_worker = Later("rq.worker")
+rq_servers = Later("immortus_channels.queues.rq.servers")
 USER = SimpleNamespace(pk=7)
 
 
@@ -59,11 +64,11 @@ def adapter(rq_queue):
 def work(rq_queue):
     """Have a worker do all that is there: by itself, or, `forking`, in a work horse for each job."""
 
-    def work(*, forking=False, **options):
+    def work(*, forking=False, max_jobs=None):
         kind = rq.Worker if forking else rq.SimpleWorker
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        worker = kind([rq_queue], connection=rq_queue.connection, **options)
-        worker.work(burst=True, logging_level=logging.CRITICAL)
+        worker = kind([rq_queue], connection=rq_queue.connection)
+        worker.work(burst=True, max_jobs=max_jobs, logging_level=logging.CRITICAL)
         for number, handler in before.items():
             signal.signal(number, handler)
         return worker
@@ -136,6 +141,16 @@ def always_asks_again():
 @tracked
 def sleeps(seconds):
     time.sleep(seconds)
+
+
+@tracked
+def has_itself_stopped(*, terminate):
+    job = rq.get_current_job()
+    if terminate:
+        queues.connected[0].cancel(record(job), terminate=True)
+    else:
+        rq_command.send_stop_job_command(job.connection, job.id)
+    time.sleep(30)
 
 
 @tracked
@@ -350,7 +365,7 @@ def test_a_job_that_a_job_starts_is_its_owner_s(rq_queue, work):
 
 def test_a_coroutine_function_is_run_and_followed(rq_queue, work):
     job = rq_queue.enqueue(awaits)
-    work()
+    work(forking=True)  # before RQ 3 the loop stays open
     assert (end_of(job), record(job).document["percentage"]) == (("finished", None, 1), 100)
 
 
@@ -458,20 +473,9 @@ def test_a_killed_work_horse_is_told_by_its_worker(rq_queue, work):
 
 
 @pytest.mark.parametrize("terminate", [True, False])
-def test_a_job_that_is_stopped_is_cancelled(rq_queue, adapter, work, terminate):
-    job = rq_queue.enqueue(sleeps, 30)
-
-    def stop():
-        eventually(lambda: record(job).state is State.RUNNING and job.get_status() == "started", 10)
-        if terminate:
-            adapter.cancel(record(job), terminate=True)
-        else:
-            rq_command.send_stop_job_command(rq_queue.connection, job.id)
-
-    stopper = threading.Thread(target=stop)
-    stopper.start()
+def test_a_job_that_is_stopped_is_cancelled(rq_queue, work, terminate):
+    job = rq_queue.enqueue(has_itself_stopped, terminate=terminate, retry=rq.Retry(max=3))
     work(forking=True)
-    stopper.join()
     assert (str(job.get_status().value), end_of(job)) == ("stopped", ("cancelled", "cancelled", 1))
 
 
@@ -570,3 +574,144 @@ def test_a_hook_of_ours_that_fails_changes_nothing_for_rq(rq_queue, adapter, mon
     work()
     assert [str(job.get_status().value) for job in (*jobs, cancelled)] == ["finished", "failed", "canceled"]
     assert jobs[0].return_value(refresh=True) == 5
+
+
+# RQ's own records
+
+
+def test_a_job_that_is_not_on_record_is_shown_as_rq_has_it(rq_queue, adapter, work):
+    with started_by(USER):
+        waits, late, ends, fails = (
+            rq_queue.enqueue(returns),
+            rq_queue.enqueue_in(timedelta(hours=1), returns),
+            rq_queue.enqueue(returns, at_front=True),
+            rq_queue.enqueue(raises, at_front=True),
+        )
+    plain = rq_queue.enqueue(untracked)
+    work(max_jobs=2)
+    waits.cancel()
+    shown = [adapter.fetch(job.id) for job in (waits, late, ends, fails)]
+    assert [str(job.state) for job in shown] == ["cancelled", "enqueued", "finished", "failed"]
+    assert {(job.owner, job.queue) for job in shown} == {("7", "rq")}
+    assert [adapter.fetch(plain.id), adapter.fetch("nothing")] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "end"),
+    [(returns, (5,), "Finished"), (raises, (), "Failed"), (untracked, (), "Finished")],
+)
+def test_rq_is_asked_how_a_silent_job_ended(rq_queue, adapter, work, function, arguments, end):
+    rq_queue.enqueue(returns)  # by which the process learns where the jobs are
+    before = time.time_ns() // 1000
+    job = rq_queue.enqueue(function, *arguments)
+    job_class = f"{__name__}.{function.__name__}"
+    assert adapter.end_of(job.id, job_class, since=before) is None
+    work()
+    answer = adapter.end_of(job.id, job_class, since=before)
+    assert type(answer).__name__ == end
+    assert (
+        (answer.report and answer.report.result) == (5 if function is returns else None) if end == "Finished" else True
+    )
+    assert adapter.end_of(job.id, job_class, since=time.time_ns() // 1000) is None
+
+
+def test_the_end_that_a_worker_without_us_brought_about_is_told(rq_queue, adapter, settings, monkeypatch, work):
+    monkeypatch.setattr(reader, "LOOK", 0)
+    job = rq_queue.enqueue(returns)
+    assert record(job).state is State.ENQUEUED
+    hooked = rq_worker.BaseWorker.perform_job, rq_job.Job.perform, rq_worker.BaseWorker.handle_job_success
+    monkeypatch.setattr(rq_worker.BaseWorker, "perform_job", hooked[0].__wrapped__)
+    monkeypatch.setattr(rq_job.Job, "perform", hooked[1].__wrapped__)
+    monkeypatch.setattr(rq_worker.BaseWorker, "handle_job_success", hooked[2].__wrapped__)
+    work()
+    assert eventually(lambda: tracking.read([job.id])[job.id].state is State.FINISHED)
+
+
+def test_records_of_another_namespace_are_not_this_job_s(rq_queue, adapter, settings, work):
+    settings.IMMORTUS_NAMESPACE = lambda source: "north"
+    with namespaces.inside("north"):
+        job = rq_queue.enqueue(returns)
+    key = key_of("north", job.id)
+    assert (adapter.fetch(key).state, adapter.fetch(job.id)) == (State.ENQUEUED, None)
+    adapter.cancel(get_store().get_many([key]).jobs[key], terminate=False)
+    assert job.get_status() == "canceled"
+
+
+# django-rq
+
+
+@pytest.fixture
+def django_rq(rq_queue, settings, redis_server):
+    """The queues module of django-rq, with the queue of these tests in its settings."""
+    pytest.importorskip("django_rq")
+    settings.RQ_QUEUES = {rq_queue.name: {"URL": f"{redis_server.url[:-1]}5"}}
+    return import_module("django_rq.queues")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_waits_for_the_commit_is_sent_as_its_user_s(rq_queue, django_rq, work):
+    queue, name = django_rq.get_queue(rq_queue.name), uuid.uuid4().hex
+    with started_by(USER), transaction.atomic():
+        assert queue.enqueue(returns, 5, job_id=name) is None
+        assert record(name) is None
+    assert (record(name).state, record(name).owner) == (State.ENQUEUED, "7")
+    work()
+    assert record(name).state is State.FINISHED
+    queue.connection.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_rolled_back_is_not_sent(rq_queue, django_rq):
+    queue, name = django_rq.get_queue(rq_queue.name), uuid.uuid4().hex
+    with transaction.atomic():
+        queue.enqueue(returns, 5, job_id=name)
+        transaction.set_rollback(True)
+    assert (record(name), queue.count) == (None, 0)
+    queue.connection.close()
+
+
+def test_a_process_that_has_sent_nothing_finds_the_queues_of_the_settings(rq_queue, django_rq):
+    job = rq_queue.enqueue(returns)
+    fresh = rq_servers.Servers()
+    assert fresh.are_known()
+    assert fresh.find(job.id).id == job.id
+    for queue in fresh._queues.values():
+        queue.connection.close()
+
+
+def test_a_process_that_knows_no_redis_is_asked_nothing():
+    pytest.importorskip("rq")
+    assert not rq_servers.Servers().are_known()
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ({}, []),
+        ({"RQ": {"WORKER_CLASS": "rq.worker.SimpleWorker", "COMMIT_MODE": "auto"}}, []),
+        ({"RQ": {"WORKER_CLASS": "rq.SpawnWorker"}}, ["W050"]),
+        ({"RQ": {"WORKER_CLASS": "no.such.Worker"}}, []),
+        ({"RQ": {"COMMIT_MODE": "request_finished"}}, ["W051"]),
+        ({"RQ": {"AUTOCOMMIT": False}}, ["W051"]),
+        ({"TASKS": {"default": {"BACKEND": "django_tasks_rq.RQBackend"}}}, ["W052"]),
+        (
+            {
+                "TASKS": {"default": {"BACKEND": "django_tasks_rq.RQBackend"}},
+                "RQ": {"JOB_CLASS": "django_tasks_rq.Job"},
+            },
+            [],
+        ),
+    ],
+)
+def test_what_a_project_has_set_up_wrong_is_found(adapter, settings, options, found):
+    for name, value in options.items():
+        setattr(settings, name, value)
+    assert [problem.id for problem in adapter.problems()] == [f"immortus_channels.{name}" for name in found]
+
+
+def test_queues_that_are_all_not_async_are_eager(adapter, settings):
+    settings.RQ_QUEUES = {"a": {"ASYNC": False}, "b": {"ASYNC": False}}
+    import_module("django_rq")
+    assert adapter.is_eager()
+    settings.RQ_QUEUES["b"] = {}
+    assert not adapter.is_eager()

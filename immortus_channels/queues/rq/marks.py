@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from functools import partial
 from types import FunctionType, MethodType
 from typing import Any
 
 from rq.exceptions import DeserializationError
 from rq.job import Job, JobStatus
 
-from immortus_channels.queues.tracked import TaskOptions, options_on
+from immortus_channels.queues.tracked import TaskOptions, options_on, unmarked
 
 QUEUE = "rq"
 HEADER = "immortus"
@@ -26,6 +27,11 @@ def header_of(job: Job) -> Mapping[str, Any] | None:
     """Return the header of a job; None where its meta has none, or could not be read."""
     header = job.meta.get(HEADER)
     return header if isinstance(header, Mapping) else None
+
+
+def is_plain(job: Job) -> bool:
+    """Return whether this is a job of a function that was found not to be tracked, by a look at the job alone."""
+    return job._func_name in unmarked and HEADER not in job.meta  # noqa: SLF001 - as below
 
 
 def is_loaded(job: Job) -> bool:
@@ -65,8 +71,27 @@ def function_at(path: str) -> Any:
     return None
 
 
+def options_of(job: Job, function: Any) -> TaskOptions | None:
+    """Return the mark on the function of a job; without one, the next job of it is plain."""
+    options = options_in(function)
+    if options is None and job.instance is None:
+        unmarked.add(job.func_name)
+    return options
+
+
 def options_in(function: Any) -> TaskOptions | None:
     """Return the mark on a function, or on that of a task of Django's; None for anything else."""
-    if type(function).__module__.partition(".")[0] in ("django", "django_tasks"):
-        function = getattr(function, "func", None)
+    function = function.func if is_task(function) else function
     return options_on(function) if isinstance(function, FunctionType | MethodType) else None
+
+
+def called_by(function: Any) -> Any:
+    """Return what takes a job's arguments: of a task of Django's its function, which may take its context before."""
+    if not is_task(function):
+        return function
+    return partial(function.func, None) if function.takes_context else function.func
+
+
+def is_task(function: Any) -> bool:
+    """Return whether this is a task of Django's, as those of django-tasks-rq are; only its type is read."""
+    return type(function).__module__ in ("django.tasks.base", "django_tasks.base")

@@ -19,7 +19,7 @@ from immortus_channels.queues.deliveries import Delivery
 from immortus_channels.queues.hooks import Instead, Outcome
 from immortus_channels.queues.messages import is_about
 from immortus_channels.queues.port import Port
-from immortus_channels.queues.rq.marks import AGAIN, DUE, HEADER, class_of, header_of, options_in
+from immortus_channels.queues.rq.marks import AGAIN, DUE, HEADER, class_of, header_of, is_plain, options_of
 from immortus_channels.queues.tracked import TaskOptions
 
 Hook = Generator[Instead | None, Outcome, None] | None
@@ -53,8 +53,10 @@ class Running:
 
     def performs(self, job: Job) -> Hook:
         """Be around the call of a job's function."""
+        if is_plain(job):
+            return None
         try:
-            options = options_in(job.func)
+            options = options_of(job, job.func)
         except Exception:  # noqa: BLE001 - RQ meets the same one when it calls the function, and fails the job
             options = _UNKNOWN if is_about(header_of(job), job.id) else None
         return None if options is None else self._run(job, options)

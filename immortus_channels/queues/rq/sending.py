@@ -19,11 +19,14 @@ from immortus_channels.queues.rq.marks import (
     DUE,
     HEADER,
     OVER,
+    called_by,
     class_of,
     function_of,
     header_of,
     is_loaded,
+    is_plain,
     options_in,
+    options_of,
 )
 
 Hook = Generator[None, Outcome, None] | None
@@ -41,7 +44,7 @@ class Sending:
 
     def enqueues(self, queue: Queue, job: Job, *_: object, unique: bool = False, **__: object) -> Hook:
         """Be around what puts a job into a queue: at its sending, its retry, when it is due, after its dependencies."""
-        return self._send(queue, job, is_late=unique)
+        return None if is_plain(job) else self._send(queue, job, is_late=unique)
 
     def schedules(self, queue: Queue, job: Job, when: datetime, *_: object, unique: bool = False, **__: object) -> Hook:
         """Be around what lets a job wait for its time."""
@@ -101,7 +104,7 @@ class Sending:
         if function is None:
             self._let_worker_tell(job, planned)
             return None
-        if options_in(function) is None:
+        if options_of(job, function) is None:
             return None
         self._note(queue)
         return self._steps(job, function, planned, eta, is_late=is_late)
@@ -126,7 +129,7 @@ class Sending:
             options_in(function),
             args=job.args,
             kwargs=job.kwargs,
-            function=function,
+            function=called_by(function),
             eta=eta,
             planned=planned,
             is_scheduled=self._is_scheduled.get(),

@@ -6,6 +6,7 @@ import sys
 from contextlib import suppress
 from typing import Any
 
+from django.conf import settings
 from rq import Queue
 from rq.exceptions import NoSuchJobError
 from rq.job import Job
@@ -39,11 +40,10 @@ class Servers:
 
     def _ask_django_rq(self) -> None:
         """Note the queues of django-rq's settings, once: the process may have used none of them."""
-        settings: Any = sys.modules.get("django_rq.settings")
         queues: Any = sys.modules.get("django_rq.queues")
-        if queues is not None and settings is not None and not self._has_asked:
+        if queues is not None and not self._has_asked:
             self._has_asked = True
-            for name in settings.QUEUES:
+            for name in getattr(settings, "RQ_QUEUES", None) or {}:
                 self.note(queues.get_queue(name))
 
 
