@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ pytestmark = pytest.mark.slow
 
 AT_THE_END = ", at the end"
 REDIS = "redis://127.0.0.1:6379/0"
+CELERY = ("-m", "celery", "-A", "studio", "worker", "--concurrency", "2", "--without-gossip", "--without-mingle")
+RQ = ("manage.py", "rqworker", "default", "--with-scheduler")
 
 
 class Studio:
@@ -55,21 +57,10 @@ class Studio:
             before = path.read_text() if sample.title.endswith(AT_THE_END) else ""
             path.write_text(before + sample.text.replace(REDIS, redis))
 
-    def start(self) -> None:
+    def start(self, worker: Sequence[str] = CELERY) -> None:
         """Run the last commands of the page, the server on a port of its own."""
         self.manage("check", "--fail-level", "WARNING")
         self.manage("migrate", "--verbosity", "0")
-        worker = (
-            "-m",
-            "celery",
-            "-A",
-            "studio",
-            "worker",
-            "--concurrency",
-            "2",
-            "--without-gossip",
-            "--without-mingle",
-        )
         server = ("manage.py", "runserver", "--noreload", self.url.removeprefix("http://"))
         for log, command in (("worker.log", worker), ("server.log", server)):
             process = Process([sys.executable, *command], self.env, self.folder / log, self.folder)
@@ -150,3 +141,16 @@ def test_the_third_part_ends_jobs_in_every_way(studio):
     cancel = f"{studio.url}/immortus/cancel/{job_id}"
     assert httpx.post(cancel, cookies=studio.cookies, headers=studio.headers).status_code == 202
     assert studio.end_of(job_id)["state"] == "cancelled"
+
+
+@pytest.mark.redis
+def test_the_bar_moves_with_rq_too(tmp_path: Path, redis_server: RedisServer):
+    studio = Studio(tmp_path)
+    try:
+        studio.follow("rq", redis=redis_server.url)
+        studio.start(RQ)
+        (job_id,) = re.findall(r'<immortus-job job-id="([\w-]+)"', studio.process("cat.jpg").text)
+        assert eventually(lambda: 0 < (studio.document(job_id).get("percentage") or 0) < 100, within=30)
+        assert studio.end_of(job_id)["state"] == "finished"
+    finally:
+        studio.stop()

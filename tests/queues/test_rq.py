@@ -21,6 +21,7 @@ from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.job import State
 from immortus_channels.keys import key_of
 from immortus_channels.loading import Later
+from immortus_channels.queues import adapters
 from immortus_channels.queues.port import Port
 from immortus_channels.queues.results import identify
 from immortus_channels.stores import get_store
@@ -38,36 +39,45 @@ rq_exceptions = Later("rq.exceptions")
 rq_group = Later("rq.group")
 rq_decorators = Later("rq.decorators")
 rq_worker = Later("rq.worker")
+rq_scheduler_package = Later("rq_scheduler")
 rq_servers = Later("immortus_channels.queues.rq.servers")
 USER = SimpleNamespace(pk=7)
 
 
-@pytest.fixture
-def rq_queue(redis_server, settings, monkeypatch):
-    """A queue of RQ's, in a Redis where the jobs are as well, so that a forked process finds them."""
+@pytest.fixture(scope="module", autouse=True)
+def the_adapter():
+    """The adapter, which other tests are not to meet."""
     pytest.importorskip("rq")
+    found = next(queue for queue in adapters._ports if queue.name == "rq")
+    if found in queues.connected:
+        queues.connected.remove(found)
+    return found
+
+
+@pytest.fixture
+def adapter(the_adapter, monkeypatch):
+    monkeypatch.setattr(queues, "connected", [the_adapter])
+    return the_adapter
+
+
+@pytest.fixture
+def rq_queue(adapter, redis_server, settings):
+    """A queue of RQ's, in a Redis where the jobs are as well, so that a forked process finds them."""
     redis = pytest.importorskip("redis").Redis.from_url(f"{redis_server.url[:-1]}5")
     redis.flushdb()
     settings.IMMORTUS_STORE = {"BACKEND": "redis", "OPTIONS": {"url": f"{redis_server.url[:-1]}6"}}
-    adapter = next(queue for queue in queues.connected if queue.name == "rq")
-    monkeypatch.setattr(queues, "connected", [adapter])
     yield rq.Queue(uuid.uuid4().hex, connection=redis)
     redis.close()
-
-
-@pytest.fixture
-def adapter(rq_queue):
-    return queues.connected[0]
 
 
 @pytest.fixture
 def work(rq_queue):
     """Have a worker do all that is there: by itself, or, `forking`, in a work horse for each job."""
 
-    def work(*, forking=False, max_jobs=None):
+    def work(*, forking=False, max_jobs=None, **options):
         kind = rq.Worker if forking else rq.SimpleWorker
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        worker = kind([rq_queue], connection=rq_queue.connection)
+        worker = kind([rq_queue], connection=rq_queue.connection, **options)
         worker.work(burst=True, max_jobs=max_jobs, logging_level=logging.CRITICAL)
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -141,6 +151,11 @@ def always_asks_again():
 @tracked
 def sleeps(seconds):
     time.sleep(seconds)
+
+
+@tracked
+def is_shut_down():
+    raise rq_exceptions.ShutDownImminentException("", {})  # noqa: EM101 - as RQ's worker for Heroku does
 
 
 @tracked
@@ -299,6 +314,28 @@ def test_what_a_cron_sends_is_for_staff_alone(rq_queue):
     assert not record(rq_queue.enqueue(returns)).staff_only
 
 
+@pytest.mark.filterwarnings("ignore:datetime.datetime.utc:DeprecationWarning")
+def test_what_rq_scheduler_sends_is_for_staff_alone(rq_queue, states, work):
+    pytest.importorskip("rq_scheduler")
+    scheduler = rq_scheduler_package.Scheduler(queue=rq_queue, connection=rq_queue.connection)
+    with started_by(USER):
+        job = scheduler.schedule(datetime.now(UTC), returns, interval=60)
+    for _ in range(2):
+        with started_by(None):
+            scheduler.enqueue_job(rq_queue.fetch_job(job.id))
+        work()
+    assert states(job) == ["enqueued", "running", "finished"] * 2
+    assert (record(job).owner, record(job).staff_only) == (None, True)
+
+
+def test_the_header_fits_what_rq_writes_as_json(rq_queue, states, work):
+    queue = rq.Queue(rq_queue.name, connection=rq_queue.connection, serializer="json")
+    with started_by(USER):
+        job = queue.enqueue(returns, 5)
+    work(serializer="json")
+    assert (states(job), record(job).owner) == (["enqueued", "running", "finished"], "7")
+
+
 def test_jobs_in_one_pipeline_are_told_one_by_one(rq_queue, states, work):
     with started_by(USER):
         jobs = rq_queue.enqueue_many([rq_queue.prepare_data(returns, (n,)) for n in range(5)])
@@ -345,7 +382,7 @@ def test_a_job_that_waits_for_another_is_its_sender_s(rq_queue, states, work, ma
     assert (record(second).owner, record(second).result) == ("7", 2)
 
 
-def test_a_job_whose_dependency_failed_goes_on_waiting_unless_it_allows_that(rq_queue, work):
+def test_a_job_waits_on_for_one_that_failed_unless_it_allows_that(rq_queue, work):
     first = rq_queue.enqueue(raises)
     waits = rq_queue.enqueue(returns, depends_on=first)
     goes_on = rq_queue.enqueue(returns, depends_on=rq_job.Dependency([first], allow_failure=True))
@@ -374,6 +411,14 @@ def test_a_job_that_keeps_no_result_is_finished_all_the_same(rq_queue, work):
     work()
     assert not job.exists(job.id, job.connection)
     assert end_of(job) == ("finished", None, 1)
+
+
+def test_that_rq_drops_the_record_of_a_run_is_no_cancel(rq_queue, monkeypatch, work):
+    told = []
+    monkeypatch.setattr(Port, "ended", lambda _, kind, *arguments, **fields: told.append(kind))
+    rq_queue.enqueue(returns, result_ttl=0)
+    work()
+    assert told == []
 
 
 def test_a_job_may_say_itself_why_it_failed(rq_queue, work):
@@ -431,6 +476,12 @@ def test_a_time_limit_is_one_also_where_the_task_runs_again(rq_queue, states, wo
     work()
     assert states(job) == ["enqueued", "running", "retrying", "running", "failed"]
     assert end_of(job) == ("failed", "time_limit", 2)
+
+
+def test_a_run_that_its_worker_gives_up_to_end_is_lost_to_it(rq_queue, work):
+    job = rq_queue.enqueue(is_shut_down)
+    work()
+    assert end_of(job) == ("failed", "worker_lost", 1)
 
 
 def test_a_function_that_is_unknown_where_it_runs_fails_the_job(rq_queue, tmp_path, monkeypatch, work):
@@ -680,7 +731,6 @@ def test_a_process_that_has_sent_nothing_finds_the_queues_of_the_settings(rq_que
 
 
 def test_a_process_that_knows_no_redis_is_asked_nothing():
-    pytest.importorskip("rq")
     assert not rq_servers.Servers().are_known()
 
 

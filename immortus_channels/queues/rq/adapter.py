@@ -43,7 +43,7 @@ class RQQueue(Queue):
     carries_headers = True
     waits_for_ends = True
     ends_silently = True
-    tried: ClassVar = {"rq": ("2.12", "3.0"), "django-rq": ("4.2",)}
+    tried: ClassVar = {"rq": ("2.8", "2.9", "2.10", "2.11", "2.12", "3.0"), "django-rq": ("4.2",)}
 
     def __init__(self) -> None:
         super().__init__()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from rq import Queue
+from rq.exceptions import ShutDownImminentException
 from rq.job import Job, JobStatus
 from rq.worker import BaseWorker
 
@@ -140,6 +141,8 @@ def _fail(delivery: Delivery, job: Job) -> None:
         delivery.cancel()
     elif delivery.options is _UNKNOWN:
         delivery.fail("unknown_task")
+    elif isinstance(error, ShutDownImminentException):
+        delivery.fail("worker_lost")
     elif error is None:
         delivery.fail("error")
     else:

@@ -76,9 +76,9 @@ class Sending:
         return _within(self._is_again)
 
     def calls_off(self, job: Job, *_: object, **__: object) -> Hook:
-        """Be around what cancels or deletes a job, which does nothing to a run."""
+        """Be around what cancels or deletes a job, which does nothing to a run; RQ deletes one that keeps no result."""
         header = header_of(job)
-        if not is_about(header, job.id):
+        if not is_about(header, job.id) or self._port.here(job.id) is not None:
             return None
 
         def steps() -> Generator[None, Outcome, None]:

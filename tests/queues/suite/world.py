@@ -37,6 +37,11 @@ class Worker:
                 os.kill(process_id, signal.SIGKILL)
         self._process.wait(10)
 
+    def kill_leader(self) -> None:
+        """Kill its main process alone."""
+        self._process.kill()
+        self._process.wait(10)
+
     def ask_to_stop(self) -> None:
         """Send SIGTERM to its main process."""
         with suppress(ProcessLookupError):
