@@ -27,6 +27,7 @@ ADAPTERS: dict[str, str] = {
     "django_q.signals": "immortus_channels.queues.django_q.adapter.DjangoQQueue",
     "django.tasks.signals": "immortus_channels.queues.django_tasks.adapter.DjangoTasksQueue",
     "django_tasks.signals": "immortus_channels.queues.django_tasks.adapter.DjangoTasksQueue",
+    "rq": "immortus_channels.queues.rq.adapter.RQQueue",
 }
 """The adapters of task queues, each by the module whose import brings it along.
 

@@ -119,10 +119,13 @@ class Reported(Event):
     traits = Traits(proves_job=True, proves_run=True, ends_run=False, hook="", makes_record=False)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Requeued(Event):
-    """The run gave the job back to the queue."""
+    """The run gave the job back to the queue, which runs it again, not before `eta` (microseconds since 1970)."""
 
     traits = Traits(proves_job=True, proves_run=True, ends_run=True, hook="", makes_record=False)
+
+    eta: int | None = None
 
 
 class CancelRequested(Event):

@@ -111,7 +111,7 @@ def _move(  # noqa: C901, PLR0911, PLR0912 - one line for each kind of event rea
             patience = leases.waiting if event.is_sent else leases.sending
             return _run_again(current, event, now, State.RETRYING, max(now, event.eta or now) + patience)
         case events.Requeued():
-            return _run_again(current, event, now, State.ENQUEUED, now + leases.waiting)
+            return _run_again(current, event, now, State.ENQUEUED, max(now, event.eta or now) + leases.waiting)
         case events.Failed(stopped=True) if current.cancel_requested:
             return _fail(current, event, now, State.CANCELLED, Error(code="cancelled"))
         case events.Failed():

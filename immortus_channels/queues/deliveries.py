@@ -189,9 +189,9 @@ class Delivery:
         """
         self.tell(Retrying, eta=self.resent_for if eta is None else eta, is_sent=is_sent)
 
-    def back(self) -> None:
-        """Tell that the message went back to the queue, without a failure."""
-        self.tell(Requeued)
+    def back(self, *, eta: int | None = None) -> None:
+        """Tell that the message went back to the queue, without a failure; it is due at `eta`, in microseconds."""
+        self.tell(Requeued, eta=eta)
 
     def fail(self, code: str) -> None:
         """Tell that the job failed for a reason of the queue's: `time_limit`, `worker_lost`, `rejected`."""

@@ -13,7 +13,7 @@ from immortus_channels.queues.base import Queue
 
 NONE_CURE = (
     "If delay_on_commit() returned that, write base=TrackedTask (of immortus_channels.celery) at the task: "
-    "its result has an id."
+    "its result has an id. If django-rq's enqueue() did, in a transaction, give it a job_id, and take that for the job."
 )
 """What to do where a job was expected and None came."""
 

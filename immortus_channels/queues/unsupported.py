@@ -6,13 +6,14 @@ Their types' modules identify them; none of them is imported. An adapter in the 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from types import FunctionType
 
 from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.loading import ADAPTERS
 
 QUEUES: Mapping[str, str] = {
     "rq": "RQ",
+    "django.tasks": "django.tasks",
+    "django_tasks": "django.tasks",
     "dramatiq": "Dramatiq",
     "huey": "Huey",
     "procrastinate": "Procrastinate",
@@ -50,11 +51,8 @@ def has_adapter(package: str) -> bool:
 
 
 def _modules_of(thing: object) -> Iterator[str]:
-    """Yield where the type and its bases are defined; RQ's decorator leaves a function with its own `delay`."""
+    """Yield where the type and its bases are defined."""
     yield from (kind.__module__ for kind in type(thing).__mro__)
-    delay = vars(thing).get("delay") if type(thing) is FunctionType else None
-    if type(delay) is FunctionType:
-        yield delay.__globals__.get("__name__", "")
 
 
 def refuse(thing: object) -> None:
@@ -62,6 +60,6 @@ def refuse(thing: object) -> None:
     queue = queue_of(thing)
     if queue is None:
         return
-    what = thing.__name__ if type(thing) is FunctionType else f"{type(thing).__module__}.{type(thing).__qualname__}"
+    what = f"{type(thing).__module__}.{type(thing).__qualname__}"
     msg = f"{what!r} belongs to {queue}, which has no adapter here, so its jobs cannot be tracked. {HINT}"
     raise ConfigurationError(msg)

@@ -27,6 +27,7 @@ AT_THE_END = ", at the end"
 REDIS = "redis://127.0.0.1:6379/0"
 CELERY = ("-m", "celery", "-A", "studio", "worker", "--concurrency", "2", "--without-gossip", "--without-mingle")
 DRAMATIQ = ("manage.py", "rundramatiq", "--processes", "1")
+RQ = ("manage.py", "rqworker", "default", "--with-scheduler")
 
 
 class Studio:
@@ -164,6 +165,9 @@ def test_the_first_part_can_do_without_celery(tmp_path):
     (tmp_path / "studio" / "__init__.py").write_text("")
     studio.follow("django-tasks")
         studio.start(["manage.py", "db_worker", "--no-reload"])
+def test_the_bar_moves_with_rq_too(tmp_path: Path, redis_server: RedisServer):
+        studio.follow("rq", redis=redis_server.url)
+        studio.start(RQ)
         (job_id,) = re.findall(r'<immortus-job job-id="([\w-]+)"', studio.process("cat.jpg").text)
         assert eventually(lambda: 0 < (studio.document(job_id).get("percentage") or 0) < 100, within=30)
         assert studio.end_of(job_id)["state"] == "finished"

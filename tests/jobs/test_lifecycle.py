@@ -687,6 +687,12 @@ def test_a_job_that_waits_a_day_past_its_time_is_lost(kind):
     assert outcome(after(about(Overdue), job=job, at=job.lease_until)) == (LOST, "lost")
 
 
+@pytest.mark.parametrize("kind", [Retrying, Requeued])
+def test_a_job_that_is_to_run_again_may_wait_a_day_after_it_is_due(kind):
+    job = after(sent(), started(), about(kind, "r1", eta=T0 + 2 * DAY))
+    assert job.lease_until == T0 + 3 * DAY
+
+
 def test_a_job_without_a_lease_is_never_overdue():
     for job in (after(about(Created)), after(started(), about(Finished, "r1", completed=False))):
         assert apply(job, about(Overdue), now=T0 + 1000 * DAY) is job

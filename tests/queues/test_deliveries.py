@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import time
 
 import pytest
 
@@ -207,6 +208,12 @@ def test_the_first_end_is_told_and_no_other(begin, monkeypatch):
     delivery.end(RuntimeError())
     delivery.back()
     assert told == [Retrying]
+
+
+def test_a_message_that_went_back_may_be_due_later(begin, record):
+    due = time.time_ns() // 1000 + 3 * 86_400 * 10**6
+    begin().back(eta=due)
+    assert record().lease_until > due
 
 
 def test_what_the_body_returned_is_the_job_s_result_if_the_mark_says_so(begin, record):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from types import FunctionType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
 from celery import shared_task
@@ -24,6 +24,8 @@ request = RequestFactory().post("/start")
 
 TYPES = {
     "RQ": ["rq.job.Job"],
+    "django.tasks": ["django.tasks.base.Task", "django.tasks.base.TaskResult", "django_tasks.base.TaskResult"],
+    "Dramatiq": ["dramatiq.actor.Actor", "dramatiq.message.Message", "dramatiq.composition.pipeline"],
     "Huey": ["huey.api.TaskWrapper", "huey.api.Result"],
     "Procrastinate": ["procrastinate.tasks.Task", "procrastinate.jobs.Job"],
     "arq": ["arq.jobs.Job"],
@@ -38,17 +40,6 @@ def of_type(path: str) -> object:
     """Something that looks like a job, of a type that is defined in another package."""
     module, _, name = path.rpartition(".")
     return type(name, (), {"__module__": module, "id": "a-1", "job_id": "a-1", "name": "paint"})()
-
-
-def of_rq() -> FunctionType:
-    """What RQ's decorator returns: the function, which has a `delay` of RQ's."""
-
-    def paint() -> None:
-        pass
-
-    exec("def delay(): pass", foreign_globals := {"__name__": "rq.decorators"})
-    paint.delay = foreign_globals["delay"]
-    return paint
 
 
 THINGS = [pytest.param(queue, of_type(path), id=path) for queue, paths in TYPES.items() for path in paths]
@@ -75,14 +66,9 @@ def test_it_is_refused_by_name_and_with_the_cure(queue, thing, call):
         call(thing)
 
 
-def test_a_function_under_rq_s_decorator_is_known_by_its_delay():
-    with pytest.raises(ConfigurationError, match=r"'paint' belongs to RQ"):
-        tracked(of_rq())
-
-
 def test_what_a_project_derives_from_such_a_type_is_known_too():
-    kind = type(of_type("rq.job.Job"))
-    assert unsupported.queue_of(type("Mine", (kind,), {"__module__": "shop.jobs"})()) == "RQ"
+    kind = type(of_type("arq.jobs.Job"))
+    assert unsupported.queue_of(type("Mine", (kind,), {"__module__": "shop.jobs"})()) == "arq"
 
 
 def a_function():
@@ -97,19 +83,19 @@ def test_what_is_not_of_such_a_queue_is_left_alone():
     others = [
         None,
         7,
-        "rq",
+        "arq",
         a_function,
         unsupported,
         SimpleNamespace(id="a"),
         AsyncResult("a"),
         lazy,
-        of_type("rqx.Job"),
+        of_type("arqx.Job"),
     ]
     assert [unsupported.queue_of(one) for one in others] == [None] * len(others)
 
 
 def test_an_adapter_has_the_first_say(monkeypatch):
-    job = of_type("rq.job.Job")
+    job = of_type("arq.jobs.Job")
     adapter = SimpleNamespace(job_of=lambda result: (result.id, "paint"), name_of=lambda task: task.name)
     monkeypatch.setattr(queues, "connected", [adapter])
     assert job_info(request, job)["job_class"] == "paint"
@@ -119,6 +105,7 @@ def test_an_adapter_has_the_first_say(monkeypatch):
 def test_the_documentation_lists_each_such_queue_and_no_other():
     told = {name for row in page("reference/queues.md").rows if row[1:] == ["N/A", "no"] for name in row[0].split(", ")}
     aliases = {"django-rq": "RQ"}
+    aliases = {"django.tasks (Django 6)": "django.tasks", "django-tasks": "django.tasks"}
     assert {aliases.get(name, name) for name in told} == without_adapter()
 
 

@@ -21,7 +21,7 @@ ENDS = ("finished", "failed", "cancelled", "lost")
 
 
 class Worker:
-    """A worker in a process group of its own, with its output in a file."""
+    """A worker in a session of its own, with its output in a file."""
 
     def __init__(self, command: Sequence[str], env: Mapping[str, str], log: Path) -> None:
         with log.open("ab") as output:
@@ -33,6 +33,15 @@ class Worker:
         """Kill all its processes at once, as a machine does that loses power."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
+        """Kill all its processes at once, as a machine does that loses power; those in groups of their own too."""
+        for process_id in _session_of(self._process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(process_id, signal.SIGKILL)
+        self._process.wait(10)
+
+    def kill_leader(self) -> None:
+        """Kill its main process alone."""
+        self._process.kill()
         self._process.wait(10)
 
     def kill_main(self) -> None:
@@ -69,6 +78,15 @@ def _below(pid: int) -> Iterator[int]:
         for child in task.read_text().split():
             yield from _below(int(child))
             yield int(child)
+def _session_of(leader: int) -> list[int]:
+    """Return the processes of a session, its leader first."""
+    told = subprocess.run(["ps", "-A", "-o", "pid="], capture_output=True, text=True, check=True).stdout
+    found = []
+    for process_id in map(int, told.split()):
+        with suppress(ProcessLookupError, PermissionError):
+            if os.getsid(process_id) == leader:
+                found.append(process_id)
+    return sorted(found, key=lambda process_id: process_id != leader)
 
 
 class World:

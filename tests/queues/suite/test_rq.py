@@ -1,0 +1,38 @@
+"""The suite, by RQ."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.queues.suite.cases import Cases
+from tests.queues.suite.rq import RQDriver
+from tests.queues.suite.world import World
+
+
+@pytest.mark.redis
+@pytest.mark.slow
+class TestRQ(Cases):
+    """One worker with its scheduler, on Redis."""
+
+    driver = RQDriver
+
+    def test_a_job_goes_on_without_the_worker_that_began_it(self, world: World) -> None:
+        """The work horse of a killed worker ends as ever, beside another worker."""
+        world.stop_working()
+        worker = world.start_worker()
+        job_id = world.send("sleeps", 5)
+        world.until(job_id, "running")
+        worker.kill_leader()
+        with world.working():
+            assert world.over(job_id)["state"] == "finished"
+        assert world.told.states(job_id) == ["enqueued", "running", "finished"]
+
+    def test_a_worker_that_is_asked_to_stop_ends_its_job(self, world: World) -> None:
+        """Its work horse has the time that it needs."""
+        world.stop_working()
+        worker = world.start_worker()
+        job_id = world.send("sleeps", 3)
+        world.until(job_id, "running")
+        worker.ask_to_stop()
+        assert world.over(job_id)["state"] == "finished"
+        worker.stop()
