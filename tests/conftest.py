@@ -64,8 +64,6 @@ def _as_no_other_test_had_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
         for name, known in vars(queue).items():
             if isinstance(known, dict):
                 monkeypatch.setattr(queue, name, dict(known))
-        if hasattr(queue, "_tracked"):
-            monkeypatch.setattr(queue, "_tracked", dict(queue._tracked))
 
 
 @pytest.fixture(scope="session")

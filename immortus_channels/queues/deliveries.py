@@ -82,11 +82,10 @@ class Delivery:
         If its message may have been `redelivered`, the store is asked first whether the job is done.
         """
         try:
-            if not self.run.is_foreign:
-                self._tracker.begin(self.run, self._known)
             if redelivered and self._is_done(self._tracker.publish(self._question)):
                 return
-            self._tracker.begin(self.run, self._known)
+            if not self.run.is_foreign:
+                self._tracker.begin(self.run, self._known)
         except self._queue.interrupts as error:
             self.end(error)
             raise
@@ -95,11 +94,10 @@ class Delivery:
     async def abegin(self, *, redelivered: bool = False) -> None:
         """Do what `begin` does, on an event loop; if it is cancelled meanwhile, the job waits for its next run."""
         try:
-            if not self.run.is_foreign:
-                await self._tracker.abegin(self.run, self._known)
             if redelivered and self._is_done(await self._tracker.apublish(self._question)):
                 return
-            await self._tracker.abegin(self.run, self._known)
+            if not self.run.is_foreign:
+                await self._tracker.abegin(self.run, self._known)
         except asyncio.CancelledError:
             self.back()
             raise
@@ -165,10 +163,8 @@ class Delivery:
     def finish(self, value: object, *, leaves: bool = True) -> None:
         """Tell that the body returned this."""
         try:
-            if self.options.publish_result and not (self._is_told or self.refused):
-                self._publish(value)
             if self.options.publish_result and not self.is_silent:
-                self.run.set_result(value, by_caller=False)
+                self._publish(value)
         finally:
             self.tell(Finished, leaves=leaves)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Generator
 from functools import wraps
 from inspect import getattr_static, iscoroutinefunction
-from inspect import iscoroutinefunction
 from types import ModuleType
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
@@ -82,10 +81,10 @@ def around(owner: type | ModuleType, /, **hooks: Callable[..., Any]) -> None:
             setattr(owner, name, method)
 
 
-def _refuse_other_kinds(owner: type, name: str) -> None:
+def _refuse_other_kinds(owner: type | ModuleType, name: str) -> None:
     found = getattr_static(owner, name)
     if isinstance(found, staticmethod | classmethod) or not (callable(found) and hasattr(type(found), "__get__")):
-        what = f"{owner.__qualname__}.{name} is a {type(found).__name__}"
+        what = f"{owner.__name__}.{name} is a {type(found).__name__}"
         msg = f"{what}: hooks run around methods that are called on an object, plain ones and coroutine methods."
         raise TypeError(msg)
 

@@ -11,9 +11,9 @@ from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.loading import ADAPTERS
 
 QUEUES: Mapping[str, str] = {
-    "rq": "RQ",
     "django.tasks": "django.tasks",
     "django_tasks": "django.tasks",
+    "rq": "RQ",
     "dramatiq": "Dramatiq",
     "huey": "Huey",
     "procrastinate": "Procrastinate",

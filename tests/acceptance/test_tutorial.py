@@ -22,12 +22,14 @@ from tests.site import ROOT, Process, eventually
 
 pytestmark = pytest.mark.slow
 
-CELERY = ["-m", "celery", "-A", "studio", "worker", "--concurrency", "2", "--without-gossip", "--without-mingle"]
 AT_THE_END = ", at the end"
 REDIS = "redis://127.0.0.1:6379/0"
 CELERY = ("-m", "celery", "-A", "studio", "worker", "--concurrency", "2", "--without-gossip", "--without-mingle")
-DRAMATIQ = ("manage.py", "rundramatiq", "--processes", "1")
-RQ = ("manage.py", "rqworker", "default", "--with-scheduler")
+WORKERS = {
+    "dramatiq": ("manage.py", "rundramatiq", "--processes", "1"),
+    "rq": ("manage.py", "rqworker", "default", "--with-scheduler"),
+}
+"""The commands of the workers of other queues, by the names of their pages."""
 
 
 class Studio:
@@ -147,29 +149,36 @@ def test_the_third_part_ends_jobs_in_every_way(studio):
 
 
 @pytest.mark.redis
-def test_the_bar_moves_with_dramatiq_too(tmp_path: Path, redis_server: RedisServer):
+@pytest.mark.parametrize("queue", WORKERS)
+def test_the_bar_moves_with_another_queue_too(tmp_path: Path, redis_server: RedisServer, queue: str):
     studio = Studio(tmp_path)
     try:
-        studio.follow("dramatiq", redis=redis_server.url)
-        studio.start(DRAMATIQ)
-needs_django_tasks = pytest.mark.skipif(
+        studio.follow(queue, redis=redis_server.url)
+        studio.start(WORKERS[queue])
+        paint(studio)
+    finally:
+        studio.stop()
+
+
+@pytest.mark.skipif(
     find_spec("django.tasks") is None or find_spec("django_tasks_db") is None,
     reason="needs Django 6 and django-tasks-db",
 )
-
-
-@needs_django_tasks
 def test_the_first_part_can_do_without_celery(tmp_path):
+    studio = Studio(tmp_path)
     studio.follow("first-bar")
     (tmp_path / "studio" / "celery.py").unlink()
     (tmp_path / "studio" / "__init__.py").write_text("")
     studio.follow("django-tasks")
-        studio.start(["manage.py", "db_worker", "--no-reload"])
-def test_the_bar_moves_with_rq_too(tmp_path: Path, redis_server: RedisServer):
-        studio.follow("rq", redis=redis_server.url)
-        studio.start(RQ)
-        (job_id,) = re.findall(r'<immortus-job job-id="([\w-]+)"', studio.process("cat.jpg").text)
-        assert eventually(lambda: 0 < (studio.document(job_id).get("percentage") or 0) < 100, within=30)
-        assert studio.end_of(job_id)["state"] == "finished"
+    try:
+        studio.start(("manage.py", "db_worker", "--no-reload"))
+        paint(studio)
     finally:
         studio.stop()
+
+
+def paint(studio: Studio) -> None:
+    """Send a picture, and see its bar move to the end."""
+    (job_id,) = re.findall(r'<immortus-job job-id="([\w-]+)"', studio.process("cat.jpg").text)
+    assert eventually(lambda: 0 < (studio.document(job_id).get("percentage") or 0) < 100, within=30)
+    assert studio.end_of(job_id)["state"] == "finished"

@@ -30,18 +30,10 @@ class Worker:
             )
 
     def kill(self) -> None:
-        """Kill all its processes at once, as a machine does that loses power."""
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
         """Kill all its processes at once, as a machine does that loses power; those in groups of their own too."""
         for process_id in _session_of(self._process.pid):
             with suppress(ProcessLookupError):
                 os.kill(process_id, signal.SIGKILL)
-        self._process.wait(10)
-
-    def kill_leader(self) -> None:
-        """Kill its main process alone."""
-        self._process.kill()
         self._process.wait(10)
 
     def kill_main(self) -> None:
@@ -78,6 +70,8 @@ def _below(pid: int) -> Iterator[int]:
         for child in task.read_text().split():
             yield from _below(int(child))
             yield int(child)
+
+
 def _session_of(leader: int) -> list[int]:
     """Return the processes of a session, its leader first."""
     told = subprocess.run(["ps", "-A", "-o", "pid="], capture_output=True, text=True, check=True).stdout

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from tests.queues.suite.driver import Driver
+from immortus_channels.testing.queues.driver import Driver
 
 RETRY = 3
 """Seconds after which the queue delivers a message again."""

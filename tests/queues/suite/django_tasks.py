@@ -9,7 +9,7 @@ from datetime import timedelta
 from importlib.util import find_spec
 from typing import Any
 
-from tests.queues.suite.driver import Driver
+from immortus_channels.testing.queues.driver import Driver
 
 NO_RETRIES = "django.tasks has no retries."
 HAS_FRAMEWORK = find_spec("django.tasks") is not None

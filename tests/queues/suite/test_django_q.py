@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.queues.suite.cases import Cases
+from immortus_channels.testing.queues.cases import Cases
 from tests.queues.suite.django_q import DjangoQDriver, DjangoQRedisDriver
 
 pytest.importorskip("django_q")

@@ -10,9 +10,9 @@ from uuid import UUID
 
 import pytest
 
-from tests.queues.suite.cases import Cases
+from immortus_channels.testing.queues.cases import Cases
+from immortus_channels.testing.queues.world import World
 from tests.queues.suite.django_tasks import HAS_FRAMEWORK, CeleryDriver, DjangoTasksDriver, RedisDriver
-from tests.queues.suite.world import World
 from tests.site import eventually
 
 CAN_RUN = find_spec("django_tasks_db") is not None and (HAS_FRAMEWORK or find_spec("django_tasks") is not None)
@@ -78,7 +78,7 @@ from django.db.models.signals import post_save
 from django_tasks_db.compat import task_finished, task_started
 from django_tasks_db.models import DBTaskResult
 from immortus_channels.stores import get_store
-from tests.queues.suite.project import tasks
+from immortus_channels.testing.queues.project import tasks
 
 states = []
 

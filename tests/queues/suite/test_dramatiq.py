@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from immortus_channels.testing.queues.cases import Cases
-from tests.queues.suite.dramatiq import DramatiqDriver, DramatiqOnRabbitDriver
 from immortus_channels.testing.queues.world import World
+from tests.queues.suite.dramatiq import DramatiqDriver, DramatiqOnRabbitDriver
 
 
 @pytest.mark.redis

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.queues.suite.cases import Cases
+from immortus_channels.testing.queues.cases import Cases
+from immortus_channels.testing.queues.world import World
 from tests.queues.suite.rq import RQDriver
-from tests.queues.suite.world import World
 
 
 @pytest.mark.redis
@@ -22,7 +22,7 @@ class TestRQ(Cases):
         worker = world.start_worker()
         job_id = world.send("sleeps", 5)
         world.until(job_id, "running")
-        worker.kill_leader()
+        worker.kill_main()
         with world.working():
             assert world.over(job_id)["state"] == "finished"
         assert world.told.states(job_id) == ["enqueued", "running", "finished"]
