@@ -39,6 +39,7 @@ rq_scheduler = Later("rq.scheduler")
 rq_exceptions = Later("rq.exceptions")
 rq_group = Later("rq.group")
 rq_decorators = Later("rq.decorators")
+rq_serializers = Later("rq.serializers")
 rq_worker = Later("rq.worker")
 rq_scheduler_package = Later("rq_scheduler")
 rq_servers = Later("immortus_channels.queues.rq.servers")
@@ -337,10 +338,10 @@ def test_what_rq_scheduler_sends_is_for_staff_alone(rq_queue, states, work):
 
 
 def test_the_header_fits_what_rq_writes_as_json(rq_queue, states, work):
-    queue = rq.Queue(rq_queue.name, connection=rq_queue.connection, serializer="json")
+    queue = rq.Queue(rq_queue.name, connection=rq_queue.connection, serializer=rq_serializers.JSONSerializer)
     with started_by(USER):
         job = queue.enqueue(returns, 5)
-    work(serializer="json")
+    work(serializer=rq_serializers.JSONSerializer)
     assert (states(job), record(job).owner) == (["enqueued", "running", "finished"], "7")
 
 
