@@ -39,6 +39,7 @@ rq_scheduler = Later("rq.scheduler")
 rq_exceptions = Later("rq.exceptions")
 rq_group = Later("rq.group")
 rq_decorators = Later("rq.decorators")
+rq_serializers = Later("rq.serializers")
 rq_worker = Later("rq.worker")
 rq_scheduler_package = Later("rq_scheduler")
 rq_servers = Later("immortus_channels.queues.rq.servers")
@@ -68,6 +69,7 @@ def rq_queue(adapter, redis_server, settings):
     redis = pytest.importorskip("redis").Redis.from_url(f"{redis_server.url[:-1]}5")
     redis.flushdb()
     settings.IMMORTUS_STORE = {"BACKEND": "redis", "OPTIONS": {"url": f"{redis_server.url[:-1]}6"}}
+    settings.IMMORTUS_INLINE = False
     yield rq.Queue(uuid.uuid4().hex, connection=redis)
     redis.close()
 
@@ -161,13 +163,14 @@ def is_shut_down():
 
 
 @tracked
-def has_itself_stopped(*, terminate):
+def has_itself_stopped(*, terminate, seconds=30):
     job = rq.get_current_job()
     if terminate:
         queues.connected[0].cancel(record(job), terminate=True)
     else:
         rq_command.send_stop_job_command(job.connection, job.id)
-    time.sleep(30)
+    time.sleep(seconds)
+    raise RuntimeError
 
 
 @tracked
@@ -335,10 +338,10 @@ def test_what_rq_scheduler_sends_is_for_staff_alone(rq_queue, states, work):
 
 
 def test_the_header_fits_what_rq_writes_as_json(rq_queue, states, work):
-    queue = rq.Queue(rq_queue.name, connection=rq_queue.connection, serializer="json")
+    queue = rq.Queue(rq_queue.name, connection=rq_queue.connection, serializer=rq_serializers.JSONSerializer)
     with started_by(USER):
         job = queue.enqueue(returns, 5)
-    work(serializer="json")
+    work(serializer=rq_serializers.JSONSerializer)
     assert (states(job), record(job).owner) == (["enqueued", "running", "finished"], "7")
 
 
@@ -536,6 +539,27 @@ def test_a_job_that_is_stopped_is_cancelled(rq_queue, work, terminate):
     assert (str(job.get_status().value), end_of(job)) == ("stopped", ("cancelled", "cancelled", 1))
 
 
+def test_a_worker_that_cannot_stop_a_job_calls_it_stopped_if_it_raises(rq_queue, work):
+    job = rq_queue.enqueue(has_itself_stopped, terminate=False, seconds=1)
+    work()
+    assert (str(job.get_status().value), end_of(job)) == ("stopped", ("cancelled", "cancelled", 1))
+
+
+def test_a_work_horse_waits_for_a_slow_store_before_it_is_gone(rq_queue, monkeypatch, work):
+    update = type(get_store()).update
+
+    def slowly(self, job_id, *arguments, **keywords):
+        if os.getpid() != here:
+            time.sleep(0.8)
+        return update(self, job_id, *arguments, **keywords)
+
+    here = os.getpid()
+    monkeypatch.setattr(type(get_store()), "update", slowly)
+    job = rq_queue.enqueue(returns)
+    work(forking=True)
+    assert end_of(job) == ("finished", None, 1)
+
+
 # Cancels
 
 
@@ -575,7 +599,7 @@ def test_a_cancelled_job_that_a_worker_has_already_does_not_run(rq_queue, adapte
 
 
 def test_a_job_that_was_asked_to_stop_is_not_run_again(rq_queue, work):
-    job = rq_queue.enqueue(cancels_itself, retry=rq.Retry(max=3))
+    job = rq_queue.enqueue(cancels_itself, retry=rq.Retry(max=3, interval=3600))
     work()
     job.refresh()
     assert (str(job.get_status().value), end_of(job)) == ("failed", ("cancelled", "cancelled", 1))
@@ -628,7 +652,7 @@ def test_a_hook_of_ours_that_fails_changes_nothing_for_rq(rq_queue, adapter, mon
     jobs = [rq_queue.enqueue(returns, 5), rq_queue.enqueue(raises)]
     cancelled = rq_queue.enqueue(returns)
     cancelled.cancel()
-    work()
+    work(forking=True)  # what is left behind in the context is gone with the work horse
     assert [str(job.get_status().value) for job in (*jobs, cancelled)] == ["finished", "failed", "canceled"]
     assert jobs[0].return_value(refresh=True) == 5
 
