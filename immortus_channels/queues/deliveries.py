@@ -89,6 +89,9 @@ class Delivery:
         except self._queue.interrupts as error:
             self.end(error)
             raise
+        except BaseException:
+            self.leave()
+            raise
         self._begun()
 
     async def abegin(self, *, redelivered: bool = False) -> None:
@@ -100,6 +103,9 @@ class Delivery:
                 await self._tracker.abegin(self.run, self._known)
         except asyncio.CancelledError:
             self.back()
+            raise
+        except BaseException:
+            self.leave()
             raise
         self._begun()
 

@@ -68,6 +68,16 @@ def test_the_worker_s_mark_says_how_a_job_is_cancelled(port, job_id, options):
     assert delivery.run.origin.cancel == "never"
 
 
+def test_where_beginning_fails_nothing_of_the_run_is_left_in_its_context(port, options, job_id, monkeypatch):
+    def fail(*_):
+        raise RuntimeError(job_id)
+
+    monkeypatch.setattr(tracking, "begin", fail)
+    with pytest.raises(RuntimeError, match=job_id):
+        port.begin(job_id, "resize", options)
+    assert (current_run.get(), awaited.get(), port.here(job_id)) == (None, None, None)
+
+
 def test_a_job_that_was_cancelled_while_it_waited_is_refused(port, begin, options, job_id, record):
     port.sent(job_id, "resize", options)
     tracking.cancel(job_id)

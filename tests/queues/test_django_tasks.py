@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import sys
 from contextvars import copy_context
 from dataclasses import dataclass, fields, replace
@@ -285,7 +286,7 @@ def test_what_breaks_in_tracking_reaches_no_task(jobs, monkeypatch, method):
         raise RuntimeError(msg)
 
     monkeypatch.setattr(Port, method, broken)
-    result = paint.enqueue("blue")
+    result = contextvars.copy_context().run(paint.enqueue, "blue")
     assert (result.status, result.return_value["colour"]) == ("SUCCESSFUL", "blue")
 
 

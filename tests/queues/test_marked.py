@@ -20,6 +20,7 @@ from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.loading import ADAPTERS
 from immortus_channels.queues import marked
 from immortus_channels.queues.body import awaited
+from immortus_channels.queues.port import Port
 from immortus_channels.queues.tracked import TaskOptions, options_on
 from tests.queues import benches
 from tests.queues.benches import BENCHES, Bench
@@ -89,7 +90,14 @@ class Message:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_awaited():
+def _nothing_awaited(monkeypatch):
+    """No run but the test's own: adapters in use begin none."""
+
+    def begin(*_, **__):
+        msg = "the test begins its runs itself"
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr(Port, "begin", begin)
     yield
     awaited.set(None)
 
@@ -138,7 +146,7 @@ def test_a_name_that_its_function_does_not_take_is_refused(bench, studio):
 
 
 def test_without_an_adapter_the_task_is_refused(bench, studio, monkeypatch):
-    if isinstance(bench, benches.Saq) and not isinstance(bench, benches.SaqCron):
+    if isinstance(bench, benches.Rq | benches.Saq) and not isinstance(bench, benches.SaqCron):
         pytest.skip("nothing tells such a function from any other")
     task = declared(bench, studio)
     for module in [*ADAPTERS]:

@@ -293,6 +293,7 @@ class Cases:
         world.until(job_id, "running")
         worker.ask_to_stop()
         worker.wait(20)
+        worker.kill()
         with world.working():
             document = world.settled(job_id)
         assert document["state"] == self.driver.outcomes.get("test_asked_to_stop", "finished")
@@ -306,7 +307,8 @@ class Cases:
         for _ in range(2):
             worker.ask_to_stop()
             time.sleep(1.2)
-        worker.wait(20)
+        worker.wait(10)
+        worker.kill()
         with world.working():
             document = world.settled(job_id, or_in_attempt=2)
         assert document["attempt"] == 2 or (document["state"] == "finished") == ("ended" in world.traces("impatient"))
