@@ -23,6 +23,7 @@ logger = logging.getLogger("immortus_channels")
 
 ADAPTERS: dict[str, str] = {
     "celery.app": "immortus_channels.queues.celery.adapter.CeleryQueue",
+    "huey.api": "immortus_channels.queues.huey.adapter.HueyQueue",
 }
 """The adapters of task queues, each by the module whose import brings it along.
 
