@@ -98,14 +98,14 @@ class HueyQueue(Queue):
 
     def problems(self) -> list[CheckMessage]:
         """Return what keeps tracked tasks from being followed as they could be, and what Huey does not say."""
-        return list(problems(self._tracked()))
+        return list(problems(self._followed()))
 
     def is_eager(self) -> bool:
         """Return whether the instances of all tracked tasks are in immediate mode."""
-        tracked = self._tracked()
+        tracked = self._followed()
         return bool(tracked) and all(task.huey.immediate for task in tracked)
 
-    def _tracked(self) -> list[TaskWrapper]:
+    def _followed(self) -> list[TaskWrapper]:
         return [self.tasks[name] for name in sorted(self.tracked_names())]
 
 

@@ -28,6 +28,8 @@ else:
 
 _RUN = "immortus_run"
 """Set on a message that is being run: its `Run`."""
+_IS_CONSUMER_S = "immortus_consumer"
+"""Set on the registry of tasks in a consumer; elsewhere messages are read to be looked at."""
 _RAISED = {
     signals.SIGNAL_CANCELED: CancelExecution(),
     signals.SIGNAL_LOCKED: TaskLockedException(),
@@ -50,19 +52,18 @@ class Run:
 
 
 class RunningHooks:
-    """Hooks around what reads and runs messages. Huey swallows what a task raises, and says by signals what it means."""
+    """Hooks around what reads and runs messages. Huey swallows what a task raises, and tells by signals what it was."""
 
     def __init__(self, port: Port) -> None:
         self._port = port
-        self._consumes = False
 
     def start(self, consumer: Consumer) -> None:
         """Note that this process takes the messages that it reads."""
-        self._consumes = True
+        vars(consumer.huey._registry)[_IS_CONSUMER_S] = True  # noqa: SLF001 - it alone sees each message
 
     def create_task(self, registry: Registry, message: Any) -> None:
         """Tell of a message that was taken and is dropped: its task, or one that follows it, is unknown here."""
-        if self._consumes:
+        if _IS_CONSUMER_S in vars(registry):
             pipeline = [message, *after(message)]
             if any(each.name not in registry._registry for each in pipeline):  # noqa: SLF001 - Huey would raise
                 for each in pipeline:

@@ -120,7 +120,7 @@ class GreenletsDriver(HueyDriver):
     packages = ("huey", "gevent")
     cannot = {
         **ProcessesDriver.cannot,
-        "test_killed": "Where gevent has replaced threads, none renews leases: that a worker was killed is told a day later.",
+        "test_killed": "Where gevent has replaced threads, none renews leases: it is told a day later.",
     }
     program = ("tests.queues.suite.huey_greenlets",)
     workers = "greenlet"
