@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from django.template import engines
 from django.test import RequestFactory
 from huey import CancelExecution, MemoryHuey, RetryTask, crontab
 from huey.api import TaskWrapper, chord, group
@@ -550,6 +551,24 @@ def test_what_huey_returns_is_rendered(huey, paint):
     assert identify(result.task) == identify(result)
     assert queues.name_of(paint) == f"{__name__}.paint"
     assert get_job(result.id).state == "enqueued"
+
+
+def test_a_template_does_not_take_a_job_s_value_out_of_huey(huey, paint):
+    plain = huey.task(name="plain")(lambda: "a value")
+    result, untracked = paint("sea"), plain()
+    work(huey)
+    template = engines["django"].from_string("{% load immortus %}{% immortus_job job %} {{ untracked }}")
+    text = template.render({"job": result, "untracked": untracked})
+    assert f'job-id="{result.id}"' in text
+    assert "a value" in text
+    assert result() == "sea"
+
+
+def test_a_template_can_show_the_jobs_of_a_map(huey, paint):
+    results, chord_result = paint.map([1, 2]), huey.enqueue(chord([paint.s(3)], paint))
+    template = "{% load immortus %}{% for job in jobs %}{% immortus_job job %}{% endfor %}{% immortus_job chord %}"
+    text = engines["django"].from_string(template).render({"jobs": results, "chord": chord_result})
+    assert [each.id in text for each in (*results, chord_result.callback)] == [True] * 3
 
 
 def test_a_group_is_refused_as_it_has_no_job_of_its_own(huey, paint):

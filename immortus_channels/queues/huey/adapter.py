@@ -48,6 +48,8 @@ class HueyQueue(Queue):
         around(Huey, _execute=running.execute, _requeue_task=running.requeue, _emit=running.emit)
         around(Consumer, start=running.start)
         around(Registry, create_task=running.create_task)
+        for kind in (Result, ResultGroup, ChordResult):
+            kind.do_not_call_in_templates = _IsOfJobs()
         for task in gc.get_referrers(TaskWrapper, *TaskWrapper.__subclasses__()):
             if issubclass(type(task), TaskWrapper):
                 self._declare(task)
@@ -107,6 +109,18 @@ class HueyQueue(Queue):
 
     def _followed(self) -> list[TaskWrapper]:
         return [self.tasks[name] for name in sorted(self.tracked_names())]
+
+
+class _IsOfJobs:
+    """Keeps templates of Django from calling a result of jobs, which would take the value out of Huey.
+
+    A project can still set the attribute of a result itself.
+    """
+
+    def __get__(self, given: Any, owner: type | None = None) -> bool:
+        results = given.results if isinstance(given, ChordResult) else given
+        tasks = [results.task] if isinstance(results, Result) else [each.task for each in results or ()]
+        return any(calls.call_of(task) is not None for task in tasks)
 
 
 def _last(group: ResultGroup) -> Task:
