@@ -28,6 +28,7 @@ ADAPTERS: dict[str, str] = {
     "django.tasks.signals": "immortus_channels.queues.django_tasks.adapter.DjangoTasksQueue",
     "django_tasks.signals": "immortus_channels.queues.django_tasks.adapter.DjangoTasksQueue",
     "rq": "immortus_channels.queues.rq.adapter.RQQueue",
+    "huey.api": "immortus_channels.queues.huey.adapter.HueyQueue",
 }
 """The adapters of task queues, each by the module whose import brings it along.
 

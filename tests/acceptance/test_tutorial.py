@@ -35,6 +35,11 @@ WORKERS = {
 class Studio:
     """The reader's project."""
 
+    worker = (
+        *("-m", "celery", "-A", "studio", "worker", "--concurrency", "2"),
+        *("--without-gossip", "--without-mingle"),
+    )
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.url = f"http://127.0.0.1:{free_port()}"
@@ -67,7 +72,7 @@ class Studio:
         self.manage("check", "--fail-level", "WARNING")
         self.manage("migrate", "--verbosity", "0")
         server = ("manage.py", "runserver", "--noreload", self.url.removeprefix("http://"))
-        for log, command in (("worker.log", worker), ("server.log", server)):
+        for log, command in (("worker.log", self.worker), ("server.log", server)):
             process = Process([sys.executable, *command], self.env, self.folder / log, self.folder)
             self.processes.append(process)
         eventually(lambda: httpx.get(self.url).status_code == 200, within=30)
