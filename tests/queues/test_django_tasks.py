@@ -115,13 +115,13 @@ def starts():
     current_job().set_meta(child=paint.enqueue("red").id)
 
 
-def _marked():
+@task
+def marked():
     code = "no_paint"
     raise JobFailed(code, "Out of blue.")
 
 
-setattr(_marked, MARK, TaskOptions())
-marked = task(_marked)
+setattr(marked.func, MARK, TaskOptions())
 
 
 @task
@@ -136,6 +136,8 @@ def a_function():
 
 PLACES = {place for place in marks.places if place.startswith(__name__)}
 marks.places -= PLACES  # the checks of other tests find no tasks of these
+KNOWN = queues.by_name("django.tasks").tasks
+TASKS = {name: KNOWN.pop(name) for name in list(KNOWN) if name.startswith(__name__)}
 
 
 @pytest.fixture
@@ -147,6 +149,7 @@ def queue():
 def _backends(settings, monkeypatch, queue):
     monkeypatch.setattr(queues, "connected", [queue])
     monkeypatch.setattr(marks, "places", PLACES)
+    monkeypatch.setattr(queue, "tasks", {**TASKS})
     settings.TASKS = {
         "default": {"BACKEND": f"{PACKAGE}.backends.immediate.ImmediateBackend"},
         "dummy": {"BACKEND": f"{PACKAGE}.backends.dummy.DummyBackend", "QUEUES": []},
@@ -410,7 +413,12 @@ def test_tasks_are_known_by_the_paths_of_their_functions(queue):
     assert queue.options_of(f"{__name__}.paint").publish_result
     assert queue.options_of(f"{__name__}.untracked") is None
     assert queue.options_of(f"{__name__}.a_function") is queue.options_of("nowhere.at_all") is None
+
+
+def test_all_tracked_tasks_are_known_by_name(queue):
     tasks = (paint, apaint, sign, spill, interrupted, unstorable, stops, starts)
+    assert queue.tracked_names() == {each.module_path for each in (*tasks, marked)}
+    queue.tasks.clear()  # as of tasks that were made before the adapter was connected
     assert queue.tracked_names() == {each.module_path for each in tasks}
 
 

@@ -12,7 +12,7 @@ from immortus_channels.loading import Later, when_imported
 from immortus_channels.queues import hooks, tracked
 from immortus_channels.queues.base import Queue
 from immortus_channels.queues.django_tasks import rows
-from immortus_channels.queues.django_tasks.names import QUEUE, is_a, learn, packages, task_at
+from immortus_channels.queues.django_tasks.names import QUEUE, is_a, kinds, learn, packages, task_at
 from immortus_channels.queues.django_tasks.receivers import Receivers
 from immortus_channels.queues.tracked import TaskOptions, options_on
 from immortus_channels.queues.unsupported import HINT
@@ -51,6 +51,8 @@ class DjangoTasksQueue(Queue):
     def connect(self, port: Port) -> None:
         """Connect the signals of each package in use, and of django-tasks-db."""
         learn()
+        for kind in kinds("Task"):
+            hooks.around(kind, __post_init__=self._made)
         receivers = Receivers(port)
         for package in packages():
             signals: Any = sys.modules[f"{package}.signals"]
@@ -63,14 +65,19 @@ class DjangoTasksQueue(Queue):
 
     # Which tasks
 
+    def _made(self, task: Any) -> None:
+        """Note a task; it may be marked later."""
+        self.tasks[task.module_path] = task.func
+
     def options_of(self, job_class: str) -> TaskOptions | None:
         """Return how the task of this name is tracked, where its module is loaded here."""
         task = task_at(job_class)
         return None if task is None else options_on(task.func)
 
     def tracked_names(self) -> set[str]:
-        """Return the names of the marked functions that have become tasks."""
-        return {place for place in tracked.places.copy() if task_at(place) is not None}
+        """Return the names of the tracked tasks, also of those that were made before this was connected."""
+        known = {*self.tasks.copy(), *tracked.places.copy()}
+        return {name for name in known if self.options_of(name) is not None}
 
     def name_of(self, task: object) -> str | None:
         """Return the name of a task: the path of its function."""

@@ -29,12 +29,17 @@ def learn() -> None:
         _kinds[name] = tuple(getattr(sys.modules[f"{package}.base"], name) for package in packages())
 
 
+def kinds(name: str) -> tuple[type, ...]:
+    """Return the class of this name, `Task` or `TaskResult`, of each of the packages in use."""
+    return _kinds[name]
+
+
 def is_a(name: str, thing: object) -> bool:
     """Return whether this is of the class of this name, `Task` or `TaskResult`, of one of the packages in use.
 
     Only the type is read: `isinstance` would make one of Celery's lazy tasks.
     """
-    return issubclass(type(thing), _kinds[name])
+    return issubclass(type(thing), kinds(name))
 
 
 def task_at(name: str) -> Any:

@@ -12,6 +12,11 @@ from typing import Any
 from immortus_channels.testing.queues.driver import Driver
 
 NO_RETRIES = "django.tasks has no retries."
+NOT_IN_THE_FRAMEWORK = {
+    "test_a_time_limit": "django.tasks has no time limits.",
+    "test_expired": "django.tasks has no expiry.",
+    "test_started_by_a_schedule": "django.tasks has no schedules.",
+}
 HAS_FRAMEWORK = find_spec("django.tasks") is not None
 """Whether Django is 6 or newer; the tasks of older ones are those of the backport."""
 
@@ -25,8 +30,9 @@ class DjangoTasksDriver(Driver):
         "test_retried_then_finished": NO_RETRIES,
         "test_exhausted": NO_RETRIES,
         "test_retried_in_the_queue_s_own_way": NO_RETRIES,
-        "test_a_time_limit": "django.tasks has no time limits.",
+        **NOT_IN_THE_FRAMEWORK,
         "test_cancelled_by_the_queue": "django.tasks has no cancel.",
+        "test_its_child_is_killed": "A worker has no child.",
     }
     apps = ("django_tasks_db",) if HAS_FRAMEWORK else ("django_tasks", "django_tasks_db")
 
@@ -99,7 +105,7 @@ class CeleryDriver(DjangoTasksDriver):
     cannot = {
         "test_retried_then_finished": NO_RETRIES,
         "test_exhausted": NO_RETRIES,
-        "test_a_time_limit": "django.tasks has no time limits.",
+        **NOT_IN_THE_FRAMEWORK,
         "test_rolled_back": "A message to Redis is not rolled back.",
         "test_rolled_back_to_a_savepoint": "A message to Redis is not rolled back.",
     }
