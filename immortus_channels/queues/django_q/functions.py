@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
 from importlib import import_module
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import ModuleSpec
 from types import FunctionType, MethodType
 from typing import Any
 
@@ -63,16 +62,21 @@ def loaded(name: str) -> Any:
 def _import(name: str) -> Any:
     """Return what has this name in a module that is not loaded and speaks of this package."""
     spec = _spec_of(name)
-    with suppress(ImportError, OSError, UnicodeDecodeError, AttributeError):  # there may be no source, or no loader
-        if spec is None or _PACKAGE not in spec.loader.get_source(spec.name):  # type: ignore[union-attr]
-            return None
-        try:
-            import_module(spec.name)
-        except Exception:
-            logger.exception("%s cannot be imported here, so %r is tracked from its start on", spec.name, name)
-            return None
-        return loaded(name)
-    return None
+    if spec is None or not _speaks_of_us(spec):
+        return None
+    try:
+        import_module(spec.name)
+    except Exception:
+        logger.exception("%s cannot be imported here, so %r is tracked from its start on", spec.name, name)
+        return None
+    return loaded(name)
+
+
+def _speaks_of_us(spec: ModuleSpec) -> bool:
+    try:
+        return _PACKAGE in (spec.loader.get_source(spec.name) or "")  # type: ignore[union-attr]
+    except (AttributeError, ImportError, OSError, SyntaxError, UnicodeDecodeError):  # it has none that can be read
+        return False
 
 
 def _spec_of(name: str) -> ModuleSpec | None:
@@ -80,10 +84,11 @@ def _spec_of(name: str) -> ModuleSpec | None:
     spec, path = None, None
     parts = name.split(".")
     for end in range(1, len(parts)):
-        inner = PathFinder.find_spec(".".join(parts[:end]), path)
-        if inner is None:
+        inner = ".".join(parts[:end])
+        found = next(filter(None, (finder.find_spec(inner, path) for finder in sys.meta_path)), None)
+        if found is None:
             break
-        spec, path = inner, inner.submodule_search_locations
+        spec, path = found, found.submodule_search_locations
         if path is None:
             break
     return spec

@@ -14,6 +14,7 @@ from django_q.brokers import Broker
 from django_q.conf import Conf
 
 from immortus_channels.jobs.events import Cancelled
+from immortus_channels.jobs.owner import is_owner_known
 from immortus_channels.queues.django_q import functions
 from immortus_channels.queues.django_q.messages import HEADER, told
 from immortus_channels.queues.hooks import Outcome, around
@@ -40,7 +41,7 @@ class Senders:
         """Tell the job, with its header in the message; a task that is not known here takes along its owner alone."""
         options = options_on(function)
         self._note_group(task)
-        before = _follows.get()
+        before = None if is_owner_known() else _follows.get()
         sending = self._port.prepare(
             task["id"],
             functions.name_of(function or task["func"]),
@@ -64,7 +65,7 @@ class Senders:
         return None if sending is None else _confirm(sending, broker)
 
     def _note_group(self, task: dict[str, Any]) -> None:
-        if task.get("iter_count") or task.get("chain"):
+        if task.get("group") and (task.get("iter_count") or task.get("chain")):
             self.groups[task["group"]] = "async_iter()" if task.get("iter_count") else "async_chain()"
 
     # Out of the table

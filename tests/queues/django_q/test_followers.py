@@ -60,6 +60,11 @@ def test_each_link_of_a_chain_is_its_owner_s(async_task, work, cluster, jobs, fi
     assert {job.state for job in jobs()} == {State.FINISHED}
 
 
+def test_a_chain_without_a_group_is_sent_as_any_task(async_task, work, jobs):
+    job_id = async_task(work.double, 1, chain=[(work.double, (2,))])
+    assert [job.job_id for job in jobs()] == [job_id]
+
+
 def test_a_chain_of_nobody_s_is_nobody_s(async_task, work, cluster, jobs):
     from django_q.tasks import async_chain  # noqa: PLC0415 - only where it is installed
 
@@ -69,11 +74,12 @@ def test_a_chain_of_nobody_s_is_nobody_s(async_task, work, cluster, jobs):
     assert [(job.owner, job.staff_only) for job in jobs()] == [(None, False)] * 2
 
 
-def test_what_a_result_hook_sends_is_its_job_s_owner_s(async_task, work, cluster, jobs):
+@pytest.mark.parametrize(("hook", "owner"), [("hook", "7"), ("hook_for_another", "8")])
+def test_what_a_result_hook_sends_is_its_job_s_owner_s(async_task, work, cluster, jobs, hook, owner):
     with started_by(work.user("7")):
-        async_task(work.double, 1, hook=f"{work.__name__}.hook")
+        async_task(work.double, 1, hook=f"{work.__name__}.{hook}")
     cluster.work()
-    assert [(job.params["number"], job.owner) for job in jobs()] == [(1, "7"), (5, "7")]
+    assert [(job.params["number"], job.owner) for job in jobs()] == [(1, "7"), (5, owner)]
 
 
 def test_what_the_monitor_sends_after_another_record_is_nobody_s(async_task, work, cluster, jobs):

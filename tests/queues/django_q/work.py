@@ -10,7 +10,7 @@ from typing import Any
 
 from django_q.tasks import async_task
 
-from immortus_channels import JobFailed, current_job, tracked
+from immortus_channels import JobFailed, current_job, started_by, tracked
 
 seen: list[Any] = []
 """What the functions did, in this process."""
@@ -122,6 +122,12 @@ def untracked(number=0):
 def hook(task):
     """Be called with the record of a task, and send a job."""
     seen.append(async_task(double, 5))
+
+
+def hook_for_another(task):
+    """Send a job for a user of its own choice."""
+    with started_by(user("8")):
+        async_task(double, 5)
 
 
 class Painter:
