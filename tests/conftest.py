@@ -64,9 +64,6 @@ def _as_no_other_test_had_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
         for name, known in vars(queue).items():
             if isinstance(known, dict):
                 monkeypatch.setattr(queue, name, dict(known))
-        for name in ("_tracked", "tasks"):
-            if hasattr(queue, name):
-                monkeypatch.setattr(queue, name, dict(getattr(queue, name)))
 
 
 @pytest.fixture(scope="session")

@@ -23,10 +23,6 @@ pytestmark = pytest.mark.urls(__name__)
 request = RequestFactory().post("/start")
 
 TYPES = {
-    "Huey": ["huey.api.TaskWrapper", "huey.api.Result"],
-    "django.tasks": ["django.tasks.base.Task", "django.tasks.base.TaskResult", "django_tasks.base.TaskResult"],
-    "RQ": ["rq.job.Job"],
-    "Dramatiq": ["dramatiq.actor.Actor", "dramatiq.message.Message", "dramatiq.composition.pipeline"],
     "Procrastinate": ["procrastinate.tasks.Task", "procrastinate.jobs.Job"],
     "arq": ["arq.jobs.Job"],
     "taskiq": ["taskiq.decor.AsyncTaskiqDecoratedTask", "taskiq.task.AsyncTaskiqTask"],
@@ -117,11 +113,6 @@ def without_adapter() -> set[str]:
 
 @pytest.mark.parametrize("module", ["apscheduler", "apscheduler.job"])
 def test_an_adapter_in_the_table_takes_its_queue_off_the_list(monkeypatch, module):
-    monkeypatch.setitem(ADAPTERS, module, "shop.adapters.HueyQueue")
-    result, other = of_type("huey.api.Result"), of_type("apscheduler.job.Job")
-    assert [unsupported.queue_of(one) for one in (result, other)] == [None, "APScheduler"]
-    assert without_adapter() == {*TYPES} - {"Huey"}
-    tracked(result)
     monkeypatch.setitem(ADAPTERS, module, "shop.adapters.SchedulerQueue")
     job, other = of_type("apscheduler.job.Job"), of_type("arq.jobs.Job")
     assert [unsupported.queue_of(one) for one in (job, other)] == [None, "arq"]

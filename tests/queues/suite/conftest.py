@@ -24,7 +24,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     kind = getattr(item, "cls", None)
     if kind is not None and issubclass(kind, Cases):
         packages = {name: version(name) for name in kind.driver.packages} if report.passed else {}
-        about = {"class": kind.__name__, "queue": kind.driver.name, "title": kind.__doc__, "packages": packages}
+        about = {
+            "run": f"{item.module.__name__.rpartition('.')[2]}.{kind.__name__}",
+            "queue": kind.driver.name,
+            "title": kind.__doc__,
+            "packages": packages,
+        }
         report.user_properties.append((CASE, {**about, "case": item.originalname}))  # type: ignore[attr-defined]
     return report
 
@@ -45,7 +50,7 @@ def _reason(report: Any, outcome: str) -> str:
 
 def _note(about: dict[str, Any], pair: str, result: str) -> None:
     RUNS.mkdir(parents=True, exist_ok=True)
-    path = RUNS / f"{about['class']}.json"
+    path = RUNS / f"{about['run']}.json"
     run = json.loads(path.read_text()) if path.exists() else {"packages": {}, "cases": {}}
     run |= {"queue": about["queue"], "title": about["title"]}
     if about["packages"]:

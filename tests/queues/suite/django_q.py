@@ -23,7 +23,11 @@ class DjangoQDriver(Driver):
     apps = ("django_q",)
     outcomes = {"unstorable": "finished"}
     patience = 30.0
-    cannot = {"test_a_coroutine_function": "Django-Q2 does not await the coroutine of a function."}
+    cannot = {
+        "test_a_coroutine_function": "Django-Q2 does not await the coroutine of a function.",
+        "test_expired": "A message of Django-Q2's does not expire.",
+    }
+    period = 60.0
 
     def settings(self) -> Mapping[str, Any]:
         """Two workers that fetch little ahead, so that a message seldom comes back before its job has begun."""
@@ -57,6 +61,16 @@ class DjangoQDriver(Driver):
 
         broker = {"broker": _later(delay)} if delay else {}
         return async_task(task, *args, q_options={**task.sent_with, **broker})
+
+    def repeat(self, task: Any) -> None:
+        """A row of the schedule, which `setup` makes."""
+
+    def setup(self) -> None:
+        """Make that row; the cluster looks at the schedule every half a minute."""
+        from django_q.models import Schedule
+
+        function = "immortus_channels.testing.queues.project.tasks.ticks"
+        Schedule.objects.create(func=function, schedule_type=Schedule.MINUTES, minutes=1)
 
     def retry(self, task: Any) -> Any:
         """Raise, whereupon the message comes back."""

@@ -21,6 +21,8 @@ class RQDriver(Driver):
     cannot = {
         "test_rolled_back": "A message to Redis is not rolled back.",
         "test_rolled_back_to_a_savepoint": "A message to Redis is not rolled back.",
+        "test_expired": "RQ drops a job whose ttl is over and says nothing.",
+        "test_started_by_a_schedule": "A worker runs no schedule; `rq cron` is a process of its own.",
     }
 
     @contextmanager

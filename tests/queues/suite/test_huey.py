@@ -6,9 +6,9 @@ from importlib.util import find_spec
 
 import pytest
 
-from tests.queues.suite.cases import Cases
+from immortus_channels.testing.queues.cases import Cases
+from immortus_channels.testing.queues.world import World
 from tests.queues.suite.huey import GreenletsDriver, HueyDriver, OnCommitDriver, ProcessesDriver, RedisDriver
-from tests.queues.suite.world import World
 
 
 class HueyCases(Cases):

@@ -26,13 +26,3 @@ class TestRQ(Cases):
         with world.working():
             assert world.over(job_id)["state"] == "finished"
         assert world.told.states(job_id) == ["enqueued", "running", "finished"]
-
-    def test_a_worker_that_is_asked_to_stop_ends_its_job(self, world: World) -> None:
-        """Its work horse has the time that it needs."""
-        world.stop_working()
-        worker = world.start_worker()
-        job_id = world.send("sleeps", 3)
-        world.until(job_id, "running")
-        worker.ask_to_stop()
-        assert world.over(job_id)["state"] == "finished"
-        worker.stop()
