@@ -24,7 +24,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     kind = getattr(item, "cls", None)
     if kind is not None and issubclass(kind, Cases):
         packages = {name: version(name) for name in kind.driver.packages} if report.passed else {}
-        about = {
+        run = f"{item.module.__name__.rpartition('.')[2]}.{kind.__name__}"  # type: ignore[attr-defined]
+        about = {"run": run, "queue": kind.driver.name, "title": kind.__doc__, "packages": packages}
             "run": f"{item.module.__name__.rpartition('.')[2]}.{kind.__name__}",
             "queue": kind.driver.name,
             "title": kind.__doc__,
