@@ -26,11 +26,6 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         packages = {name: version(name) for name in kind.driver.packages} if report.passed else {}
         run = f"{item.module.__name__.rpartition('.')[2]}.{kind.__name__}"  # type: ignore[attr-defined]
         about = {"run": run, "queue": kind.driver.name, "title": kind.__doc__, "packages": packages}
-            "run": f"{item.module.__name__.rpartition('.')[2]}.{kind.__name__}",
-            "queue": kind.driver.name,
-            "title": kind.__doc__,
-            "packages": packages,
-        }
         report.user_properties.append((CASE, {**about, "case": item.originalname}))  # type: ignore[attr-defined]
     return report
 
