@@ -55,8 +55,8 @@ def _of_settings() -> Iterator[CheckMessage]:
         )
     if _worker_type() in ("greenlet", "gevent"):
         yield Warning(
-            "Huey's workers are greenlets, whose process has no thread to push changes and to renew leases: pages "
-            "learn of changes by the re-checks of their server, and that a worker was killed after a day.",
+            "Huey's workers are greenlets, whose process can push nothing: pages learn of changes when their server "
+            "looks at the store again, after IMMORTUS_RECHECK_INTERVAL.",
             hint='Set HUEY["consumer"]["worker_type"] to "thread" or "process", or silence this.',
             id="immortus_channels.W039",
         )
