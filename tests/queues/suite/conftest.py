@@ -22,11 +22,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     """Let the report name its queue, as the process that collects reports has no items."""
     report = yield
     kind = getattr(item, "cls", None)
-    if kind is not None and issubclass(kind, Cases):
+    case = getattr(item, "originalname", "")
+    if kind is not None and issubclass(kind, Cases) and case in vars(Cases):
         packages = {name: version(name) for name in kind.driver.packages} if report.passed else {}
         run = f"{item.module.__name__.rpartition('.')[2]}.{kind.__name__}"  # type: ignore[attr-defined]
         about = {"run": run, "queue": kind.driver.name, "title": kind.__doc__, "packages": packages}
-        report.user_properties.append((CASE, {**about, "case": item.originalname}))  # type: ignore[attr-defined]
+        report.user_properties.append((CASE, {**about, "case": case}))
     return report
 
 

@@ -109,7 +109,6 @@ class CeleryDriver(DjangoTasksDriver):
         "test_rolled_back": "A message to Redis is not rolled back.",
         "test_rolled_back_to_a_savepoint": "A message to Redis is not rolled back.",
     }
-    outcomes = {"unstorable": "finished"}
     apps = ()
 
     services = RedisDriver.services

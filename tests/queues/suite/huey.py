@@ -17,7 +17,7 @@ class HueyDriver(Driver):
 
     name = "huey"
     packages = ("huey",)
-    outcomes = {"unstorable": "finished"}
+    outcomes = {"unstorable": "finished", "test_asked_to_stop": "failed"}
     apps = ("huey.contrib.djhuey",)
     cannot = {
         "test_a_coroutine_function": "Huey refuses to make a task of a coroutine function.",
@@ -82,7 +82,10 @@ class HueyDriver(Driver):
 class OnCommitDriver(HueyDriver):
     """Declares tasks by `on_commit_task`."""
 
-    cannot = {name: reason for name, reason in HueyDriver.cannot.items() if "rolled_back" not in name}
+    cannot = {
+        **{name: reason for name, reason in HueyDriver.cannot.items() if "rolled_back" not in name},
+        "test_started_by_a_schedule": "A schedule has no transaction to wait for.",
+    }
 
     def task(self, function: Callable[..., Any], **options: Any) -> Any:
         """A task that is sent once the transaction is committed."""
