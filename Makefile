@@ -3,9 +3,10 @@
 # REDIS_URL=redis://127.0.0.1:6379/0 make demo    with Redis as broker, store and channel layer
 # make test                       the tests of Python, the browser and JavaScript (where Node is installed), with coverage, in
 #                                 five minutes on two cores; it leaves out those marked `slow`
-# make test-all                   all tests, the slow ones and all examples of Hypothesis too
+# make test-all                   all tests but those of `make queues`, the slow ones and all examples of Hypothesis too
 # make test ARGS="-k retry"       the Python tests that pytest chooses by these words, slow or not, without coverage
 # make docs                       the documentation as a site, in build/docs/index.html
+# make queues-changed             of the cases below those that the changes since their last run ask for, and one more in turn
 # make faults                     the fault matrix of docs/reliability.md, a mark for each row; again with redis-py 7
 # make queues                     every task queue's cases, by its own worker; Celery's also with Celery 5.6
 # make queues QUEUE=rq            those of one queue; of arq, SAQ and taskiq in an environment of its own
@@ -52,7 +53,7 @@ measured = --cov $(if $(lines),,--cov-branch) --cov-report=term
 again = || { test $$? -eq 1 && $(bin)/python -m pytest --last-failed --last-failed-no-failures none; }
 pip = $(bin)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test test-all faults queues soak bench bench-quick bench-beside lint types docs film js js-build clean
+.PHONY: help demo test test-all faults queues queues-changed soak bench bench-quick bench-beside lint types docs film js js-build clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
@@ -68,10 +69,10 @@ else
 endif
 
 test-all: $(call has,test) js
-	$(bin)/python -m pytest $(parallel) $(measured) $(again)
+	$(bin)/python -m pytest -m "not queues" $(parallel) $(measured) $(again)
 
 # Tests start hundreds of processes, each of which would compile the package again.
-test test-all faults queues: export PYTHONDONTWRITEBYTECODE =
+test test-all faults queues queues-changed: export PYTHONDONTWRITEBYTECODE =
 test test-all: export COVERAGE_CORE = $(if $(lines),sysmon)
 
 faults: $(call has,test) build/redis-py-7
@@ -89,6 +90,13 @@ queues: $(call has,test) build/celery-5.6
 	PYTHONPATH=build/celery-5.6 $(bin)/python -m pytest $(outcomes) -k "celery or Celery" $(parallel) $(ARGS) $(again)
 	for queue in $(apart); do $(MAKE) --no-print-directory queues QUEUE=$$queue ARGS="$(ARGS)" || exit 1; done
 endif
+
+choose = $(bin)/python -m tests.queues.suite.choose
+
+queues-changed: $(call has,test)
+	whole="$$($(choose))"; test -z "$$whole" || $(bin)/python -m pytest $$whole -n $(cores) --dist loadscope $(again)
+	short="$$($(choose) --short)"; words="$$($(choose) --words)"; test -z "$$short" \
+		|| $(bin)/python -m pytest $$short -k "$$words" -n $(shell expr $(cores) \* 2) --dist loadscope $(again)
 
 soak: $(call has,test) build/celery-progress
 	PYTHONPATH=$(CURDIR)/build/celery-progress $(bin)/python -m pytest -m soak $(ARGS)

@@ -12,9 +12,27 @@ import django
 import pytest
 
 from immortus_channels.testing.queues.cases import Cases
+from tests.queues.suite import choose
 
 RUNS = Path(__file__).parents[3] / "build" / "queues"
 CASE = "case of a queue"
+QUICK = {
+    *("test_returns", "test_raises", "test_retried_then_finished", "test_cancelled_while_waiting"),
+    *("test_rolled_back", "test_killed"),
+}
+"""The cases that `make test` runs, of classes that ask for it (`is_quick`)."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what takes minutes: `queues` is run by `make queues` and, as far as a change asks for it, in CI."""
+    for item in items:
+        kind = getattr(item, "cls", None)
+        if kind is None or not issubclass(kind, Cases):
+            continue
+        if not (getattr(kind, "is_quick", False) and getattr(item, "originalname", "") in QUICK):
+            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.queues)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -49,7 +67,7 @@ def _note(about: dict[str, Any], pair: str, result: str) -> None:
     RUNS.mkdir(parents=True, exist_ok=True)
     path = RUNS / f"{about['run']}.json"
     run = json.loads(path.read_text()) if path.exists() else {"packages": {}, "cases": {}}
-    run |= {"queue": about["queue"], "title": about["title"]}
+    run |= {"queue": about["queue"], "title": about["title"], "of": choose.digests(about["run"].partition(".")[0])}
     if about["packages"]:
         run["packages"][pair] = about["packages"]
     run["cases"].setdefault(about["case"], {})[pair] = result

@@ -9,7 +9,6 @@ from tests.queues.suite.celery import CeleryDriver, GeventDriver
 
 
 @pytest.mark.redis
-@pytest.mark.slow
 class TestCelery(Cases):
     """Prefork, on Redis."""
 
@@ -17,7 +16,6 @@ class TestCelery(Cases):
 
 
 @pytest.mark.redis
-@pytest.mark.slow
 class TestGevent(Cases):
     """Gevent, on Redis."""
 

@@ -10,15 +10,14 @@ from tests.queues.suite.django_q import DjangoQDriver, DjangoQRedisDriver
 pytest.importorskip("django_q")
 
 
-@pytest.mark.slow
 class TestDjangoQ(Cases):
     """On a table of the project's database."""
 
     driver = DjangoQDriver
+    is_quick = True
 
 
 @pytest.mark.redis
-@pytest.mark.slow
 class TestDjangoQOnRedis(Cases):
     """On Redis."""
 

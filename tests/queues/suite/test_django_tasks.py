@@ -18,12 +18,12 @@ from tests.site import eventually
 CAN_RUN = find_spec("django_tasks_db") is not None and (HAS_FRAMEWORK or find_spec("django_tasks") is not None)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not CAN_RUN, reason="django-tasks-db is not installed, or not with what it needs")
 class TestDatabase(Cases):
     """`db_worker`, on SQLite."""
 
     driver = DjangoTasksDriver
+    is_quick = True
 
     def test_told_once_before_a_worker_can_see_it(self, world: World) -> None:
         """However fast a worker is: here it has run the job before `enqueue` tells the framework's own receivers."""
@@ -108,7 +108,6 @@ def end_of(world: World, job_id: str) -> tuple[str, str] | None:
 
 
 @pytest.mark.redis
-@pytest.mark.slow
 @pytest.mark.skipif(find_spec("django_tasks_redis") is None, reason="django-tasks-redis is not installed")
 class TestRedis(Cases):
     """`run_redis_tasks`."""
@@ -117,7 +116,6 @@ class TestRedis(Cases):
 
 
 @pytest.mark.redis
-@pytest.mark.slow
 @pytest.mark.skipif(find_spec("django_tasks_celery") is None, reason="django-tasks-celery is not installed")
 class TestCelery(Cases):
     """Celery's worker."""

@@ -25,21 +25,19 @@ class HueyCases(Cases):
         assert (end["state"], end["error"]["code"]) == ("failed", "worker_lost")
 
 
-@pytest.mark.slow
 class TestHuey(HueyCases):
     """Threads, on SQLite."""
 
     driver = HueyDriver
+    is_quick = True
 
 
-@pytest.mark.slow
 class TestOnCommit(HueyCases):
     """Threads, on SQLite, with what is sent once the transaction is committed."""
 
     driver = OnCommitDriver
 
 
-@pytest.mark.slow
 class TestProcesses(HueyCases):
     """Processes, on SQLite."""
 
@@ -47,7 +45,6 @@ class TestProcesses(HueyCases):
 
 
 @pytest.mark.redis
-@pytest.mark.slow
 class TestRedis(HueyCases):
     """Threads, on Redis."""
 
@@ -55,7 +52,6 @@ class TestRedis(HueyCases):
 
 
 @pytest.mark.skipif(find_spec("gevent") is None, reason="gevent is not installed")
-@pytest.mark.slow
 class TestGreenlets(HueyCases):
     """Greenlets, on SQLite."""
 

@@ -10,11 +10,11 @@ from tests.queues.suite.rq import RQDriver
 
 
 @pytest.mark.redis
-@pytest.mark.slow
 class TestRQ(Cases):
     """One worker with its scheduler, on Redis."""
 
     driver = RQDriver
+    is_quick = True
 
     def test_a_job_goes_on_without_the_worker_that_began_it(self, world: World) -> None:
         """The work horse of a killed worker ends as ever, beside another worker."""
