@@ -23,6 +23,8 @@ logger = logging.getLogger("immortus_channels")
 
 ADAPTERS: dict[str, str] = {
     "celery.app": "immortus_channels.queues.celery.adapter.CeleryQueue",
+    "procrastinate.app": "immortus_channels.queues.procrastinate.adapter.ProcrastinateQueue",
+    "procrastinate.worker": "immortus_channels.queues.procrastinate.adapter.ProcrastinateQueue",
 }
 """The adapters of task queues, each by the module whose import brings it along.
 
