@@ -33,34 +33,37 @@ def job_of(number: int, job_id: str) -> Job | None:
     with _row(number) as row:
         if row is None:
             return None
-        state = _STATES.get(row.status, State.RUNNING)
-        if state is State.ENQUEUED and row.attempts:
-            state = State.RETRYING
-        if _was_shut_down(row):
-            state = State.FAILED
-        return Job(job_id=job_id, job_class=row.task_name, state=state, cancel_requested=row.abort_requested)
+        asked = row.abort_requested
+        return Job(job_id=job_id, job_class=row.task_name, state=_state_of(row), cancel_requested=asked)
 
 
 def end_of(number: int, job_id: str, job_class: str) -> Finished | Failed | Cancelled | None:
     """Return the end that is in the job's row: as long as a run is not over, none of an earlier one is."""
     with _row(number) as row:
-        if row is None:
-            return None
-        match row.status:
-            case "succeeded":
+        match row and _state_of(row):
+            case State.FINISHED:
                 return Finished(job_id=job_id, job_class=job_class)
-            case "failed" if not row.abort_requested:
-                return Failed(job_id=job_id, job_class=job_class)
-            case "aborted" if _was_shut_down(row):
-                return Failed(job_id=job_id, job_class=job_class, code="worker_lost")
-            case "failed" | "cancelled" | "aborted":
+            case State.FAILED:
+                code = "error" if row.status == "failed" else "worker_lost"
+                return Failed(job_id=job_id, job_class=job_class, code=code)
+            case State.CANCELLED:
                 return Cancelled(job_id=job_id, job_class=job_class)
         return None
 
 
-def _was_shut_down(row: Any) -> bool:
-    """Return whether the worker's end, and nobody's wish, has aborted the job."""
-    return row.status == "aborted" and not row.procrastinateevent_set.filter(type="abort_requested").exists()
+def _state_of(row: Any) -> State:
+    """Return what the row means.
+
+    An aborted job that would be retried is called failed, and one that its worker's end aborted is called aborted.
+    """
+    match row.status:
+        case "todo" if row.attempts:
+            return State.RETRYING
+        case "failed" if row.abort_requested:
+            return State.CANCELLED
+        case "aborted" if not row.procrastinateevent_set.filter(type="abort_requested").exists():
+            return State.FAILED
+    return _STATES.get(row.status, State.RUNNING)
 
 
 def cancel(number: int, *, abort: bool) -> None:

@@ -74,9 +74,9 @@ class Working:
     async def _persisted(
         self, worker: Any, job: Any, status: Status, context: Any, *, retry_decision: Any, job_result: Any
     ) -> AsyncSteps:
+        is_shutdown = context.abort_reason() is AbortReason.SHUTDOWN  # the method forgets it
         outcome = yield None
         delivery = self._port.here(id_of(job.id))
-        is_shutdown = context.abort_reason() is AbortReason.SHUTDOWN
         if delivery is None:
             if status is Status.ABORTED and retry_decision is None and outcome.error is None:
                 self._aborted_at_its_begin(job, is_shutdown=is_shutdown)
