@@ -61,6 +61,7 @@ OWNERS = {
     "celery": {"queues.celery", "celery", "tasks"},
     "kombu": {"queues.celery", "celery"},
     "billiard": {"queues.celery", "celery"},
+    "procrastinate": {"queues.procrastinate"},
     "django_tenants": {"jobs.tenants"},
     "redis": {"stores.redis_connection"},
     "channels_redis": set(),
@@ -326,7 +327,8 @@ def test_what_asgi_and_settings_files_import_needs_no_django_yet(module):
 
 def test_a_set_up_django_has_loaded_what_it_must_and_no_queue():
     code = f"import django, sys; django.setup(); print(*(name for name in sys.modules if name.startswith('{NAME}')))"
-    code += "; assert not {'celery', 'kombu', 'channels', 'redis', 'channels_redis'} & set(sys.modules)"
+    queues = "'celery', 'kombu', 'procrastinate'"
+    code += f"; assert not {{{queues}, 'channels', 'redis', 'channels_redis'}} & set(sys.modules)"
     settings = {"DJANGO_SETTINGS_MODULE": "tests.settings", "PYTHONPATH": str(ROOT)}
     run = subprocess.run([sys.executable, "-c", code], env=settings, check=True, capture_output=True, text=True)
     loaded = {name.removeprefix(f"{NAME}.") for name in run.stdout.split()}

@@ -28,7 +28,6 @@ TYPES = {
     "RQ": ["rq.job.Job"],
     "Dramatiq": ["dramatiq.actor.Actor", "dramatiq.message.Message", "dramatiq.composition.pipeline"],
     "Huey": ["huey.api.TaskWrapper", "huey.api.Result"],
-    "Procrastinate": ["procrastinate.tasks.Task", "procrastinate.jobs.Job"],
     "arq": ["arq.jobs.Job"],
     "taskiq": ["taskiq.decor.AsyncTaskiqDecoratedTask", "taskiq.task.AsyncTaskiqTask"],
     "SAQ": ["saq.job.Job"],

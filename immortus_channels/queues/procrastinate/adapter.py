@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
-from weakref import WeakSet
+from weakref import ref
 
 from procrastinate import app as apps
 from procrastinate import jobs, manager, tasks
@@ -16,24 +16,24 @@ from immortus_channels.queues.base import Queue
 from immortus_channels.queues.hooks import Outcome, around
 from immortus_channels.queues.procrastinate.deferring import Deferring
 from immortus_channels.queues.procrastinate.marks import QUEUE, id_of, number_of, options_of
+from immortus_channels.queues.procrastinate.working import Working
 from immortus_channels.queues.tracked import TaskOptions
 
 if TYPE_CHECKING:
-    from django.core.checks import CheckMessage
-
     from immortus_channels import keys
     from immortus_channels.jobs import namespaces
     from immortus_channels.jobs.events import Cancelled, Failed, Finished
     from immortus_channels.jobs.job import Job
     from immortus_channels.queues.port import Port
-    from immortus_channels.queues.procrastinate import problems, records
+    from immortus_channels.queues.procrastinate import records
 else:
     keys = Later("immortus_channels.keys")
     namespaces = Later("immortus_channels.jobs.namespaces")
-    problems = Later("immortus_channels.queues.procrastinate.problems")
     records = Later("immortus_channels.queues.procrastinate.records")
 
 _DJANGO = "procrastinate.contrib.django.procrastinate_app"
+_WORKER = "procrastinate.worker"
+"""Workers alone import it."""
 
 
 class ProcrastinateQueue(Queue):
@@ -48,7 +48,7 @@ class ProcrastinateQueue(Queue):
 
     def __init__(self) -> None:
         super().__init__()
-        self._apps: WeakSet[apps.App] = WeakSet()
+        self._apps: list[ref[apps.App]] = []
 
     # The port
 
@@ -64,25 +64,22 @@ class ProcrastinateQueue(Queue):
             cancel_job_by_id=deferring.cancelled,
             cancel_job_by_id_async=deferring.cancelled_async,
         )
-        if "procrastinate.worker" in sys.modules:
-            from procrastinate.worker import Worker  # noqa: PLC0415 - only workers import it
-
-            from immortus_channels.queues.procrastinate.working import Working  # noqa: PLC0415 - likewise
-
+        if _WORKER in sys.modules:
             working = Working(port)
-            around(Worker, _process_job=working.process, _persist_job_status=working.persisted)
+            worker: type = sys.modules[_WORKER].Worker
+            around(worker, _process_job=working.process, _persist_job_status=working.persisted)
             around(tasks.Task, get_retry_exception=working.decided)
 
     def _on_app(self, app: apps.App, **_: object) -> Generator[None, Outcome, None]:
         """Note an app once it has been made."""
         yield
-        self._apps.add(app)
+        self._apps.append(ref(app))
 
     def _known_apps(self) -> Iterator[Any]:
         """Yield the apps of this process: Django's, which may be older than this adapter, and those made since."""
         if _DJANGO in sys.modules:
             yield sys.modules[_DJANGO].current_app
-        yield from self._apps
+        yield from filter(None, (known() for known in self._apps))
 
     def _task_of(self, name: str) -> Any:
         return next((app.tasks[name] for app in self._known_apps() if name in app.tasks), None)
@@ -147,7 +144,3 @@ class ProcrastinateQueue(Queue):
         """Return the end that the job's row in Procrastinate's table tells."""
         number = number_of(job_id)
         return records.end_of(number, job_id, job_class) if number is not None and self._may_ask() else None
-
-    def problems(self) -> list[CheckMessage]:
-        """Return what keeps jobs from being followed: namespaces, which no message names."""
-        return list(problems.problems(sorted(self.tracked_names())))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,8 @@ from immortus_channels.queues.procrastinate.marks import id_of, options_of
 from immortus_channels.queues.tracked import TaskOptions
 
 if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
     from immortus_channels.jobs import events
 else:
     events = Later("immortus_channels.jobs.events")
@@ -29,7 +31,7 @@ AsyncSteps = AsyncGenerator[Instead | None, Outcome]
 class Deferring:
     """Hooks around the methods of `JobManager`."""
 
-    def __init__(self, port: Port, task_of: Callable[[str], Any]):
+    def __init__(self, port: Port, task_of: Callable[[str], Any]) -> None:
         """Take what returns the task of a registered name, None for an unknown one."""
         self._port = port
         self._task_of = task_of
@@ -44,16 +46,15 @@ class Deferring:
         return self._deferred(alias_of(manager)) if self._are_any_tracked(jobs) else None
 
     def _deferred(self, alias: str | None) -> Steps:
-        outcome = Outcome()
         try:
-            with _hidden(alias):
+            with _hidden(alias) as is_hidden:
                 outcome = yield None
-                if outcome.error is not None:
-                    raise outcome.error
-                guard(self._tell)(outcome.value, alias)
-        except Exception as error:  # noqa: BLE001 - the caller gets it
-            if error is not outcome.error:
-                yield Instead(error=error)
+                if outcome.error is None:
+                    guard(self._tell)(outcome.value, alias)
+                elif is_hidden:
+                    transaction.set_rollback(True, using=alias)
+        except Exception as error:  # noqa: BLE001 - the commit has failed, and the caller gets that
+            yield Instead(error=error)
 
     def _tell(self, jobs: Sequence[Any], alias: str | None) -> None:
         prepare = self._port.prepare
@@ -63,13 +64,16 @@ class Deferring:
         for sending in sendings:
             sending.confirm(using=alias)
 
-    def _sent(self, jobs: Iterable[Any], **more: Any) -> Iterator[tuple[tuple[str, str, TaskOptions], Sent]]:
+    def _sent(
+        self, jobs: Iterable[Any], *, is_scheduled: bool = False
+    ) -> Iterator[tuple[tuple[str, str, TaskOptions], Sent]]:
         """Yield what the port is told of each tracked job."""
         for job in jobs:
             task = self._task_of(job.task_name)
             options = options_of(task)
             if options is not None:
-                about = Sent(kwargs=job.task_kwargs, function=task.func, eta=due(job.scheduled_at), **more)
+                eta, kwargs = due(job.scheduled_at), job.task_kwargs
+                about = Sent(kwargs=kwargs, function=task.func, eta=eta, is_scheduled=is_scheduled)
                 yield (id_of(job.id), job.task_name, options), about
 
     def deferred_async(self, manager: Any, jobs: Sequence[Any], **options: Any) -> AsyncSteps | None:
@@ -77,7 +81,7 @@ class Deferring:
         if not self._are_any_tracked(jobs):
             return None
         if alias_of(manager) is None:
-            return self._deferred_async(lambda deferred: self._sent(deferred))
+            return self._deferred_async(self._sent)
         return _in_thread(partial(manager.batch_defer_jobs, jobs, **options))
 
     async def _deferred_async(self, sent: Callable[[Any], Iterable[tuple[Any, Sent]]]) -> AsyncSteps:
@@ -133,16 +137,21 @@ def alias_of(manager: Any) -> str | None:
     return alias
 
 
-def _hidden(alias: str | None) -> AbstractContextManager[Any]:
-    """Return a transaction in this database, unless there is one already or none can be begun."""
-    if alias is not None:
-        try:
-            connection = connections[alias]
-            if not connection.in_atomic_block and connection.get_autocommit():
-                return transaction.atomic(using=alias)
-        except Error:
-            pass  # the INSERT says it
-    return nullcontext()
+@contextmanager
+def _hidden(alias: str | None) -> Iterator[bool]:
+    """Be a transaction in this database, and yield True, unless there is one already or none can be begun."""
+    if alias is not None and _is_free(connections[alias]):
+        with transaction.atomic(using=alias):
+            yield True
+    else:
+        yield False
+
+
+def _is_free(connection: BaseDatabaseWrapper) -> bool:
+    try:
+        return not connection.in_atomic_block and connection.get_autocommit()
+    except Error:
+        return False  # the INSERT will say what is wrong
 
 
 async def _in_thread(method: Callable[[], Any]) -> AsyncSteps:

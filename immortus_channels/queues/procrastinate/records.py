@@ -81,9 +81,10 @@ def cancel(number: int, *, abort: bool) -> None:
 @contextmanager
 def _row(number: int) -> Iterator[Any]:
     """Yield the row of `ProcrastinateJob`; None if there is none."""
-    model: Any = apps.get_model("procrastinate", "ProcrastinateJob")
+    from procrastinate.contrib.django.models import ProcrastinateJob  # noqa: PLC0415 - for Django alone
+
     with _own_connection(_alias()):
-        yield model.objects.using(_alias()).filter(pk=number).first()
+        yield ProcrastinateJob.objects.using(_alias()).filter(pk=number).first()
 
 
 def _alias() -> str:

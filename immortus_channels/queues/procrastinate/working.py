@@ -31,7 +31,7 @@ AsyncSteps = AsyncGenerator[Instead | None, Outcome]
 class Working:
     """Hooks around the methods of `Worker`, on its event loop, and around a task's decision to run again."""
 
-    def __init__(self, port: Port):
+    def __init__(self, port: Port) -> None:
         self._port = port
 
     # Runs
@@ -71,7 +71,7 @@ class Working:
         if (yield None).error is None:
             self._port.ended(events.Failed, id_of(job.id), "", code="unknown_task", unstarted=True)
 
-    async def _persisted(
+    async def _persisted(  # noqa: PLR0913 - the worker's own
         self, worker: Any, job: Any, status: Status, context: Any, *, retry_decision: Any, job_result: Any
     ) -> AsyncSteps:
         is_shutdown = context.abort_reason() is AbortReason.SHUTDOWN  # the method forgets it

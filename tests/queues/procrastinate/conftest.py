@@ -8,6 +8,7 @@ from importlib.util import find_spec
 
 import pytest
 from asgiref.sync import SyncToAsync
+from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
 from django.test import override_settings
@@ -23,8 +24,6 @@ APP = "procrastinate.contrib.django"
 
 @pytest.fixture(scope="session")
 def _app(django_db_blocker, postgres: PostgresServer) -> Iterator[None]:
-    from django.conf import settings
-
     add_database(DATABASE, postgres.database)
     here = {"PROCRASTINATE_DATABASE_ALIAS": DATABASE, "PROCRASTINATE_AUTODISCOVER_MODULE_NAME": None}
     with (
@@ -41,7 +40,7 @@ def _app(django_db_blocker, postgres: PostgresServer) -> Iterator[None]:
 @pytest.fixture
 def app(_app, settings):
     """The Django app, without any job."""
-    from procrastinate.contrib.django import app
+    from procrastinate.contrib.django import app  # noqa: PLC0415 - it may not be installed
 
     settings.IMMORTUS_STORE = {"BACKEND": "memory"}
     with connections[DATABASE].cursor() as cursor:

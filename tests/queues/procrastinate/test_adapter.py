@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from weakref import WeakSet
-
 import pytest
 from django.test import RequestFactory
 from procrastinate import App, testing
@@ -21,7 +19,7 @@ request = RequestFactory().post("/start")
 def queue(app, monkeypatch):
     """The adapter, without the apps of other tests."""
     queue = queues.by_name("procrastinate")
-    monkeypatch.setattr(queue, "_apps", WeakSet())
+    monkeypatch.setattr(queue, "_apps", [])
     return queue
 
 
@@ -64,7 +62,7 @@ def test_tasks_of_another_app_are_known_while_it_lives(queue):
 
 
 def test_a_job_and_its_row_stand_for_themselves(app, queue, task):
-    from procrastinate.contrib.django.models import ProcrastinateJob
+    from procrastinate.contrib.django.models import ProcrastinateJob  # noqa: PLC0415 - the app has to be set up
 
     number = task.defer()
     (job,) = app.job_manager.list_jobs(id=number)
@@ -83,11 +81,3 @@ def test_a_job_that_cannot_be_followed_is_refused(task, untracked):
         job_info(request, untracked.configure().job.evolve(id=1))
     with pytest.raises(ConfigurationError, match="'resize' has not been deferred"):
         job_info(request, task.configure().job)
-
-
-def test_namespaces_are_warned_of_where_a_task_is_tracked(queue, task, settings):
-    assert queue.problems() == []
-    settings.IMMORTUS_NAMESPACE = lambda _: "a"
-    assert [message.id for message in queue.problems()] == ["immortus_channels.W056"]
-    del task.blueprint.tasks["resize"], task.blueprint.tasks["scale"]
-    assert queue.problems() == []

@@ -91,7 +91,8 @@ async def test_a_coroutine_function_s_result_is_told_likewise(declare, work, abo
 @pytest.mark.parametrize("above", [False, True])
 async def test_what_a_function_raises_is_told(declare, work, above):
     def paints():
-        raise JobFailed("no_paint", "The painter ran out of blue.")
+        code = "no_paint"
+        raise JobFailed(code, "The painter ran out of blue.")
 
     number = await declare(paints, above=above).defer_async()
     await work()
@@ -373,12 +374,10 @@ async def test_an_abort_while_the_begin_waits_ends_the_job_in_the_table(app, dec
     get_store().pause = 0.3
     async with worker_of(app, wait=True) as worker:
         working = asyncio.create_task(worker.run())
-        while not worker._running_jobs:
-            await asyncio.sleep(0.01)
+        await until(lambda: worker._running_jobs)
         await asyncio.sleep(0.05)
         worker._handle_abort_jobs_requested([number])
-        while worker._running_jobs:
-            await asyncio.sleep(0.01)
+        await until(lambda: not worker._running_jobs)
         worker.stop()
         await working
     get_store().pause = 0
