@@ -37,7 +37,7 @@ class ProcrastinateDriver(Driver):
         """Keep jobs, and records of them, in that PostgreSQL."""
         return {
             "DATABASES": {"default": json.loads(os.environ["SUITE_POSTGRES"])},
-            "IMMORTUS_STORE": {"BACKEND": "tests.queues.suite.told.TellingDatabaseStore"},
+            "IMMORTUS_STORE": {"BACKEND": "tests.queues.suite.procrastinate_store.TellingPostgresStore"},
         }
 
     def task(self, function: Callable[..., Any], **options: Any) -> Any:

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from immortus_channels.jobs.job import Job
-from immortus_channels.stores.base import Change, Store
-from immortus_channels.stores.database import DatabaseStore
+from immortus_channels.stores.base import Change
 from immortus_channels.stores.sqlite.store import SQLiteStore
 
 
-class Telling(Store):
-    """Appends what has changed to a file."""
+class TellingStore(SQLiteStore):
+    """Keeps jobs as a project on SQLite does, and appends what has changed to a file."""
 
     def update(self, job_id: str, change: Change, *, known: Job | None = None) -> tuple[Job | None, Job | None]:
         """Apply the change, and tell of it."""
@@ -28,14 +27,6 @@ class Telling(Store):
             with open(os.environ["IMMORTUS_SUITE_TOLD"], "ab", buffering=0) as file:  # noqa: PTH123 - one write
                 file.write(line)
         return before, after
-
-
-class TellingStore(Telling, SQLiteStore):
-    """Keeps jobs as a project on SQLite does."""
-
-
-class TellingDatabaseStore(Telling, DatabaseStore):
-    """Keeps jobs as a project on PostgreSQL does."""
 
 
 class Told:
