@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,15 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.pages_of_docs import page
-from tests.servers import RedisServer, free_port
+from tests.servers import PostgresServer, RedisServer, free_port, need_package
 from tests.site import ROOT, Process, eventually
 
 pytestmark = pytest.mark.slow
 
 AT_THE_END = ", at the end"
 REDIS = "redis://127.0.0.1:6379/0"
+CELERY = ("-m", "celery", "-A", "studio", "worker", "--concurrency", "2", "--without-gossip", "--without-mingle")
+PROCRASTINATE = ("manage.py", "procrastinate", "worker")
 
 
 class Studio:
@@ -55,21 +57,10 @@ class Studio:
             before = path.read_text() if sample.title.endswith(AT_THE_END) else ""
             path.write_text(before + sample.text.replace(REDIS, redis))
 
-    def start(self) -> None:
+    def start(self, worker: Sequence[str] = CELERY) -> None:
         """Run the last commands of the page, the server on a port of its own."""
         self.manage("check", "--fail-level", "WARNING")
         self.manage("migrate", "--verbosity", "0")
-        worker = (
-            "-m",
-            "celery",
-            "-A",
-            "studio",
-            "worker",
-            "--concurrency",
-            "2",
-            "--without-gossip",
-            "--without-mingle",
-        )
         server = ("manage.py", "runserver", "--noreload", self.url.removeprefix("http://"))
         for log, command in (("worker.log", worker), ("server.log", server)):
             process = Process([sys.executable, *command], self.env, self.folder / log, self.folder)
@@ -150,3 +141,29 @@ def test_the_third_part_ends_jobs_in_every_way(studio):
     cancel = f"{studio.url}/immortus/cancel/{job_id}"
     assert httpx.post(cancel, cookies=studio.cookies, headers=studio.headers).status_code == 202
     assert studio.end_of(job_id)["state"] == "cancelled"
+
+
+@pytest.mark.postgresql
+def test_the_bar_moves_with_procrastinate_too(tmp_path: Path, postgres: PostgresServer):
+    need_package("procrastinate", "immortus-channels[procrastinate]")
+    studio = Studio(tmp_path)
+    studio.follow("procrastinate")
+    with (tmp_path / "studio/settings.py").open("a") as settings:
+        settings.write(f"DATABASES['default'] |= {postgres.database!r}\n")
+    studio.env["DJANGO_SUPERUSER_PASSWORD"] = "secret"
+    try:
+        studio.start(PROCRASTINATE)
+        studio.manage("createsuperuser", "--noinput", "--username=ada", "--email=ada@example.com")
+        with httpx.Client(base_url=studio.url, follow_redirects=True) as client:
+
+            def post(path: str, **data: str) -> str:
+                client.get("/admin/login/")
+                return client.post(path, data={**data, "csrfmiddlewaretoken": client.cookies["csrftoken"]}).text
+
+            post("/admin/login/?next=/", username="ada", password="secret")
+            (job_id,) = re.findall(r'<immortus-job job-id="([\w-]+)"', post("/process", path="cat.jpg"))
+            verify = f"/immortus/verify/{job_id}"
+            assert eventually(lambda: 0 < (client.get(verify).json().get("percentage") or 0) < 100, within=30)
+            assert eventually(lambda: client.get(verify).json()["state"] == "finished", within=30)
+    finally:
+        studio.stop()

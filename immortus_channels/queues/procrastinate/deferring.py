@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -47,12 +47,10 @@ class Deferring:
 
     def _deferred(self, alias: str | None) -> Steps:
         try:
-            with _hidden(alias) as is_hidden:
+            with _hidden(alias):
                 outcome = yield None
                 if outcome.error is None:
                     guard(self._tell)(outcome.value, alias)
-                elif is_hidden:
-                    transaction.set_rollback(True, using=alias)
         except Exception as error:  # noqa: BLE001 - the commit has failed, and the caller gets that
             yield Instead(error=error)
 
@@ -137,14 +135,11 @@ def alias_of(manager: Any) -> str | None:
     return alias
 
 
-@contextmanager
-def _hidden(alias: str | None) -> Iterator[bool]:
-    """Be a transaction in this database, and yield True, unless there is one already or none can be begun."""
+def _hidden(alias: str | None) -> AbstractContextManager[Any]:
+    """Return a transaction in this database, unless there is one already or none can be begun."""
     if alias is not None and _is_free(connections[alias]):
-        with transaction.atomic(using=alias):
-            yield True
-    else:
-        yield False
+        return transaction.atomic(using=alias)
+    return nullcontext()
 
 
 def _is_free(connection: BaseDatabaseWrapper) -> bool:

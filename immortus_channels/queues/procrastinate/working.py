@@ -56,7 +56,7 @@ class Working:
             yield Instead()
             return
         yield None
-        delivery.hand_over()
+        delivery.hand_over()  # where no end has been told, the table has none
 
     # Ends
 
@@ -75,13 +75,12 @@ class Working:
         self, worker: Any, job: Any, status: Status, context: Any, *, retry_decision: Any, job_result: Any
     ) -> AsyncSteps:
         is_shutdown = context.abort_reason() is AbortReason.SHUTDOWN  # the method forgets it
-        outcome = yield None
+        if (yield None).error is not None:
+            return
         delivery = self._port.here(id_of(job.id))
         if delivery is None:
-            if status is Status.ABORTED and retry_decision is None and outcome.error is None:
+            if status is Status.ABORTED and retry_decision is None:
                 self._aborted_at_its_begin(job, is_shutdown=is_shutdown)
-        elif outcome.error is not None:
-            delivery.hand_over()
         elif retry_decision is not None:
             await _tell_again(delivery, worker, job, retry_decision)
         elif status is Status.SUCCEEDED:

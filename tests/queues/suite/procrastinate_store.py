@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from immortus_channels.stores.database import DatabaseStore
 from tests.queues.suite.told import TellingStore
 
 
 class TellingPostgresStore(TellingStore):
-    """Keeps jobs as a project on PostgreSQL does."""
+    """Keeps jobs in the database itself, beside which there is no file."""
+
+    def _file_pool(self) -> None:
+        """There is none."""
 
     def waits_for_caller(self) -> bool:
-        """Return what PostgreSQL's own store does: there is no file, and none is needed."""
-        return DatabaseStore.waits_for_caller(self)
+        """A transaction of the caller's locks nothing that the writer needs."""
+        return False
