@@ -59,6 +59,7 @@ def test_of_many_sendings_the_last_one_waits_for_all(port, options, record):
 
 
 async def test_a_sending_that_does_not_wait_holds_up_nobody(port, options, record, settings):
+    settings.IMMORTUS_INLINE = False
     settings.IMMORTUS_STORE = {"BACKEND": f"{FlakyStore.__module__}.{FlakyStore.__qualname__}"}
     get_store().open.clear()
     began = time.monotonic()

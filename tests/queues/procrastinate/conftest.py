@@ -43,6 +43,7 @@ def app(_app, settings):
     from procrastinate.contrib.django import app  # noqa: PLC0415 - it may not be installed
 
     settings.IMMORTUS_STORE = {"BACKEND": "memory"}
+    settings.IMMORTUS_INLINE = False  # as in production
     with connections[DATABASE].cursor() as cursor:
         cursor.execute("TRUNCATE procrastinate_jobs CASCADE")
     names = {*app.tasks}

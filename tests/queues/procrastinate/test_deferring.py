@@ -139,7 +139,8 @@ async def test_a_task_of_an_app_without_django_is_told(app):
         assert await sync_to_async(is_confirmed)(others[0])
         assert await own.job_manager.cancel_job_by_id_async(number)
         await own.job_manager.cancel_job_by_id_async(others[0], abort=True)
-    assert [record_of(each).state for each in (number, *others)] == [State.CANCELLED] * 2
+    numbers = (number, *others)
+    assert eventually(lambda: {record_of(each).state for each in numbers} == {State.CANCELLED}, 2)
 
 
 def test_a_name_is_told_where_its_task_is_known(app, task):
