@@ -29,6 +29,8 @@ ADAPTERS: dict[str, str] = {
     "django_tasks.signals": "immortus_channels.queues.django_tasks.adapter.DjangoTasksQueue",
     "rq": "immortus_channels.queues.rq.adapter.RQQueue",
     "huey.api": "immortus_channels.queues.huey.adapter.HueyQueue",
+    "procrastinate.app": "immortus_channels.queues.procrastinate.adapter.ProcrastinateQueue",
+    "procrastinate.worker": "immortus_channels.queues.procrastinate.adapter.ProcrastinateQueue",
 }
 """The adapters of task queues, each by the module whose import brings it along.
 

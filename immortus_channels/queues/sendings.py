@@ -47,15 +47,18 @@ class Sending:
         """Whether the job has another message, which the queue has."""
         self._told_at = time.monotonic()
 
-    def tell(self) -> None:
-        """Have the job recorded; wait 0.4 seconds at most."""
-        if self._event is not None:
-            self._learn(self._event, self._tracker.publish(self._event))
+    def tell(self, *, waits: bool = True) -> None:
+        """Have the job recorded; wait 0.4 seconds at most.
 
-    async def atell(self) -> None:
+        Of many jobs only the last one need wait: they are recorded in order.
+        """
+        if self._event is not None:
+            self._learn(self._event, self._tracker.publish(self._event, **_patience(waits=waits)))
+
+    async def atell(self, *, waits: bool = True) -> None:
         """Do what `tell` does, on an event loop, which runs on meanwhile."""
         if self._event is not None:
-            self._learn(self._event, await self._tracker.apublish(self._event))
+            self._learn(self._event, await self._tracker.apublish(self._event, **_patience(waits=waits)))
 
     def _learn(self, event: Enqueued, job: Job | None) -> None:
         """Take in the record: what is sent under the id of a job that is not over is one more run of that job.
@@ -107,6 +110,10 @@ class Sending:
         else:
             delay = max((event.origin.eta or 0) / SECOND - time.time(), 0)
             self._tracker.renew(event.job_id, event.origin.send_id, delay + leases().waiting / SECOND)
+
+
+def _patience(*, waits: bool) -> dict[str, float]:
+    return {} if waits else {"wait": 0.0}
 
 
 def prepare(  # noqa: PLR0913 - keywords

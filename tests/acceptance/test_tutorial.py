@@ -17,7 +17,7 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.pages_of_docs import page
-from tests.servers import RedisServer, free_port
+from tests.servers import PostgresServer, RedisServer, free_port, need_package
 from tests.site import ROOT, Process, eventually
 
 pytestmark = pytest.mark.slow
@@ -30,6 +30,7 @@ WORKERS = {
     "rq": ("manage.py", "rqworker", "default", "--with-scheduler"),
 }
 """The commands of the workers of other queues, by the names of their pages."""
+PROCRASTINATE = ("manage.py", "procrastinate", "worker")
 
 
 class Studio:
@@ -187,3 +188,29 @@ def paint(studio: Studio) -> None:
     (job_id,) = re.findall(r'<immortus-job job-id="([\w-]+)"', studio.process("cat.jpg").text)
     assert eventually(lambda: 0 < (studio.document(job_id).get("percentage") or 0) < 100, within=30)
     assert studio.end_of(job_id)["state"] == "finished"
+
+
+@pytest.mark.postgresql
+def test_the_bar_moves_with_procrastinate_too(tmp_path: Path, postgres: PostgresServer):
+    need_package("procrastinate", "immortus-channels[procrastinate]")
+    studio = Studio(tmp_path)
+    studio.follow("procrastinate")
+    with (tmp_path / "studio/settings.py").open("a") as settings:
+        settings.write(f"DATABASES['default'] |= {postgres.database!r}\n")
+    studio.env["DJANGO_SUPERUSER_PASSWORD"] = "secret"
+    try:
+        studio.start(PROCRASTINATE)
+        studio.manage("createsuperuser", "--noinput", "--username=ada", "--email=ada@example.com")
+        with httpx.Client(base_url=studio.url, follow_redirects=True) as client:
+
+            def post(path: str, **data: str) -> str:
+                client.get("/admin/login/")
+                return client.post(path, data={**data, "csrfmiddlewaretoken": client.cookies["csrftoken"]}).text
+
+            post("/admin/login/?next=/", username="ada", password="secret")
+            (job_id,) = re.findall(r'<immortus-job job-id="([\w-]+)"', post("/process", path="cat.jpg"))
+            verify = f"/immortus/verify/{job_id}"
+            assert eventually(lambda: 0 < (client.get(verify).json().get("percentage") or 0) < 100, within=30)
+            assert eventually(lambda: client.get(verify).json()["state"] == "finished", within=30)
+    finally:
+        studio.stop()

@@ -19,6 +19,7 @@ from immortus_channels.queues.hooks import Outcome
 from immortus_channels.queues.messages import from_header, is_second, job_in, owner_header
 from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.stores import get_store
+from tests.toys import FlakyStore, eventually
 
 HOUR = 3_600_000_000
 
@@ -50,6 +51,25 @@ def test_a_sending_makes_the_record_with_all_that_the_sender_knows(send, record)
     job = record()
     assert (job.state, job.owner, job.queue, job.job_class) == (State.ENQUEUED, "7", "toy", "resize")
     assert job.params == {"width": 3, "height": 50}
+
+
+def test_of_many_sendings_the_last_one_waits_for_all(port, options, record):
+    sendings = [port.prepare(job_id, "resize", options) for job_id in ("one", "two")]
+    for sending in sendings:
+        sending.tell(waits=sending is sendings[-1])
+    assert [record(job_id).state for job_id in ("one", "two")] == [State.ENQUEUED] * 2
+
+
+async def test_a_sending_that_does_not_wait_holds_up_nobody(port, options, record, settings):
+    settings.IMMORTUS_INLINE = False
+    settings.IMMORTUS_STORE = {"BACKEND": f"{FlakyStore.__module__}.{FlakyStore.__qualname__}"}
+    get_store().open.clear()
+    began = time.monotonic()
+    port.prepare("one", "resize", options).tell(waits=False)
+    await (await port.aprepare("two", "resize", options)).atell(waits=False)
+    assert time.monotonic() - began < 0.3
+    get_store().open.set()
+    assert eventually(lambda: record("one") and record("two"))
 
 
 def test_a_sending_that_is_only_prepared_is_not_on_record(port, options, job_id, record):

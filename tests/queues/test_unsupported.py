@@ -23,7 +23,6 @@ pytestmark = pytest.mark.urls(__name__)
 request = RequestFactory().post("/start")
 
 TYPES = {
-    "Procrastinate": ["procrastinate.tasks.Task", "procrastinate.jobs.Job"],
     "arq": ["arq.jobs.Job"],
     "taskiq": ["taskiq.decor.AsyncTaskiqDecoratedTask", "taskiq.task.AsyncTaskiqTask"],
     "SAQ": ["saq.job.Job"],

@@ -32,6 +32,8 @@ class Driver(ABC):
     """Seconds in which what a case waits for must be told."""
     period: ClassVar[float] = 1.0
     """Seconds between two runs of what `repeat` declares, the queue's own delays included."""
+    many: ClassVar[int] = 1000
+    """How many jobs the queue runs in a minute, at most a thousand."""
     apps: ClassVar[Sequence[str]] = ()
     """Django apps that the queue needs."""
 

@@ -18,6 +18,8 @@ class RQDriver(Driver):
     packages = ("rq", "django-rq", "redis")
     apps = ("django_rq",)
     outcomes = {"unstorable": "finished"}
+    many = 200
+    """A worker forks for each job."""
     cannot = {
         "test_rolled_back": "A message to Redis is not rolled back.",
         "test_rolled_back_to_a_savepoint": "A message to Redis is not rolled back.",
