@@ -86,8 +86,8 @@ def overruns() -> None:
         time.sleep(0.05)
 
 
-def ticks() -> None:
-    """Be started by the queue's own schedule."""
+def ticks(timestamp: int = 0) -> None:
+    """Be started by the queue's own schedule, which may say when."""
 
 
 def is_gone() -> None:
