@@ -7,11 +7,12 @@ import functools
 import gc
 import inspect
 import logging
+from types import ModuleType
 
 import pytest
 
 from immortus_channels import queues
-from immortus_channels.queues.hooks import Instead, Outcome, around, guard
+from immortus_channels.queues.hooks import Given, Instead, Outcome, around, guard
 from tests.toys import ToyQueue
 
 
@@ -171,6 +172,28 @@ def test_a_hook_changes_the_answer_of_a_method_that_returned(call):
 
     call.hook(steps)
     assert call() == 9
+
+
+def test_a_hook_changes_the_arguments_and_learns_the_outcome(call):
+    seen = []
+
+    def steps(number):
+        seen.append((yield Given((call.instance,), {"number": number + 1})))
+
+    call.hook(steps)
+    assert call() == 10
+    assert call.calls == [5]
+    assert seen == [Outcome(10)]
+
+
+def test_arguments_that_come_after_the_call_change_nothing(call):
+    def steps(_):
+        yield
+        yield Given((call.instance, 9), {})
+
+    call.hook(steps)
+    assert call() == 8
+    assert call.calls == [4]
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3])
@@ -383,3 +406,17 @@ def test_what_the_queue_raises_in_running_code_passes_a_guard():
 
     with pytest.raises(TimeIsUp):
         breaks()
+
+
+def test_a_function_that_is_looked_up_in_its_module_is_hooked_too():
+    module, seen = ModuleType("queue"), []
+    module.work = lambda number: number * 2
+
+    def hook(number):
+        seen.append(number)
+        seen.append((yield).value)
+
+    for _ in range(2):
+        around(module, work=hook)
+    assert module.work(4) == 8
+    assert seen == [4, 8]
