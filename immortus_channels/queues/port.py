@@ -70,9 +70,15 @@ class Port:
         sending.tell()
         return sending
 
+    async def aprepare(
+        self, job_id: object, job_class: str, options: TaskOptions | None, **sent: Unpack[Sent]
+    ) -> Sending:
+        """Do what `prepare` does, on an event loop, which runs on meanwhile."""
+        return await sendings.aprepare(self.queue, self.tracker, job_id, job_class, options, **sent)
+
     async def asent(self, job_id: object, job_class: str, options: TaskOptions, **sent: Unpack[Sent]) -> Sending:
         """Do what `sent` does, on an event loop, which runs on meanwhile."""
-        sending = await sendings.aprepare(self.queue, self.tracker, job_id, job_class, options, **sent)
+        sending = await self.aprepare(job_id, job_class, options, **sent)
         await sending.atell()
         return sending
 
