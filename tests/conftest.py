@@ -61,7 +61,9 @@ def _as_nothing_was_said() -> None:
 def _as_no_other_test_had_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A task that a test has made is not known by its name to the next one."""
     for queue in queues.connected:
-        monkeypatch.setattr(queue, "_tracked", dict(queue._tracked))
+        for name, known in vars(queue).items():
+            if isinstance(known, dict):
+                monkeypatch.setattr(queue, name, dict(known))
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ def output_of(*lines: str) -> str:
 def test_the_queues_that_are_imported_are_connected_once():
     __import__("celery.app")
     apps.get_app_config("immortus_channels").ready()
-    assert [queue.name for queue in queues.connected] == ["celery"]
+    assert [queue.name for queue in queues.connected].count("celery") == 1
 
 
 @pytest.mark.parametrize(

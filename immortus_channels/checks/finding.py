@@ -18,8 +18,12 @@ ID = "immortus_channels"
 
 
 def jobs_run_elsewhere() -> bool:
-    """Return whether some jobs run in other processes than the ones that send them."""
-    return any(not queue.is_eager() for queue in queues.connected)
+    """Return whether some jobs run in other processes than the ones that send them.
+
+    A queue that was only imported does not count beside one that has tracked tasks.
+    """
+    in_use = [queue for queue in queues.connected if queue.tracked_names()] or queues.connected
+    return any(not queue.is_eager() for queue in in_use)
 
 
 def path_of(thing: Any) -> str:

@@ -84,6 +84,7 @@ def celery_app(monkeypatch):
 def project(settings, monkeypatch):
     """The settings of a healthy project."""
     monkeypatch.setattr(releases, "version", known_version)
+    monkeypatch.setattr(queues, "connected", [queues.by_name("celery")])
     settings.ROOT_URLCONF = __name__
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, OWNER]
     settings.ASGI_APPLICATION = f"{__name__}.whole"
@@ -145,11 +146,11 @@ def marked_in_a_module(monkeypatch, decorate):
 
 
 def test_a_mark_under_the_decorator_of_a_queue_without_an_adapter_is_found(monkeypatch):
-    actor = type("Actor", (), {"__module__": "dramatiq.actor"})()
-    marked_in_a_module(monkeypatch, lambda function: actor)
+    job = type("Job", (), {"__module__": "apscheduler.job"})()
+    marked_in_a_module(monkeypatch, lambda function: job)
     message = messages()["W012"]
     assert "'gallery_of_a_project.paint'" in message.msg
-    assert "Dramatiq, which has no adapter" in message.msg
+    assert "APScheduler, which has no adapter" in message.msg
     assert "JobRepository()" in message.hint
 
 
@@ -425,6 +426,20 @@ def test_the_memory_store_is_fine_where_jobs_run_at_once(settings, celery_app):
     settings.IMMORTUS_STORE = {"BACKEND": "memory"}
     celery_app.conf.task_always_eager = True
     assert messages() == {}
+
+
+@pytest.mark.parametrize(("tasks", "expected"), [({}, set()), ({"resize": TaskOptions()}, {"E005"})])
+def test_a_queue_that_was_only_imported_does_not_count(settings, celery_app, monkeypatch, tasks, expected):
+    settings.IMMORTUS_STORE = {"BACKEND": "memory"}
+    celery_app.conf.task_always_eager = True
+
+    @celery_app.task(shared=False)
+    @tracked
+    def paint():
+        """Be used."""
+
+    monkeypatch.setattr(queues, "connected", [queues.by_name("celery"), ToyQueue(**tasks)])
+    assert found() == expected
 
 
 def test_the_memory_store_is_fine_without_a_queue(settings, monkeypatch):
