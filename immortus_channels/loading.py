@@ -22,7 +22,9 @@ else:  # costs a dozen modules, and they need not be registered with it
 logger = logging.getLogger("immortus_channels")
 
 ADAPTERS: dict[str, str] = {
+    "arq": "immortus_channels.queues.arq.adapter.ArqQueue",
     "celery.app": "immortus_channels.queues.celery.adapter.CeleryQueue",
+    "saq": "immortus_channels.queues.saq.adapter.SAQQueue",
 }
 """The adapters of task queues, each by the module whose import brings it along.
 

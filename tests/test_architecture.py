@@ -57,6 +57,7 @@ PURE = {
 """The standard library and each other, nothing else."""
 
 OWNERS = {
+    "arq": {"queues.arq"},
     "channels": {"push.layer", "websocket", "routing", "testing.layers"},
     "celery": {"queues.celery", "celery", "tasks"},
     "kombu": {"queues.celery", "celery"},
@@ -64,6 +65,7 @@ OWNERS = {
     "django_tenants": {"jobs.tenants"},
     "pytest": {"testing.queues"},
     "redis": {"stores.redis_connection"},
+    "saq": {"queues.saq"},
     "channels_redis": set(),
     "daphne": set(),
 }
@@ -100,7 +102,9 @@ TESTED_BY = {
     "push/layer.py": "push/test_broadcaster.py",
     "push/messages.py": "push/test_broadcaster.py",
     "push/receivers.py": "push/test_broadcaster.py",
+    "queues/arq": "queues/test_arq.py",
     "queues/celery": "queues/test_celery.py",
+    "queues/saq": "queues/test_saq.py",
     "queues/classes.py": "queues/test_base.py",
     "queues/results.py": "api/test_shortcuts.py",
     "queues/tracker.py": "queues/test_port.py",
@@ -329,7 +333,7 @@ def test_what_asgi_and_settings_files_import_needs_no_django_yet(module):
 
 def test_a_set_up_django_has_loaded_what_it_must_and_no_queue():
     code = f"import django, sys; django.setup(); print(*(name for name in sys.modules if name.startswith('{NAME}')))"
-    code += "; assert not {'celery', 'kombu', 'channels', 'redis', 'channels_redis'} & set(sys.modules)"
+    code += "; assert not {'celery', 'kombu', 'arq', 'saq', 'channels', 'redis', 'channels_redis'} & set(sys.modules)"
     settings = {"DJANGO_SETTINGS_MODULE": "tests.settings", "PYTHONPATH": str(ROOT)}
     run = subprocess.run([sys.executable, "-c", code], env=settings, check=True, capture_output=True, text=True)
     loaded = {name.removeprefix(f"{NAME}.") for name in run.stdout.split()}

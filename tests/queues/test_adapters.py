@@ -102,4 +102,5 @@ def test_a_package_may_bring_an_adapter_of_its_own(connected, monkeypatch, tmp_p
 
 @pytest.mark.parametrize(("module", "path"), loading.ADAPTERS.items())
 def test_each_adapter_of_the_table_can_be_found(module, path):
+    pytest.importorskip(module)  # not all queues can be installed beside each other
     assert issubclass(loading.find(path, "")[0], adapters.Queue)

@@ -29,9 +29,7 @@ TYPES = {
     "Dramatiq": ["dramatiq.actor.Actor", "dramatiq.message.Message", "dramatiq.composition.pipeline"],
     "Huey": ["huey.api.TaskWrapper", "huey.api.Result"],
     "Procrastinate": ["procrastinate.tasks.Task", "procrastinate.jobs.Job"],
-    "arq": ["arq.jobs.Job"],
     "taskiq": ["taskiq.decor.AsyncTaskiqDecoratedTask", "taskiq.task.AsyncTaskiqTask"],
-    "SAQ": ["saq.job.Job"],
     "Django-Q2": ["django_q.models.Task"],
     "APScheduler": ["apscheduler.job.Job"],
 }
