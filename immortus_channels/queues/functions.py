@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from types import FunctionType
 from typing import Any
 
 from django.core.checks import CheckMessage, Warning  # noqa: A004 - Django's name
@@ -49,9 +50,11 @@ class FunctionQueue(Queue):
 
     def name_of(self, task: object) -> str | None:
         """Return the name by which a worker of this process has the task, else a marked function's own."""
-        names = (name for name, known in self.tasks.copy().items() if task in (known, marked.function_of(known)))
-        own = getattr(task, "__qualname__", None)
-        return next(names, own if find(str(own)) is task else None)
+        for name, known in self.tasks.copy().items():
+            if task is known or task is marked.function_of(known):
+                return name
+        name = task.__qualname__ if type(task) is FunctionType else ""
+        return name if name and find(name) is task else None
 
     def problems(self) -> list[CheckMessage]:
         """Return which tracked functions cannot be told apart."""

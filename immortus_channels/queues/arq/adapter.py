@@ -50,10 +50,6 @@ Steps = AsyncGenerator[Any, Outcome]
 
 _OWN = {"_job_id", "_queue_name", "_defer_until", "_defer_by", "_expires", "_job_try"}
 """What `enqueue_job` takes for itself."""
-_SHORT = 0.005
-"""Seconds by which clocks of one process may differ."""
-
-
 _is_scheduled: ContextVar[bool] = ContextVar("immortus_arq_is_scheduled", default=False)
 
 
@@ -150,7 +146,7 @@ class ArqQueue(FunctionQueue):
         message = message_here.get()
         if message is None:
             return
-        message.began = time.monotonic()
+        message.is_run = True
         message.delivery = await self._port.abegin(context["job_id"], name, options, header=message.header)
         if message.delivery.refused:
             yield Instead()
@@ -160,7 +156,7 @@ class ArqQueue(FunctionQueue):
 
     def _finishing(self, worker: Worker, job_id: str, *about: Any, **_: object) -> Steps | None:
         message = message_here.get()
-        return self._finish(worker, job_id, message, *about) if message is not None and message.began else None
+        return self._finish(worker, job_id, message, *about) if message is not None and message.is_run else None
 
     async def _finish(  # noqa: PLR0913, PLR0917 - arq's arguments
         self,
@@ -221,7 +217,7 @@ def _end_cancelled(delivery: Delivery, worker: Worker, message: Message) -> None
     """Tell why arq has cancelled a run for good: where it keeps no result, the time alone says so."""
     function = worker.functions[message.function]
     limit = worker.job_timeout_s if function.timeout_s is None else function.timeout_s
-    is_late = limit is not None and time.monotonic() - message.began >= limit - _SHORT
+    is_late = limit is not None and time.monotonic() - message.received >= limit
     if isinstance(message.result, TimeoutError) or (message.result is None and is_late):
         delivery.fail("time_limit")
     elif not worker.retry_jobs and worker.main_task is not None and worker.main_task.cancelling():

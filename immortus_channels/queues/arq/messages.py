@@ -6,6 +6,7 @@ A message is a dictionary of which arq's workers read the entries that they know
 from __future__ import annotations
 
 import pickle
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -29,10 +30,12 @@ class Message:
     """A message that a worker is at, as far as arq has said what becomes of it."""
 
     score: int
+    received: float
+    """When, by the monotonic clock."""
     header: Mapping[str, Any] | None = None
     function: str = ""
+    is_run: bool = False
     delivery: Delivery | None = None
-    began: float = 0.0
     outcome: Outcome | None = None
     """How the body ended; None if it was not run."""
     is_success: bool | None = None
@@ -59,7 +62,7 @@ def writing(*args: Any, serializer: Callable[[dict[str, Any]], bytes] | None = N
 
 def receiving(_worker: Worker, _job_id: str, score: int) -> None:
     """Note that this asyncio task works at a message."""
-    message_here.set(Message(score))
+    message_here.set(Message(score, time.monotonic()))
 
 
 def reading(*args: Any, deserializer: Callable[[bytes], dict[str, Any]] | None = None) -> Iterator[Given] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from asyncio import CancelledError
+from asyncio import CancelledError, current_task
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
@@ -115,6 +115,7 @@ class SAQQueue(FunctionQueue):
         _on_its_way.set(None)
         outcome = yield
         sending, is_early = _on_its_way.get() or (None, False)
+        _on_its_way.set(None)
         if sending is None:
             return
         if outcome.value is not None:
@@ -165,7 +166,12 @@ class SAQQueue(FunctionQueue):
 
     async def _begin(self, job: Job, options: TaskOptions) -> Steps:
         """Begin a run before the project's own hooks, which may fail it; the function asks whether it is refused."""
-        await self._port.abegin(id_of(job), job.function, options, run_id=run_id_of(job), header=header_of(job))
+        try:
+            await self._port.abegin(id_of(job), job.function, options, run_id=run_id_of(job), header=header_of(job))
+        except CancelledError:
+            task = current_task()
+            if task is not None:
+                task.cancel()  # a moment later: SAQ puts a job back only from its body
         yield
 
     # Ends: SAQ's own writes tell them, also those of another process than the run's
@@ -222,9 +228,9 @@ class SAQQueue(FunctionQueue):
 
     async def _send_again(self, job: Job) -> Steps:
         """Be around the sending of a job that is over, as SAQ's own pages do it: for whom it was sent before."""
-        header = header_of(job) or {}
-        options, planned = self.options_of(job.function), messages.owner_header(messages.from_header(header))
-        sending = await self._prepare(job, options, planned=planned)
+        header = header_of(job) or {"staff_only": True}
+        planned = messages.owner_header(messages.from_header(header))
+        sending = await self._prepare(job, self.options_of(job.function), planned=planned)
         put_header(job, sending, is_told=True)
         if (yield).error is None:
             await sending.atell()

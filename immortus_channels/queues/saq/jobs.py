@@ -25,7 +25,7 @@ _OF_A_TIME = 1
 
 def id_of(job: Job) -> str:
     """Return the id of a job: its key, and for one of a schedule, whose jobs share a key, its time."""
-    return f"{job.key}:{job.scheduled}" if job.scheduled and job.key == f"cron:{job.function}" else job.key
+    return f"{job.key}:{job.scheduled}" if job.scheduled and job.key == f"cron:{job.function}" else str(job.key)
 
 
 def run_id_of(job: Job) -> str:
@@ -58,8 +58,8 @@ def is_new(job: Job) -> bool:
     return HEADER not in job.meta and can_be_guessed(job.key)
 
 
-def can_be_guessed(key: str) -> bool:
+def can_be_guessed(key: object) -> bool:
     """Return whether a key is one of SAQ's own, which are made of the time."""
     with suppress(ValueError):
-        return uuid.UUID(key).version == _OF_A_TIME
+        return uuid.UUID(str(key)).version == _OF_A_TIME
     return False
