@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import json
 import sys
 import time
@@ -262,10 +263,14 @@ async def test_what_a_callback_of_the_project_refuses_is_not_told(gallery, jobs)
     assert jobs.documents == []
 
 
-async def test_a_visitor_s_job_needs_a_key_that_nobody_guesses(gallery):
-    guessed = await gallery.enqueue("paint", path="cat", owner=None)
-    random = await gallery.enqueue("paint", path="cat", owner=None, key=str(uuid.uuid4()))
-    assert [(await record(job)).staff_only for job in (guessed, random)] == [True, False]
+async def test_a_job_that_anybody_may_see_has_a_key_that_nobody_guesses(gallery):
+    job = await gallery.enqueue("paint", path="cat", owner=None)
+    assert (uuid.UUID(job.key).version, (await record(job)).staff_only) == (4, False)
+
+
+async def test_a_visitor_s_job_whose_key_can_be_guessed_is_for_staff(gallery):
+    job = await gallery.enqueue(Job("paint", kwargs={"path": "cat"}), owner=None)
+    assert (uuid.UUID(job.key).version, (await record(job)).staff_only) == (1, True)
 
 
 async def test_a_job_s_own_meta_stays_and_is_not_shared(gallery):
@@ -488,6 +493,74 @@ async def test_what_comes_late_of_an_earlier_run_changes_nothing(gallery):
         await until_state(job, "finished")
 
 
+async def test_a_worker_that_stops_while_a_run_is_being_told_puts_it_back(gallery, monkeypatch):
+    begin = deliveries.Delivery.abegin
+
+    async def slow(delivery):
+        gallery.calls.append("begins")
+        monkeypatch.setattr(delivery, "_tracker", SimpleNamespace(abegin=hang, end=delivery._tracker.end))
+        await begin(delivery)
+
+    async def hang(*_):
+        await asyncio.sleep(30)
+
+    job = await gallery.enqueue("paint", path="cat")
+    with monkeypatch.context() as patch:
+        patch.setattr(deliveries.Delivery, "abegin", slow)
+        async with gallery.at_work():
+            await until(lambda: gallery.calls)
+    await job.refresh()
+    assert (job.status, await state(job)) == (Status.QUEUED, "enqueued")
+    await gallery.run(job)
+    assert (await state(job), gallery.calls) == ("finished", ["begins", "cat"])
+
+
+# Over HTTP
+
+
+async def test_what_another_process_asks_for_over_http_is_that_process_s_to_tell(gallery):
+    pytest.importorskip("aiohttp")
+    proxy = importlib.import_module("saq.queue.http").HttpProxy(gallery.queue)
+
+    class Relayed(Queue):
+        """Asks the proxy as `HttpQueue` does, without a connection between them."""
+
+        async def _enqueue(self, job):
+            packed = await self.ask(kind="enqueue", job=self.serialize(job))
+            return self.deserialize(packed)
+
+        async def _finish(self, job, status, **fields):
+            await self.ask(kind="finish", job=self.serialize(job), status=status, **fields)
+
+        async def ask(self, **request):
+            return await proxy.process(json.dumps(request))
+
+        def unused(self, *_, **__):
+            raise NotImplementedError
+
+        disconnect = info = count = sweep = _update = job = jobs = iter_jobs = unused
+        abort = dequeue = write_worker_info = _retry = unused
+
+    here = Relayed("default", None, None)
+    with started_by(ANN):
+        job = await here.enqueue("raises", kind="failed")
+    assert (await record(job)).owner == "7"
+    await gallery.run(job_in(gallery, job))
+    assert await state(job) == "failed no_paint"
+    with started_by(ANN):
+        job = await here.enqueue("paint", path="cat")
+    job.queue = here
+    await job.finish(Status.ABORTED, error="enough")
+    assert await state(job) == "cancelled cancelled"
+
+
+def job_in(gallery, job):
+    """The same job, of the queue in Redis."""
+    job = copy(job)
+    job.queue = gallery.queue
+    return job
+
+
 # Schedules
 
 
@@ -498,9 +571,8 @@ async def test_each_tick_of_a_schedule_is_a_job_for_staff_alone(gallery, jobs):
     ids = {document["job_id"] for document in jobs.documents}
     assert len(ids) >= 2
     assert all(job_id.startswith("cron:sleep:") for job_id in ids)
-    for job_id in ids:
-        told = await record(job_id)
-        assert (told.owner, told.staff_only, told.attempt) == (None, True, 1)
+    told = [await record(job_id) for job_id in ids]
+    assert {(each.owner, each.staff_only, each.attempt) for each in told} == {(None, True, 1)}
 
 
 async def test_a_mark_above_a_schedule_s_object_is_found(gallery, jobs):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
-from asyncio import CancelledError, current_task
+import uuid
+from asyncio import CancelledError, shield
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
+from dataclasses import dataclass
 from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,7 +19,7 @@ from saq.job import TERMINAL_STATUSES
 from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.loading import Later, when_imported
 from immortus_channels.queues.functions import FunctionQueue, is_told
-from immortus_channels.queues.hooks import Outcome, around
+from immortus_channels.queues.hooks import Given, Outcome, around
 from immortus_channels.queues.moments import due
 from immortus_channels.queues.saq.jobs import (
     HEADER,
@@ -43,10 +45,20 @@ else:
     events = Later("immortus_channels.jobs.events")
     messages = Later("immortus_channels.queues.messages")
 
-Steps = AsyncGenerator[None, Outcome]
+Steps = AsyncGenerator[Any, Outcome]
 
-_on_its_way: ContextVar[tuple[Sending, bool] | None] = ContextVar("immortus_saq_on_its_way", default=None)
-"""The sending of the job that is handed to its queue here, and whether it is told already."""
+
+@dataclass(slots=True, kw_only=True)
+class _OnItsWay:
+    """A job that is handed to its queue here."""
+
+    has_new_key: bool
+    sending: Sending | None = None
+    is_early: bool = False
+    """Whether it is told before SAQ may refuse it."""
+
+
+_on_its_way: ContextVar[_OnItsWay | None] = ContextVar("immortus_saq_on_its_way", default=None)
 _is_scheduled: ContextVar[bool] = ContextVar("immortus_saq_is_scheduled", default=False)
 _is_relayed: ContextVar[bool] = ContextVar("immortus_saq_is_relayed", default=False)
 """Whether another process asks for what happens here, and tells of it."""
@@ -106,24 +118,28 @@ class SAQQueue(FunctionQueue):
         yield
         _is_relayed.set(False)
 
-    def _enqueueing(self, queue: Queue, job_or_function: str | Job, **_: object) -> Steps | None:
-        name = job_or_function.function if isinstance(job_or_function, Job) else job_or_function
-        return None if self.is_other(name) or _is_relayed.get() else self._enqueue()
+    def _enqueueing(self, queue: Queue, job_or_func: str | Job, **fields: Any) -> Steps | None:
+        name = job_or_func.function if isinstance(job_or_func, Job) else job_or_func
+        return None if self.is_other(name) or _is_relayed.get() else self._enqueue(queue, job_or_func, fields)
 
-    async def _enqueue(self) -> Steps:
-        """Be around the whole sending: tell what was not told before, now that SAQ has not refused it."""
+    async def _enqueue(self, queue: Queue, job_or_func: str | Job, fields: dict[str, Any]) -> Steps:
+        """Be around the whole sending: tell what was not told before, now that SAQ has not refused it.
+
+        A job that nobody has seen yet gets a key that cannot be guessed, as SAQ's own can.
+        """
+        has_new_key = isinstance(job_or_func, str) and not fields.get("key")
+        _on_its_way.set(_OnItsWay(has_new_key=has_new_key))
+        outcome = yield Given((queue, job_or_func), {**fields, "key": str(uuid.uuid4())}) if has_new_key else None
+        sent = _on_its_way.get()
         _on_its_way.set(None)
-        outcome = yield
-        sending, is_early = _on_its_way.get() or (None, False)
-        _on_its_way.set(None)
-        if sending is None:
+        if sent is None or sent.sending is None:
             return
         if outcome.value is not None:
-            if not is_early:
-                await sending.atell()
-            sending.confirm()
-        elif is_early and isinstance(outcome.error, TypeError | ValueError):  # what cannot be serialized is not sent
-            sending.fail()
+            if not sent.is_early:
+                await sent.sending.atell()
+            sent.sending.confirm()
+        elif sent.is_early and isinstance(outcome.error, TypeError | ValueError):  # it cannot be serialized
+            sent.sending.fail()
 
     def _sending(self, queue: Queue, job: Job) -> Steps | None:
         return None if self.is_other(job.function) or _is_relayed.get() else self._send(job)
@@ -135,12 +151,12 @@ class SAQQueue(FunctionQueue):
         """
         if (yield).error is not None:
             return
-        options, is_early = self.options_of(job.function), is_new(job)
+        options, sent = self.options_of(job.function), _on_its_way.get()
         sending = await self._prepare(job, options)
-        if options is not None:
-            if is_early:
+        if options is not None and sent is not None:
+            sent.sending, sent.is_early = sending, sent.has_new_key or is_new(job)
+            if sent.is_early:
                 await sending.atell()
-            _on_its_way.set((sending, is_early))
         put_header(job, sending, is_told=options is not None)
 
     async def _prepare(self, job: Job, options: TaskOptions | None, **more: Any) -> Sending:
@@ -168,10 +184,9 @@ class SAQQueue(FunctionQueue):
         """Begin a run before the project's own hooks, which may fail it; the function asks whether it is refused."""
         try:
             await self._port.abegin(id_of(job), job.function, options, run_id=run_id_of(job), header=header_of(job))
-        except CancelledError:
-            task = current_task()
-            if task is not None:
-                task.cancel()  # a moment later: SAQ puts a job back only from its body
+        except CancelledError:  # SAQ puts back a job whose body is cancelled, and forgets one that has none yet
+            await shield(job.retry("cancelled"))
+            raise
         yield
 
     # Ends: SAQ's own writes tell them, also those of another process than the run's

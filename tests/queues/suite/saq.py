@@ -1,4 +1,4 @@
-"""SAQ, on Redis."""
+"""SAQ, on Redis and on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from immortus_channels.testing.queues.driver import Driver
 
-_OWN = "A message of SAQ's goes to Redis, which Django's transaction does not take back."
+_OWN = "A message of SAQ's goes by its own connection to {}, which Django's transaction does not take back."
 
 
 class SAQDriver(Driver):
@@ -22,8 +22,8 @@ class SAQDriver(Driver):
     cannot = {
         "test_expired": "SAQ's jobs do not expire.",
         "test_its_child_is_killed": "SAQ's jobs run in the main process.",
-        "test_rolled_back": _OWN,
-        "test_rolled_back_to_a_savepoint": _OWN,
+        "test_rolled_back": _OWN.format("Redis"),
+        "test_rolled_back_to_a_savepoint": _OWN.format("Redis"),
     }
     period = 3.0
     functions: list[Any] = []
@@ -55,7 +55,7 @@ class SAQDriver(Driver):
         """Enqueue the function's name."""
         more = {"key": job_id} if job_id else {}
         due = {"scheduled": time.time() + delay} if delay else {}
-        return _run(_queue_here(), lambda queue: queue.enqueue(_job_of(task, args, **more, **due)))
+        return _run(lambda queue: queue.enqueue(_job_of(task, args, **more, **due)))
 
     def repeat(self, task: Any) -> None:
         """Have the worker's schedule start it each second."""
@@ -70,12 +70,31 @@ class SAQDriver(Driver):
 
     def cancel(self, sent: Any) -> None:
         """Abort it."""
-        _run(sent.queue, lambda _: sent.abort("enough"))
+        _run(lambda _: sent.abort("enough"))
 
     def says(self, sent: Any) -> str:
         """What is in Redis."""
-        _run(sent.queue, lambda _: sent.refresh())
+        _run(lambda _: sent.refresh())
         return str(sent.status.value)
+
+
+class PostgresDriver(SAQDriver):
+    """Two jobs at once in a worker on PostgreSQL."""
+
+    packages = ("saq", "psycopg")
+    cannot = {
+        **SAQDriver.cannot,
+        "test_rolled_back": _OWN.format("PostgreSQL"),
+        "test_rolled_back_to_a_savepoint": _OWN.format("PostgreSQL"),
+    }
+
+    @contextmanager
+    def services(self) -> Iterator[Mapping[str, str]]:
+        """Start a PostgreSQL."""
+        from tests.servers import PostgresServer
+
+        with PostgresServer() as server:
+            yield {"SUITE_BROKER": f"postgres://postgres@127.0.0.1:{server.port}/postgres"}
 
 
 def _with_context(function: Callable[..., Any]) -> Any:
@@ -113,15 +132,15 @@ _loop = asyncio.new_event_loop()
 _queues: list[Any] = []
 
 
-def _queue_here() -> Any:
-    """The queue of this process."""
-    from saq import Queue
+def _run(call: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
+    """Call with this process's queue, in an event loop that outlives the call: connections do not change loops."""
 
-    if not _queues:
-        _queues.append(Queue.from_url(os.environ["SUITE_BROKER"]))
-    return _queues[0]
+    async def connected() -> Any:
+        from saq import Queue
 
+        if not _queues:
+            _queues.append(Queue.from_url(os.environ["SUITE_BROKER"]))
+            await _queues[0].connect()
+        return await call(_queues[0])
 
-def _run(queue: Any, call: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
-    """Call in an event loop that outlives the call, as connections do not change loops."""
-    return _loop.run_until_complete(call(queue))
+    return _loop.run_until_complete(connected())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from immortus_channels.testing.queues.cases import Cases
-from tests.queues.suite.saq import SAQDriver
+from tests.queues.suite.saq import PostgresDriver, SAQDriver
 from tests.servers import need_package
 
 
@@ -20,3 +20,11 @@ class TestSAQ(Cases):
     """On Redis."""
 
     driver = SAQDriver
+
+
+@pytest.mark.postgresql
+@pytest.mark.slow
+class TestSAQOnPostgres(Cases):
+    """On PostgreSQL."""
+
+    driver = PostgresDriver
