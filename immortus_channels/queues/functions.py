@@ -5,15 +5,27 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from types import FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from django.core.checks import CheckMessage, Warning  # noqa: A004 - Django's name
 
+from immortus_channels.loading import Later
 from immortus_channels.queues import marked, tracked
 from immortus_channels.queues.base import Queue
 from immortus_channels.queues.tracked import TaskOptions, options_on
 
+if TYPE_CHECKING:
+    from immortus_channels.jobs import events
+    from immortus_channels.queues import messages
+else:  # `django.setup()` loads none of them
+    events = Later("immortus_channels.jobs.events")
+    messages = Later("immortus_channels.queues.messages")
+
+_OF_QUEUES = (1, 4)
+"""The versions of the UUIDs that queues make for one job each (RFC 9562): of a time, or random."""
 _TOLD = "told"
 """Whether the sender has told of the job; of a function that it does not know it cannot know whether it is tracked."""
 
@@ -96,6 +108,23 @@ def _twins(queue: str) -> Iterator[CheckMessage]:
                 hint="Rename one of them. Silence this if no queue has both.",
                 id="immortus_channels.W065",
             )
+
+
+def of_unknown_sender(job_id: str, sent_at: object) -> dict[str, Any] | None:
+    """Return a header for a message that came without one, where a job before it may have had its id.
+
+    It tells the two lives apart by the time of sending, and leaves the job to staff: whose it is nobody knows. None for
+    a random id, which is that of one job alone.
+    """
+    if _is_random(job_id):
+        return None
+    return messages.first_header(events.Origin(send_id=f"{job_id} {sent_at}", staff_only=True), job_id)
+
+
+def _is_random(job_id: str) -> bool:
+    with suppress(ValueError):
+        return UUID(job_id).version in _OF_QUEUES
+    return False
 
 
 def with_told(header: Mapping[str, Any], *, is_told: bool) -> dict[str, Any]:

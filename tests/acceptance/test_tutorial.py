@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ pytestmark = pytest.mark.slow
 
 AT_THE_END = ", at the end"
 REDIS = "redis://127.0.0.1:6379/0"
+CELERY = ("-m", "celery", "-A", "studio", "worker", "--concurrency", "2", "--without-gossip", "--without-mingle")
 
 
 class Studio:
@@ -55,21 +56,10 @@ class Studio:
             before = path.read_text() if sample.title.endswith(AT_THE_END) else ""
             path.write_text(before + sample.text.replace(REDIS, redis))
 
-    def start(self) -> None:
+    def start(self, worker: Sequence[str] = CELERY) -> None:
         """Run the last commands of the page, the server on a port of its own."""
         self.manage("check", "--fail-level", "WARNING")
         self.manage("migrate", "--verbosity", "0")
-        worker = (
-            "-m",
-            "celery",
-            "-A",
-            "studio",
-            "worker",
-            "--concurrency",
-            "2",
-            "--without-gossip",
-            "--without-mingle",
-        )
         server = ("manage.py", "runserver", "--noreload", self.url.removeprefix("http://"))
         for log, command in (("worker.log", worker), ("server.log", server)):
             process = Process([sys.executable, *command], self.env, self.folder / log, self.folder)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+import uuid
 from types import ModuleType
 
 import pytest
 
 from immortus_channels import tracked
-from immortus_channels.queues.functions import FunctionQueue, find, is_told, with_told
+from immortus_channels.queues.functions import FunctionQueue, find, is_told, of_unknown_sender, with_told
 
 
 class Functions(FunctionQueue):
@@ -98,3 +99,11 @@ def test_a_header_says_whether_its_sender_has_told():
     assert not is_told(with_told({"owner": "7"}, is_told=False))
     assert not is_told({"owner": "7"})
     assert not is_told(None)
+
+
+def test_lives_under_a_chosen_id_are_told_apart_by_their_time():
+    first, again, second = (of_unknown_sender("one", time) for time in (1, 1, 2))
+    assert first == again
+    assert first["send_id"] != second["send_id"]
+    assert first["staff_only"]
+    assert [of_unknown_sender(str(one), 1) for one in (uuid.uuid4(), uuid.uuid4().hex, uuid.uuid1())] == [None] * 3

@@ -314,6 +314,17 @@ async def test_the_next_life_is_its_sender_s_even_if_its_run_is_told_first(galle
     assert ((await record("one")).owner, await state("one")) == ("8", "finished")
 
 
+async def test_the_next_life_of_an_unknown_sender_is_for_staff(gallery, monkeypatch):
+    await gallery.run(await gallery.enqueue("paint", path="cat", key="one", owner=ANN))
+    with monkeypatch.context() as patch:  # as without this package
+        patch.setattr(Queue, "enqueue", Queue.enqueue.__wrapped__)
+        patch.setattr(Queue, "_before_enqueue", Queue._before_enqueue.__wrapped__)
+        job = await gallery.enqueue("paint", path="dog", key="one")
+    await gallery.run(job)
+    done = await record("one")
+    assert (done.owner, done.staff_only, done.result, done.attempt) == (None, True, "dog:5", 2)
+
+
 async def test_a_refused_sending_changes_nothing(gallery):
     first = await gallery.enqueue("paint", path="cat", key="one", owner=ANN)
     assert await gallery.enqueue("paint", path="dog", key="one", owner=BOB) is None

@@ -29,7 +29,7 @@ from immortus_channels.queues.arq.messages import (
     sent,
     writing,
 )
-from immortus_channels.queues.functions import FunctionQueue, is_told, with_told
+from immortus_channels.queues.functions import FunctionQueue, is_told, of_unknown_sender, with_told
 from immortus_channels.queues.hooks import Given, Instead, Outcome, around
 from immortus_channels.queues.moments import due
 from immortus_channels.queues.tracked import options_on
@@ -90,12 +90,14 @@ class ArqQueue(FunctionQueue):
 
     async def _enqueue(self, redis: ArqRedis, function: str, args: Any, kwargs: Mapping[str, Any]) -> Steps:
         """Be around a sending. arq refuses one whose id it has, so only one with a new id is told before."""
-        options, job_id = self.options_of(function), kwargs.get("_job_id") or uuid.uuid4().hex
+        job_id, carries = kwargs.get("_job_id") or uuid.uuid4().hex, may_carry(redis)
+        # Without a header nothing would tell the run of one life under a chosen id from that of the next.
+        options = self.options_of(function) if carries or not kwargs.get("_job_id") else None
         is_early = options is not None and not kwargs.get("_job_id")
         sending = await self._prepare(job_id, function, options, args, kwargs)
         if is_early:
             await sending.atell()
-        if sending.header is not None and may_carry(redis):
+        if sending.header is not None and carries:
             sent.set(with_told(sending.header, is_told=options is not None))
         outcome = yield Given((redis, function, *args), {**kwargs, "_job_id": job_id})
         sent.set(None)
@@ -147,7 +149,9 @@ class ArqQueue(FunctionQueue):
         if message is None:
             return
         message.is_run = True
-        message.delivery = await self._port.abegin(context["job_id"], name, options, header=message.header)
+        job_id = context["job_id"]
+        header = message.header or of_unknown_sender(job_id, context["enqueue_time"])
+        message.delivery = await self._port.abegin(job_id, name, options, header=header)
         if message.delivery.refused:
             yield Instead()
         message.outcome = yield

@@ -18,7 +18,7 @@ from saq.job import TERMINAL_STATUSES
 
 from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.loading import Later, when_imported
-from immortus_channels.queues.functions import FunctionQueue, is_told
+from immortus_channels.queues.functions import FunctionQueue, is_told, of_unknown_sender
 from immortus_channels.queues.hooks import Given, Outcome, around
 from immortus_channels.queues.moments import due
 from immortus_channels.queues.saq.jobs import (
@@ -182,8 +182,9 @@ class SAQQueue(FunctionQueue):
 
     async def _begin(self, job: Job, options: TaskOptions) -> Steps:
         """Begin a run before the project's own hooks, which may fail it; the function asks whether it is refused."""
+        header = header_of(job) or of_unknown_sender(id_of(job), job.queued)
         try:
-            await self._port.abegin(id_of(job), job.function, options, run_id=run_id_of(job), header=header_of(job))
+            await self._port.abegin(id_of(job), job.function, options, run_id=run_id_of(job), header=header)
         except CancelledError:  # SAQ puts back a job whose body is cancelled, and forgets one that has none yet
             await shield(job.retry("cancelled"))
             raise
