@@ -25,7 +25,6 @@ from immortus_channels.queues.saq.jobs import (
     HEADER,
     UNKNOWN,
     can_be_guessed,
-    copy_of,
     header_of,
     id_of,
     is_new,
@@ -203,7 +202,7 @@ class SAQQueue(FunctionQueue):
             return
         is_swept = error == queue.swept_error_message
         if delivery is None:
-            self._end_elsewhere(job, status, is_swept=is_swept)
+            self._end_elsewhere(job, status, run_id_of(job), is_swept=is_swept)
         elif status == Status.COMPLETE:
             delivery.finish(result)
         elif status == Status.ABORTED and not is_swept:
@@ -213,16 +212,16 @@ class SAQQueue(FunctionQueue):
         else:
             delivery.end(raised)
 
-    def _end_elsewhere(self, job: Job, status: Status, *, is_swept: bool) -> None:
+    def _end_elsewhere(self, job: Job, status: Status, run_id: str, *, is_swept: bool) -> None:
         """Tell of an end that another process than the run's has written, or that came before any run."""
         if status == Status.COMPLETE:
             return
         if status == Status.ABORTED and not is_swept:
-            self._ended(events.Cancelled, job)
+            self._ended(events.Cancelled, job, run_id=run_id)
         elif vars(job).get(UNKNOWN):
             self._ended(events.Failed, job, code="unknown_task")
         else:
-            self._ended(events.Failed, job, code="worker_lost" if is_swept else "error")
+            self._ended(events.Failed, job, run_id=run_id, code="worker_lost" if is_swept else "error")
 
     def _retrying(self, queue: Queue, job: Job, *_: object, **__: object) -> Steps | None:
         if not self._is_ours(job):
@@ -231,7 +230,7 @@ class SAQQueue(FunctionQueue):
 
     async def _retry(self, job: Job) -> Steps:
         """Be around what puts a job back after a failure, a shutdown or a sweep."""
-        delivery, raised, was = self._delivery_of(job), sys.exception(), copy_of(job)
+        delivery, raised, run_id = self._delivery_of(job), sys.exception(), run_id_of(job)
         if (yield).error is not None:
             return
         eta = None if job.retry_backoff else due(job.retry_delay or None)
@@ -239,8 +238,8 @@ class SAQQueue(FunctionQueue):
             delivery.back()
         elif delivery is not None:
             delivery.again(eta=eta)
-        elif was.started and not vars(job).get(UNKNOWN):
-            self._ended(events.Retrying, was, eta=eta)
+        elif run_id:
+            self._ended(events.Retrying, job, run_id=run_id, eta=eta)
 
     async def _send_again(self, job: Job) -> Steps:
         """Be around the sending of a job that is over, as SAQ's own pages do it: for whom it was sent before."""
@@ -261,7 +260,7 @@ class SAQQueue(FunctionQueue):
         stored = await queue.job(job.key)
         is_waiting = stored is not None and stored.status == Status.QUEUED
         if (yield).error is None and stored is not None and is_waiting:
-            self._ended(events.Cancelled, stored, unstarted=True)
+            self._ended(events.Cancelled, stored)
 
     def _is_ours(self, job: Job) -> bool:
         """Return whether there is something to tell of a job, by this process."""
@@ -274,10 +273,10 @@ class SAQQueue(FunctionQueue):
         delivery = self._port.here(id_of(job))
         return delivery if delivery is not None and delivery.run.run_id == run_id_of(job) else None
 
-    def _ended(self, kind: type[events.Event], job: Job, **fields: Any) -> None:
-        is_run = job.started and not (fields.get("unstarted") or vars(job).get(UNKNOWN))
-        about: dict[str, Any] = {"run_id": run_id_of(job)} if is_run else {"unstarted": True}
-        self._port.ended(kind, id_of(job), job.function, header=header_of(job), **{**fields, **about})
+    def _ended(self, kind: type[events.Event], job: Job, *, run_id: str = "", **fields: Any) -> None:
+        """Tell of the end of a run in another process; without a run, of a job that has not begun."""
+        fields |= {"run_id": run_id} if run_id else {"unstarted": True}
+        self._port.ended(kind, id_of(job), job.function, header=header_of(job), **fields)
 
 
 def _taken(name: str, function: Any) -> Iterator[CheckMessage]:

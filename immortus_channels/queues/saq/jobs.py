@@ -29,16 +29,15 @@ def id_of(job: Job) -> str:
 
 
 def run_id_of(job: Job) -> str:
-    """Return the id of a job's latest run, as every process can make it of what SAQ has on record."""
-    run = f"{job.key}\n{job.worker_id}\n{job.attempts}\n{job.started}"
+    """Return the id of a job's latest run, as every process can make it of what SAQ has on record; "" if it has none.
+
+    Call it before SAQ puts the job back, and forgets the run.
+    """
+    if not job.started or vars(job).get(UNKNOWN):
+        return ""
+    worker = vars(job).get("worker_id")  # since SAQ 0.26.3
+    run = f"{job.key}\n{worker}\n{job.attempts}\n{job.started}"
     return blake2b(run.encode(errors="surrogatepass"), digest_size=16).hexdigest()
-
-
-def copy_of(job: Job) -> Job:
-    """Return what a job is now: SAQ forgets the run when it puts the job back."""
-    copied = Job(job.function, key=job.key, scheduled=job.scheduled, meta=job.meta, worker_id=job.worker_id)
-    copied.attempts, copied.started = job.attempts, job.started
-    return copied
 
 
 def header_of(job: Job) -> Mapping[str, Any] | None:

@@ -94,7 +94,7 @@ class PostgresDriver(SAQDriver):
         from tests.servers import PostgresServer
 
         with PostgresServer() as server:
-            yield {"SUITE_BROKER": f"postgres://postgres@127.0.0.1:{server.port}/postgres"}
+            yield {"SUITE_BROKER": f"postgres://postgres@/postgres?host={server.directory}&port={server.port}"}
 
 
 def _with_context(function: Callable[..., Any]) -> Any:
