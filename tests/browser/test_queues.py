@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from tests.browser.conftest import Demo, start_demo
+from tests.browser.test_serve import all_gone, descendants
 from tests.servers import need_package
 from tests.site import eventually
 
@@ -168,6 +169,18 @@ def test_what_is_left_out_is_not_found_and_has_a_reason(visitor):
 def test_the_pages_that_are_written_for_celery_are_not_linked(visitor):
     assert "Painted by" in visitor.page
     assert "Marathons" not in visitor.page
+
+
+@pytest.mark.redis
+def test_a_job_that_has_a_process_group_of_its_own_ends_with_the_demo(tmp_path, redis_server):
+    need_package(*PACKAGES["rq"])
+    demo = start_demo(tmp_path, QUEUE="rq", REDIS_URL=redis_server.url)
+    visitor = Visitor(demo)
+    visitor.wait_for(visitor.start("/scenes/slow"), "running")
+    family = descendants(demo.process.pid)
+    visitor.close()
+    demo.stop()
+    assert all_gone(family)
 
 
 @pytest.mark.usefixtures("patience")

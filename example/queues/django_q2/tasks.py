@@ -55,7 +55,7 @@ def slow(photo: str) -> None:
 @tracked
 def time_limit(photo: str) -> None:
     """Run into the timeout that it is sent with."""
-    work.paint(photo, slower=3)
+    work.paint(photo, slower=10)
 
 
 @tracked

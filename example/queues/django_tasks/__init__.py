@@ -20,8 +20,7 @@ class DjangoTasks(Queue):
     worker = ("manage.py", "db_worker", "--no-reload", "--no-startup-delay", "--interval", "0.2", "--verbosity", "0")
     scenes: ClassVar = {
         "worker-killed": {
-            "text": "Nobody is left to report, and the row of the task says RUNNING for ever. Stalled after 15 "
-            "seconds, lost after a minute."
+            "text": "Nobody is left to report: its row stays RUNNING. Stalled after 15 seconds, lost after a minute."
         },
     }
     cannot: ClassVar = {

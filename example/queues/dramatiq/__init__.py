@@ -17,8 +17,7 @@ class Dramatiq(Queue):
     scenes: ClassVar = {
         "time-limit": {"text": "Dramatiq's time limit ends it after four seconds."},
         "worker-killed": {
-            "text": "Nobody is left to report. Stalled after 15 seconds; after some 30, Dramatiq gives its message to "
-            "the next worker, and it begins again.",
+            "text": "Nobody is left to report. Stalled, until after half a minute the next worker gets its message.",
             "ending": "finished",
         },
     }

@@ -18,8 +18,7 @@ class Huey(Queue):
     worker = ("manage.py", "run_huey", "--workers", "2", "--max-delay", "0.5", "--quiet")
     scenes: ClassVar = {
         "worker-killed": {
-            "text": "Nobody is left to report, and Huey keeps no message that was taken. Stalled after 15 seconds, "
-            "lost after a minute."
+            "text": "Nobody is left to report, and Huey keeps no copy. Stalled after 15 seconds, lost after a minute."
         },
     }
     cannot: ClassVar = {

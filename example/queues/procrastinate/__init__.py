@@ -18,12 +18,13 @@ class Procrastinate(Queue):
     title = "Procrastinate"
     service = Service("DATABASE_URL", "a PostgreSQL", "postgresql://postgres@127.0.0.1/demo")
     apps = ("procrastinate.contrib.django",)
-    wants_login = "Procrastinate counts its jobs, and anybody can guess a number. So a job is for its user's eyes only."
+    wants_login = (
+        "Procrastinate counts its jobs, and anybody can guess a number. So only the user who started a job may see it."
+    )
     worker = ("manage.py", "procrastinate", "worker", "--concurrency=2", "--fetch-job-polling-interval=1")
     scenes: ClassVar = {
         "worker-killed": {
-            "text": "Nobody is left to report, and the row of the job says 'doing' for ever. Stalled after 15 seconds, "
-            "lost after a minute."
+            "text": "Nobody is left to report: its row stays 'doing'. Stalled after 15 seconds, lost after a minute."
         },
     }
     cannot: ClassVar = {
