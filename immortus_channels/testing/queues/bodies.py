@@ -48,8 +48,8 @@ def works(seconds: float) -> str:
 
 
 def sleeps(seconds: float) -> str:
-    """Work without a sign of life of its own."""
-    time.sleep(seconds)
+    """Work without a sign of life of its own; at once where an earlier run was killed at that."""
+    time.sleep(seconds if current_job().attempt == 1 else 0)
     return "awake"
 
 
