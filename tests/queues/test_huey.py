@@ -602,6 +602,15 @@ def test_other_receivers_and_hooks_hear_what_they_always_did(huey, paint):
     assert heard == ["enqueued", "executing", "pre", "sea", "complete"]
 
 
+def test_huey_s_own_methods_may_be_called_by_keyword(huey, paint, caplog):
+    huey.enqueue(task=paint.s("sea"))
+    message = huey.dequeue()
+    huey.execute(task=message, timestamp=None)
+    assert record(message).state == "finished"
+    huey._emit("varnished", message, 1, 2, by="Ann")
+    assert "Tracking failed" not in caplog.text
+
+
 def test_a_message_takes_nothing_of_ours_along(huey, paint):
     message = paint.s("sea")
     before = huey.serialize_task(message)
