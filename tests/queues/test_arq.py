@@ -59,6 +59,10 @@ async def sleep(ctx, seconds=30):
     await asyncio.sleep(seconds)
 
 @tracked
+async def notes(ctx):
+    calls.append("noted")
+
+@tracked
 async def again(ctx, times, defer=None):
     if ctx["job_try"] <= times:
         raise Retry(defer=defer)
@@ -527,14 +531,10 @@ async def test_a_worker_that_stops_and_does_not_retry_has_lost_its_jobs(gallery)
 
 
 async def test_what_a_schedule_starts_is_for_staff_alone(gallery, jobs):
-    daily = arq.cron(gallery.sleep, name="daily", run_at_startup=True, hour=3)
+    daily = arq.cron(gallery.notes, name="daily", run_at_startup=True, hour=3)
     daily_too = arq.cron(gallery.plain, name="untracked", run_at_startup=True, hour=3)
-    worker = gallery.worker(cron_jobs=[replace(daily), replace(daily_too)], functions=[gallery.paint], burst=False)
-    task = asyncio.create_task(worker.async_run())
-    await until(lambda: gallery.calls)
-    await worker.close()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    async with at_work(gallery, cron_jobs=[replace(daily), replace(daily_too)], functions=[gallery.paint]) as worker:
+        await until(lambda: gallery.calls and is_idle(worker))
     await sync_to_async(tracking.drain)()
     (job_id,) = {document["job_id"] for document in jobs.documents}
     told = await record(job_id)

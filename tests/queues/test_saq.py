@@ -9,6 +9,7 @@ import json
 import sys
 import time
 import uuid
+from contextvars import Context
 from copy import copy
 from types import ModuleType, SimpleNamespace
 
@@ -347,6 +348,14 @@ async def test_a_job_object_that_is_sent_again_begins_a_life_for_its_sender(gall
     assert ((await record(job)).state, (await record(job)).owner) == ("enqueued", "8")
 
 
+async def test_a_job_object_that_is_refused_after_its_end_stays_over(gallery):
+    job = Job("paint", kwargs={"path": "cat"}, scheduled=4_000_000_000)
+    await gallery.enqueue(job)
+    await job.abort("enough")
+    assert await gallery.enqueue(job) is None  # for five seconds
+    assert await state(job) == "cancelled cancelled"
+
+
 async def test_a_job_that_is_retried_by_hand_is_its_user_s_again(gallery):
     job = await gallery.enqueue("flaky", times=1)
     await gallery.run(job)
@@ -493,6 +502,13 @@ async def test_what_a_sweep_does_to_the_job_of_a_dead_worker_is_told(gallery, jo
     assert await state(job) == expected
 
 
+async def test_a_job_that_a_sweep_takes_on_its_way_to_a_worker_waits(gallery):
+    job = await gallery.enqueue("paint", path="cat")
+    await gallery.queue.dequeue(1)
+    await gallery.queue.sweep(abort=0.1)
+    assert await state(job) == "enqueued"
+
+
 async def test_a_missed_heartbeat_is_a_time_limit(gallery):
     job = await gallery.enqueue("sleep", heartbeat=1, timeout=0)
     async with gallery.at_work():
@@ -551,7 +567,8 @@ async def test_what_another_process_asks_for_over_http_is_that_process_s_to_tell
             await self.ask(kind="finish", job=self.serialize(job), status=status, **fields)
 
         async def ask(self, **request):
-            return await proxy.process(json.dumps(request))
+            process = proxy.process(json.dumps(request))
+            return await asyncio.create_task(process, context=Context())  # as in another process
 
         def unused(self, *_, **__):
             raise NotImplementedError
@@ -562,7 +579,7 @@ async def test_what_another_process_asks_for_over_http_is_that_process_s_to_tell
     here = Relayed("default", None, None)
     with started_by(ANN):
         job = await here.enqueue("raises", kind="failed")
-    assert (await record(job)).owner == "7"
+    assert (await gallery.queue.job(job.key)).meta[noted.HEADER]["owner"] == "7"
     await gallery.run(job_in(gallery, job))
     assert await state(job) == "failed no_paint"
     with started_by(ANN):
