@@ -28,7 +28,6 @@ class DjangoQDriver(Driver):
     cannot = {
         "test_a_coroutine_function": "Django-Q2 does not await the coroutine of a function.",
         "test_expired": "A message of Django-Q2's does not expire.",
-        "test_a_task_that_the_worker_does_not_know": "Django-Q2 drops what it cannot unpickle, and says nothing.",
     }
     period = 60.0
 
