@@ -42,7 +42,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     kind = getattr(item, "cls", None)
     case = getattr(item, "originalname", "")
     if kind is not None and issubclass(kind, Cases) and case in vars(Cases):
-        packages = {name: version(name) for name in kind.driver.packages} if report.passed else {}
+        packages = (
+            {name: version(name) for name in kind.driver.packages} if call.when == "call" and report.passed else {}
+        )
         run = f"{item.module.__name__.rpartition('.')[2]}.{kind.__name__}"  # type: ignore[attr-defined]
         about = {"run": run, "queue": kind.driver.name, "title": kind.__doc__, "packages": packages}
         report.user_properties.append((CASE, {**about, "case": case}))

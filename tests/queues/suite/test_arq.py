@@ -6,16 +6,11 @@ import pytest
 
 from immortus_channels.testing.queues.cases import Cases
 from tests.queues.suite.arq import ArqDriver
-from tests.servers import need_package
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _arq() -> None:
-    need_package("arq", "immortus-channels[arq]")
+pytest.importorskip("arq", reason="make queues QUEUE=arq")
 
 
 @pytest.mark.redis
-@pytest.mark.slow
 class TestArq(Cases):
     """On Redis."""
 

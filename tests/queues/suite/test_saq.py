@@ -6,16 +6,11 @@ import pytest
 
 from immortus_channels.testing.queues.cases import Cases
 from tests.queues.suite.saq import PostgresDriver, SAQDriver
-from tests.servers import need_package
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _saq() -> None:
-    need_package("saq", "immortus-channels[saq]")
+pytest.importorskip("saq", reason="make queues QUEUE=saq")
 
 
 @pytest.mark.redis
-@pytest.mark.slow
 class TestSAQ(Cases):
     """On Redis."""
 
@@ -23,7 +18,6 @@ class TestSAQ(Cases):
 
 
 @pytest.mark.postgresql
-@pytest.mark.slow
 class TestSAQOnPostgres(Cases):
     """On PostgreSQL."""
 
