@@ -85,9 +85,8 @@ def _job_of(answer: object, job_id: str) -> Job | None:
 
 
 def _by_queues(job_id: str, job_class: str) -> Iterator[Job | None]:
-    """Yield what the task's queue knows; for a task that is unknown here, what each queue knows."""
-    queue, _ = queues.find(job_class)
-    for each in queues.connected if queue is None else [queue]:
+    """Yield what each queue knows that may run the task."""
+    for each in queues.that_may_run(job_class):
         yield _ask(f"the records of {each.name}", partial(_by_queue, each, job_id))
 
 

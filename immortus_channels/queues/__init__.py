@@ -25,6 +25,14 @@ def find(job_class: str) -> tuple[Queue | None, TaskOptions | None]:
     return (connected[0] if len(connected) == 1 else None), None
 
 
+def that_may_run(job_class: str) -> list[Queue]:
+    """Return the queues that know a task of this name, or all of them if none does.
+
+    Some queues run any function by its path, tasks of others among them: a name does not tell whose a job is.
+    """
+    return [queue for queue in connected if queue.options_of(job_class) is not None] or connected.copy()
+
+
 def by_name(name: str) -> Queue | None:
     """Return the adapter called `name`, if it is connected."""
     return next((queue for queue in connected if queue.name == name), None)

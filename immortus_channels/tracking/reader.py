@@ -134,8 +134,7 @@ _looks = Pace()
 
 
 def _may_end_silently(job_class: str) -> bool:
-    queue, _ = queues.find(job_class)
-    return any(each.ends_silently for each in (queues.connected if queue is None else [queue]))
+    return any(queue.ends_silently for queue in queues.that_may_run(job_class))
 
 
 def _is_to_look(job_id: str) -> bool:

@@ -169,6 +169,14 @@ def test_of_a_task_that_nobody_knows_every_queue_is_asked(monkeypatch, queue):
     assert (other.asked, queue.asked) == (["nobody"], ["nobody"])
 
 
+def test_of_a_task_that_several_queues_may_run_each_of_them_is_asked(monkeypatch, queue):
+    runs_any = KnowingQueue(word=TaskOptions(strategy=ByWord))
+    monkeypatch.setattr(runs_any, "fetch", lambda job_id: None)
+    monkeypatch.setattr(queues, "connected", [runs_any, queue])
+    assert fetch(STAFF, "q", "word").state is State.FAILED
+    assert queue.asked == ["q"]
+
+
 def test_a_strategy_or_queue_that_breaks_is_logged_and_knows_nothing(caplog):
     assert fetch(ANYBODY, "broken", "job") is None
     assert [record.job_id for record in caplog.records] == ["broken", "broken"]

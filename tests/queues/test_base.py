@@ -36,6 +36,13 @@ def test_an_unknown_task_belongs_to_the_only_queue_there_is(two, monkeypatch):
     assert queues.find("c") == (None, None)
 
 
+def test_a_task_s_name_does_not_tell_which_queue_a_job_is_on(monkeypatch):
+    any_function, own, other = ToyQueue("any", a=TaskOptions()), ToyQueue("own", a=TaskOptions()), ToyQueue("other")
+    monkeypatch.setattr(queues, "connected", [any_function, own, other])
+    assert queues.that_may_run("a") == [any_function, own]
+    assert queues.that_may_run("b") == [any_function, own, other]
+
+
 def test_a_queue_is_found_by_its_name(two):
     assert queues.by_name("second") is two[1]
     assert queues.by_name("third") is None

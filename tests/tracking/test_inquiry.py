@@ -274,6 +274,14 @@ def test_a_job_that_should_run_is_asked_about_where_ends_may_be_silent(silent_qu
 
 
 @pytest.mark.parametrize("look", LOOKS_AT_IT, ids=["read", "watched"])
+def test_its_queue_is_asked_although_another_one_may_run_its_task(silent_queue, job_id, look, monkeypatch):
+    monkeypatch.setattr(queues, "connected", [ToyQueue("runs any function", paint=TaskOptions()), silent_queue])
+    waits(job_id)
+    look(job_id)
+    assert eventually(lambda: silent_queue.asked)
+
+
+@pytest.mark.parametrize("look", LOOKS_AT_IT, ids=["read", "watched"])
 @pytest.mark.parametrize(
     "state",
     [

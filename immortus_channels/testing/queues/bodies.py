@@ -64,7 +64,7 @@ def leaves_traces(name: str, seconds: float = 0) -> str:
 def _trace(name: str, what: str) -> None:
     path = Path(os.environ["IMMORTUS_SUITE_FOLDER"], f"traces-{name}")
     with path.open("a") as file:
-        file.write(f"{what} {os.getpid()}\n")
+        file.write(f"{what} {time.time()} {current_job().id}\n")
 
 
 async def returns_async(value: Any = None) -> Any:

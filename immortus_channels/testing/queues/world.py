@@ -29,6 +29,11 @@ class Worker:
                 command, env=env, cwd=log.parent, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
             )
 
+    @property
+    def is_running(self) -> bool:
+        """Whether its main process has not ended."""
+        return self._process.poll() is None
+
     def kill(self) -> None:
         """Kill all its processes at once, as a machine does that loses power; those in groups of their own too."""
         for process_id in _session_of(self._process.pid):
