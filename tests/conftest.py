@@ -11,6 +11,7 @@ import pytest
 
 from immortus_channels import queues
 from immortus_channels.logs import quiet
+from immortus_channels.queues import tracked
 from tests import examples, order, templates
 from tests.matrix import Matrix
 from tests.quick import LeftOut
@@ -64,6 +65,14 @@ def _as_no_other_test_had_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
         for name, known in vars(queue).items():
             if isinstance(known, dict):
                 monkeypatch.setattr(queue, name, dict(known))
+
+
+@pytest.fixture
+def celery_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process in which no other queue is in use, though tests of others have made tasks and marks."""
+    monkeypatch.setattr(queues, "connected", [queues.by_name("celery")])
+    others = {place for place in tracked.places if place.startswith("tests.queues.")}
+    monkeypatch.setattr(tracked, "places", tracked.places - others)
 
 
 @pytest.fixture(scope="session")

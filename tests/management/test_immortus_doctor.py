@@ -92,7 +92,7 @@ def celery_app(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def project(settings):
+def project(settings, celery_alone):
     """A healthy project that keeps its jobs here, so that the doctor's threads see them."""
     settings.ROOT_URLCONF = __name__
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, "immortus_channels.middleware.JobOwnerMiddleware"]
