@@ -53,6 +53,7 @@ class DjangoQQueue(Queue):
     name = "django-q2"
     interrupts = time_limits = (TimeoutException,)
     carries_headers = True
+    runs_functions = True
     tried: ClassVar = {"django-q2": ("1.11",)}
 
     # The port

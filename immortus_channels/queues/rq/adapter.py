@@ -41,6 +41,7 @@ class RQQueue(Queue):
     interrupts = (JobTimeoutException, ShutDownImminentException)
     time_limits = (JobTimeoutException,)
     carries_headers = True
+    runs_functions = True
     waits_for_ends = True
     ends_silently = True
     tried: ClassVar = {"rq": ("2.8", "2.9", "2.10", "2.11", "2.12", "3.0"), "django-rq": ("4.2",)}
