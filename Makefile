@@ -1,6 +1,8 @@
 # make demo                       the example on http://127.0.0.1:8000/; needs nothing but Python
 # make demo PORT=8123             on another port
-# REDIS_URL=redis://127.0.0.1:6379/0 make demo    with Redis as broker, store and channel layer
+# make demo QUEUE=huey            on another task queue than Celery: django-tasks, huey, django-q2; rq and dramatiq need a
+#                                 REDIS_URL, procrastinate the DATABASE_URL of a PostgreSQL
+# REDIS_URL=redis://127.0.0.1:6379/0 make demo    with Redis as Celery's broker, store and channel layer
 # make test                       the tests of Python, the browser and JavaScript (where Node is installed), with coverage, in
 #                                 five minutes on two cores; it leaves out those marked `slow`
 # make test-all                   all tests but those of `make queues`, the slow ones and all examples of Hypothesis too
@@ -58,8 +60,8 @@ pip = $(bin)/python -m pip install --quiet --disable-pip-version-check
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
 
-demo: $(call has,celery-daphne-example$(if $(REDIS_URL),-redis))
-	@PORT=$(PORT) exec $(bin)/python example/serve.py
+demo: $(call has,$(subst -,_,$(or $(QUEUE),celery))-daphne-example$(if $(REDIS_URL),-redis))
+	@PORT=$(PORT) QUEUE=$(QUEUE) exec $(bin)/python example/serve.py
 
 test: $(call has,test) js
 ifdef ARGS

@@ -1,26 +1,29 @@
 """The whole demo in one command: a web server and a worker, started, watched and stopped together.
 
-`python example/serve.py` prepares the database, starts Daphne and a Celery worker, says when the page can be
+`python example/serve.py` prepares the database, starts Daphne and a worker of the task queue, says when the page can be
 opened, starts the worker again whenever it dies (one of the page's buttons kills it), and ends both when it is
 asked to end, however it is asked.
 
-Environment: PORT (8000), HOST (127.0.0.1), REDIS_URL (none), DEMO_VAR (example/var), DEMO_PACE (6 seconds) and
-DEMO_WORKERS (2 processes).
+Environment: PORT (8000), HOST (127.0.0.1), QUEUE (celery), REDIS_URL (none), DATABASE_URL (none, for Procrastinate),
+DEMO_VAR (example/var), DEMO_PACE (6 seconds) and DEMO_WORKERS (2 processes, of Celery).
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
+
+from queues import Queue, chosen
 
 HERE = Path(__file__).resolve().parent
 VAR = Path(os.environ.get("DEMO_VAR", HERE / "var")).resolve()
@@ -30,17 +33,6 @@ PORT = int(os.environ.get("PORT", "8000"))
 ENVIRONMENT = {**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings", "DEMO_VAR": str(VAR)}
 
 MANAGE = (sys.executable, "manage.py")
-WORKER = (
-    *(sys.executable, "-m", "celery", "--quiet", "--app", "config", "worker"),
-    *(
-        "--concurrency",
-        os.environ.get("DEMO_WORKERS", "2"),
-        "--loglevel",
-        "WARNING",
-        "--without-gossip",
-        "--without-mingle",
-    ),
-)
 WEB = (
     *(sys.executable, "-m", "daphne", "--bind", HOST, "--port", str(PORT), "--verbosity", "0"),
     *("--websocket-max-message-size", "16384", "--websocket-max-frame-size", "16384"),
@@ -93,15 +85,17 @@ def main() -> int:
         signal.signal(wanted, _stop)
     children: dict[str, subprocess.Popen[bytes]] = {}
     try:
+        queue = chosen()
+        worker = (sys.executable, *queue.worker)
         prepare()
-        children["worker"] = start(WORKER)
+        children["worker"] = start(worker)
         children["web"] = start(WEB)
-        wait_until_ready(children)
+        wait_until_ready(children, queue)
         print(f"Ready: http://{HOST}:{PORT}/   (Ctrl-C stops everything)", flush=True)
-        watch(children)
+        watch(children, worker)
     except Stopped:
         return 0
-    except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
+    except (OSError, RuntimeError, ValueError, subprocess.CalledProcessError) as error:
         print(f"The demo cannot run: {error}", file=sys.stderr)
     finally:
         stop(children.values())
@@ -124,17 +118,17 @@ def prepare() -> None:
 
 
 def start(command: tuple[str, ...]) -> subprocess.Popen[bytes]:
-    """Start a child that leads a process group of its own, so that its children can be reached too."""
+    """Start a child that leads a session of its own, so that its children can be reached too."""
     return subprocess.Popen(command, cwd=HERE, env=ENVIRONMENT, start_new_session=True)
 
 
-def wait_until_ready(children: dict[str, subprocess.Popen[bytes]]) -> None:
-    """Return once the page is served and the worker takes jobs."""
+def wait_until_ready(children: dict[str, subprocess.Popen[bytes]], queue: Queue) -> None:
+    """Return once the page is served and the worker takes jobs, if it is one that says so."""
     for _ in range(600):
         for name, child in children.items():
             if child.poll() is not None:
                 raise RuntimeError(f"the {name} ended with status {child.returncode}")
-        if WORKER_READY.exists() and answers():
+        if (WORKER_READY.exists() or not queue.tells_when_ready) and answers():
             return
         pause()
     raise RuntimeError("the web server or the worker did not get ready within a minute")
@@ -149,14 +143,14 @@ def answers() -> bool:
         return False
 
 
-def watch(children: dict[str, subprocess.Popen[bytes]]) -> None:
+def watch(children: dict[str, subprocess.Popen[bytes]], worker: tuple[str, ...]) -> None:
     """Keep the worker alive until the web server ends or somebody stops the demo."""
     while children["web"].poll() is None:
         if (status := children["worker"].poll()) is not None:
             print(f"The worker died (status {status}); the next one starts in {RESTART_AFTER:.0f} s.", flush=True)
             reap(children["worker"])
             pause(RESTART_AFTER)
-            children["worker"] = start(WORKER)
+            children["worker"] = start(worker)
         pause()
     raise RuntimeError(f"the web server ended with status {children['web'].returncode}")
 
@@ -186,10 +180,21 @@ def stop(children: Collection[subprocess.Popen[bytes]]) -> None:
 
 
 def reap(child: subprocess.Popen[bytes]) -> None:
-    """Kill what is left of a child's process group."""
-    with suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
+    """Kill what is left of a child's session: its process group, and others, as RQ makes one for each job."""
+    for group in {child.pid, *_groups_in(child.pid)}:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(group, signal.SIGKILL)
     child.wait()
+
+
+def _groups_in(session: int) -> Iterator[int]:
+    if not (program := shutil.which("ps")):
+        return  # a bare container
+    told = subprocess.run((program, "-A", "-o", "pid="), capture_output=True, text=True, check=True).stdout
+    for process_id in map(int, told.split()):
+        with suppress(ProcessLookupError, PermissionError):
+            if os.getsid(process_id) == session:
+                yield os.getpgid(process_id)
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:

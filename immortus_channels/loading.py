@@ -22,6 +22,7 @@ else:  # costs a dozen modules, and they need not be registered with it
 logger = logging.getLogger("immortus_channels")
 
 ADAPTERS: dict[str, str] = {
+    "arq": "immortus_channels.queues.arq.adapter.ArqQueue",
     "celery.app": "immortus_channels.queues.celery.adapter.CeleryQueue",
     "dramatiq": "immortus_channels.queues.dramatiq.adapter.DramatiqQueue",
     "django_q.signals": "immortus_channels.queues.django_q.adapter.DjangoQQueue",
@@ -31,6 +32,7 @@ ADAPTERS: dict[str, str] = {
     "huey.api": "immortus_channels.queues.huey.adapter.HueyQueue",
     "procrastinate.app": "immortus_channels.queues.procrastinate.adapter.ProcrastinateQueue",
     "procrastinate.worker": "immortus_channels.queues.procrastinate.adapter.ProcrastinateQueue",
+    "saq": "immortus_channels.queues.saq.adapter.SAQQueue",
 }
 """The adapters of task queues, each by the module whose import brings it along.
 

@@ -57,6 +57,7 @@ PURE = {
 """The standard library and each other, nothing else."""
 
 OWNERS = {
+    "arq": {"queues.arq"},
     "channels": {"push.layer", "websocket", "routing", "testing.layers"},
     "celery": {"queues.celery", "queues.django_tasks.lent_to_celery", "celery", "tasks"},
     "kombu": {"queues.celery", "celery"},
@@ -72,6 +73,7 @@ OWNERS = {
     "django_tenants": {"jobs.tenants"},
     "pytest": {"testing.queues"},
     "redis": {"stores.redis_connection"},
+    "saq": {"queues.saq"},
     "channels_redis": set(),
     "daphne": set(),
 }
@@ -108,10 +110,12 @@ TESTED_BY = {
     "push/layer.py": "push/test_broadcaster.py",
     "push/messages.py": "push/test_broadcaster.py",
     "push/receivers.py": "push/test_broadcaster.py",
+    "queues/arq": "queues/test_arq.py",
     "queues/celery": "queues/test_celery.py",
     "queues/dramatiq": "queues/test_dramatiq.py",
     "queues/rq": "queues/test_rq.py",
     "queues/huey": "queues/test_huey.py",
+    "queues/saq": "queues/test_saq.py",
     "queues/classes.py": "queues/test_base.py",
     "queues/django_q": "queues/django_q/test_sending.py",
     "queues/django_tasks": "queues/test_django_tasks.py",

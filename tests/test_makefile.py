@@ -40,6 +40,18 @@ def test_the_help_names_each_goal(goal):
     assert re.search(rf"\bmake (\w+ )*{goal}\b", make("help"))
 
 
+@pytest.mark.parametrize(
+    ("variables", "extras"),
+    [
+        ((), "celery,daphne,example"),
+        (("QUEUE=django-q2",), "django_q2,daphne,example"),
+        (("QUEUE=rq", "REDIS_URL=redis://127.0.0.1/0"), "rq,daphne,example,redis"),
+    ],
+)
+def test_the_demo_has_the_extra_of_its_queue_installed(variables, extras):
+    assert f"'.[{extras}]'" in make("--dry-run", "demo", "VENV=build/none", *variables)
+
+
 def test_make_test_leaves_out_the_slow_tests_and_measures_coverage():
     assert '-m "not slow"' in pytest_of("test")
     assert "--hypothesis-profile quick" in pytest_of("test")

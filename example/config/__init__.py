@@ -1,5 +1,8 @@
 """The example's project: settings, addresses, servers and the Celery app."""
 
-from config.celery import app as celery_app
+from queues import chosen
 
-__all__ = ["celery_app"]
+if chosen().name == "celery":
+    from config.celery import app as celery_app
+
+    __all__ = ["celery_app"]

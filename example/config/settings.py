@@ -1,8 +1,9 @@
 """Settings of the example.
 
 Without REDIS_URL nothing but Python is needed: SQLite keeps the jobs, a folder is Celery's broker, and the
-server's own re-check feeds the sockets. With it, Redis is broker, store and channel layer. The other
-environment variables are for running it as in production; docker-compose.yml sets them.
+server's own re-check feeds the sockets. With it, Redis is Celery's broker, store and channel layer. QUEUE names another
+task queue, whose settings are in `queues/`. The other environment variables are for running it as in production;
+docker-compose.yml sets them.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from queues import chosen
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR = Path(os.environ.get("DEMO_VAR", BASE_DIR / "var"))
 REDIS_URL = os.environ.get("REDIS_URL", "")
+DEMO_QUEUE = chosen()
 
 DEBUG = os.environ.get("DJANGO_DEBUG", "1") == "1"
 SECRET_KEY = os.environ["DJANGO_SECRET_KEY"] if not DEBUG else "for the demo on this machine only"
@@ -28,8 +32,8 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "immortus_channels",
     "photos",
-    "races",
-    "classrooms",
+    *(("races", "classrooms") if DEMO_QUEUE.has_all_pages else ()),
+    *DEMO_QUEUE.apps,
 ]
 
 MIDDLEWARE = [
@@ -45,6 +49,9 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
+if DEMO_QUEUE.wants_login:
+    MIDDLEWARE.append("django.contrib.auth.middleware.LoginRequiredMiddleware")
+
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
@@ -55,6 +62,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "config.context_processors.queue",
             ],
         },
     },
@@ -78,6 +86,7 @@ DATABASES = {
 TIME_ZONE = "UTC"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "index"
 
 # Files: the app's own, and what people upload.
@@ -88,23 +97,8 @@ WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = DEBUG
 MEDIA_ROOT = VAR / "media"
 DATA_UPLOAD_MAX_NUMBER_FILES = 1
 
-# Celery: a folder as the broker, or Redis.
-CELERY_BROKER_URL = REDIS_URL or "folder://localhost/"
-CELERY_BROKER_TRANSPORT_OPTIONS = (
-    {}
-    if REDIS_URL
-    else {
-        "data_folder_in": str(VAR / "broker"),
-        "data_folder_out": str(VAR / "broker"),
-        "control_folder": str(VAR / "broker" / "control"),
-        "polling_interval": 0.1,
-    }
-)
-CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-CELERY_TASK_IGNORE_RESULT = True
-# A worker takes only what it can run at once, so a killed one takes no waiting job with it.
-CELERY_WORKER_PREFETCH_MULTIPLIER = 1
-CELERY_TASK_ACKS_LATE = True
+# The task queue: `CELERY_BROKER_URL`, `HUEY`, `TASKS` …
+globals().update(DEMO_QUEUE.settings(VAR))
 
 # Immortus: the defaults need no service; Redis makes every change arrive at once, from any machine.
 if REDIS_URL:

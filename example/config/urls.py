@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth import views as auth
 from django.urls import include, path
 
-from classrooms import views as classrooms
 from immortus_channels.urls import immortus_jobs
 from photos import views
-from races import views as races
 
 urlpatterns = [
     path("", views.index, name="index"),
     path("media/<uuid:photo>/<str:name>", views.media, name="media"),
     path("clear", views.clear, name="clear"),
-    path("marathons/", races.marathons, name="marathons"),
-    path("marathons/start", races.start, name="start"),
-    path("classrooms/", classrooms.classrooms, name="classrooms"),
-    path("classrooms/<int:classroom_id>/", classrooms.classroom, name="classroom"),
-    path("classrooms/<int:classroom_id>/transfer", classrooms.transfer, name="transfer"),
     path("login/", auth.LoginView.as_view(), name="login"),
     path("logout/", auth.LogoutView.as_view(), name="logout"),
     path("i18n/", include("django.conf.urls.i18n")),
@@ -29,3 +23,9 @@ urlpatterns = [
         path("scenes/<slug:scene>", views.start_scene, name="scene"),
     ),
 ]
+
+if settings.DEMO_QUEUE.has_all_pages:
+    urlpatterns += [
+        path("marathons/", include("races.urls")),
+        path("classrooms/", include("classrooms.urls")),
+    ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 
-from celery import Task
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
@@ -13,15 +12,17 @@ from django.views.decorators.http import require_POST, require_safe
 
 from immortus_channels import get_job, job_info, render_immortus
 from immortus_channels.exceptions import JobNotFound
-from photos import tasks
 from photos.forms import PhotoForm
 from photos.models import Photo
 from photos.paintings import Painting
 from photos.samples import SAMPLES
-from photos.scenes import SCENES
+from photos.scenes import left_out_of, scenes_of
+from photos.tasks import TASKS
 
 SHOWN = 12
 """As many of a visitor's latest jobs are on the page."""
+QUEUE = settings.DEMO_QUEUE
+SCENES = scenes_of(QUEUE)
 PICTURES = ("preview.jpg", "thumbnail.jpg", "painting.jpg")
 
 
@@ -35,6 +36,7 @@ def index(request: HttpRequest) -> HttpResponse:
         "cards": cards,
         "samples": SAMPLES.values(),
         "scenes": SCENES.values(),
+        "left_out": left_out_of(QUEUE),
         "pace": settings.DEMO_PACE,
         "layer": "Redis" if settings.REDIS_URL else "none",
     }
@@ -44,7 +46,7 @@ def index(request: HttpRequest) -> HttpResponse:
 @require_POST
 def process_image(request: HttpRequest) -> HttpResponse:
     """Paint the uploaded photograph, or a sample."""
-    return _start(request, "paint", tasks.process_image)
+    return _start(request, "paint", TASKS.process_image)
 
 
 @require_POST
@@ -52,7 +54,7 @@ def start_scene(request: HttpRequest, scene: str) -> HttpResponse:
     """Start the job of one of the buttons."""
     if scene not in SCENES:
         raise Http404(scene)
-    return _start(request, scene, SCENES[scene].task)
+    return _start(request, scene, getattr(TASKS, SCENES[scene].task))
 
 
 @require_POST
@@ -82,7 +84,7 @@ def visitor(request: HttpRequest) -> str:
     return request.session.setdefault("visitor", uuid.uuid4().hex)
 
 
-def _start(request: HttpRequest, scene: str, task: Task) -> HttpResponse:
+def _start(request: HttpRequest, scene: str, task: object) -> HttpResponse:
     form = PhotoForm(request.POST, request.FILES)
     if not form.is_valid():
         error = form.errors.as_data().popitem()[1][0]
@@ -93,10 +95,10 @@ def _start(request: HttpRequest, scene: str, task: Task) -> HttpResponse:
     title = SCENES[scene].title if scene in SCENES else image.name[:200] if image else sample.title
     photo = Photo.objects.create(visitor=visitor(request), scene=scene, title=title)
     Painting(str(photo.pk)).save_original(image.chunks() if image else [sample.file.read_bytes()])
-    job = task.delay(str(photo.pk))
-    photo.job_id = job.id
+    job = QUEUE.send(task, str(photo.pk))  # with Celery: task.delay(…)
+    photo.job_id = job_info(request, job, queue=QUEUE.name)["job_id"]
     photo.save(update_fields=["job_id"])
-    return render_immortus(request, job)
+    return render_immortus(request, job, queue=QUEUE.name)
 
 
 def _card(request: HttpRequest, photo: Photo) -> dict[str, object] | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Generator
 from functools import wraps
 from inspect import getattr_static, iscoroutinefunction
-from types import ModuleType
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from immortus_channels.guarded import interrupts
@@ -38,6 +37,16 @@ class Instead(NamedTuple):
         return self.value
 
 
+class Given(NamedTuple):
+    """What a hook yields to have the queue's own method called with these arguments, not with those that were given.
+
+    The object that the method is called on is the first of them.
+    """
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
 def guard(hook: Callable[Arguments, Answer]) -> Callable[Arguments, Answer | None]:
     """Return the hook in a form that logs what it raises and then returns None.
 
@@ -57,15 +66,17 @@ def guard(hook: Callable[Arguments, Answer]) -> Callable[Arguments, Answer | Non
     return guarded
 
 
-def around(owner: type | ModuleType, /, **hooks: Callable[..., Any]) -> None:
+def around(owner: object, /, **hooks: Callable[..., Any]) -> None:
     """Have hooks run around the methods of these names, in every object of the class, however old.
 
-    Functions of a module are hooked likewise, for all who look them up in it: who has imported one before has it bare.
+    Functions of a module, or those that an object holds, are hooked likewise, for all who look them up there: who has
+    imported one before has it bare.
 
     A hook gets the method's arguments, and returns None for what does not concern it. Otherwise it is a generator, an
     async one around a coroutine method: what stands before its `yield` runs before the method, and the `yield` returns
-    the method's `Outcome`. It may yield `Instead` to have the method left out, or a second time after a method that
-    returned, to change its answer. Whatever else a hook does, the method is called once, and ends as it ended.
+    the method's `Outcome`. It may yield `Given` to change the arguments, `Instead` to have the method left out, or that
+    a second time after a method that returned, to change its answer. Whatever else a hook does, the method is called
+    once, and ends as it ended.
 
     A hook is added once to a method, however often this is called: the same function, or the same object's method.
     Raises TypeError for what is not called on an object, such as a static method, a class method or a property.
@@ -81,10 +92,10 @@ def around(owner: type | ModuleType, /, **hooks: Callable[..., Any]) -> None:
             setattr(owner, name, method)
 
 
-def _refuse_other_kinds(owner: type | ModuleType, name: str) -> None:
+def _refuse_other_kinds(owner: object, name: str) -> None:
     found = getattr_static(owner, name)
     if isinstance(found, staticmethod | classmethod) or not (callable(found) and hasattr(type(found), "__get__")):
-        what = f"{owner.__name__}.{name} is a {type(found).__name__}"
+        what = f"{getattr(owner, '__name__', owner)}.{name} is a {type(found).__name__}"
         msg = f"{what}: hooks run around methods that are called on an object, plain ones and coroutine methods."
         raise TypeError(msg)
 
@@ -95,20 +106,23 @@ def _around(original: Callable[..., Any], hook: Callable[..., Any]) -> Callable[
         if steps is None:
             return original(*args, **kwargs)
         answer = _go_on(steps)
-        if answer is None:
-            try:
-                value = original(*args, **kwargs)
-            except BaseException as error:
-                _go_on(steps, Outcome(error=error))
-                raise
-            answer = _go_on(steps, Outcome(value)) or Instead(value)
-        return answer.give()
+        if isinstance(answer, Instead):
+            return answer.give()
+        if answer is not None:
+            args, kwargs = answer
+        try:
+            value = original(*args, **kwargs)
+        except BaseException as error:
+            _go_on(steps, Outcome(error=error))
+            raise
+        answer = _go_on(steps, Outcome(value))
+        return answer.give() if isinstance(answer, Instead) else value
 
     return method
 
 
-def _go_on(steps: Generator[Any, Outcome | None], outcome: Outcome | None = None) -> Instead | None:
-    """Run a hook until it yields; return what it wants answered."""
+def _go_on(steps: Generator[Any, Outcome | None], outcome: Outcome | None = None) -> Instead | Given | None:
+    """Run a hook until it yields; return what it wants answered, or given to the method."""
     try:
         answer = steps.send(outcome)
     except StopIteration:
@@ -118,7 +132,7 @@ def _go_on(steps: Generator[Any, Outcome | None], outcome: Outcome | None = None
     except Exception as error:  # noqa: BLE001 - it is logged
         _log(steps, error)
         return None
-    return answer if isinstance(answer, Instead) else None
+    return answer if isinstance(answer, Instead | Given) else None
 
 
 def _around_coroutine(original: Callable[..., Any], hook: Callable[..., Any]) -> Callable[..., Any]:
@@ -127,25 +141,28 @@ def _around_coroutine(original: Callable[..., Any], hook: Callable[..., Any]) ->
         if steps is None:
             return await original(*args, **kwargs)
         answer = await _ago_on(steps)
-        if answer is None:
-            try:
-                value = await original(*args, **kwargs)
-            except BaseException as error:
-                await _ago_on(steps, Outcome(error=error))
-                raise
-            answer = await _ago_on(steps, Outcome(value)) or Instead(value)
-        return answer.give()
+        if isinstance(answer, Instead):
+            return answer.give()
+        if answer is not None:
+            args, kwargs = answer
+        try:
+            value = await original(*args, **kwargs)
+        except BaseException as error:
+            await _ago_on(steps, Outcome(error=error))
+            raise
+        answer = await _ago_on(steps, Outcome(value))
+        return answer.give() if isinstance(answer, Instead) else value
 
     return method
 
 
-async def _ago_on(steps: AsyncGenerator[Any, Outcome | None], outcome: Outcome | None = None) -> Instead | None:
+async def _ago_on(steps: AsyncGenerator[Any, Outcome | None], outcome: Outcome | None = None) -> Instead | Given | None:
     """Do what `_go_on` does, with an async hook, which the event loop must not find unfinished."""
     try:
         answer = await steps.asend(outcome)
         if isinstance(answer, Instead):
             await steps.aclose()
-            return answer
+        return answer if isinstance(answer, Instead | Given) else None
     except StopAsyncIteration:
         return None
     except interrupts():

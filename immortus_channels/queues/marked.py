@@ -6,7 +6,7 @@ Their types' names identify them; none of their queues is imported, and none nee
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -29,6 +29,16 @@ class Place:
     """Whether the queue makes tasks of tasks, so that an earlier one may share the function."""
     is_found_by_name: bool = False
     """Whether a worker's process looks for the function in its module, under its own name."""
+    is_sent: bool = False
+    """Whether the queue sends each attribute of the task along, so that the function alone bears the mark."""
+
+    def bearers(self, holder: Any, asked: Callable[..., Any], function: Callable[..., Any]) -> Iterator[Any]:
+        """Yield what bears the mark: what has the function, the one that asks, and the one under that."""
+        if not self.is_sent:
+            yield holder
+        yield asked
+        if self.is_copied:
+            yield function
 
 
 TYPES: Mapping[str, Place] = {
@@ -40,7 +50,7 @@ TYPES: Mapping[str, Place] = {
     "dramatiq.generic.GenericActor": Place(function="perform", called="__actor__.fn"),
     "huey.api.TaskWrapper": Place(function="func", called="task_class.execute"),
     "procrastinate.tasks.Task": Place(function="func"),
-    "saq.job.CronJob": Place(function="function"),
+    "saq.job.CronJob": Place(function="function", is_sent=True),
     "taskiq.decor.AsyncTaskiqDecoratedTask": Place(function="original_func", is_found_by_name=True),
 }
 """The types of tasks, by where they are defined; what is derived from one has its function in the same place.
@@ -88,7 +98,7 @@ def put(task: object, mark: object) -> bool:
     path, _, name = called.rpartition(".")
     holder = _at(task, path) if path else task
     asked = asking(function, mark)
-    for bearer in (holder, asked, function) if place.is_copied else (holder, asked):
+    for bearer in place.bearers(holder, asked, function):
         # A frozen dataclass with slots has no room, and its function bears the mark. Such a class raises TypeError
         # instead of FrozenInstanceError for what is not one of its fields (Python 3.13).
         with suppress(AttributeError, TypeError):

@@ -51,7 +51,9 @@ class Demo:
 def start_demo(var: Path, **environment: str) -> Demo:
     """Start the demo on a free port and return once it says that it is ready."""
     port = free_port()
-    inherited = {name: value for name, value in os.environ.items() if name not in {"REDIS_URL", "HOST"}}
+    inherited = {
+        name: value for name, value in os.environ.items() if name not in {"REDIS_URL", "DATABASE_URL", "HOST", "QUEUE"}
+    }
     process = subprocess.Popen(
         [sys.executable, "-u", str(ROOT / "example" / "serve.py")],
         env={**inherited, "PYTHONPATH": str(ROOT), "PORT": str(port), "DEMO_VAR": str(var), **environment},

@@ -118,3 +118,27 @@ def test_a_port_that_is_taken_is_told_with_what_to_do(tmp_path, demo):
     assert second.returncode == 1
     assert f"port {port} is taken" in second.stderr
     assert f"make demo PORT={int(port) + 1}" in second.stderr
+
+
+@pytest.mark.parametrize(
+    ("queue", "says"),
+    [
+        ("carrier-pigeon", "QUEUE=carrier-pigeon is none of celery, django-tasks, huey, "),
+        ("rq", "RQ needs a Redis; try: REDIS_URL=redis://127.0.0.1:6379/0 make demo QUEUE=rq"),
+        ("dramatiq", "make demo QUEUE=dramatiq"),
+        ("procrastinate", "Procrastinate needs a PostgreSQL; try: DATABASE_URL=postgresql://"),
+    ],
+)
+def test_a_queue_that_cannot_be_had_is_told_in_one_line(tmp_path, queue, says):
+    inherited = {name: value for name, value in os.environ.items() if name not in {"REDIS_URL", "DATABASE_URL"}}
+    refused = subprocess.run(
+        [sys.executable, str(ROOT / "example" / "serve.py")],
+        env={**inherited, "QUEUE": queue, "DEMO_VAR": str(tmp_path), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert refused.returncode == 1
+    assert len(refused.stderr.splitlines()) == 1
+    assert says in refused.stderr

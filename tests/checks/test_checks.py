@@ -32,6 +32,7 @@ from immortus_channels import JobHandler, TrackingStrategy, checks, queues, trac
 from immortus_channels.checks import releases, sockets
 from immortus_channels.jobs.owner import current_owner
 from immortus_channels.middleware import JobOwnerMiddleware
+from immortus_channels.queues import tracked as marks
 from immortus_channels.queues.celery import CeleryQueue
 from immortus_channels.queues.port import Port
 from immortus_channels.queues.tracked import TaskOptions
@@ -85,6 +86,8 @@ def project(settings, monkeypatch):
     """The settings of a healthy project."""
     monkeypatch.setattr(releases, "version", known_version)
     monkeypatch.setattr(queues, "connected", [queues.by_name("celery")])
+    # Tests of other queues mark functions of their own.
+    monkeypatch.setattr(marks, "places", {place for place in marks.places if not place.startswith("tests.queues.")})
     settings.ROOT_URLCONF = __name__
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, OWNER]
     settings.ASGI_APPLICATION = f"{__name__}.whole"

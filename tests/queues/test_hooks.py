@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 from immortus_channels import queues
-from immortus_channels.queues.hooks import Instead, Outcome, around, guard
+from immortus_channels.queues.hooks import Given, Instead, Outcome, around, guard
 from tests.toys import ToyQueue
 
 
@@ -172,6 +172,28 @@ def test_a_hook_changes_the_answer_of_a_method_that_returned(call):
 
     call.hook(steps)
     assert call() == 9
+
+
+def test_a_hook_changes_the_arguments_and_learns_the_outcome(call):
+    seen = []
+
+    def steps(number):
+        seen.append((yield Given((call.instance,), {"number": number + 1})))
+
+    call.hook(steps)
+    assert call() == 10
+    assert call.calls == [5]
+    assert seen == [Outcome(10)]
+
+
+def test_arguments_that_come_after_the_call_change_nothing(call):
+    def steps(_):
+        yield
+        yield Given((call.instance, 9), {})
+
+    call.hook(steps)
+    assert call() == 8
+    assert call.calls == [4]
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import subprocess
 import sys
+import time
 from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -313,10 +314,22 @@ def test_a_job_that_is_due_later_is_told_once(huey, paint, jobs):
     assert jobs.states(result.id) == ["enqueued", "running", "finished"]
 
 
-def test_local_times_are_local(paint):
-    naive = MemoryHuey("local", utc=False)
-    result = naive.task(name="local")(paint.func).schedule((1,), eta=datetime.now() + timedelta(hours=1))  # noqa: DTZ005
-    job = record(result)
+def test_a_job_that_is_cancelled_before_it_is_due_is_not_told_again(huey, paint, jobs):
+    result = paint.schedule(("sea",), delay=3600)
+    work(huey)
+    tracking.cancel(result.id)
+    work(huey, until=LATER)
+    assert jobs.states(result.id) == ["enqueued", "cancelled"]
+
+
+@pytest.mark.parametrize("utc", [True, False])
+def test_it_is_known_whether_times_are_local(paint, monkeypatch, utc):
+    task = MemoryHuey("tokyo", utc=utc).task(name="tokyo")(paint.func)
+    with monkeypatch.context() as in_tokyo:
+        in_tokyo.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        job = record(task.schedule(delay=3600))
+    time.tzset()
     assert 3500 < job.lease_until / 1e6 - 86_400 - job.enqueued_at / 1e6 < 3700
 
 
@@ -600,6 +613,15 @@ def test_other_receivers_and_hooks_hear_what_they_always_did(huey, paint):
     paint("sea")
     work(huey)
     assert heard == ["enqueued", "executing", "pre", "sea", "complete"]
+
+
+def test_huey_s_own_methods_may_be_called_by_keyword(huey, paint, caplog):
+    huey.enqueue(task=paint.s("sea"))
+    message = huey.dequeue()
+    huey.execute(task=message, timestamp=None)
+    assert record(message).state == "finished"
+    huey._emit("varnished", message, 1, 2, by="Ann")
+    assert "Tracking failed" not in caplog.text
 
 
 def test_a_message_takes_nothing_of_ours_along(huey, paint):

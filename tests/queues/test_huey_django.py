@@ -11,7 +11,8 @@ import pytest
 from django.db import transaction
 from huey import MemoryHuey
 
-from immortus_channels import current_job, queues, started_by, tracked
+from immortus_channels import current_job, queues, started_by, tracked, tracking
+from immortus_channels.queues import sendings
 from immortus_channels.queues.huey.problems import problems
 from immortus_channels.queues.results import identify
 from immortus_channels.stores import get_store
@@ -83,8 +84,9 @@ def test_a_periodic_one_is_tracked_too(djhuey):
 @pytest.mark.django_db(transaction=True)
 def test_a_job_is_told_before_the_commit_and_confirmed_by_it(djhuey, jobs):
     task = djhuey.on_commit_task()(paint)
-    with transaction.atomic(), started_by(ANN):
-        result = task("sea")
+    with transaction.atomic():
+        with started_by(ANN):
+            result = task("sea")
         before = record(result)
     after = record(result)
     assert (before.state, before.owner, len(djhuey.HUEY)) == ("enqueued", "7", 1)
@@ -105,10 +107,29 @@ def test_a_job_that_is_rolled_back_stays_unconfirmed(djhuey):
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_commit_that_took_too_long_finds_the_job_and_its_owner(djhuey, monkeypatch):
+    monkeypatch.setattr(sendings, "_SOON", 10**12)  # as if the minute of the sending was over
+    task = djhuey.on_commit_task()(paint)
+    with transaction.atomic():
+        with started_by(ANN):
+            result = task("sea")
+        get_store().renew({result.id: record(result).send_id}, -100)
+        assert tracking.read([result.id])[result.id].error.code == "not_sent"
+    assert (record(result).state, record(result).owner) == ("enqueued", "7")
+
+
+@pytest.mark.django_db(transaction=True)
 def test_without_a_transaction_it_is_sent_and_told_once(djhuey, jobs):
     result = djhuey.on_commit_task()(paint)("sea")
     assert [document["state"] for document in jobs.of(result.id)] == ["enqueued"]
     assert record(result).lease_until > record(result).enqueued_at + 80_000_000_000
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_has_run_already_is_not_told_as_sent_again(djhuey, jobs):
+    djhuey.HUEY.immediate = True
+    result = djhuey.on_commit_task()(paint)("sea")
+    assert jobs.states(result.id) == ["enqueued", "running", "finished"]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -23,9 +23,7 @@ pytestmark = pytest.mark.urls(__name__)
 request = RequestFactory().post("/start")
 
 TYPES = {
-    "arq": ["arq.jobs.Job"],
     "taskiq": ["taskiq.decor.AsyncTaskiqDecoratedTask", "taskiq.task.AsyncTaskiqTask"],
-    "SAQ": ["saq.job.Job"],
     "APScheduler": ["apscheduler.job.Job"],
 }
 """The tasks, messages and results of each queue, as its present release defines them."""
@@ -62,8 +60,8 @@ def test_it_is_refused_by_name_and_with_the_cure(queue, thing, call):
 
 
 def test_what_a_project_derives_from_such_a_type_is_known_too():
-    kind = type(of_type("arq.jobs.Job"))
-    assert unsupported.queue_of(type("Mine", (kind,), {"__module__": "shop.jobs"})()) == "arq"
+    kind = type(of_type("taskiq.task.AsyncTaskiqTask"))
+    assert unsupported.queue_of(type("Mine", (kind,), {"__module__": "shop.jobs"})()) == "taskiq"
 
 
 def a_function():
@@ -78,19 +76,19 @@ def test_what_is_not_of_such_a_queue_is_left_alone():
     others = [
         None,
         7,
-        "arq",
+        "taskiq",
         a_function,
         unsupported,
         SimpleNamespace(id="a"),
         AsyncResult("a"),
         lazy,
-        of_type("arqx.Job"),
+        of_type("taskiqx.Job"),
     ]
     assert [unsupported.queue_of(one) for one in others] == [None] * len(others)
 
 
 def test_an_adapter_has_the_first_say(monkeypatch):
-    job = of_type("arq.jobs.Job")
+    job = of_type("taskiq.task.AsyncTaskiqTask")
     adapter = SimpleNamespace(job_of=lambda result: (result.id, "paint"), name_of=lambda task: task.name)
     monkeypatch.setattr(queues, "connected", [adapter])
     assert job_info(request, job)["job_class"] == "paint"
@@ -113,7 +111,7 @@ def without_adapter() -> set[str]:
 @pytest.mark.parametrize("module", ["apscheduler", "apscheduler.job"])
 def test_an_adapter_in_the_table_takes_its_queue_off_the_list(monkeypatch, module):
     monkeypatch.setitem(ADAPTERS, module, "shop.adapters.SchedulerQueue")
-    job, other = of_type("apscheduler.job.Job"), of_type("arq.jobs.Job")
-    assert [unsupported.queue_of(one) for one in (job, other)] == [None, "arq"]
+    job, other = of_type("apscheduler.job.Job"), of_type("taskiq.task.AsyncTaskiqTask")
+    assert [unsupported.queue_of(one) for one in (job, other)] == [None, "taskiq"]
     assert without_adapter() == {*TYPES} - {"APScheduler"}
     tracked(job)

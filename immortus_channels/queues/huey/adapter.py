@@ -38,7 +38,7 @@ class HueyQueue(Queue):
 
     name = "huey"
     interrupts = time_limits = (TaskTimeout,)
-    tried: ClassVar = {"huey": ("3.5",)}
+    tried: ClassVar = {"huey": ("3.4", "3.5")}
 
     def connect(self, port: Port) -> None:
         """Put hooks into Huey's classes, and find the tasks that are older than this adapter."""
@@ -66,8 +66,8 @@ class HueyQueue(Queue):
         """Return the registered name of a task; `on_commit_task` leaves a function of that name."""
         if isinstance(task, TaskWrapper):
             return calls.name_of(task.task_class)
-        name = f"{getattr(task, '__module__', '')}.{getattr(task, '__name__', '')}"
-        return name if hasattr(task, "call_local") and name in self.tasks else None
+        name = f"{task.__module__}.{getattr(task, '__name__', '')}" if hasattr(task, "call_local") else ""
+        return name if name in self.tasks else None
 
     def job_of(self, given: object) -> tuple[str, str] | None:
         """Return the job behind a result or a message: a pipeline's is its last one, a chord's its callback."""

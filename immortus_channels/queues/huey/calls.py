@@ -54,7 +54,10 @@ def call_of(message: Any) -> Call | None:
 
 def _call_by_django(path: str, args: Any, kwargs: Any) -> Call | None:
     """Return what a task of django.tasks calls: the message has its name and its arguments."""
-    task = import_string(path)
+    try:
+        task = import_string(path)
+    except ImportError:  # the task will fail for that
+        return None
     function = getattr(task, "func", task)
     options = options_on(function)
     if options is None:

@@ -28,10 +28,9 @@ def _of_task(task: TaskWrapper, name: str) -> Iterator[CheckMessage]:
             hint="Remove results=False. If no page shows these jobs, silence this.",
             id="immortus_channels.W035",
         )
-    if inspect.iscoroutinefunction(inspect.unwrap(task.func)) and not inspect.iscoroutinefunction(task.func):
+    if inspect.iscoroutinefunction(inspect.unwrap(task.func)):
         yield Warning(
-            f"The task {name!r} is an `async def` that another decorator hides from Huey, which calls it and does not "
-            "await it: nothing of it runs.",
+            f"The task {name!r} is an `async def`, which Huey calls and does not await: nothing of it runs.",
             hint="Write `def`, and `asyncio.run(…)` or `async_to_sync(…)(…)` in it.",
             id="immortus_channels.W036",
         )

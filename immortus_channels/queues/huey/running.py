@@ -69,13 +69,13 @@ class RunningHooks:
                 for each in pipeline:
                     self._port.ended(events.Failed, each.id, "", code="unknown_task", unstarted=True)
 
-    def execute(self, huey: Huey, message: Task, *args: Any) -> Generator[None, Outcome, None] | None:
+    def execute(self, huey: Huey, task: Task, timestamp: datetime) -> Generator[None, Outcome, None] | None:
         """Be around a run."""
-        call = call_of(message)
-        if call is None and message.on_complete is None:
+        call = call_of(task)
+        if call is None and task.on_complete is None:
             return None
-        delivery = call and self._port.begin(message.id, call.job_class, call.options)
-        return self._run(huey, message, Run(delivery))
+        delivery = call and self._port.begin(task.id, call.job_class, call.options)
+        return self._run(huey, task, Run(delivery))
 
     def _run(self, huey: Huey, message: Task, run: Run) -> Generator[None, Outcome, None]:
         vars(message).update({TOLD: True, _RUN: run})
@@ -88,15 +88,15 @@ class RunningHooks:
             self._cancel_after(message)
 
     def requeue(
-        self, huey: Huey, message: Task, timestamp: datetime, retry_eta: datetime | None = None
+        self, huey: Huey, task: Task, timestamp: datetime, retry_eta: datetime | None = None
     ) -> Generator[None, Outcome, None] | None:
         """Tell a retry before it is sent: another worker may begin it at once."""
-        run: Run | None = vars(message).get(_RUN)
+        run: Run | None = vars(task).get(_RUN)
         if run is None:
             return None
         run.is_retried = True
-        if retry_eta is None and message.retry_delay:
-            retry_eta = timestamp + timedelta(seconds=message.retry_delay)
+        if retry_eta is None and task.retry_delay:
+            retry_eta = timestamp + timedelta(seconds=task.retry_delay)
         return None if run.delivery is None else self._retry(run.delivery, due(retry_eta, is_utc=huey.utc))
 
     def _retry(self, delivery: Delivery, eta: int | None) -> Generator[None, Outcome, None]:
@@ -104,23 +104,31 @@ class RunningHooks:
         if (yield).error is not None:
             self._port.ended(events.Failed, delivery.job_id, delivery.run.job_class)
 
-    def emit(self, huey: Huey, signal: str, message: Task, error: BaseException | None = None) -> None:
+    def emit(self, huey: Huey, signal: str, task: Task, *details: Any, **_: object) -> None:
         """Note what a signal says of the run, and tell of messages that are dropped."""
         if signal in _DROPPED:
-            if (call := call_of(message)) is not None:
-                self._port.ended(events.Cancelled, message.id, call.job_class, code=_DROPPED[signal], unstarted=True)
-            self._cancel_after(message)
-        elif (run := vars(message).get(_RUN)) is not None:
-            if signal == signals.SIGNAL_INTERRUPTED:
-                _interrupt(run.delivery)
-            run.is_complete = signal == signals.SIGNAL_COMPLETE
-            run.error = error or _RAISED.get(signal) or run.error
+            if (call := call_of(task)) is not None:
+                self._port.ended(events.Cancelled, task.id, call.job_class, code=_DROPPED[signal], unstarted=True)
+            self._cancel_after(task)
+        elif (run := vars(task).get(_RUN)) is not None:
+            _note(run, signal, *details)
 
     def _cancel_after(self, message: Task) -> None:
         """Cancel the jobs that were to follow a message: they will not be sent."""
         for follower in after(message):
             if (call := call_of(follower)) is not None:
                 self._port.ended(events.Cancelled, follower.id, call.job_class, code="upstream")
+
+
+def _note(run: Run, signal: str, error: BaseException | None = None, *_: object) -> None:
+    if signal == signals.SIGNAL_COMPLETE:
+        run.is_complete = True
+    elif signal == signals.SIGNAL_INTERRUPTED:
+        _interrupt(run.delivery)
+    elif signal == signals.SIGNAL_ERROR:
+        run.error = error
+    elif signal in _RAISED:
+        run.error = _RAISED[signal]
 
 
 def _end(delivery: Delivery, run: Run, outcome: Outcome) -> None:

@@ -28,20 +28,20 @@ _PROMISED = "immortus_promised"
 
 
 class SendingHooks:
-    """Hooks around what sends messages."""
+    """Hooks around what sends messages. Huey calls a message `task`."""
 
     def __init__(self, port: Port) -> None:
         self._port = port
 
-    def enqueue(self, huey: Huey, message: Any) -> Generator[None, Outcome, None] | None:
+    def enqueue(self, huey: Huey, task: Any) -> Generator[None, Outcome, None] | None:
         """Tell the first sending of a message: it is sent again once it is due, and for each retry."""
-        if isinstance(message, chord):
-            self._plan([message.callback, *after(message.callback)])
-        elif isinstance(message, Task) and TOLD not in vars(message):
-            if message.on_complete is not None:
-                self._plan(after(message))
-            call = call_of(message)
-            return None if call is None else self._send(huey, message, call)
+        if isinstance(task, chord):
+            self._plan([task.callback, *after(task.callback)])
+        elif isinstance(task, Task) and TOLD not in vars(task):
+            if task.on_complete is not None:
+                self._plan(after(task))
+            call = call_of(task)
+            return None if call is None else self._send(huey, task, call)
         return None
 
     def _send(self, huey: Huey, message: Task, call: Call) -> Generator[None, Outcome, None]:
@@ -52,11 +52,11 @@ class SendingHooks:
         else:
             vars(message).pop(TOLD, None)
 
-    def promise(self, huey: Huey, message: Task) -> None:
+    def promise(self, huey: Huey, task: Task) -> None:
         """Tell a job that `on_commit_task` sends once the transaction is committed: the caller has its id now."""
-        call = None if TOLD in vars(message) else call_of(message)
+        call = None if TOLD in vars(task) else call_of(task)
         if call is not None:
-            vars(message)[_PROMISED] = self._tell(huey, message, call)
+            vars(task)[_PROMISED] = self._tell(huey, task, call)
 
     def _tell(self, huey: Huey, message: Task, call: Call) -> Sending:
         return self._port.sent(

@@ -62,16 +62,13 @@ class Deferring:
         for sending in sendings:
             sending.confirm(using=alias)
 
-    def _sent(
-        self, jobs: Iterable[Any], *, is_scheduled: bool = False
-    ) -> Iterator[tuple[tuple[str, str, TaskOptions], Sent]]:
+    def _sent(self, jobs: Iterable[Any]) -> Iterator[tuple[tuple[str, str, TaskOptions], Sent]]:
         """Yield what the port is told of each tracked job."""
         for job in jobs:
             task = self._task_of(job.task_name)
             options = options_of(task)
             if options is not None:
-                eta, kwargs = due(job.scheduled_at), job.task_kwargs
-                about = Sent(kwargs=kwargs, function=task.func, eta=eta, is_scheduled=is_scheduled)
+                about = Sent(kwargs=job.task_kwargs, function=task.func, eta=due(job.scheduled_at))
                 yield (id_of(job.id), job.task_name, options), about
 
     def deferred_async(self, manager: Any, jobs: Sequence[Any], **options: Any) -> AsyncSteps | None:
@@ -95,12 +92,12 @@ class Deferring:
     # By a schedule
 
     def scheduled(self, manager: Any, job: Any, **_: Any) -> AsyncSteps | None:
-        """Tell a periodic job, which a worker defers, unless another one was first."""
+        """Tell a periodic job, which a worker defers, unless another one was first; its id makes it for staff only."""
         if not self._are_any_tracked([job]):
             return None
 
         def sent(number: int | None) -> Iterable[tuple[Any, Sent]]:
-            return [] if number is None else self._sent([job.evolve(id=number)], is_scheduled=True)
+            return [] if number is None else self._sent([job.evolve(id=number)])
 
         return self._deferred_async(sent)
 

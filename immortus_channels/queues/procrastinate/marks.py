@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from immortus_channels.queues.tracked import TaskOptions, options_on
+from immortus_channels.queues.tracked import TaskOptions, options_on, unmarked
 
 QUEUE = "procrastinate"
 _PREFIX = f"{QUEUE}-"
@@ -25,4 +25,9 @@ def number_of(job_id: str) -> int | None:
 
 def options_of(task: Any) -> TaskOptions | None:
     """Return the mark on a task, or on the function under its decorator; None for no task and an untracked one."""
-    return options_on(task) or options_on(getattr(task, "func", None))
+    if task is None or task in unmarked:
+        return None
+    options = options_on(task) or options_on(task.func)
+    if options is None:
+        unmarked.add(task)
+    return options

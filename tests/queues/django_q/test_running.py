@@ -131,6 +131,14 @@ def test_a_function_that_the_worker_lacks_fails_unless_it_comes_back(
     assert (job.state, job.error and job.error.code) == (state, "unknown_task" if ack_failure else None)
 
 
+def test_a_function_sent_as_itself_that_is_gone_is_not_heard_of(async_task, work, cluster, told, monkeypatch):
+    job_id = async_task(work.double, 1)
+    monkeypatch.delattr(work, "double")
+    with pytest.raises(AttributeError, match="double"):  # Django-Q2's pusher ends
+        cluster.fetch()
+    assert told(job_id).state is State.ENQUEUED
+
+
 # Delivered again
 
 

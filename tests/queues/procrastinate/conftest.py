@@ -90,7 +90,7 @@ def rows(where: str = "") -> list[dict[str, object]]:
         return [dict(zip(names, values, strict=True)) for values in cursor]
 
 
-def record_of(number: int):
+def record_of(number: int | None):
     """The job's record; None if there is none."""
     job_id = f"procrastinate-{number}"
     return get_store().get_many([job_id]).jobs.get(job_id)

@@ -81,3 +81,9 @@ def test_a_job_that_cannot_be_followed_is_refused(task, untracked):
         job_info(request, untracked.configure().job.evolve(id=1))
     with pytest.raises(ConfigurationError, match="'resize' has not been deferred"):
         job_info(request, task.configure().job)
+
+
+def test_a_task_may_be_marked_once_it_was_found_untracked(queue, untracked):
+    assert queue.options_of("untracked") is None
+    tracked(untracked)
+    assert queue.options_of("untracked") is not None

@@ -13,8 +13,9 @@ from django.db import connections
 from procrastinate import RetryStrategy
 from procrastinate.exceptions import JobAborted
 
-from immortus_channels import JobFailed, current_job, started_by, tracked, tracking
+from immortus_channels import JobFailed, current_job, queues, started_by, tracked, tracking
 from immortus_channels.jobs.job import State
+from immortus_channels.queues import adapters
 from immortus_channels.queues.port import Port
 from immortus_channels.queues.procrastinate.adapter import ProcrastinateQueue
 from immortus_channels.stores import get_store
@@ -148,6 +149,7 @@ async def test_an_end_that_the_table_does_not_have_is_not_told(declare, work, ca
     await work()
     await asyncio.sleep(0.1)
     assert record_of(number).state is State.RUNNING
+    assert adapters._ports[queues.by_name("procrastinate")].here(f"procrastinate-{number}") is None
     assert "Tracking failed" not in caplog.text
 
 

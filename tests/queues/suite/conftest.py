@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import django
 import pytest
 
 from immortus_channels.testing.queues.cases import Cases
+from immortus_channels.testing.queues.driver import Driver
 from tests.queues.suite import choose
 
 RUNS = Path(__file__).parents[3] / "build" / "queues"
@@ -42,11 +44,20 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     kind = getattr(item, "cls", None)
     case = getattr(item, "originalname", "")
     if kind is not None and issubclass(kind, Cases) and case in vars(Cases):
-        packages = {name: version(name) for name in kind.driver.packages} if report.passed else {}
+        packages = _versions(kind.driver) if call.when == "call" and report.passed else {}
         run = f"{item.module.__name__.rpartition('.')[2]}.{kind.__name__}"  # type: ignore[attr-defined]
         about = {"run": run, "queue": kind.driver.name, "title": kind.__doc__, "packages": packages}
         report.user_properties.append((CASE, {**about, "case": case}))
     return report
+
+
+def _versions(driver: type[Driver]) -> dict[str, str]:
+    """Return the releases of those of its packages that are installed: the backport of django.tasks is not always."""
+    versions = {}
+    for name in driver.packages:
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -10,8 +10,10 @@ from typing import Any
 
 from immortus_channels.testing.queues.driver import Driver
 
-RETRY = 3
+RETRY = 5
 """Seconds after which the queue delivers a message again."""
+TIMEOUT = 8
+"""Seconds a run may take: what a killed worker leaves behind comes back, and would keep the next ones at work."""
 ATTEMPTS = 4
 
 
@@ -39,6 +41,7 @@ class DjangoQDriver(Driver):
             "poll": 0.05,
             "guard_cycle": 0.1,
             "retry": RETRY,
+            "timeout": TIMEOUT,
             "max_attempts": ATTEMPTS,
         }
         return {"Q_CLUSTER": cluster}
@@ -56,11 +59,12 @@ class DjangoQDriver(Driver):
         return function
 
     def send(self, task: Any, *args: Any, delay: float = 0, job_id: str | None = None) -> Any:
-        """Send a function; of the cluster's own means, only the lock of a row makes it wait."""
+        """Send a function by its name; of the cluster's own means, only the lock of a row makes it wait."""
         from django_q.tasks import async_task
 
         broker = {"broker": _later(delay)} if delay else {}
-        return async_task(task, *args, q_options={**task.sent_with, **broker})
+        name = f"{task.__module__}.{task.__name__}"
+        return async_task(name, *args, q_options={**task.sent_with, **broker})
 
     def repeat(self, task: Any) -> None:
         """A row of the schedule, which `setup` makes."""

@@ -19,7 +19,11 @@ class ProcrastinateDriver(Driver):
     packages = ("procrastinate", "psycopg")
     apps = ("procrastinate.contrib.django",)
     outcomes = {"unstorable": "finished"}
-    cannot = {"test_a_time_limit": "Procrastinate has no time limits."}
+    cannot = {
+        "test_a_time_limit": "Procrastinate has no time limits.",
+        "test_expired": "A job of Procrastinate's does not expire.",
+        "test_its_child_is_killed": "A worker has no child.",
+    }
 
     @contextmanager
     def services(self) -> Iterator[Mapping[str, str]]:
@@ -37,7 +41,7 @@ class ProcrastinateDriver(Driver):
         """Keep jobs, and records of them, in that PostgreSQL."""
         return {
             "DATABASES": {"default": json.loads(os.environ["SUITE_POSTGRES"])},
-            "IMMORTUS_STORE": {"BACKEND": "tests.queues.suite.procrastinate_store.TellingPostgresStore"},
+            "IMMORTUS_STORE": {"BACKEND": "immortus_channels.testing.queues.project.store.TellingDatabaseStore"},
         }
 
     def task(self, function: Callable[..., Any], **options: Any) -> Any:
@@ -78,6 +82,12 @@ class ProcrastinateDriver(Driver):
     @staticmethod
     def _number_of(sent: str) -> int:
         return int(sent.removeprefix("procrastinate-"))
+
+    def repeat(self, task: Any) -> None:
+        """Have workers defer it each second."""
+        from procrastinate.contrib.django import app
+
+        app.periodic(cron="* * * * * *")(task)
 
     def retry(self, task: Any) -> Any:
         """Raise: the task's strategy alone decides."""

@@ -11,7 +11,6 @@ pytest.importorskip("procrastinate")
 
 
 @pytest.mark.postgresql
-@pytest.mark.slow
 class TestProcrastinate(Cases):
     """Two jobs at a time, on PostgreSQL."""
 

