@@ -109,6 +109,13 @@ def test_a_tracked_task_that_takes_an_untracked_ones_name_is_heard_of(heard):
     assert heard == ["before"]
 
 
+def test_a_task_not_looked_up_yet_is_heard_of_whatever_others_noted(heard, monkeypatch):
+    monkeypatch.setattr(receivers, "unmarked", {None})
+    mine = receivers.Receivers(None, queues.by_name("celery").options_of)
+    dict(mine.each())[signals.before_task_publish](sender=followed.name, body=((), {}, {}), headers={"id": "a"})
+    assert heard == ["before"]
+
+
 def test_an_untracked_task_may_have_an_id_that_is_not_text(heard):
     job_id = uuid.uuid4()
     untracked.apply_async(task_id=job_id)

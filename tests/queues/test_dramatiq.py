@@ -44,6 +44,7 @@ from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.queues.dramatiq.marks import OWNER, options_of
 from immortus_channels.queues.port import Port
 from immortus_channels.queues.results import identify
+from immortus_channels.queues.tracked import unmarked
 from immortus_channels.stores import get_store
 from immortus_channels.testing import recorded_jobs
 from immortus_channels.urls import immortus_jobs
@@ -275,6 +276,11 @@ def test_a_message_that_is_sent_again_begins_another_life(broker, jobs):
     broker.work()
     assert jobs.seen(message.message_id, "state") == ["enqueued", "running", "finished"] * 2
     assert record(message).attempt == 2
+
+
+def test_asking_for_another_queue_s_task_leaves_nothing_behind():
+    assert queues.by_name("dramatiq").options_of("shop.a_task_of_celery") is None
+    assert None not in unmarked
 
 
 def test_an_actor_that_is_unknown_here_gets_its_owner_along(broker):

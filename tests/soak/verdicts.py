@@ -56,8 +56,10 @@ def verdict(lines: Sequence[Mapping[str, Any]], runs: Sequence[Trace], kills: It
 
 def _of_one_that_stopped(state: str, code: str | None, *, has_run: bool) -> str:
     match state, code:
-        case ("lost", _) | ("failed", "worker_lost") if has_run:
-            return "lost" if state == "lost" else "worker_lost"
+        case "lost", _ if has_run:
+            return "lost"
+        case "failed", "worker_lost":  # a queue may know of a worker that was killed before its run began
+            return "worker_lost"
         case "failed", "not_sent" if not has_run:
             return "not sent"
         case "enqueued", _ if not has_run:

@@ -73,7 +73,7 @@ class Receivers:
                 return
             embed = body[2]
             if (
-                (self._tasks.get(sender) in unmarked or self._is_untracked(sender))
+                (self._tasks.get(sender, self) in unmarked or self._is_untracked(sender))
                 and HEADER not in headers
                 and run_here() is None
                 and not (embed.get("chain") or embed.get("chord") or embed.get("callbacks") or embed.get("errbacks"))
@@ -141,7 +141,7 @@ class Receivers:
 
     def _is_untracked(self, name: str) -> bool:
         """Return whether this names a task that is registered here and not tracked."""
-        if self._tasks.get(name) in unmarked:
+        if self._tasks.get(name, self) in unmarked:  # what other queues put there is not Celery's to judge
             return True
         tasks = self._tasks = _state.get_current_app().tasks
         task = tasks.get(name)

@@ -23,7 +23,7 @@ Steps = Generator[Any, Outcome, None]
 
 def options_of(actor: object) -> TaskOptions | None:
     """Return the mark on an actor, on its function, or on the `perform` of a class-based one; None for no actor."""
-    if actor in unmarked:
+    if actor is None or actor in unmarked:
         return None
     function = getattr(actor, "fn", None)
     options = options_on(actor) or options_on(function) or options_on(getattr(function, "perform", None))
