@@ -35,6 +35,12 @@ def is_in_event_loop() -> bool:
     return True
 
 
+def strand_here() -> int:
+    """Return a number of the task of an event loop that this code is in, outside of any the one of its thread."""
+    task = asyncio.current_task() if asyncio._get_running_loop() is not None else None  # noqa: SLF001 - asyncio exports it
+    return threading.get_ident() if task is None else id(task)
+
+
 def waits_for_store(instead: str) -> Callable[[Function], Function]:
     """Decorate a function that waits for the store, so that it raises SynchronousOnlyOperation on an event loop.
 

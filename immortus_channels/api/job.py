@@ -100,7 +100,8 @@ class JobHandle:
         """Yield the items and count them, for `for` and `async for`; the outermost loop is a step of progress.
 
         A loop in an item of another, or of a step that `update(current=…, total=…)` counts, moves the bar within that
-        item. Loops of several handles outside the task add their items together. `total` is `len(iterable)` unless
+        item. Loops that other tasks of an event loop or threads run beside it add their items, as do those of several
+        handles outside the task. `total` is `len(iterable)` unless
         given; where that raises, it is unknown. Raises JobCancelled between two items once a cancel was requested.
         """
         return TrackedItems(self._side, iterable, total, message)

@@ -5,13 +5,11 @@ Both take what `writer.run.Run` takes, so that a `JobHandle` need not know which
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property, lru_cache
-from threading import get_ident
 from typing import Any, TypeVar
 
 from django.apps import apps
@@ -23,7 +21,7 @@ from immortus_channels.jobs.events import Event, Updated
 from immortus_channels.jobs.job import Job, Number
 from immortus_channels.keys import name_in
 from immortus_channels.logs import logger
-from immortus_channels.threads import is_in_event_loop, waits_for_store
+from immortus_channels.threads import is_in_event_loop, strand_here, waits_for_store
 from immortus_channels.tracking import strategies
 from immortus_channels.writer import brought_along
 from immortus_channels.writer.run import SILENCE, Run
@@ -53,22 +51,30 @@ class Remote:
         self.job_id = job_id
         self.known = record
         self._asked_at = time.monotonic()
+        self._at_work: set[int] = set()
+        """The tasks and threads in which this handle has loops at work."""
+        self._announced_in = 0
+        """The task or thread that gave a total by this handle."""
 
     @cached_property
     def _name(self) -> str:
         """A name of this handle, to tell its loops from those of others."""
         return uuid.uuid4().hex[:12]
 
+    def _name_in(self, strand: int, *, is_one_of_several: bool = False) -> str:
+        """Return the name of what is counted in this task or thread: another than this handle's where several do."""
+        is_own = self._announced_in in (0, strand) and not is_one_of_several
+        return self._name if is_own else f"{self._name}-{strand:x}"
+
     @property
     def _here(self) -> tuple[str, int]:
         """The key of the loop that is at work here: in this thread, or in this task of an event loop."""
-        task = asyncio.current_task() if is_in_event_loop() else None
-        return self.job_id, get_ident() if task is None else id(task)
+        return self.job_id, strand_here()
 
     # Reporting
 
     def track(self, iterable: Iterable[Item], total: Number | None, message: object) -> Iterator[Item]:
-        """Yield the items, and add each to the job's count; a loop in a loop of this thread counts within that.
+        """Yield the items, and add each to the job's count; a loop in one of this task or thread counts within that.
 
         Raises JobCancelled between two items once a cancel was requested.
         """
@@ -78,11 +84,15 @@ class Remote:
             yield from _looping[here].track(iterable, total, message)
             return
         job_class = self.known.job_class if self.known is not None else ""
-        _looping[here] = share = tracking.make_share(job_id=self.job_id, job_class=job_class, by=self._name)
+        strand = here[1]
+        self._at_work.add(strand)
+        by = self._name_in(strand, is_one_of_several=len(self._at_work) > 1)
+        _looping[here] = share = tracking.make_share(job_id=self.job_id, job_class=job_class, by=by)
         try:
             yield from share.track(iterable, total, message)
         finally:
             _looping.pop(here, None)
+            self._at_work.discard(strand)
 
     def update(
         self,
@@ -98,12 +108,15 @@ class Remote:
         text = None if message is None else clean_message(message, self.job_id)
         if text is not None and not self._has_room("The message", message=text):
             text = None
-        share = _looping.get(self._here)
+        here = self._here
+        share = _looping.get(here)
         if advance and total is None and share is not None and share.counts_by_itself():
             del numbers["advance"]
         if share is not None and share.counts_inside(**numbers):
             numbers = {}
-        self._publish(Updated, **numbers, message=text, by=self._name)
+        if "total" in numbers:
+            self._announced_in = here[1]
+        self._publish(Updated, **numbers, message=text, by=self._name_in(here[1]))
 
     def set_meta(self, fields: Mapping[str, object]) -> None:
         """Publish these fields for the top level of the document."""

@@ -11,7 +11,7 @@ from immortus_channels.guarded import quoted
 from immortus_channels.jobs.events import Report
 from immortus_channels.jobs.job import JSON, LARGEST, MAX_KEPT_BYTES, Job, Number
 from immortus_channels.writer import values
-from immortus_channels.writer.inside import InnerStep, ItemAtWork, done_in
+from immortus_channels.writer.inside import InnerStep, ItemAtWork, Loop, done_in
 
 
 class Draft:
@@ -21,9 +21,9 @@ class Draft:
     """
 
     __slots__ = (
-        "_current", "_data", "_data_room", "_dirty", "_inner", "_inner_reported", "_is_counted", "_is_step_over",
-        "_item", "_known_meta", "_lock", "_looping", "_message", "_meta", "_notify", "_percentage", "_reported",
-        "_result", "_room", "_step", "_strategy_meta", "_total", "data", "is_counting", "job_id", "not_before",
+        "_announced_in", "_current", "_data", "_data_room", "_dirty", "_inner", "_inner_reported", "_is_counted",
+        "_is_step_over", "_item", "_known_meta", "_lock", "_loops", "_message", "_meta", "_notify", "_percentage",
+        "_reported", "_result", "_room", "_step", "_strategy_meta", "_total", "data", "is_counting", "job_id", "not_before",
         "params",
     )  # fmt: skip
 
@@ -38,8 +38,10 @@ class Draft:
         self._dirty = False
         self._step = 0
         self._is_step_over = False
-        self._looping = 0
-        """The thread of the outermost loop; 0 while there is none."""
+        self._loops: list[Loop] = []
+        """The outermost loops at work."""
+        self._announced_in = 0
+        """The task or thread that gave the step's total, until it counts itself; loops of all others add to it."""
         self.is_counting = False
         """Whether a loop counts without notifying the writer, or there are steps inside of others."""
         self._is_counted = False
@@ -155,7 +157,7 @@ class Draft:
         """Whether what is tracked now is part of an item of the step: of a loop's, or of one that is counted."""
         is_open = self._total is not None and self._current < self._total
         is_counted = self._is_counted or self._current > 0
-        return bool(self._looping) or (is_counted and is_open and not self._is_step_over)
+        return not self._announced_in and (bool(self._loops) or (is_counted and is_open and not self._is_step_over))
 
     def take(self) -> tuple[Report, Mapping[str, JSON] | None]:
         """Return everything said so far, and the strategy's meta; both count as reported from now on."""

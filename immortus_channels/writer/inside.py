@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from threading import get_ident
+from contextvars import ContextVar
+from typing import ClassVar
 
 from immortus_channels.jobs.job import Number
+from immortus_channels.threads import strand_here
 
 _FULL = 100
 
@@ -27,18 +29,34 @@ class ItemAtWork:
         return self._share
 
 
+class Loop:
+    """A loop over items of its run's own step; several may be at work at once, in tasks and threads.
+
+    `is_at_home`: it runs in the run's context, and not in a thread that was given the job without that.
+    """
+
+    __slots__ = ("is_at_home", "is_over", "outer", "strand")
+
+    is_loop: ClassVar[bool] = True
+
+    def __init__(self, *, is_at_home: bool) -> None:
+        self.is_at_home, self.is_over, self.strand = is_at_home, False, strand_here()
+        self.outer: Loop | InnerStep | None = None
+
+
 class InnerStep:
     """A step inside of an item of the step `around`: of an inner one, or of the run's own (None).
 
-    A loop lasts as long as it runs, a step by `update()` as long as the item does. It is its thread's: what another
-    thread counts beside it does not belong to it.
+    A loop lasts as long as it runs, a step by `update()` as long as the item does. It is its task's or thread's: what
+    another one counts beside it does not belong to it, unless that began inside of its item.
     """
 
-    __slots__ = ("around", "at", "current", "is_loop", "item", "percentage", "thread", "total")
+    __slots__ = ("around", "at", "current", "is_loop", "is_over", "item", "outer", "percentage", "strand", "total")
 
     def __init__(self, around: InnerStep | None, at: Number, total: Number | None, *, is_loop: bool) -> None:
         self.around, self.at, self.total, self.is_loop = around, at, total, is_loop
-        self.thread = get_ident()
+        self.strand, self.is_over = strand_here(), False
+        self.outer: Loop | InnerStep | None = None
         self.item = ItemAtWork()
         self.current: Number = 0
         self.percentage: float | None = None
@@ -67,11 +85,41 @@ def done_in(steps: list[InnerStep], around: InnerStep | None, at: Number) -> flo
     return sum(done for done, _ in shares) / size if size else 0.0
 
 
-def innermost(steps: list[InnerStep], current: Number) -> InnerStep | None:
-    """Return the step in which this thread counts, while the run's own is at `current`; None: in that."""
-    return next(_of_thread(steps, current), None)
+def step_here(loops: list[Loop], steps: list[InnerStep], current: Number) -> Loop | InnerStep | None:
+    """Return the step in which this task or thread counts, while the run's own is at `current`.
+
+    It is the last that began here, or the loop in whose item this task or thread began. None: in neither.
+    """
+    strand = strand_here()
+    for step in reversed(steps):
+        if step.strand == strand and step.lasts(current):
+            return step
+    for around in _loops_here():
+        if around in loops or around in steps:
+            return around
+    return next((loop for loop in loops if loop.strand == strand), None)
 
 
-def _of_thread(steps: list[InnerStep], current: Number) -> Iterator[InnerStep]:
-    thread = get_ident()
-    return (step for step in reversed(steps) if step.thread == thread and step.lasts(current))
+_loop_here: ContextVar[Loop | InnerStep | None] = ContextVar("immortus_loop", default=None)
+"""The innermost loop: tasks and `asyncio.to_thread` inherit it with the context, so it tells what began in an item."""
+
+
+def _loops_here() -> Iterator[Loop | InnerStep]:
+    loop = _loop_here.get()
+    while loop is not None:
+        if not loop.is_over:
+            yield loop
+        loop = loop.outer
+
+
+def enter(loop: Loop | InnerStep) -> None:
+    """Let what begins from now on, in this context, begin inside of an item of the loop."""
+    loop.outer = next(_loops_here(), None)
+    _loop_here.set(loop)
+
+
+def leave(loop: Loop | InnerStep) -> None:
+    """Let nothing more begin inside of the loop; no token, as a generator may be closed in another context."""
+    loop.is_over = True
+    if _loop_here.get() is loop:
+        _loop_here.set(loop.outer)

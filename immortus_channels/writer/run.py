@@ -17,10 +17,10 @@ from immortus_channels.jobs.owner import current_owner, is_owner_known
 from immortus_channels.jobs.progress import begins_step, begins_step_after_loop
 from immortus_channels.keys import name_in
 from immortus_channels.logs import logger
-from immortus_channels.threads import await_in_thread
-from immortus_channels.writer import late_reports
+from immortus_channels.threads import await_in_thread, strand_here
+from immortus_channels.writer import inside, late_reports
 from immortus_channels.writer.draft import Draft
-from immortus_channels.writer.inside import InnerStep, ItemAtWork, innermost
+from immortus_channels.writer.inside import InnerStep, ItemAtWork, Loop
 from immortus_channels.writer.values import clean_message, clean_number, clean_total
 
 Item = TypeVar("Item")
@@ -33,9 +33,9 @@ class Run(Draft):
     """One run of a job; the writer's thread sets `cancel_requested` and `attempt` to what the store has."""
 
     __slots__ = (
-        "_end", "_has_asked", "_listen", "_was_told", "around", "attempt", "cancel_requested", "heard_at", "is_closed",
-        "is_foreign", "is_forked", "job_class", "known", "looks_always", "must_look", "origin", "queue", "refused",
-        "run_id", "strategy",
+        "_end", "_has_asked", "_home", "_listen", "_was_told", "around", "attempt", "cancel_requested", "heard_at",
+        "is_closed", "is_foreign", "is_forked", "job_class", "known", "looks_always", "must_look", "origin", "queue",
+        "refused", "run_id", "strategy",
     )  # fmt: skip
 
     is_share: ClassVar[bool] = False
@@ -70,6 +70,8 @@ class Run(Draft):
         self.is_closed = self.is_forked = False
         self.cancel_requested = False
         """Whether a cancel was requested, as far as this process knows."""
+        self._home = get_ident()
+        """The thread in which the run began."""
         self.must_look = False
         """Whether the next step has to `look`: a step in a hot loop reads nothing else."""
         self.looks_always = False
@@ -140,20 +142,16 @@ class Run(Draft):
     # For the task
 
     def track(self, iterable: Iterable[Item], total: Number | None = None, message: object = "") -> Iterator[Item]:
-        """Yield the items, counting each one when the next is asked for.
+        """Yield the items, counting each one when the next is asked for; loops of several tasks or threads add up.
 
         Raises JobCancelled before the next item once a cancel was requested.
         """
-        total = clean_total(total, iterable, self.job_id)
-        with self._lock:
-            is_inside = self._contains
-            self._looping = self._looping if is_inside else get_ident()
-            self.is_counting = True
-        if is_inside:
-            yield from self._track_inside(iterable, total, message)
+        loop = self._begin(clean_total(total, iterable, self.job_id))
+        if isinstance(loop, InnerStep):
+            yield from self._track_inside(loop, iterable, message)
             return
         try:
-            self.begin_step(total=total, message=message)
+            self._begin_loop(message)
             for item in iterable:
                 if self.must_look:
                     self.look()
@@ -161,13 +159,53 @@ class Run(Draft):
                 # No other thread can come between reading and writing here: there is no call and no jump back.
                 self._current += 1
         finally:
-            self._looping, self._is_step_over = 0, True
-            self._leave(None)
+            self._leave(loop)
             if self.is_closed and self.is_dirty:
                 self._touch()
 
-    def _track_inside(self, iterable: Iterable[Item], total: Number | None, message: object) -> Iterator[Item]:
-        step = self._step_inside(total, is_loop=True)
+    def _begin(self, total: Number | None) -> Loop | InnerStep:
+        """Return the loop that begins: part of an item at work, one more of the step, or the first of the next."""
+        with self._lock:
+            self.is_counting = True
+            if self._contains_loop():
+                step = self._step_inside(total, is_loop=True)
+                inside.enter(step)
+                return step
+            if not self._loops and not self._is_announced_elsewhere:
+                self._go_on_to(total, 0)
+            elif not self._announced_in:
+                self._total = None if self._total is None or total is None else self._total + total
+            loop = Loop(is_at_home=self._is_home)
+            self._loops.append(loop)
+            inside.enter(loop)
+            return loop
+
+    def _contains_loop(self) -> bool:
+        """Return whether a loop that begins here is part of an item: of one at work around it, or that is counted.
+
+        A thread that was given the job without the run's context does not tell where it began: most likely in the loop
+        of the run's own code, if there is one at work.
+        """
+        if not self._loops:
+            return self._contains
+        is_guest = not self._is_home
+        is_here = inside.step_here(self._loops, self._inner, self._current) is not None
+        return is_here or (is_guest and any(loop.is_at_home for loop in self._loops))
+
+    @property
+    def _is_home(self) -> bool:
+        return current_run.get() is self or get_ident() == self._home
+
+    @property
+    def _is_announced_elsewhere(self) -> bool:
+        """Whether another task or thread than this gave a total that is not yet reached."""
+        is_open = self._total is not None and self._current < self._total
+        return is_open and self._announced_in not in (0, strand_here())
+
+    def _begin_loop(self, message: object) -> None:
+        self._tell(message)
+
+    def _track_inside(self, step: InnerStep, iterable: Iterable[Item], message: object) -> Iterator[Item]:
         try:
             self._tell(message)
             for item in iterable:
@@ -179,29 +217,33 @@ class Run(Draft):
             self._leave(step)
             self._touch()
 
-    def _leave(self, loop: InnerStep | None) -> None:
-        """Forget an inner loop that has ended, and the steps by `update()` inside of it, or of the run's own (None)."""
+    def _leave(self, loop: Loop | InnerStep) -> None:
+        """Forget a loop that has ended, and the steps by `update()` inside of it."""
+        inside.leave(loop)
         with self._lock:
             self._reach()
+            if isinstance(loop, Loop):
+                self._loops = [other for other in self._loops if other is not loop]
+                is_awaited = self._announced_in and self._total is not None and self._current < self._total
+                self._is_step_over = not (self._loops or is_awaited)
+            around = loop if isinstance(loop, InnerStep) else None
             self._inner = [
-                step for step in self._inner if step is not loop and (step.is_loop or step.around is not loop)
+                step
+                for step in self._inner
+                if step is not loop and (step.is_loop or step.around is not around or (around is None and self._loops))
             ]
-            self.is_counting = bool(self._looping or self._inner)
+            self.is_counting = bool(self._loops or self._inner)
 
     def _step_inside(self, total: Number | None, *, is_loop: bool, instead: InnerStep | None = None) -> InnerStep:
-        """Return a new step inside of the item at work of the step in which this thread counts."""
+        """Return a new step inside of the item at work of the step in which this task or thread counts."""
         with self._lock:
             self._reach()
             self._inner = [step for step in self._inner if step.lasts(self._current) and step is not instead]
-            around = innermost(self._inner, self._current)
+            here = inside.step_here(self._loops, self._inner, self._current)
+            around = here if isinstance(here, InnerStep) else None
             step = InnerStep(around, self._current if around is None else around.current, total, is_loop=is_loop)
             self._inner.append(step)
             return step
-
-    def begin_step(self, *, total: Number | None, message: object = "", current: Number = 0) -> None:
-        """Start progress again from `current`, towards `total` (None: unknown); an empty message changes nothing."""
-        self._go_on_to(total, current)
-        self._tell(message)
 
     def _tell(self, message: object) -> None:
         text = "" if message is None else clean_message(message, self.job_id)
@@ -213,6 +255,7 @@ class Run(Draft):
         with self._lock:
             self._step += 1
             self._is_step_over = self._is_counted = False
+            self._announced_in = 0
             self._current, self._total, self._percentage = current, total, None
             self._item = ItemAtWork()
 
@@ -245,6 +288,7 @@ class Run(Draft):
         if is_next or (self._is_step_over and begins_step_after_loop(current, total, advance, percentage)):
             self._go_on_to(total, current or 0)
             self._is_counted = current is not None
+            self._announced_in = strand_here() if current is None and total is not None else 0
         elif current is not None:
             if current > self._current:
                 self._current = current
@@ -253,6 +297,8 @@ class Run(Draft):
         if advance is not None:
             with self._lock:
                 self._current += advance
+        if self._announced_in and (advance or current) and self._announced_in == strand_here():
+            self._announced_in = 0
         if percentage is not None:
             self._percentage = percentage
         if message is not None:
@@ -261,9 +307,9 @@ class Run(Draft):
             self._touch()
 
     def counts_by_itself(self) -> bool:
-        """Return whether a loop counts the step that this thread is in, and `advance` would count its items twice."""
-        step = innermost(self._inner, self._current)
-        is_loop = self._looping == get_ident() if step is None else step.is_loop
+        """Return whether a loop counts the step that this code is in, and `advance` would count its items twice."""
+        step = inside.step_here(self._loops, self._inner, self._current)
+        is_loop = step is not None and step.is_loop
         if is_loop and not self._was_told:
             self._was_told = True
             logger.warning(
@@ -280,11 +326,12 @@ class Run(Draft):
         advance: Number | None = None,
         percentage: float | None = None,
     ) -> bool:
-        """Count in the step inside of an item that this thread is in, or begins; return False where it is in none."""
-        step = innermost(self._inner, self._current)
+        """Count in the step inside of an item that this code is in, or begins; return False where it is in none."""
+        here = inside.step_here(self._loops, self._inner, self._current)
+        step = here if isinstance(here, InnerStep) else None
         if total is not None:
             is_outer = current is not None and total == self._total and current >= self._current
-            if (is_outer and not self._looping) or (step is None and (current is None or not self._looping)):
+            if (is_outer and not self._loops) or (step is None and (current is None or not self._loops)):
                 return False
             if step is None or step.is_loop or begins_step(current, total, step.current, step.total):
                 instead = None if step is None or step.is_loop else step

@@ -36,7 +36,7 @@ class Share(Run):
 
     def track(self, iterable: Iterable[Item], total: Number | None = None, message: object = "") -> Iterator[Item]:
         """Yield the items, counting each one when the next is asked for; what was counted is on record at the end."""
-        if self._looping:
+        if self._loops:
             yield from super().track(iterable, total, message)
             return
         try:
@@ -45,9 +45,8 @@ class Share(Run):
             self._detach(self)
             self._publish(self.news(ends=True))
 
-    def begin_step(self, *, total: Number | None, message: object = "", current: Number = 0) -> None:
+    def _begin_loop(self, message: object) -> None:
         """Begin the loop, on record."""
-        self._go_on_to(total, current)
         self._message = clean_message(message, self.job_id) or None if message else None
         job = self._publish(self.news(begins=True))
         if job is not None:

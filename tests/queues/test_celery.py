@@ -41,6 +41,7 @@ OUTCOMES = [
     ("exhausts", "failed", "error", 2),
     ("rejects", "failed", "rejected", 1),
     ("requeues_once", "finished", None, 2),
+    ("requeues_too_late", "failed", "rejected", 1),
     ("soft_limit", "failed", "time_limit", 1),
     ("hard_limit", "failed", "time_limit", 1),
     ("kills_itself", "failed", "worker_lost", 1),

@@ -394,7 +394,7 @@ def test_whatever_is_said_meanwhile_the_writer_is_told_once(run, told):
     run.set_meta({"a": 1})
     run.set_data("b", 2)
     run.set_result(3)
-    run.begin_step(total=4)
+    run.update(total=4)
     assert told == [run]
 
 

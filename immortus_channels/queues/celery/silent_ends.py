@@ -38,7 +38,7 @@ def end_of(task: Task, state: str | None, retval: object, worker: Any) -> Unsign
         case "IGNORED":
             return _end_of_ignored(task.request)
         case "REJECTED":
-            return _end_of_rejected(retval)
+            return _end_of_rejected(task, retval)
         case "SUCCESS" if passing is not None and written.state_of(task.request) == states.SUCCESS:
             return Unsignalled(kind=Finished)  # it was raised after the success was stored, and changes nothing
         case None:
@@ -89,8 +89,12 @@ def _retry(eta: str | None) -> Unsignalled:
     return Unsignalled(kind=Retrying, fields={"eta": due(datetime.fromisoformat(eta)) if eta else None})
 
 
-def _end_of_rejected(reason: object) -> Unsignalled:
-    """Return the end of a task that raised `Reject`: its message goes back to the broker, or nowhere."""
-    if isinstance(reason, Reject) and reason.requeue:
+def _end_of_rejected(task: Task, reason: object) -> Unsignalled:
+    """Return the end of a task that raised `Reject`: its message goes back to the broker, or nowhere.
+
+    Without `acks_late` the worker acknowledged the message before it ran the task, so none goes back.
+    """
+    goes_back = task.acks_late and not task.request.is_eager
+    if isinstance(reason, Reject) and reason.requeue and goes_back:
         return Unsignalled(kind=Requeued)
     return Unsignalled(kind=Failed, fields={"code": "rejected"})

@@ -162,6 +162,13 @@ def requeues_once():
         raise Reject(msg, requeue=True)
 
 
+@shared_task
+@tracked
+def requeues_too_late():
+    msg = "later"
+    raise Reject(msg, requeue=True)
+
+
 @shared_task(time_limit=2)
 @tracked
 def hard_limit():
