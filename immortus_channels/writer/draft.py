@@ -23,8 +23,8 @@ class Draft:
     __slots__ = (
         "_announced_in", "_current", "_data", "_data_room", "_dirty", "_inner", "_inner_reported", "_is_counted",
         "_is_step_over", "_item", "_known_meta", "_lock", "_loops", "_message", "_meta", "_notify", "_percentage",
-        "_reported", "_result", "_room", "_step", "_strategy_meta", "_total", "data", "is_counting", "job_id", "not_before",
-        "params",
+        "_reported", "_result", "_room", "_step", "_strategy_meta", "_total", "data", "is_counting", "job_id",
+        "not_before", "params",
     )  # fmt: skip
 
     def __init__(
