@@ -158,26 +158,35 @@ class JobHandle:
         leave the block, except for JobFailed and JobCancelled themselves. Before the block raises JobCancelled when the
         job was cancelled while it waited, and JobRunning when this process runs it already, in a block or as a task.
         """
-        with running(self.record) as run:
-            job = type(self)(self.job_id, run=run)
-            try:
-                yield job
-            finally:
-                job._side = job._stored  # noqa: SLF001 - of the same class
-        self.refresh()
+        try:
+            with running(self.record) as run:
+                job = type(self)(self.job_id, run=run)
+                try:
+                    yield job
+                finally:
+                    job._side = job._stored  # noqa: SLF001 - of the same class
+                    job.refresh()
+        finally:
+            self.refresh()
 
     @asynccontextmanager
     async def arunning(self) -> AsyncIterator[Self]:
         """Run the job in the block, as `running` does, for async code."""
-        block = await sync_to_async(self.running)()
+        block, run, job = await sync_to_async(self.running)(), None, self
         try:
-            yield await sync_to_async(block.__enter__)()
+            job = await sync_to_async(block.__enter__)()
+            run = job._side  # noqa: SLF001 - of the same class
+            yield job
         except BaseException as error:
             # Cancelled meanwhile, the thread has begun the job all the same; it is the same one that ends it.
             if not await sync_to_async(block.__exit__)(type(error), error, error.__traceback__):
                 raise
         else:
             await sync_to_async(block.__exit__)(None, None, None)
+        finally:
+            # Properties may not read on an event loop: here they show what was read when the block ended.
+            if isinstance(run, Run):
+                self._stored.known = job._stored.known = run.ended  # noqa: SLF001
 
     def complete(self) -> None:
         """End the job as finished, wherever it runs; what is over stays as it is. A waiting job is then not run."""

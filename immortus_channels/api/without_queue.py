@@ -68,11 +68,11 @@ def _in_context(run: Run) -> Iterator[None]:
     except BaseException as error:
         # Ctrl-C ends the job as well: nothing would report on it later.
         kind, fields = verdict(error, job_id, asked=run.asked, limits=queues.interrupts())
-        tracking.end(run, kind, **fields)
+        run.ended = tracking.end(run, kind, **fields)
         if not _ends_here(error, job_id):
             raise
     else:
-        tracking.end(run, Finished)
+        run.ended = tracking.end(run, Finished)
     finally:
         current_run.set(around)  # no token: for async code, the block ends in another context than it began in
         namespaces.leave(entered)

@@ -33,8 +33,8 @@ class Run(Draft):
     """One run of a job; the writer's thread sets `cancel_requested` and `attempt` to what the store has."""
 
     __slots__ = (
-        "_end", "_has_asked", "_home", "_listen", "_was_told", "around", "attempt", "cancel_requested", "heard_at",
-        "is_closed", "is_foreign", "is_forked", "job_class", "known", "looks_always", "must_look", "origin", "queue",
+        "_end", "_has_asked", "_home", "_listen", "_was_told", "around", "attempt", "cancel_requested", "ended",
+        "heard_at", "is_closed", "is_foreign", "is_forked", "job_class", "known", "looks_always", "must_look", "origin", "queue",
         "refused", "run_id", "strategy",
     )  # fmt: skip
 
@@ -80,6 +80,8 @@ class Run(Draft):
         """When, by the monotonic clock, the store last answered about the job."""
         self.known: str | None = None
         """The job's record, as far as this process knows: text, because a task may change what it is given."""
+        self.ended: Job | None = None
+        """The job as the store has it after the end of the block that ran it; None if the store was silent."""
         self._listen, self._end = listen, end
         self._has_asked = False
         """Whether the store was asked who sent the job."""

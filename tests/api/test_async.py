@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import inspect
 import re
@@ -342,6 +343,31 @@ async def test_an_async_block_ends_the_way_that_its_code_says(store):
         raise JobFailed("out_of_ink")  # noqa: EM101 - a code
     await job.arefresh()
     assert job.document["error"]["code"] == "out_of_ink"
+
+
+class Reason(Exception):
+    """What the block is left with."""
+
+
+def leave(_):
+    raise Reason
+
+
+@pytest.mark.parametrize(
+    ("inside", "state"),
+    [(lambda _: None, "finished"), (leave, "failed"), (lambda job: job.complete(), "finished")],
+    ids=["nothing", "raises", "completes"],
+)
+async def test_after_an_async_block_the_job_is_known_as_it_ended(store, inside, state):
+    job = await JobRepository().acreate(id="j")
+    with contextlib.suppress(Reason):
+        async with job.arunning() as running:
+            running.update(current=3, total=4)
+            await running.arefresh()
+            assert running.state == "running"
+            inside(running)
+    for handle in (job, running):
+        assert (handle.state, handle.document["state"], handle.document["current"]) == (state, state, 3)
 
 
 async def test_a_cancelled_job_does_not_begin_in_an_async_block(store):

@@ -33,6 +33,19 @@ def job():
     return JobRepository().create()
 
 
+@pytest.mark.parametrize("error", [ValueError(), JobFailed("out_of_ink"), None])
+def test_after_a_block_both_handles_show_how_it_ended(job, error):
+    try:
+        with job.running() as running:
+            assert (job.state, running.state) == ("enqueued", "running")
+            if error is not None:
+                raise error
+    except ValueError:
+        pass
+    end = "finished" if error is None else "failed"
+    assert (job.state, running.state) == (end, end)
+
+
 def end_of(job):
     record = get_job(job.job_id).record
     return record.state, record.error and (record.error.code, record.error.message)

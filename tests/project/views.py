@@ -108,6 +108,7 @@ CANVASES = {
     "broken_chain": lambda: chain(tasks.link.si(1), tasks.broken_link.s(), tasks.link.s(), tasks.link.s()),
     "late_chain": lambda: chain(tasks.link.si(1).set(countdown=2), tasks.link.s(), tasks.link.s()),
     "ignored_chain": lambda: chain(tasks.ignores.si(), tasks.quick.si()),
+    "rejected_chain": lambda: chain(tasks.requeues_too_late.si(), tasks.quick.si()),
     "replaced_link": lambda: chain(tasks.replaces_itself.si("untracked"), tasks.quick.si()),
     "two_links": lambda: chain(tasks.steps.si(5, 0.2), tasks.quick.si()),
     "two_groups": lambda: chain(

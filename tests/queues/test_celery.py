@@ -367,9 +367,10 @@ def test_cancelling_a_waiting_link_cancels_what_follows_it(site: Site) -> None:
         assert (document["state"], document["error"]["code"]) == ("cancelled", "upstream")
 
 
-def test_what_follows_a_link_that_ignores_itself_is_cancelled_too(site: Site) -> None:
-    first, last = site.http.post("/canvas/ignored_chain").json()["members"]
-    assert site.wait_until_over(first)["state"] == "finished"
+@pytest.mark.parametrize(("canvas", "end"), [("ignored_chain", "finished"), ("rejected_chain", "failed")])
+def test_what_follows_a_link_that_ignores_itself_is_cancelled_too(site: Site, canvas: str, end: str) -> None:
+    first, last = site.http.post(f"/canvas/{canvas}").json()["members"]
+    assert site.wait_until_over(first)["state"] == end
     assert site.wait_until_over(last)["error"]["code"] == "upstream"
 
 

@@ -97,4 +97,4 @@ def _end_of_rejected(task: Task, reason: object) -> Unsignalled:
     goes_back = task.acks_late and not task.request.is_eager
     if isinstance(reason, Reject) and reason.requeue and goes_back:
         return Unsignalled(kind=Requeued)
-    return Unsignalled(kind=Failed, fields={"code": "rejected"})
+    return Unsignalled(kind=Failed, fields={"code": "rejected"}, ends_chain=True)
