@@ -11,7 +11,7 @@ import pytest
 
 SHARED = ("tests/stores/", "tests/seeds/")
 """Folders whose files one process takes together, as it starts their servers, site and browser once."""
-LONGEST = ("tests/queues/test_celery.py", *SHARED, "tests/browser/")
+LONGEST = ("tests/browser/test_queues.py", "tests/queues/test_celery.py", *SHARED, "tests/browser/")
 """What takes a minute or so, and begins first."""
 PATIENT = ("tests/writer/", "tests/websocket/")
 """Folders that wait for time to pass."""
