@@ -34,7 +34,8 @@ class Run(Draft):
 
     __slots__ = (
         "_end", "_has_asked", "_home", "_listen", "_was_told", "around", "attempt", "cancel_requested", "ended",
-        "heard_at", "is_closed", "is_foreign", "is_forked", "job_class", "known", "looks_always", "must_look", "origin", "queue",
+        "heard_at", "is_closed", "is_foreign", "is_forked", "job_class", "known", "looks_always", "must_look", "origin",
+        "queue",
         "refused", "run_id", "strategy",
     )  # fmt: skip
 
