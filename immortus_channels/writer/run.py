@@ -35,8 +35,7 @@ class Run(Draft):
     __slots__ = (
         "_end", "_has_asked", "_home", "_listen", "_was_told", "around", "attempt", "cancel_requested", "ended",
         "heard_at", "is_closed", "is_foreign", "is_forked", "job_class", "known", "looks_always", "must_look", "origin",
-        "queue",
-        "refused", "run_id", "strategy",
+        "queue", "refused", "run_id", "strategy",
     )  # fmt: skip
 
     is_share: ClassVar[bool] = False
