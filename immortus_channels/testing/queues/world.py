@@ -79,9 +79,8 @@ def _below(pid: int) -> Iterator[int]:
 
 def _session_of(leader: int) -> list[int]:
     """Return the processes of a session, its leader first."""
-    told = subprocess.run(["ps", "-A", "-o", "pid="], capture_output=True, text=True, check=True).stdout
     found = []
-    for process_id in map(int, told.split()):
+    for process_id in (int(path.name) for path in Path("/proc").glob("[0-9]*")):
         with suppress(ProcessLookupError, PermissionError):
             if os.getsid(process_id) == leader:
                 found.append(process_id)
