@@ -384,7 +384,7 @@ def _begin_life(job: Job, event: Event, origin: Origin, now: int) -> Job:
     waiting = Job(
         job_id=job.job_id,
         job_class=event.job_class or job.job_class,
-        queue=job.queue,
+        queue=job.queue or event.queue,
         version=job.version,
         attempt=job.attempt + 1,
         step=job.step + 1,

@@ -36,11 +36,6 @@ PROCRASTINATE = ("manage.py", "procrastinate", "worker")
 class Studio:
     """The reader's project."""
 
-    worker = (
-        *("-m", "celery", "-A", "studio", "worker", "--concurrency", "2"),
-        *("--without-gossip", "--without-mingle"),
-    )
-
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.url = f"http://127.0.0.1:{free_port()}"
@@ -73,7 +68,7 @@ class Studio:
         self.manage("check", "--fail-level", "WARNING")
         self.manage("migrate", "--verbosity", "0")
         server = ("manage.py", "runserver", "--noreload", self.url.removeprefix("http://"))
-        for log, command in (("worker.log", self.worker), ("server.log", server)):
+        for log, command in (("worker.log", worker), ("server.log", server)):
             process = Process([sys.executable, *command], self.env, self.folder / log, self.folder)
             self.processes.append(process)
         eventually(lambda: httpx.get(self.url).status_code == 200, within=30)
@@ -203,7 +198,7 @@ def test_the_bar_moves_with_procrastinate_too(tmp_path: Path, postgres: Postgres
         studio.manage("createsuperuser", "--noinput", "--username=ada", "--email=ada@example.com")
         with httpx.Client(base_url=studio.url, follow_redirects=True) as client:
 
-            def post(path: str, **data: str) -> str:
+            def post(path: str, /, **data: str) -> str:
                 client.get("/admin/login/")
                 return client.post(path, data={**data, "csrfmiddlewaretoken": client.cookies["csrftoken"]}).text
 

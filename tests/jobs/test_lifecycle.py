@@ -1125,6 +1125,15 @@ def test_a_sending_is_told_at_any_time_of_its_runs_with_the_same_outcome(life, d
     assert late.enqueued_at <= late.started_at
 
 
+@pytest.mark.parametrize("queue", ["", "huey"])
+def test_the_start_of_a_new_life_applied_twice_is_as_good_as_once(queue):
+    over = after(about(Started), about(Planned, origin=Origin(send_id="s1")), about(Failed))
+    start = about(Started, "r1", origin=Origin(send_id="s2"), queue=queue)
+    once = after(start, job=over, at=T0)
+    assert once.queue == queue
+    assert after(start, job=once, at=T0) is once
+
+
 @given(histories, st.data())
 @examples(200)
 def test_an_event_applied_twice_is_as_good_as_once(history, data):
