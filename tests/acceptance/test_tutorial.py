@@ -30,6 +30,7 @@ WORKERS = {
     "rq": ("manage.py", "rqworker", "default", "--with-scheduler"),
 }
 """The commands of the workers of other queues, by the names of their pages."""
+HUEY = ("manage.py", "run_huey", "--workers", "2")
 PROCRASTINATE = ("manage.py", "procrastinate", "worker")
 
 
@@ -53,10 +54,10 @@ class Studio:
     def manage(self, *arguments: str) -> None:
         self.run(sys.executable, "manage.py", *arguments)
 
-    def follow(self, name: str, redis: str = REDIS) -> None:
-        """Write the files that a page of the tutorial shows; `redis` is where Redis really is."""
+    def follow(self, name: str, redis: str = REDIS, files: str = "") -> None:
+        """Write the files that a page of the tutorial shows, or those so called; `redis` is where Redis really is."""
         for sample in page(f"tutorial/{name}.md").samples:
-            if not sample.title:
+            if not sample.title or not re.search(files, sample.title):
                 continue
             path = self.folder / sample.title.removesuffix(AT_THE_END)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,6 +102,12 @@ class Studio:
         document: dict[str, Any] = eventually(ended, within=30)
         return document
 
+    def paint(self) -> None:
+        """Send a picture, and see its bar move to the end."""
+        (job_id,) = re.findall(r'<immortus-job job-id="([\w-]+)"', self.process("cat.jpg").text)
+        assert eventually(lambda: 0 < (self.document(job_id).get("percentage") or 0) < 100, within=30)
+        assert self.end_of(job_id)["state"] == "finished"
+
 
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
@@ -112,10 +119,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
 def test_the_first_part_makes_a_live_bar(studio):
     studio.follow("first-bar")
     studio.start()
-    (job_id,) = re.findall(r'<immortus-job job-id="([\w-]+)"', studio.process("cat.jpg").text)
-    seen = eventually(lambda: 0 < (studio.document(job_id).get("percentage") or 0) < 100, within=30)
-    assert seen
-    assert studio.end_of(job_id)["state"] == "finished"
+    studio.paint()
     studio.stop()
 
 
@@ -156,7 +160,7 @@ def test_the_bar_moves_with_another_queue_too(tmp_path: Path, redis_server: Redi
     try:
         studio.follow(queue, redis=redis_server.url)
         studio.start(WORKERS[queue])
-        paint(studio)
+        studio.paint()
     finally:
         studio.stop()
 
@@ -173,16 +177,32 @@ def test_the_first_part_can_do_without_celery(tmp_path):
     studio.follow("django-tasks")
     try:
         studio.start(("manage.py", "db_worker", "--no-reload"))
-        paint(studio)
+        studio.paint()
     finally:
         studio.stop()
 
 
-def paint(studio: Studio) -> None:
-    """Send a picture, and see its bar move to the end."""
-    (job_id,) = re.findall(r'<immortus-job job-id="([\w-]+)"', studio.process("cat.jpg").text)
-    assert eventually(lambda: 0 < (studio.document(job_id).get("percentage") or 0) < 100, within=30)
-    assert studio.end_of(job_id)["state"] == "finished"
+def test_the_bar_moves_with_huey_too(tmp_path):
+    need_package("huey", "immortus-channels[huey]")
+    studio = Studio(tmp_path)
+    studio.follow("first-bar", files=r"\.html$|urls\.py")
+    studio.follow("huey")
+    try:
+        studio.start(HUEY)
+        studio.paint()
+    finally:
+        studio.stop()
+
+
+def test_the_bar_moves_with_django_q2_too(tmp_path):
+    need_package("django_q", "immortus-channels[django-q2]")
+    studio = Studio(tmp_path)
+    studio.follow("django-q2")
+    try:
+        studio.start(("manage.py", "qcluster"))
+        studio.paint()
+    finally:
+        studio.stop()
 
 
 @pytest.mark.postgresql
