@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -207,6 +208,29 @@ def test_a_server_that_forgot_the_scripts_is_told_them_again(store, put, raw):
     raw.script_flush()
     put(store, message="new")
     assert store.get_many(["a"]).jobs["a"].message == "new"
+
+
+def test_a_connection_that_redis_has_closed_is_opened_again(store, put, raw):
+    put(store)
+    raw.client_kill_filter(_type="normal", skipme=True)
+    assert "a" in store.get_many(["a"]).jobs
+
+
+def test_what_an_interrupted_command_leaves_is_nobody_s_answer(store, put):
+    put(store)
+    with suppress(KeyboardInterrupt), store._redis() as client:
+        client.connection.send_command("BLPOP", "nothing", 0.1)  # its answer comes later
+        raise KeyboardInterrupt
+    assert "a" in store.get_many(["a"]).jobs
+
+
+def test_commands_at_the_same_time_have_a_connection_each_and_later_ones_use_it_again(store):
+    with store._redis() as one, store._redis() as other:
+        ids = {one.client_id(), other.client_id()}
+    assert len(ids) == 2
+    for _ in range(3):
+        with store._redis() as client:
+            assert client.client_id() in ids
 
 
 @pytest.fixture
