@@ -26,8 +26,8 @@ export async function start(url, data) {
  * @param {Immortus.FormSource} data @param {boolean} ours
  */
 export function encode(data, ours) {
-  if (!data) return undefined;
-  check(typeof data, "object", "data");
+  if (data === undefined) return undefined;
+  check(data && typeof data, "object", "data");
   const form = globalThis.HTMLFormElement && data instanceof HTMLFormElement ? new FormData(data) : data;
   const all = form instanceof FormData || form instanceof URLSearchParams ? [...form] : fieldsOf(form);
   const fields = all.filter(([name, value]) => value != null && (ours || name !== "csrfmiddlewaretoken"));

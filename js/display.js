@@ -8,6 +8,7 @@ export class Display {
   #element;
   /** What was written last into each part: a text, or the bar's value. @type {WeakMap<Element, string | null>} */ #written = new WeakMap();
   /** @type {string | null} */ #bar = null;
+  /** What the bar is called by its task's name, where nobody has called it anything. @type {string | null | undefined} */ #name;
 
   /** @param {HTMLElement} element */
   constructor(element) {
@@ -19,9 +20,9 @@ export class Display {
     this.#written = new WeakMap();
   }
 
-  /** Another job begins, whose bar owes nothing to that of the last. */
+  /** Another job begins, of which nothing is known yet. */
   reset() {
-    this.#bar = null;
+    this.show({ message: "", job_class: "" }, false, false);
   }
 
   /**
@@ -31,19 +32,20 @@ export class Display {
   show({ state, stalled, message, percentage, error, job_class }, rests, isRead) {
     const bar = this.#element.querySelector("progress");
     const value = percentage == null ? null : String(percentage);
-    const progress = value ? `${Number(Number(value).toFixed(1))} %` : "";
+    const progress = value ? `${+Number(value).toFixed(1)} %` : "";
     this.set("state", state ?? null);
     this.set("stalled", stalled ? "" : null);
     this.#say("message", error?.message ?? message);
     this.#say("percentage", progress);
     const word = this.#say("state", state ?? "", stalled ? "stalled" : state);
-    const label = this.#element.getAttribute("label") ?? bar?.ariaLabel ?? bar?.labels[0]?.textContent;
-    const name = label || job_class?.split(".").pop().replace(/_/g, " ");
+    const given = this.#element.getAttribute("label") ?? (bar?.ariaLabel !== this.#name && bar?.ariaLabel);
+    const name = given || bar?.labels[0]?.textContent || job_class?.split(".").pop().replace(/_/g, " ");
     if (bar) {
       bar.ariaLabel = name ?? bar.ariaLabel;
+      this.#name = given ? null : bar.ariaLabel;
       this.#move(bar, value, rests);
     }
-    const quarter = Math.min(3, (Number(value) / 25) | 0);
+    const quarter = Math.min(3, (percentage / 25) | 0);
     if (rests || state === "running") {
       const key = `${this.#element.getAttribute("job-id")} ${rests ? state : quarter}`;
       announce(this.#element, key, isRead ? [] : [name, word, progress, error?.message]);

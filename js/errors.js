@@ -48,7 +48,7 @@ export class Disconnected extends Error {
   constructor(code, after) {
     super();
     this.after = after;
-    this.comeBack = !(code >= 4500 && code <= 4999);
+    this.comeBack = code < 4500 || code > 4999;
   }
 }
 

@@ -109,7 +109,7 @@ export class Job {
     for (const subscriber of subscribers) {
       const { jobClass } = subscriber;
       if (this.url || !jobClass || !job_class || jobClass === job_class) subscriber.take(document);
-      else subscriber.fail(JobError.of(job_id, "wrong_job_class", `The job has the class ${job_class}, not ${jobClass}.`));
+      else subscriber.fail(JobError.of(job_id, "wrong_job_class", `The job is of ${job_class}, not ${jobClass}.`));
     }
   }
 }

@@ -84,7 +84,7 @@ export class Page {
     const { jobs } = this;
     const possible = !this.#pushing.refused && socketAddress();
     for (const { id, mayPoll, subscribers } of possible ? [] : jobs) {
-      const error = JobError.of(id, "no_websocket", "No WebSocket, and polling is not allowed.");
+      const error = JobError.of(id, "no_websocket", "No WebSocket, and polling is off.");
       if (!mayPoll) for (const subscriber of subscribers) subscriber.fail(error);
     }
     this.#poller.want(jobs.some((job) => job.mayPoll));

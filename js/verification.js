@@ -53,7 +53,7 @@ export class Follower {
   }
 
   /** @param {unknown} reason that code that awaits gets */
-  stop(reason = new DOMException("The job is no longer followed.", "AbortError")) {
+  stop(reason = new DOMException("No longer followed.", "AbortError")) {
     if (this.#told || this.stopped) return;
     this.stopped = { reason };
     quiet.add(Object(reason)); // a signal may abort with a text

@@ -110,6 +110,7 @@ for (const [given, message] of [
   [[{ url: "/x" }], "url takes string, not object."],
   [[new FormData()], "url takes string, not object."],
   [["/x", '{"width":3}'], "data takes object, not string."],
+  [["/x", null], "data takes object, not null."],
   [["/x", () => {}], "data takes object, not function."],
 ]) {
   test(`a create that cannot be meant fails without a request: create(${given.map(String)})`, async () => {

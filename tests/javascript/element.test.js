@@ -154,6 +154,26 @@ test("another job-id after the end is another job", async () => {
   assert.deepEqual(w.events.map(([type]) => type), ["done", "progress"]);
 });
 
+test("another job-id shows nothing of the job before, and calls the bar by the new task", async () => {
+  const rows = { a: { job_class: "shop.resize", percentage: 80, message: "Tile 8", stalled: true }, b: { job_class: "shop.send_mail", state: "enqueued", percentage: null } };
+  const w = await shown({ answer: ({ url }) => document(url.at(-1), 1, rows[url.at(-1)]) });
+  const { progress, message, percentage, state } = w.parts;
+  assert.deepEqual([progress.value, progress.ariaLabel, message.textContent], ["80", "resize", "Tile 8"]);
+  w.element.setAttribute("job-id", "b");
+  assert.deepEqual([progress.value, progress.ariaLabel, message.textContent, percentage.textContent, state.textContent], [null, "", "", "", ""]);
+  assert.deepEqual([w.element.attributes.state, w.element.attributes.stalled], [undefined, undefined]);
+  await settle();
+  assert.deepEqual([progress.value, progress.ariaLabel, w.element.attributes.state], [null, "send mail", "enqueued"]);
+});
+
+test("a name that the page gives the bar stays with another job-id", async () => {
+  const name = (/** @type {any} */ element) => (element.parts.progress.ariaLabel = "Holiday photos");
+  const w = await shown({ prepare: name, answer: ({ url }) => document(url.at(-1), 1, { job_class: "shop.resize" }) });
+  w.element.setAttribute("job-id", "b");
+  await settle();
+  assert.equal(w.parts.progress.ariaLabel, "Holiday photos");
+});
+
 test("put back into the page after the end, it is not busy", async () => {
   const w = await shown({ answer: () => document("a", 3, { state: "finished" }) });
   for (const isConnected of [false, true]) {

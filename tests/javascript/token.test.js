@@ -1,7 +1,7 @@
 /** Pages without a session: the access token, where it goes, and how it is renewed without a gap. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { document, goldenNamed, json, listener, settle, world } from "./world.js";
+import { document, goldenNamed, json, listener, settle, unknown, world } from "./world.js";
 
 const bearer = ({ headers }) => headers.Authorization;
 const expired = (id = null) => json({ job_id: id, error: { code: "token_expired", message: "This access token has expired." } }, 401);
@@ -154,6 +154,16 @@ test("a function that fails without a reason is called less and less often too",
   await w.advance(10_000);
   assert.ok(calls > 2 && calls < 8, `${calls} calls`);
   assert.equal(w.told.failed.length, 0);
+});
+
+test("a function that gives null has no token any more, and the server's answer to everybody is the end", async () => {
+  let token = "good";
+  const answer = (request) => (!bearer(request) ? unknown("a") : token ? document("a", 1) : expired("a"));
+  const w = await followed(() => token, { WebSocket: false, answer });
+  assert.deepEqual(w.told.versions(), [1]);
+  token = null;
+  await w.advance(120_000);
+  assert.equal(w.told.failed[0].error.code, "unknown_job");
 });
 
 test("a task that chose the code token_expired for its failure is believed", async () => {

@@ -61,7 +61,7 @@ declare namespace Immortus {
     token?: string | ((jobIds: string[]) => string | Promise<string>) | null;
   }
 
-  type FormSource = Record<string, unknown> | FormData | URLSearchParams | HTMLFormElement | null | undefined;
+  type FormSource = Record<string, unknown> | FormData | URLSearchParams | HTMLFormElement | undefined;
 
   /** Carries the keys of the document, or `job_id` and `error`; `message` is that of the error. */
   interface JobError extends Error {

@@ -119,7 +119,7 @@
     constructor(code, after) {
       super();
       this.after = after;
-      this.comeBack = !(code >= 4500 && code <= 4999);
+      this.comeBack = code < 4500 || code > 4999;
     }
   }
 
@@ -194,7 +194,7 @@
     const id = idText(info?.job_id);
     const url = info?.verify_job_url || undefined;
     if (!id && !url) {
-      throw JobError.of(null, "no_job_id", "Give one id as text or a safe integer, or an object with job_id or verify_job_url.");
+      throw JobError.of(null, "no_job_id", "Give an id as text or safe integer, or an object with job_id or verify_job_url.");
     }
     return { id, url, jobClass: info?.job_class || undefined, key: url ? `url ${url}` : `id ${id}` };
   }
@@ -463,7 +463,7 @@
     const hasAnswers = response.ok && typeof body === "object";
     return batch.map((job) => {
       if (response.status === 304) return [job, null];
-      const answer = hasAnswers && !url ? [single ? body : body?.jobs].flat().find((one) => one?.job_id === job.id) : body;
+      const answer = hasAnswers && !url ? [single ? body : body?.["jobs"]].flat().find((one) => one?.job_id === job.id) : body;
       const isGood = url ? [true, false, null].includes(answer?.completed) : isDocument(answer);
       return [job, response.ok && isGood ? answer : refusal(job.id, response, answer, url && "a JSON object with `completed` true or false")];
     });
@@ -516,8 +516,8 @@
    * @param {Immortus.FormSource} data @param {boolean} ours
    */
   function encode(data, ours) {
-    if (!data) return undefined;
-    check(typeof data, "object", "data");
+    if (data === undefined) return undefined;
+    check(data && typeof data, "object", "data");
     const form = globalThis.HTMLFormElement && data instanceof HTMLFormElement ? new FormData(data) : data;
     const all = form instanceof FormData || form instanceof URLSearchParams ? [...form] : fieldsOf(form);
     const fields = all.filter(([name, value]) => value != null && (ours || name !== "csrfmiddlewaretoken"));
@@ -805,7 +805,7 @@
       for (const subscriber of subscribers) {
         const { jobClass } = subscriber;
         if (this.url || !jobClass || !job_class || jobClass === job_class) subscriber.take(document);
-        else subscriber.fail(JobError.of(job_id, "wrong_job_class", `The job has the class ${job_class}, not ${jobClass}.`));
+        else subscriber.fail(JobError.of(job_id, "wrong_job_class", `The job is of ${job_class}, not ${jobClass}.`));
       }
     }
   }
@@ -1269,7 +1269,7 @@
       const { jobs } = this;
       const possible = !this.#pushing.refused && socketAddress();
       for (const { id, mayPoll, subscribers } of possible ? [] : jobs) {
-        const error = JobError.of(id, "no_websocket", "No WebSocket, and polling is not allowed.");
+        const error = JobError.of(id, "no_websocket", "No WebSocket, and polling is off.");
         if (!mayPoll) for (const subscriber of subscribers) subscriber.fail(error);
       }
       this.#poller.want(jobs.some((job) => job.mayPoll));
@@ -1369,7 +1369,7 @@
     }
 
     /** @param {unknown} reason that code that awaits gets */
-    stop(reason = new DOMException("The job is no longer followed.", "AbortError")) {
+    stop(reason = new DOMException("No longer followed.", "AbortError")) {
       if (this.#told || this.stopped) return;
       this.stopped = { reason };
       quiet.add(Object(reason)); // a signal may abort with a text
@@ -1542,6 +1542,7 @@
     #element;
     /** What was written last into each part: a text, or the bar's value. @type {WeakMap<Element, string | null>} */ #written = new WeakMap();
     /** @type {string | null} */ #bar = null;
+    /** What the bar is called by its task's name, where nobody has called it anything. @type {string | null | undefined} */ #name;
 
     /** @param {HTMLElement} element */
     constructor(element) {
@@ -1553,9 +1554,9 @@
       this.#written = new WeakMap();
     }
 
-    /** Another job begins, whose bar owes nothing to that of the last. */
+    /** Another job begins, of which nothing is known yet. */
     reset() {
-      this.#bar = null;
+      this.show({ message: "", job_class: "" }, false, false);
     }
 
     /**
@@ -1565,19 +1566,20 @@
     show({ state, stalled, message, percentage, error, job_class }, rests, isRead) {
       const bar = this.#element.querySelector("progress");
       const value = percentage == null ? null : String(percentage);
-      const progress = value ? `${Number(Number(value).toFixed(1))} %` : "";
+      const progress = value ? `${+Number(value).toFixed(1)} %` : "";
       this.set("state", state ?? null);
       this.set("stalled", stalled ? "" : null);
       this.#say("message", error?.message ?? message);
       this.#say("percentage", progress);
       const word = this.#say("state", state ?? "", stalled ? "stalled" : state);
-      const label = this.#element.getAttribute("label") ?? bar?.ariaLabel ?? bar?.labels[0]?.textContent;
-      const name = label || job_class?.split(".").pop().replace(/_/g, " ");
+      const given = this.#element.getAttribute("label") ?? (bar?.ariaLabel !== this.#name && bar?.ariaLabel);
+      const name = given || bar?.labels[0]?.textContent || job_class?.split(".").pop().replace(/_/g, " ");
       if (bar) {
         bar.ariaLabel = name ?? bar.ariaLabel;
+        this.#name = given ? null : bar.ariaLabel;
         this.#move(bar, value, rests);
       }
-      const quarter = Math.min(3, (Number(value) / 25) | 0);
+      const quarter = Math.min(3, (percentage / 25) | 0);
       if (rests || state === "running") {
         const key = `${this.#element.getAttribute("job-id")} ${rests ? state : quarter}`;
         announce(this.#element, key, isRead ? [] : [name, word, progress, error?.message]);
