@@ -26,7 +26,7 @@ export async function ask(batch, signal) {
   const hasAnswers = response.ok && typeof body === "object";
   return batch.map((job) => {
     if (response.status === 304) return [job, null];
-    const answer = hasAnswers && !url ? [single ? body : body?.["jobs"]].flat().find((one) => one?.job_id === job.id) : body;
+    const answer = hasAnswers && !url ? [single ? body : body?.jobs].flat().find((one) => one?.job_id === job.id) : body;
     const isGood = url ? [true, false, null].includes(answer?.completed) : isDocument(answer);
     return [job, response.ok && isGood ? answer : refusal(job.id, response, answer, url && "a JSON object with `completed` true or false")];
   });

@@ -19,7 +19,7 @@ const STATIC = here("../immortus_channels/static/immortus_channels/");
 /** Properties that only these modules use, which minifying may therefore rename. */
 const INTERNAL = [
   "after", "ahead", "announce", "answers", "asked", "asking", "bell", "changed", "comeBack", "due", "ended", "exists",
-  "expect", "expired", "fail", "failures", "fell", "forget", "good", "heard", "held", "hide", "hold", "hopeful", "jobs",
+  "expect", "expired", "fail", "failures", "fell", "followed", "forget", "good", "heard", "held", "hide", "hold", "hopeful",
   "jobClass", "listen", "mayPoll", "mayPush", "notBefore", "patience", "poll", "polled", "post", "prove", "pushed",
   "reachable", "readyAt", "receive", "refused", "renew", "reset", "response", "rest", "run", "show",
   "stopped", "subscribe", "subscribers", "take", "tell", "tick", "unknownSince", "unlessStopped",

@@ -20,7 +20,7 @@ export function configure(given) {
   checkType(token, "string|function", "token");
   Object.assign(settings, { prefix: prefix.replace(/\/*$/, "/"), websocket, csrfToken });
   if (token !== undefined) {
-    useTokens(new TokenSource(token, () => page.jobs.filter(({ url }) => !url).map(({ id }) => id)));
+    useTokens(new TokenSource(token, () => page.followed.filter(({ url }) => !url).map(({ id }) => id)));
     page.wake();
   }
   page.changed();

@@ -22,7 +22,7 @@ export class Page {
   #changing = false;
   #transport = "idle";
 
-  get jobs() {
+  get followed() {
     return [...this.#jobs.values()];
   }
 
@@ -81,7 +81,7 @@ export class Page {
 
   #update() {
     if (this.#away) return;
-    const { jobs } = this;
+    const jobs = this.followed;
     const possible = !this.#pushing.refused && socketAddress();
     for (const { id, mayPoll, subscribers } of possible ? [] : jobs) {
       const error = JobError.of(id, "no_websocket", "No WebSocket, and polling is off.");
@@ -96,7 +96,7 @@ export class Page {
   /** The network or the user is back, or the machine awake. */
   wake() {
     this.#pushing.wake();
-    for (const job of this.jobs) job.due = job.failures = 0;
+    for (const job of this.followed) job.due = job.failures = 0;
     this.bell.dispatchEvent(new Event("wake"));
   }
 
@@ -124,7 +124,7 @@ export class Page {
 
   /** Says on the window what feeds the page, when that changes. */
   announce() {
-    const fed = () => (this.jobs.some((job) => job.polled) ? "polling" : "connecting");
+    const fed = () => (this.followed.some((job) => job.polled) ? "polling" : "connecting");
     const transport = !this.#jobs.size ? "idle" : this.#pushing.good ? "websocket" : fed();
     if (transport === this.#transport) return;
     this.#transport = transport;

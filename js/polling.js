@@ -19,13 +19,13 @@ export async function* polling(page, signal) {
   let timer;
   const schedule = () => {
     clearTimeout(timer);
-    const wait = nextRequest(page.jobs) - now();
+    const wait = nextRequest(page.followed) - now();
     if (wait <= 0) askReady();
     else if (wait < Infinity) timer = after(askReady, wait);
   };
   const askReady = () => {
     // Not awaited: a slow answer holds up no other job.
-    for (const batch of batches(page.jobs.filter((job) => job.readyAt <= now()))) inquire(batch);
+    for (const batch of batches(page.followed.filter((job) => job.readyAt <= now()))) inquire(batch);
     page.announce();
     schedule();
   };

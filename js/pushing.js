@@ -73,7 +73,7 @@ export class Pushing {
       } finally {
         release();
         this.#goodSince = null;
-        for (const job of this.#page.jobs) if (job.pushed) job.poll();
+        for (const job of this.#page.followed) if (job.pushed) job.poll();
         this.#page.changed();
       }
     }
@@ -93,7 +93,7 @@ export class Pushing {
 
   /** @param {Disconnected} end */
   #fell(end) {
-    const { jobs, reachable } = this.#page;
+    const { followed: jobs, reachable } = this.#page;
     const goodFor = this.#goodSince === null ? null : now() - this.#goodSince;
     const http = !jobs.some((job) => job.mayPoll && !job.url) ? "unknown" : reachable ? "up" : "down";
     this.#comeBackAt = now() + this.#policy.fell(end, goodFor, http);

@@ -99,7 +99,7 @@ export class Connection {
 
   /** Watches what the page follows, as far as there is room. */
   #sync() {
-    const wanted = new Set(this.#page.jobs.filter((job) => job.mayPush));
+    const wanted = new Set(this.#page.followed.filter((job) => job.mayPush));
     for (const job of this.#watched.values()) {
       if (wanted.has(job)) continue;
       this.#watched.delete(job.id);

@@ -463,7 +463,7 @@
     const hasAnswers = response.ok && typeof body === "object";
     return batch.map((job) => {
       if (response.status === 304) return [job, null];
-      const answer = hasAnswers && !url ? [single ? body : body?.["jobs"]].flat().find((one) => one?.job_id === job.id) : body;
+      const answer = hasAnswers && !url ? [single ? body : body?.jobs].flat().find((one) => one?.job_id === job.id) : body;
       const isGood = url ? [true, false, null].includes(answer?.completed) : isDocument(answer);
       return [job, response.ok && isGood ? answer : refusal(job.id, response, answer, url && "a JSON object with `completed` true or false")];
     });
@@ -822,13 +822,13 @@
     let timer;
     const schedule = () => {
       clearTimeout(timer);
-      const wait = nextRequest(page.jobs) - now();
+      const wait = nextRequest(page.followed) - now();
       if (wait <= 0) askReady();
       else if (wait < Infinity) timer = after(askReady, wait);
     };
     const askReady = () => {
       // Not awaited: a slow answer holds up no other job.
-      for (const batch of batches(page.jobs.filter((job) => job.readyAt <= now()))) inquire(batch);
+      for (const batch of batches(page.followed.filter((job) => job.readyAt <= now()))) inquire(batch);
       page.announce();
       schedule();
     };
@@ -1033,7 +1033,7 @@
 
     /** Watches what the page follows, as far as there is room. */
     #sync() {
-      const wanted = new Set(this.#page.jobs.filter((job) => job.mayPush));
+      const wanted = new Set(this.#page.followed.filter((job) => job.mayPush));
       for (const job of this.#watched.values()) {
         if (wanted.has(job)) continue;
         this.#watched.delete(job.id);
@@ -1161,7 +1161,7 @@
         } finally {
           release();
           this.#goodSince = null;
-          for (const job of this.#page.jobs) if (job.pushed) job.poll();
+          for (const job of this.#page.followed) if (job.pushed) job.poll();
           this.#page.changed();
         }
       }
@@ -1181,7 +1181,7 @@
 
     /** @param {Disconnected} end */
     #fell(end) {
-      const { jobs, reachable } = this.#page;
+      const { followed: jobs, reachable } = this.#page;
       const goodFor = this.#goodSince === null ? null : now() - this.#goodSince;
       const http = !jobs.some((job) => job.mayPoll && !job.url) ? "unknown" : reachable ? "up" : "down";
       this.#comeBackAt = now() + this.#policy.fell(end, goodFor, http);
@@ -1207,7 +1207,7 @@
     #changing = false;
     #transport = "idle";
 
-    get jobs() {
+    get followed() {
       return [...this.#jobs.values()];
     }
 
@@ -1266,7 +1266,7 @@
 
     #update() {
       if (this.#away) return;
-      const { jobs } = this;
+      const jobs = this.followed;
       const possible = !this.#pushing.refused && socketAddress();
       for (const { id, mayPoll, subscribers } of possible ? [] : jobs) {
         const error = JobError.of(id, "no_websocket", "No WebSocket, and polling is off.");
@@ -1281,7 +1281,7 @@
     /** The network or the user is back, or the machine awake. */
     wake() {
       this.#pushing.wake();
-      for (const job of this.jobs) job.due = job.failures = 0;
+      for (const job of this.followed) job.due = job.failures = 0;
       this.bell.dispatchEvent(new Event("wake"));
     }
 
@@ -1309,7 +1309,7 @@
 
     /** Says on the window what feeds the page, when that changes. */
     announce() {
-      const fed = () => (this.jobs.some((job) => job.polled) ? "polling" : "connecting");
+      const fed = () => (this.followed.some((job) => job.polled) ? "polling" : "connecting");
       const transport = !this.#jobs.size ? "idle" : this.#pushing.good ? "websocket" : fed();
       if (transport === this.#transport) return;
       this.#transport = transport;
@@ -1455,7 +1455,7 @@
     checkType(token, "string|function", "token");
     Object.assign(settings, { prefix: prefix.replace(/\/*$/, "/"), websocket, csrfToken });
     if (token !== undefined) {
-      useTokens(new TokenSource(token, () => page.jobs.filter(({ url }) => !url).map(({ id }) => id)));
+      useTokens(new TokenSource(token, () => page.followed.filter(({ url }) => !url).map(({ id }) => id)));
       page.wake();
     }
     page.changed();
