@@ -5,11 +5,12 @@ The package looks a name up only among the handlers that this process knows, and
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from importlib import import_module
 from typing import Any, TypeGuard
 
+from asgiref.sync import async_to_sync, iscoroutinefunction
 from django.core.signals import setting_changed
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
@@ -27,8 +28,8 @@ MODULE = "handlers"
 class JobHandler:
     """The page of a job: give a subclass to `@tracked(handler=…)` or to `JobRepository().create(handler=…)`.
 
-    `header`, `message`, `next_url` and `failed_url` may be attributes or methods. In place of what is missing or
-    raises, which is logged, the page uses this class's own.
+    `header`, `message`, `next_url` and `failed_url` may be attributes or methods, and any method an `async def`. In
+    place of what is missing or raises, which is logged, the page uses this class's own.
     """
 
     header: Any = _("One moment, please")
@@ -153,8 +154,13 @@ def read_attribute(handler: JobHandler, name: str, *arguments: object) -> Any:
     """Return an attribute of the handler, or its method's result; `JobHandler`'s own if it is missing or raises."""
     try:
         said = getattr(handler, name)
-        said = said(*arguments) if callable(said) else said
+        said = call(said, *arguments) if callable(said) else said
     except Exception:
         logger.exception("%s of %r raised", name, handler, extra={"job_id": handler.job.job_id})
         said = None
     return getattr(JobHandler, name) if said is None else said
+
+
+def call(method: Callable[..., Any], *arguments: object) -> Any:
+    """Return what a method of a handler returns, also one that is an `async def`."""
+    return async_to_sync(method)(*arguments) if iscoroutinefunction(method) else method(*arguments)

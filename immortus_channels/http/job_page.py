@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from http import HTTPStatus
 
 from django.contrib.auth.decorators import login_not_required
@@ -100,7 +101,7 @@ def _call_hook(request: HttpRequest, handler: JobHandler, hook: PageHook) -> Non
         return
     try:
         # In the transactions that a view of this project runs in.
-        BaseHandler().make_view_atomic(getattr(handler, hook))(request)
+        BaseHandler().make_view_atomic(partial(job_handler.call, getattr(handler, hook)))(request)
     except Exception:
         logger.exception("%s of %r raised", hook, handler, extra={"job_id": record.job_id})
 

@@ -78,6 +78,17 @@ class Raising(Nice):
         raise ValueError(SCRIPT)
 
 
+class Awaited(Nice):
+    async def header(self):
+        return "Awaited pupils"
+
+    async def next_url(self, request):
+        return super().next_url(request)
+
+    async def on_ready(self, request):
+        self.calls.append(("on_ready", (await request.auser()).username))
+
+
 class Staying(Nice):
     next_url = None
 
@@ -277,6 +288,17 @@ def test_an_exception_in_on_ready_is_logged_and_leads_on_all_the_same(client, ca
         assert client.get(url(job)).url == "/classrooms/5/"
     assert Nice.calls == ["on_ready"]
     assert [record.job_id for record in caplog.records] == [job.job_id]
+
+
+@pytest.mark.parametrize("is_atomic", [True, False])
+def test_a_handler_whose_methods_are_coroutine_functions_does_the_same(client, monkeypatch, is_atomic):
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", is_atomic)
+    job = make(Awaited)
+    assert "Awaited pupils" in text(client.get(url(job)))
+    job.finished()
+    for _ in range(2):
+        assert client.get(url(job)).url == "/classrooms/5/"
+    assert Nice.calls == [("on_ready", "ada")]
 
 
 def test_without_an_address_the_page_stays_and_shows_the_message(client):
