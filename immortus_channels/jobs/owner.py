@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, ValidationError
 
 from immortus_channels.jobs import namespaces
 from immortus_channels.keys import name_in
@@ -67,6 +67,21 @@ def named_by(key: str) -> tuple[type[Model], str]:
         except (LookupError, ValueError):
             """A primary key may have a colon in it."""
     return get_user_model(), key
+
+
+def key_of_pk(text: str) -> str | None:
+    """Return the key, in its namespace, of the user whose primary key this text is; None if none has such a key.
+
+    As in Django's queries, " 05" is the user 5. With the label of another model it names a row of that one.
+    """
+    try:
+        model, primary_key = named_by(text)
+        value = str(model._meta.pk.to_python(primary_key))  # noqa: SLF001 - Django's name
+    except ImproperlyConfigured:  # without that model, keys are what the project's middleware says
+        return text
+    except ValidationError:
+        return None
+    return text.removesuffix(primary_key) + value
 
 
 # Starting

@@ -12,7 +12,7 @@ from immortus_channels.jobs import namespaces
 from immortus_channels.jobs.events import Origin
 from immortus_channels.jobs.ids import is_job_id, text_of
 from immortus_channels.jobs.job import JSON, MAX_KEPT_BYTES
-from immortus_channels.jobs.owner import is_owner_known, owner_key
+from immortus_channels.jobs.owner import is_owner_known, key_of_pk, owner_key
 from immortus_channels.keys import key_of
 from immortus_channels.loading import name_of
 from immortus_channels.logs import logger
@@ -62,12 +62,17 @@ def with_owner_in(  # noqa: PLR0913 - keywords
         value = options.owner_in(_signature_of(function), tuple(args or ()), kwargs or {})
     if value is None:
         return origin
-    name = owner_key(value) if hasattr(value, "pk") else text_of(value)
-    if is_job_id(name):  # a key has the same limits
+    name = owner_key(value) if hasattr(value, "pk") else _key_in(value)
+    if name is not None:
         return replace(origin, owner=key_of(origin.namespace, name), staff_only=False)
-    msg = "The argument %r of %s should be a user's primary key; it is of type %s, so staff alone sees the job"
+    msg = "The argument %r of %s should be a user's primary key; this %s is none, so staff alone sees the job"
     logger.warning(msg, options.owner, job_class, type(value).__name__)
     return replace(origin, staff_only=True)
+
+
+def _key_in(value: object) -> str | None:
+    text = text_of(value)
+    return key_of_pk(text) if is_job_id(text) else None  # a key has the same limits
 
 
 def _is_nobodys() -> bool:

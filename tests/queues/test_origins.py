@@ -6,6 +6,7 @@ import uuid
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, User
+from django.db.models import UUIDField
 
 from immortus_channels.jobs.events import Origin
 from immortus_channels.jobs.owner import starting_as
@@ -102,7 +103,8 @@ OWN_ID = uuid.UUID(int=7)
     [
         ((7,), {}, "7"),
         ((), {"user_id": "7", "title": "x"}, "7"),
-        ((OWN_ID,), {}, str(OWN_ID)),
+        ((), {"user_id": " 05"}, "5"),
+        (("auth.group:05",), {}, "auth.group:5"),
         ((User(pk=7),), {}, "7"),
         ((None,), {}, None),
         ((), {}, None),
@@ -149,10 +151,16 @@ def test_the_argument_does_not_count_where_a_user_may_be_behind(outside, origin)
     assert owner_of(origin_here("toy", None), 7) == (None, True)
 
 
-@pytest.mark.parametrize("value", ["", True, 7.0, ["7"], "a\0b", "x" * 256, AnonymousUser()], ids=type)
+@pytest.mark.parametrize("pk", [OWN_ID, str(OWN_ID), OWN_ID.hex])
+def test_a_primary_key_is_written_as_its_users_have_it(monkeypatch, pk):
+    monkeypatch.setattr(User._meta, "pk", UUIDField())
+    assert owner_of(Origin(), pk) == (str(OWN_ID), False)
+
+
+@pytest.mark.parametrize("value", ["", "ann", OWN_ID, True, 7.0, ["7"], "a\0b", "x" * 256, AnonymousUser()], ids=type)
 def test_what_is_not_an_id_leaves_the_job_to_staff_and_is_logged(value, caplog):
     assert owner_of(Origin(), value) == (None, True)
-    assert f"'user_id' of report should be a user's primary key; it is of type {type(value).__name__}" in caplog.text
+    assert f"'user_id' of report should be a user's primary key; this {type(value).__name__} is none" in caplog.text
 
 
 def test_a_task_without_the_option_has_no_owner_in_its_arguments():
