@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TypeAlias
 
-from django.urls import URLPattern, URLResolver, include, path, register_converter
+from django.urls import URLPattern, URLResolver, include, path, re_path, register_converter
 from django.urls.converters import StringConverter
 
 from immortus_channels.http import job_page, monitoring, views
@@ -35,8 +35,7 @@ urlpatterns = [
     path("cancel", views.cancel, name="cancel"),
     path("cancel/<immortus_job_id:job_id>", views.cancel, name="cancel"),
     path("token", views.token, name="token"),
-    path("verify/<path:job_id>", views.unfit),
-    path("cancel/<path:job_id>", views.unfit),
+    re_path(r"^(?:verify|cancel)/(?P<job_id>.*)$", views.unfit),
     path("health", monitoring.health, name="health"),
     path("metrics", monitoring.numbers, name="metrics"),
     path("jobs/", job_page.job, name="job"),

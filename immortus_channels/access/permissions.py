@@ -118,9 +118,12 @@ def may_cancel(user: User, job: Job) -> bool:
 def can_cancel(user: User | None, job: HasRecord) -> bool:
     """Return whether `user` may see this job, as `get_job` returns it, and can still cancel it: for views of your own.
 
-    None is an anonymous user. Raises TypeError for what is not a user, and StoreUnavailable.
+    None is an anonymous user. Raises TypeError for what is not a user or not such a job, and StoreUnavailable.
     """
-    asking, record = user_given(user), job.record
+    asking, record = user_given(user), getattr(job, "record", None)
+    if not isinstance(record, Job):
+        msg = f"can_cancel(user, {job!r}): give the job itself, as get_job(id) returns it."
+        raise TypeError(msg)
     return may_see(asking, record) and is_cancellable(asking, record)
 
 

@@ -55,8 +55,8 @@ class JobHandler:
 
 
 def name_of(handler: Named) -> str:
-    """Return the name to record for a handler; "" for none. Raises ConfigurationError for a class of another kind."""
-    return loading.name_of(_as_handler(handler)) if isinstance(handler, type) else handler or ""
+    """Return the name to record for a handler; "" for none. Raises ConfigurationError for what is neither."""
+    return handler or "" if handler is None or isinstance(handler, str) else loading.name_of(_as_handler(handler))
 
 
 def load(named: Named) -> type[JobHandler]:

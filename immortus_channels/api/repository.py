@@ -143,9 +143,10 @@ class JobRepository:
 
 def _named(handler: Named) -> str:
     """Return the handler's name for the record; a mistyped one is refused here, where a developer sees it."""
-    if handler and is_strict():
+    name = name_of(handler)
+    if name and is_strict():
         load(handler)
-    return name_of(handler)
+    return name
 
 
 def _created(job_id: str, origin: Origin) -> Job:

@@ -60,7 +60,7 @@ def job_info(
     return {
         "job_id": job_id,
         "job_class": job_class,
-        "label": str(label) or label_of(job_class),
+        "label": str(label or "") or label_of(job_class),
         "verify_url": verify_url(job_id),
         "page_url": page_url(job_id),
         "websocket_url": websocket_url(job_id),

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import partial
 from typing import Any, TypeAlias
-
-from redis.exceptions import NoScriptError
 
 from immortus_channels.conf import settings
 from immortus_channels.exceptions import StoreUnavailable
@@ -27,6 +24,7 @@ from immortus_channels.stores.redis_connection import (
     Target,
     explain,
     impatient,
+    run_script,
 )
 from immortus_channels.stores.redis_keys import Texts
 
@@ -122,13 +120,8 @@ class RedisStore(ComparingStore):
             raise StoreUnavailable(msg) from error
 
     def _run(self, script: str, keys: Texts, arguments: Texts) -> Any:
-        """Run a script by its hash, or send it if the server does not (or no longer) know it."""
-        words = [text.encode() for text in (*keys, *arguments)]  # redis-py takes three times as long for each
         with self._redis() as client:
-            try:
-                return client.execute_command("EVALSHA", _hash(script), len(keys), *words)
-            except NoScriptError:
-                return client.execute_command("EVAL", script, len(keys), *words)
+            return run_script(client, script, keys, arguments)
 
     def _read(self, job_ids: Collection[str], *names: str) -> tuple[int, dict[str, Values]]:
         """Return Redis' time, and these fields of the jobs that exist among these."""
@@ -206,11 +199,6 @@ class RedisStore(ComparingStore):
         """Remove expired jobs from a sorted set."""
         if job_ids:
             self._run(layout.FORGET, [index, *map(self._layout.job, job_ids)], job_ids)
-
-
-@cache
-def _hash(script: str) -> str:
-    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
 
 
 def _texts(values: Values) -> Texts:

@@ -249,6 +249,9 @@ def test_who_cancels_a_job_may_see_it_too():
     assert not can_cancel(alice, JobHandle("a", record=replace(ALICES, cancel="never")))
     with pytest.raises(TypeError, match="is not a user"):
         can_cancel("alice", job)
+    for no_job in ("a", None, User(pk=1)):
+        with pytest.raises(TypeError, match=r"as get_job\(id\) returns it"):
+            can_cancel(alice, no_job)
 
 
 async def test_on_an_event_loop_the_question_names_its_async_form():

@@ -132,9 +132,12 @@ def test_a_name_that_is_no_handlers_is_refused_where_a_developer_sees_it(memory,
     assert repository.create(handler_class=name).record.handler == name
 
 
-def test_a_class_that_is_no_handler_is_refused(memory):
+@pytest.mark.parametrize("handler", [Private, 5, True, Private()], ids=type)
+@pytest.mark.parametrize("is_strict", [True, False])
+def test_what_is_no_handler_is_refused(memory, monkeypatch, handler, is_strict):
+    monkeypatch.setattr("immortus_channels.api.repository.is_strict", lambda: is_strict)
     with pytest.raises(ConfigurationError, match=r"inherit from immortus_channels\.JobHandler"):
-        repository.create(handler=Private)
+        repository.create(handler=handler)
 
 
 @pytest.mark.parametrize("name", ["", "x" * 256, "a\0"])

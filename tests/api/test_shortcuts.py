@@ -295,7 +295,10 @@ def test_where_the_urls_are_not_mounted_the_cure_is_said(monkeypatch, call, patt
         call()
 
 
-@pytest.mark.parametrize(("label", "said"), [("", "Process image"), ("Cat", "Cat"), (gettext_lazy("Cancel"), "Cancel")])
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [("", "Process image"), (None, "Process image"), ("Cat", "Cat"), (gettext_lazy("Cancel"), "Cancel")],
+)
 def test_the_answer_says_what_a_bar_of_the_job_is_called(label, said):
     request = RequestFactory().get("/")
     job = Job(job_id="a-1", job_class="shop.tasks.process_image")

@@ -127,6 +127,13 @@ def test_an_id_of_odd_characters_names_its_own_job_and_no_other(client, job_id):
     assert in_path.status_code == 404 or in_path.json() == jobs[job_id].document
 
 
+@pytest.mark.parametrize("path", ["verify/", "verify//", "verify/a%20b", "verify/a/b/c"])
+def test_a_path_that_names_no_job_is_answered_as_json(client, path):
+    response = client.get(f"/immortus/{path}")
+    assert response.status_code == 404
+    assert response.json()["error"]["code"] == "unknown_job"
+
+
 ERRORS = {"broken": KeyError(SECRET), "store down": StoreUnavailable()}
 
 

@@ -224,7 +224,7 @@ def test_what_an_interrupted_command_leaves_is_nobody_s_answer(store, put):
     assert "a" in store.get_many(["a"]).jobs
 
 
-def test_commands_at_the_same_time_have_a_connection_each_and_later_ones_use_it_again(store):
+def test_commands_at_the_same_time_have_connections_that_are_used_again(store):
     with store._redis() as one, store._redis() as other:
         ids = {one.client_id(), other.client_id()}
     assert len(ids) == 2
