@@ -489,10 +489,10 @@ async def test_an_abort_of_a_running_job_is_told(gallery, keep_result, retry_job
 async def test_an_abort_while_the_run_is_being_told_is_told(gallery, monkeypatch):
     begin = deliveries.Delivery.abegin
 
-    async def slow(delivery):
+    async def slow(delivery, **how):
         gallery.calls.append("begins")
         monkeypatch.setattr(delivery, "_tracker", SimpleNamespace(abegin=hang, end=delivery._tracker.end))
-        await begin(delivery)
+        await begin(delivery, **how)
 
     async def hang(*_):
         await asyncio.sleep(30)

@@ -35,11 +35,18 @@ class Worker:
         return self._process.poll() is None
 
     def kill(self) -> None:
-        """Kill all its processes at once, as a machine does that loses power; those in groups of their own too."""
-        for process_id in _session_of(self._process.pid):
+        """Kill all its processes at once, as a machine does that loses power; those in groups of their own too.
+
+        Return once their connections are closed: until then a broker may give a message to a reader that is dead.
+        """
+        processes = _session_of(self._process.pid)
+        for process_id in processes:
             with suppress(ProcessLookupError):
                 os.kill(process_id, signal.SIGKILL)
         self._process.wait(10)
+        until = time.monotonic() + 10
+        while any(map(_has_files, processes)) and time.monotonic() < until:
+            time.sleep(0.01)
 
     def kill_main(self) -> None:
         """Kill its main process alone."""
@@ -75,6 +82,14 @@ def _below(pid: int) -> Iterator[int]:
         for child in task.read_text().split():
             yield from _below(int(child))
             yield int(child)
+
+
+def _has_files(process_id: int) -> bool:
+    """Return whether a process holds any file or connection; one that has ended does not, also before it is reaped."""
+    try:
+        return any(Path(f"/proc/{process_id}/fd").iterdir())
+    except OSError:
+        return False
 
 
 def _session_of(leader: int) -> list[int]:
