@@ -530,10 +530,10 @@ async def test_what_comes_late_of_an_earlier_run_changes_nothing(gallery):
 async def test_a_worker_that_stops_while_a_run_is_being_told_puts_it_back(gallery, monkeypatch):
     begin = deliveries.Delivery.abegin
 
-    async def slow(delivery):
+    async def slow(delivery, **how):
         gallery.calls.append("begins")
         monkeypatch.setattr(delivery, "_tracker", SimpleNamespace(abegin=hang, end=delivery._tracker.end))
-        await begin(delivery)
+        await begin(delivery, **how)
 
     async def hang(*_):
         await asyncio.sleep(30)
