@@ -194,6 +194,13 @@ class Campaign:
     def _verdicts(self, documents: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
         lines, runs, now = self._lines(), verdicts.traces(self._folder), time.time()
         return {
-            job_id: verdicts.verdict([*lines[job_id], document], runs.get(job_id, ()), self._kills, now)
+            job_id: verdicts.verdict(
+                [*lines[job_id], document], runs.get(job_id, ()), self._kills, now, self._says(document)
+            )
             for job_id, document in documents.items()
         }
+
+    def _says(self, document: Mapping[str, Any]) -> str:
+        """What the queue's own record says of a job that has failed; nothing of one whose sending has raised."""
+        is_sent = document["state"] == "failed" and document["job_id"] in self._sent
+        return str(self._world.ask("says", document["job_id"])) if is_sent else ""

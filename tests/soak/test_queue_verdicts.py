@@ -12,9 +12,9 @@ ENDED_AS_IT_WAS_KILLED = Trace(began=48, ended=49.9)
 AT_WORK = Trace(began=99)
 
 
-def judged(state, runs, attempt=1, code=None, *, before="running"):
+def judged(state, runs, attempt=1, code=None, *, before="running", says=""):
     about = {"attempt": attempt, "error": code and {"code": code, "message": ""}}
-    return verdict([{"state": before, **about}, {"state": state, **about}], runs, [KILL], NOW)
+    return verdict([{"state": before, **about}, {"state": state, **about}], runs, [KILL], NOW, says)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,8 @@ def test_what_was_told_of_a_job_that_never_began():
     assert judged("enqueued", [], before="enqueued") == "waits"
     assert judged("failed", [], code="not_sent", before="enqueued") == "not sent"
     assert judged("lost", [], code="lost", before="enqueued").startswith(WRONG)
-    assert judged("failed", [], code="worker_lost", before="enqueued") == "worker_lost"
+    assert judged("failed", [], code="worker_lost", before="enqueued").startswith(WRONG)
+    assert judged("failed", [], code="worker_lost", before="enqueued", says="failed") == "worker_lost"
 
 
 def test_runs_are_read_from_what_bodies_have_left(tmp_path):

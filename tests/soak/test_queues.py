@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,15 @@ QUEUES = {
     "procrastinate": Soaked(driver=ProcrastinateDriver),
     "rq": Soaked(driver=RQDriver, workers=4, on_redis=True),
 }
+# These two are installed in environments of their own: `make queues QUEUE=arq` makes one.
+if find_spec("arq"):
+    from tests.queues.suite.arq import ArqDriver
+
+    QUEUES["arq"] = Soaked(driver=ArqDriver, on_redis=True)
+if find_spec("saq"):
+    from tests.queues.suite.saq import SAQDriver
+
+    QUEUES["saq"] = Soaked(driver=SAQDriver, on_redis=True)
 
 
 @pytest.mark.redis

@@ -9,6 +9,8 @@ from typing import Any
 
 WRONG = "wrong: "
 """How the verdict on a job begins about which something wrong was told."""
+FAILED = ("failed", "failure")
+"""What queues call a job that has failed."""
 LONGEST = 10.0
 """Seconds: a run that began longer ago, and has not ended, goes on no more."""
 UNTOLD = 1.0
@@ -38,8 +40,13 @@ def traces(folder: Path) -> dict[str, list[Trace]]:
     return found
 
 
-def verdict(lines: Sequence[Mapping[str, Any]], runs: Sequence[Trace], kills: Iterable[float], now: float) -> str:
-    """Say what became of a job by all that was told of it, in order; the first word is "wrong:" if that was wrong."""
+def verdict(
+    lines: Sequence[Mapping[str, Any]], runs: Sequence[Trace], kills: Iterable[float], now: float, says: str = ""
+) -> str:
+    """Say what became of a job by all that was told of it, in order; the first word is "wrong:" if that was wrong.
+
+    `says` is the word of the queue's own record: it may know of a worker that was killed before the run began.
+    """
     document = lines[-1]
     state, code = document["state"], (document.get("error") or {}).get("code")
     if state == "finished":
@@ -51,14 +58,15 @@ def verdict(lines: Sequence[Mapping[str, Any]], runs: Sequence[Trace], kills: It
         return f"{WRONG}it ran {len(runs)} times, in {document['attempt']} attempts"
     if any(run.ended is None and run.began > now - LONGEST for run in runs):
         return "at work" if state == "running" else f"{WRONG}{state}, while it runs"
-    return _of_one_that_stopped(state, code, has_run=bool(runs) or any(line["state"] == "running" for line in lines))
+    has_run = bool(runs) or any(line["state"] == "running" for line in lines)
+    return _of_one_that_stopped(state, code, has_run=has_run, is_failed=says.lower() in FAILED)
 
 
-def _of_one_that_stopped(state: str, code: str | None, *, has_run: bool) -> str:
+def _of_one_that_stopped(state: str, code: str | None, *, has_run: bool, is_failed: bool) -> str:
     match state, code:
         case "lost", _ if has_run:
             return "lost"
-        case "failed", "worker_lost":  # a queue may know of a worker that was killed before its run began
+        case "failed", "worker_lost" if has_run or is_failed:
             return "worker_lost"
         case "failed", "not_sent" if not has_run:
             return "not sent"
