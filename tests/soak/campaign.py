@@ -73,7 +73,7 @@ class Campaign:
             @contextmanager
             def services(self) -> Iterator[Mapping[str, str]]:
                 with redis:
-                    yield {"SUITE_REDIS": redis.url}
+                    yield {"SUITE_REDIS": redis.url, "SUITE_BROKER": redis.url}
 
         driver: Driver = OnOurs()
         return driver
