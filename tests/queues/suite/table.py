@@ -99,7 +99,7 @@ def main() -> None:
     KEPT.mkdir(exist_ok=True)
     for path in NEW.glob("*.json"):
         run, before = json.loads(path.read_text()), KEPT / path.name
-        if not run["packages"]:  # its queue is not installed here
+        if not before.exists() and not run["packages"]:  # its queue is not installed here
             continue
         run = joined(json.loads(before.read_text()) if before.exists() else run, run)
         before.write_text(json.dumps(run, indent=1, sort_keys=True) + "\n")
