@@ -151,7 +151,7 @@ def check_marks() -> Findings:
         elif tracked.is_marked_function(found, place) and not any(each.runs_functions for each in queues.connected):
             hint = (
                 "Write the decorator of your task queue above it, as `@shared_task` of Celery, `@task` of django.tasks "
-                "or `@db_task()` of Huey. \"Task queues\" in the documentation lists those that are followed."
+                'or `@db_task()` of Huey. "Task queues" in the documentation lists those that are followed.'
             )
             yield _unread_mark(place, "is not a task of any task queue in use", hint)
 
