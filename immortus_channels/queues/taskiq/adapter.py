@@ -7,28 +7,29 @@ import json
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextvars import ContextVar
 from copy import copy
-from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from django.core.checks import CheckMessage
-from taskiq import AsyncTaskiqDecoratedTask, AsyncTaskiqTask, InMemoryBroker, TaskiqMessage, TaskiqResult
-from taskiq.exceptions import NoResultError, SendTaskError
+from taskiq import AsyncBroker, AsyncTaskiqDecoratedTask, AsyncTaskiqTask, InMemoryBroker, TaskiqMessage, TaskiqResult
+from taskiq.acks import AckableMessage
+from taskiq.exceptions import SendTaskError
 from taskiq.kicker import AsyncKicker
 from taskiq.receiver import Receiver
 from taskiq.scheduler.created_schedule import CreatedSchedule
 
 from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.loading import Later
+from immortus_channels.logs import logger
 from immortus_channels.queues import tracked
 from immortus_channels.queues.base import Queue
 from immortus_channels.queues.functions import is_told, with_told
 from immortus_channels.queues.hooks import Given, Instead, Outcome, around
 from immortus_channels.queues.moments import due
-from immortus_channels.queues.taskiq.messages import HEADER, REQUEUES, delay_of, header_in, without_dependencies
+from immortus_channels.queues.taskiq.messages import HEADER, IN_BYTES, delay_of, header_in, without_dependencies
 from immortus_channels.queues.taskiq.problems import problems
+from immortus_channels.queues.taskiq.received import Received, here
 from immortus_channels.queues.tracked import TaskOptions, options_on
 
 if TYPE_CHECKING:
@@ -43,21 +44,8 @@ else:
     namespaces = Later("immortus_channels.jobs.namespaces")
 
 Steps = AsyncGenerator[Any, Outcome]
-
-
-@dataclass(slots=True)
-class _Received:
-    """A message that this asyncio task works at, as far as the worker has come."""
-
-    message: TaskiqMessage | None = None
-    delivery: Delivery | None = None
-    requeues: object = None
-    """How often the message had been put back when it came."""
-    ran: Outcome | None = None
-    """How the worker's call of the body ended: with taskiq's result, if no middleware raised."""
-
-
-_received: ContextVar[_Received | None] = ContextVar("immortus_taskiq_received", default=None)
+Kicker: TypeAlias = AsyncKicker[..., Any]
+Task: TypeAlias = AsyncTaskiqDecoratedTask[..., Any]
 
 
 class TaskiqQueue(Queue):
@@ -73,7 +61,6 @@ class TaskiqQueue(Queue):
         around(AsyncTaskiqDecoratedTask, __init__=self._declaring)
         around(AsyncKicker, kiq=self._kicking, schedule_by_time=self._planning)
         around(CreatedSchedule, unschedule=self._unplanning)
-        around(TaskiqMessage, parse_labels=self._reading)
         around(Receiver, callback=self._receiving, run_task=self._running, listen=self._working)
         for place in tuple(tracked.places):
             module, _, name = place.rpartition(".")
@@ -81,7 +68,7 @@ class TaskiqQueue(Queue):
             if isinstance(task, AsyncTaskiqDecoratedTask):
                 self.tasks[task.task_name] = task
 
-    def _declaring(self, task: AsyncTaskiqDecoratedTask[..., Any], *_: object, **__: object) -> Iterator[None]:
+    def _declaring(self, task: Task, *_: object, **__: object) -> Iterator[None]:
         yield
         self.tasks[task.task_name] = task
 
@@ -109,24 +96,20 @@ class TaskiqQueue(Queue):
         """Return what taskiq makes of tracked tasks without a word."""
         return list(problems(self._tracked()))
 
-    def _tracked(self) -> list[AsyncTaskiqDecoratedTask[..., Any]]:
+    def _tracked(self) -> list[Task]:
         tasks: dict[str, Any] = self.tasks.copy()
         return [tasks[name] for name in sorted(self.tracked_names())]
 
     # Sending
 
-    def _kicking(self, kicker: AsyncKicker[..., Any], *args: Any, **kwargs: Any) -> Steps | None:
+    def _kicking(self, kicker: Kicker, /, *args: Any, **kwargs: Any) -> Steps | None:
         return self._sending(kicker, (), args, kwargs, delay_of(kicker.labels))
 
-    def _planning(
-        self, kicker: AsyncKicker[..., Any], source: object, time: datetime, *args: Any, **kwargs: Any
-    ) -> Steps | None:
+    def _planning(self, kicker: Kicker, /, source: object, time: datetime, *args: Any, **kwargs: Any) -> Steps | None:
         """Be around what has the scheduler send a job at a time: it is told here, where its sender is known."""
         return self._sending(kicker, (source, time), args, kwargs, due(time, is_utc=True))
 
-    def _sending(
-        self, kicker: AsyncKicker[..., Any], ahead: tuple[Any, ...], args: Any, kwargs: dict[str, Any], eta: int | None
-    ) -> Steps | None:
+    def _sending(self, kicker: Kicker, ahead: tuple[Any, ...], args: Any, kwargs: Any, eta: int | None) -> Steps | None:
         # A broker that was made for this sending alone does not have the task.
         task: Any = kicker.broker.find_task(kicker.task_name) or self.tasks.get(kicker.task_name)
         options = None if task is None else options_on(task.original_func)
@@ -135,19 +118,17 @@ class TaskiqQueue(Queue):
         if kicker.custom_task_id is not None:
             delivery = self._port.inside(kicker.custom_task_id)
             if delivery is not None:
-                return _send_again(delivery, eta)
+                return self._send_again(delivery, kicker, eta)
             if messages.is_about(header_in(kicker.labels), kicker.custom_task_id):
                 return None  # the scheduler sends what was told when it was planned
         return self._send(kicker, ahead, args, kwargs, task=task, options=options, eta=eta)
 
-    async def _send(
-        self, kicker: AsyncKicker[..., Any], ahead: tuple[Any, ...], args: Any, kwargs: dict[str, Any], **known: Any
-    ) -> Steps:
+    async def _send(self, kicker: Kicker, ahead: tuple[Any, ...], args: Any, kwargs: Any, **known: Any) -> Steps:
         """Be around a sending: tell it before, under an id that is known then, and give it its header.
 
         The task is unknown to a process that sends by a name alone; the owner travels all the same.
         """
-        sender: AsyncKicker[..., Any] = copy(kicker)
+        sender: Kicker = copy(kicker)
         sender.custom_task_id = kicker.broker.id_generator() if kicker.custom_task_id is None else kicker.custom_task_id
         task, options = known["task"], known["options"]
         sending = await self._port.aprepare(
@@ -173,6 +154,23 @@ class TaskiqQueue(Queue):
         if isinstance(outcome.value, CreatedSchedule):
             outcome.value.kicker = kicker
 
+    async def _send_again(self, delivery: Delivery, kicker: Kicker, eta: int | None) -> Steps:
+        """Be around the next message of the job that runs here: its labels have the header.
+
+        That the body has failed is on record before: another process may begin the next run at once, and must not if
+        the job is cancelled.
+        """
+        delivery.resent_for = eta or time.time_ns() // 1000
+        if delivery.error is not None:
+            delivery.tell(events.Retrying, leaves=False, eta=eta)
+            question = events.Refreshed(job_id=delivery.run.job_id, job_class=kicker.task_name, queue=self.name)
+            await self._port.tracker.apublish(question)
+        if (yield).error is not None:
+            delivery.resent_for = None
+            if delivery.is_silent:
+                about, header = (delivery.job_id, kicker.task_name), header_in(kicker.labels)
+                self._port.ended(events.Failed, *about, header=header, code="not_sent", unstarted=True)
+
     def _unplanning(self, schedule: CreatedSchedule[Any], *_: object) -> Steps | None:
         """Be around the end of a schedule; one whose time has come may have sent its job."""
         planned, header = schedule.task, header_in(schedule.task.labels)
@@ -186,70 +184,55 @@ class TaskiqQueue(Queue):
 
     # Running
 
-    async def _receiving(self, receiver: Receiver, *_: object, **__: object) -> Steps:
+    def _receiving(self, receiver: Receiver, message: bytes | AckableMessage, **_: object) -> Steps | None:
+        data: bytes = getattr(message, "data", message)
+        return self._receive(receiver, data) if IN_BYTES in data else None
+
+    async def _receive(self, receiver: Receiver, data: bytes) -> Steps:
         """Be around all that a worker does about a message: middlewares that send at its end are in the job still."""
-        before, received = _received.get(), _Received()
-        _received.set(received)
+        before, received = here.get(), Received()
+        here.set(received)
         outcome = yield
-        _received.set(before)
-        message = received.message
+        here.set(before)
         if received.delivery is not None:
-            _end(received.delivery, received)
-        elif message is not None and outcome.error is None and receiver.broker.find_task(message.task_name) is None:
-            header = header_in(message.labels)
-            if is_told(header) and not messages.is_second(header):
-                about = message.task_id, message.task_name
-                self._port.ended(events.Failed, *about, header=header, code="unknown_task", unstarted=True)
+            received.end(received.delivery)
+        elif outcome.error is None:
+            self._end_unknown(receiver.broker, data)
 
-    def _reading(self, message: TaskiqMessage) -> None:
-        received = _received.get()
-        if received is not None and received.message is None:
-            received.message = message
+    def _end_unknown(self, broker: AsyncBroker, data: bytes) -> None:
+        """Tell of a message that was not run, if that is so because the worker has no such task."""
+        message = broker.formatter.loads(data)
+        header = header_in(message.labels) if broker.find_task(message.task_name) is None else None
+        if is_told(header) and not messages.is_second(header):
+            about = message.task_id, message.task_name
+            self._port.ended(events.Failed, *about, header=header, code="unknown_task", unstarted=True)
 
-    def _running(
-        self, receiver: Receiver, target: Callable[..., Any], message: TaskiqMessage, *_: object, **__: object
-    ) -> Steps | None:
-        options, received = options_on(target), _received.get()
-        return None if options is None or received is None else self._run(received, message, options)
+    def _running(self, receiver: Receiver, target: Callable[..., Any], message: TaskiqMessage, **_: object) -> Any:
+        options = options_on(target)
+        return None if options is None else self._run(message, options)
 
-    async def _run(self, received: _Received, message: TaskiqMessage, options: TaskOptions) -> Steps:
+    async def _run(self, message: TaskiqMessage, options: TaskOptions) -> Steps:
         """Be around the call of a body; one that must not run is left out, and is a success that returned None."""
-        received.requeues, header = message.labels.get(REQUEUES), header_in(message.labels)
+        outer, header = here.get(), header_in(message.labels)
+        received = Received() if outer is None or outer.delivery is not None else outer
+        received.take(message)
         delivery = await self._port.abegin(message.task_id, message.task_name, options, header=header)
         received.delivery = delivery
         if delivery.refused:
-            nothing = {"is_err": False, "return_value": None, "execution_time": 0.0}
-            yield Instead(TaskiqResult(**nothing, labels=message.labels))
+            delivery.leave()
+            nothing = TaskiqResult(is_err=False, return_value=None, execution_time=0.0, labels=message.labels)
+            yield Instead(nothing)
         received.ran = yield
+        if received is not outer:  # without a header nothing is around all that is done about the message
+            received.end(delivery)
 
-    async def _working(self, *_: object) -> Steps:
+    async def _working(self, receiver: Receiver, *_: object) -> Steps:
         """Be around the life of a worker: its process ends soon after, and waits for no thread."""
+        if receiver.is_process_pool:
+            msg = "A pool of processes runs plain functions: they do not know their jobs, and no cancel stops them"
+            logger.warning(msg)
         yield
         await asyncio.to_thread(self._port.tracker.drain)
-
-
-async def _send_again(delivery: Delivery, eta: int | None) -> Steps:
-    """Be around what a retry middleware sends for the job that runs here; the message has its header."""
-    if (yield).error is None:
-        delivery.resent_for = eta or time.time_ns() // 1000
-
-
-def _end(delivery: Delivery, received: _Received) -> None:
-    """Tell how a run ended, which a middleware may have decided."""
-    result, raised = received.ran or Outcome()
-    labels = {} if received.message is None else received.message.labels
-    error = (delivery.error or raised) if result is None else result.error
-    is_without_result = isinstance(error, NoResultError)
-    if delivery.resent_for is not None:
-        delivery.again()
-    elif is_without_result and labels.get(REQUEUES) != received.requeues:
-        delivery.back()
-    elif error is None or (is_without_result and delivery.error in (None, error)):
-        delivery.finish(None if result is None else result.return_value)
-    elif isinstance(error, TimeoutError) and error is not delivery.error and "timeout" in labels:
-        delivery.fail("time_limit")
-    else:
-        delivery.end(delivery.error if is_without_result else error)
 
 
 def _is_refused(error: BaseException | None) -> bool:

@@ -15,6 +15,7 @@ from immortus_channels.queues.moments import due
 
 HEADER = "immortus"
 """The label that says what a message's sender knows, as JSON: labels are texts."""
+IN_BYTES = HEADER.encode()
 REQUEUES = "X-Taskiq-requeue"
 """The label that counts how often a message was put back."""
 
