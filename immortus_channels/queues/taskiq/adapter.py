@@ -143,9 +143,9 @@ class TaskiqQueue(Queue):
         )
         if options is not None:
             await sending.atell()
-        sender.labels = {name: value for name, value in kicker.labels.items() if name != HEADER}
         if sending.header is not None:
-            sender.labels[HEADER] = json.dumps(with_told(sending.header, is_told=options is not None))
+            header = with_told(sending.header, is_told=options is not None)
+            sender.labels = {**kicker.labels, HEADER: json.dumps(header)}
         outcome = yield Given((sender, *ahead, *args), kwargs)
         if options is not None and outcome.error is None:
             sending.confirm()
@@ -192,11 +192,11 @@ class TaskiqQueue(Queue):
         """Be around all that a worker does about a message: middlewares that send at its end are in the job still."""
         before, received = here.get(), Received()
         here.set(received)
-        outcome = yield
+        yield
         here.set(before)
         if received.delivery is not None:
             received.end(received.delivery)
-        elif outcome.error is None:
+        else:
             self._end_unknown(receiver.broker, data)
 
     def _end_unknown(self, broker: AsyncBroker, data: bytes) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from taskiq import TaskiqMessage
-from taskiq.exceptions import NoResultError
+from taskiq.exceptions import NoResultError, TaskRejectedError
 
 from immortus_channels.queues.hooks import Outcome
 from immortus_channels.queues.taskiq.messages import REQUEUES
@@ -48,6 +48,8 @@ class Received:
             delivery.finish(None if result is None else result.return_value)
         elif isinstance(error, TimeoutError) and error is not delivery.error and "timeout" in self.labels:
             delivery.fail("time_limit")
+        elif isinstance(error, TaskRejectedError):
+            delivery.fail("rejected")
         else:
             delivery.end(delivery.error if is_without_result else error)
 
