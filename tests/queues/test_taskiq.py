@@ -368,7 +368,7 @@ async def plan(gallery, source, seconds=60, owner=ANN):
         return await gallery.paint.schedule_by_time(source, when, "cat")
 
 
-async def test_a_job_that_a_scheduler_will_send_is_told_at_once_and_run_as_its_sender_s(gallery, jobs):
+async def test_what_a_scheduler_will_send_is_told_at_once_and_its_sender_s(gallery, jobs):
     source = Source()
     schedule = await plan(gallery, source)
     job_id, name = identify(schedule)
@@ -436,7 +436,7 @@ async def test_a_message_that_comes_again_is_the_job_s_next_attempt(gallery):
     assert (done.state, done.attempt, done.owner) == ("finished", 2, "7")
 
 
-async def test_a_message_that_comes_again_beside_its_run_is_the_next_attempt_and_tells_the_end(gallery):
+async def test_a_message_that_comes_again_beside_its_run_is_the_next_attempt(gallery):
     await gallery.kiq("looks", job_id="one")
     message = gallery.broker.sent[0]
     first = asyncio.create_task(gallery.broker.work(message))
@@ -457,6 +457,15 @@ async def test_a_job_that_is_cancelled_while_it_waits_is_not_run(gallery):
     assert gallery.calls == []
     result = gallery.broker.results["one"]
     assert (result.is_err, result.return_value) == (False, None)
+
+
+async def test_a_refused_run_leaves_no_trace_where_its_message_has_no_header(gallery):
+    await gallery.kiq("carve", "dog", job_id="one")
+    await sync_to_async(tracking.cancel)("one")
+    message = json.loads(gallery.broker.sent.pop())
+    del message["labels"][HEADER], message["labels_types"][HEADER]
+    await gallery.broker.work(json.dumps(message).encode())
+    assert (gallery.calls, tracked_here()) == ([], (None, None))
 
 
 async def test_a_job_that_a_job_starts_belongs_to_its_user(gallery):
