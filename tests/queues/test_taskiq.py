@@ -19,6 +19,7 @@ from immortus_channels.exceptions import ConfigurationError
 from immortus_channels.queues import deliveries, sendings
 from immortus_channels.queues.results import identify
 from immortus_channels.stores import get_store
+from immortus_channels.stores.memory import MemoryStore
 from immortus_channels.testing import recorded_jobs
 from immortus_channels.urls import immortus_jobs
 
@@ -658,30 +659,25 @@ async def test_a_retry_that_cannot_be_sent_is_none(gallery, monkeypatch):
     assert word(await record(sent.task_id)) == "failed not_sent"
 
 
-def slowly(write):
-    """A store that takes its time."""
-
-    def update(*args, **kwargs):
-        time.sleep(0.1)
-        return write(*args, **kwargs)
-
-    return update
-
-
-async def test_the_next_run_of_a_cancelled_job_is_not_begun(gallery, monkeypatch):
+async def test_the_next_run_of_a_cancelled_job_is_not_begun(gallery, monkeypatch, settings):
+    settings.IMMORTUS_INLINE = False
     gallery.broker.add_middlewares(SimpleRetryMiddleware())
-    kick, at_sending = gallery.broker.kick, []
+    kick, at_sending, write = gallery.broker.kick, [], MemoryStore.update
 
     async def noting(message):
         at_sending.append(get_store().get_many(["one"]).jobs.get("one"))
         await kick(message)
+
+    def slowly(store, *args, **kwargs):
+        time.sleep(0.1)
+        return write(store, *args, **kwargs)
 
     await gallery.kiq("looks", job_id="one")
     monkeypatch.setattr(gallery.broker, "kick", noting)
     run = asyncio.create_task(gallery.broker.work())
     await until(lambda: gallery.calls)
     await sync_to_async(tracking.cancel)("one")
-    monkeypatch.setattr(type(get_store()), "update", slowly(type(get_store()).update))
+    monkeypatch.setattr(MemoryStore, "update", slowly)
     await run
     assert [word(each) for each in at_sending] == ["cancelled cancelled"]
     assert gallery.calls == ["looks"]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from copy import copy
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from django.core.checks import CheckMessage
@@ -31,6 +31,7 @@ from immortus_channels.queues.taskiq.messages import HEADER, IN_BYTES, delay_of,
 from immortus_channels.queues.taskiq.problems import problems
 from immortus_channels.queues.taskiq.received import Received, here
 from immortus_channels.queues.tracked import TaskOptions, options_on
+from immortus_channels.threads import await_in_thread
 
 if TYPE_CHECKING:
     from immortus_channels.jobs import events, namespaces
@@ -53,6 +54,7 @@ class TaskiqQueue(Queue):
 
     name = "taskiq"
     carries_headers = True
+    waits_for_ends = True
     tried: ClassVar = {"taskiq": ("0.12", "0.13")}
 
     def connect(self, port: Port) -> None:
@@ -158,13 +160,11 @@ class TaskiqQueue(Queue):
         """Be around the next message of the job that runs here: its labels have the header.
 
         That the body has failed is on record before: another process may begin the next run at once, and must not if
-        the job is cancelled.
+        the job is cancelled. On the event loop, telling would not wait for that.
         """
         delivery.resent_for = eta or time.time_ns() // 1000
         if delivery.error is not None:
-            delivery.tell(events.Retrying, leaves=False, eta=eta)
-            question = events.Refreshed(job_id=delivery.run.job_id, job_class=kicker.task_name, queue=self.name)
-            await self._port.tracker.apublish(question)
+            await await_in_thread(partial(delivery.tell, events.Retrying, leaves=False, eta=eta))
         if (yield).error is not None:
             delivery.resent_for = None
             if delivery.is_silent:
@@ -232,7 +232,7 @@ class TaskiqQueue(Queue):
             msg = "A pool of processes runs plain functions: they do not know their jobs, and no cancel stops them"
             logger.warning(msg)
         yield
-        await asyncio.to_thread(self._port.tracker.drain)
+        await await_in_thread(self._port.tracker.drain)
 
 
 def _is_refused(error: BaseException | None) -> bool:
