@@ -33,6 +33,7 @@ ADAPTERS: dict[str, str] = {
     "procrastinate.app": "immortus_channels.queues.procrastinate.adapter.ProcrastinateQueue",
     "procrastinate.worker": "immortus_channels.queues.procrastinate.adapter.ProcrastinateQueue",
     "saq": "immortus_channels.queues.saq.adapter.SAQQueue",
+    "taskiq": "immortus_channels.queues.taskiq.adapter.TaskiqQueue",
 }
 """The adapters of task queues, each by the module whose import brings it along.
 

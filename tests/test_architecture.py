@@ -74,6 +74,8 @@ OWNERS = {
     "pytest": {"testing.queues"},
     "redis": {"stores.redis_connection"},
     "saq": {"queues.saq"},
+    "taskiq": {"queues.taskiq"},
+    "taskiq_dependencies": {"queues.taskiq"},
     "channels_redis": set(),
     "daphne": set(),
 }
@@ -116,6 +118,7 @@ TESTED_BY = {
     "queues/rq": "queues/test_rq.py",
     "queues/huey": "queues/test_huey.py",
     "queues/saq": "queues/test_saq.py",
+    "queues/taskiq": "queues/test_taskiq.py",
     "queues/classes.py": "queues/test_base.py",
     "queues/django_q": "queues/django_q/test_sending.py",
     "queues/django_tasks": "queues/test_django_tasks.py",

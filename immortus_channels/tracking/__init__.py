@@ -19,7 +19,7 @@ from immortus_channels.tracking.reader import (
     recheck,
 )
 from immortus_channels.tracking.runs import abegin, begin, end, is_at_work, make_run, make_share, publish_meta
-from immortus_channels.writer import drain
+from immortus_channels.tracking.soon import drain
 
 __all__ = [
     "abegin",

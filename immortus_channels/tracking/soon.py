@@ -13,6 +13,7 @@ from itertools import count
 
 from django.db import connections
 
+from immortus_channels import writer
 from immortus_channels.conf import is_inline
 from immortus_channels.errands import Errands
 from immortus_channels.logs import logger
@@ -72,9 +73,10 @@ class Soon(Errands[int, Callable[[], object]]):
 soon = Soon()
 
 
-def drain() -> None:
-    """Make what calls are left before the process ends."""
-    soon.flush(1.0)
+def drain(timeout: float = writer.DRAIN) -> None:
+    """Make what calls are left, and write what they say, before the process ends or forks."""
+    soon.flush(min(timeout, 1.0))
+    writer.drain(timeout)
 
 
 atexit.register(drain)

@@ -98,6 +98,7 @@ def _nothing_awaited(monkeypatch):
         raise RuntimeError(msg)
 
     monkeypatch.setattr(Port, "begin", begin)
+    monkeypatch.setattr(Port, "abegin", begin)
     yield
     awaited.set(None)
 

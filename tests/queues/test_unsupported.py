@@ -23,7 +23,6 @@ pytestmark = pytest.mark.urls(__name__)
 request = RequestFactory().post("/start")
 
 TYPES = {
-    "taskiq": ["taskiq.decor.AsyncTaskiqDecoratedTask", "taskiq.task.AsyncTaskiqTask"],
     "APScheduler": ["apscheduler.job.Job"],
 }
 """The tasks, messages and results of each queue, as its present release defines them."""
@@ -60,8 +59,8 @@ def test_it_is_refused_by_name_and_with_the_cure(queue, thing, call):
 
 
 def test_what_a_project_derives_from_such_a_type_is_known_too():
-    kind = type(of_type("taskiq.task.AsyncTaskiqTask"))
-    assert unsupported.queue_of(type("Mine", (kind,), {"__module__": "shop.jobs"})()) == "taskiq"
+    kind = type(of_type("apscheduler.job.Job"))
+    assert unsupported.queue_of(type("Mine", (kind,), {"__module__": "shop.jobs"})()) == "APScheduler"
 
 
 def a_function():
@@ -76,19 +75,19 @@ def test_what_is_not_of_such_a_queue_is_left_alone():
     others = [
         None,
         7,
-        "taskiq",
+        "apscheduler",
         a_function,
         unsupported,
         SimpleNamespace(id="a"),
         AsyncResult("a"),
         lazy,
-        of_type("taskiqx.Job"),
+        of_type("apschedulerx.Job"),
     ]
     assert [unsupported.queue_of(one) for one in others] == [None] * len(others)
 
 
 def test_an_adapter_has_the_first_say(monkeypatch):
-    job = of_type("taskiq.task.AsyncTaskiqTask")
+    job = of_type("apscheduler.job.Job")
     adapter = SimpleNamespace(job_of=lambda result: (result.id, "paint"), name_of=lambda task: task.name)
     monkeypatch.setattr(queues, "connected", [adapter])
     assert job_info(request, job)["job_class"] == "paint"
@@ -111,7 +110,8 @@ def without_adapter() -> set[str]:
 @pytest.mark.parametrize("module", ["apscheduler", "apscheduler.job"])
 def test_an_adapter_in_the_table_takes_its_queue_off_the_list(monkeypatch, module):
     monkeypatch.setitem(ADAPTERS, module, "shop.adapters.SchedulerQueue")
-    job, other = of_type("apscheduler.job.Job"), of_type("taskiq.task.AsyncTaskiqTask")
-    assert [unsupported.queue_of(one) for one in (job, other)] == [None, "taskiq"]
-    assert without_adapter() == {*TYPES} - {"APScheduler"}
+    monkeypatch.setitem(unsupported.QUEUES, "toyqueue", "Toys")
+    job, other = of_type("apscheduler.job.Job"), of_type("toyqueue.Job")
+    assert [unsupported.queue_of(one) for one in (job, other)] == [None, "Toys"]
+    assert without_adapter() == {"Toys"}
     tracked(job)

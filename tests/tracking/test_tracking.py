@@ -36,6 +36,7 @@ from immortus_channels.queues.tracked import TaskOptions
 from immortus_channels.stores import get_store
 from immortus_channels.stores.base import Reading
 from immortus_channels.tracking import queue_cancels, reader
+from immortus_channels.tracking.soon import soon
 from immortus_channels.tracking.strategies import load
 from immortus_channels.writer.run import current_run
 from tests.toys import Ticks, ToyQueue, eventually
@@ -970,3 +971,10 @@ def test_a_job_that_is_written_while_it_is_read_is_not_unknown(monkeypatch):
     with pytest.raises(StoreUnavailable):
         tracking.on_record(["a", "b"])
     assert tracking.on_record(["a"]).jobs == {}
+
+
+def test_a_drain_makes_the_calls_that_wait_for_a_strategy_as_well():
+    made = []
+    soon.put(lambda: (time.sleep(0.1), made.append("call")))
+    tracking.drain()
+    assert made == ["call"]
