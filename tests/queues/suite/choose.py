@@ -58,9 +58,13 @@ def chosen(kept: Mapping[str, Run], day: int) -> tuple[list[str], list[str]]:
 
 
 def is_installed(run: Run) -> bool:
-    """Return whether all packages of a run are installed here: some queues exclude each other's."""
+    """Return whether all packages of a run are installed here, for one of its pairs: some exclude each other."""
+    return any(all(map(_is_here, packages)) for packages in run["packages"].values())
+
+
+def _is_here(name: str) -> bool:
     try:
-        return all(version(name) for packages in run["packages"].values() for name in packages)
+        return bool(version(name))
     except PackageNotFoundError:
         return False
 
