@@ -9,7 +9,10 @@
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
-python3 -m venv "$dir/venv"
+for python in python3.14 python3.13 python3.12 python3; do
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && break
+done
+"$python" -m venv "$dir/venv"
 "$dir/venv/bin/pip" install --quiet --disable-pip-version-check \
     dj-queue==0.14.2 django-vtasks==3.2.0 pyzstd==0.20.0 chancy==0.26.0 'psycopg[binary]==3.3.9' Django==6.1.3
 cat > "$dir/tasks_of_one.py" <<'PY'

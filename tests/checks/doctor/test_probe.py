@@ -11,8 +11,14 @@ from immortus_channels.queues.tracked import tracked
 from tests.toys import ToyQueue
 
 
+@pytest.fixture
 def task():
-    """Is tracked."""
+    """A function that is tracked, and that no module has."""
+
+    def task():
+        pass
+
+    return tracked(task)
 
 
 @pytest.fixture
@@ -23,12 +29,12 @@ def two(monkeypatch):
     return two
 
 
-def test_the_queues_with_tracked_tasks_are_in_use(two):
+def test_the_queues_with_tracked_tasks_are_in_use(two, task):
     first, second = two
     assert probe.in_use() == [first, second]
-    first.tasks["immortus_channels.probe"] = tracked(task)
+    first.tasks["immortus_channels.probe"] = task
     assert probe.in_use() == [first, second]
-    second.tasks["shop.paint"] = tracked(task)
+    second.tasks["shop.paint"] = task
     assert probe.in_use() == [second]
     first.runs_functions = True
     assert probe.in_use() == [first, second]
