@@ -84,13 +84,12 @@ class ChancyDriver(Driver):
 
     @staticmethod
     def _push(jobs: Sequence[Any]) -> Sequence[Any]:
-        from django.db import connection
+        from django.db import connection, transaction
         from psycopg.rows import dict_row
 
         from tests.queues.suite.chancy_app import make
 
-        connection.ensure_connection()
-        with connection.connection.cursor(row_factory=dict_row) as cursor:
+        with transaction.atomic(), connection.connection.cursor(row_factory=dict_row) as cursor:
             return make().sync_push_many_ex(cursor, jobs)
 
     def retry(self, task: Any) -> Any:
