@@ -9,7 +9,7 @@
 # make test ARGS="-k retry"       the Python tests that pytest chooses by these words, slow or not, without coverage
 # make docs                       the documentation as a site, in build/docs/index.html
 # make queues-changed             of the cases below those that the changes since their last run ask for, and one more in turn
-# make faults                     the fault matrix of docs/reliability.md, a mark for each row; again with redis-py 7
+# make faults                     the fault matrix of docs/reliability.md, a mark for each row; again with redis-py 7, and store and layer with 5
 # make queues                     every task queue's cases, by its own worker; Celery's also with Celery 5.6
 # make queues QUEUE=rq            those of one queue; of arq, SAQ and taskiq in an environment of its own
 # make soak                       its rows that take minutes; reports of some go into build/soak/
@@ -77,10 +77,12 @@ test-all: $(call has,test) js
 test test-all faults queues queues-changed: export PYTHONDONTWRITEBYTECODE =
 test test-all: export COVERAGE_CORE = $(if $(lines),sysmon)
 
-faults: $(call has,test) build/redis-py-7
+faults: $(call has,test) build/redis-py-5 build/redis-py-7
 	$(bin)/python -m pytest -m fault $(parallel) $(ARGS) $(again)
 	export PYTHONPATH=build/redis-py-7; \
 	$(bin)/python -m pytest tests/faults -m "fault and redis" $(parallel) $(ARGS) $(again)
+	export PYTHONPATH=build/redis-py-5; \
+	$(bin)/python -m pytest tests/stores tests/push -k redis $(parallel) $(ARGS) $(again)
 
 outcomes = tests/queues tests/test_celery.py tests/faults/test_results.py
 ifdef QUEUE
@@ -116,6 +118,10 @@ bench-quick: $(call has,bench)
 bench-beside: $(call has,bench)
 	@test -n "$(REF)" || { echo "Say which commit: make bench-beside REF=main~5" >&2; exit 1; }
 	$(bin)/python -m benchmarks.beside $(REF) $(ARGS)
+
+# arq wants redis-py below 6, where Celery's Redis transport does not run: store and layer are tried without it.
+build/redis-py-5: | $(call has,test)
+	$(pip) --target $@ "redis>=5.3,<6"
 
 # redis-py 7 waits for ever where 8 gives up after five seconds, and both are in use.
 build/redis-py-7: | $(call has,test)

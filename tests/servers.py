@@ -30,7 +30,7 @@ from redis import Redis, RedisError, ResponseError
 
 from tests import templates
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds until a server that does not come up is given up."""
 
 

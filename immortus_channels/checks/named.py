@@ -149,7 +149,10 @@ def check_marks() -> Findings:
         if queue is not None:
             yield _unread_mark(place, f"is a task of {queue}, which has no adapter here", unsupported.HINT)
         elif tracked.is_marked_function(found, place) and not any(each.runs_functions for each in queues.connected):
-            hint = "Write the decorator of your task queue above it, for Celery `@shared_task`, then `@tracked`."
+            hint = (
+                "Write the decorator of your task queue above it, as `@shared_task` of Celery, `@task` of django.tasks "
+                'or `@db_task()` of Huey. "Task queues" in the documentation lists those that are followed.'
+            )
             yield _unread_mark(place, "is not a task of any task queue in use", hint)
 
 

@@ -76,27 +76,31 @@ def around(owner: object, /, **hooks: Callable[..., Any]) -> None:
     async one around a coroutine method: what stands before its `yield` runs before the method, and the `yield` returns
     the method's `Outcome`. It may yield `Given` to change the arguments, `Instead` to have the method left out, or that
     a second time after a method that returned, to change its answer. Whatever else a hook does, the method is called
-    once, and ends as it ended.
+    once, and ends as it ended. Around a class method it gets the class first.
 
     A hook is added once to a method, however often this is called: the same function, or the same object's method.
-    Raises TypeError for what is not called on an object, such as a static method, a class method or a property.
+    Raises TypeError for what is not called on an object or a class, such as a static method or a property.
     """
     for name, hook in hooks.items():
         _refuse_other_kinds(owner, name)
-        original = getattr(owner, name)
+        found = getattr_static(owner, name)
+        is_of_class = isinstance(found, classmethod)
+        original = found.__func__ if is_of_class else getattr(owner, name)
         present = getattr(original, _HOOKS, ())
         if hook not in present:
             wrap = _around_coroutine if iscoroutinefunction(original) else _around
             method = wraps(original)(wrap(original, guard(hook)))
             setattr(method, _HOOKS, (*present, hook))
-            setattr(owner, name, method)
+            setattr(owner, name, classmethod(method) if is_of_class else method)
 
 
 def _refuse_other_kinds(owner: object, name: str) -> None:
     found = getattr_static(owner, name)
-    if isinstance(found, staticmethod | classmethod) or not (callable(found) and hasattr(type(found), "__get__")):
+    if isinstance(found, classmethod):
+        return
+    if isinstance(found, staticmethod) or not (callable(found) and hasattr(type(found), "__get__")):
         what = f"{getattr(owner, '__name__', owner)}.{name} is a {type(found).__name__}"
-        msg = f"{what}: hooks run around methods that are called on an object, plain ones and coroutine methods."
+        msg = f"{what}: hooks run around methods of objects and classes, plain ones and coroutine methods."
         raise TypeError(msg)
 
 

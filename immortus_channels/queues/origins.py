@@ -63,7 +63,7 @@ def with_owner_in(  # noqa: PLR0913 - keywords
     if value is None:
         return origin
     name = owner_key(value) if hasattr(value, "pk") else _key_in(value)
-    if name is not None:
+    if is_job_id(name):  # a key has the same limits
         return replace(origin, owner=key_of(origin.namespace, name), staff_only=False)
     msg = "The argument %r of %s should be a user's primary key; this %s is none, so staff alone sees the job"
     logger.warning(msg, options.owner, job_class, type(value).__name__)
@@ -72,7 +72,7 @@ def with_owner_in(  # noqa: PLR0913 - keywords
 
 def _key_in(value: object) -> str | None:
     text = text_of(value)
-    return key_of_pk(text) if is_job_id(text) else None  # a key has the same limits
+    return key_of_pk(text) if is_job_id(text) else None
 
 
 def _is_nobodys() -> bool:

@@ -12,8 +12,9 @@ from immortus_channels.queues import unsupported
 from immortus_channels.queues.base import Queue
 
 NONE_CURE = (
-    "If delay_on_commit() returned that, write base=TrackedTask (of immortus_channels.celery) at the task: "
-    "its result has an id. If django-rq's enqueue() did, in a transaction, give it a job_id, and take that for the job."
+    "Give what sending the task returned. If that was None: Celery's delay_on_commit() returns an id for tasks with "
+    "base=TrackedTask (of immortus_channels.celery); django-rq's enqueue() returns None in a transaction, so give it a "
+    "job_id, and take that for the job; Huey's tasks return None with results=False."
 )
 """What to do where a job was expected and None came."""
 

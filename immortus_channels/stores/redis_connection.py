@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from typing import Any, TypeAlias, cast
 from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
-from redis.exceptions import AskError, MovedError, NoScriptError, ReadOnlyError, RedisClusterException
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisClusterException
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -28,6 +29,8 @@ Addresses: TypeAlias = "Sequence[tuple[str, int]]"
 ERRORS = (RedisError, RedisClusterException)
 """What a client raises; the second is a kind of the first only in newer releases of redis-py."""
 URL = "redis://localhost:6379/0"
+_MOVED = re.compile(r"(?:MOVED |ASK )?\d+ (\S+):(\d+)")
+"""What a node says of a key that another node has: redis-py 5 leaves the first word, and has no error of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,12 +201,13 @@ def impatient(seconds: float) -> Options:
 
 def explain(error: Exception) -> str:
     """Return what went wrong, and what to do about it if the URL is the cause."""
-    match error:
-        case MovedError() | AskError():
-            return (
-                f"this is a node of a Redis Cluster, and another, {error.host}:{error.port}, has the jobs; give "
-                f'"cluster_nodes": [("{error.host}", {error.port}), …] instead of a url'
-            )
-        case ReadOnlyError():
-            return f'{error}; give "sentinels" and "master_name", or the URL of the master'
+    moved = _MOVED.fullmatch(str(error))
+    if moved is not None:
+        host, port = moved.groups()
+        return (
+            f"this is a node of a Redis Cluster, and another, {host}:{port}, has the jobs; give "
+            f'"cluster_nodes": [("{host}", {port}), …] instead of a url'
+        )
+    if isinstance(error, ReadOnlyError):
+        return f'{error}; give "sentinels" and "master_name", or the URL of the master'
     return str(error) or type(error).__name__

@@ -17,6 +17,7 @@ from immortus_channels.writer.thread import DRAIN, WAIT, Writer
 from immortus_channels.writer.write import Write, perform, report_of
 
 __all__ = [
+    "DRAIN",
     "WAIT",
     "Write",
     "brought_along",

@@ -169,3 +169,13 @@ def test_another_queue_s_word_under_a_job_s_id_is_refused(site, ann, bob):
     said = f"The id {job_id!r} is that of a job of celery, so a task of rq with the same id is not tracked"
     lines = [process.output.count(said) for process in site.processes]
     assert sorted(lines, reverse=True)[:3] == [1, 1, 0], "the web server says it, and RQ's worker"
+
+
+def test_the_doctor_sends_a_probe_through_each_queue(site):
+    lines = site.manage("immortus_doctor", "--timeout", "20").splitlines()
+    found = {(part, verdict) for line in lines if not line.startswith(" ") for verdict, part in [line.split()[:2]]}
+    assert {verdict for part, verdict in found if part in ("queue", "worker", "layer")} == {"ok"}, lines
+    for queue in WORKERS:
+        assert sum(f"{queue} took the probe" in line or f"{queue}'s ran the probe" in line for line in lines) == 2, (
+            lines
+        )

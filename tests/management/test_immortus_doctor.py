@@ -23,8 +23,9 @@ from channels.routing import ProtocolTypeRouter, URLRouter
 from django.core.management import CommandError, call_command
 from django.db import connections
 
-from immortus_channels import queues, tasks
+from immortus_channels import queues
 from immortus_channels.exceptions import StoreUnavailable
+from immortus_channels.queues.celery.probe import probe
 from immortus_channels.routing import websocket_application
 from immortus_channels.stores import get_store
 from immortus_channels.stores.memory import MemoryStore
@@ -255,7 +256,7 @@ def test_the_probe_goes_to_the_queue_that_is_named(lazy_app):
 
 
 def test_a_worker_that_fails_is_found(monkeypatch):
-    monkeypatch.setattr(tasks.probe, "run", lambda: 1 / 0)
+    monkeypatch.setattr(probe, "run", lambda: 1 / 0)
     assert "failed: error" in wrong()["worker"]
 
 

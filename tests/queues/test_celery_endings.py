@@ -157,7 +157,7 @@ def revoke(site: Site, job_id: str, signal: str = "SIGUSR1") -> None:
 
 
 @pytest.mark.parametrize("round_", range(5))
-@pytest.mark.parametrize("options", [{}, {"soft_time_limit": 30}, {"soft_time_limit": 3}])
+@pytest.mark.parametrize("options", [{}, {"soft_time_limit": 30}, {"soft_time_limit": 10}])
 @pytest.mark.parametrize(("task", "then"), [("limited", "raise"), ("limited", "wrap"), ("limited_and_retried", None)])
 def test_a_job_that_is_revoked_by_the_signal_of_time_limits_is_cancelled(
     site: Site, task: str, then: str | None, options: dict[str, int], round_: int

@@ -59,9 +59,27 @@ class OnCelery(DUMMY):
 
 
 class Silent(DUMMY):
-    """As a backend that sends no signals."""
+    """As the backends that send no signals: `findings/` runs the real ones, which need Django 6."""
 
     __module__ = "dj_queue.backend"
+
+
+class OfVTasks(Silent):
+    """As django-vtasks' backends with workers."""
+
+    __module__ = "django_vtasks.backends.db"
+
+
+class OfChancy(Silent):
+    """As chancy's."""
+
+    __module__ = "chancy.contrib.django.backend"
+
+
+class AtOnce(IMMEDIATE):
+    """As django-vtasks' immediate backend, which sends what the framework's own does."""
+
+    __module__ = "django_vtasks.backends.immediate"
 
 
 @task
@@ -560,10 +578,16 @@ def test_backends_without_workers_are_warned_of_in_production(queue, settings):
     assert queue.problems() == []
 
 
-def test_a_backend_without_signals_is_warned_of(queue, settings):
-    settings.TASKS = {"default": {"BACKEND": f"{__name__}.Silent"}}
+@pytest.mark.parametrize("backend", [Silent, OfVTasks, OfChancy])
+def test_a_backend_without_signals_is_warned_of(queue, settings, backend):
+    settings.TASKS = {"default": {"BACKEND": f"{__name__}.{backend.__name__}"}}
     problems = {problem.msg for problem in queue.problems() if problem.id == "immortus_channels.W042"}
     assert any("test_django_tasks.paint' sends none" in message for message in problems)
+
+
+def test_a_backend_that_runs_jobs_at_once_sends_signals(queue, settings):
+    settings.TASKS = {"default": {"BACKEND": f"{__name__}.AtOnce"}}
+    assert "immortus_channels.W042" not in {problem.id for problem in queue.problems()}
 
 
 def test_each_package_is_connected_once(queue):

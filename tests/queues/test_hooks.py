@@ -289,21 +289,57 @@ class Odd:
     def static(number):
         """Gets no object."""
 
-    @classmethod
-    def of_class(cls, number):
-        """Gets the class."""
-
     @property
     def read(self):
         """Is not called."""
 
 
-@pytest.mark.parametrize("name", ["static", "of_class", "read", "value", "called", "kind"])
-def test_hooks_run_around_methods_of_objects_alone(name):
+@pytest.mark.parametrize("name", ["static", "read", "value", "called", "kind"])
+def test_hooks_run_around_methods_alone(name):
     before = inspect.getattr_static(Odd, name)
     with pytest.raises(TypeError, match=rf"Odd\.{name} is a \w+: hooks run around methods"):
         around(Odd, **{name: lambda *_: None})
     assert inspect.getattr_static(Odd, name) is before
+
+
+class Pool:
+    """Its worker's processes look for the method by its name."""
+
+    @classmethod
+    def run(cls, number):
+        return cls.__name__, number
+
+    @classmethod
+    async def arun(cls, number):
+        return cls.__name__, number
+
+
+def test_a_hook_around_a_class_method_gets_the_class():
+    owner = type("Owner", (Pool,), {})
+    seen = []
+
+    def hook(kind, number):
+        seen.append((kind, number, (yield).value))
+
+    around(owner, run=hook)
+    around(owner, run=hook)
+    assert (owner.run(1), owner().run(2), Pool.run(3)) == (("Owner", 1), ("Owner", 2), ("Pool", 3))
+    assert seen == [(owner, 1, ("Owner", 1)), (owner, 2, ("Owner", 2))]
+    heir = type("Heir", (owner,), {})
+    assert heir.run(4) == ("Heir", 4)
+    assert seen[-1] == (heir, 4, ("Heir", 4))
+
+
+async def test_so_does_one_around_a_class_method_that_is_a_coroutine():
+    owner = type("Owner", (Pool,), {})
+    seen = []
+
+    async def hook(kind, number):
+        seen.append((kind, (yield).value))
+
+    around(owner, arun=hook)
+    assert await owner.arun(1) == ("Owner", 1)
+    assert seen == [(owner, ("Owner", 1))]
 
 
 def test_objects_that_are_older_than_a_hook_and_subclasses_have_it(call):

@@ -12,7 +12,8 @@ from immortus_channels import ConfigurationError, JobFailed, current_job, get_jo
 from immortus_channels.queues.port import Port
 from tests.pages_of_docs import ROOT, Page
 
-(SAMPLE,) = (one.text for one in Page(ROOT / "docs/how-to/queues.md").samples if one.title.endswith("_adapter.py"))
+SAMPLES = Page(ROOT / "docs/how-to/queues.md").samples
+(SAMPLE,) = (one.text for one in SAMPLES if one.title == "shop/toyqueue_adapter.py")
 
 
 class Task:

@@ -73,7 +73,7 @@ class Campaign:
             @contextmanager
             def services(self) -> Iterator[Mapping[str, str]]:
                 with redis:
-                    yield {"SUITE_REDIS": redis.url}
+                    yield {"SUITE_REDIS": redis.url, "SUITE_BROKER": redis.url}
 
         driver: Driver = OnOurs()
         return driver
@@ -158,14 +158,18 @@ class Campaign:
         }
 
     def _documents_in_time(self) -> dict[str, dict[str, Any]]:
-        """Return every job's document as a page gets it, once all are over or time is up."""
+        """Return every job's document as a page gets it, once all are over or time is up.
+
+        Not before what the last kill has cut off cannot be at work any more: the judge knows it by its age.
+        """
         found: dict[str, dict[str, Any]] = {}
         while True:
             self._keep_up(time.monotonic())
             # those whose sending has raised are on record too
             known = dict.fromkeys([*self._sent, *self._lines()])
             found |= self._look(job_id for job_id in known if found.get(job_id, {}).get("state") not in ENDS)
-            if all(document["state"] in ENDS for document in found.values()):
+            is_over = all(document["state"] in ENDS for document in found.values())
+            if is_over and time.monotonic() > self._last + verdicts.LONGEST:
                 return found
             if time.monotonic() > self._last + IN_TIME:
                 return self._look(found)

@@ -6,7 +6,7 @@ import multiprocessing
 
 import pytest
 from redis import Redis
-from redis.exceptions import AskError, MovedError, ReadOnlyError
+from redis.exceptions import AskError, MovedError, ReadOnlyError, ResponseError
 
 from immortus_channels.exceptions import StoreUnavailable
 from immortus_channels.stores.base import Filter
@@ -106,6 +106,7 @@ def test_a_server_that_is_no_cluster_is_told(redis_server: RedisServer):
 def test_what_redis_says_of_another_node_is_a_sentence():
     assert "10.0.0.7:7002" in explain(MovedError("12882 10.0.0.7:7002"))
     assert "10.0.0.7:7002" in explain(AskError("12882 10.0.0.7:7002"))
+    assert "10.0.0.7:7002" in explain(ResponseError("MOVED 12882 10.0.0.7:7002"))
     assert "sentinels" in explain(ReadOnlyError("You can't write against a read only replica."))
     assert explain(TimeoutError()) == "TimeoutError"
 

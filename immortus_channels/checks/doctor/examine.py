@@ -24,12 +24,11 @@ def examine(timeout: float, queue: str | None, url: str | None) -> Iterator[Find
 
     The probe is sent to `queue`; the socket is tried at the running site `url`, or else in this process.
     """
-    job_id = str(uuid.uuid4())
     yield from _examine_settings()
-    store = _examine_store(job_id, timeout)
+    store = _examine_store(str(uuid.uuid4()), timeout)
     yield store
     if store.level != "wrong":
-        yield from examine_way(job_id, timeout, queue)
+        yield from examine_way(timeout, queue)
     else:
         yield Finding(part="queue", level="note", message="not tried, nor worker and layer: no job can be followed")
     yield examine_socket(timeout, url)

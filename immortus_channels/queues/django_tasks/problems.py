@@ -12,8 +12,8 @@ from django.core.checks import CheckMessage, Warning  # noqa: A004 - Django's na
 from immortus_channels.queues.django_tasks.names import task_at
 from immortus_channels.queues.unsupported import HINT
 
-_SILENT = ("django_vtasks", "dj_queue")
-"""The packages of backends that send none of the framework's signals."""
+_SILENT = ("chancy", "dj_queue", "django_vtasks")
+"""The packages of backends that send none of the framework's signals, but for what runs jobs at once."""
 
 
 def runs_at_once(backend: Any) -> bool:
@@ -23,7 +23,7 @@ def runs_at_once(backend: Any) -> bool:
 
 def is_silent(backend: Any) -> bool:
     """Return whether a backend is known to send none of the framework's signals: its jobs cannot be followed."""
-    return type(backend).__module__.partition(".")[0] in _SILENT
+    return type(backend).__module__.partition(".")[0] in _SILENT and not _is(backend, "ImmediateBackend")
 
 
 def problems(tracked: Collection[str]) -> Iterator[CheckMessage]:

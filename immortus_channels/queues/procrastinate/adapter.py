@@ -49,12 +49,17 @@ class ProcrastinateQueue(Queue):
     def __init__(self) -> None:
         super().__init__()
         self._apps: list[ref[apps.App]] = []
+        self._deferring: Deferring | None = None
+        self._working: Working | None = None
 
     # The port
 
     def connect(self, port: Port) -> None:
-        """Put hooks around what defers, cancels and retries jobs, and around a worker once its module is imported."""
-        deferring = Deferring(port, self._task_of)
+        """Put hooks around what defers, cancels and retries jobs, and around a worker once its module is imported.
+
+        Both modules that bring this along connect it: the hooks have to be the same ones, or each job is told twice.
+        """
+        deferring = self._deferring = self._deferring or Deferring(port, self._task_of)
         around(apps.App, __init__=self._on_app)
         around(
             manager.JobManager,
@@ -65,7 +70,7 @@ class ProcrastinateQueue(Queue):
             cancel_job_by_id_async=deferring.cancelled_async,
         )
         if _WORKER in sys.modules:
-            working = Working(port)
+            working = self._working = self._working or Working(port)
             worker: type = sys.modules[_WORKER].Worker
             around(worker, _process_job=working.process, _persist_job_status=working.persisted)
             around(tasks.Task, get_retry_exception=working.decided)

@@ -75,10 +75,11 @@ class Working:
         self, worker: Any, job: Any, status: Status, context: Any, *, retry_decision: Any, job_result: Any
     ) -> AsyncSteps:
         is_shutdown = context.abort_reason() is AbortReason.SHUTDOWN  # the method forgets it
-        if (yield None).error is not None:
-            return
-        delivery = self._port.here(id_of(job.id))
-        if delivery is None:
+        error, delivery = (yield None).error, self._port.here(id_of(job.id))
+        if error is not None:
+            if delivery is not None:
+                await _tell_end_of_another(delivery, worker, job)
+        elif delivery is None:
             if status is Status.ABORTED and retry_decision is None:
                 self._aborted_at_its_begin(job, is_shutdown=is_shutdown)
         elif retry_decision is not None:
@@ -117,6 +118,18 @@ def _current_task() -> asyncio.Task[Any]:
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - this is a coroutine's code
     return task
+
+
+async def _tell_end_of_another(delivery: Delivery, worker: Any, job: Any) -> None:
+    """Tell the end that the table has already, of another run of a job that was retried while it ran."""
+    for row in await worker.app.job_manager.list_jobs_async(id=job.id):
+        match Status(row.status):
+            case Status.SUCCEEDED:
+                delivery.tell(events.Finished)
+            case Status.FAILED:
+                delivery.fail("error")
+            case Status.ABORTED:
+                delivery.cancel()
 
 
 async def _tell_again(delivery: Delivery, worker: Any, job: Any, decision: Any) -> None:

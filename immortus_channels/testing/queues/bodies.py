@@ -61,6 +61,18 @@ def leaves_traces(name: str, seconds: float = 0) -> str:
     return name
 
 
+def waits_for_leave(name: str) -> str:
+    """Run until the case gives leave to this run, the first or the second of its name."""
+    _trace(name, "began")
+    folder = Path(os.environ["IMMORTUS_SUITE_FOLDER"])
+    number = (folder / f"traces-{name}").read_text().count("began")
+    until = time.monotonic() + 20
+    while not (folder / f"leave-{name}-{number}").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    _trace(name, "ended")
+    return name
+
+
 def _trace(name: str, what: str) -> None:
     path = Path(os.environ["IMMORTUS_SUITE_FOLDER"], f"traces-{name}")
     with path.open("a") as file:

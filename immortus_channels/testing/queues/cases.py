@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 
 from immortus_channels.testing.queues.driver import Driver
-from immortus_channels.testing.queues.world import World
+from immortus_channels.testing.queues.world import ENDS, World
 
 GENERAL = "Something went wrong."
 
@@ -193,9 +193,7 @@ class Cases:
     def test_a_thousand(self, world: World, worker: None) -> None:
         """Of many jobs each is told in order, whichever of its processes writes first."""
         ids = world.ask("send_many", "returns", self.driver.many)
-        for job_id in ids[-1:] + ids:
-            world.over(job_id, within=120)
-        told = world.told.by_job()
+        told = world.all_over(ids, within=120)
         wrong = {job_id: states for job_id in ids if (states := told[job_id])[-2:] != ["running", "finished"]}
         assert wrong == {}
 
@@ -245,6 +243,25 @@ class Cases:
             time.sleep(1)
         end = world.over(job_id)
         assert (end["state"], end["attempt"], end["percentage"]) == ("finished", 1, 100)
+
+    def test_delivered_again_while_it_runs(self, world: World) -> None:
+        """A second delivery of a message is the next attempt, in which the run before it says nothing more."""
+        world.stop_working()
+        job_id = world.send("waits_for_leave", "twice")
+        world.ask("keep_message", job_id)
+        with world.working(), world.working():
+            world.until(job_id, "running")
+            world.ask("deliver_again", job_id)
+            world.until(job_id, "running", attempt=2)
+            world.gives_leave("twice", 1)
+            world.leaves_trace("twice", "ended")
+            time.sleep(1)
+            before = world.ask("look", job_id)
+            world.gives_leave("twice", 2)
+            end = world.over(job_id)
+        assert before["state"] == self.driver.outcomes.get("test_delivered_again_while_it_runs", "running")
+        assert (end["state"], end["attempt"]) == ("finished", 2)
+        assert sum(state in ENDS for state in world.told.states(job_id)) == 1
 
     # Workers that end
 

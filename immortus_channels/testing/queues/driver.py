@@ -89,6 +89,13 @@ class Driver(ABC):
         """Cancel a job by the queue's own means."""
         raise NotImplementedError
 
+    def message(self, sent: Any) -> Any:  # noqa: B027 - few brokers forget a message when it is taken
+        """Return the message of a waiting job as its broker has it, if `deliver_again` needs it later."""
+
+    def deliver_again(self, sent: Any, message: Any) -> None:
+        """Have the message of a running job delivered again, as the queue does when it takes the worker for dead."""
+        raise NotImplementedError
+
     def says(self, sent: Any) -> str:
         """Return what the queue's own record says of a job, in its own word; empty if it keeps none."""
         return ""

@@ -27,6 +27,7 @@ class Sender:
         """Take the module with the project's tasks."""
         self._tasks, self._driver = tasks, tasks.DRIVER
         self._sent: dict[str, Any] = {}
+        self._messages: dict[str, Any] = {}
 
     def send(self, task: str, *args: Any, owner: str | None = None, where: str = "", **options: Any) -> str | None:
         """Send a task and return its job's id; `where` names a transaction that ends well, badly or in part."""
@@ -69,6 +70,14 @@ class Sender:
     def cancel_in_queue(self, job_id: str) -> None:
         """Cancel a job by the queue's own means."""
         self._driver.cancel(self._sent[job_id])
+
+    def keep_message(self, job_id: str) -> None:
+        """Keep the message of a waiting job."""
+        self._messages[job_id] = self._driver.message(self._sent[job_id])
+
+    def deliver_again(self, job_id: str) -> None:
+        """Have the kept message delivered a second time."""
+        self._driver.deliver_again(self._sent[job_id], self._messages[job_id])
 
     def says(self, job_id: str) -> str:
         """Return what the queue's own record says."""

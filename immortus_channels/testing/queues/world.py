@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -174,6 +174,10 @@ class World:
                 raise TimeoutError(msg)
             time.sleep(0.05)
 
+    def gives_leave(self, name: str, number: int) -> None:
+        """Let the first or the second run of `waits_for_leave` under this name end."""
+        (self.folder / f"leave-{name}-{number}").touch()
+
     # Workers
 
     def start_worker(self) -> Worker:
@@ -236,6 +240,19 @@ class World:
     def over(self, job_id: str, within: float | None = None) -> dict[str, Any]:
         """Wait until a job is over; return its document and what else was told then."""
         return self.told.wait(job_id, lambda line: line["state"] in ENDS, within=within or self.driver.patience)
+
+    def all_over(self, ids: Collection[str], within: float) -> dict[str, list[str]]:
+        """Wait until all these jobs are over; return the states of every job. A told end may be followed by another."""
+        until = time.monotonic() + within
+        while True:
+            told = self.told.by_job()
+            waiting = [job_id for job_id in ids if told.get(job_id, [""])[-1] not in ENDS]
+            if not waiting:
+                return told
+            if time.monotonic() > until:
+                msg = f"{len(waiting)} of {len(ids)} jobs are not over after {within} s: {waiting[0]} and others"
+                raise TimeoutError(msg)
+            time.sleep(0.2)
 
     def until(self, job_id: str, state: str, attempt: int | None = None) -> dict[str, Any]:
         """Wait until a job is in a state, and in an attempt if one is given."""

@@ -46,6 +46,7 @@ def app(_app, settings):
     settings.IMMORTUS_INLINE = False  # as in production
     with connections[DATABASE].cursor() as cursor:
         cursor.execute("TRUNCATE procrastinate_jobs CASCADE")
+    app.tasks.pop("immortus_channels.probe", None)  # which another test may have declared
     names = {*app.tasks}
     yield app
     for name in {*app.tasks} - names:

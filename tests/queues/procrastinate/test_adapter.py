@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 from django.test import RequestFactory
-from procrastinate import App, testing
+from procrastinate import App, manager, testing, worker
 
-from immortus_channels import get_strategy, job_info, queues, tracked
+from immortus_channels import get_strategy, job_info, queues, tracked, tracking
 from immortus_channels.exceptions import ConfigurationError
+from immortus_channels.queues.port import Port
 from immortus_channels.urls import immortus_jobs
 
 urlpatterns = [*immortus_jobs()]
@@ -69,6 +70,14 @@ def test_a_job_and_its_row_stand_for_themselves(app, queue, task):
     row = ProcrastinateJob.objects.using("procrastinate").get(pk=number)
     assert queue.job_of(job) == queue.job_of(row) == (f"procrastinate-{number}", "resize")
     assert job_info(request, job)["job_id"] == f"procrastinate-{number}"
+
+
+def test_to_connect_it_for_a_second_module_adds_no_hook(queue):
+    port = Port(queue, tracking)
+    queue.connect(port)
+    before = manager.JobManager.batch_defer_jobs_async, worker.Worker._process_job
+    queue.connect(port)
+    assert before == (manager.JobManager.batch_defer_jobs_async, worker.Worker._process_job)
 
 
 @pytest.mark.parametrize("given", [7, "procrastinate-7", None, object()])

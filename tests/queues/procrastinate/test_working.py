@@ -140,6 +140,20 @@ async def test_a_job_of_a_task_that_no_worker_knows_is_told(app, declare, work):
     assert (await state_of(number, State.FAILED)).error.code == "unknown_task"
 
 
+@pytest.mark.parametrize("state", [State.FINISHED, State.FAILED, State.CANCELLED])
+async def test_the_end_of_the_run_that_ended_first_is_told(declare, work, caplog, state):
+    status = {State.FINISHED: "succeeded", State.FAILED: "failed", State.CANCELLED: "aborted"}[state]
+
+    def is_run_twice(number):
+        with connections[DATABASE].cursor() as cursor:
+            cursor.execute(f"UPDATE procrastinate_jobs SET status = '{status}'")
+
+    number = await declare(is_run_twice).defer_async(number=1)
+    await work()
+    assert (await state_of(number, state)).state is state
+    assert "was not found" in caplog.text
+
+
 async def test_an_end_that_the_table_does_not_have_is_not_told(declare, work, caplog):
     def deletes_itself(number):
         with connections[DATABASE].cursor() as cursor:

@@ -76,6 +76,12 @@ class ArqDriver(Driver):
         """Abort it; arq waits for the result."""
         _run(lambda _: sent.abort(timeout=10, poll_delay=0.1))
 
+    def deliver_again(self, sent: Any, message: Any) -> None:
+        """Take away its mark in Redis, as time does."""
+        from arq.constants import in_progress_key_prefix
+
+        _run(lambda redis: redis.delete(in_progress_key_prefix + sent.job_id))
+
     def says(self, sent: Any) -> str:
         """What is in Redis."""
         return str(_run(lambda _: sent.status()).value)

@@ -18,7 +18,7 @@ class WorkerSettings:
     functions = tasks.DRIVER.functions
     cron_jobs = tasks.DRIVER.schedule
     redis_settings = RedisSettings.from_dsn(os.environ["SUITE_BROKER"])
-    max_jobs = 2
+    max_jobs = int(os.environ.get("SUITE_JOBS", "2"))
     poll_delay = 0.05
     allow_abort_jobs = True
     job_completion_wait = 10

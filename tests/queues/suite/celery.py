@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -70,6 +71,22 @@ class CeleryDriver(Driver):
     def cancel(self, sent: Any) -> None:
         """Revoke it."""
         sent.revoke()
+
+    def message(self, sent: Any) -> Any:
+        """The last message in Redis."""
+        from tests.queues.suite.celery_app import app
+
+        with app.connection_for_write() as connection:
+            return connection.default_channel.client.lindex("celery", 0)
+
+    def deliver_again(self, sent: Any, message: Any) -> None:
+        """Put it back as Kombu does when the visibility timeout of an unacknowledged message is over."""
+        from tests.queues.suite.celery_app import app
+
+        payload = json.loads(message)
+        payload["headers"]["redelivered"] = payload["properties"]["delivery_info"]["redelivered"] = True
+        with app.connection_for_write() as connection:
+            connection.default_channel.client.lpush("celery", json.dumps(payload))
 
     def says(self, sent: Any) -> str:
         """What the result backend has."""

@@ -23,7 +23,7 @@ class DjangoQDriver(Driver):
     name = "django-q2"
     packages = ("django-q2",)
     apps = ("django_q",)
-    outcomes = {"unstorable": "finished"}
+    outcomes = {"unstorable": "finished", "test_delivered_again_while_it_runs": "finished"}
     patience = 30.0
     cannot = {
         "test_a_coroutine_function": "Django-Q2 does not await the coroutine of a function.",
@@ -88,6 +88,9 @@ class DjangoQDriver(Driver):
         (row,) = (row for row in OrmQ.objects.all() if row.task_id() == sent)
         row.delete()
 
+    def deliver_again(self, sent: Any, message: Any) -> None:
+        """It comes again by itself, `RETRY` seconds after it was fetched."""
+
     def says(self, sent: Any) -> str:
         """Return whether its row says that it was a success."""
         from django_q.models import Task
@@ -125,6 +128,7 @@ class DjangoQRedisDriver(DjangoQDriver):
         "test_retried_then_finished": _WITHOUT_RETRIES,
         "test_exhausted": _WITHOUT_RETRIES,
         "test_retried_in_the_queue_s_own_way": _WITHOUT_RETRIES,
+        "test_delivered_again_while_it_runs": _WITHOUT_RETRIES,
         "test_cancelled_while_due_later": _NOT_LATER,
         "test_cancelled_by_the_queue": "On Redis, Django-Q2 has no means to take a message out of the queue.",
         "test_rolled_back": "A message to Redis is not rolled back.",

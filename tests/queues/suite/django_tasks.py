@@ -33,6 +33,7 @@ class DjangoTasksDriver(Driver):
         **NOT_IN_THE_FRAMEWORK,
         "test_cancelled_by_the_queue": "django.tasks has no cancel.",
         "test_its_child_is_killed": "A worker has no child.",
+        "test_delivered_again_while_it_runs": "The row of a task that a worker has taken is not given to another one.",
     }
     apps = ("django_tasks_db",) if HAS_FRAMEWORK else ("django_tasks", "django_tasks_db")
 

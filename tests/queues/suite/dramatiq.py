@@ -87,6 +87,13 @@ class DramatiqDriver(Driver):
 
         raise dramatiq.Retry(delay=100)
 
+    def deliver_again(self, sent: Any, message: Any) -> None:
+        """Put its id back into the list, as Dramatiq does with what a lost worker had."""
+        import dramatiq
+
+        broker: Any = dramatiq.get_broker()
+        broker.client.rpush(f"{broker.namespace}:{sent.queue_name}", sent.options["redis_message_id"])
+
     def cancel(self, sent: Any) -> None:
         """Abort it by dramatiq-abort."""
         from dramatiq_abort import abort
@@ -127,3 +134,9 @@ class DramatiqOnRabbitDriver(DramatiqDriver):
         from tests.queues.suite import dramatiq_app  # noqa: F401 - the actors are its
 
         return super().task(function, **options)
+
+    def deliver_again(self, sent: Any, message: Any) -> None:
+        """Publish it again, as RabbitMQ does when the connection of the worker that had it is lost."""
+        from tests.queues.suite.dramatiq_app import broker
+
+        broker.channel.basic_publish("", sent.queue_name, sent.encode())

@@ -100,6 +100,13 @@ class ProcrastinateDriver(Driver):
 
         app.job_manager.cancel_job_by_id(self._number_of(sent))
 
+    def deliver_again(self, sent: Any, message: Any) -> None:
+        """Retry it by its number, as is done with stalled jobs."""
+        from procrastinate import utils
+        from procrastinate.contrib.django import app
+
+        app.job_manager.retry_job_by_id(self._number_of(sent), utils.utcnow())
+
     def says(self, sent: Any) -> str:
         """The status in the table."""
         from procrastinate.contrib.django import app

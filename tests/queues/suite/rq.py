@@ -78,6 +78,10 @@ class RQDriver(Driver):
         """Cancel the job."""
         sent.cancel()
 
+    def deliver_again(self, sent: Any, message: Any) -> None:
+        """Put its id into the queue once more."""
+        self._queue.push_job_id(sent.id)
+
     def says(self, sent: Any) -> str:
         """Return the job's status."""
         return str(sent.get_status().value)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,15 +51,27 @@ def _words(case: str) -> str:
 
 
 def _mark(run: Run, case: str) -> str:
-    results = set(run["cases"].get(case, {"": "not run"}).values())
+    results = _results(run, case)
     return PASSED if results == {"passed"} else FAILED if "failed" in results else CANNOT
 
 
+def _results(run: Run, case: str) -> set[str]:
+    """Return what the case came to with each pair of Python and Django."""
+    pairs = {pair for found in (run["packages"], *run["cases"].values()) for pair in found}
+    return {run["cases"].get(case, {}).get(pair, "not run") for pair in pairs}
+
+
 def _reasons(runs: Sequence[Run]) -> Iterator[str]:
+    """Yield a line for each reason; one that all runs of a queue have is its queue's."""
+    of_queue = Counter(run["queue"] for run in runs)
+    found: dict[tuple[str, str, str], list[Run]] = {}
     for run in runs:
         for case in cases():
-            for reason in sorted(set(run["cases"].get(case, {"": "not run"}).values()) - {"passed"}):
-                yield f"- {_heading(run)}, {_words(case)}: {reason}"
+            for reason in sorted(_results(run, case) - {"passed"}):
+                found.setdefault((run["queue"], case, reason), []).append(run)
+    for (queue, case, reason), having in found.items():
+        names = [queue] if len(having) == of_queue[queue] else map(_heading, having)
+        yield from (f"- {name}, {_words(case)}: {reason}" for name in names)
 
 
 def _releases(runs: Sequence[Run]) -> Iterator[str]:
@@ -70,6 +83,12 @@ def _releases(runs: Sequence[Run]) -> Iterator[str]:
             yield f"| {_heading(run)} | {pair} | {releases} |"
 
 
+def joined(old: Run, new: Run) -> Run:
+    """Return a kept run with what newer ones have found, for each pair of Python and Django by itself."""
+    found = {case: {**old["cases"].get(case, {}), **new["cases"].get(case, {})} for case in cases()}
+    return {**new, "packages": {**old["packages"], **new["packages"]}, "cases": found}
+
+
 def written(page: str, runs: Sequence[Run]) -> str:
     """Return the page with the table in it."""
     return re.sub(f"(?s)(?<={re.escape(BEGIN)}).*?(?={re.escape(END)})", lambda _: render(runs), page)
@@ -79,7 +98,11 @@ def main() -> None:
     """Keep the new runs, and write the page."""
     KEPT.mkdir(exist_ok=True)
     for path in NEW.glob("*.json"):
-        (KEPT / path.name).write_text(path.read_text())
+        run, before = json.loads(path.read_text()), KEPT / path.name
+        if not before.exists() and not run["packages"]:  # its queue is not installed here
+            continue
+        run = joined(json.loads(before.read_text()) if before.exists() else run, run)
+        before.write_text(json.dumps(run, indent=1, sort_keys=True) + "\n")
     PAGE.write_text(written(PAGE.read_text(), kept()))
     sys.stdout.write(f"{PAGE.relative_to(ROOT)}: {len(kept())} runs\n")
 

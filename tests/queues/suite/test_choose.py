@@ -38,6 +38,7 @@ def test_each_queue_depends_on_files_of_its_own_and_on_shared_ones():
 def test_a_run_whose_packages_are_missing_is_left_out():
     assert choose.is_installed({"packages": {"3.13 / 6.1": {"pytest": "8"}}})
     assert not choose.is_installed({"packages": {"3.13 / 6.1": {"no-such-package": "8"}}})
+    assert choose.is_installed({"packages": {"3.13 / 6.1": {"pytest": "8"}, "3.11 / 5.2": {"no-such-package": "8"}}})
 
 
 def test_pytest_is_told_the_classes():
