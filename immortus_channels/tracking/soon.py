@@ -18,6 +18,7 @@ from immortus_channels.conf import is_inline
 from immortus_channels.errands import Errands
 from immortus_channels.logs import logger
 from immortus_channels.threads import is_in_event_loop
+from immortus_channels.writer.thread import DRAIN
 
 
 def may_wait() -> bool:
@@ -73,7 +74,7 @@ class Soon(Errands[int, Callable[[], object]]):
 soon = Soon()
 
 
-def drain(timeout: float = writer.DRAIN) -> None:
+def drain(timeout: float = DRAIN) -> None:
     """Make what calls are left, and write what they say, before the process ends or forks."""
     soon.flush(min(timeout, 1.0))
     writer.drain(timeout)

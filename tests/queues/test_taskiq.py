@@ -130,6 +130,13 @@ async def again(context: Context = TaskiqDepends()):
 
 @broker.task
 @tracked
+async def resends():
+    if current_job().attempt == 1:
+        await resends.kicker().with_task_id(current_job().id).kiq()
+    current_job().update(message="still at work")
+
+@broker.task
+@tracked
 async def wants_no_result():
     raise NoResultError
 
@@ -681,6 +688,13 @@ async def test_the_next_run_of_a_cancelled_job_is_not_begun(gallery, monkeypatch
     await run
     assert [word(each) for each in at_sending] == ["cancelled cancelled"]
     assert gallery.calls == ["looks"]
+
+
+async def test_a_job_that_sends_itself_again_is_not_over_before_its_body_is(gallery, jobs):
+    done = await gallery.run("resends")
+    assert states(jobs, done.job_id) == ["enqueued", "running", "retrying", "running", "finished"]
+    at_work = [each["state"] for each in jobs.documents if each["message"] == "still at work"]
+    assert at_work[0] == "running"
 
 
 async def test_a_message_that_is_put_back_is_no_failure(gallery, jobs):

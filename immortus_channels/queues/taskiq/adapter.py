@@ -167,9 +167,8 @@ class TaskiqQueue(Queue):
             await await_in_thread(partial(delivery.tell, events.Retrying, leaves=False, eta=eta))
         if (yield).error is not None:
             delivery.resent_for = None
-            if delivery.is_silent:
-                about, header = (delivery.job_id, kicker.task_name), header_in(kicker.labels)
-                self._port.ended(events.Failed, *about, header=header, code="not_sent", unstarted=True)
+            about, header = (delivery.job_id, kicker.task_name), header_in(kicker.labels)
+            self._port.ended(events.Failed, *about, header=header, code="not_sent", unstarted=True)
 
     def _unplanning(self, schedule: CreatedSchedule[Any], *_: object) -> Steps | None:
         """Be around the end of a schedule; one whose time has come may have sent its job."""
