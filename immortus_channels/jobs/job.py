@@ -240,7 +240,12 @@ class Job:
 
     def to_record(self) -> str:
         """Return the whole job as JSON text for a store, without fields that equal their default."""
-        record = {key: value for name, key, default in _FIELDS if not _is_same(value := getattr(self, name), default)}
+        values = vars(self)
+        record = {
+            key: value
+            for name, key, default in _FIELDS
+            if (value := values[name]) is not default and not _is_same(value, default)
+        }
         if self.error is not None:
             record["error"] = asdict(self.error)
         return dump(record)
@@ -272,7 +277,10 @@ def _is_same(value: object, default: object) -> bool:
 
 def dump(value: object) -> str:
     """Return strict, compact JSON text."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return _encoder.encode(value)
+
+
+_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def copied(value: Any) -> Any:

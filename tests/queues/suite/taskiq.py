@@ -126,6 +126,14 @@ class TaskiqDriver(Driver):
         """Take it out of the schedule."""
         _run(sent.unschedule())
 
+    def deliver_again(self, sent: Any, message: Any) -> None:
+        """Add a copy to the stream, which another worker gets as if it had claimed what this one holds for too long."""
+        from redis import Redis
+
+        with Redis.from_url(os.environ["SUITE_BROKER"]) as redis:
+            (held,) = [entry for _, entry in redis.xrange("taskiq") if sent.task_id.encode() in entry[b"data"]]
+            redis.xadd("taskiq", held)
+
     def says(self, sent: Any) -> str:
         """What is in Redis."""
         return "failed" if _run(sent.wait_result(timeout=5)).is_err else "done"
@@ -146,6 +154,21 @@ class ListDriver(TaskiqDriver):
         from taskiq import SimpleRetryMiddleware
 
         return SimpleRetryMiddleware()
+
+    def message(self, sent: Any) -> Any:
+        """Return it as it is in the list, which loses it to the worker that takes it."""
+        from redis import Redis
+
+        with Redis.from_url(os.environ["SUITE_BROKER"]) as redis:
+            (waiting,) = [data for data in redis.lrange("taskiq", 0, -1) if sent.task_id.encode() in data]
+        return waiting
+
+    def deliver_again(self, sent: Any, message: Any) -> None:
+        """Put it into the list again: a list of Redis does not do so by itself."""
+        from redis import Redis
+
+        with Redis.from_url(os.environ["SUITE_BROKER"]) as redis:
+            redis.lpush("taskiq", message)
 
 
 _loop = asyncio.new_event_loop()
