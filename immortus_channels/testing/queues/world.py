@@ -45,7 +45,7 @@ class Worker:
                 os.kill(process_id, signal.SIGKILL)
         self._process.wait(10)
         until = time.monotonic() + 10
-        while any(map(_has_files, processes)) and time.monotonic() < until:
+        while any(map(_is_ending, processes)) and time.monotonic() < until:
             time.sleep(0.01)
 
     def kill_main(self) -> None:
@@ -84,10 +84,15 @@ def _below(pid: int) -> Iterator[int]:
             yield int(child)
 
 
-def _has_files(process_id: int) -> bool:
-    """Return whether a process holds any file or connection; one that has ended does not, also before it is reaped."""
+def _is_ending(process_id: int) -> bool:
+    """Return whether a killed process is not done with that: it, or a thread of it, may have connections still.
+
+    Its files leave the list of the open ones before Linux closes them; once it waits to be reaped they are closed.
+    """
+    process = Path(f"/proc/{process_id}")
     try:
-        return any(Path(f"/proc/{process_id}/fd").iterdir())
+        state = (process / "stat").read_text().rpartition(")")[2].split()[0]
+        return state not in "ZX" or len(list((process / "task").iterdir())) > 1
     except OSError:
         return False
 
