@@ -9,13 +9,14 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import client, idle, jobs, polling, push, report, task, untracked
+from benchmarks import client, idle, jobs, polling, push, queues, report, task, untracked
 from benchmarks.rows import Family, Row, Scale
 from benchmarks.world import World
 
 FAMILIES: dict[str, Family] = {
     "task": task.rows,
     "untracked": untracked.rows,
+    "queues": queues.rows,
     "push": push.rows,
     "jobs": jobs.rows,
     "idle": idle.rows,
