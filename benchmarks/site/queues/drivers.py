@@ -11,7 +11,6 @@ from tests.queues.suite import celery, django_q, django_tasks, dramatiq, huey, p
 class Celery(celery.CeleryDriver):
     """Celery's solo pool: in others, one process fetches the next message while another runs a job."""
 
-    own = "update_state()"
     pool = ("-P", "solo")
 
     def tell(self) -> None:
@@ -24,11 +23,11 @@ class Celery(celery.CeleryDriver):
 class RQ(rq.RQDriver):
     """RQ's worker forks for each job."""
 
-    own = "save_meta()"
+    more: Sequence[str] = ()
 
     def command(self) -> Sequence[str]:
         """A worker without a scheduler."""
-        return ("django", "rqworker", "default")
+        return ("django", "rqworker", "default", *self.more)
 
     def tell(self) -> None:
         """Write the job's meta."""
@@ -37,6 +36,12 @@ class RQ(rq.RQDriver):
         job = get_current_job()
         job.meta["current"] = 1  # type: ignore[union-attr]
         job.save_meta()  # type: ignore[union-attr]
+
+
+class RQInOneProcess(RQ):
+    """RQ's worker that does not fork: the hooks that follow a run are met in the process of the next one."""
+
+    more = ("--worker-class", "rq.SimpleWorker")
 
 
 class Dramatiq(dramatiq.DramatiqDriver):
