@@ -15,7 +15,7 @@
 # make soak                       its rows that take minutes; reports of some go into build/soak/
 # make bench                      the benchmarks beside celery-progress, a plain consumer and the floor: 10 minutes, machine idle
 # make bench-quick                the same with small counts, in a minute
-# make bench ARGS="push polling"  some of the families of rows
+# make bench ARGS="push polling"  some of the families of rows; ARGS=queues: what tracking adds to a job on each queue
 # make bench-beside REF=main~5 ARGS="task"   this build and another commit's, in turns, with ratios and their spread
 # make js                         the JavaScript tests alone
 # make js-build                   immortus.js and its other forms from the modules in js/; needs npm

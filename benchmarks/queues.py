@@ -193,7 +193,6 @@ def _cycles(lines: Sequence[tuple[str, int]]) -> dict[str, float]:
 
 def _notes_of_worker(environ: Mapping[str, str], driver: str, sent: int) -> list[tuple[str, int]]:
     """Have a worker run all jobs; return what they have noted."""
-    os.environ["SUITE_REDIS"] = environ["SUITE_REDIS"]
     notes = Path(environ["BENCH_NOTES"])
     command = [sys.executable, "-m", *getattr(import_module(DRIVERS), driver)().command()]
     worker = Process(command, {**os.environ, **environ}, notes.with_suffix(".log"), ROOT)
