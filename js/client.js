@@ -17,6 +17,7 @@ export function configure(given) {
   checkKeys(given, "prefix|websocket|csrfToken|token", "configure");
   const { prefix = settings.prefix, websocket = settings.websocket, csrfToken = settings.csrfToken, token } = given;
   checkType(websocket, "string", "websocket");
+  checkType(csrfToken, "string", "csrfToken");
   checkType(token, "string|function", "token");
   Object.assign(settings, { prefix: prefix.replace(/\/*$/, "/"), websocket, csrfToken });
   if (token !== undefined) {

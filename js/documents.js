@@ -32,7 +32,7 @@ export function identify(jobInfo) {
   const id = idText(info?.job_id);
   const url = info?.verify_job_url || undefined;
   if (!id && !url) {
-    throw JobError.of(null, "no_job_id", "Give an id as text or safe integer, or an object with job_id or verify_job_url.");
+    throw JobError.of(null, "no_job_id", "Give text or a safe integer, or an object with job_id or verify_job_url.");
   }
   return { id, url, jobClass: info?.job_class || undefined, key: url ? `url ${url}` : `id ${id}` };
 }

@@ -21,6 +21,7 @@ from immortus_channels.keys import name_in
 from immortus_channels.threads import waits_for_store
 from immortus_channels.writer.failures import clean_error
 from immortus_channels.writer.run import Run, current_run
+from immortus_channels.writer.values import clean_key
 
 Item = TypeVar("Item")
 
@@ -328,7 +329,7 @@ class JobData(Mapping[str, JSON]):
 
     def __getitem__(self, key: str) -> JSON:
         """Return a copy of the value, as JSON gives it back: changing it in place stores nothing."""
-        value: JSON = copied(self._job._side.details.data[key])  # noqa: SLF001 - two halves of one object
+        value: JSON = copied(self._job._side.details.data[clean_key(key)])  # noqa: SLF001 - two halves of one object
         return value
 
     def __setitem__(self, key: str, value: object) -> None:

@@ -109,7 +109,8 @@ class JobRepository:
         remote.need_django()
         job_id = given_as(uuid.uuid4() if id is None else id)
         if not is_job_id(job_id):
-            msg = f"{job_id!r} cannot be a job's id: give text of 1 to 255 characters, without NUL."
+            allowed = "text of 1 to 255 characters, without NUL, U+001F and half characters"
+            msg = f"{job_id!r} cannot be a job's id: give {allowed}."
             raise InvalidValue(msg)
         given = {clean_key(name): clean(value, job_id, what=f"Data {name!r}") for name, value in data.items()}
         key, (owner, staff_only) = namespaces.here(job_id), owner_here()

@@ -31,7 +31,8 @@ def check_values() -> Findings:
         if name == _OR_NONE_AT_ALL and value == 0:
             continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-            yield Error(f"IMMORTUS_{name} is {value!r}.", hint="Use seconds, as a number above 0.", id=f"{ID}.E009")
+            hint = f"Use seconds, as a number above 0{', or 0' if name == _OR_NONE_AT_ALL else ''}."
+            yield Error(f"IMMORTUS_{name} is {value!r}.", hint=hint, id=f"{ID}.E009")
             return
     if settings.RETENTION < _SHORT_RETENTION:
         yield Warning(

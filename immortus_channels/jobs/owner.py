@@ -119,11 +119,12 @@ def starting_as(starter: Starter) -> Iterator[None]:
 def started_by(user: object) -> Iterator[None]:
     """Give jobs sent inside the block to `user`; None or an anonymous user leaves them without an owner.
 
-    Raises TypeError for what is not a user: a primary key alone would leave the jobs without an owner, for all to see.
+    Raises TypeError for what is not a user, and for one that is not saved, or deleted: a primary key alone, or a user
+    without one, would leave the jobs without an owner, for all to see.
     """
-    if user is not None and not hasattr(user, "pk"):
-        msg = f"started_by({user!r}): give the user itself, or None for no owner."
-        raise TypeError(msg)
     key = key_here(user)
+    if user is not None and key is None and (hasattr(user, "_meta") or not hasattr(user, "pk")):
+        msg = f"started_by({user!r}): give the saved user itself, or None for no owner."
+        raise TypeError(msg)
     with starting_as(lambda: key):
         yield

@@ -15,6 +15,7 @@ from immortus_channels.jobs.ids import JobId, given_as
 from immortus_channels.jobs.job import JSON
 from immortus_channels.push import receivers
 from immortus_channels.push.messages import Push, Revocation
+from immortus_channels.writer import get_writer
 
 
 class RecordedJobs:
@@ -83,4 +84,5 @@ def recorded_jobs(**settings: Any) -> Iterator[RecordedJobs]:
         try:
             yield jobs
         finally:
+            get_writer().stop()  # what it has not written yet belongs to the block, and to its store
             receivers.remove(jobs)

@@ -158,11 +158,20 @@ def clean_meta(meta: Mapping[str, object], job_id: str = "", *, by_caller: bool 
             msg = f"Meta may not set {name!r}: the job document uses that key itself. Choose another name."
             refuse(ReservedMetaKey(msg), job_id)
             continue
+        if name in PROGRESS_KEYS and value is not None:
+            if (shown := _clean_progress(name, value, job_id)) is not None:
+                fit[name] = shown
+            continue
         try:
             fit[name] = clean_shown(value, job_id, what=f"Meta {name!r}", by_caller=by_caller)
         except InvalidValue as error:
             refuse(InvalidValue(f"Meta {name!r} is left out. {error}"), job_id)
     return fit
+
+
+def _clean_progress(name: str, value: object, job_id: str) -> JSON:
+    """Return a value of progress as `update()` takes it; None for one that it refuses."""
+    return clean_message(value, job_id) if name == "message" else clean_number(name, value, job_id)
 
 
 def clean_result(value: object, job_id: str = "", *, by_caller: bool = True) -> JSON:

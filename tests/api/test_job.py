@@ -228,6 +228,13 @@ def test_data_of_a_job_elsewhere_is_a_copy_too(memory, outside):
     assert outside.data["rows"] == [1]
 
 
+def test_data_is_found_under_the_name_that_it_was_given(memory, outside):
+    for key in (1, None, "a\0"):
+        outside.data[key] = "one"
+        assert outside.data[key] == "one"
+        assert key in outside.data
+
+
 def test_data_goes_round_and_never_into_the_document(store, run, job_id):
     current_job().data["pair"] = (1, {"a": None})
     assert dict(current_job().data) == {"given": 1, "pair": [1, {"a": None}]}

@@ -288,6 +288,7 @@ for (const [settings, message] of [
   [undefined, "configure takes prefix|websocket|csrfToken|token, not undefined."],
   ["/x/", "configure takes prefix|websocket|csrfToken|token, not /x/."],
   [{ websocket: true }, "websocket takes string, not boolean."],
+  [{ csrfToken: 5 }, "csrfToken takes string, not number."],
   [{ token: Promise.resolve("x") }, "token takes string|function, not object."],
 ]) {
   test(`configure() with a mistyped setting is a TypeError and sets nothing: ${message}`, async () => {

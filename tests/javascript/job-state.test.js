@@ -126,6 +126,15 @@ test("a mistyped option is a TypeError that names it and the known ones", () => 
   assert.throws(() => w.JobState.startPolling({ jobUuid: "a", onSuccess: () => {} }), { name: "TypeError", message });
 });
 
+test("what is not a function is refused at the call, and so is nothing at all", () => {
+  const w = newPage();
+  for (const [name, given] of [["success", 5], ["update", "f"], ["error", {}]]) {
+    const message = `${name} takes a function, not ${given}.`;
+    assert.throws(() => w.JobState.startPolling({ jobUuid: "a", [name]: given }), { name: "TypeError", message });
+  }
+  w.JobState.startPolling({ jobUuid: "a", success: null, update: undefined }).stop();
+});
+
 test("a server that is down for a while is no error (case 26)", async () => {
   const answers = [json({}, 502), new TypeError("Failed to fetch"), finished("a", 2)];
   const w = newPage({ answer: () => answers.shift(), WebSocket: false });

@@ -104,7 +104,7 @@ test("what is neither text nor a safe integer is no id, and is asked of nobody",
     for (const info of typeof id === "object" ? [{ job_id: id }] : [id, { job_id: id }]) {
       const error = await w.Immortus.verify(info).catch((reason) => reason);
       assert.equal(error.error.code, "no_job_id");
-      assert.match(error.message, /text or safe integer/);
+      assert.match(error.message, /text or a safe integer/);
       await assert.rejects(w.Immortus.watch(info).next(), { name: "JobError" });
       await assert.rejects(w.Immortus.cancel(info), { name: "JobError" });
     }
@@ -117,7 +117,7 @@ test("without a job there is a clear rejection, never a synchronous exception", 
   for (const info of [undefined, null, {}, "", { job_id: "" }, [], ["a", "b"], [{ job_id: "a" }], { jobId: "a" }]) {
     const error = await w.Immortus.verify(info).catch((reason) => reason);
     assert.equal(error.error.code, "no_job_id");
-    assert.match(error.message, /^Give an id as text or safe integer, or an object with job_id or verify_job_url\.$/);
+    assert.match(error.message, /^Give text or a safe integer, or an object with job_id or verify_job_url\.$/);
     await assert.rejects(w.Immortus.watch(info).next(), { name: "JobError" });
     await assert.rejects(w.Immortus.cancel(info), { name: "JobError" });
   }

@@ -34,7 +34,6 @@ class TokenUser:
         (TokenUser(), "17"),
         (Group(pk=17), "auth.group:17"),
         (SimpleLazyObject(lambda: Group(pk=17)), "auth.group:17"),
-        (User(), None),
         (AnonymousUser(), None),
         (None, None),
     ],
@@ -78,15 +77,15 @@ def test_started_by_names_the_owner_by_primary_key_as_text():
     assert current_owner() is None
 
 
-@pytest.mark.parametrize("nobody", [None, AnonymousUser(), User()])
+@pytest.mark.parametrize("nobody", [None, AnonymousUser()])
 def test_started_by_nobody_means_nobody_also_inside_somebody(nobody):
     with started_by(User(pk=7)), started_by(nobody):
         assert current_owner() is None
 
 
-@pytest.mark.parametrize("key", [7, "7", b""])
-def test_a_primary_key_alone_is_refused_rather_than_taken_for_nobody(key):
-    with pytest.raises(TypeError, match="give the user itself"), started_by(key):
+@pytest.mark.parametrize("given", [7, "7", b"", User(), User(username="unsaved"), SimpleLazyObject(User)])
+def test_what_is_no_saved_user_is_refused_rather_than_taken_for_nobody(given):
+    with pytest.raises(TypeError, match="give the saved user itself"), started_by(given):
         pytest.fail("the block was entered")
 
 

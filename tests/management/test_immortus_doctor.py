@@ -130,6 +130,14 @@ def wrong(**options: Any) -> dict[str, str]:
     return found
 
 
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf")])
+def test_a_time_that_is_none_is_refused_before_anything_is_tried(timeout):
+    out = StringIO()
+    with pytest.raises(CommandError, match=r"--timeout is .* a finite number of seconds above 0"):
+        call_command("immortus_doctor", timeout=timeout, stdout=out)
+    assert out.getvalue() == ""
+
+
 def test_each_part_of_a_healthy_project_is_ok(settings):
     settings.ASGI_APPLICATION = f"{__name__}.whole"
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": f"{__name__}.SharedLayer"}}

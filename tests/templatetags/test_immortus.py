@@ -17,7 +17,7 @@ from django.utils import translation
 
 from immortus_channels.api.links import page_url
 from immortus_channels.exceptions import ConfigurationError
-from immortus_channels.jobs.job import Job, State
+from immortus_channels.jobs.job import Error, Job, State
 from immortus_channels.queues import classes
 from immortus_channels.urls import immortus_jobs
 
@@ -169,6 +169,12 @@ def test_a_job_shows_its_state_before_any_script_runs():
     document = re.search(r'<script type="application/json">(.*?)</script>', html)
     assert json.loads(document[1]) == job.document
     assert "<b>" not in html
+
+
+def test_a_job_that_has_failed_says_why_before_any_script_runs():
+    error = Error(code="bad_row", message="Row 7 has no <date>.")
+    job = Job(job_id="a", state=State.FAILED, version=7, message="Reading", error=error)
+    assert '<span data-immortus="message">Row 7 has no &lt;date&gt;.</span>' in element(job)
 
 
 def test_a_bare_id_shows_nothing_it_does_not_know():

@@ -31,6 +31,14 @@ def test_every_call_makes_a_document():
     assert [event for _, event in jobs.events] == ["job_enqueued", "job_started", *["meta"] * 3, "job_finished"]
 
 
+def test_what_a_writer_s_thread_has_still_to_write_is_recorded():
+    with recorded_jobs(IMMORTUS_INLINE=False) as jobs, JobRepository().create().running() as job:
+        job.update(current=1, total=4, message="Sawing")
+        job.update(current=4, message="Gluing")
+    assert jobs.states(job.job_id) == ["enqueued", "running", "finished"]
+    assert jobs.last(job.job_id)["message"] == "Gluing"
+
+
 def test_jobs_are_told_apart():
     with recorded_jobs() as jobs:
         first, second = worked(), worked()

@@ -162,6 +162,20 @@ def test_meta_may_name_progress_and_status():
     assert clean_meta(meta) == meta
 
 
+@pytest.mark.parametrize(
+    "meta", [{"total": -3}, {"current": "7"}, {"percentage": 101}, {"percentage": True}, {"total": float("inf")}]
+)
+def test_progress_in_meta_is_held_to_what_update_takes(meta):
+    with pytest.raises(InvalidValue, match="give a"):
+        clean_meta(meta)
+
+
+def test_a_message_in_meta_is_that_of_update():
+    assert clean_meta({"message": 4, "total": None}) == {"message": "4", "total": None}
+    with pytest.raises(TypeError, match="give text"):
+        clean_meta({"message": b"x"})
+
+
 @pytest.mark.usefixtures("in_production")
 def test_in_production_only_what_is_unfit_is_left_out_and_logged(caplog):
     assert clean_meta({"state": 1, "good": 2, "bad": object()}, "j") == {"good": 2}

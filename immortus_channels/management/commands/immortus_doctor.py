@@ -27,6 +27,9 @@ class Command(BaseCommand):
         self, *_args: object, timeout: float = 5.0, queue: str | None = None, url: str | None = None, **_options: Any
     ) -> None:
         """Print what each part does; exit with status 1 when one is wrong."""
+        if not 0 < timeout < float("inf"):
+            msg = f"--timeout is {timeout}; it must be a finite number of seconds above 0."
+            raise CommandError(msg)
         wrong = 0
         with namespaces.inside(""):  # the threads that it asks in have no tenant
             for finding in examine(timeout, queue, url):

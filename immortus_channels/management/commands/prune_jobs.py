@@ -86,7 +86,7 @@ class Command(BaseCommand):
 
     def _forget(self, owner: str, older_than: float | None) -> None:
         if not owner or older_than is not None:
-            msg = "--owner takes a user's key, such as 17, and does not go with --older-than."
+            msg = f"--owner {'does not go with --older-than' if owner else 'is empty: it takes a key, such as 17'}."
             raise CommandError(msg)
         count = forget_now(namespaces.here(owner))
         try:
@@ -100,8 +100,8 @@ class Command(BaseCommand):
 
     def _prune(self, older_than: float | None) -> None:
         age = settings.RETENTION if older_than is None else older_than
-        if not age >= 0:
-            msg = f"--older-than is {age}; it must be a number of seconds that is not negative."
+        if not 0 <= age < float("inf"):
+            msg = f"--older-than is {age}; it must be a finite number of seconds that is not negative."
             raise CommandError(msg)
         self.stdout.write(f"{_prune(age)} jobs pruned.")
 

@@ -194,7 +194,7 @@
     const id = idText(info?.job_id);
     const url = info?.verify_job_url || undefined;
     if (!id && !url) {
-      throw JobError.of(null, "no_job_id", "Give an id as text or safe integer, or an object with job_id or verify_job_url.");
+      throw JobError.of(null, "no_job_id", "Give text or a safe integer, or an object with job_id or verify_job_url.");
     }
     return { id, url, jobClass: info?.job_class || undefined, key: url ? `url ${url}` : `id ${id}` };
   }
@@ -1452,6 +1452,7 @@
     checkKeys(given, "prefix|websocket|csrfToken|token", "configure");
     const { prefix = settings.prefix, websocket = settings.websocket, csrfToken = settings.csrfToken, token } = given;
     checkType(websocket, "string", "websocket");
+    checkType(csrfToken, "string", "csrfToken");
     checkType(token, "string|function", "token");
     Object.assign(settings, { prefix: prefix.replace(/\/*$/, "/"), websocket, csrfToken });
     if (token !== undefined) {

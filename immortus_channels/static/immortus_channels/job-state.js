@@ -19,9 +19,13 @@
   if (globalThis.JobState) return;
 
   /** Follows a job to its end; `stop()` of the result ends it before. @type {JobState.Client["startPolling"]} */
-  function startPolling({ jobUuid, pollingPeriod = 1_000, update, success, error, ...others }) {
+  function startPolling(options) {
+    const { jobUuid, pollingPeriod = 1_000, update, success, error, ...others } = Object(options);
     for (const option of Object.keys(others)) {
       throw new TypeError(`startPolling takes jobUuid|pollingPeriod|update|success|error, not ${option}.`);
+    }
+    for (const [name, callback] of Object.entries({ update, success, error })) {
+      if (callback && typeof callback !== "function") throw new TypeError(`${name} takes a function, not ${callback}.`);
     }
     let working = false;
     const verification = Immortus.verify(jobUuid, { polling: { interval: pollingPeriod } });
